@@ -1,0 +1,1 @@
+"""The fine-tuning stages: prepare, train, publish."""
