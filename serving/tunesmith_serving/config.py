@@ -1,0 +1,85 @@
+"""What can be set about a server; shared with the InferenceWorkspace API, so it imports pydantic only."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+Precision = Literal["fp32", "fp16", "int8", "int4"]
+ExecutionProvider = Literal["cpu", "cuda"]
+
+
+class _Spec(BaseModel):
+    """Base of the models here: camelCase in files, snake_case in Python, unknown fields refused."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
+
+
+class RuntimeSpec(_Spec):
+    """How a model is run: `spec.runtime` of an InferenceWorkspace."""
+
+    precision: Annotated[
+        Precision,
+        Field(description="Precision of the exported model to load; the artifact must hold `onnx/<precision>/`."),
+    ] = "int4"
+    execution_provider: Annotated[
+        ExecutionProvider,
+        Field(description="Where ONNX Runtime computes: `cpu`, or `cuda` (needs a GPU and onnxruntime-gpu)."),
+    ] = "cpu"
+    context_length: Annotated[
+        int,
+        Field(
+            ge=16,
+            le=1_048_576,
+            description=(
+                "Tokens of prompt and answer together that one request may take. The key-value cache is allocated "
+                "for maxBatchSize times this length; above what the model was built for, the model's own length holds."
+            ),
+        ),
+    ] = 2048
+    max_batch_size: Annotated[
+        int,
+        Field(ge=1, le=256, description="Requests that are answered at the same time (slots of the batch)."),
+    ] = 8
+    max_queue_length: Annotated[
+        int,
+        Field(ge=0, le=100_000, description="Requests that may wait for a slot; more are answered with 429."),
+    ] = 64
+
+
+class ServingConfig(RuntimeSpec):
+    """Everything one server process is told; the API key comes from the environment, never from a file."""
+
+    model_name: Annotated[
+        str,
+        Field(min_length=1, max_length=253, description="Name that requests give in `model`."),
+    ] = "model"
+    host: Annotated[str, Field(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")] = 8080
+    threads: Annotated[
+        int,
+        Field(ge=0, le=1024, description="Threads of ONNX Runtime; 0 takes the processors this process may use."),
+    ] = 0
+    prefill_chunk: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=65_536,
+            description="Prompt tokens computed between two decode steps, so that a long prompt does not hold up others.",
+        ),
+    ] = 128
+    max_body_bytes: Annotated[
+        int,
+        Field(ge=1024, le=1 << 30, description="Largest request body that is read, in bytes."),
+    ] = 4 << 20
+    shutdown_seconds: Annotated[
+        float,
+        Field(gt=0, le=86_400, description="Seconds that requests in flight have to finish after SIGTERM."),
+    ] = 30.0
+    api_key_env: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+            description="Environment variable that holds the API key; where it is unset or empty, no key is asked for.",
+        ),
+    ] = "TUNESMITH_API_KEY"
