@@ -65,7 +65,7 @@ class ServingConfig(RuntimeSpec):
         Field(
             ge=1,
             le=65_536,
-            description="Prompt tokens computed between two decode steps, so that a long prompt does not hold up others.",
+            description="Prompt tokens computed between two decode steps, so that long prompts do not hold up others.",
         ),
     ] = 128
     max_body_bytes: Annotated[
