@@ -1,0 +1,80 @@
+"""Names of what lies in a job's work folder, for the stages that write it and for those that look on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+class Stage(StrEnum):
+    """The three stages of a job, in order."""
+
+    PREPARE = "prepare"
+    TRAIN = "train"
+    PUBLISH = "publish"
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """The folder that the stages of one job share.
+
+    A stage writes into its own folder only and writes `stage.json` there last: its presence is completeness.
+
+    Attributes:
+        root: The folder itself.
+    """
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The job's `JobConfig` as JSON."""
+        return self.root / "config.json"
+
+    @property
+    def config_maps(self) -> Path:
+        """ConfigMaps as a kubelet mounts them: `config-maps/NAME/KEY`."""
+        return self.root / "config-maps"
+
+    @property
+    def progress(self) -> Path:
+        """The newest progress, replaced atomically: the fields of a status's `progress`, and `stage`."""
+        return self.root / "progress.json"
+
+    @property
+    def artifact(self) -> Path:
+        """Where the artifact goes when the job names no output."""
+        return self.root / "artifact"
+
+    def stage(self, stage: Stage) -> Path:
+        """Return the folder of a stage."""
+        return self.root / stage.value
+
+    def stage_marker(self, stage: Stage) -> Path:
+        """Return the file whose presence says that a stage is complete."""
+        return self.stage(stage) / "stage.json"
+
+    def outcome(self, stage: Stage) -> Path:
+        """Return the file with the last outcome of a stage: `{reason, message, remedy}` or `{reason: "Completed"}`."""
+        return self.root / f"{stage.value}-outcome.json"
+
+    @property
+    def prepared_model(self) -> Path:
+        """The base model in the transformers layout (absent when a folder is used in place)."""
+        return self.stage(Stage.PREPARE) / "model"
+
+    @property
+    def training_log(self) -> Path:
+        """One JSON object a line for each logged step."""
+        return self.stage(Stage.TRAIN) / "training_log.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the training checkpoints."""
+        return self.stage(Stage.TRAIN) / "checkpoints"
+
+    @property
+    def final(self) -> Path:
+        """The trained weights: a PEFT adapter, or a whole model for method full."""
+        return self.stage(Stage.TRAIN) / "final"
