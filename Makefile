@@ -1,0 +1,50 @@
+# Every target sets up what it needs. PYTHON, VENV and WORK can be given on the command line.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart quickstart-data crds test lint format bench clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+install: $(INSTALLED) ## Make the virtual environment
+
+# torch first: its wheel is by far the largest, and deepspeed is built from source beside it.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, this is {v.major}.{v.minor}; name one with: make PYTHON=/path/to/python3")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+quickstart: $(INSTALLED) ## Train, export, check, serve and question a small model
+	$(BIN)/python examples/quickstart/quickstart.py
+
+quickstart-data: $(INSTALLED) ## Write the quickstart's questions and answers again
+	$(BIN)/python examples/quickstart/make_data.py
+
+crds: $(INSTALLED) ## Write crds/ and docs/api.md from the API models
+	$(BIN)/python -m tunesmith_operator.api.generate
+
+test: $(INSTALLED) ## Run all tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 15
+
+lint: $(INSTALLED) ## Check style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED) ## Measure training and serving against what one would use instead (15 minutes)
+	$(BIN)/python tests/bench/training.py
+	$(BIN)/python tests/bench/serving.py
+
+clean: ## Remove the virtual environment and what jobs left in .tunesmith/
+	rm -rf $(VENV) .tunesmith build *.egg-info
