@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 Precision = Literal["fp32", "int8", "int4"]
-ExecutionProvider = Literal["cpu", "cuda"]
+# Exports are made for the CPU: their fp32 GroupQueryAttention has no CUDA kernel, so no other value would work.
+ExecutionProvider = Literal["cpu"]
 
 
 class _Spec(BaseModel):
@@ -24,7 +25,7 @@ class RuntimeSpec(_Spec):
     ] = "int4"
     execution_provider: Annotated[
         ExecutionProvider,
-        Field(description="Where ONNX Runtime computes: `cpu`, or `cuda` (needs a GPU and onnxruntime-gpu)."),
+        Field(description="What ONNX Runtime computes on: `cpu`."),
     ] = "cpu"
     context_length: Annotated[
         int,

@@ -1,0 +1,118 @@
+"""Opening an artifact folder: what is loaded is there, is complete, and is what the manifest says."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tunesmith_serving.errors import ArtifactError
+
+FORMAT_VERSION = 1
+REQUIRED = ("model.onnx", "genai_config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One precision of a verified artifact.
+
+    Attributes:
+        name: What the manifest calls the model.
+        folder: The artifact's folder.
+        onnx: The folder of the precision that was opened.
+        files: Names in `onnx` that the manifest vouches for; nothing else there is read.
+        manifest: The manifest as it was read.
+    """
+
+    name: str
+    folder: Path
+    onnx: Path
+    files: frozenset[str]
+    manifest: dict[str, Any]
+
+    def read_text(self, name: str) -> str | None:
+        """The text of a verified file, or None where the artifact has no such file."""
+        return (self.onnx / name).read_text(encoding="utf-8") if name in self.files else None
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A verified JSON file.
+
+        Raises:
+            ArtifactError: The file is not a JSON object.
+        """
+        text = self.read_text(name)
+        try:
+            value = json.loads(text or "")
+        except ValueError as error:
+            raise ArtifactError(f"{self.onnx / name} is not JSON: {error}; export the model again") from None
+        if not isinstance(value, dict):
+            raise ArtifactError(f"{self.onnx / name} is not a JSON object; export the model again")
+        return value
+
+
+def open_artifact(folder: Path | str, precision: str) -> Artifact:
+    """Open an artifact and verify every file of one precision against the manifest's sha256.
+
+    Raises:
+        ArtifactError: The folder, the manifest or the precision is missing, or a file is missing or changed.
+    """
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    entries: dict[str, Any] = manifest["files"]
+    prefix = f"onnx/{precision}/"
+    names = {path[len(prefix) :]: entry for path, entry in entries.items() if path.startswith(prefix)}
+    if not names:
+        have = sorted({PurePosixPath(path).parts[1] for path in entries if path.startswith("onnx/")})
+        what = f"it has {', '.join(have)}" if have else "it has no exported model at all"
+        raise ArtifactError(
+            f"{folder} holds no precision {precision} ({what}); choose one it has, or export {precision}"
+        )
+    onnx = folder / "onnx" / precision
+    for name, entry in sorted(names.items()):
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise ArtifactError(f"{folder / 'manifest.json'} lists {prefix}{name}, which leaves the folder")
+        _verify(onnx / name, entry, folder)
+    for name in REQUIRED:
+        if name not in names:
+            raise ArtifactError(f"{folder / 'manifest.json'} does not list {prefix}{name}; export the model again")
+    return Artifact(str(manifest.get("name") or folder.name), folder, onnx, frozenset(names), manifest)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise ArtifactError(f"artifact folder {folder} does not exist")
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise ArtifactError(
+            f"{folder} has no manifest.json, so it is not an artifact or is incomplete (the manifest is written last); "
+            "wait for the publish stage to end, or run it again"
+        )
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}; run the publish stage again") from None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ArtifactError(f"{path} is not a manifest: it needs an object `files`; run the publish stage again")
+    version = manifest.get("formatVersion")
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path} has formatVersion {version!r}; this server reads {FORMAT_VERSION}: use a server of its version"
+        )
+    return manifest
+
+
+def _verify(path: Path, entry: object, folder: Path) -> None:
+    if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
+        raise ArtifactError(f"{folder / 'manifest.json'} gives no sha256 for {path}; run the publish stage again")
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing, though manifest.json lists it; copy or publish the artifact again")
+    size = path.stat().st_size
+    if isinstance(entry.get("size"), int) and entry["size"] != size:
+        raise ArtifactError(f"{path} has {size} bytes, manifest.json says {entry['size']}; copy the artifact again")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != entry["sha256"].removeprefix("sha256:"):
+        raise ArtifactError(
+            f"{path} is damaged: its sha256 is {digest[:12]}..., manifest.json says {entry['sha256'][:12]}...; "
+            "copy or publish the artifact again"
+        )

@@ -1,0 +1,85 @@
+"""Text of an answer as it grows: no half characters, and nothing that may turn out to be a stop string."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+REPLACEMENT = "\ufffd"
+
+
+class Decoder(Protocol):
+    """Whatever turns token ids to text."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids; incomplete characters become U+FFFD."""
+
+
+class IncrementalDetokenizer:
+    """Gives the text that each new token adds, so that the pieces together are the text of all tokens.
+
+    Only a short window is decoded each time: the tokens of the last complete text, which decoders need for the
+    space between words, and those after it. A U+FFFD at the window's end may be a character whose bytes are still to
+    come, so it is held back.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._context: list[int] = []
+        self._context_text = ""
+        self._new: list[int] = []
+        self._emitted = 0
+
+    def push(self, token_id: int) -> str:
+        """The text that is certain now and was not before."""
+        self._new.append(token_id)
+        tail = self._tail()
+        stable = tail.removesuffix(REPLACEMENT)
+        piece = stable[self._emitted :]
+        self._emitted = max(self._emitted, len(stable))
+        if tail and len(stable) == len(tail):
+            self._context, self._new, self._emitted = self._new, [], 0
+            self._context_text = self._decoder.decode(self._context)
+        return piece
+
+    def flush(self) -> str:
+        """What was held back, at the end of the answer."""
+        piece = self._tail()[self._emitted :]
+        self._emitted += len(piece)
+        return piece
+
+    def _tail(self) -> str:
+        return self._decoder.decode(self._context + self._new)[len(self._context_text) :]
+
+
+class StopMatcher:
+    """Finds the first stop string in text that comes in pieces, and holds back what may begin one."""
+
+    def __init__(self, stop: tuple[str, ...]) -> None:
+        self._stop = stop
+        self._held = ""
+
+    def push(self, piece: str) -> tuple[str, bool]:
+        """Text that may go out, and whether a stop string was met (the text then ends right before it)."""
+        if not self._stop or not piece:
+            return piece, False
+        text = self._held + piece
+        cuts = [index for index in (text.find(stop) for stop in self._stop) if index >= 0]
+        if cuts:
+            self._held = ""
+            return text[: min(cuts)], True
+        keep = max(_overlap(text, stop) for stop in self._stop)
+        cut = len(text) - keep
+        self._held = text[cut:]
+        return text[:cut], False
+
+    def flush(self) -> str:
+        """What was held back, when the answer ends without a stop string."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that is a beginning, not the whole, of `stop`."""
+    for length in range(min(len(stop) - 1, len(text)), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0
