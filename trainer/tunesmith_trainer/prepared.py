@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tunesmith_trainer.config import Reason, Stage, TrainerError, WorkFolder
+from tunesmith_trainer.files import read_json
+
 Example = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]
 
 
@@ -59,3 +62,15 @@ class TokenStore:
             return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
         return cls(load("tokens"), load("mask"), load("offsets"))
+
+
+def model_path(work: WorkFolder) -> Path:
+    """Return the folder of the base model, in the transformers layout, that the prepare stage settled on.
+
+    Raises:
+        TrainerError: The prepare stage is not complete.
+    """
+    marker = read_json(work.stage_marker(Stage.PREPARE))
+    if marker is None:
+        raise TrainerError(Reason.INTERNAL_ERROR, "prepare is not complete", "Run the prepare stage first")
+    return work.root / marker["model"]["path"]
