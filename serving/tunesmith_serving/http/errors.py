@@ -1,0 +1,68 @@
+"""Errors in OpenAI's form: `{"error": {"message", "type", "param", "code"}}`."""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+logger = logging.getLogger(__name__)
+
+
+class ApiError(Exception):
+    """An answer other than the one that was asked for."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        type: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body: dict[str, Any] = {"error": {"message": message, "type": type, "param": param, "code": code}}
+        self.headers = headers
+
+    def response(self) -> JSONResponse:
+        """The HTTP response."""
+        return JSONResponse(self.body, self.status, self.headers)
+
+
+def server_error(message: str) -> ApiError:
+    """A failure of this server, not of the request."""
+    return ApiError(500, message, type="server_error", code="internal_error")
+
+
+def unavailable(message: str) -> ApiError:
+    """The server does not take requests now; another replica, or the same one later, does."""
+    return ApiError(503, message, type="server_error", code="unavailable", headers={"Retry-After": "5"})
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Give every error, unknown paths and defects included, the one form."""
+
+    async def api_error(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ApiError)  # noqa: S101 (registered for this type only)
+        return error.response()
+
+    async def http_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        path = f"{request.method} {request.url.path}"
+        message = {
+            404: f"there is no {path} here; see /v1/models, /v1/chat/completions, /v1/completions",
+            405: f"{path} does not exist with this method",
+        }.get(error.status_code, str(error.detail))
+        return ApiError(error.status_code, message, code="not_found", headers=dict(error.headers or {})).response()
+
+    async def defect(request: Request, error: Exception) -> JSONResponse:
+        logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
+        return server_error("the server failed at this request; its log says where").response()
+
+    app.add_exception_handler(ApiError, api_error)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(Exception, defect)
