@@ -23,9 +23,7 @@ Report = Callable[[int, int | None], None]
 _SCHEMES = ("file", "s3", "abfs", "abfss", "az", "gs", "gcs", "http", "https", "memory")
 _CHUNK = 1 << 20
 _RETRY = (408, 425, 429, 500, 502, 503, 504)
-_NETWORK = re.compile(
-    r"NETWORK_CONNECTION|resolve host|Couldn't connect|Connection refused|timed? ?out|SLOW_DOWN", re.I
-)
+_NETWORK = re.compile(r"NETWORK_CONNECTION|resolve host|connect to server|Connection refused|timed? ?out", re.I)
 _DENIED = re.compile(r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|credential", re.I)
 _MISSING = re.compile(r"NO_SUCH_BUCKET|NO_SUCH_KEY|bucket does not exist|not found|does not exist|nonexistent", re.I)
 

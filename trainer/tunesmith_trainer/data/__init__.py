@@ -1,0 +1,1 @@
+"""Rows of data: reading files, telling formats apart, chat templates, tokenising."""

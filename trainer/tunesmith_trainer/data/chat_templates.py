@@ -1,0 +1,68 @@
+"""The chat templates of models that bring none: ChatML, or a plain one for tokenizers without its tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunesmith_trainer.config import Reason, TrainerError
+
+START, END = "<|im_start|>", "<|im_end|>"
+
+_ROLES = """\
+{%- for message in messages -%}
+{%- if message['role'] not in ['system', 'user', 'assistant'] -%}
+{{- raise_exception("the roles are system, user and assistant, not '" + message['role'] + "'") -}}
+{%- endif -%}
+"""
+
+CHATML = (
+    _ROLES
+    + """\
+{{- '<|im_start|>' + message['role'] + '\\n' -}}
+{%- if message['role'] == 'assistant' -%}
+{%- generation -%}{{- message['content'] + '<|im_end|>' -}}{%- endgeneration -%}
+{{- '\\n' -}}
+{%- else -%}
+{{- message['content'] + '<|im_end|>\\n' -}}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
+"""
+)
+
+PLAIN = (
+    _ROLES
+    + """\
+{%- if message['role'] == 'assistant' -%}
+{{- '### Assistant:\\n' -}}
+{%- generation -%}{{- message['content'] + eos_token -}}{%- endgeneration -%}
+{{- '\\n\\n' -}}
+{%- else -%}
+{{- '### ' + message['role'] | capitalize + ':\\n' + message['content'] + '\\n\\n' -}}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '### Assistant:\\n' -}}{%- endif -%}
+"""
+)
+
+
+def default_template(tokenizer: Any) -> str:  # noqa: ANN401 - transformers has no types
+    """Return the chat template for a tokenizer that has none.
+
+    ChatML where its end token is the one that ends generation; else a plain one that uses only the tokenizer's own
+    special tokens, since new tokens would need new rows of the embedding.
+
+    Raises:
+        TrainerError: The tokenizer has no token that ends a text.
+    """
+    if tokenizer.eos_token is None:
+        raise TrainerError(
+            Reason.INVALID_MODEL,
+            "the tokenizer has neither a chat template nor an end-of-text token",
+            "Add eos_token to the model's tokenizer_config.json",
+        )
+    vocabulary = tokenizer.get_vocab()
+    if tokenizer.eos_token == END and START in vocabulary:
+        return CHATML
+    begins = tokenizer.bos_token is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
+    return ("{{- bos_token -}}\n" if begins else "") + PLAIN

@@ -1,0 +1,129 @@
+"""Turns of a conversation: reading and checking them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunesmith_trainer.data.errors import dataset_error, shown
+from tunesmith_trainer.data.rows import Turn
+
+ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "model": "assistant",
+    "tool": "tool",
+}
+_UNSUPPORTED = ("tool_calls", "function_call", "weight")
+
+
+def as_text(location: str, field: str, value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Return a field's text.
+
+    Raises:
+        TrainerError: The value is null, empty or no text, or cannot be written as UTF-8.
+    """
+    if value is None:
+        raise dataset_error(location, f"{field} is null", "Write its text, or remove the row")
+    if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        value = _join_parts(location, field, value)
+    if not isinstance(value, str):
+        raise dataset_error(location, f"{field} is {shown(value)}, not a text", 'Write a text in quotes: "..."')
+    if not value.strip():
+        raise dataset_error(location, f"{field} is empty", "Write its text, or remove the row")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise dataset_error(
+            location,
+            f"{field} has half a surrogate pair (\\u{ord(value[error.start]):04x}) at character {error.start + 1}",
+            "Write the whole character, or remove it",
+        ) from None
+    return value
+
+
+def _join_parts(location: str, field: str, parts: list[dict[str, Any]]) -> str:
+    """Return the text of content that is written as a list of parts, `{"type": "text", "text": ...}`."""
+    texts = []
+    for index, part in enumerate(parts):
+        if part.get("type") != "text" or not isinstance(part.get("text"), str):
+            raise dataset_error(
+                location,
+                f"{field}[{index}] is {shown(part)}, not a part of text",
+                'Write {"type": "text", "text": "..."}, or one text in quotes',
+            )
+        texts.append(part["text"])
+    return "".join(texts)
+
+
+def read_turns(
+    location: str,
+    field: str,
+    value: Any,  # noqa: ANN401 - any JSON value
+    *,
+    role_key: str = "role",
+    content_key: str = "content",
+) -> list[Turn]:
+    """Return the turns of a list of messages; assistant's turns are learned.
+
+    Args:
+        location: Where the row is.
+        field: The column's name.
+        value: The column's value.
+        role_key: The key that says who speaks.
+        content_key: The key with what is said.
+
+    Raises:
+        TrainerError: It is not a list of messages with a known role and a text each.
+    """
+    shape = f'Write [{{"{role_key}": "user", "{content_key}": "..."}}, ...]'
+    if not isinstance(value, list):
+        problem = f"{field} is null" if value is None else f"{field} is {shown(value)}, not a list"
+        raise dataset_error(location, problem, shape)
+    turns = []
+    for index, message in enumerate(value):
+        where = f"{field}[{index}]"
+        if not isinstance(message, dict):
+            raise dataset_error(location, f"{where} is {shown(message)}, not an object", shape)
+        for key in (role_key, content_key):
+            if key not in message:
+                raise dataset_error(location, f"{where}.{key} is missing", shape)
+        for key in _UNSUPPORTED:
+            if message.get(key) is not None:
+                raise dataset_error(location, f"{where}.{key} is not supported", f"Remove {key}, or the row")
+        said = message[role_key]
+        role = ROLES.get(said) if isinstance(said, str) else None
+        if role is None:
+            raise dataset_error(
+                location, f"{where}.{role_key} is {shown(said)}, an unknown role", f"Write one of {', '.join(ROLES)}"
+            )
+        if role == "system" and message[content_key] == "":
+            continue
+        content = as_text(location, f"{where}.{content_key}", message[content_key])
+        turns.append(Turn(role, content, role == "assistant"))
+    return turns
+
+
+def check_conversation(location: str, field: str, turns: list[Turn]) -> tuple[Turn, ...]:
+    """Return the turns of a conversation from which something can be learned.
+
+    Raises:
+        TrainerError: There is no turn of the assistant to learn, or the system's is not the first.
+    """
+    if not turns:
+        raise dataset_error(location, f"{field} is empty", "Write at least a user's and an assistant's turn")
+    for index, turn in enumerate(turns):
+        if turn.role == "system" and index > 0:
+            raise dataset_error(
+                location, f"{field}: the system's turn is number {index + 1}, not the first", "Move it to the front"
+            )
+    if not any(turn.learned for turn in turns):
+        raise dataset_error(
+            location,
+            f"{field} has no turn of the assistant, so there is nothing to learn",
+            "Add the assistant's answer, or remove the row",
+        )
+    return tuple(turns)

@@ -1,0 +1,22 @@
+"""The one error of this package: what is wrong with a data set, and where."""
+
+from __future__ import annotations
+
+from tunesmith_trainer.config import Reason, TrainerError
+
+
+def dataset_error(location: str, problem: str, remedy: str) -> TrainerError:
+    """Return the error for a problem at a location.
+
+    Args:
+        location: `FILE:LINE`, `FILE: row N` or `FILE`.
+        problem: What is wrong, beginning with the field where there is one.
+        remedy: What to write instead.
+    """
+    return TrainerError(Reason.INVALID_DATASET, f"{location}: {problem}", remedy)
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """Return a value as it is quoted in a message: short, on one line, printable."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

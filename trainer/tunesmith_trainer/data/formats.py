@@ -1,0 +1,196 @@
+"""The formats of rows: recognising them, and making a checked `Row` of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tunesmith_trainer.config import DatasetFormat, Reason, TrainerError
+from tunesmith_trainer.data.conversation import as_text, check_conversation, read_turns
+from tunesmith_trainer.data.errors import dataset_error, shown
+from tunesmith_trainer.data.rows import Row, Turn
+
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the rows of a format are written.
+
+    Attributes:
+        required: Columns that every row has.
+        optional: Columns that a row may have besides.
+        example: A row, for messages.
+        read: Makes a row of `(location, fields)`.
+    """
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    example: str
+    read: Callable[[str, Fields], Row]
+
+
+def _messages(location: str, fields: Fields) -> Row:
+    return Row(location, check_conversation(location, "messages", read_turns(location, "messages", fields["messages"])))
+
+
+def _prompt_completion(location: str, fields: Fields) -> Row:
+    prompt, completion = fields["prompt"], fields["completion"]
+    if isinstance(prompt, list) or isinstance(completion, list):
+        before = [turn._replace(learned=False) for turn in read_turns(location, "prompt", prompt)]
+        after = read_turns(location, "completion", completion)
+        return Row(location, check_conversation(location, "completion", [*before, *after]))
+    return Row(
+        location,
+        (
+            Turn("user", as_text(location, "prompt", prompt), False),
+            Turn("assistant", as_text(location, "completion", completion), True),
+        ),
+    )
+
+
+def _alpaca(location: str, fields: Fields) -> Row:
+    instruction = as_text(location, "instruction", fields["instruction"])
+    addition = fields.get("input")
+    if addition not in (None, ""):
+        instruction += "\n\n" + as_text(location, "input", addition)
+    answer = Turn("assistant", as_text(location, "output", fields["output"]), True)
+    return Row(location, (*_system(location, fields), Turn("user", instruction, False), answer))
+
+
+def _sharegpt(location: str, fields: Fields) -> Row:
+    turns = read_turns(location, "conversations", fields["conversations"], role_key="from", content_key="value")
+    return Row(location, check_conversation(location, "conversations", [*_system(location, fields), *turns]))
+
+
+def _system(location: str, fields: Fields) -> list[Turn]:
+    """Return the system turn of a row that has a `system` column, else nothing."""
+    if fields.get("system") in (None, ""):
+        return []
+    return [Turn("system", as_text(location, "system", fields["system"]), False)]
+
+
+def _text(location: str, fields: Fields) -> Row:
+    return Row(location, text=as_text(location, "text", fields["text"]))
+
+
+# In the order in which they are tried: alpaca files often have a text column besides.
+FORMATS: dict[DatasetFormat, Format] = {
+    DatasetFormat.MESSAGES: Format(
+        ("messages",),
+        (),
+        '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}',
+        _messages,
+    ),
+    DatasetFormat.SHAREGPT: Format(
+        ("conversations",),
+        ("system",),
+        '{"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]}',
+        _sharegpt,
+    ),
+    DatasetFormat.PROMPT_COMPLETION: Format(
+        ("prompt", "completion"), (), '{"prompt": "...", "completion": "..."}', _prompt_completion
+    ),
+    DatasetFormat.ALPACA: Format(
+        ("instruction", "output"),
+        ("input", "system"),
+        '{"instruction": "...", "input": "", "output": "..."}',
+        _alpaca,
+    ),
+    DatasetFormat.TEXT: Format(("text",), (), '{"text": "..."}', _text),
+}
+
+
+class RowParser:
+    """Makes checked rows of what the readers read, all in one format.
+
+    Attributes:
+        format: The format; AUTO until the first row has been seen.
+    """
+
+    def __init__(self, wanted: DatasetFormat, columns: dict[str, str] | None) -> None:
+        self.format = wanted
+        self.columns = columns or {}
+        self._first = ""
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        """Raise when `columns` maps something that the format has not."""
+        for name in self.columns:
+            known = _column_names(self.format)
+            if name not in known:
+                raise TrainerError(
+                    Reason.INVALID_SPEC,
+                    f"spec.dataset.columns: {self.format.value} has no column {shown(name)}",
+                    f"On the left of a colon write one of {', '.join(known)}; on the right the name in your file",
+                )
+
+    def parse(self, location: str, raw: Fields) -> Row:
+        """Return the checked row.
+
+        Raises:
+            TrainerError: The row is not in the format; the message says where and what is wrong.
+        """
+        fields = self._rename(location, raw)
+        if self.format is DatasetFormat.AUTO:
+            self.format = self._recognise(location, fields)
+            self._check_columns()
+        self._first = self._first or location
+        missing = [name for name in FORMATS[self.format].required if name not in fields]
+        if missing:
+            raise self._other_format(location, fields, missing[0])
+        for name in ("tools", "functions"):
+            if fields.get(name):
+                raise dataset_error(location, f"{name}: tool definitions are not supported", f"Remove {name}")
+        return FORMATS[self.format].read(location, fields)
+
+    def _rename(self, location: str, raw: Fields) -> Fields:
+        """Return the row with the format's own column names."""
+        fields = {name: value for name, value in raw.items() if name not in self.columns}
+        for name, theirs in self.columns.items():
+            if theirs not in raw:
+                raise dataset_error(
+                    location,
+                    f"there is no column {shown(theirs)} (the row has {_listed(raw)})",
+                    f"Correct spec.dataset.columns.{name}, or the file",
+                )
+            fields[name] = raw[theirs]
+        return fields
+
+    def _recognise(self, location: str, fields: Fields) -> DatasetFormat:
+        for name, form in FORMATS.items():
+            if all(column in fields for column in form.required):
+                return name
+        raise dataset_error(
+            location,
+            f"the format is not recognised: the row has {_listed(fields)}",
+            "Name the columns as one of the formats does ("
+            + "; ".join(f"{name.value}: {', '.join(form.required)}" for name, form in FORMATS.items())
+            + "), or write spec.dataset.format and spec.dataset.columns",
+        )
+
+    def _other_format(self, location: str, fields: Fields, missing: str) -> TrainerError:
+        """Return the error for a row that lacks a column, naming the format that it seems to be in."""
+        example = f"Write {FORMATS[self.format].example}"
+        for name, form in FORMATS.items():
+            if all(column in fields for column in form.required):
+                first = "" if self._first == location else f" as in {self._first}"
+                return dataset_error(
+                    location,
+                    f"the row is in the format {name.value}, not {self.format.value}{first}",
+                    "Keep rows of one format in a data set, or write spec.dataset.format; "
+                    f"{self.format.value} rows look like {FORMATS[self.format].example}",
+                )
+        return dataset_error(location, f"{missing} is missing (the row has {_listed(fields)})", example)
+
+
+def _column_names(wanted: DatasetFormat) -> list[str]:
+    """Return the names that `columns` may map for a format; for auto those of any."""
+    forms = FORMATS.values() if wanted is DatasetFormat.AUTO else [FORMATS[wanted]]
+    return list(dict.fromkeys(name for form in forms for name in (*form.required, *form.optional)))
+
+
+def _listed(fields: Fields) -> str:
+    names = ", ".join(shown(name, 30) for name in list(fields)[:8]) or "no columns"
+    return names + (", ..." if len(fields) > 8 else "")

@@ -1,0 +1,60 @@
+"""JSON lines, and JSON files that hold an array of rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tunesmith_trainer.data.errors import dataset_error, shown
+from tunesmith_trainer.data.lines import read_lines
+
+_ONE_A_LINE = "Write one JSON object a line, for example " + '{"prompt": "...", "completion": "..."}'
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parse(text: str, location: str, first_line: int | None, remedy: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the JSON value of a text; `first_line` is None where `location` names the line already."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        where = f"column {error.colno}" if first_line is None else f"line {error.lineno}, column {error.colno}"
+        raise dataset_error(location, f"broken JSON at {where}: {error.msg}", remedy) from None
+    except ValueError as error:
+        raise dataset_error(location, f"broken JSON: {error}", "Write a number, a text or null instead") from None
+    except RecursionError:
+        raise dataset_error(location, "the JSON is nested too deeply", "Write rows as flat objects") from None
+
+
+def read_jsonl(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield `(FILE:LINE, row)` of a file with one JSON object a line. Blank lines are passed over."""
+    for number, line in read_lines(path, name):
+        text = line.strip()
+        if not text:
+            continue
+        location = f"{name}:{number}"
+        row = _parse(line.rstrip("\r\n"), location, None, _ONE_A_LINE)
+        if not isinstance(row, dict):
+            raise dataset_error(location, f"the row is {shown(row)}, not an object", _ONE_A_LINE)
+        yield location, row
+
+
+def read_json_array(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield `(FILE: row N, row)` of a JSON file: an array of objects, or an object whose `data` is one."""
+    text = "".join(line for _, line in read_lines(path, name))
+    value = _parse(text, name, 1, "Write an array of objects: [{...}, {...}], or one object a line in a .jsonl file")
+    rows = value.get("data") if isinstance(value, dict) else value
+    if not isinstance(rows, list):
+        raise dataset_error(
+            name,
+            'the file holds neither an array of rows nor {"data": [...]}',
+            "Write an array of objects: [{...}, {...}], or one object a line in a .jsonl file",
+        )
+    for index, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise dataset_error(f"{name}: row {index}", f"the row is {shown(row)}, not an object", "Write {...}")
+        yield f"{name}: row {index}", row

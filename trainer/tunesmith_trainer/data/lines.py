@@ -1,0 +1,74 @@
+"""Lines of a UTF-8 text file, each with its number; encoding and length checked."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+
+from tunesmith_trainer.data.errors import dataset_error
+
+MAX_ROW_BYTES = 16 << 20
+
+_OTHER_BOMS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+def decode(data: bytes, location: str) -> str:
+    """Return UTF-8 bytes as text.
+
+    Raises:
+        TrainerError: They are no UTF-8; the message names the byte.
+    """
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise dataset_error(
+            location,
+            f"byte {error.start + 1} (0x{data[error.start]:02x}) is not UTF-8",
+            "Save the file as UTF-8, for example: iconv -f latin1 -t utf-8 OLD > NEW",
+        ) from None
+
+
+def check_encoding(start: bytes, name: str) -> None:
+    """Raise a TrainerError when a file's first bytes say that it is not UTF-8 text."""
+    for bom, encoding in _OTHER_BOMS.items():
+        if start.startswith(bom):
+            raise dataset_error(
+                name,
+                f"the file is {encoding}, not UTF-8",
+                f"Save it as UTF-8, for example: iconv -f {encoding.lower()} -t utf-8 OLD > NEW",
+            )
+
+
+def read_lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
+    r"""Yield `(line number from 1, text)` of each line, line end included; a byte order mark is left out.
+
+    Args:
+        path: The file.
+        name: What the file is called in messages.
+
+    Raises:
+        TrainerError: A line is no UTF-8, or longer than 16 MiB.
+    """
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(MAX_ROW_BYTES + 1):
+            number += 1
+            if number == 1:
+                check_encoding(line, name)
+                line = line.removeprefix(codecs.BOM_UTF8)
+            if len(line) > MAX_ROW_BYTES:
+                raise too_long(f"{name}:{number}")
+            yield number, decode(line, f"{name}:{number}")
+
+
+def too_long(location: str) -> Exception:
+    """Return the error for a row above the limit."""
+    return dataset_error(
+        location, f"the row is longer than {MAX_ROW_BYTES >> 20} MiB", "Split it into several rows, or remove it"
+    )

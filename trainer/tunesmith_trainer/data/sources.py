@@ -1,0 +1,105 @@
+"""The sources of a data set as local files, checked by their digests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunesmith_trainer.config import ConfigMapKeyRef, DatasetSource, Reason, Stage, TrainerError, WorkFolder
+from tunesmith_trainer.data.errors import dataset_error
+from tunesmith_trainer.data.formats import RowParser
+from tunesmith_trainer.data.readers import read_rows
+from tunesmith_trainer.data.rows import Row
+from tunesmith_trainer.files import sha256_file
+from tunesmith_trainer.storage import check_sha256, fetch_file, local_path
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A source, here.
+
+    Attributes:
+        name: What it is called in messages and in the manifest.
+        path: The local file.
+        sha256: Its digest in hexadecimal.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+
+
+def locate(source: DatasetSource, work: WorkFolder, slot: str) -> SourceFile:
+    """Return a source as a local file; what is elsewhere is fetched into the prepare stage's folder.
+
+    Args:
+        source: The source.
+        work: The job's work folder.
+        slot: A file name that no other source of the job has.
+
+    Raises:
+        TrainerError: The file is not there, cannot be had, or has another digest.
+    """
+    if source.config_map_key_ref is not None:
+        name, path = _config_map(source.config_map_key_ref, work)
+    else:
+        name = source.uri or ""
+        path = local_path(name) or fetch_file(name, work.stage(Stage.PREPARE) / "sources" / slot)
+        if not path.is_file():
+            problem = "this is a folder, not a file" if path.is_dir() else "no such file"
+            raise dataset_error(name, problem, "Correct spec.dataset: give the path of a file")
+    try:
+        if source.sha256:
+            check_sha256(name, path, source.sha256, Reason.INVALID_DATASET)
+        return SourceFile(name, path, sha256_file(path))
+    except OSError as error:
+        raise dataset_error(name, f"cannot be read: {error.strerror}", "Check the file's permissions") from None
+
+
+def _config_map(ref: ConfigMapKeyRef, work: WorkFolder) -> tuple[str, Path]:
+    """Return a ConfigMap's key as `(name, path)`."""
+    folder = work.config_maps / ref.name
+    path, name = folder / ref.key, f"{ref.name}/{ref.key}"
+    if not folder.is_dir():
+        raise TrainerError(
+            Reason.INVALID_DATASET,
+            f"ConfigMap {ref.name}: not found",
+            "Add the ConfigMap to the manifests, or correct configMapKeyRef.name",
+        )
+    if not path.is_file():
+        keys = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))) or "none"
+        raise TrainerError(
+            Reason.INVALID_DATASET,
+            f"ConfigMap {ref.name}: there is no key {ref.key} (its keys: {keys})",
+            "Correct configMapKeyRef.key",
+        )
+    return name, path
+
+
+@dataclass
+class Dataset:
+    """All rows of some sources, one file after the other. It can be iterated again and again.
+
+    Attributes:
+        files: The sources.
+        parser: Makes checked rows, in one format for all files.
+        counts: Rows of each file, filled by an iteration.
+    """
+
+    files: list[SourceFile]
+    parser: RowParser
+
+    def __post_init__(self) -> None:
+        self.counts: list[int] = [0] * len(self.files)
+
+    def __iter__(self) -> Iterator[Row]:
+        for index, file in enumerate(self.files):
+            self.counts[index] = 0
+            for location, fields in read_rows(file.path, file.name):
+                row = self.parser.parse(location, fields)
+                self.counts[index] += 1
+                yield row

@@ -1,0 +1,160 @@
+"""Whether a folder holds a base model that can be trained here: files, architecture, lengths."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tunesmith_trainer.config import Reason, TrainerError
+
+# Architectures whose export to ONNX was compared with the original token by token.
+ARCHITECTURES = ("gemma", "llama", "mistral", "phi3", "qwen2", "qwen3")
+
+_LAYOUT = "Give a folder in the transformers layout: config.json, *.safetensors, tokenizer.json, tokenizer_config.json"
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def invalid(name: str, problem: str, remedy: str) -> TrainerError:
+    """Return the error for a base model that cannot be used."""
+    return TrainerError(Reason.INVALID_MODEL, f"{name}: {problem}", remedy)
+
+
+def check_model(folder: Path, name: str, max_length: int) -> dict[str, Any]:
+    """Check a model's files and return its config.json.
+
+    Args:
+        folder: The model.
+        name: What it is called in messages.
+        max_length: Longest row in tokens that training will use.
+
+    Raises:
+        TrainerError: Something is missing, broken or refused (INVALID_MODEL), or the model is too short for
+            `max_length` (INVALID_SPEC).
+    """
+    config = _read_config(folder / "config.json", name)
+    _check_config(config, name)
+    _check_weights(folder, name)
+    _check_tokenizer(folder, name)
+    positions = config.get("max_position_embeddings")
+    if isinstance(positions, int) and positions < max_length:
+        raise TrainerError(
+            Reason.INVALID_SPEC,
+            f"spec.training.maxLength is {max_length}, but {name} takes {positions} tokens at most",
+            f"Write maxLength: {positions} or less",
+        )
+    return config
+
+
+def _read_config(path: Path, name: str) -> dict[str, Any]:
+    """Return a JSON object from a model's file."""
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise invalid(name, f"{path.name} is missing", _LAYOUT) from None
+    except (ValueError, RecursionError) as error:
+        raise invalid(name, f"{path.name} is broken: {error}", "Download or save the model again") from None
+    if not isinstance(value, dict):
+        raise invalid(name, f"{path.name} holds no object", "Download or save the model again")
+    return value
+
+
+def _check_config(config: dict[str, Any], name: str) -> None:
+    """Refuse custom code, quantised weights and architectures that cannot be exported."""
+    if config.get("auto_map"):
+        raise invalid(
+            name,
+            "config.json asks for code of its own (auto_map), which is never run",
+            "Take a model whose architecture transformers has itself, or remove auto_map if it has",
+        )
+    if config.get("quantization_config"):
+        raise invalid(name, "the weights are quantised", "Take the model's original, unquantised weights")
+    kind = config.get("model_type")
+    if kind not in ARCHITECTURES:
+        raise invalid(name, f"the architecture {kind!r} is not supported", f"Take one of {', '.join(ARCHITECTURES)}")
+
+
+def _check_weights(folder: Path, name: str) -> None:
+    """Check that the weights are safetensors, complete and whole."""
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        weight_map = _read_config(index, name).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise invalid(name, f"{index.name} has no weight_map", "Download or save the model again")
+        files = sorted({str(file) for file in weight_map.values()})
+    else:
+        files = ["model.safetensors"]
+    for file in files:
+        path = folder / file
+        if Path(file).name != file or not path.is_file():
+            pickled = sorted(p.name for p in folder.iterdir() if p.name.endswith(PICKLED))
+            if pickled and not index.exists():
+                raise pickled_only(name, pickled)
+            raise invalid(name, f"{file} is missing", _LAYOUT)
+        _check_safetensors(path, name)
+
+
+def pickled_only(name: str, files: list[str]) -> TrainerError:
+    """Return the error for a model without safetensors."""
+    return invalid(
+        name,
+        f"the weights are pickled ({files[0]}), which can run code and is never loaded",
+        "Take a revision with safetensors, or convert once on a machine you trust: "
+        "AutoModelForCausalLM.from_pretrained(...).save_pretrained(...)",
+    )
+
+
+def _check_safetensors(path: Path, name: str) -> None:
+    """Check that a file's header and size agree."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            file.keys()
+    except (SafetensorError, OSError) as error:
+        raise invalid(name, f"{path.name} is broken: {error}", "Download or save the model again") from None
+
+
+def _check_tokenizer(folder: Path, name: str) -> None:
+    if not (folder / "tokenizer.json").is_file():
+        raise invalid(
+            name,
+            "tokenizer.json is missing",
+            "Save it once with AutoTokenizer.from_pretrained(...).save_pretrained(...)",
+        )
+    settings = folder / "tokenizer_config.json"
+    if settings.exists() and _read_config(settings, name).get("auto_map"):
+        raise invalid(
+            name, "tokenizer_config.json asks for code of its own (auto_map), which is never run", "Remove auto_map"
+        )
+
+
+def load_tokenizer(folder: Path, name: str, vocabulary: int) -> Any:  # noqa: ANN401 - transformers has no types
+    """Return a model's tokenizer (transformers, fast).
+
+    Args:
+        folder: The model.
+        name: What it is called in messages.
+        vocabulary: Rows of the model's embedding; the tokenizer may not have more tokens.
+
+    Raises:
+        TrainerError: INVALID_MODEL; it cannot be loaded or does not fit the model.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # whatever a foreign file makes the library raise
+        problem = " ".join(str(error).split())[:300]
+        raise invalid(name, f"the tokenizer cannot be loaded: {problem}", "Save the tokenizer again") from error
+    if not tokenizer.is_fast:
+        raise invalid(
+            name, "the tokenizer is not a fast one", "Save it with use_fast=True, so that it has tokenizer.json"
+        )
+    if len(tokenizer) > vocabulary:
+        raise invalid(
+            name,
+            f"the tokenizer has {len(tokenizer)} tokens, the model's embedding {vocabulary} rows",
+            "Give the model its own tokenizer, or resize its embedding",
+        )
+    return tokenizer

@@ -1,0 +1,102 @@
+"""Models from the Hugging Face hub, or a mirror of it (HF_ENDPOINT), pinned to a commit."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tunesmith_trainer.config import Reason, TrainerError
+from tunesmith_trainer.models.layout import wanted_files
+
+log = logging.getLogger(__name__)
+
+_NAME = "Check the name in spec.model.uri; for a private or gated model set HF_TOKEN to a token that may read it"
+
+
+def _repository(uri: str) -> str:
+    return uri.removeprefix("hf://")
+
+
+@contextmanager
+def _failures(uri: str, revision: str | None) -> Iterator[None]:
+    """Turn the hub client's errors into TrainerErrors."""
+    import httpx2
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise TrainerError(
+            Reason.MODEL_NOT_FOUND,
+            f"{uri}: the model is gated and this token has no access",
+            "Accept the model's terms on its page, and set HF_TOKEN to your token",
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise TrainerError(
+            Reason.MODEL_NOT_FOUND, f"{uri}: there is no revision {revision}", "Correct spec.model.revision"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise TrainerError(Reason.MODEL_NOT_FOUND, f"{uri}: no such model on the hub", _NAME) from error
+    except errors.HFValidationError as error:
+        raise TrainerError(Reason.INVALID_SPEC, f"{uri}: {error}", "Write uri: hf://ORGANISATION/NAME") from error
+    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
+        raise TrainerError(
+            Reason.SOURCE_UNAVAILABLE,
+            f"{uri}: the hub cannot be reached",
+            "Check the network, HF_ENDPOINT and HF_HUB_OFFLINE; without a network give a folder, or scratch",
+        ) from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else 500
+        if status in (401, 403):
+            raise TrainerError(Reason.MODEL_NOT_FOUND, f"{uri}: no access (HTTP {status})", _NAME) from error
+        if status in (404, 410):
+            raise TrainerError(Reason.MODEL_NOT_FOUND, f"{uri}: not found (HTTP {status})", _NAME) from error
+        raise TrainerError(
+            Reason.SOURCE_UNAVAILABLE, f"{uri}: the hub answers HTTP {status}", "Try again later"
+        ) from error
+    except (httpx2.HTTPError, OSError) as error:
+        text = " ".join(str(error).split())[:200] or type(error).__name__
+        raise TrainerError(
+            Reason.SOURCE_UNAVAILABLE,
+            f"{uri}: the hub cannot be reached: {text}",
+            "Check the network and HF_ENDPOINT; without a network give a folder, or scratch",
+        ) from error
+
+
+def resolve_commit(uri: str, revision: str | None) -> str:
+    """Return the commit that a revision of an hf:// model stands for now.
+
+    Raises:
+        TrainerError: MODEL_NOT_FOUND, or SOURCE_UNAVAILABLE when the hub cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    with _failures(uri, revision or "main"):
+        commit = HfApi().model_info(_repository(uri), revision=revision).sha
+    if not commit:
+        raise TrainerError(Reason.SOURCE_UNAVAILABLE, f"{uri}: the hub names no commit", "Try again later")
+    log.info("%s: revision %s is commit %s", uri, revision or "main", commit)
+    return commit
+
+
+def download(uri: str, commit: str, target: Path) -> None:
+    """Download a model's files of one commit into a folder; what is there already is kept.
+
+    Raises:
+        TrainerError: INVALID_MODEL without safetensors; MODEL_NOT_FOUND; SOURCE_UNAVAILABLE.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.utils import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    with _failures(uri, commit):
+        siblings = HfApi().model_info(_repository(uri), revision=commit).siblings or []
+        names = wanted_files(uri, [sibling.rfilename for sibling in siblings])
+        log.info("%s: downloading %d files", uri, len(names))
+        snapshot_download(_repository(uri), revision=commit, local_dir=target, allow_patterns=names)
+    shutil.rmtree(target / ".cache", ignore_errors=True)

@@ -1,0 +1,33 @@
+"""Which files of a repository or folder make up a model."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+
+from tunesmith_trainer.models.checks import PICKLED, invalid, pickled_only
+
+_WEIGHTS = ("model.safetensors", "model-*.safetensors")
+_OTHERS = ("*.json", "*.jinja", "*.txt", "*.model")
+
+
+def wanted_files(name: str, files: list[str]) -> list[str]:
+    """Return those files that a model is loaded from: safetensors, configuration, tokenizer, chat template.
+
+    Folders in it (other formats of the same weights) are left out.
+
+    Args:
+        name: What the model is called in messages.
+        files: Paths relative to the model's folder.
+
+    Raises:
+        TrainerError: There are no weights as safetensors.
+    """
+    top = sorted(file for file in files if "/" not in file)
+    weights = [file for file in top if any(fnmatch(file, pattern) for pattern in _WEIGHTS)]
+    if not weights:
+        if pickled := [file for file in top if file.endswith(PICKLED)]:
+            raise pickled_only(name, pickled)
+        if "config.json" not in top:
+            raise invalid(name, "there is no model (no config.json)", "Check spec.model.uri")
+        raise invalid(name, "there are no weights (model.safetensors)", "Take a revision with safetensors")
+    return weights + [file for file in top if any(fnmatch(file, pattern) for pattern in _OTHERS)]
