@@ -1,0 +1,115 @@
+"""The artifact folder: what belongs in it, put together from the steps' results, with its manifest written last."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tunesmith_trainer.config import JobConfig
+from tunesmith_trainer.files import digest_json, sha256_tree, write_json
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+_PACKAGES = (
+    "tunesmith",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "peft",
+    "deepspeed",
+    "onnxruntime",
+    "onnxruntime-genai",
+)
+
+
+def assemble(folder: Path, parts: Mapping[str, Path], description: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the artifact folder.
+
+    Files are hard links where the file system allows them, so that nothing is stored twice.
+
+    Args:
+        folder: The folder to make; what an interrupted call left there is replaced.
+        parts: File or folder of each part, by its path in the artifact.
+        description: The manifest but for its files and digest (see `describe`).
+
+    Returns:
+        The manifest.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, source in parts.items():
+        link_tree(source, folder / name)
+    files = sha256_tree(folder)
+    manifest = {**description, "files": files, "digest": files_digest(files)}
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def files_digest(files: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the digest of an artifact: SHA-256 over its files' paths and digests, as `sha256:...`."""
+    return digest_json({path: entry["sha256"] for path, entry in files.items()})
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Make a hard link, or a copy where that cannot be, of a file or of every file below a folder."""
+    pairs = [(source, target)]
+    if source.is_dir():
+        files = [path for path in sorted(source.rglob("*")) if path.is_file()]
+        pairs = [(path, target / path.relative_to(source)) for path in files]
+    for path, new in pairs:
+        new.parent.mkdir(parents=True, exist_ok=True)
+        # Some libraries write files that only their owner may read; who serves an artifact is another.
+        path.chmod(0o644)
+        try:
+            os.link(path.resolve(), new)
+        except OSError:
+            shutil.copyfile(path, new)
+
+
+def describe(
+    config: JobConfig,
+    prepared: Mapping[str, Any],
+    trained: Mapping[str, Any],
+    timings: Mapping[str, Any],
+    results: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the manifest but for its files and digest.
+
+    Args:
+        config: The job.
+        prepared: The marker of the prepare stage.
+        trained: The marker of the train stage.
+        timings: train/metrics.json.
+        results: `metrics`, `gates` and `parity`.
+    """
+    model = prepared.get("model", {})
+    training = {name: value for name, value in trained.items() if name not in ("inputs", "resolved")}
+    return {
+        "formatVersion": FORMAT_VERSION,
+        "name": config.name,
+        "namespace": config.namespace,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "baseModel": {key: model.get(key) for key in ("uri", "revision", "digest", "architecture")},
+        "data": dict(prepared.get("data", {})),
+        "method": config.spec.method,
+        "config": config.spec.to_api(),
+        "resolved": dict(trained.get("resolved", {})),
+        "training": {**timings, **training},
+        **results,
+        "precisions": sorted(precision.value for precision in config.spec.export.precisions),
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

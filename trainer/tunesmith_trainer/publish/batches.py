@@ -1,0 +1,26 @@
+"""Batches of like lengths, so that little is computed for padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def like_lengths(lengths: Sequence[int], max_rows: int, max_tokens: int) -> list[list[int]]:
+    """Group rows of like lengths.
+
+    Args:
+        lengths: Tokens of each row.
+        max_rows: Most rows of a batch.
+        max_tokens: Most tokens of a batch, padding counted; a longer row is a batch of its own.
+
+    Returns:
+        Indices of the rows of each batch, the longest rows first; the same for the same lengths.
+    """
+    batches: list[list[int]] = []
+    longest = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if not batches or len(batches[-1]) >= max_rows or (len(batches[-1]) + 1) * longest > max_tokens:
+            batches.append([])
+            longest = max(1, lengths[index])
+        batches[-1].append(index)
+    return batches

@@ -1,0 +1,93 @@
+"""Delivery of the artifact to where the job wants it: written once, whole or without a manifest."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tunesmith_trainer import storage
+from tunesmith_trainer.config import JobConfig, Reason, TrainerError, WorkFolder
+from tunesmith_trainer.publish.artifact import MANIFEST, link_tree
+
+log = logging.getLogger(__name__)
+
+
+def output_uri(config: JobConfig, work: WorkFolder) -> str:
+    """Return where the artifact goes: the job's output, or the work folder's own artifact folder."""
+    return config.spec.output.uri if config.spec.output else str(work.artifact.absolute())
+
+
+def deliver(artifact: Path, digest: str, uri: str) -> str:
+    """Put a complete artifact at a URI.
+
+    On a local disk the whole folder appears at once; elsewhere the manifest is written after everything else, and what
+    an interrupted delivery left is overwritten.
+
+    Args:
+        artifact: The artifact folder.
+        digest: The artifact's digest.
+        uri: A path or URI.
+
+    Returns:
+        Where it is: an absolute path, or the URI.
+
+    Raises:
+        TrainerError: OUTPUT_FAILED: there is another artifact already, or it cannot be written.
+    """
+    folder = storage.local_path(uri)
+    present = _digest_at(uri)
+    if present == digest:
+        log.info("%s holds the artifact already", uri)
+    elif present is not None:
+        raise TrainerError(
+            Reason.OUTPUT_FAILED,
+            f"{uri} holds another artifact ({present}), and artifacts are never changed",
+            "Write another output.uri, or remove that artifact if nothing uses it",
+        )
+    elif folder is None:
+        storage.put_folder(artifact, uri, last=MANIFEST)
+    else:
+        _deliver_local(artifact, folder)
+    return uri if folder is None else str(folder)
+
+
+def _digest_at(uri: str) -> str | None:
+    """Return the digest of the complete artifact at a URI, or None when there is none."""
+    manifest = f"{uri.rstrip('/')}/{MANIFEST}"
+    if not storage.exists(manifest):
+        return None
+    with storage.open_source(manifest, Reason.OUTPUT_FAILED) as file:
+        try:
+            value: Any = json.load(file)
+            return str(value["digest"])
+        except (ValueError, KeyError, TypeError):
+            return "its manifest.json cannot be read"
+
+
+def _deliver_local(artifact: Path, folder: Path) -> None:
+    """Make the folder by way of a temporary one beside it."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise TrainerError(
+                Reason.OUTPUT_FAILED,
+                f"{folder} is not empty, and holds no artifact",
+                "Write an output.uri that does not exist yet, or empty that folder",
+            )
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for stale in folder.parent.glob(f".{folder.name}.*.tmp"):
+            shutil.rmtree(stale, ignore_errors=True)
+        link_tree(artifact, temporary)
+        temporary.replace(folder)
+    except OSError as error:
+        raise TrainerError(
+            Reason.OUTPUT_FAILED,
+            f"{folder}: cannot write: {error.strerror or error}",
+            "Check the path, its permissions and the free space",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

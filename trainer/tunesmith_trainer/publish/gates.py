@@ -1,0 +1,62 @@
+"""Gates: bounds that the tuned model's metrics must keep before it is served."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tunesmith_trainer.config import GateSpec, Reason, TrainerError
+
+
+def check_gates(gates: Sequence[GateSpec], metrics: Mapping[str, float | None]) -> list[dict[str, Any]]:
+    """Hold every gate against the metrics.
+
+    Args:
+        gates: The gates.
+        metrics: Value of each metric; None or no finite number where it could not be measured, which passes no gate.
+
+    Returns:
+        `{metric, min?, max?, value, passed}` of each gate, in order.
+    """
+    results = []
+    for gate in gates:
+        value = metrics.get(gate.metric)
+        measured = value is not None and math.isfinite(value)
+        passed = (
+            value is not None
+            and measured
+            and (gate.min is None or value >= gate.min)
+            and (gate.max is None or value <= gate.max)
+        )
+        results.append({**gate.to_api(), "value": value if measured else None, "passed": passed})
+    return results
+
+
+def require_passed(results: Sequence[Mapping[str, Any]]) -> None:
+    """Fail when a gate has not passed.
+
+    Raises:
+        TrainerError: With metric, value and bound of every failed gate.
+    """
+    failed = [_describe(result) for result in results if not result["passed"]]
+    if failed:
+        raise TrainerError(
+            Reason.GATE_FAILED,
+            f"{len(failed)} of {len(results)} gates failed: {'; '.join(failed)}",
+            "Train longer or on more data, or change evaluation.gates; "
+            "publish/evaluation.json in the work folder has the answers, train/final the weights",
+        )
+
+
+def _describe(result: Mapping[str, Any]) -> str:
+    metric, value = result["metric"], result["value"]
+    bounds = [f"{word} {result[key]:g}" for key, word in (("min", "at least"), ("max", "at most")) if key in result]
+    if value is None:
+        why = (
+            "there are no validation rows with a prompt and an answer"
+            if metric == "exactMatch"
+            else "it is not a finite number"
+        )
+        return f"{metric} could not be measured ({why}), the gate needs {' and '.join(bounds)}"
+    return f"{metric} is {value:.4g}, the gate needs {' and '.join(bounds)}"

@@ -1,0 +1,76 @@
+"""Greedy generation for a batch of prompts, where a row leaves the batch as soon as it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+GoOn = Callable[[int, list[int]], bool]
+
+
+@torch.inference_mode()
+def greedy(
+    model: Any,  # noqa: ANN401 - a transformers model
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    stop: frozenset[int],
+    go_on: GoOn | None = None,
+    go_on_every: int = 8,
+) -> list[list[int]]:
+    """Return the most likely continuation of each prompt, without the token that ended it.
+
+    Args:
+        model: A causal language model with a key-value cache.
+        prompts: Token ids of each prompt, at least one each.
+        limits: Most new tokens of each prompt.
+        stop: Tokens that end a continuation.
+        go_on: Asked with a prompt's index and its new tokens whether more of them are wanted.
+        go_on_every: New tokens between two such questions.
+
+    Returns:
+        New token ids of each prompt.
+    """
+    answers: list[list[int]] = [[] for _ in prompts]
+    rows = [row for row, limit in enumerate(limits) if limit > 0]
+    width = max((len(prompts[row]) for row in rows), default=0)
+    # Padded on the left, so that the newest token of every row is the last one.
+    step = torch.tensor([[0] * (width - len(prompts[row])) + list(prompts[row]) for row in rows], device=model.device)
+    mask = torch.tensor(
+        [[0] * (width - len(prompts[row])) + [1] * len(prompts[row]) for row in rows], device=model.device
+    )
+    cache = None
+    while rows:
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -step.shape[1] :]
+        output = model(
+            input_ids=step,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache = output.past_key_values
+        chosen = output.logits[:, -1].argmax(-1)
+        kept: list[int] = []
+        for slot, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
+            if token in stop:
+                continue
+            answer = answers[row]
+            answer.append(token)
+            if len(answer) >= limits[row]:
+                continue
+            if go_on is not None and len(answer) % go_on_every == 0 and not go_on(row, answer):
+                continue
+            kept.append(slot)
+        step = chosen.unsqueeze(1)
+        if len(kept) < len(rows):
+            rows = [rows[slot] for slot in kept]
+            if not rows:
+                break
+            slots = torch.tensor(kept, device=model.device)
+            cache.batch_select_indices(slots)
+            mask, step = mask[slots], step[slots]
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
+    return answers

@@ -1,0 +1,244 @@
+"""The steps of the publish stage. Each leaves a file or folder that is whole or absent, and that is then not repeated."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tunesmith_trainer.config import JobConfig, Precision, Stage, WorkFolder
+from tunesmith_trainer.files import read_json, write_json
+from tunesmith_trainer.prepared import TokenStore, model_path
+from tunesmith_trainer.publish.architectures import export_options
+from tunesmith_trainer.publish.artifact import MANIFEST, assemble, describe, link_tree
+from tunesmith_trainer.publish.deliver import deliver, output_uri
+from tunesmith_trainer.publish.export import Exporter
+from tunesmith_trainer.publish.gates import check_gates, require_passed
+from tunesmith_trainer.publish.progress import Progress
+
+log = logging.getLogger(__name__)
+
+_CHECKED_ROWS = 4  # rows on which merged and adapted logits are compared
+_EXAMPLES = 20  # answers that evaluation.json shows
+
+
+def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
+    """Run the stage (see `tunesmith_trainer.publish.publish`)."""
+    folder = work.stage(Stage.PUBLISH)
+    artifact = folder / "artifact"
+    progress = Progress(work)
+    manifest = read_json(artifact / MANIFEST)
+    if manifest is None:
+        manifest = _build(config, work, artifact, progress)
+    uri = output_uri(config, work)
+    progress.step(f"writing the artifact to {uri}")
+    written = deliver(artifact, manifest["digest"], uri)
+    return {
+        "artifact": {"uri": written, "digest": manifest["digest"]},
+        "metrics": manifest["metrics"],
+        "gates": manifest["gates"],
+        "parity": manifest["parity"],
+    }
+
+
+def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progress) -> dict[str, Any]:
+    """Do all steps up to the assembled artifact and return its manifest."""
+    folder = work.stage(Stage.PUBLISH)
+    base = model_path(work)
+    export_options((read_json(base / "config.json") or {}).get("architectures"))
+    missing = [p for p in config.spec.export.precisions if not (folder / "onnx" / p.value).is_dir()]
+    with ExitStack() as stack:
+        # Started before anything else is imported: its own imports go on beside the evaluation.
+        exporter = stack.enter_context(Exporter(folder / "export.log")) if missing else None
+        models = _Models(config, work, base, progress)
+        evaluation = _evaluate(config, folder, models, progress)
+        gates = check_gates(config.spec.evaluation.gates, evaluation["after"])
+        write_json(folder / "gates.json", gates)
+        require_passed(gates)
+        merged = models.merged_folder()
+        for precision in missing:
+            progress.step(f"exporting {precision.value}")
+            if exporter:
+                exporter.export(merged, folder / "onnx" / precision.value, precision)
+    parity = {p.value: _parity(config, folder, p, models, progress) for p in config.spec.export.precisions}
+    progress.step("putting the artifact together")
+    parts = {f"onnx/{p.value}": folder / "onnx" / p.value for p in config.spec.export.precisions}
+    if config.spec.method != "full":
+        parts["adapter"] = work.final
+    if config.spec.export.merge_weights:
+        parts["model"] = merged
+    parts["evaluation.json"] = folder / "evaluation.json"
+    if work.training_log.exists():
+        parts["training_log.jsonl"] = work.training_log
+    results = {
+        "metrics": {"before": evaluation["before"], "after": evaluation["after"]},
+        "gates": gates,
+        "parity": parity,
+    }
+    prepared = read_json(work.stage_marker(Stage.PREPARE)) or {}
+    trained = read_json(work.stage_marker(Stage.TRAIN)) or {}
+    timings = read_json(work.stage(Stage.TRAIN) / "metrics.json") or {}
+    return assemble(artifact, parts, describe(config, prepared, trained, timings, results))
+
+
+class _Models:
+    """The models and rows that the steps need, each loaded when it is first asked for and at most once."""
+
+    def __init__(self, config: JobConfig, work: WorkFolder, base: Path, progress: Progress) -> None:
+        self._config = config
+        self._work = work
+        self._base_folder = base
+        self._progress = progress
+        self._base: Any = None
+        self._merged: Any = None
+        self._merged_folder = work.stage(Stage.PUBLISH) / "merged"
+
+    @cached_property
+    def tokenizer(self) -> Any:  # noqa: ANN401 - transformers is imported only when it is needed
+        from tunesmith_trainer.publish.models import load_tokenizer
+
+        return load_tokenizer(self._base_folder)
+
+    @cached_property
+    def validation(self) -> TokenStore:
+        """The validation rows; the training rows when no rows were kept out."""
+        data = self._work.stage(Stage.PREPARE) / "data"
+        store = TokenStore.open(data / "validation")
+        return store if len(store) else TokenStore.open(data / "train")
+
+    @cached_property
+    def questions(self) -> list[Any]:
+        """The first validation prompts with their references."""
+        from tunesmith_trainer.publish.evaluate import read_questions
+
+        path = self._work.stage(Stage.PREPARE) / "data" / "evaluation.jsonl"
+        return read_questions(path, self._config.spec.evaluation.max_rows)
+
+    def base(self) -> Any:  # noqa: ANN401
+        """Return the base model. It is used up by `merged`."""
+        from tunesmith_trainer.publish.models import load_model
+
+        if self._base is None:
+            self._base = load_model(self._base_folder)
+        return self._base
+
+    def merged(self) -> Any:  # noqa: ANN401
+        """Return the tuned model, merged."""
+        from tunesmith_trainer.publish.models import load_model
+
+        folder = self.merged_folder()
+        if self._merged is None:
+            self._merged = load_model(folder)
+        return self._merged
+
+    def merged_folder(self) -> Path:
+        """Return the folder of the tuned model, made when it is not there."""
+        if not self._merged_folder.is_dir():
+            self._progress.step("merging")
+            temporary = self._merged_folder.with_name(f".merged.{os.getpid()}.tmp")
+            for stale in temporary.parent.glob(".merged.*.tmp"):
+                shutil.rmtree(stale, ignore_errors=True)
+            if self._config.spec.method == "full":
+                weights = [*self._work.final.glob("*.safetensors*"), *self._work.final.glob("*config.json")]
+                for path in weights:
+                    if path.name != "tokenizer_config.json":
+                        link_tree(path, temporary / path.name)
+            else:
+                from tunesmith_trainer.publish.merge import merge_adapter
+
+                rows = [self.validation[i][0].tolist() for i in range(min(_CHECKED_ROWS, len(self.validation)))]
+                self._merged = merge_adapter(self.base(), self._work.final, rows)
+                self._merged.save_pretrained(temporary)
+            self.tokenizer.save_pretrained(temporary)
+            temporary.replace(self._merged_folder)
+        self._base = None
+        return self._merged_folder
+
+
+def _evaluate(config: JobConfig, folder: Path, models: _Models, progress: Progress) -> dict[str, Any]:
+    """Evaluate the base model and the tuned one, write evaluation.json and return what it holds."""
+    evaluation: dict[str, Any] | None = read_json(folder / "evaluation.json")
+    if evaluation is not None:
+        return evaluation
+    results: dict[str, Any] = {}
+    for when, model in (("before", models.base), ("after", models.merged)):
+        path = folder / f"evaluation-{when}.json"
+        results[when] = read_json(path)
+        if results[when] is None:
+            results[when] = _evaluate_one(config, model(), models, progress, when)
+            write_json(path, results[when])
+    answers = zip(results["before"]["answers"], results["after"]["answers"], strict=True)
+    evaluation = {
+        "before": results["before"]["metrics"],
+        "after": results["after"]["metrics"],
+        "rows": _rows(config, models),
+        "questions": len(models.questions),
+        "examples": [
+            {
+                "prompt": models.tokenizer.decode(question.prompt_ids),
+                "reference": question.reference,
+                "before": before,
+                "after": after,
+            }
+            for question, (before, after) in zip(models.questions, answers, strict=False)
+        ],
+    }
+    write_json(folder / "evaluation.json", evaluation)
+    return evaluation
+
+
+def _rows(config: JobConfig, models: _Models) -> int:
+    return min(config.spec.evaluation.max_rows, len(models.validation))
+
+
+def _evaluate_one(
+    config: JobConfig,
+    model: Any,  # noqa: ANN401
+    models: _Models,
+    progress: Progress,
+    when: str,
+) -> dict[str, Any]:
+    from tunesmith_trainer.publish.evaluate import evaluate
+
+    rows = _rows(config, models)
+    title = {"before": "evaluating the base model", "after": "evaluating the tuned model"}[when]
+    with progress.track(title, rows + len(models.questions)) as advance:
+        result = evaluate(
+            model,
+            models.tokenizer,
+            models.validation,
+            models.questions,
+            rows=rows,
+            max_new_tokens=config.spec.evaluation.max_new_tokens,
+            shown=_EXAMPLES,
+            advance=advance,
+        )
+    shown = ", ".join(f"{k} {v:.4g}" for k, v in result["metrics"].items() if v is not None)
+    log.info("%s training: %s", when, shown)
+    return result
+
+
+def _parity(
+    config: JobConfig, folder: Path, precision: Precision, models: _Models, progress: Progress
+) -> dict[str, Any]:
+    """Compare one export with the merged model, unless that is done, and return the numbers."""
+    from tunesmith_trainer.publish.onnx_runner import OnnxModel
+    from tunesmith_trainer.publish.parity import Reference, measure, require_parity
+
+    path = folder / f"parity-{precision.value}.json"
+    bounds = config.spec.export.parity
+    numbers = read_json(path)
+    if numbers is None:
+        progress.step(f"checking {precision.value}")
+        prompts: Sequence[list[int]] = [question.prompt_ids for question in models.questions]
+        reference = Reference(models.merged(), models.validation, prompts, bounds.rows)
+        numbers = measure(OnnxModel(folder / "onnx" / precision.value), reference, bounds.max_logit_difference)
+        write_json(path, numbers)
+        log.info("%s: %s", precision.value, numbers)
+    require_parity(precision, numbers, bounds)
+    return dict(numbers)
