@@ -1,0 +1,88 @@
+"""`tunesmith run`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tunesmith_cli.commands.validate import load_valid
+from tunesmith_cli.console import CliError, Exit, complain, say, title
+from tunesmith_cli.local import children, term
+from tunesmith_cli.local.artifacts import local_artifact
+from tunesmith_cli.local.job import LocalJob
+from tunesmith_cli.local.store import object_folder, read_json
+from tunesmith_cli.local.workspace import LocalWorkspace
+from tunesmith_operator.manifests import Manifests
+
+_POLL_SECONDS = 0.5
+
+
+def run_manifests(
+    paths: Sequence[Path],
+    work: Path,
+    *,
+    serve: bool,
+    host: str,
+    port: int,
+    restart: bool = False,
+    debug: bool = False,
+) -> Exit:
+    """Run the manifests of files and folders on this machine and return the exit code.
+
+    Args:
+        paths: Manifests, or folders of them.
+        work: Folder of all work.
+        serve: Serve the InferenceWorkspaces when the jobs are done, until Ctrl-C.
+        host: Address to serve on.
+        port: Port of the first server; others follow it.
+        restart: Throw away what the jobs have done before.
+        debug: Show tracebacks.
+    """
+    manifests = load_valid(paths)
+    if manifests is None:
+        return Exit.INVALID
+    if not manifests.fine_tune_jobs and not manifests.inference_workspaces:
+        raise CliError("no FineTuneJob or InferenceWorkspace in " + ", ".join(map(str, paths)))
+    term.catch()
+    root = work.resolve()
+    code = Exit.OK
+    for job in manifests.fine_tune_jobs:
+        local = LocalJob(job, Path(job.source.file).parent, root, debug=debug)
+        code = max(code, local.run(manifests.config_maps, restart=restart).code)
+    return max(code, _serve(manifests, root, host, port)) if serve else code
+
+
+def _serve(manifests: Manifests, root: Path, host: str, port: int) -> Exit:
+    """Serve all workspaces whose model is there until Ctrl-C; return whether all of them could be."""
+    servers: list[LocalWorkspace] = []
+    code = Exit.OK
+    try:
+        for workspace in manifests.inference_workspaces:
+            local = LocalWorkspace(workspace, root, host, port + len(servers))
+            if workspace.spec.replicas == 0:
+                local.scaled_to_zero()
+                continue
+            try:
+                local.start(local_artifact(workspace, Path(workspace.source.file).parent, root))
+            except CliError as error:
+                complain(str(error))
+                code = Exit.FAILED
+                continue
+            finally:
+                if local.process is not None:
+                    servers.append(local)
+        running = [server for server in servers if server.process is not None and server.process.poll() is None]
+        if running:
+            say("Ctrl-C stops serving.")
+        while running:
+            time.sleep(_POLL_SECONDS)
+            for server in running:
+                if not server.alive():
+                    return Exit.FAILED
+    except KeyboardInterrupt:
+        return code
+    finally:
+        for server in servers:
+            server.stop()
+    return code

@@ -1,0 +1,45 @@
+"""`tunesmith serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tunesmith_cli.console import CliError, Exit
+from tunesmith_cli.local import children, term
+from tunesmith_cli.local.store import read_json
+from tunesmith_trainer.config import Precision
+
+_SMALLEST_FIRST = (Precision.INT4, Precision.FP32)
+
+
+def serve_artifact(
+    artifact: Path, precision: str | None, name: str | None, host: str, port: int, slots: int
+) -> Exit:
+    """Serve an artifact until Ctrl-C and return the exit code.
+
+    Raises:
+        CliError: There is no complete artifact, or it lacks the precision.
+    """
+    manifest = read_json(artifact / "manifest.json")
+    if not isinstance(manifest, dict):
+        raise CliError(
+            f"{artifact} holds no complete artifact (manifest.json is missing); give the folder that "
+            "`tunesmith run` prints at the end of a job"
+        )
+    offered = [str(item) for item in manifest.get("precisions", [])]
+    chosen = precision or next((item.value for item in _SMALLEST_FIRST if item.value in offered), None)
+    if chosen is None or chosen not in offered:
+        raise CliError(f"{artifact} holds no {chosen or 'ONNX'} model; write --precision {' or '.join(offered)}")
+    term.catch()
+    process = children.start(
+        "tunesmith_serving",
+        [
+            *("--artifact", str(artifact), "--precision", chosen),
+            *("--model-name", name or str(manifest.get("name", "model"))),
+            *("--host", host, "--port", str(port), "--slots", str(slots)),
+        ],
+    )
+    try:
+        return Exit.OK if children.wait(process, lambda: None) == 0 else Exit.FAILED
+    except KeyboardInterrupt:
+        return Exit.OK

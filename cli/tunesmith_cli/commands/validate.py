@@ -1,0 +1,34 @@
+"""`tunesmith validate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.markup import escape
+
+from tunesmith_cli.console import Exit, complain, err, say
+from tunesmith_operator.manifests import Manifests, load_manifests
+
+
+def load_valid(paths: Sequence[Path]) -> Manifests | None:
+    """Return the manifests of files and folders, or None after printing what is wrong with them."""
+    manifests = load_manifests(paths)
+    for finding in manifests.findings:
+        complain(str(finding))
+    for note in manifests.notes:
+        err.print(f"[yellow]note[/yellow] {escape(str(note))}", soft_wrap=True)
+    return None if manifests.findings else manifests
+
+
+def validate_manifests(paths: Sequence[Path]) -> Exit:
+    """Check manifests, print what is found, and return the exit code."""
+    manifests = load_valid(paths)
+    if manifests is None:
+        return Exit.INVALID
+    for item in (*manifests.fine_tune_jobs, *manifests.inference_workspaces):
+        say(f"{item.kind} {item.metadata.namespace or 'default'}/{item.metadata.name} is valid")
+    if not manifests.fine_tune_jobs and not manifests.inference_workspaces:
+        complain("no FineTuneJob or InferenceWorkspace in " + ", ".join(map(str, paths)))
+        return Exit.INVALID
+    return Exit.OK

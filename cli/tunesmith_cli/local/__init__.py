@@ -1,0 +1,1 @@
+"""Running manifests on this machine, without a cluster."""

@@ -1,0 +1,134 @@
+"""One FineTuneJob on this machine: its three stages as child processes, its status in a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunesmith_cli.console import CliError, Exit, say, title
+from tunesmith_cli.local import children
+from tunesmith_cli.local.inputs import ConfigMaps, changed_sources, local_spec, write_inputs
+from tunesmith_cli.local.store import StatusFile, locked, object_folder, read_json
+from tunesmith_operator import status as state
+from tunesmith_operator.api import FineTuneJob
+from tunesmith_trainer.config import EXIT_CODES, JobConfig, Reason, Stage, WorkFolder
+
+_REASON_OF_CODE = {code: reason for reason, code in EXIT_CODES.items()}
+_KILLED = (-9, 137)
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """How a job ended.
+
+    Attributes:
+        code: What the command should exit with on account of this job.
+        artifact: URI of the artifact, when the job has completed.
+    """
+
+    code: Exit
+    artifact: str | None = None
+
+
+class LocalJob:
+    """Runs one job; `run` again goes on where the last run stopped."""
+
+    def __init__(self, job: FineTuneJob, base: Path, root: Path, *, debug: bool = False) -> None:
+        """Prepare to run `job`.
+
+        Args:
+            job: The object.
+            base: Folder of the manifest; relative paths start there.
+            root: Folder of all work folders.
+            debug: Let the stages show tracebacks.
+        """
+        namespace = job.metadata.namespace or "default"
+        self.name = job.metadata.name
+        self.work = WorkFolder(object_folder(root, namespace, self.name))
+        self.config = JobConfig(name=self.name, namespace=namespace, spec=local_spec(job.spec, base))
+        self.file = StatusFile(self.work.root, "FineTuneJob")
+        self.debug = debug
+
+    def run(self, config_maps: ConfigMaps, *, restart: bool) -> JobResult:
+        """Run what is left of the job and return how it ended."""
+        with locked(self.work.root):
+            write_inputs(self.config, config_maps, self.work, restart=restart)
+            if restart:
+                self.file.write({})
+            for path in changed_sources(self.config, self.work):
+                title("FineTuneJob", self.name, f"[yellow]{path} has changed since it was read; --restart reads it again")
+            if not self.file.status.get("conditions"):
+                self.file.write(state.accepted(self.file.status))
+            for stage in Stage:
+                failure = self._run_stage(stage)
+                if failure is not None:
+                    return failure
+            return self._completed()
+
+    def _run_stage(self, stage: Stage) -> JobResult | None:
+        """Run one stage and return the job's end when the stage has failed."""
+        if not self._is_complete(stage):
+            attempts = dict(self.file.status.get("attempts") or {})
+            attempts[stage.value] = attempts.get(stage.value, 0) + 1
+            self.file.write(state.running(self.file.status, stage, attempts=attempts))
+            title("FineTuneJob", self.name, f"{stage.value}")
+        process = children.start("tunesmith_trainer", self._arguments(stage))
+        try:
+            code = children.wait(process, self._take_progress)
+        except KeyboardInterrupt:
+            self._take_progress()
+            self.file.write(state.interrupted(self.file.status, stage))
+            raise
+        self._take_progress()
+        return None if code == 0 else self._failed(stage, code)
+
+    def _arguments(self, stage: Stage) -> list[str]:
+        return [stage.value, "--work", str(self.work.root), *(["--debug"] if self.debug else [])]
+
+    def _is_complete(self, stage: Stage) -> bool:
+        return self.work.stage_marker(stage).exists()
+
+    def _take_progress(self) -> None:
+        """Bring the newest progress and the chosen values into the status."""
+        progress: dict[str, Any] | None = read_json(self.work.progress)
+        resolved = read_json(self.work.stage(Stage.TRAIN) / "resolved.json")
+        self.file.write(state.with_progress(self.file.status, progress, resolved))
+
+    def _failed(self, stage: Stage, code: int) -> JobResult:
+        outcome = read_json(self.work.outcome(stage)) or {}
+        reason = _REASON_OF_CODE.get(code)
+        message = ". ".join(filter(None, (outcome.get("message"), outcome.get("remedy"))))
+        if reason is None or outcome.get("reason") != reason.value:
+            reason = Reason.OUT_OF_MEMORY if code in _KILLED else Reason.INTERNAL_ERROR
+            message = _unexplained(stage, code)
+        if EXIT_CODES[reason] >= 64:
+            self.file.write(state.waiting(self.file.status, reason.value, message))
+            title("FineTuneJob", self.name, f"[yellow]{reason.value}[/yellow]: the same command tries again")
+            return JobResult(Exit.RETRY)
+        self.file.write(state.failed(self.file.status, reason.value, message))
+        title("FineTuneJob", self.name, f"[red]Failed[/red]: {reason.value}; status in {self.file.path}")
+        return JobResult(Exit.FAILED)
+
+    def _completed(self) -> JobResult:
+        marker = read_json(self.work.stage_marker(Stage.PUBLISH)) or {}
+        artifact, metrics = marker.get("artifact") or {}, marker.get("metrics") or {}
+        if not artifact.get("uri"):
+            raise CliError(f"{self.work.stage_marker(Stage.PUBLISH)} names no artifact; run again with --restart")
+        self.file.write(state.completed(self.file.status, artifact=artifact, metrics=metrics))
+        title("FineTuneJob", self.name, f"[green]Succeeded[/green]: {artifact['uri']}")
+        for name, value in (metrics.get("after") or {}).items():
+            before = (metrics.get("before") or {}).get(name)
+            if isinstance(value, float):
+                say(f"  {name}: {value:.4g}" + (f" (before training {before:.4g})" if before is not None else ""))
+        return JobResult(Exit.OK, str(artifact["uri"]))
+
+
+def _unexplained(stage: Stage, code: int) -> str:
+    """Return what to say of a process that ended without an outcome."""
+    if code in _KILLED:
+        return (
+            f"{stage.value} was killed (exit code {code}), most likely for want of memory. Lower "
+            "training.microBatchSize or training.maxLength, or set training.gradientCheckpointing: true"
+        )
+    return f"{stage.value} ended with exit code {code} and left no reason. Run the same command with --debug"

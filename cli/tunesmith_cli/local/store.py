@@ -1,0 +1,81 @@
+"""The status of an object that runs on this machine: one JSON file in its work folder, replaced atomically."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tunesmith_cli.console import CliError
+
+Status = dict[str, Any]
+
+
+def object_folder(root: Path, namespace: str, name: str) -> Path:
+    """Return the work folder of an object: `ROOT/NAMESPACE/NAME`."""
+    return root / namespace / name
+
+
+def write_file(path: Path, data: bytes) -> bool:
+    """Write a file atomically and return whether its content is new."""
+    if path.is_file() and path.read_bytes() == data:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+    return True
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a file's JSON value, or None when the file is absent or not whole."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+class StatusFile:
+    """The `status` of one object, on disk.
+
+    Attributes:
+        path: The file.
+        status: The newest status, as it is in the file.
+    """
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self.path = folder / f"{kind.lower()}-status.json"
+        self.status: Status = read_json(self.path) or {}
+
+    def write(self, status: Status) -> None:
+        """Replace the status when it differs from what is there."""
+        if status != self.status or not self.path.exists():
+            write_file(self.path, (json.dumps(status, indent=2, ensure_ascii=False) + "\n").encode())
+            self.status = status
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the work folder of an object, so that no two commands work in it.
+
+    Raises:
+        CliError: Another command holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise CliError(
+                f"{folder} is in use by another tunesmith (process {holder}); wait for it to end, or stop it"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

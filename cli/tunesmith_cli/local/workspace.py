@@ -1,0 +1,96 @@
+"""One InferenceWorkspace on this machine: a server process over an artifact, its status in a file."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tunesmith_cli.console import CliError, Exit, title
+from tunesmith_cli.local import children
+from tunesmith_cli.local.store import StatusFile, object_folder, read_json
+from tunesmith_operator import status as state
+from tunesmith_operator.api import InferenceWorkspace
+
+_POLL_SECONDS = 0.1
+
+
+class LocalWorkspace:
+    """Serves one artifact until it is stopped."""
+
+    def __init__(self, workspace: InferenceWorkspace, root: Path, host: str, port: int) -> None:
+        """Prepare to serve.
+
+        Args:
+            workspace: The object.
+            root: Folder of all work folders.
+            host: Address to listen on.
+            port: Port to listen on.
+        """
+        self.workspace = workspace
+        self.name = workspace.metadata.name
+        folder = object_folder(root, workspace.metadata.namespace or "default", self.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file = StatusFile(folder, "InferenceWorkspace")
+        self.host, self.port = host, port
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Base URL for an OpenAI client."""
+        return f"http://{self.host}:{self.port}/v1"
+
+    def start(self, artifact: Path) -> None:
+        """Start the server and return as soon as it is ready.
+
+        Raises:
+            CliError: The server ended before it was ready; it has said why.
+        """
+        manifest = read_json(artifact / "manifest.json")
+        if manifest is None:
+            raise CliError(f"{artifact} holds no complete artifact (manifest.json is missing)", Exit.FAILED)
+        self.file.write(state.progressing(self.file.status, f"Starting {artifact}"))
+        spec = self.workspace.spec
+        arguments = [
+            *("--artifact", str(artifact), "--model-name", self.name, "--host", self.host, "--port", str(self.port)),
+            *("--precision", spec.runtime.precision, "--execution-provider", spec.runtime.execution_provider),
+            *("--slots", str(spec.runtime.max_batch_size), "--max-queue", str(spec.runtime.max_queue_length)),
+            *("--context-length", str(spec.runtime.context_length)),
+        ]
+        self.process = children.start("tunesmith_serving", arguments)
+        self._wait_until_ready()
+        self.file.write(
+            state.serving(
+                self.file.status,
+                endpoint=self.endpoint,
+                digest=str(manifest.get("digest", "")),
+                artifact=str(artifact),
+            )
+        )
+        title("InferenceWorkspace", self.name, f"[green]Serving[/green] at {self.endpoint}")
+
+    def _wait_until_ready(self) -> None:
+        assert self.process is not None  # noqa: S101 - set by the only caller
+        while self.process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"http://{self.host}:{self.port}/readyz", timeout=2):  # noqa: S310
+                    return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(_POLL_SECONDS)
+        self.file.write(
+            state.failed(self.file.status, "ServerFailed", "The server ended before it was ready; it has printed why")
+        )
+        raise CliError(f"InferenceWorkspace {self.name}: the server ended before it was ready", Exit.FAILED)
+
+    def scaled_to_zero(self) -> None:
+        """Say that no replica is wanted."""
+        self.file.write(state.scaled_to_zero(self.file.status))
+        title("InferenceWorkspace", self.name, "replicas is 0: nothing is served")
+
+    def stop(self) -> None:
+        """Stop the server; requests in flight are finished first."""
+        if self.process is not None:
+            children.stop(self.process)
+            self.file.write(state.stopped(self.file.status))

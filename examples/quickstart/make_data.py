@@ -1,0 +1,99 @@
+"""Write the quickstart's data: questions and answers about Tunesmith's own API, from its field descriptions.
+
+Each field of both kinds is asked about in all phrasings but one; the one left out (another for each field, so that
+training sees every phrasing, with other fields) goes to validation.
+"""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel
+
+from tunesmith_operator.api import FineTuneJob, InferenceWorkspace
+
+HERE = Path(__file__).resolve().parent
+PHRASINGS = (
+    "What is {field} of a {kind}?",
+    "What does {field} do in a {kind}?",
+    "Explain {field} of {kind}.",
+    "In a {kind}, what is {field} for?",
+    "I see {field} in a {kind}. What does it mean?",
+    "Tell me about {field} in {kind}.",
+)
+VALIDATION_ROWS = 50
+
+
+class _LiteralDumper(yaml.SafeDumper):
+    """Writes long strings as literal blocks, so that a change of the data can be read in a diff."""
+
+
+_LiteralDumper.add_representer(
+    str,
+    lambda dumper, value: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", value, style="|" if "\n" in value else None
+    ),
+)
+
+
+def models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """Yield the API models that a field's type holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from models_in(argument)
+
+
+def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path and the description of each field below a model."""
+    for name, field in model.model_fields.items():
+        path = f"{prefix}{field.alias or name}"
+        if prefix and field.description:
+            yield path, " ".join(field.description.split())
+        for inner in models_in(field.annotation):
+            yield from fields(inner, f"{path}.")
+
+
+def questions() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Return the rows for training and for validation."""
+    train: list[dict[str, str]] = []
+    validation: list[dict[str, str]] = []
+    number = 0
+    for model in (FineTuneJob, InferenceWorkspace):
+        spec = typing.cast(type[BaseModel], model.model_fields["spec"].annotation)
+        for path, description in fields(spec, "spec."):
+            kept_out = number % len(PHRASINGS)
+            for index, phrasing in enumerate(PHRASINGS):
+                row = {"prompt": phrasing.format(field=path, kind=model.__name__), "completion": description}
+                (validation if index == kept_out else train).append(row)
+            number += 1
+    step = len(validation) / VALIDATION_ROWS
+    return train, [validation[int(i * step)] for i in range(VALIDATION_ROWS)]
+
+
+def config_map(name: str) -> str:
+    """Return the ConfigMap with both files, as YAML."""
+    train, validation = questions()
+    data = {
+        key: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        for key, rows in (("train.jsonl", train), ("validation.jsonl", validation))
+    }
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+    header = "# Written by `make quickstart-data` from the descriptions of the API's fields.\n"
+    return header + yaml.dump(manifest, Dumper=_LiteralDumper, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def main() -> None:
+    """Write the ConfigMaps of the examples that use this data."""
+    for example in ("quickstart", "smollm2"):
+        (HERE.parent / example / "data.yaml").write_text(config_map(f"{example}-data"))
+    train, validation = questions()
+    print(f"{len(train)} rows to train on, {len(validation)} to evaluate on")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Where an object stands: phases and conditions, the same in a cluster and on one machine.
+
+Every function takes a status (as it is stored) and returns a new one. GitOps tools read three conditions: while
+anything can still come of the object, `Ready` is Unknown and `Reconciling` True; at its good end `Ready` is True; and
+only when nothing will come of it without a change, `Stalled` is True and `Ready` False.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from tunesmith_trainer.config import Stage
+
+Status = dict[str, Any]
+HISTORY_LENGTH = 10
+
+
+class Phase(StrEnum):
+    """Where an object stands, in one word, for people."""
+
+    PENDING = "Pending"
+    PREPARING = "Preparing"
+    TRAINING = "Training"
+    PUBLISHING = "Publishing"
+    SUCCEEDED = "Succeeded"
+    PROGRESSING = "Progressing"
+    SERVING = "Serving"
+    STOPPED = "Stopped"
+    FAILED = "Failed"
+
+
+_PHASE_OF_STAGE = {
+    Stage.PREPARE: Phase.PREPARING,
+    Stage.TRAIN: Phase.TRAINING,
+    Stage.PUBLISH: Phase.PUBLISHING,
+}
+
+
+def now() -> str:
+    """Return the time as Kubernetes writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def with_condition(status: Status, kind: str, value: str, reason: str, message: str) -> Status:
+    """Return the status with a condition set; its transition time moves only when its value changes.
+
+    Args:
+        status: The status.
+        kind: `Ready`, `Reconciling` or `Stalled`.
+        value: `True`, `False` or `Unknown`.
+        reason: Why, as one word.
+        message: Why, in words, and what to do.
+    """
+    old = {item["type"]: item for item in status.get("conditions") or []}
+    before = old.get(kind)
+    since = before["lastTransitionTime"] if before and before["status"] == value else now()
+    new = {"type": kind, "status": value, "reason": reason, "message": message, "lastTransitionTime": since}
+    if (generation := status.get("observedGeneration")) is not None:
+        new["observedGeneration"] = generation
+    return {**status, "conditions": [*(c for t, c in sorted(old.items()) if t != kind), new]}
+
+
+def _conditions(status: Status, ready: str, reconciling: str, stalled: str, reason: str, message: str) -> Status:
+    for kind, value in (("Ready", ready), ("Reconciling", reconciling), ("Stalled", stalled)):
+        status = with_condition(status, kind, value, reason, message)
+    return status
+
+
+def _working(status: Status, phase: Phase, reason: str, message: str) -> Status:
+    return _conditions({**status, "phase": phase.value}, "Unknown", "True", "False", reason, message)
+
+
+def accepted(status: Status, generation: int = 1) -> Status:
+    """Return the first status of an object: seen, nothing done yet."""
+    status = {**status, "observedGeneration": generation}
+    return _working({"startTime": now(), **status}, Phase.PENDING, "Accepted", "Seen; work begins")
+
+
+def running(status: Status, stage: Stage, attempts: Mapping[str, int]) -> Status:
+    """Return the status of a job whose stage has been started."""
+    phase = _PHASE_OF_STAGE[stage]
+    status = {key: value for key, value in status.items() if key != "completionTime"}
+    return _working({**status, "attempts": dict(attempts)}, phase, phase.value, f"The {stage.value} stage is running")
+
+
+def with_progress(
+    status: Status, progress: Mapping[str, Any] | None, resolved: Mapping[str, Any] | None = None
+) -> Status:
+    """Return the status with the newest progress and the values that were chosen."""
+    status = dict(status)
+    if progress:
+        status["progress"] = dict(progress)
+    if resolved:
+        status["resolved"] = dict(resolved)
+    return status
+
+
+def waiting(status: Status, reason: str, message: str) -> Status:
+    """Return the status of an object that cannot go on right now, but may later."""
+    return _working(status, Phase.PENDING, reason, message)
+
+
+def interrupted(status: Status, stage: Stage) -> Status:
+    """Return the status of a job that was stopped by its user and can go on."""
+    return waiting(status, "Interrupted", f"Stopped during {stage.value}; the same command goes on from there")
+
+
+def completed(status: Status, artifact: Mapping[str, Any], metrics: Mapping[str, Any]) -> Status:
+    """Return the status of a job that has done all it had to do."""
+    status = {"completionTime": now(), **status, "phase": Phase.SUCCEEDED.value}
+    status |= {"artifact": dict(artifact), "metrics": dict(metrics)}
+    return _conditions(status, "True", "False", "False", "Completed", f"The artifact is at {artifact.get('uri')}")
+
+
+def failed(status: Status, reason: str, message: str) -> Status:
+    """Return the status of an object of which nothing will come without a change."""
+    status = {**status, "completionTime": now(), "phase": Phase.FAILED.value}
+    return _conditions(status, "False", "False", "True", reason, message)
+
+
+def progressing(status: Status, message: str) -> Status:
+    """Return the status of a workspace whose servers are being started."""
+    status = {"observedGeneration": 1, **status, "readyReplicas": 0}
+    return _working(status, Phase.PROGRESSING, "RollingOut", message)
+
+
+def serving(status: Status, endpoint: str, digest: str, artifact: str, replicas: int = 1) -> Status:
+    """Return the status of a workspace that serves an artifact.
+
+    Args:
+        status: The status before.
+        endpoint: Base URL for an OpenAI client.
+        digest: Digest of the artifact; its beginning names the revision.
+        artifact: Folder of the artifact.
+        replicas: Servers that are ready.
+    """
+    revision = digest.removeprefix("sha256:")[:10]
+    status = {**status, "endpoint": endpoint, "replicas": replicas, "readyReplicas": replicas}
+    if status.get("revision") != revision:
+        if status.get("revision"):
+            status["previousRevision"] = status["revision"]
+        history = [*(status.get("history") or []), {"revision": revision, "artifact": artifact, "time": now()}]
+        status |= {"revision": revision, "history": history[-HISTORY_LENGTH:]}
+    status["phase"] = Phase.SERVING.value
+    return _conditions(status, "True", "False", "False", "Serving", f"Revision {revision} is served at {endpoint}")
+
+
+def scaled_to_zero(status: Status) -> Status:
+    """Return the status of a workspace that wants no servers: as it should be, and so Ready."""
+    status = {"observedGeneration": 1, **status, "replicas": 0, "readyReplicas": 0, "phase": Phase.STOPPED.value}
+    status.pop("endpoint", None)
+    return _conditions(status, "True", "False", "False", "ScaledToZero", "replicas is 0: nothing is served")
+
+
+def stopped(status: Status) -> Status:
+    """Return the status of a workspace whose server was stopped by its user."""
+    status = {**status, "replicas": 0, "readyReplicas": 0}
+    status.pop("endpoint", None)
+    return waiting(status, "Interrupted", "Stopped; the same command serves again") | {"phase": Phase.STOPPED.value}
