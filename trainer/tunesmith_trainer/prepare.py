@@ -80,7 +80,8 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         "learnedTokens": int(train_store.mask.sum()),
         "truncatedRows": encoder.counts.truncated,
         "skippedRows": encoder.counts.skipped,
-        "maxLength": int(train_store.lengths.max()),
+        "maxLength": encoder.max_length,
+        "longestRow": int(train_store.lengths.max()),
         "sources": _describe(train, parser) + (_describe(validation, parser) if validation else []),
     }
     shutil.rmtree(folder / "data", ignore_errors=True)

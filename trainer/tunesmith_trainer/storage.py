@@ -34,6 +34,13 @@ def scheme_of(uri: str) -> str:
     return match[1].lower() if match else "file"
 
 
+def public(uri: str) -> str:
+    """Return a URI as it may be shown and recorded: without the user's name and without the query, which may sign."""
+    if scheme_of(uri) in ("http", "https"):
+        return re.sub(r"^(\w+://)[^/@]*@", r"\1", uri).split("?")[0]
+    return uri
+
+
 def local_path(uri: str) -> Path | None:
     """Return the absolute path that a plain path or file:// URI means, or None for any other URI."""
     if scheme_of(uri) != "file":
@@ -50,35 +57,36 @@ def _failures(uri: str, missing: Reason, doing: str = "read") -> Iterator[None]:
         missing: The reason where the file does not exist or may not be read.
         doing: read or write.
     """
+    shown = public(uri)
     try:
         yield
     except TrainerError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise TrainerError(missing, f"{uri}: no such file or folder", "Check the path or URI") from error
+        raise TrainerError(missing, f"{shown}: no such file or folder", "Check the path or URI") from error
     except (PermissionError, IsADirectoryError) as error:
-        raise TrainerError(missing, f"{uri}: cannot {doing}: {error}", _credentials(uri)) from error
+        raise TrainerError(missing, f"{shown}: cannot {doing}: {error}", _credentials(uri)) from error
     except ImportError as error:
-        raise TrainerError(Reason.INVALID_SPEC, f"{uri}: {error}", "Install tunesmith with [trainer]") from error
+        raise TrainerError(Reason.INVALID_SPEC, f"{shown}: {error}", "Install tunesmith with [trainer]") from error
     except Exception as error:
-        text = " ".join(str(error).split())[:500]
+        text = " ".join(str(error).replace(uri, shown).split())[:500]
         status = _http_status(error)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise TrainerError(Reason.SOURCE_UNAVAILABLE, f"{uri}: the disk is full", "Free some space") from error
+            raise TrainerError(Reason.SOURCE_UNAVAILABLE, f"{shown}: the disk is full", "Free some space") from error
         if status in (401, 403) or (status is None and _DENIED.search(text)):
-            raise TrainerError(missing, f"{uri}: no permission to {doing} it: {text}", _credentials(uri)) from error
+            raise TrainerError(missing, f"{shown}: no permission to {doing} it: {text}", _credentials(uri)) from error
         if status in (404, 410) or (status is None and _MISSING.search(text) and not _NETWORK.search(text)):
-            raise TrainerError(missing, f"{uri}: no such file or folder: {text}", "Check the path or URI") from error
+            raise TrainerError(missing, f"{shown}: no such file or folder: {text}", "Check the path or URI") from error
         if status is not None and 400 <= status < 500 and status not in _RETRY:
-            raise TrainerError(missing, f"{uri}: cannot {doing}: {text}", "Check the URI") from error
+            raise TrainerError(missing, f"{shown}: cannot {doing}: {text}", "Check the URI") from error
         if status in _RETRY or isinstance(error, OSError | TimeoutError) or _is_network(error) or _NETWORK.search(text):
             kind = type(error).__name__
             raise TrainerError(
                 Reason.SOURCE_UNAVAILABLE,
-                f"{uri}: cannot {doing} now: {text or kind}",
+                f"{shown}: cannot {doing} now: {text or kind}",
                 "Check the network and the address, and try again",
             ) from error
-        raise TrainerError(missing, f"{uri}: cannot {doing}: {text}", _credentials(uri)) from error
+        raise TrainerError(missing, f"{shown}: cannot {doing}: {text}", _credentials(uri)) from error
 
 
 def _is_network(error: BaseException) -> bool:
@@ -217,7 +225,7 @@ def check_sha256(uri: str, path: Path, sha256: str, reason: Reason) -> None:
     if found != sha256:
         raise TrainerError(
             reason,
-            f"{uri}: sha256 is {found}, not {sha256}",
+            f"{public(uri)}: sha256 is {found}, not {sha256}",
             "The file has changed: use the one that was meant, or write its own sha256",
         )
 
@@ -277,15 +285,15 @@ def fetch_folder(
         local = target / name
         if local.exists() and local.stat().st_size != sizes[name]:
             local.unlink()
-        if report:
-            offset = before
-            fetch_file(
-                f"{uri.rstrip('/')}/{name}", local, missing=missing, report=lambda d, _, o=offset: report(o + d, total)
-            )
-        else:
-            fetch_file(f"{uri.rstrip('/')}/{name}", local, missing=missing)
+        onward = _shifted(report, before, total) if report else None
+        fetch_file(f"{uri.rstrip('/')}/{name}", local, missing=missing, report=onward)
         before += sizes[name]
     return target
+
+
+def _shifted(report: Report, before: int, total: int) -> Report:
+    """Return a report of one file's bytes as part of several files'."""
+    return lambda done, _: report(before + done, total)
 
 
 def put_folder(local: Path, uri: str, *, last: str = "manifest.json", report: Report | None = None) -> None:

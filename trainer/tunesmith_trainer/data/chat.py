@@ -17,6 +17,10 @@ _MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|eot|>", "</s>", "<|endoftext|>")
 
 
+class TurnsNotSeparable(TrainerError):
+    """The template writes an earlier turn differently when others follow, so its span cannot be found."""
+
+
 class ChatFormat:
     """A tokenizer's chat template, applied.
 
@@ -68,9 +72,18 @@ class ChatFormat:
             ) from None
         return texts[0], list(spans[0]) if self.marked else []
 
-    def prompt(self, location: str, turns: Sequence[Turn]) -> str:
-        """Return what the model is given to answer after the turns, generation prompt included."""
-        return self._render(location, turns, prompt=True)[0]
+    def question(self, row: Row) -> tuple[str, str]:
+        """Return the text up to the assistant's last turn, generation prompt included, and what should follow it.
+
+        The answer is as the template writes it, without the token that ends the turn.
+        """
+        last = max(index for index, turn in enumerate(row.turns) if turn.role == "assistant")
+        turns = (*row.turns[:last], row.turns[last]._replace(learned=True))
+        text, spans = self.text_and_spans(Row(row.location, turns))
+        answer = text[slice(*spans[-1])]
+        for token in self._ends:
+            answer = answer.removesuffix(token)
+        return self._render(row.location, turns[:-1], prompt=True)[0], answer
 
     def text_and_spans(self, row: Row) -> tuple[str, list[Span]]:
         """Return a conversation as text, and the character spans `[start, end)` of it that are learned.
@@ -100,12 +113,11 @@ class ChatFormat:
         before = self._render(row.location, row.turns[:index], prompt=True)[0] if index else ""
         upto = self._render(row.location, row.turns[: index + 1])[0]
         if not text.startswith(upto) or not upto.startswith(before):
-            raise dataset_error(
-                row.location,
-                f"turn {index + 1} cannot be told from the others: the model's chat template writes it differently "
-                "when more turns follow",
-                "Keep only the last answer of each conversation, write spec.training.lossOn: all, or put "
-                "{% generation %} around the assistant's turns in the model's chat_template.jinja",
+            raise TurnsNotSeparable(
+                Reason.INVALID_MODEL,
+                f"{row.location}: what the assistant says in turn {index + 1} cannot be found in the text that the "
+                "model's chat template makes: its generation prompt is not how it begins an answer",
+                "Put {% generation %} around the assistant's turns in the model's chat_template.jinja",
             )
         return len(before), len(upto)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tunesmith_trainer.data.errors import dataset_error, shown
+from tunesmith_trainer.data.lines import MAX_ROW_BYTES, too_long
 from tunesmith_trainer.data.rows import Turn
 
 ROLES = {
@@ -34,6 +35,8 @@ def as_text(location: str, field: str, value: Any) -> str:  # noqa: ANN401 - any
         raise dataset_error(location, f"{field} is {shown(value)}, not a text", 'Write a text in quotes: "..."')
     if not value.strip():
         raise dataset_error(location, f"{field} is empty", "Write its text, or remove the row")
+    if len(value) > MAX_ROW_BYTES:
+        raise too_long(location)
     try:
         value.encode()
     except UnicodeEncodeError as error:

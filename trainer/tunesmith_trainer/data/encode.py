@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
 
-from tunesmith_trainer.data.chat import ChatFormat, Span
+from tunesmith_trainer.data.chat import ChatFormat, Span, TurnsNotSeparable
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.rows import Row, Turn
 
@@ -81,9 +81,8 @@ class Encoder:
 
     def prompt_ids(self, row: Row) -> tuple[list[int], str]:
         """Return the tokens up to the assistant's last turn, generation prompt included, and that turn's text."""
-        last = max(index for index, turn in enumerate(row.turns) if turn.role == "assistant")
-        text = self.chat.prompt(row.location, row.turns[:last])
-        return self._tokenize([text])[0][0], row.turns[last].content
+        prompt, answer = self.chat.question(row)
+        return self._tokenize([prompt])[0][0], answer
 
     def _tokenize(self, texts: list[str]) -> list[tuple[list[int], list[Span]]]:
         """Return `(ids, character spans)` of texts that hold their special tokens already."""
@@ -105,24 +104,49 @@ class Encoder:
             yield [Encoded(row, piece, [1] * len(piece)) for piece in pieces]
 
     def _conversations(self, batch: list[Row]) -> Iterator[list[Encoded]]:
-        rendered = [self.chat.text_and_spans(row) for row in batch]
-        tokens = self._tokenize([text for text, _ in rendered])
-        for row, (_, spans), (ids, offsets) in zip(batch, rendered, tokens, strict=True):
-            encoded: Encoded | None = Encoded(row, ids, self._mask(offsets, spans))
-            if len(ids) > self.max_length:
-                encoded = self._shorten(row)
-                if encoded is None:
-                    self.counts.skipped += 1
-                    yield []
-                    continue
-                self.counts.truncated += 1
-            if encoded is None or not any(encoded.mask[1:]):
-                raise dataset_error(
-                    row.location,
-                    "the model's chat template leaves nothing of the assistant's turns to learn",
-                    "Change the row's turns, or the model's chat_template.jinja",
-                )
-            yield [encoded]
+        """Yield what each conversation becomes: one row, or one for each answer where the template asks for it."""
+        groups = [self._render(row) for row in batch]
+        tokens = iter(self._tokenize([text for group in groups for _, text, _ in group]))
+        for group in groups:
+            encoded = []
+            for row, _, spans in group:
+                ids, offsets = next(tokens)
+                fitting = self._fit(Encoded(row, ids, self._mask(offsets, spans)))
+                encoded += [fitting] if fitting else []
+            yield encoded
+
+    def _render(self, row: Row) -> list[tuple[Row, str, list[Span]]]:
+        """Return `(row, text, learned spans)` of a conversation.
+
+        Some templates write an answer differently once others follow (without its reasoning, for example). There each
+        answer becomes a row of its own, at whose end it stands as the model is to give it.
+        """
+        try:
+            return [(row, *self.chat.text_and_spans(row))]
+        except TurnsNotSeparable:
+            learned = [index for index, turn in enumerate(row.turns) if turn.learned]
+            if learned == [len(row.turns) - 1]:
+                raise
+        before = [turn._replace(learned=False) for turn in row.turns]
+        rows = [replace(row, turns=(*before[:index], row.turns[index])) for index in learned]
+        return [(part, *self.chat.text_and_spans(part)) for part in rows]
+
+    def _fit(self, encoded: Encoded) -> Encoded | None:
+        """Return the row, shortened where it is too long, or None when it must be skipped."""
+        if len(encoded.ids) > self.max_length:
+            shorter = self._shorten(encoded.row)
+            if shorter is None:
+                self.counts.skipped += 1
+                return None
+            self.counts.truncated += 1
+            encoded = shorter
+        if not any(encoded.mask[1:]):
+            raise dataset_error(
+                encoded.row.location,
+                "the model's chat template leaves nothing of the assistant's turns to learn",
+                "Change the row's turns, or the model's chat_template.jinja",
+            )
+        return encoded
 
     def _mask(self, offsets: Sequence[Span], spans: Sequence[Span]) -> list[int]:
         """Return 1 for each token that begins within a span (or for all, with loss_on all).

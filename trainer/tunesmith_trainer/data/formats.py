@@ -101,6 +101,8 @@ FORMATS: dict[DatasetFormat, Format] = {
     DatasetFormat.TEXT: Format(("text",), (), '{"text": "..."}', _text),
 }
 
+_OPTIONAL = {column for form in FORMATS.values() for column in form.optional}
+
 
 class RowParser:
     """Makes checked rows of what the readers read, all in one format.
@@ -149,6 +151,8 @@ class RowParser:
         """Return the row with the format's own column names."""
         fields = {name: value for name, value in raw.items() if name not in self.columns}
         for name, theirs in self.columns.items():
+            if theirs not in raw and name in _OPTIONAL:
+                continue
             if theirs not in raw:
                 raise dataset_error(
                     location,

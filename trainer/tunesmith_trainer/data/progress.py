@@ -47,6 +47,7 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
+        self._write()
 
     def update(self, done: int, total: int | None = None) -> None:
         """Set how much is done, and how much there is in all where that is known only now."""
@@ -67,14 +68,7 @@ class Progress:
             self.update(self.done + 1)
 
     def _write(self) -> None:
-        write_json(
-            self.work.progress,
-            {
-                "stage": Stage.PREPARE.value,
-                "activity": self.activity,
-                "done": self.done,
-                "total": self.total,
-                "unit": self.unit,
-            },
-            sync=False,
-        )
+        progress: dict[str, str | int] = {"stage": Stage.PREPARE.value, "step": self.done}
+        if self.total is not None:
+            progress["totalSteps"] = self.total
+        write_json(self.work.progress, progress, sync=False)

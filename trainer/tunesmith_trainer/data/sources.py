@@ -10,10 +10,11 @@ from pathlib import Path
 from tunesmith_trainer.config import ConfigMapKeyRef, DatasetSource, Reason, Stage, TrainerError, WorkFolder
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.formats import RowParser
+from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.readers import read_rows
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.files import sha256_file
-from tunesmith_trainer.storage import check_sha256, fetch_file, local_path
+from tunesmith_trainer.storage import check_sha256, fetch_file, local_path, public
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +48,8 @@ def locate(source: DatasetSource, work: WorkFolder, slot: str) -> SourceFile:
     if source.config_map_key_ref is not None:
         name, path = _config_map(source.config_map_key_ref, work)
     else:
-        name = source.uri or ""
-        path = local_path(name) or fetch_file(name, work.stage(Stage.PREPARE) / "sources" / slot)
+        uri = source.uri or ""
+        name, path = public(uri), local_path(uri) or _fetch(uri, work, slot)
         if not path.is_file():
             problem = "this is a folder, not a file" if path.is_dir() else "no such file"
             raise dataset_error(name, problem, "Correct spec.dataset: give the path of a file")
@@ -58,6 +59,12 @@ def locate(source: DatasetSource, work: WorkFolder, slot: str) -> SourceFile:
         return SourceFile(name, path, sha256_file(path))
     except OSError as error:
         raise dataset_error(name, f"cannot be read: {error.strerror}", "Check the file's permissions") from None
+
+
+def _fetch(uri: str, work: WorkFolder, slot: str) -> Path:
+    """Return a file from elsewhere, copied into the prepare stage's folder."""
+    with Progress(work, f"fetching {public(uri)}", None, "bytes") as progress:
+        return fetch_file(uri, work.stage(Stage.PREPARE) / "sources" / slot, report=progress.update)
 
 
 def _config_map(ref: ConfigMapKeyRef, work: WorkFolder) -> tuple[str, Path]:

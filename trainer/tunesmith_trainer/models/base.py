@@ -67,35 +67,54 @@ def bring_model(config: JobConfig, work: WorkFolder, texts: Texts, *, chat: bool
     Raises:
         TrainerError: The model is not found, cannot be had now, or cannot be used.
     """
-    model, target = config.spec.model, work.prepared_model
-    uri = model.uri or "scratch"
-    partial = work.stage(Stage.PREPARE) / ".model.partial"
-    revision = None
-    path = local_path(model.uri) if model.uri and not model.uri.startswith("hf://") else None
-    if path is not None and not path.is_dir():
-        problem = "this is a file, not a folder" if path.exists() else "no such folder"
-        raise TrainerError(Reason.MODEL_NOT_FOUND, f"{uri}: {problem}", "Correct spec.model.uri")
-    if uri.startswith("hf://"):
+    model = config.spec.model
+    folder, uri, revision = work.prepared_model, model.uri or "scratch", None
+    if model.scratch is not None:
+        shutil.rmtree(folder, ignore_errors=True)  # the rows may have changed since an interrupted run made it
+        scratch, seed = model.scratch, config.spec.training.seed
+        _make(folder, uri, config, chat, lambda partial: build_scratch(partial, scratch, texts(), seed))
+    elif uri.startswith("hf://"):
         revision = _pinned_commit(work, uri, model.revision)
-    if path is None and not target.exists():
-        if model.scratch is not None:
-            shutil.rmtree(partial, ignore_errors=True)
-            build_scratch(partial, model.scratch, texts(), config.spec.training.seed)
-        elif revision is not None:
-            download(uri, revision, partial)
+        commit = revision
+        if not folder.exists():
+            _make(folder, uri, config, chat, lambda partial: download(uri, commit, partial), keep=True)
+    elif (local := local_path(uri)) is not None:
+        if not local.is_dir():
+            problem = "this is a file, not a folder" if local.exists() else "no such folder"
+            raise TrainerError(Reason.MODEL_NOT_FOUND, f"{uri}: {problem}", "Correct spec.model.uri")
+        if chat and _check(local, uri, config)[1].chat_template is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            _make(folder, uri, config, chat, lambda partial: _link(local, partial))
         else:
-            _fetch(uri, partial, work)
-        _finish(partial, uri, config, chat)
-        partial.replace(target)
-    elif path is not None and not target.exists() and _finish(path, uri, config, False).chat_template is None and chat:
-        _link(path, partial)
-        _finish(partial, uri, config, chat)
-        partial.replace(target)
-    folder = target if target.exists() else path or target
-    max_length = config.spec.training.max_length
-    settings = check_model(folder, uri, max_length)
-    tokenizer = load_tokenizer(folder, uri, settings["vocab_size"])
+            folder = local
+    elif not folder.exists():
+        _make(folder, uri, config, chat, lambda partial: _fetch(uri, partial, work), keep=True)
+    settings, tokenizer = _check(folder, uri, config)
     return BaseModel(uri, revision, folder, settings["model_type"], tokenizer)
+
+
+def _make(
+    target: Path, uri: str, config: JobConfig, chat: bool, write: Callable[[Path], None], *, keep: bool = False
+) -> None:
+    """Write a model beside `target`, check it, and only then give it that name.
+
+    Args:
+        target: The folder, which does not exist.
+        uri: What the model is called in messages.
+        config: The job.
+        chat: Whether the model gets a chat template where it has none.
+        write: Writes the model's files into a folder.
+        keep: Whether `write` goes on from what an interrupted run left in the folder.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    if not keep:
+        shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True, exist_ok=True)
+    write(partial)
+    _, tokenizer = _check(partial, uri, config)
+    if chat and tokenizer.chat_template is None:
+        (partial / "chat_template.jinja").write_text(default_template(tokenizer))
+    partial.replace(target)
 
 
 def _pinned_commit(work: WorkFolder, uri: str, revision: str | None) -> str:
@@ -117,17 +136,12 @@ def _fetch(uri: str, target: Path, work: WorkFolder) -> None:
 
 
 def _link(folder: Path, target: Path) -> None:
-    """Make a folder of links to a model's files."""
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    """Fill a folder with links to a model's files."""
     for name in wanted_files(str(folder), [path.name for path in folder.iterdir() if path.is_file()]):
         (target / name).symlink_to(folder.resolve() / name)
 
 
-def _finish(folder: Path, uri: str, config: JobConfig, chat: bool) -> Any:  # noqa: ANN401 - transformers has no types
-    """Check a model, give it a chat template where it has none and needs one, and return its tokenizer."""
+def _check(folder: Path, uri: str, config: JobConfig) -> tuple[dict[str, Any], Any]:
+    """Return a model's config.json and its tokenizer, having checked that they can be used."""
     settings = check_model(folder, uri, config.spec.training.max_length)
-    tokenizer = load_tokenizer(folder, uri, settings["vocab_size"])
-    if chat and tokenizer.chat_template is None:
-        (folder / "chat_template.jinja").write_text(default_template(tokenizer))
-    return tokenizer
+    return settings, load_tokenizer(folder, uri, settings["vocab_size"])

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_trainer.config import Reason, TrainerError
-
-# Architectures whose export to ONNX was compared with the original token by token.
-ARCHITECTURES = ("gemma", "llama", "mistral", "phi3", "qwen2", "qwen3")
+from tunesmith_trainer.publish.architectures import EXPORTABLE
 
 _LAYOUT = "Give a folder in the transformers layout: config.json, *.safetensors, tokenizer.json, tokenizer_config.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -69,9 +67,17 @@ def _check_config(config: dict[str, Any], name: str) -> None:
         )
     if config.get("quantization_config"):
         raise invalid(name, "the weights are quantised", "Take the model's original, unquantised weights")
-    kind = config.get("model_type")
-    if kind not in ARCHITECTURES:
-        raise invalid(name, f"the architecture {kind!r} is not supported", f"Take one of {', '.join(ARCHITECTURES)}")
+    architectures = config.get("architectures")
+    named = architectures[0] if isinstance(architectures, list) and architectures else None
+    if named not in EXPORTABLE:
+        raise invalid(
+            name,
+            f"the architecture {named or '(none named in config.json)'} is not supported",
+            f"Take a model of one of these: {', '.join(sorted(EXPORTABLE))}",
+        )
+    for field in ("model_type", "vocab_size"):
+        if field not in config:
+            raise invalid(name, f"config.json has no {field}", "Download or save the model again")
 
 
 def _check_weights(folder: Path, name: str) -> None:

@@ -90,7 +90,7 @@ def download(uri: str, commit: str, target: Path) -> None:
         TrainerError: INVALID_MODEL without safetensors; MODEL_NOT_FOUND; SOURCE_UNAVAILABLE.
     """
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():
         disable_progress_bars()
