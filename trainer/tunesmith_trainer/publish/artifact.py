@@ -64,6 +64,7 @@ def link_tree(source: Path, target: Path) -> None:
         new.parent.mkdir(parents=True, exist_ok=True)
         # Some libraries write files that only their owner may read; who serves an artifact is another.
         path.chmod(0o644)
+        new.unlink(missing_ok=True)
         try:
             os.link(path.resolve(), new)
         except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,9 @@ def merge_adapter(base: Any, adapter: Path, rows: Sequence[Sequence[int]]) -> An
             f"{adapter}: there is no adapter_model.safetensors",
             "Run the job again in a new work folder",
         )
-    adapted = PeftModel.from_pretrained(base, adapter, is_trainable=False).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers, nothing for users
+        adapted = PeftModel.from_pretrained(base, adapter, is_trainable=False).eval()
     before = [_logits(adapted, row) for row in rows]
     merged = adapted.merge_and_unload(safe_merge=True).eval()
     for row, expected in zip(rows, before, strict=True):

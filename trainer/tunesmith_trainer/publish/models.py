@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -38,6 +39,24 @@ def load_model(folder: Path) -> Any:  # noqa: ANN401 - a transformers model
             Reason.INVALID_MODEL, f"{folder}: {error}", "Run the stage again in a new work folder"
         ) from error
     return model.to(device()).eval()
+
+
+def save_model(model: Any, folder: Path) -> None:  # noqa: ANN401
+    """Write a dense model's weights, configuration and generation settings in the transformers layout.
+
+    Does for these models what `save_pretrained` does, which imports DeepSpeed for it and with that takes seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    # A tied weight is stored once, under the name that the others are tied to.
+    weights = {
+        name: tensor.contiguous()
+        for name, tensor in model.state_dict().items()
+        if name not in model.all_tied_weights_keys
+    }
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - a transformers tokenizer

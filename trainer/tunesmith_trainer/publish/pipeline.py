@@ -1,11 +1,11 @@
-"""The steps of the publish stage. Each leaves a file or folder that is whole or absent, and that is then not repeated."""
+"""The steps of the publish stage. Each leaves a file or folder that is whole or absent, and is then not repeated."""
 
 from __future__ import annotations
 
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -69,7 +69,7 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     progress.step("putting the artifact together")
     parts = {f"onnx/{p.value}": folder / "onnx" / p.value for p in config.spec.export.precisions}
     if config.spec.method != "full":
-        parts["adapter"] = work.final
+        parts["adapter"] = _portable_adapter(config, work)
     if config.spec.export.merge_weights:
         parts["model"] = merged
     parts["evaluation.json"] = folder / "evaluation.json"
@@ -84,6 +84,19 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     trained = read_json(work.stage_marker(Stage.TRAIN)) or {}
     timings = read_json(work.stage(Stage.TRAIN) / "metrics.json") or {}
     return assemble(artifact, parts, describe(config, prepared, trained, timings, results))
+
+
+def _portable_adapter(config: JobConfig, work: WorkFolder) -> Path:
+    """Return a folder with the adapter, which names its base model by URI and not by a path of this work folder."""
+    folder = work.stage(Stage.PUBLISH) / "adapter"
+    link_tree(work.final / "adapter_model.safetensors", folder / "adapter_model.safetensors")
+    settings = read_json(work.final / "adapter_config.json")
+    model = (read_json(work.stage_marker(Stage.PREPARE)) or {}).get("model", {})
+    uri = config.spec.model.uri
+    settings["base_model_name_or_path"] = uri.removeprefix("hf://") if uri else None
+    settings["revision"] = model.get("revision")
+    write_json(folder / "adapter_config.json", settings)
+    return folder
 
 
 class _Models:
@@ -139,7 +152,6 @@ class _Models:
     def merged_folder(self) -> Path:
         """Return the folder of the tuned model, made when it is not there."""
         if not self._merged_folder.is_dir():
-            self._progress.step("merging")
             temporary = self._merged_folder.with_name(f".merged.{os.getpid()}.tmp")
             for stale in temporary.parent.glob(".merged.*.tmp"):
                 shutil.rmtree(stale, ignore_errors=True)
@@ -150,10 +162,12 @@ class _Models:
                         link_tree(path, temporary / path.name)
             else:
                 from tunesmith_trainer.publish.merge import merge_adapter
+                from tunesmith_trainer.publish.models import save_model
 
+                self._progress.step("merging the adapter")
                 rows = [self.validation[i][0].tolist() for i in range(min(_CHECKED_ROWS, len(self.validation)))]
                 self._merged = merge_adapter(self.base(), self._work.final, rows)
-                self._merged.save_pretrained(temporary)
+                save_model(self._merged, temporary)
             self.tokenizer.save_pretrained(temporary)
             temporary.replace(self._merged_folder)
         self._base = None
@@ -218,9 +232,12 @@ def _evaluate_one(
             shown=_EXAMPLES,
             advance=advance,
         )
-    shown = ", ".join(f"{k} {v:.4g}" for k, v in result["metrics"].items() if v is not None)
-    log.info("%s training: %s", when, shown)
+    log.info("%s training: %s", when, _shown(result["metrics"]))
     return result
+
+
+def _shown(numbers: Mapping[str, float | int | None]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if value is not None)
 
 
 def _parity(
@@ -239,6 +256,6 @@ def _parity(
         reference = Reference(models.merged(), models.validation, prompts, bounds.rows)
         numbers = measure(OnnxModel(folder / "onnx" / precision.value), reference, bounds.max_logit_difference)
         write_json(path, numbers)
-        log.info("%s: %s", precision.value, numbers)
+        log.info("%s: %s", precision.value, _shown(numbers))
     require_parity(precision, numbers, bounds)
     return dict(numbers)
