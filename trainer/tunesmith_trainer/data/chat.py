@@ -17,7 +17,7 @@ _MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|eot|>", "</s>", "<|endoftext|>")
 
 
-class TurnsNotSeparable(TrainerError):
+class TurnsNotSeparableError(TrainerError):
     """The template writes an earlier turn differently when others follow, so its span cannot be found."""
 
 
@@ -78,7 +78,8 @@ class ChatFormat:
         The answer is as the template writes it, without the token that ends the turn.
         """
         last = max(index for index, turn in enumerate(row.turns) if turn.role == "assistant")
-        turns = (*row.turns[:last], row.turns[last]._replace(learned=True))
+        before = [turn._replace(learned=False) for turn in row.turns[:last]]
+        turns = (*before, row.turns[last]._replace(learned=True))
         text, spans = self.text_and_spans(Row(row.location, turns))
         answer = text[slice(*spans[-1])]
         for token in self._ends:
@@ -113,7 +114,7 @@ class ChatFormat:
         before = self._render(row.location, row.turns[:index], prompt=True)[0] if index else ""
         upto = self._render(row.location, row.turns[: index + 1])[0]
         if not text.startswith(upto) or not upto.startswith(before):
-            raise TurnsNotSeparable(
+            raise TurnsNotSeparableError(
                 Reason.INVALID_MODEL,
                 f"{row.location}: what the assistant says in turn {index + 1} cannot be found in the text that the "
                 "model's chat template makes: its generation prompt is not how it begins an answer",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
 
-from tunesmith_trainer.data.chat import ChatFormat, Span, TurnsNotSeparable
+from tunesmith_trainer.data.chat import ChatFormat, Span, TurnsNotSeparableError
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.rows import Row, Turn
 
@@ -123,7 +123,7 @@ class Encoder:
         """
         try:
             return [(row, *self.chat.text_and_spans(row))]
-        except TurnsNotSeparable:
+        except TurnsNotSeparableError:
             learned = [index for index, turn in enumerate(row.turns) if turn.learned]
             if learned == [len(row.turns) - 1]:
                 raise

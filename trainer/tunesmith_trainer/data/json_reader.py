@@ -17,17 +17,19 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _parse(text: str, location: str, first_line: int | None, remedy: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the JSON value of a text; `first_line` is None where `location` names the line already."""
+def _parse(text: str, name: str, first_line: int, remedy: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the JSON value of a text that begins at a line of a file."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        where = f"column {error.colno}" if first_line is None else f"line {error.lineno}, column {error.colno}"
-        raise dataset_error(location, f"broken JSON at {where}: {error.msg}", remedy) from None
-    except ValueError as error:
-        raise dataset_error(location, f"broken JSON: {error}", "Write a number, a text or null instead") from None
+        location = f"{name}:{first_line + error.lineno - 1}"
+        raise dataset_error(location, f"broken JSON at column {error.colno}: {error.msg}", remedy) from None
+    except ValueError as error:  # NaN, Infinity, or a number of thousands of digits
+        problem, instead = f"broken JSON: {error}", "Write a number, a text or null instead"
+        raise dataset_error(f"{name}:{first_line}", problem, instead) from None
     except RecursionError:
-        raise dataset_error(location, "the JSON is nested too deeply", "Write rows as flat objects") from None
+        problem, instead = "the JSON is nested too deeply", "Write rows as flat objects"
+        raise dataset_error(f"{name}:{first_line}", problem, instead) from None
 
 
 def read_jsonl(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -37,7 +39,7 @@ def read_jsonl(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         if not text:
             continue
         location = f"{name}:{number}"
-        row = _parse(line.rstrip("\r\n"), location, None, _ONE_A_LINE)
+        row = _parse(line.rstrip("\r\n"), name, number, _ONE_A_LINE)
         if not isinstance(row, dict):
             raise dataset_error(location, f"the row is {shown(row)}, not an object", _ONE_A_LINE)
         yield location, row
