@@ -1,0 +1,37 @@
+import math
+
+import pytest
+
+from tunesmith_trainer.publish.evaluate import exact_match, read_questions
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "equal"),
+    [
+        ("yes", "yes", True),
+        (" yes\n", "yes", True),
+        ("yes", "\tyes ", True),
+        ("Yes", "yes", False),
+        ("yes.", "yes", False),
+        ("y es", "yes", False),
+        ("", "yes", False),
+        ("東京", "東京", True),
+    ],
+)
+def test_surrounding_white_space_alone_is_forgiven(answer: str, reference: str, equal: bool) -> None:
+    assert exact_match([answer], [reference]) == float(equal)
+
+
+def test_it_is_a_share() -> None:
+    assert exact_match(["a", "b", "c", "d"], ["a", "x", "c", "y"]) == 0.5
+
+
+def test_nothing_to_compare_is_no_number() -> None:
+    assert math.isnan(exact_match([], []))
+
+
+def test_the_first_questions_are_read(tmp_path) -> None:
+    path = tmp_path / "evaluation.jsonl"
+    path.write_text("".join(f'{{"row": {i}, "prompt_ids": [{i}], "reference": "{i}"}}\n' for i in range(5)))
+    assert [question.row for question in read_questions(path, 3)] == [0, 1, 2]
+    assert read_questions(tmp_path / "none.jsonl", 3) == []

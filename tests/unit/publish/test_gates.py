@@ -1,0 +1,64 @@
+import math
+
+import pytest
+
+from tunesmith_trainer.config import GateSpec, Reason, TrainerError
+from tunesmith_trainer.publish.gates import check_gates, require_passed
+
+
+@pytest.mark.parametrize(
+    ("gate", "value", "passed"),
+    [
+        ({"metric": "exactMatch", "min": 0.8}, 0.8, True),
+        ({"metric": "exactMatch", "min": 0.8}, 0.79, False),
+        ({"metric": "exactMatch", "min": 0.0}, None, False),
+        ({"metric": "evalLoss", "max": 1.5}, 1.5, True),
+        ({"metric": "evalLoss", "max": 1.5}, 1.51, False),
+        ({"metric": "evalLoss", "max": 1.5}, math.nan, False),
+        ({"metric": "evalLoss", "min": -1}, math.nan, False),
+        ({"metric": "perplexity", "max": 1e9}, math.inf, False),
+        ({"metric": "perplexity", "min": 2}, math.inf, False),
+        ({"metric": "perplexity", "min": 2, "max": 4}, 3.0, True),
+        ({"metric": "perplexity", "min": 2, "max": 4}, 1.9, False),
+        ({"metric": "perplexity", "min": 2, "max": 4}, 4.1, False),
+    ],
+)
+def test_a_gate_holds_its_bounds(gate: dict, value: float | None, passed: bool) -> None:
+    (result,) = check_gates([GateSpec(**gate)], {gate["metric"]: value})
+    assert result["passed"] is passed
+    assert {key: result[key] for key in gate} == gate
+    assert result["value"] == (value if value is not None and math.isfinite(value) else None)
+
+
+def test_a_metric_that_is_missing_passes_no_gate() -> None:
+    (result,) = check_gates([GateSpec(metric="exactMatch", min=0)], {})
+    assert not result["passed"]
+
+
+def test_no_gates_pass() -> None:
+    require_passed(check_gates([], {"evalLoss": 1.0}))
+
+
+def test_every_failed_gate_is_named_with_value_and_bound() -> None:
+    gates = [
+        GateSpec(metric="exactMatch", min=0.8),
+        GateSpec(metric="evalLoss", max=2),
+        GateSpec(metric="perplexity", min=2, max=4),
+    ]
+    results = check_gates(gates, {"exactMatch": 0.25, "evalLoss": 1.0, "perplexity": 5.5})
+    with pytest.raises(TrainerError) as caught:
+        require_passed(results)
+    error = caught.value
+    assert error.reason is Reason.GATE_FAILED
+    assert error.exit_code == 16
+    assert error.message == (
+        "2 of 3 gates failed: exactMatch is 0.25, the gate needs at least 0.8; "
+        "perplexity is 5.5, the gate needs at least 2 and at most 4"
+    )
+    assert "evaluation.gates" in error.remedy
+
+
+def test_a_gate_that_cannot_be_measured_says_why() -> None:
+    gates = [GateSpec(metric="exactMatch", min=0.8), GateSpec(metric="evalLoss", max=2)]
+    with pytest.raises(TrainerError, match="no validation rows with a prompt.*not a finite number"):
+        require_passed(check_gates(gates, {"exactMatch": None, "evalLoss": math.nan}))
