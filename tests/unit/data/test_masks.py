@@ -1,0 +1,166 @@
+"""Exactly the assistant's words, and the token that ends its turn, are learned, whatever the chat template."""
+
+from typing import Any
+
+import pytest
+
+from support.tiny_models import train_tokenizer
+from tunesmith_trainer.config import Reason, TrainerError
+from tunesmith_trainer.data.chat_templates import default_template
+from tunesmith_trainer.data.encode import Encoder
+from tunesmith_trainer.data.rows import Row, Turn
+
+CHATML_PLAIN = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+# The header form of Llama 3, its alternation check, and its habit of trimming contents.
+LLAMA = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{% if (m['role'] == 'user') != ((loop.index0 - (messages[0]['role'] == 'system')) % 2 == 0)"
+    " and m['role'] != 'system' %}{{ raise_exception('roles must alternate user/assistant') }}{% endif %}"
+    "{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\\n\\n' }}"
+    "{{ m['content'] | trim + '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
+)
+# Marks what is generated, but leaves the token that ends the turn outside.
+MARKED_WITHOUT_END = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' }}"
+    "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] }}{% endgeneration %}"
+    "{% else %}{{ m['content'] }}{% endif %}{{ '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+# Writes an empty reasoning block before the last answer only, as Qwen3 does.
+THINKING = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' }}"
+    "{% if m['role'] == 'assistant' and loop.last %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}"
+    "{{ m['content'] + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+TALK = (
+    Turn("system", "Be kind.", False),
+    Turn("user", "Hello there", False),
+    Turn("assistant", "Hi! 🙂 Grüße", True),
+    Turn("user", "And again?", False),
+    Turn("assistant", "Again and again", True),
+)
+
+
+def tokenizer(template: str | None, **changes: str) -> Any:
+    made = train_tokenizer()
+    made.add_special_tokens({"additional_special_tokens": ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]})
+    made.chat_template = template
+    for name, token in changes.items():
+        setattr(made, name, token)
+    return made
+
+
+def learned(encoder: Encoder, *turns: Turn) -> list[list[str]]:
+    """What is learned of each row that a conversation becomes, as text pieces of neighbouring tokens."""
+    [encoded] = encoder.encode([Row("f:1", turns)])
+    rows = []
+    for piece in encoded:
+        groups: list[list[int]] = []
+        for position, token in enumerate(piece.ids):
+            if piece.mask[position]:
+                if not groups or not piece.mask[position - 1]:
+                    groups.append([])
+                groups[-1].append(token)
+        rows.append([encoder.tokenizer.decode(group) for group in groups])
+    return rows
+
+
+def encoder(template: str | None, max_length: int = 512, **changes: str) -> Encoder:
+    return Encoder(tokenizer(template, **changes), max_length)
+
+
+@pytest.mark.parametrize("template", [CHATML_PLAIN, MARKED_WITHOUT_END, train_tokenizer().chat_template])
+def test_chatml(template: str) -> None:
+    assert learned(encoder(template), *TALK) == [["Hi! 🙂 Grüße<|im_end|>", "Again and again<|im_end|>"]]
+
+
+def test_llama() -> None:
+    llama = encoder(LLAMA, bos_token="<|endoftext|>", eos_token="<|eot_id|>")
+    assert learned(llama, *TALK) == [["Hi! 🙂 Grüße<|eot_id|>", "Again and again<|eot_id|>"]]
+    trimmed = (*TALK[:4], Turn("assistant", "  Again\n", True))
+    assert learned(llama, *trimmed) == [["Hi! 🙂 Grüße<|eot_id|>", "Again<|eot_id|>"]]
+    [[piece]] = llama.encode([Row("f:1", TALK)])
+    assert piece.ids == llama.tokenizer.apply_chat_template(
+        [{"role": turn.role, "content": turn.content} for turn in TALK], return_dict=False
+    )
+
+
+@pytest.mark.parametrize("template", [CHATML_PLAIN, MARKED_WITHOUT_END])
+def test_only_learned_turns(template: str) -> None:
+    turns = (*TALK[:2], TALK[2]._replace(learned=False), *TALK[3:])
+    assert learned(encoder(template), *turns) == [["Again and again<|im_end|>"]]
+
+
+def test_each_answer_is_a_row_where_the_template_rewrites_earlier_ones() -> None:
+    block = "<think>\n\n</think>\n\n"
+    assert learned(encoder(THINKING), *TALK) == [
+        [block + "Hi! 🙂 Grüße<|im_end|>"],
+        [block + "Again and again<|im_end|>"],
+    ]
+    ids, reference = encoder(THINKING).prompt_ids(Row("f:1", TALK))
+    assert reference == block + "Again and again"
+    assert encoder(THINKING).tokenizer.decode(ids).endswith("And again?<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_default_template_for_a_tokenizer_without_chatml() -> None:
+    made = tokenizer(None, eos_token="<|endoftext|>")
+    made.chat_template = default_template(made)
+    assert learned(Encoder(made, 512), *TALK) == [["Hi! 🙂 Grüße<|endoftext|>", "Again and again<|endoftext|>"]]
+    ids, reference = Encoder(made, 512).prompt_ids(Row("f:1", TALK))
+    assert made.decode(ids).endswith("### User:\nAnd again?\n\n### Assistant:\n")
+    assert reference == "Again and again"
+
+
+def test_default_template_for_chatml_and_for_no_end_token() -> None:
+    assert "<|im_start|>" in default_template(tokenizer(None))
+    made = tokenizer(None)
+    made.eos_token = None
+    with pytest.raises(TrainerError) as caught:
+        default_template(made)
+    assert caught.value.reason is Reason.INVALID_MODEL
+
+
+def test_white_space_tokens_at_the_edges_of_an_answer() -> None:
+    """Tokenizers that trim offsets give a token of white space no characters; it still belongs where it stands."""
+    from tokenizers import processors
+
+    made = tokenizer(CHATML_PLAIN)
+    made.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    turns = (TALK[1], Turn("assistant", "def f():\n    return 1\n\n", True))
+    assert learned(Encoder(made, 512), *turns) == [["def f():\n    return 1\n\n<|im_end|>"]]
+
+
+def test_loss_on_all() -> None:
+    every = Encoder(tokenizer(CHATML_PLAIN), 512, "all")
+    [[piece]] = every.encode([Row("f:1", TALK)])
+    assert piece.mask == [1] * len(piece.ids)
+
+
+def test_template_that_refuses() -> None:
+    llama = encoder(LLAMA, bos_token="<|endoftext|>", eos_token="<|eot_id|>")
+    with pytest.raises(TrainerError, match="f:1: .*refuses the conversation: roles must alternate") as caught:
+        learned(llama, TALK[1], TALK[1], TALK[2])
+    assert caught.value.reason is Reason.INVALID_DATASET
+
+
+def test_template_that_is_no_template() -> None:
+    with pytest.raises(TrainerError, match="chat template is broken at line 1"):
+        learned(encoder("{% for m in messages %}"), *TALK)
+
+
+def test_template_that_drops_the_answer() -> None:
+    template = "{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}"
+    with pytest.raises(TrainerError, match="f:1: .*leaves nothing of the assistant's turns"):
+        learned(encoder(template), *TALK)
+
+
+def test_template_whose_generation_prompt_is_not_how_answers_begin() -> None:
+    template = CHATML_PLAIN.replace("{{ '<|im_start|>assistant\\n' }}", "{{ 'ANSWER: ' }}")
+    with pytest.raises(TrainerError, match="f:1: what the assistant says in turn 2 cannot be found") as caught:
+        learned(encoder(template), *TALK[1:3])
+    assert caught.value.reason is Reason.INVALID_MODEL
