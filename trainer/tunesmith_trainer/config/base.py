@@ -28,7 +28,9 @@ class Rule:
 class SpecModel(BaseModel):
     """An object of the API. Subclasses list their cross-field rules in `rules`."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, allow_inf_nan=False
+    )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
 

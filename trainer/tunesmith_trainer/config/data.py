@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -29,12 +29,14 @@ class ConfigMapKeyRef(SpecModel):
         max_length=253,
         pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
         description="Name of the ConfigMap.",
+        examples=["my-data"],
     )
     key: str = Field(
         min_length=1,
         max_length=253,
         pattern=r"^[-._a-zA-Z0-9]+$",
         description="Key in the ConfigMap. Its ending (.jsonl, .json, .csv) says how it is read.",
+        examples=["train.jsonl"],
     )
 
 
@@ -56,11 +58,13 @@ class DatasetSource(SpecModel):
         max_length=1024,
         description="A .jsonl, .json, .csv or .parquet file: a path, or an s3://, abfs://, gs://, https:// or file:// "
         "URI.",
+        examples=["./data.jsonl"],
     )
     sha256: str | None = Field(
         default=None,
         pattern=r"^[0-9a-f]{64}$",
         description="SHA-256 of the file in lower-case hexadecimal; the job fails when the file is another.",
+        examples=["0123456789abcdef" * 4],
     )
     config_map_key_ref: ConfigMapKeyRef | None = Field(
         default=None, description="A key of a ConfigMap, for small data sets that travel with the manifest."
@@ -80,7 +84,11 @@ class ValidationSpec(SpecModel):
     )
 
     fraction: float | None = Field(
-        default=None, gt=0, lt=1, description="Share of the rows that is kept out of training, between 0 and 1."
+        default=None,
+        gt=0,
+        lt=1,
+        description="Share of the rows that is kept out of training, between 0 and 1.",
+        examples=[0.05],
     )
     sources: tuple[DatasetSource, ...] | None = Field(
         default=None, min_length=1, max_length=64, description="Files of rows to validate on, in the same format."
@@ -97,7 +105,7 @@ class DatasetSpec(SpecModel):
         default=DatasetFormat.AUTO,
         description="Format of the rows: messages, promptCompletion, alpaca, sharegpt, text, or auto to recognise it.",
     )
-    columns: dict[str, str] | None = Field(
+    columns: dict[str, Annotated[str, Field(min_length=1, max_length=253)]] | None = Field(
         default=None,
         max_length=16,
         description="Names of the columns where they differ from the format's own: for example "

@@ -75,15 +75,17 @@ class ModelSpec(SpecModel):
         default=None,
         min_length=1,
         max_length=1024,
-        pattern=r"^(hf://[\w.-]+/[\w.-]+|(s3|abfs|abfss|az|gs|file|memory)://.+|\.{0,2}/.*)$",
+        pattern=r"^(hf://[A-Za-z0-9._-]+/[A-Za-z0-9._-]+|(s3|abfs|abfss|az|gs|file|memory)://.+|\.{0,2}/.*)$",
         description="Where the base model is: hf://ORGANISATION/NAME, a folder (/models/x, ./x), or an s3://, abfs://, "
         "gs:// or file:// folder of safetensors in the transformers layout.",
+        examples=["hf://HuggingFaceTB/SmolLM2-135M-Instruct"],
     )
     revision: str | None = Field(
         default=None,
         min_length=1,
         max_length=256,
         description="Branch, tag or commit of an hf:// model. The commit it stands for is recorded in the manifest.",
+        examples=["main"],
     )
     scratch: ScratchSpec | None = Field(
         default=None,

@@ -73,12 +73,19 @@ class ParitySpec(SpecModel):
 class ExportSpec(SpecModel):
     """Which ONNX models are made of the result."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.precisions.all(p, self.precisions.exists_one(q, p == q))",
+            "precisions must not name one twice; remove the second",
+            lambda e: len(set(e.precisions)) == len(e.precisions),
+        ),
+    )
+
     precisions: tuple[Precision, ...] = Field(
         default=(Precision.INT4,),
         min_length=1,
         max_length=2,
         description="Number formats to export: fp32, int4 or both. int4 is smallest and fastest.",
-        json_schema_extra={"uniqueItems": True, "x-kubernetes-list-type": "set"},
     )
     merge_weights: bool = Field(
         default=False, description="Also keep the merged torch model (safetensors) in the artifact, under model/."
@@ -94,4 +101,5 @@ class OutputSpec(SpecModel):
         max_length=1024,
         pattern=r"^((s3|abfs|abfss|az|gs|file|memory)://.+|\.{0,2}/.+)$",
         description="A folder that does not exist yet or is empty: a path, or an s3://, abfs://, gs:// or file:// URI.",
+        examples=["./artifacts/my-model"],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,12 +17,13 @@ class AdapterSpec(SpecModel):
         default=32, gt=0, le=4096, description="Scale of the adapter; its update is multiplied by alpha / rank."
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the adapter's input while training.")
-    target_modules: tuple[str, ...] | None = Field(
+    target_modules: tuple[Annotated[str, Field(min_length=1, max_length=253)], ...] | None = Field(
         default=None,
         min_length=1,
         max_length=64,
         description="Names of the linear layers that get an adapter (for example q_proj, v_proj); "
         "all of them by default.",
+        examples=[["q_proj", "v_proj"]],
     )
 
 
@@ -34,6 +35,7 @@ class CheckpointSpec(SpecModel):
         ge=1,
         le=1_000_000,
         description="Steps between two checkpoints; a tenth of the run by default.",
+        examples=[100],
     )
     keep: int = Field(default=2, ge=1, le=100, description="How many of the newest checkpoints are kept.")
 
@@ -56,14 +58,21 @@ class TrainingSpec(SpecModel):
     )
 
     epochs: float | None = Field(
-        default=None, gt=0, le=10_000, description="Passes over the training rows; 3 when maxSteps is not set either."
+        default=None,
+        gt=0,
+        le=10_000,
+        description="Passes over the training rows; 3 when maxSteps is not set either.",
+        examples=[3],
     )
-    max_steps: int | None = Field(default=None, ge=1, le=100_000_000, description="Optimizer steps, instead of epochs.")
+    max_steps: int | None = Field(
+        default=None, ge=1, le=100_000_000, description="Optimizer steps, instead of epochs.", examples=[1000]
+    )
     learning_rate: float | None = Field(
         default=None,
         gt=0,
         le=1,
         description="Peak learning rate; by default 2e-4 for lora and dora, 2e-5 for full, 1e-3 on a scratch model.",
+        examples=[2e-4],
     )
     scheduler: Literal["linear", "cosine", "constant"] = Field(
         default="cosine", description="Course of the learning rate after the warm-up: linear, cosine or constant."
@@ -82,6 +91,7 @@ class TrainingSpec(SpecModel):
         le=4096,
         description="Rows of one forward pass in one process; "
         "by default the largest that divides the share of a process, up to 8.",
+        examples=[4],
     )
     max_length: int = Field(
         default=1024,
@@ -116,4 +126,5 @@ class DistributedSpec(SpecModel):
         ge=1,
         le=64,
         description="Processes on each machine; one for each GPU by default, one where there is none.",
+        examples=[2],
     )
