@@ -52,16 +52,12 @@ _INFERENCE_WORKSPACE_COLUMNS = (
 
 
 def _root_schema(model: type[BaseModel]) -> Schema:
-    """Return the schema of a whole object. Of its metadata a CRD may speak of the name only."""
+    """Return the schema of a whole object. A CRD may say of its metadata nothing but what a name is."""
     schema = model_schema(model)
     fields = schema["properties"]
     for name in ("apiVersion", "kind"):
         fields[name] = {key: fields[name][key] for key in ("description", "type")}
-    fields["metadata"] = {
-        "description": fields["metadata"]["description"],
-        "type": "object",
-        "properties": {"name": model_schema(ObjectMeta)["properties"]["name"]},
-    }
+    fields["metadata"] = {"type": "object", "properties": {"name": model_schema(ObjectMeta)["properties"]["name"]}}
     status = fields["status"]
     fields["status"] = {
         "description": status.pop("description"),

@@ -75,7 +75,7 @@ class ExportSpec(SpecModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.precisions.all(p, self.precisions.exists_one(q, p == q))",
+            "!has(self.precisions) || self.precisions.all(p, self.precisions.exists_one(q, p == q))",
             "precisions must not name one twice; remove the second",
             lambda e: len(set(e.precisions)) == len(e.precisions),
         ),
