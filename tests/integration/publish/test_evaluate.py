@@ -1,0 +1,159 @@
+"""Evaluation on a tiny model, against the plain way of computing the same."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from support.tiny_models import build_model
+from tunesmith_trainer.prepared import TokenStore
+from tunesmith_trainer.publish import evaluate as evaluation
+from tunesmith_trainer.publish.evaluate import Question, answer, eval_loss, evaluate
+from tunesmith_trainer.publish.generate import greedy
+from tunesmith_trainer.publish.merge import merge_adapter
+from tunesmith_trainer.publish.models import load_model, load_tokenizer, save_model, stop_ids
+
+PROMPTS = [[5, 80, 33], [7] * 20, [100, 4, 9, 250, 30, 31, 32], [44]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Any:
+    return load_model(folder)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder: Path) -> Any:
+    return load_tokenizer(folder)
+
+
+def rows() -> list[tuple[list[int], list[int]]]:
+    generator = torch.Generator().manual_seed(0)
+    lengths = [3, 40, 17, 17, 90, 2, 1]
+    ids = [torch.randint(3, 500, (length,), generator=generator).tolist() for length in lengths]
+    masks = [torch.randint(0, 2, (length,), generator=generator).tolist() for length in lengths]
+    return list(zip(ids, masks, strict=True))
+
+
+def test_the_loss_weighs_every_learned_token_the_same(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "_MAX_ROWS", 3)
+    store = TokenStore.write(tmp_path / "rows", rows())
+    losses: list[float] = []
+    with torch.inference_mode():
+        for ids, mask in rows()[:6]:
+            logs = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+            losses += [-float(logs[t - 1, ids[t]]) for t in range(1, len(ids)) if mask[t]]
+    done: list[int] = []
+    assert eval_loss(model, store, 6, done.append) == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+    assert sum(done) == 6
+
+
+def test_the_loss_of_nothing_is_no_number(model: Any, tokenizer: Any, tmp_path: Path) -> None:
+    store = TokenStore.write(tmp_path / "rows", [([1, 2, 3], [1, 0, 0])])
+    assert math.isnan(eval_loss(model, store, 1, lambda _: None))
+    result = evaluate(model, tokenizer, store, [], rows=1, max_new_tokens=8, shown=2, advance=lambda _: None)
+    assert result == {"metrics": {"evalLoss": None, "perplexity": None, "exactMatch": None}, "answers": []}
+
+
+def test_greedy_equals_transformers_generate(model: Any) -> None:
+    stop = frozenset({2, 17, 300})
+    expected = []
+    for prompt in PROMPTS:
+        generated = model.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            do_sample=False,
+            max_new_tokens=24,
+            eos_token_id=sorted(stop),
+            pad_token_id=0,
+        )[0, len(prompt) :].tolist()
+        expected.append(generated[:-1] if generated[-1] in stop else generated)
+    assert greedy(model, PROMPTS, [24] * 4, stop) == expected
+    assert greedy(model, PROMPTS, [3, 0, 24, 1], stop) == [
+        answer[:limit] for answer, limit in zip(expected, [3, 0, 24, 1], strict=True)
+    ]
+
+
+def test_breaking_off_lost_answers_changes_no_match(model: Any, tokenizer: Any) -> None:
+    stop = stop_ids(model, tokenizer)
+    own = [tokenizer.decode(ids, skip_special_tokens=True) for ids in greedy(model, PROMPTS, [30] * 4, stop)]
+    references = ["something else entirely, and as long as that", own[1], f"  {own[2]}\n", own[3][:-1] + "x"]
+    questions = [Question(i, prompt, text) for i, (prompt, text) in enumerate(zip(PROMPTS, references, strict=True))]
+    whole = answer(model, tokenizer, questions, 30, shown=4, advance=lambda _: None)
+    short = answer(model, tokenizer, questions, 30, shown=0, advance=lambda _: None)
+    assert [a.strip() == r.strip() for a, r in zip(whole, references, strict=True)] == [False, True, True, False]
+    assert [a.strip() == r.strip() for a, r in zip(short, references, strict=True)] == [False, True, True, False]
+    assert whole == own
+    assert len(short[0]) < len(whole[0])
+
+
+def test_an_answer_is_no_longer_than_it_can_matter(model: Any, tokenizer: Any) -> None:
+    questions = [Question(0, PROMPTS[0], "ab")]
+    (text,) = answer(model, tokenizer, questions, 400, shown=1, advance=lambda _: None)
+    (ten,) = greedy(model, PROMPTS[:1], [len(tokenizer.encode("ab")) + 8], frozenset())
+    assert text == tokenizer.decode(ten, skip_special_tokens=True)
+
+
+def test_a_prompt_that_fills_the_model_gets_no_answer(model: Any, tokenizer: Any) -> None:
+    questions = [Question(0, [5] * 512, "ab"), Question(1, [5] * 600, "ab")]
+    assert answer(model, tokenizer, questions, 8, shown=2, advance=lambda _: None) == ["", ""]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_saved_model_is_the_same(folder: Path, tmp_path: Path, tied: bool) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder)
+    config.tie_word_embeddings = tied
+    model = AutoModelForCausalLM.from_config(config).eval()
+    save_model(model, tmp_path / "saved")
+    again = load_model(tmp_path / "saved")
+    assert again.config.tie_word_embeddings is tied
+    ids = torch.tensor([PROMPTS[2]])
+    with torch.inference_mode():
+        assert torch.equal(model(input_ids=ids).logits, again(input_ids=ids).logits)
+
+
+def test_a_half_precision_base_is_merged_in_fp32(folder: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    half = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    half.save_pretrained(tmp_path / "half")
+    adapted = get_peft_model(half, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
+    adapted.save_pretrained(tmp_path / "adapter")
+    merged = merge_adapter(load_model(tmp_path / "half"), tmp_path / "adapter", PROMPTS)
+    assert {parameter.dtype for parameter in merged.parameters()} == {torch.float32}
+
+
+def test_a_merge_that_changes_the_model_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peft import LoraConfig, get_peft_model
+    from peft.tuners.lora.layer import Linear
+
+    from tunesmith_trainer.config import Reason, TrainerError
+
+    adapted = get_peft_model(load_model(folder), LoraConfig(r=4, init_lora_weights=False, target_modules=["v_proj"]))
+    adapted.save_pretrained(tmp_path / "adapter")
+    monkeypatch.setattr(Linear, "get_delta_weight", lambda self, adapter: torch.zeros_like(self.weight))
+    with pytest.raises(TrainerError, match="merging the adapter changes the model") as caught:
+        merge_adapter(load_model(folder), tmp_path / "adapter", PROMPTS)
+    assert caught.value.reason is Reason.EXPORT_FAILED
+
+
+def test_a_pickled_adapter_is_not_read(folder: Path, tmp_path: Path) -> None:
+    from tunesmith_trainer.config import TrainerError
+
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(TrainerError, match="no adapter_model.safetensors"):
+        merge_adapter(load_model(folder), tmp_path, PROMPTS)

@@ -1,0 +1,145 @@
+"""Every architecture that can be exported comes out as the same model, and what does not is caught."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from transformers import AutoTokenizer
+
+from support.trained_jobs import ROWS
+from tunesmith_trainer.config import ParitySpec, Precision, Reason, TrainerError
+from tunesmith_trainer.prepared import TokenStore
+from tunesmith_trainer.publish.architectures import EXPORTABLE
+from tunesmith_trainer.publish.export import Exporter
+from tunesmith_trainer.publish.generate import greedy
+from tunesmith_trainer.publish.models import load_model
+from tunesmith_trainer.publish.onnx_runner import OnnxModel
+from tunesmith_trainer.publish.parity import Numbers, Reference, measure, require_parity
+
+ModelOf = Callable[[str], Path]
+ExportOf = Callable[[str, Precision], Path]
+
+# Random weights lose much more to int4 than trained ones do.
+WIDE = ParitySpec(min_next_token_agreement=0.2, max_perplexity_increase=5)
+
+
+def compare(model: Path, onnx_folder: Path, tmp_path: Path) -> Numbers:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    rows = [tokenizer.encode(question + " " + answer) for question, answer in ROWS[:4]]
+    store = TokenStore.write(tmp_path / "rows", [(ids, [0] * 4 + [1] * (len(ids) - 4)) for ids in rows])
+    reference = Reference(load_model(model), store, [ids[:8] for ids in rows], rows=4)
+    return measure(OnnxModel(onnx_folder), reference, tie=1e-3)
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("architecture", sorted(EXPORTABLE))
+def test_an_export_is_the_same_model(
+    architecture: str, precision: Precision, model_of: ModelOf, export_of: ExportOf, tmp_path: Path
+) -> None:
+    model = model_of(architecture)
+    folder = export_of(architecture, precision)
+    numbers = compare(model, folder, tmp_path)
+    require_parity(precision, numbers, WIDE)
+    assert numbers["tokens"] == sum(len(TokenStore.open(tmp_path / "rows")[i][0]) - 4 for i in range(4))
+    if precision is Precision.FP32:
+        assert numbers["maxLogitDifference"] < 1e-4
+        assert numbers["nextTokenAgreement"] == 1.0
+        assert abs(numbers["perplexityIncrease"]) < 1e-4
+    else:
+        assert numbers["maxLogitDifference"] > 1e-2, "int4 that differs in nothing is no int4"
+    assert {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "genai_config.json"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert str(model).encode() not in b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+def test_decoding_by_the_cache_gives_the_tokens_of_torch(model_of: ModelOf, export_of: ExportOf) -> None:
+    model = load_model(model_of("LlamaForCausalLM"))
+    exported = OnnxModel(export_of("LlamaForCausalLM", Precision.FP32))
+    prompt = [5, 80, 33]
+    (expected,) = greedy(model, [prompt], [32], frozenset())
+    found: list[int] = []
+    for _ in range(32):
+        found.append(int(exported.decode(prompt, [*found, 0])[-1].argmax()))
+    assert found == expected
+
+
+def perturb(folder: Path, target: Path, kind: str) -> Path:
+    """Copy an export and change one of its weights by a tenth of its spread."""
+    shutil.copytree(folder, target)
+    model = onnx.load(target / "model.onnx")
+    for weight in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(weight)
+        if kind in weight.name and array.dtype == np.float32 and array.ndim == 2:
+            noise = np.random.default_rng(0).standard_normal(array.shape).astype(np.float32)
+            changed = array * (-1 if "scale" in kind else 1) + noise * array.std() * (0 if "scale" in kind else 0.1)
+            weight.CopyFrom(onnx.numpy_helper.from_array(changed.astype(np.float32), weight.name))
+            break
+    else:
+        raise AssertionError(f"no weight {kind}")
+    (target / "model.onnx.data").unlink()
+    onnx.save(model, target / "model.onnx")
+    return target
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind"),
+    [(Precision.FP32, "down_proj.MatMul.weight"), (Precision.INT4, "down_proj.MatMul.weight_scale")],
+)
+def test_a_damaged_weight_is_caught(
+    precision: Precision, kind: str, model_of: ModelOf, export_of: ExportOf, tmp_path: Path
+) -> None:
+    damaged = perturb(export_of("LlamaForCausalLM", precision), tmp_path / "damaged", kind)
+    bounds = ParitySpec(min_next_token_agreement=0.35, max_perplexity_increase=1)
+    require_parity(
+        precision, compare(model_of("LlamaForCausalLM"), export_of("LlamaForCausalLM", precision), tmp_path), bounds
+    )
+    with pytest.raises(TrainerError, match=f"the {precision.value} export is not the trained model") as caught:
+        require_parity(precision, compare(model_of("LlamaForCausalLM"), damaged, tmp_path), bounds)
+    assert caught.value.reason is Reason.EXPORT_FAILED
+
+
+def test_an_adapter_that_the_exporter_merges_wrongly_is_caught(tmp_path: Path) -> None:
+    from onnxruntime_genai.models import builder
+
+    from support.trained_jobs import make_job
+    from tunesmith_trainer.publish.genai_builder import build
+    from tunesmith_trainer.publish.merge import merge_adapter
+    from tunesmith_trainer.publish.models import save_model
+
+    job = make_job(tmp_path / "job", method="dora")
+    base, adapter = job / "prepare" / "model", job / "train" / "final"
+    build(builder, str(base), str(tmp_path / "wrong"), "fp32", [f"adapter_path={adapter}"])
+    merged = tmp_path / "merged"
+    save_model(merge_adapter(load_model(base), adapter, [[1, 2, 3]]), merged)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(base / name, merged / name)
+    with pytest.raises(TrainerError, match="maxLogitDifference is"):
+        require_parity(Precision.FP32, compare(merged, tmp_path / "wrong", tmp_path), ParitySpec())
+
+
+def test_a_model_that_the_exporter_chokes_on_fails_in_words(
+    exporter: Exporter, model_of: ModelOf, tmp_path: Path
+) -> None:
+    broken = shutil.copytree(model_of("LlamaForCausalLM"), tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(TrainerError, match="exporting fp32 failed: ") as caught:
+        exporter.export(broken, tmp_path / "out" / "fp32", Precision.FP32)
+    assert caught.value.reason is Reason.EXPORT_FAILED
+    assert str(exporter.log_file) in caught.value.remedy
+    assert not (tmp_path / "out" / "fp32").exists()
+    assert "Traceback" in exporter.log_file.read_text()
+    # The process is there for the next request.
+    exporter.export(model_of("LlamaForCausalLM"), tmp_path / "out" / "fp32", Precision.FP32)
+    assert (tmp_path / "out" / "fp32" / "model.onnx").exists()
+
+
+def test_an_exporter_that_dies_fails_in_words(model_of: ModelOf, tmp_path: Path) -> None:
+    with Exporter(tmp_path / "export.log") as exporter:
+        exporter._process.kill()
+        with pytest.raises(TrainerError, match="the exporter died with exit code -9"):
+            exporter.export(model_of("LlamaForCausalLM"), tmp_path / "fp32", Precision.FP32)
+    assert not (tmp_path / "fp32").exists()

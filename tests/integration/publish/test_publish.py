@@ -1,0 +1,188 @@
+"""The whole stage on tiny models: what comes out, what is not repeated, and where it stops."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.trained_jobs import make_job, write_config
+from tunesmith_trainer.config import Reason, Stage, TrainerError, WorkFolder
+from tunesmith_trainer.publish import publish
+from tunesmith_trainer.publish.artifact import files_digest
+from tunesmith_trainer.stages import run_stage
+
+FP32 = {"precisions": ["fp32"], "parity": {"rows": 2}}
+
+
+def run(work: Path) -> dict[str, Any]:
+    return run_stage(Stage.PUBLISH, publish, work)
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published LoRA job in both precisions. Not to be changed."""
+    work = make_job(tmp_path_factory.mktemp("lora") / "job")
+    run(work)
+    return work
+
+
+def test_the_artifact_is_complete(lora: Path) -> None:
+    artifact = lora / "artifact"
+    manifest = json.loads((artifact / "manifest.json").read_text())
+    found = files_of(artifact)
+    del found["manifest.json"]
+    assert found == {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    assert {name.rsplit("/", 1)[0] for name in found if "/" in name} == {"adapter", "onnx/fp32", "onnx/int4"}
+    assert {"evaluation.json", "training_log.jsonl", "adapter/adapter_model.safetensors"} <= set(found)
+    assert manifest["digest"] == files_digest(manifest["files"])
+    assert manifest["precisions"] == ["fp32", "int4"]
+    assert manifest["parity"]["fp32"]["maxLogitDifference"] < 1e-4
+    assert manifest["parity"]["int4"]["maxLogitDifference"] > 1e-2
+    assert set(manifest["metrics"]["after"]) == {"evalLoss", "perplexity", "exactMatch"}
+    assert manifest["metrics"]["before"] != manifest["metrics"]["after"]
+    assert manifest["training"] == {"seconds": 1.5, "steps": 1, "trainedParameters": 1, "totalParameters": 2}
+
+
+def test_the_stage_tells_its_result(lora: Path) -> None:
+    marker = json.loads((lora / "publish" / "stage.json").read_text())
+    manifest = json.loads((lora / "artifact" / "manifest.json").read_text())
+    assert marker["artifact"] == {"uri": str(lora / "artifact"), "digest": manifest["digest"]}
+    assert {name: marker[name] for name in ("metrics", "gates", "parity")} == {
+        name: manifest[name] for name in ("metrics", "gates", "parity")
+    }
+    progress = json.loads((lora / "progress.json").read_text())
+    assert progress["stage"] == "publish"
+    assert progress["detail"]
+
+
+def test_no_path_of_this_machine_is_in_the_artifact(lora: Path) -> None:
+    for path in (lora / "artifact").rglob("*"):
+        assert not path.is_file() or str(lora).encode() not in path.read_bytes(), path
+
+
+def test_the_evaluation_shows_answers(lora: Path) -> None:
+    evaluation = json.loads((lora / "artifact" / "evaluation.json").read_text())
+    assert evaluation["rows"] == evaluation["questions"] == len(evaluation["examples"]) == 12
+    assert evaluation["examples"][0]["reference"] == "tune is thing number 0."
+    assert "What is tune?" in evaluation["examples"][0]["prompt"]
+    assert any(example["before"] != example["after"] for example in evaluation["examples"])
+
+
+def test_serving_can_open_it(lora: Path) -> None:
+    from tunesmith_serving.artifact import open_artifact
+
+    for precision in ("fp32", "int4"):
+        assert open_artifact(lora / "artifact", precision).name == "tiny"
+
+
+def test_a_lost_marker_costs_nothing_but_the_delivery(lora: Path, tmp_path: Path) -> None:
+    work = shutil.copytree(lora, tmp_path / "job")
+    marker = json.loads((work / "publish" / "stage.json").read_text())
+    (work / "publish" / "stage.json").unlink()
+    shutil.rmtree(work / "artifact")
+    shutil.rmtree(work / "prepare" / "model")  # nothing that needs a model is done again
+    assert run(work) == {**marker, "artifact": {**marker["artifact"], "uri": str(work / "artifact")}}
+    assert files_of(work / "artifact") == files_of(lora / "artifact")
+
+
+def test_only_what_is_missing_is_made_again(lora: Path, tmp_path: Path) -> None:
+    work = shutil.copytree(lora, tmp_path / "job", copy_function=shutil.copy2)
+    for name in (
+        "stage.json",
+        "artifact/manifest.json",
+        "parity-int4.json",
+        "evaluation.json",
+        "evaluation-after.json",
+    ):
+        (work / "publish" / name).unlink()
+    shutil.rmtree(work / "publish" / "onnx" / "int4")
+    shutil.rmtree(work / "artifact")
+    kept = ["merged/model.safetensors", "onnx/fp32/model.onnx.data", "evaluation-before.json", "parity-fp32.json"]
+    before = {name: (work / "publish" / name).stat().st_mtime_ns for name in kept}
+    run(work)
+    assert {name: (work / "publish" / name).stat().st_mtime_ns for name in kept} == before
+    manifests = [json.loads((job / "artifact" / "manifest.json").read_text()) for job in (work, lora)]
+    assert manifests[0]["files"] == manifests[1]["files"]
+    assert manifests[0]["parity"] == manifests[1]["parity"]
+
+
+@pytest.mark.parametrize("method", ["dora", "full"])
+def test_other_methods(method: str, tmp_path: Path) -> None:
+    export = {**FP32, "mergeWeights": True}
+    work = make_job(tmp_path / "job", "qwen2", method, export=export)
+    final = files_of(work / "train" / "final")
+    manifest = json.loads((Path(run(work)["artifact"]["uri"]) / "manifest.json").read_text())
+    assert manifest["parity"]["fp32"]["maxLogitDifference"] < 1e-4
+    folders = {name.split("/")[0] for name in manifest["files"] if "/" in name}
+    assert folders == {"onnx", "model", "adapter"} - ({"adapter"} if method == "full" else set())
+    assert {"model/config.json", "model/model.safetensors", "model/tokenizer.json"} <= set(manifest["files"])
+    assert files_of(work / "train" / "final") == final, "what train left is changed"
+
+
+def test_a_failed_gate_leaves_no_artifact_and_shows_why(tmp_path: Path) -> None:
+    gates = [{"metric": "exactMatch", "min": 0.9}, {"metric": "evalLoss", "max": 100}]
+    work = make_job(tmp_path / "job", evaluation={"gates": gates}, export=FP32)
+    with pytest.raises(
+        TrainerError, match="1 of 2 gates failed: exactMatch is 0, the gate needs at least 0.9"
+    ) as caught:
+        run(work)
+    assert caught.value.reason is Reason.GATE_FAILED
+    assert not (work / "artifact").exists()
+    assert not (work / "publish" / "artifact").exists()
+    assert not (work / "publish" / "onnx").exists()
+    assert not (work / "publish" / "stage.json").exists()
+    assert json.loads((work / "publish" / "evaluation.json").read_text())["after"]["exactMatch"] == 0
+    assert [gate["passed"] for gate in json.loads((work / "publish" / "gates.json").read_text())] == [False, True]
+    assert json.loads((work / "publish-outcome.json").read_text())["reason"] == "GateFailed"
+    assert (work / "train" / "final" / "adapter_model.safetensors").exists()
+
+
+def test_an_export_out_of_bounds_leaves_no_artifact(tmp_path: Path) -> None:
+    export = {"precisions": ["int4"], "parity": {"rows": 2, "minNextTokenAgreement": 1.0}}
+    work = make_job(tmp_path / "job", export=export)
+    with pytest.raises(
+        TrainerError, match="the int4 export is not the trained model: nextTokenAgreement is 0"
+    ) as caught:
+        run(work)
+    assert caught.value.reason is Reason.EXPORT_FAILED
+    assert not (work / "artifact").exists()
+    assert json.loads((work / "publish" / "parity-int4.json").read_text())["nextTokenAgreement"] < 1
+
+
+def test_plain_text_rows_have_no_exact_match(tmp_path: Path) -> None:
+    work = make_job(tmp_path / "job", export=FP32)
+    (work / "prepare" / "data" / "evaluation.jsonl").write_text("")
+    assert run(work)["metrics"]["after"]["exactMatch"] is None
+
+
+def test_an_output_with_another_artifact_is_kept(lora: Path, tmp_path: Path) -> None:
+    taken = shutil.copytree(lora / "artifact", tmp_path / "taken")
+    manifest = json.loads((taken / "manifest.json").read_text())
+    (taken / "manifest.json").write_text(json.dumps({**manifest, "digest": "sha256:another"}))
+    before = files_of(taken)
+    work = shutil.copytree(lora, tmp_path / "job")
+    (work / "publish" / "stage.json").unlink()
+    config = json.loads((work / "config.json").read_text())["spec"]
+    write_config(work, export=config["export"], output={"uri": str(taken)})
+    # Another output is another job to the stage: let it go on from here all the same.
+    from tunesmith_trainer.stages import load_config, stage_inputs
+
+    inputs = stage_inputs(Stage.PUBLISH, load_config(WorkFolder(work)), WorkFolder(work))
+    (work / "publish" / "inputs.json").write_text(json.dumps({"inputs": inputs}))
+    with pytest.raises(TrainerError, match="holds another artifact") as caught:
+        run(work)
+    assert caught.value.reason is Reason.OUTPUT_FAILED
+    assert files_of(taken) == before
+    shutil.rmtree(taken)
+    assert run(work)["artifact"]["uri"] == str(taken)
