@@ -6,6 +6,7 @@ cost and no more. Chunks are cut at fixed positions of a prompt and rows do not 
 request do not depend on its neighbours.
 """
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -177,7 +178,9 @@ class Engine:
                 self._queue.clear()
                 self._wake.notify_all()
             for sequence in left:
-                sequence.fail(message)
+                # The sink that broke the worker must not keep the others from their answer.
+                with contextlib.suppress(Exception):
+                    sequence.fail(message)
 
     def _wait_for_work(self) -> bool:
         with self._wake:

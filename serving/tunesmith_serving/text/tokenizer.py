@@ -37,9 +37,10 @@ class Tokenizer:
             ValueError: The text holds lone surrogates, which no tokenizer can encode.
         """
         try:
-            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+            text.encode()
         except UnicodeEncodeError:
             raise ValueError("the text holds a lone surrogate (half a character); send whole characters") from None
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -1,0 +1,59 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+
+from support.serving_process import ServingProcess
+from support.tiny_models import build_model, make_artifact
+from tunesmith_serving.config import ServingConfig
+from tunesmith_serving.engine.load import LoadedModel, load_model
+from tunesmith_serving.text.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="session")
+def hf_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_model(tmp_path_factory.mktemp("models") / "llama.hf")
+
+
+@pytest.fixture(scope="session")
+def artifact(hf_llama: Path) -> Path:
+    """A tiny Llama in fp32 and int4; never to be changed."""
+    return make_artifact(hf_llama.with_name("llama"), precisions=("fp32", "int4"), model_folder=hf_llama)
+
+
+def config(**options: object) -> ServingConfig:
+    given = {"precision": "fp32", "threads": 1, "context_length": 512, "prefill_chunk": 32, **options}
+    return ServingConfig.model_validate(given)
+
+
+@pytest.fixture
+def load(artifact: Path) -> Iterator[object]:
+    """Loads the artifact with the given options; engines are closed at the end."""
+    loaded: list[LoadedModel] = []
+
+    def start(**options: object) -> LoadedModel:
+        loaded.append(load_model(artifact, config(**options)))
+        return loaded[-1]
+
+    yield start
+    for model in loaded:
+        model.engine.close()
+
+
+@pytest.fixture(scope="module")
+def server(artifact: Path) -> Iterator[ServingProcess]:
+    """Four slots, a queue of four."""
+    options = ("--precision", "fp32", "--model-name", "tiny", "--slots", "4", "--max-queue", "4", "--threads", "1")
+    with ServingProcess(artifact, *options, "--context-length", "512") as process:
+        yield process
+
+
+@pytest.fixture
+def client(server: ServingProcess) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(artifact: Path) -> Tokenizer:
+    return Tokenizer((artifact / "onnx" / "fp32" / "tokenizer.json").read_text())

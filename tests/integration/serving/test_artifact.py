@@ -1,0 +1,144 @@
+"""What is not whole is not served, and the message says what to do."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.tiny_models import copy_artifact, write_manifest
+from tunesmith_serving.artifact import open_artifact
+from tunesmith_serving.errors import ArtifactError
+
+
+@pytest.fixture
+def copied(artifact: Path, tmp_path: Path) -> Path:
+    return copy_artifact(artifact, tmp_path / "artifact")
+
+
+def flip_byte(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_opens_what_is_whole(artifact: Path) -> None:
+    opened = open_artifact(artifact, "int4")
+    assert opened.name == "tiny"
+    assert opened.onnx == artifact / "onnx" / "int4"
+    assert {"model.onnx", "tokenizer.json", "chat_template.jinja"} <= opened.files
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.onnx.data", "tokenizer.json", "chat_template.jinja"])
+def test_flipped_byte(copied: Path, name: str) -> None:
+    flip_byte(copied / "onnx" / "fp32" / name)
+    with pytest.raises(ArtifactError, match=rf"onnx/fp32/{name} is damaged"):
+        open_artifact(copied, "fp32")
+    open_artifact(copied, "int4")  # the other precision is whole
+
+
+def test_missing_manifest(copied: Path) -> None:
+    (copied / "manifest.json").unlink()
+    with pytest.raises(ArtifactError, match="has no manifest.json"):
+        open_artifact(copied, "fp32")
+
+
+def test_missing_file(copied: Path) -> None:
+    (copied / "onnx" / "fp32" / "model.onnx.data").unlink()
+    with pytest.raises(ArtifactError, match=r"model.onnx.data is missing"):
+        open_artifact(copied, "fp32")
+
+
+def test_cut_file(copied: Path) -> None:
+    path = copied / "onnx" / "fp32" / "model.onnx.data"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ArtifactError, match=r"model.onnx.data has \d+ bytes"):
+        open_artifact(copied, "fp32")
+
+
+def test_other_precision(copied: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"no precision int8 \(it has fp32, int4\)"):
+        open_artifact(copied, "int8")
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="does not exist"):
+        open_artifact(tmp_path / "nothing", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"formatVersion": 2}, "formatVersion 2"),
+        ({"files": []}, "not a manifest"),
+        ({"files": {"onnx/fp32/../../../etc/passwd": {"sha256": "0"}}}, "leaves the folder"),
+        ({"files": {"onnx/fp32/model.onnx": {}}}, "gives no sha256"),
+    ],
+)
+def test_bad_manifest(copied: Path, change: dict[str, object], message: str) -> None:
+    path = copied / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ArtifactError, match=message):
+        open_artifact(copied, "fp32")
+
+
+def test_manifest_that_is_not_json(copied: Path) -> None:
+    (copied / "manifest.json").write_text('{"formatVersion": 1,')
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        open_artifact(copied, "fp32")
+
+
+def test_files_outside_the_manifest_are_not_read(copied: Path) -> None:
+    (copied / "onnx" / "fp32" / "chat_template.jinja").unlink()
+    write_manifest(copied)
+    (copied / "onnx" / "fp32" / "chat_template.jinja").write_text("{{ unverified }}")
+    assert open_artifact(copied, "fp32").read_text("chat_template.jinja") is None
+
+
+def run(*options: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tunesmith_serving", *options], capture_output=True, text=True, timeout=120, check=False
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "manifest.json").unlink(), "has no manifest.json"),
+        (lambda folder: flip_byte(folder / "onnx" / "fp32" / "model.onnx"), "model.onnx is damaged"),
+        (lambda folder: _rewrite(folder, "model.onnx", b"not onnx"), "does not load"),
+        (lambda folder: _rewrite(folder, "tokenizer.json", b"{}"), "tokenizer.json cannot be loaded"),
+        (lambda folder: _rewrite(folder, "genai_config.json", b"{}"), "lacks a usable 'model'"),
+        (lambda folder: _rewrite(folder, "chat_template.jinja", b"{% if %}"), "chat template, line 1"),
+    ],
+)
+def test_command_line_says_it_in_one_line(copied: Path, damage: object, message: str) -> None:
+    damage(copied)  # type: ignore[operator]
+    code, stderr = run("--artifact", str(copied), "--precision", "fp32", "--port", "0")
+    assert code == 2
+    assert message in stderr
+    assert len(stderr.splitlines()) == 1, stderr
+
+
+def _rewrite(folder: Path, name: str, data: bytes) -> None:
+    (folder / "onnx" / "fp32" / name).write_bytes(data)
+    write_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--slots", "0"], "--slots: Input should be greater than or equal to 1"),
+        (["--slots", "many"], "invalid int value: 'many'"),
+        (["--precision", "fp8"], "--precision: Input should be 'fp32', 'int8' or 'int4'"),
+        (["--unknown"], "unrecognized arguments: --unknown"),
+        (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1:0"),
+    ],
+)
+def test_bad_options(artifact: Path, options: list[str], message: str) -> None:
+    code, stderr = run("--artifact", str(artifact), "--port", "0", *options)
+    assert code == 2
+    assert message in stderr
+    assert len(stderr.splitlines()) == 1, stderr

@@ -1,0 +1,225 @@
+"""Continuous batching: who else is in the batch changes nothing but the time."""
+
+import random
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from support.serving_process import wait_until
+from tunesmith_serving.engine.collect import Collector
+from tunesmith_serving.engine.load import LoadedModel
+from tunesmith_serving.engine.types import (
+    DrainingError,
+    EngineFailedError,
+    Event,
+    GenerationRequest,
+    PromptTooLongError,
+    QueueFullError,
+    SamplingParams,
+)
+
+Load = Callable[..., LoadedModel]
+LONG = SamplingParams(temperature=0, max_tokens=400, ignore_eos=True)
+
+
+def mixed_requests(count: int, vocab_size: int) -> list[GenerationRequest]:
+    """Short and long, greedy and seeded, with and without top_p and logprobs."""
+    draw = random.Random(11)
+    requests = []
+    for index in range(count):
+        prompt = tuple(draw.randrange(3, vocab_size) for _ in range(draw.choice([1, 5, 31, 32, 33, 64, 100])))
+        greedy = index % 3 == 0
+        sampling = SamplingParams(
+            max_tokens=draw.choice([1, 4, 17, 40, 90]),
+            temperature=0 if greedy else draw.choice([0.7, 1.0, 1.5]),
+            top_p=draw.choice([1.0, 0.9, 0.5]),
+            seed=None if greedy else index,
+            logprobs=draw.choice([None, 0, 3]),
+        )
+        requests.append(GenerationRequest(prompt, sampling))
+    return requests
+
+
+def together(loaded: LoadedModel, requests: list[GenerationRequest]) -> tuple[list[Collector], int]:
+    """Submit at random moments of the engine's progress; also returns the most slots seen in use."""
+    draw = random.Random(5)
+    collectors: list[Collector] = []
+    most = 0
+    for request in requests:
+        collector = Collector()
+        loaded.engine.submit(request, collector)
+        collectors.append(collector)
+        target = loaded.engine.stats().generated_tokens + draw.choice([0, 0, 3, 20, 50])
+
+        def moved_on(target: int = target) -> bool:
+            stats = loaded.engine.stats()
+            return stats.generated_tokens >= target or not (stats.slots_in_use or stats.queue_length)
+
+        wait_until(moved_on, 60)
+        most = max(most, loaded.engine.stats().slots_in_use)
+    return collectors, most
+
+
+def test_48_requests_get_what_they_get_alone(load: Load) -> None:
+    loaded = load(max_batch_size=8)
+    requests = mixed_requests(48, loaded.engine.vocab_size)
+    alone = [loaded.engine.generate(request, 60) for request in requests]
+    collectors, most = together(loaded, requests)
+    for request, expected, collector in zip(requests, alone, collectors, strict=True):
+        # Log probabilities are compared too: they are equal to the last bit.
+        assert collector.result(60) == expected, request
+    assert most > 2, "requests must really have shared the batch"
+    assert loaded.engine.stats().slots_in_use == 0
+
+
+def test_int4_share_of_equal_tokens(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded = load(max_batch_size=8, precision="int4")
+    requests = mixed_requests(48, loaded.engine.vocab_size)
+    alone = [loaded.engine.generate(request, 60) for request in requests]
+    collectors, _ = together(loaded, requests)
+    equal = total = 0
+    for expected, collector in zip(alone, collectors, strict=True):
+        got = collector.result(60).token_ids
+        total += len(expected.token_ids)
+        equal += sum(a == b for a, b in zip(got, expected.token_ids, strict=False))
+    with capsys.disabled():
+        print(f"\nint4: {equal} of {total} tokens equal those of the same request alone ({equal / total:.1%})")
+    assert equal / total > 0.5
+
+
+def test_seeds_repeat_and_differ(load: Load) -> None:
+    engine = load().engine
+    by_seed = {
+        seed: [
+            engine.generate(GenerationRequest((5, 6, 7), SamplingParams(max_tokens=24, seed=seed)), 30).token_ids
+            for _ in range(2)
+        ]
+        for seed in (1, 2, -3)
+    }
+    assert all(first == second for first, second in by_seed.values())
+    assert len({first for first, _ in by_seed.values()}) == 3
+
+
+class Recorder:
+    """Counts events, and can hold the engine's thread at the first token."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.last: Event | None = None
+
+    def __call__(self, event: Event) -> None:
+        self.tokens += len(event.token_ids)
+        self.last = event
+
+
+def test_others_stream_while_a_long_prompt_is_read(load: Load) -> None:
+    loaded = load(max_batch_size=2, prefill_chunk=16)
+    order: list[str] = []
+    first = Recorder()
+
+    def streaming(event: Event) -> None:
+        first(event)
+        order.append("token")
+
+    loaded.engine.submit(GenerationRequest((5, 6, 7), LONG), streaming)
+    wait_until(lambda: first.tokens > 3)
+    before = loaded.engine.stats().prompt_tokens
+    prompt = tuple(5 + index % 200 for index in range(320))
+    long_one = Collector()
+
+    def reading(event: Event) -> None:
+        long_one(event)
+        order.append("long prompt answered")
+
+    order.append("long prompt sent")
+    loaded.engine.submit(GenerationRequest(prompt, SamplingParams(max_tokens=1, temperature=0)), reading)
+    long_one.result(60)
+    assert loaded.engine.stats().prompt_tokens == before + 320
+    between = order[order.index("long prompt sent") : order.index("long prompt answered")]
+    # 320 tokens in chunks of 16 are 20 prefill steps, with a decode step between any two.
+    assert between.count("token") >= 19
+
+
+def test_full_queue_and_cancel(load: Load) -> None:
+    engine = load(max_batch_size=2, max_queue_length=1).engine
+    recorders = [Recorder() for _ in range(3)]
+    tickets = [engine.submit(GenerationRequest((5, 6, 7), LONG), recorder) for recorder in recorders]
+    with pytest.raises(QueueFullError):
+        engine.submit(GenerationRequest((5,), LONG), Recorder())
+    wait_until(lambda: recorders[0].tokens > 0 and recorders[1].tokens > 0)
+    assert engine.stats().queue_length == 1
+    tickets[0].cancel()
+    wait_until(lambda: recorders[2].tokens > 0)
+    assert recorders[0].last is not None and recorders[0].last.finish_reason == "cancelled"
+    tickets[1].cancel()
+    tickets[2].cancel()
+    wait_until(lambda: engine.stats().slots_in_use == 0)
+    tickets[2].cancel()  # harmless
+
+
+def test_cancel_in_the_queue(load: Load) -> None:
+    engine = load(max_batch_size=1, max_queue_length=4).engine
+    running, waiting = Recorder(), Recorder()
+    ticket = engine.submit(GenerationRequest((5, 6, 7), LONG), running)
+    wait_until(lambda: running.tokens > 0)
+    engine.submit(GenerationRequest((5, 6, 7), LONG), waiting).cancel()
+    assert waiting.last is not None and waiting.last.finish_reason == "cancelled"
+    assert engine.stats().queue_length == 0
+    ticket.cancel()
+
+
+def test_limits_of_prompts(load: Load) -> None:
+    engine = load(context_length=64).engine
+    with pytest.raises(PromptTooLongError, match="64 tokens and the context length is 64"):
+        engine.submit(GenerationRequest((5,) * 64), Recorder())
+    full = engine.generate(GenerationRequest((5,) * 60, SamplingParams(temperature=0, ignore_eos=True)), 30)
+    assert (len(full.token_ids), full.finish_reason) == (4, "length")
+    with pytest.raises(ValueError, match="no tokens"):
+        engine.submit(GenerationRequest(()), Recorder())
+    with pytest.raises(ValueError, match="outside 0 to 511"):
+        engine.submit(GenerationRequest((512,)), Recorder())
+
+
+def test_drain_finishes_what_was_taken(load: Load) -> None:
+    engine = load(max_batch_size=1, max_queue_length=4).engine
+    collectors = [Collector(), Collector()]
+    params = SamplingParams(temperature=0, max_tokens=30, ignore_eos=True)
+    for collector in collectors:
+        engine.submit(GenerationRequest((5, 6, 7), params), collector)
+    engine.start_draining()
+    with pytest.raises(DrainingError):
+        engine.submit(GenerationRequest((5,)), Recorder())
+    assert engine.drain(60)
+    assert [len(collector.result(1).token_ids) for collector in collectors] == [30, 30]
+
+
+def test_a_dead_worker_answers_everybody(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    engine = load(max_batch_size=1, max_queue_length=4).engine
+    bystander = Collector()
+    waiting = threading.Event()
+
+    def broken(_: Event) -> None:
+        waiting.wait(30)
+        raise RuntimeError("sink broke")
+
+    engine.submit(GenerationRequest((5, 6, 7), LONG), broken)
+    engine.submit(GenerationRequest((5, 6, 7), LONG), bystander)
+    waiting.set()
+    with pytest.raises(EngineFailedError, match="sink broke"):
+        bystander.result(30)
+    wait_until(lambda: not engine.healthy)
+    with pytest.raises(EngineFailedError):
+        engine.submit(GenerationRequest((5,)), Recorder())
+
+
+def test_close_ends_waiting_requests(load: Load) -> None:
+    engine = load(max_batch_size=1, max_queue_length=4).engine
+    collectors = [Collector(), Collector()]
+    for collector in collectors:
+        engine.submit(GenerationRequest((5, 6, 7), LONG), collector)
+    engine.close()
+    for collector in collectors:
+        with pytest.raises(EngineFailedError, match="shutting down"):
+            collector.result(1)

@@ -1,0 +1,134 @@
+"""Starting, filling up, shutting down: one process each."""
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from support.serving_process import ServingProcess, wait_until
+
+BASE = ("--precision", "fp32", "--model-name", "tiny", "--threads", "1", "--context-length", "512")
+ENDLESS = {"model": "tiny", "prompt": [5], "max_tokens": 511, "temperature": 1, "seed": 1, "stream": True}
+
+
+def slots_and_queue(server: ServingProcess) -> tuple[float, float]:
+    lines = dict(line.rsplit(" ", 1) for line in httpx.get(f"{server.url}/metrics").text.splitlines() if line[0] != "#")
+    return float(lines["tunesmith_slots_in_use"]), float(lines["tunesmith_queue_length"])
+
+
+class Stream(threading.Thread):
+    """Reads a stream slowly enough that the engine, not the test, sets the pace; keeps its lines."""
+
+    def __init__(self, server: ServingProcess, **options: Any) -> None:
+        super().__init__(daemon=True)
+        self.url = f"{server.url}/v1/completions"
+        self.options = options
+        self.lines: list[str] = []
+        self.status = 0
+        self.start()
+
+    def run(self) -> None:
+        with httpx.stream("POST", self.url, json={**ENDLESS, **self.options}, timeout=120) as response:
+            self.status = response.status_code
+            self.lines.extend(line for line in response.iter_lines() if line)
+
+
+def test_full_queue_answers_429_and_recovers(artifact: Path) -> None:
+    with ServingProcess(artifact, *BASE, "--slots", "1", "--max-queue", "1") as server:
+        running = Stream(server)
+        wait_until(lambda: slots_and_queue(server)[0] == 1)
+        waiting = Stream(server)
+        wait_until(lambda: slots_and_queue(server)[1] == 1)
+        refused = httpx.post(f"{server.url}/v1/completions", json={**ENDLESS, "stream": False})
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.json()["error"]["code"] == "queue_full"
+        client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+        with pytest.raises(openai.RateLimitError):
+            client.completions.create(model="tiny", prompt="x")
+        for stream in (running, waiting):
+            stream.join(120)
+            assert stream.lines[-1] == "data: [DONE]"
+        assert client.completions.create(model="tiny", prompt="x", max_tokens=2).usage is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_shutdown_finishes_what_is_in_flight(artifact: Path, number: signal.Signals) -> None:
+    with ServingProcess(artifact, *BASE, "--slots", "1", "--max-queue", "4") as server:
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+        streams = [Stream(server), Stream(server)]
+        wait_until(lambda: slots_and_queue(server) == (1, 1))
+        server.process.send_signal(number)
+        wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
+        refused = httpx.post(f"{server.url}/v1/completions", json=ENDLESS)
+        assert refused.status_code == 503
+        assert "retry-after" in refused.headers
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+        for stream in streams:
+            stream.join(120)
+            assert stream.lines[-1] == "data: [DONE]"
+        assert server.process.wait(30) == 0
+
+
+def test_shutdown_has_a_limit(artifact: Path) -> None:
+    with ServingProcess(artifact, *BASE, "--slots", "1", "--shutdown-seconds", "0.1") as server:
+        streams = [Stream(server) for _ in range(8)]
+        wait_until(lambda: slots_and_queue(server)[1] == 7)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 1
+        _, stderr = server.process.communicate()
+        assert "were cut off" in stderr
+        assert "Traceback" not in stderr
+        for stream in streams:
+            stream.join(30)
+
+
+def test_idle_shutdown(artifact: Path) -> None:
+    with ServingProcess(artifact, *BASE) as server:
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        _, stderr = server.process.communicate()
+        assert stderr == ""
+
+
+def test_api_key(artifact: Path) -> None:
+    with ServingProcess(artifact, *BASE, env={"TUNESMITH_API_KEY": "secret"}) as server:
+        good = openai.OpenAI(base_url=f"{server.url}/v1", api_key="secret", max_retries=0)
+        assert [model.id for model in good.models.list()] == ["tiny"]
+        bad = openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong", max_retries=0)
+        for call in (
+            bad.models.list,
+            lambda: bad.completions.create(model="tiny", prompt="x"),
+            lambda: bad.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "x"}]),
+        ):
+            with pytest.raises(openai.AuthenticationError):
+                call()
+        assert httpx.get(f"{server.url}/v1/models").status_code == 401
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert httpx.get(server.url + path).status_code == 200
+
+
+def test_port_in_use(artifact: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "tunesmith_serving", "--artifact", str(artifact), "--port", str(port)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith(
+        f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another host or port"
+    )
+    assert len(done.stderr.splitlines()) == 1

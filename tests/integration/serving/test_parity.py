@@ -1,0 +1,68 @@
+"""The engine's greedy tokens are those of transformers' generate."""
+
+from pathlib import Path
+
+import pytest
+
+from support.tiny_models import Architecture, build_model, make_artifact
+from tunesmith_serving.config import ServingConfig
+from tunesmith_serving.engine.load import load_model
+from tunesmith_serving.engine.types import GenerationRequest, SamplingParams
+
+PROMPTS = [
+    "Tunesmith turns",
+    "What is the learning rate?",
+    "a",
+    "Grüße aus Köln",
+    "The quick brown fox jumps over the lazy dog, again and again. The quick brown fox jumps.",
+    "Which field sets the number of epochs?",
+    "x = [1, 2, 3]",
+    "emoji 🙂 東京",
+    "def f(x): return",
+    "hello world",
+]
+
+
+@pytest.mark.parametrize("architecture", ["llama", "phi3", "qwen2"])
+def test_greedy_tokens_equal_transformers(architecture: Architecture, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = build_model(tmp_path / "hf", architecture)
+    artifact = make_artifact(tmp_path / "artifact", model_folder=folder)
+    reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    # Chunks of 8: most prompts here need several.
+    config = ServingConfig(precision="fp32", max_batch_size=4, threads=1, prefill_chunk=8, context_length=256)
+    loaded = load_model(artifact, config)
+    answers = set()
+    try:
+        for prompt in PROMPTS:
+            ids = loaded.tokenizer.encode(prompt, add_special_tokens=True)
+            assert ids == tokenizer(prompt).input_ids
+            expected = reference.generate(torch.tensor([ids]), max_new_tokens=32, do_sample=False)[0, len(ids) :]
+            request = GenerationRequest(tuple(ids), SamplingParams(max_tokens=32, temperature=0))
+            completion = loaded.engine.generate(request, timeout=60)
+            assert list(completion.token_ids) == expected.tolist()
+            assert completion.text == tokenizer.decode(expected, skip_special_tokens=True)
+            answers.add(completion.token_ids)
+    finally:
+        loaded.engine.close()
+    assert len(answers) == len(PROMPTS), "a model that always says the same shows nothing"
+
+
+def test_chat_prompt_equals_transformers(hf_llama: Path, load: object) -> None:
+    from transformers import AutoTokenizer
+
+    loaded = load()  # type: ignore[operator]
+    tokenizer = AutoTokenizer.from_pretrained(hf_llama)
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": "hi"},
+        {"role": "user", "content": "again <&> 'quoted'"},
+    ]
+    expected = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert loaded.template.render(messages) == expected
+    ids = loaded.tokenizer.encode(expected, add_special_tokens=False)
+    assert ids == tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
