@@ -18,6 +18,7 @@ class Reason(StrEnum):
     EXPORT_FAILED = "ExportFailed"
     OUTPUT_FAILED = "OutputFailed"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
+    INTERRUPTED = "Interrupted"
     INTERNAL_ERROR = "InternalError"
 
 
@@ -34,6 +35,7 @@ EXIT_CODES: dict[Reason, int] = {
     Reason.EXPORT_FAILED: 17,
     Reason.OUTPUT_FAILED: 64,
     Reason.SOURCE_UNAVAILABLE: 65,
+    Reason.INTERRUPTED: 66,
     Reason.INTERNAL_ERROR: 70,
 }
 

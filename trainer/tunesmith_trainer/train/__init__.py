@@ -1,0 +1,1 @@
+"""The train stage: from tokenised rows and a base model to trained weights."""

@@ -1,0 +1,45 @@
+"""Failures of torch and its libraries, said so that they can be acted upon."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from tunesmith_trainer.config import JobConfig, Reason, TrainerError
+
+_CPU_MEMORY = re.compile(r"can't allocate memory|not enough memory|Cannot allocate memory", re.I)
+
+
+def out_of_memory(config: JobConfig, detail: str) -> TrainerError:
+    """Return the error for training that needs more memory than there is."""
+    training = config.spec.training
+    ways = []
+    if training.micro_batch_size != 1:
+        ways.append("set spec.training.microBatchSize: 1")
+    if not training.gradient_checkpointing:
+        ways.append("set spec.training.gradientCheckpointing: true")
+    ways.append(f"lower spec.training.maxLength (now {training.max_length})")
+    if config.spec.method == "full":
+        ways.append("set spec.method: lora")
+    if config.spec.distributed.strategy != "zero3":
+        ways.append("set spec.distributed.strategy: zero3 with more processes")
+    remedy = ", or ".join(ways)
+    return TrainerError(Reason.OUT_OF_MEMORY, f"out of memory: {detail}", remedy[0].upper() + remedy[1:])
+
+
+@contextmanager
+def explained(config: JobConfig) -> Iterator[None]:
+    """Turn running out of memory into a TrainerError that says what to do."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(config, str(error).split("\n")[0][:300]) from error
+    except MemoryError as error:
+        raise out_of_memory(config, "the machine has no memory left") from error
+    except RuntimeError as error:
+        if not _CPU_MEMORY.search(str(error)):
+            raise
+        raise out_of_memory(config, str(error).split("\n")[0][:300]) from error

@@ -1,0 +1,194 @@
+"""One process of a training run, from the prepared data to the final weights."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import resource
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.trainer_pt_utils import get_model_param_count
+from transformers.trainer_utils import set_seed
+
+from tunesmith_trainer.config import JobConfig, Reason, Stage, TrainerError, WorkFolder
+from tunesmith_trainer.config.resolve import Resolved, resolve
+from tunesmith_trainer.files import write_json
+from tunesmith_trainer.prepared import TokenStore, model_path
+from tunesmith_trainer.train.arguments import training_arguments
+from tunesmith_trainer.train.checkpoints import newest_usable
+from tunesmith_trainer.train.final import save_final
+from tunesmith_trainer.train.interrupt import Interrupt
+from tunesmith_trainer.train.model import add_adapter, load_base
+from tunesmith_trainer.train.progress import Progress
+from tunesmith_trainer.train.rows import Collator, OrderedRows
+from tunesmith_trainer.train.sampler import training_order
+from tunesmith_trainer.train.trainer import FineTuner
+from tunesmith_trainer.train.training_log import read_log
+
+log = logging.getLogger(__name__)
+
+_EVAL_ROWS = 64  # validation rows of an evaluation during training; publish evaluates on more
+
+
+def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, Any]:
+    """Train, from the newest whole checkpoint if there is one, and write the final weights.
+
+    Called in each process of the run, with torchrun's variables set where there are several.
+
+    Returns:
+        What the stage's marker holds: nothing in it differs between two runs of the same job on the same machine.
+
+    Raises:
+        TrainerError: The job cannot be trained, or was interrupted.
+    """
+    started = time.monotonic()
+    spec = config.spec
+    data = work.stage(Stage.PREPARE) / "data"
+    rows, validation = TokenStore.open(data / "train"), TokenStore.open(data / "validation")
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    resolved = resolve(spec, world, len(rows), torch.cuda.is_available() and torch.cuda.is_bf16_supported())
+    _environment(work, resolved)
+    arguments = training_arguments(config, work, resolved, evaluate=len(validation) > 0)
+    first = arguments.process_index == 0
+    checkpoint = _checkpoint(work, resolved) if first else None
+    if world > 1:
+        answer = [checkpoint]
+        torch.distributed.broadcast_object_list(answer)
+        checkpoint = answer[0]
+    if first:
+        write_json(work.stage(Stage.TRAIN) / "resolved.json", resolved.to_status())
+    base = model_path(work)
+    model = _model(config, resolved, base)
+    order = training_order(rows.lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
+    tokens = np.cumsum(rows.lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
+    trainer = FineTuner(
+        resolved=resolved,
+        progress=Progress(work, resolved, tokens) if first else None,
+        interrupt=interrupt,
+        keep_checkpoints=spec.training.checkpoint.keep,
+        model=model,
+        args=arguments,
+        data_collator=Collator(8 if torch.cuda.is_available() else 1),
+        train_dataset=OrderedRows(rows, order),
+        eval_dataset=OrderedRows(validation, _evaluation_order(validation)) if len(validation) else None,
+    )
+    counts = {
+        "trainedParameters": get_model_param_count(model, trainable_only=True),
+        "totalParameters": get_model_param_count(model),
+    }
+    _train(trainer, checkpoint)
+    save_final(trainer, work, base, adapter=spec.method != "full")
+    if not first:
+        return {}
+    _write_metrics(work, trainer, tokens, checkpoint, time.monotonic() - started)
+    return {**_result(work, resolved, int(tokens[-1])), **counts}
+
+
+def _train(trainer: FineTuner, checkpoint: Path | None) -> None:
+    """Train to the end.
+
+    Raises:
+        TrainerError: Training was interrupted; a checkpoint was saved.
+    """
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        trainer.interrupt.stepping = False
+        if trainer.progress:
+            trainer.progress.end()
+    step, total = trainer.state.global_step, trainer.resolved.total_steps
+    if step < total:
+        raise TrainerError(
+            Reason.INTERRUPTED, f"interrupted after step {step} of {total}; a checkpoint was saved", "Run it again"
+        )
+
+
+def _environment(work: WorkFolder, resolved: Resolved) -> None:
+    """Set what the libraries read from the environment, before they do."""
+    if resolved.zero_stage is None:
+        # accelerate imports DeepSpeed, which takes seconds, wherever it is installed.
+        import accelerate.utils.other
+
+        accelerate.utils.other.is_deepspeed_available = lambda: False
+        return
+    cache = work.stage(Stage.TRAIN) / "cache"
+    os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(cache / "torch_extensions"))
+    os.environ.setdefault("TRITON_CACHE_DIR", str(cache / "triton"))
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    if "RANK" not in os.environ:  # DeepSpeed wants a process group even for one process
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        one = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        os.environ.update({name: str(value) for name, value in one.items()})
+
+
+def _checkpoint(work: WorkFolder, resolved: Resolved) -> Path | None:
+    """Return the checkpoint to go on from."""
+    about: dict[str, Any] = {"strategy": resolved.strategy}
+    if resolved.zero_stage is not None:
+        about["worldSize"] = resolved.world_size  # its state is cut into as many parts
+    checkpoint = newest_usable(work.checkpoints, about)
+    if checkpoint:
+        log.info("going on from %s", checkpoint.name)
+    return checkpoint
+
+
+def _model(config: JobConfig, resolved: Resolved, base: Path) -> Any:  # noqa: ANN401
+    """Return the model to train. The weights that are trained are kept in fp32, also where bf16 is computed in."""
+    adapter = resolved.adapter
+    half = resolved.precision == "bf16" and adapter is not None
+    model = load_base(base, torch.bfloat16 if half else torch.float32)
+    if adapter is None:
+        return model
+    set_seed(config.spec.training.seed)
+    model = add_adapter(model, adapter, dora=config.spec.method == "dora")
+    if config.spec.training.gradient_checkpointing:
+        model.enable_input_require_grads()
+    return model
+
+
+def _evaluation_order(validation: TokenStore) -> Any:  # noqa: ANN401 - int64 [n]
+    """Return the first validation rows, in order of their lengths so that batches need little padding."""
+    return np.argsort(validation.lengths[:_EVAL_ROWS], kind="stable")
+
+
+def _result(work: WorkFolder, resolved: Resolved, tokens: int) -> dict[str, Any]:
+    """Return what the marker says of the run."""
+    entries = read_log(work.training_log)
+    evaluations = [entry["evalLoss"] for entry in entries if "evalLoss" in entry]
+    libraries = ["torch", "transformers", "peft", "accelerate", *(["deepspeed"] if resolved.zero_stage else [])]
+    return {
+        "steps": resolved.total_steps,
+        "epochs": resolved.epochs,
+        "tokens": tokens,
+        "trainLoss": sum(entry["loss"] for entry in entries) / len(entries),
+        "evalLoss": evaluations[-1] if evaluations else None,
+        "worldSize": resolved.world_size,
+        "strategy": resolved.strategy,
+        "precision": resolved.precision,
+        "resolved": resolved.to_status(),
+        "versions": {name: importlib.metadata.version(name) for name in libraries},
+    }
+
+
+def _write_metrics(work: WorkFolder, trainer: FineTuner, tokens: Any, start: Path | None, seconds: float) -> None:  # noqa: ANN401
+    """Write `metrics.json`: what differs between two runs of the same job."""
+    first = int(start.name.rsplit("-", 1)[1]) if start else 0
+    done = int(tokens[-1]) - (int(tokens[first - 1]) if first else 0)
+    gpu = torch.cuda.is_available()
+    peak = torch.cuda.max_memory_allocated() if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    metrics = {
+        "resumedFromStep": first,
+        "seconds": round(seconds, 3),
+        "tokensPerSecond": round(done / trainer.seconds, 1) if trainer.seconds else None,
+        "peakMemoryBytes": peak,
+    }
+    write_json(work.stage(Stage.TRAIN) / "metrics.json", metrics)

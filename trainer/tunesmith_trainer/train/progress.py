@@ -1,0 +1,161 @@
+"""Progress of training: a bar in a terminal, log lines elsewhere, the training log, and `progress.json`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bars
+
+from tunesmith_trainer.config import Stage, WorkFolder
+from tunesmith_trainer.config.resolve import Resolved
+from tunesmith_trainer.files import write_json
+from tunesmith_trainer.train.training_log import TrainingLog
+
+log = logging.getLogger(__name__)
+
+_FILE_INTERVAL = 0.5  # seconds between two writes of progress.json
+_LOG_INTERVAL = 10.0  # seconds between two log lines where there is no terminal
+_WINDOW = 20  # steps over which the speed is measured
+
+
+@dataclass
+class Progress:
+    """Tells how far training is. Used by one process of the run.
+
+    Attributes:
+        work: The work folder whose `progress.json` and training log are written.
+        resolved: Values of the run.
+        tokens: int64 [total_steps], tokens learned from up to the end of each step.
+    """
+
+    work: WorkFolder
+    resolved: Resolved
+    tokens: npt.NDArray[np.int64]
+    _log: TrainingLog | None = None
+    _bars: Bars | None = None
+    _newest: dict[str, Any] = field(default_factory=dict)
+    _eval_loss: float | None = None
+    _times: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_WINDOW + 1))
+    _written: float = 0.0
+    _logged: float = 0.0
+
+    def start(self, step: int) -> None:
+        """Begin (or go on) after `step` steps."""
+        self._log = TrainingLog(self.work.training_log, step)
+        self._times.append((step, time.monotonic()))
+        console = Console(stderr=True)
+        if console.is_terminal:
+            self._bars = Bars(
+                TextColumn("training"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[values]}"),
+                console=console,
+            )
+            self._bars.add_task("training", total=self.resolved.total_steps, completed=step, values="")
+            self._bars.start()
+        else:
+            log.info("training from step %d to %d", step, self.resolved.total_steps)
+        self._newest = {"step": step}
+        self._show(important=True)
+
+    def step(self, step: int, loss: float, learning_rate: float, gradient_norm: float | None) -> None:
+        """Tell the end of a step (from 1)."""
+        self._times.append((step, time.monotonic()))
+        self._newest = {
+            "step": step,
+            "epoch": self.epoch(step),
+            "loss": loss,
+            "learningRate": learning_rate,
+            "gradNorm": gradient_norm,
+            "tokens": int(self.tokens[step - 1]),
+            "tokensPerSecond": self._tokens_per_second(),
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        }
+        if self._log:
+            self._log.add(dict(self._newest))
+        self._show()
+
+    def evaluated(self, loss: float) -> None:
+        """Tell the result of an evaluation after the newest step."""
+        self._eval_loss = loss
+        if self._log:
+            self._log.amend(evalLoss=loss)
+        self._show(important=True)
+
+    def saving(self) -> None:
+        """Bring the training log up to the newest step, before a checkpoint is written."""
+        if self._log:
+            self._log.flush()
+
+    def end(self) -> None:
+        """Show where training has ended, and take the bar down."""
+        self.saving()
+        if self._newest:
+            self._show(important=self._bars is not None)
+        if self._bars:
+            self._bars.stop()
+            self._bars = None
+
+    def epoch(self, step: int) -> float:
+        """Return the passes over the training rows that `step` steps make."""
+        return round(step * self.resolved.global_batch_size / self.resolved.train_rows, 4)
+
+    def _tokens_per_second(self) -> float:
+        """Return the speed of the last steps, in tokens that are no padding."""
+        (first, since), (last, now) = self._times[0], self._times[-1]
+        done = self.tokens[last - 1] - (self.tokens[first - 1] if first else 0)
+        return round(float(done) / max(now - since, 1e-9), 1)
+
+    def _eta(self) -> float | None:
+        (first, since), (last, now) = self._times[0], self._times[-1]
+        if last == first:
+            return None
+        left = self.tokens[-1] - self.tokens[last - 1]
+        done = self.tokens[last - 1] - (self.tokens[first - 1] if first else 0)
+        return round(float(left / max(done, 1)) * (now - since), 1)
+
+    def _show(self, *, important: bool = False) -> None:
+        """Show the newest values, unless others were shown just before and they are not important."""
+        now = time.monotonic()
+        step, eta = self._newest["step"], self._eta()
+        if important or now - self._written >= _FILE_INTERVAL:
+            self._written = now
+            status = {
+                "stage": Stage.TRAIN.value,
+                "step": step,
+                "totalSteps": self.resolved.total_steps,
+                "epoch": self.epoch(step),
+                "loss": self._newest.get("loss"),
+                "evalLoss": self._eval_loss,
+                "tokensPerSecond": self._newest.get("tokensPerSecond"),
+                "etaSeconds": eta,
+            }
+            write_json(self.work.progress, {k: v for k, v in status.items() if v is not None}, sync=False)
+        if self._bars:
+            self._bars.update(self._bars.task_ids[0], completed=step, values=self._values(eta))
+        elif "loss" in self._newest and (important or now - self._logged >= _LOG_INTERVAL):
+            self._logged = now
+            log.info("step %d/%d  %s", step, self.resolved.total_steps, self._values(eta))
+
+    def _values(self, eta: float | None) -> str:
+        """Return the newest values as one line for people."""
+        parts = []
+        if "loss" in self._newest:
+            parts += [f"loss {self._newest['loss']:.4f}"]
+        if self._eval_loss is not None:
+            parts += [f"eval {self._eval_loss:.4f}"]
+        if "tokensPerSecond" in self._newest:
+            parts += [f"{self._newest['tokensPerSecond']:,.0f} tokens/s"]
+        if eta:
+            parts += [f"{eta // 60:.0f}:{eta % 60:02.0f} left"]
+        return "  ".join(parts)

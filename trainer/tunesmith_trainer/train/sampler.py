@@ -1,0 +1,55 @@
+"""The order in which rows are learned: batches of like lengths, the same whatever the number of processes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+_MEGA_BATCHES = 50  # global batches that are sorted by length together: enough to be alike, few enough to stay random
+
+
+def training_order(
+    lengths: npt.NDArray[np.int64], global_batch_size: int, total_steps: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """Return the row numbers of a whole run, step after step.
+
+    The rows of each epoch are shuffled, and the epochs joined to one stream. The batches of an epoch are cut into
+    chunks; within a chunk rows are sorted by length, so that the rows of a batch are about equally long, and the
+    batches are shuffled again. Only a batch that spans the end of an epoch holds rows of two.
+
+    Args:
+        lengths: int64 [rows], the number of tokens of each row.
+        global_batch_size: Rows of one step, over all processes.
+        total_steps: Steps of the run.
+        seed: Seed of the shuffling.
+
+    Returns:
+        int64 [total_steps * global_batch_size]. Row numbers of step i are at
+        [i * global_batch_size : (i + 1) * global_batch_size], in order of their lengths.
+    """
+    rows, needed = len(lengths), total_steps * global_batch_size
+    epochs = -(-needed // rows)
+    stream = np.concatenate([np.random.default_rng([seed, epoch]).permutation(rows) for epoch in range(epochs)])
+    batches = stream[:needed].reshape(total_steps, global_batch_size)
+    random = np.random.default_rng([seed, epochs, rows])
+    ordered = []
+    for start, end in _chunks(rows, global_batch_size, total_steps):
+        chunk = batches[start:end].ravel()
+        alike = chunk[np.argsort(lengths[chunk], kind="stable")].reshape(-1, global_batch_size)
+        ordered.append(alike[random.permutation(len(alike))])
+    return np.concatenate(ordered).ravel()
+
+
+def _chunks(rows: int, global_batch_size: int, total_steps: int) -> list[tuple[int, int]]:
+    """Return the (first, end) batch numbers of the chunks that are sorted by length together."""
+    chunks = []
+    start = 0
+    while start < total_steps:
+        # A batch belongs to the epoch of its first row.
+        epoch = start * global_batch_size // rows
+        end = min(total_steps, -(-(epoch + 1) * rows // global_batch_size))
+        parts = -(-(end - start) // _MEGA_BATCHES)
+        bounds = np.linspace(start, end, parts + 1).round().astype(int).tolist()
+        chunks += list(zip(bounds[:-1], bounds[1:], strict=True))
+        start = end
+    return chunks

@@ -1,0 +1,121 @@
+"""Training in several processes: torchrun as a child, its end and its failures."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tunesmith_trainer.config import JobConfig, Reason, TrainerError, WorkFolder
+from tunesmith_trainer.files import read_json, write_json
+from tunesmith_trainer.train.interrupt import Interrupt
+from tunesmith_trainer.train.processes import LAUNCHER_LOCK, die_with_parent, locked
+
+log = logging.getLogger(__name__)
+
+RUN_FOLDER = "TUNESMITH_RUN_FOLDER"
+"""Variable that tells the workers where they and the launcher leave each other files."""
+
+_DEFAULT_PORT = 29500
+_POLL_SECONDS = 0.1
+_KILLED = -9
+
+
+def run_processes(
+    config: JobConfig, work: WorkFolder, options: argparse.Namespace, processes: int, interrupt: Interrupt
+) -> dict[str, Any]:
+    """Train in `processes` processes on this machine, and return what the first of them did (on other machines: {}).
+
+    Raises:
+        TrainerError: A process failed, or training was interrupted.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="tunesmith-train-"))
+    try:
+        with locked(folder / LAUNCHER_LOCK):
+            child = subprocess.Popen(
+                _command(options, processes),
+                env=_environment(folder, options, processes),
+                start_new_session=True,  # Ctrl-C reaches the launcher, which asks the workers to stop
+                preexec_fn=die_with_parent,
+            )
+            code = _wait(child, folder, interrupt)
+            if code == 0:
+                return dict(read_json(folder / "result.json") or {})
+            raise _failure(config, folder, code, interrupted=interrupt.requested)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _command(options: argparse.Namespace, processes: int) -> list[str]:
+    arguments = ["--nproc-per-node", str(processes), "--nnodes", str(options.nnodes), "--max-restarts", "0"]
+    if options.nnodes > 1:
+        arguments += ["--node-rank", str(options.node_rank), "--master-addr", options.master_addr]
+        arguments += ["--master-port", str(options.master_port or _DEFAULT_PORT)]
+    else:
+        endpoint = f"127.0.0.1:{options.master_port}"  # 0 is any free port
+        arguments += ["--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--local-addr", "127.0.0.1"]
+    arguments += ["-m", "tunesmith_trainer.train.worker", "--work", str(options.work)]
+    if options.debug:
+        arguments += ["--debug"]
+    return [sys.executable, "-m", "tunesmith_trainer.train.agent", *arguments]
+
+
+def _environment(folder: Path, options: argparse.Namespace, processes: int) -> dict[str, str]:
+    env = {**os.environ, RUN_FOLDER: str(folder)}
+    env.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
+    if options.nnodes == 1 and sys.platform == "linux":
+        env.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else gloo looks the machine's name up, which need not resolve
+    return env
+
+
+def _wait(child: subprocess.Popen[bytes], folder: Path, interrupt: Interrupt) -> int:
+    """Wait for torchrun's end and return its exit code; pass an interrupt on to the workers."""
+    interrupt.stepping = True
+    try:
+        while True:
+            try:
+                return child.wait(_POLL_SECONDS)
+            except subprocess.TimeoutExpired:
+                if interrupt.requested:
+                    (folder / "interrupt").touch()
+    except BaseException:
+        child.kill()  # its workers end with it
+        child.wait()
+        raise
+    finally:
+        interrupt.stepping = False
+
+
+def _failure(config: JobConfig, folder: Path, code: int, *, interrupted: bool) -> TrainerError:
+    """Return what made the run fail: the error of one of the processes, or what their exit codes say."""
+    outcomes = [read_json(path) for path in sorted(folder.glob("outcome-*.json"), key=lambda p: p.stat().st_mtime)]
+    errors = [TrainerError(Reason(o["reason"]), o["message"], o["remedy"]) for o in outcomes if o]
+    understood = [error for error in errors if error.reason is not Reason.INTERNAL_ERROR]
+    if understood:
+        return understood[0]
+    if interrupted:
+        return TrainerError(Reason.INTERRUPTED, "interrupted before the first step", "Run it again to go on")
+    codes = read_json(folder / "failures.json") or {}
+    if _KILLED in codes.values():
+        from tunesmith_trainer.train.failures import out_of_memory
+
+        rank = next(rank for rank, value in codes.items() if value == _KILLED)
+        return out_of_memory(config, f"process {rank} was killed by the system")
+    if errors:
+        return errors[0]
+    what = ", ".join(f"process {rank}: exit code {value}" for rank, value in codes.items()) or f"torchrun: {code}"
+    return TrainerError(
+        Reason.INTERNAL_ERROR, f"training ended without a reason ({what})", "Run it again with --debug to see where"
+    )
+
+
+def report_outcome(folder: Path, rank: str, error: TrainerError) -> None:
+    """Leave a worker's failure for the launcher."""
+    outcome = {"reason": error.reason.value, "message": error.message, "remedy": error.remedy}
+    write_json(folder / f"outcome-{rank}.json", outcome)

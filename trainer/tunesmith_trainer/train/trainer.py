@@ -1,0 +1,180 @@
+"""transformers' Trainer, with the loss, evaluation, checkpoints and interrupts of this project."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, Trainer, TrainerCallback
+
+from tunesmith_trainer.config import Reason, TrainerError
+from tunesmith_trainer.config.resolve import Resolved
+from tunesmith_trainer.train.checkpoints import rotate, seal
+from tunesmith_trainer.train.interrupt import Interrupt
+from tunesmith_trainer.train.progress import Progress
+from tunesmith_trainer.train.rows import Collator, OrderedRows, learned_tokens, loss_sum
+
+_LOWER_RATE = "Lower spec.training.learningRate, or raise spec.training.warmupRatio"
+
+
+class FineTuner(Trainer):
+    """Trains with the loss averaged over the learned tokens of the global batch, on whatever number of processes.
+
+    Attributes:
+        resolved: Values of the run.
+        progress: Where progress is told; None in all processes but the first.
+        interrupt: Whether training is to stop.
+        keep_checkpoints: How many checkpoints are kept.
+        stopping: Whether all processes have agreed to stop after this step.
+        seconds: Duration of the training loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolved: Resolved,
+        progress: Progress | None,
+        interrupt: Interrupt,
+        keep_checkpoints: int,
+        **options: Any,  # noqa: ANN401 - those of transformers' Trainer
+    ) -> None:
+        self.resolved = resolved
+        self.progress = progress
+        self.interrupt = interrupt
+        self.keep_checkpoints = keep_checkpoints
+        self.stopping = False
+        self.seconds = 0.0
+        super().__init__(compute_loss_func=_mean_loss, **options)
+        self.remove_callback(PrinterCallback)
+        # First, so that the others see the right epoch.
+        self.callback_handler.callbacks.insert(0, _Steps(self))
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
+        """Return the learned tokens of the global batch, float32 [].
+
+        The wish to stop travels with it, so that all processes stop after the same step.
+        """
+        count = sum((learned_tokens(batch["labels"]) for batch in batch_samples), torch.tensor(0))
+        values = torch.tensor([float(count), float(self.interrupt.requested)], device=device, dtype=torch.float64)
+        if self.args.world_size > 1:
+            torch.distributed.all_reduce(values)
+        self.stopping = bool(values[1] > 0)
+        return values[0].clamp(min=1).float()
+
+    def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401
+        """Do one forward and backward pass.
+
+        Raises:
+            TrainerError: The loss is not finite.
+        """
+        loss: torch.Tensor = super().training_step(*arguments, **options)
+        if not torch.isfinite(loss):
+            step = self.state.global_step + 1
+            raise TrainerError(Reason.TRAINING_DIVERGED, f"the loss of step {step} is {loss.item()}", _LOWER_RATE)
+        return loss
+
+    def floating_point_ops(self, inputs: Any) -> int:  # noqa: ANN401
+        """Return 0: nobody reads the count, and making it walks over all modules in each step."""
+        return 0
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Tell the values of a step."""
+        super().log(logs, start_time)
+        self.state.log_history.clear()  # the training log is the history; here it would grow in every checkpoint
+        norm = logs.get("grad_norm")
+        if norm is not None and not math.isfinite(norm):
+            step = self.state.global_step
+            raise TrainerError(
+                Reason.TRAINING_DIVERGED,
+                f"the gradient's norm at step {step} is {norm}, at loss {logs['loss']}",
+                _LOWER_RATE,
+            )
+        if self.progress and "loss" in logs:
+            self.progress.step(self.state.global_step, logs["loss"], logs["learning_rate"], norm)
+
+    @torch.no_grad()
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:  # noqa: ANN401
+        """Return `{eval_loss}`, the mean loss of all learned tokens of the evaluation rows, in nats."""
+        rows: OrderedRows = self.eval_dataset
+        size, world, rank = self.resolved.micro_batch_size, self.args.world_size, self.args.process_index
+        rounds = -(-len(rows) // (size * world))
+        collate: Collator = self.data_collator
+        sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        self.model.eval()
+        for number in range(rank, rounds * world, world):
+            # Each process takes part in each round, as ZeRO 3 gathers the weights in step; a late one has no rows left.
+            indices = range(number * size, min((number + 1) * size, len(rows)))
+            batch = self._prepare_inputs(collate([rows[i] for i in indices] or [rows[0]]))
+            labels = batch.pop("labels")
+            logits = self.model(**batch).logits
+            if indices:
+                sums += torch.stack([loss_sum(logits, labels).double(), learned_tokens(labels).double()])
+        if world > 1:
+            torch.distributed.all_reduce(sums)
+        loss = float(sums[0] / sums[1].clamp(min=1))
+        if not math.isfinite(loss):
+            step = self.state.global_step
+            raise TrainerError(Reason.TRAINING_DIVERGED, f"the evaluation loss at step {step} is {loss}", _LOWER_RATE)
+        metrics = {"eval_loss": loss}
+        self.log(metrics)
+        if self.progress:
+            self.progress.evaluated(loss)
+        return metrics
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the weights, unless DeepSpeed's own state holds them: it saves and loads that itself."""
+        if not self.is_deepspeed_enabled:
+            super().save_model(output_dir, _internal_call)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ANN401
+        """Save all state, seal it when every process has written its part, and remove old checkpoints."""
+        if self.progress:
+            self.progress.saving()
+        super()._save_checkpoint(model, trial)
+        self.barrier()
+        if self.args.process_index == 0:
+            folder = Path(self.args.output_dir)
+            checkpoint = folder / f"checkpoint-{self.state.global_step}"
+            seal(checkpoint, {"strategy": self.resolved.strategy, "worldSize": self.args.world_size})
+            rotate(folder, self.keep_checkpoints)
+        self.barrier()
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.args.world_size > 1:
+            torch.distributed.barrier()
+
+
+class _Steps(TrainerCallback):
+    """What happens around each step."""
+
+    def __init__(self, trainer: FineTuner) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401
+        # Else all processes would drop the same units out. A resumed run loads its states after this.
+        torch.manual_seed(args.seed + args.process_index)
+        if self.trainer.progress:
+            self.trainer.progress.start(state.global_step)
+        self.trainer.interrupt.stepping = True
+        self.trainer.seconds = -time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ANN401
+        resolved, trainer = self.trainer.resolved, self.trainer
+        # To the Trainer the run is one epoch, in an order of its own.
+        state.epoch = state.global_step * resolved.global_batch_size / resolved.train_rows
+        if trainer.stopping or (args.world_size == 1 and trainer.interrupt.requested):
+            control.should_save = control.should_training_stop = True
+        return control
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401
+        self.trainer.interrupt.stepping = False
+        self.trainer.seconds += time.monotonic()
+
+
+def _mean_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    """Return a micro-batch's part of the mean loss over the learned tokens of the global batch."""
+    return loss_sum(outputs.logits, labels) / num_items_in_batch

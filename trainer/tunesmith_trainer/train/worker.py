@@ -1,0 +1,67 @@
+"""`python -m tunesmith_trainer.train.worker --work FOLDER`: one of the processes that torchrun starts."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from tunesmith_trainer.config import Reason, TrainerError, WorkFolder
+from tunesmith_trainer.files import write_json
+from tunesmith_trainer.stages import load_config
+from tunesmith_trainer.train.interrupt import Interrupt
+from tunesmith_trainer.train.processes import die_with_parent
+from tunesmith_trainer.train.torchrun import RUN_FOLDER, report_outcome
+
+
+def main() -> int:
+    """Train as the process that torchrun's variables say, and return the exit code."""
+    die_with_parent()
+    parser = argparse.ArgumentParser(prog="tunesmith_trainer.train.worker", description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--debug", action="store_true")
+    options = parser.parse_args()
+    rank, folder = os.environ["RANK"], Path(os.environ[RUN_FOLDER])
+    level = logging.DEBUG if options.debug else logging.INFO if rank == "0" else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    interrupt = Interrupt()
+    interrupt.watch(folder)
+    try:
+        _fit(WorkFolder(options.work), interrupt, rank, folder)
+    except TrainerError as error:
+        failure = error
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        failure = TrainerError(
+            Reason.INTERNAL_ERROR,
+            f"train, process {rank}: {type(error).__name__}: {error}",
+            "Run the stage again with --debug to see where",
+        )
+    else:
+        return 0
+    report_outcome(folder, rank, failure)
+    return failure.exit_code
+
+
+def _fit(work: WorkFolder, interrupt: Interrupt, rank: str, folder: Path) -> None:
+    """Train, and leave the result where the launcher finds it."""
+    from tunesmith_trainer.train.failures import explained
+    from tunesmith_trainer.train.fit import fit
+
+    config = load_config(work)
+    with explained(config):
+        result = fit(config, work, interrupt)
+    if rank == "0":
+        write_json(folder / "result.json", result)
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    sys.stderr.flush()
+    # Not sys.exit: a process group whose other members are gone can hang in its destructor.
+    os._exit(code)
