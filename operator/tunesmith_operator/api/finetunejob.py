@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from tunesmith_operator.api.metadata import ObjectMeta, StatusModel
+from tunesmith_operator.api.metadata import ApiObject, StatusModel
 from tunesmith_operator.api.status_common import CommonStatus
-from tunesmith_trainer.config import Rule, SpecModel, TrainingJobSpec
+from tunesmith_trainer.config import Rule, TrainingJobSpec
 
 
 class FineTuneJobSpec(TrainingJobSpec):
@@ -84,15 +84,9 @@ class FineTuneJobStatus(CommonStatus):
     ] = None
 
 
-class FineTuneJob(SpecModel):
+class FineTuneJob(ApiObject):
     """Trains a model on a data set, evaluates it and exports it."""
 
-    model_config = ConfigDict(frozen=False)
-
-    api_version: Annotated[Literal["tunesmith.dev/v1alpha1"], Field(description="Version of the API.")] = (
-        "tunesmith.dev/v1alpha1"
-    )
     kind: Annotated[Literal["FineTuneJob"], Field(description="Kind of the object.")] = "FineTuneJob"
-    metadata: Annotated[ObjectMeta, Field(description="Name, namespace and labels.")]
     spec: Annotated[FineTuneJobSpec, Field(description="What to train.")]
     status: Annotated[FineTuneJobStatus | None, Field(description="How far the job is.")] = None

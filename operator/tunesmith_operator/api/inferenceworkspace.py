@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from tunesmith_operator.api.metadata import ObjectMeta, StatusModel
+from tunesmith_operator.api.metadata import ApiObject, StatusModel
 from tunesmith_operator.api.status_common import CommonStatus
 from tunesmith_serving.config import RuntimeSpec
 from tunesmith_trainer.config import Rule, SpecModel
@@ -31,6 +31,7 @@ class ServedModelSpec(SpecModel):
             max_length=63,
             pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
             description="Name of a FineTuneJob in the same namespace; served once it has passed its gates.",
+            examples=["my-job"],
         ),
     ] = None
     uri: Annotated[
@@ -40,6 +41,7 @@ class ServedModelSpec(SpecModel):
             max_length=1024,
             pattern=r"^((s3|abfs|abfss|az|gs|file)://.+|\.{0,2}/.+)$",
             description="Folder of an artifact: a path, or an s3://, abfs://, gs:// or file:// URI.",
+            examples=["./artifacts/my-model"],
         ),
     ] = None
 
@@ -47,7 +49,7 @@ class ServedModelSpec(SpecModel):
 class InferenceWorkspaceSpec(SpecModel):
     """What to serve."""
 
-    model: Annotated[ServedModelSpec, Field(description="The model to serve.")]
+    model: Annotated[ServedModelSpec, Field(description="The model to serve.", examples=[{"fineTuneJob": "my-job"}])]
     runtime: Annotated[RuntimeSpec, Field(description="How the model is run.")] = RuntimeSpec()
     replicas: Annotated[
         int, Field(ge=0, le=100, description="Servers to run; 0 stops serving. One machine without a cluster runs one.")
@@ -75,15 +77,11 @@ class InferenceWorkspaceStatus(CommonStatus):
     history: Annotated[list[Revision] | None, Field(description="Revisions served so far, newest last.")] = None
 
 
-class InferenceWorkspace(SpecModel):
+class InferenceWorkspace(ApiObject):
     """Serves a tuned model behind the OpenAI API."""
 
-    model_config = ConfigDict(frozen=False)
-
-    api_version: Annotated[Literal["tunesmith.dev/v1alpha1"], Field(description="Version of the API.")] = (
-        "tunesmith.dev/v1alpha1"
-    )
     kind: Annotated[Literal["InferenceWorkspace"], Field(description="Kind of the object.")] = "InferenceWorkspace"
-    metadata: Annotated[ObjectMeta, Field(description="Name, namespace and labels.")]
-    spec: Annotated[InferenceWorkspaceSpec, Field(description="What to serve.")]
+    spec: Annotated[
+        InferenceWorkspaceSpec, Field(description="What to serve.", examples=[{"model": {"fineTuneJob": "my-job"}}])
+    ]
     status: Annotated[InferenceWorkspaceStatus | None, Field(description="What is being served.")] = None

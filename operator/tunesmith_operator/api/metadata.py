@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+from tunesmith_trainer.config import SpecModel
 
 GROUP = "tunesmith.dev"
 VERSION = "v1alpha1"
@@ -19,12 +21,28 @@ class ObjectMeta(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow")
 
-    name: Annotated[str, Field(min_length=1, max_length=63, pattern=_DNS_SUBDOMAIN, description="Name of the object.")]
+    name: Annotated[
+        str,
+        Field(
+            min_length=1, max_length=63, pattern=_DNS_SUBDOMAIN, description="Name of the object.", examples=["my-name"]
+        ),
+    ]
     namespace: Annotated[
-        str | None, Field(min_length=1, max_length=63, pattern=_DNS_SUBDOMAIN, description="Namespace of the object.")
+        str | None,
+        Field(
+            min_length=1,
+            max_length=63,
+            pattern=_DNS_SUBDOMAIN,
+            description="Namespace of the object.",
+            examples=["default"],
+        ),
     ] = None
-    labels: Annotated[dict[str, str] | None, Field(description="Labels of the object.")] = None
-    annotations: Annotated[dict[str, str] | None, Field(description="Annotations of the object.")] = None
+    labels: Annotated[
+        dict[str, str] | None, Field(description="Labels of the object.", examples=[{"team": "search"}])
+    ] = None
+    annotations: Annotated[
+        dict[str, str] | None, Field(description="Annotations of the object.", examples=[{"owner": "search"}])
+    ] = None
     generation: Annotated[int | None, Field(description="Number of the spec's newest version.")] = None
     uid: Annotated[str | None, Field(description="Unique identity of the object.")] = None
 
@@ -37,3 +55,15 @@ class StatusModel(BaseModel):
     def to_api(self) -> dict[str, Any]:
         """Return the status as it is stored: camelCase, unset fields left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class ApiObject(SpecModel):
+    """What objects of both kinds have in common."""
+
+    model_config = ConfigDict(frozen=False)
+
+    api_version: Annotated[Literal["tunesmith.dev/v1alpha1"], Field(description="Version of the API.")] = (
+        "tunesmith.dev/v1alpha1"
+    )
+    kind: Annotated[str, Field(description="Kind of the object.")]
+    metadata: Annotated[ObjectMeta, Field(description="Name, namespace and labels.", examples=[{"name": "my-name"}])]

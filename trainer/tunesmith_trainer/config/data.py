@@ -34,7 +34,7 @@ class ConfigMapKeyRef(SpecModel):
     key: str = Field(
         min_length=1,
         max_length=253,
-        pattern=r"^[-._a-zA-Z0-9]+$",
+        pattern=r"^[-._a-zA-Z0-9]*[-_a-zA-Z0-9][-._a-zA-Z0-9]*$",
         description="Key in the ConfigMap. Its ending (.jsonl, .json, .csv) says how it is read.",
         examples=["train.jsonl"],
     )
@@ -91,7 +91,11 @@ class ValidationSpec(SpecModel):
         examples=[0.05],
     )
     sources: tuple[DatasetSource, ...] | None = Field(
-        default=None, min_length=1, max_length=64, description="Files of rows to validate on, in the same format."
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="Files of rows to validate on, in the same format.",
+        examples=[[{"uri": "./validation.jsonl"}]],
     )
 
 
@@ -99,7 +103,10 @@ class DatasetSpec(SpecModel):
     """The rows to learn from."""
 
     sources: tuple[DatasetSource, ...] = Field(
-        min_length=1, max_length=64, description="Files of rows, read one after the other."
+        min_length=1,
+        max_length=64,
+        description="Files of rows, read one after the other.",
+        examples=[[{"uri": "./data.jsonl"}]],
     )
     format: DatasetFormat = Field(
         default=DatasetFormat.AUTO,

@@ -31,7 +31,9 @@ class TrainingJobSpec(SpecModel):
         ),
     )
 
-    model: ModelSpec = Field(description="The model to fine-tune.")
+    model: ModelSpec = Field(
+        description="The model to fine-tune.", examples=[{"uri": "hf://HuggingFaceTB/SmolLM2-135M-Instruct"}]
+    )
     task: Literal["textGeneration"] = Field(default="textGeneration", description="What the model learns to do.")
     method: Literal["lora", "dora", "full"] = Field(
         default="lora",
@@ -41,7 +43,9 @@ class TrainingJobSpec(SpecModel):
         default=None,
         description="Settings of the adapter, with lora and dora; rank 16 on all linear layers by default.",
     )
-    dataset: DatasetSpec = Field(description="The rows to learn from.")
+    dataset: DatasetSpec = Field(
+        description="The rows to learn from.", examples=[{"sources": [{"uri": "./data.jsonl"}]}]
+    )
     training: TrainingSpec = Field(default=TrainingSpec(), description="Hyper-parameters.")
     distributed: DistributedSpec = Field(
         default=DistributedSpec(), description="How training is spread over processes."

@@ -36,8 +36,8 @@ class GateSpec(SpecModel):
     metric: Literal["evalLoss", "perplexity", "exactMatch"] = Field(
         description="Metric on the validation rows: evalLoss, perplexity or exactMatch (0 to 1)."
     )
-    min: float | None = Field(default=None, description="Smallest value that passes.")
-    max: float | None = Field(default=None, description="Largest value that passes.")
+    min: float | None = Field(default=None, description="Smallest value that passes.", examples=[0.8])
+    max: float | None = Field(default=None, description="Largest value that passes.", examples=[1.5])
 
 
 class EvaluationSpec(SpecModel):

@@ -1,0 +1,147 @@
+"""Pydantic's errors in words for people: what is wrong, and what to write instead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from tunesmith_operator.manifests.fields import closest, example_of, field_at, fields_of, model_at, places_of
+from tunesmith_operator.manifests.nodes import NAME_FORM, path_of, shown
+
+Step = str | int
+_NAME_PATTERN = "^[a-z0-9]("
+
+_BOUNDS = {
+    "greater_than": ("gt", "must be above {}"),
+    "greater_than_equal": ("ge", "must be at least {}"),
+    "less_than": ("lt", "must be below {}"),
+    "less_than_equal": ("le", "must be at most {}"),
+}
+_SIZES = {
+    "string_too_short": ("needs at least", "min_length"),
+    "too_short": ("needs at least", "min_length"),
+    "string_too_long": ("may have at most", "max_length"),
+    "too_long": ("may have at most", "max_length"),
+}
+_TYPES = {
+    "string_type": "must be a text",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing_size": "must be a smaller number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+}
+
+
+def explain(error: ErrorDetails, model: type[BaseModel]) -> tuple[tuple[Step, ...], str, str]:
+    """Return where an error is, what is wrong, and what to do about it.
+
+    Args:
+        error: One of `ValidationError.errors()`.
+        model: The model that was validated.
+    """
+    location = tuple(step for step in error["loc"] if step != "[key]")
+    kind = error["type"]
+    context: Mapping[str, Any] = error.get("ctx", {})
+    if kind == "value_error":
+        message, _, remedy = str(context["error"]).partition("; ")
+        return location, message, remedy or _write(model, location)
+    if kind == "extra_forbidden":
+        return location, *_unknown_field(model, location)
+    words_for_it = _message(kind, context, error["input"])
+    if kind in ("literal_error", "enum"):
+        return location, *_not_in_list(error, location)
+    if kind == "string_pattern_mismatch":
+        return location, _pattern(model, location, error["input"]), _write(model, location)
+    if kind == "string_type" and isinstance(error["input"], int | float):
+        return location, str(words_for_it), f'write it in quotes: {location[-1]}: "{json.dumps(error["input"])}"'
+    return location, words_for_it or f"does not fit ({error['msg']})", _write(model, location)
+
+
+def _message(kind: str, context: Mapping[str, Any], value: object) -> str | None:
+    """Return what is wrong with a value, or None for a kind of error that has no words here."""
+    if kind == "missing":
+        return "is missing"
+    if kind in _TYPES:
+        return f"{_TYPES[kind]}, not {shown(value)}"
+    if kind in _BOUNDS:
+        key, words = _BOUNDS[kind]
+        return f"{words.format(number(context[key]))}, not {shown(value)}"
+    if kind in _SIZES:
+        words, key = _SIZES[kind]
+        unit, units = ("character", "characters") if kind.startswith("string") else ("item", "items")
+        count = context[key]
+        actual = f", not {len(value):,}" if isinstance(value, str | list | dict) else ""
+        return f"{words} {count:,} {unit if count == 1 else units}{actual}"
+    return None
+
+
+def number(value: float) -> str:
+    """Return a number as people write it."""
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:g}"
+
+
+def _write(model: type[BaseModel], location: tuple[Step, ...]) -> str:
+    """Return what can be written at a location."""
+    names = [step for step in location if isinstance(step, str)]
+    field = field_at(model, location)
+    example = example_of(field)
+    name = names[-1] if names else ""
+    if example is not None:
+        return f"write for example {name}: {flow(example)}"
+    inner = model_at(model, location)
+    if inner is not None:
+        return f"write an object with {', '.join(fields_of(inner))}"
+    return f"write {name} as docs/api.md shows"
+
+
+def flow(value: object) -> str:
+    """Return a value as one writes it in YAML on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(flow, value)) + "]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _unknown_field(model: type[BaseModel], location: tuple[Step, ...]) -> tuple[str, str]:
+    name = str(location[-1])
+    parent = model_at(model, location[:-1])
+    known = fields_of(parent) if parent else {}
+    where = path_of(location[:-1]) or model.__name__
+    if meant := closest(name, known):
+        return f"{where} has no field {shown(name)}", f"did you mean {meant}? Write {meant}, or remove it"
+    places = [place for place in places_of(model, name) if place.startswith("spec")]
+    if len(places) == 1:
+        return f"{where} has no field {shown(name)}", f"write it as {places[0]}"
+    return f"{where} has no field {shown(name)}", f"remove it; there are {', '.join(known)}"
+
+
+def _not_in_list(error: ErrorDetails, location: tuple[Step, ...]) -> tuple[str, str]:
+    expected = error.get("ctx", {})["expected"]
+    words = [word.strip("'") for part in expected.split(" or ") for word in part.split(", ")]
+    name = next((step for step in reversed(location) if isinstance(step, str)), "")
+    meant = closest(error["input"], words) if isinstance(error["input"], str) else None
+    value = shown(error["input"])
+    one_of = f"must be {' or '.join(words)}" if len(words) < 3 else f"must be one of {', '.join(words)}"
+    return f"{one_of}, not {value}", f"write {'' if meant else 'for example '}{name}: {meant or words[0]}"
+
+
+def _pattern(model: type[BaseModel], location: tuple[Step, ...], value: object) -> str:
+    field = field_at(model, location)
+    if field is not None and any(
+        str(getattr(item, "pattern", "")).startswith(_NAME_PATTERN) for item in field.metadata
+    ):
+        return f"{NAME_FORM}, not {shown(value)}"
+    what = (field.description or "").rstrip(".") if field else ""
+    return f"{shown(value)} is not what goes here: {what[:1].lower()}{what[1:]}"

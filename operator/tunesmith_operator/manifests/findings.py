@@ -1,0 +1,63 @@
+"""What is found in manifests: where, what is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an object is written.
+
+    Attributes:
+        file: The file.
+        line: Line of its first field, from 1.
+    """
+
+    file: Path
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that must be changed before anything can be run.
+
+    Attributes:
+        file: The file, or what was given as one.
+        line: Line in the file, from 1; 0 when it is about the file as a whole.
+        field: Path of the field, like `spec.dataset.sources[0].uri`; empty when it is about no field.
+        message: What is wrong.
+        remedy: What to do about it.
+    """
+
+    file: Path
+    line: int
+    field: str
+    message: str
+    remedy: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else f"{self.file}"
+        return ": ".join(part for part in (where, self.field, f"{self.message}; {self.remedy}") if part)
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something worth knowing that stops nothing.
+
+    Attributes:
+        file: The file.
+        line: Line in the file, from 1.
+        message: What is to be known.
+    """
+
+    file: Path
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.message}"
