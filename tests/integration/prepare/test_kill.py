@@ -1,0 +1,65 @@
+"""Killed at any moment and run again, the stage ends in the same files as without."""
+
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from support.prepare_runs import run_prepare, start_prepare, write_job, write_rows
+from support.tiny_models import build_model
+from tunesmith_trainer.files import sha256_tree
+
+
+def tree(work: Path) -> dict:
+    """Digests of all that the stage leaves behind."""
+    return sha256_tree(work / "prepare")
+
+
+def undisturbed(work: Path) -> float:
+    """Run the stage to its end and return how many seconds it took."""
+    before = time.monotonic()
+    code, errors = run_prepare(work)
+    assert code == 0, errors
+    return time.monotonic() - before
+
+
+def test_sigkill_at_random_moments(tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", 3000)
+    reference = write_job(tmp_path / "reference", rows)
+    seconds = undisturbed(reference)
+    work = write_job(tmp_path / "killed", rows)
+    moments = random.Random(3)
+    killed = 0
+    for _ in range(8):
+        with start_prepare(work) as process:
+            time.sleep(moments.uniform(0.05, 0.95) * seconds)
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            killed += process.returncode == -signal.SIGKILL
+        if (work / "prepare" / "stage.json").exists():
+            assert tree(work) == tree(reference)
+            shutil.rmtree(work / "prepare")
+    undisturbed(work)
+    assert killed >= 4
+    assert tree(work) == tree(reference)
+
+
+@pytest.mark.parametrize("watched", ["prepare/.model.partial", "prepare/model", "prepare/.data.partial/train"])
+def test_sigkill_when_something_has_just_appeared(tmp_path: Path, watched: str) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", 3000)
+    plain = build_model(tmp_path / "plain")
+    (plain / "chat_template.jinja").unlink()
+    reference = write_job(tmp_path / "reference", rows, {"uri": str(plain)})
+    undisturbed(reference)
+    work = write_job(tmp_path / "killed", rows, {"uri": str(plain)})
+    with start_prepare(work) as process:
+        deadline = time.monotonic() + 120
+        while not (work / watched).exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        process.kill()
+        process.communicate()
+    undisturbed(work)
+    assert tree(work) == tree(reference)

@@ -1,0 +1,238 @@
+"""The prepare stage as its users run it: one command over a work folder."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support.prepare_runs import SCRATCH, read_outcome, read_result, run_prepare, write_job, write_rows
+from support.tiny_models import build_model
+from tunesmith_trainer.config import WorkFolder
+from tunesmith_trainer.files import sha256_tree
+from tunesmith_trainer.prepared import TokenStore, model_path
+
+BAD_DATA = Path(__file__).parents[2] / "data" / "bad-data"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    return write_rows(tmp_path / "rows.jsonl")
+
+
+def prepared(work: Path) -> dict[str, Any]:
+    code, errors = run_prepare(work)
+    assert code == 0, errors
+    return read_result(work)
+
+
+def refused(work: Path) -> tuple[int, dict[str, str]]:
+    """Run the stage, which must fail with one line and no traceback; return the exit code and the outcome."""
+    code, errors = run_prepare(work)
+    outcome = read_outcome(work)
+    assert code != 0
+    assert "Traceback" not in errors
+    assert f"{outcome['reason']}: {outcome['message']}" in errors.splitlines()[-1]
+    assert not (work / "prepare" / "stage.json").exists()
+    return code, outcome
+
+
+def test_scratch_writes_model_stores_and_questions(tmp_path: Path, rows: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    work = write_job(tmp_path / "work", rows)
+    result = prepared(work)
+    data = result["data"]
+    assert (data["format"], data["rows"], data["trainRows"], data["validationRows"]) == ("promptCompletion", 40, 38, 2)
+    train = TokenStore.open(work / "prepare" / "data" / "train")
+    validation = TokenStore.open(work / "prepare" / "data" / "validation")
+    assert (len(train), len(validation)) == (38, 2)
+    assert data["trainTokens"] == len(train.tokens)
+    assert data["learnedTokens"] == int(np.sum(train.mask))
+    assert data["longestRow"] == max(train.lengths)
+    folder = model_path(WorkFolder(work))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model.config.vocab_size == len(tokenizer) <= 400
+    assert (
+        model.generation_config.eos_token_id == tokenizer.eos_token_id == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    )
+    questions = [json.loads(line) for line in (work / "prepare" / "data" / "evaluation.jsonl").read_text().splitlines()]
+    assert [question["row"] for question in questions] == [0, 1]
+    written = {line["completion"]: line["prompt"] for line in map(json.loads, rows.read_text().splitlines())}
+    for question in questions:
+        ids, mask = validation[question["row"]]
+        assert ids[: len(question["prompt_ids"])].tolist() == question["prompt_ids"]
+        assert tokenizer.decode(ids[mask == 1]) == question["reference"] + "<|im_end|>"
+        prompt = written[question["reference"]]
+        assert tokenizer.decode(question["prompt_ids"]) == (
+            f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
+        )
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "phi3"])
+def test_scratch_is_the_same_each_time(tmp_path: Path, rows: Path, architecture: str) -> None:
+    model = {"scratch": {**SCRATCH["scratch"], "architecture": architecture}}
+    trees = []
+    for name in ("a", "b"):
+        work = write_job(tmp_path / name, rows, model)
+        assert prepared(work)["model"]["architecture"] == architecture
+        trees.append(sha256_tree(work / "prepare"))
+    assert trees[0] == trees[1]
+
+
+def test_run_again_does_nothing_and_another_seed_does(tmp_path: Path, rows: Path) -> None:
+    work = write_job(tmp_path / "work", rows)
+    first = prepared(work)
+    times = {path: path.stat().st_mtime_ns for path in (work / "prepare").rglob("*")}
+    assert prepared(work) == first
+    assert {path: path.stat().st_mtime_ns for path in (work / "prepare").rglob("*")} == times
+    write_job(work, rows, training={"maxLength": 128, "seed": 7})
+    second = prepared(work)
+    assert second["model"]["digest"] != first["model"]["digest"]
+
+
+def test_folder_is_used_in_place(tmp_path: Path, rows: Path, tiny: Path) -> None:
+    before = sha256_tree(tiny)
+    work = write_job(tmp_path / "work", rows, {"uri": str(tiny)})
+    model = prepared(work)["model"]
+    assert (model["path"], model["revision"], model["uri"]) == (str(tiny), None, str(tiny))
+    assert model_path(WorkFolder(work)) == tiny
+    assert not (work / "prepare" / "model").exists()
+    assert sha256_tree(tiny) == before
+
+
+def test_folder_without_chat_template_is_left_as_it_is(tmp_path: Path, rows: Path, tiny: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = Path(shutil.copytree(tiny, tmp_path / "plain"))
+    (folder / "chat_template.jinja").unlink()
+    before = sha256_tree(folder)
+    work = write_job(tmp_path / "work", rows, {"uri": f"file://{folder}"})
+    assert prepared(work)["model"]["path"] == "prepare/model"
+    assert sha256_tree(folder) == before
+    linked = work / "prepare" / "model"
+    assert (linked / "model.safetensors").resolve() == folder / "model.safetensors"
+    assert "<|im_start|>" in AutoTokenizer.from_pretrained(linked).chat_template
+
+
+def test_validation_sources_in_other_kinds_of_file(tmp_path: Path, rows: Path) -> None:
+    csv = tmp_path / "validation.csv"
+    csv.write_text("prompt,completion\nWhat is 9 plus one?,It is 10.\n")
+    config_map = tmp_path / "work" / "config-maps" / "more" / "rows.json"
+    config_map.parent.mkdir(parents=True)
+    config_map.write_text(json.dumps([{"prompt": "Hi", "completion": "Hello"}]))
+    sources = [{"uri": str(csv)}, {"configMapKeyRef": {"name": "more", "key": "rows.json"}}]
+    work = write_job(tmp_path / "work", rows, dataset={"validation": {"sources": sources}})
+    data = prepared(work)["data"]
+    assert (data["trainRows"], data["validationRows"]) == (40, 2)
+    assert [source["name"] for source in data["sources"]] == [str(rows), str(csv), "more/rows.json"]
+    assert [source["rows"] for source in data["sources"]] == [40, 1, 1]
+
+
+def test_text_rows_have_no_questions(tmp_path: Path) -> None:
+    path = tmp_path / "text.jsonl"
+    path.write_text("".join(json.dumps({"text": f"Line {n} of the text. " * 40}) + "\n" for n in range(8)))
+    data = prepared(write_job(tmp_path / "work", path))["data"]
+    assert data["format"] == "text"
+    assert data["trainRows"] > 8
+    assert data["learnedTokens"] == data["trainTokens"]
+    assert data["truncatedRows"] == 8
+    assert (tmp_path / "work" / "prepare" / "data" / "evaluation.jsonl").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    "name", ["broken-json-in-the-middle.jsonl", "wrong-encoding.jsonl", "truncated.parquet", "open-quote.csv"]
+)
+def test_bad_data_is_one_line(tmp_path: Path, name: str) -> None:
+    code, outcome = refused(write_job(tmp_path / "work", BAD_DATA / name))
+    assert (code, outcome["reason"]) == (11, "InvalidDataset")
+    assert outcome["message"].startswith(str(BAD_DATA / name) + ":")
+    assert outcome["remedy"]
+
+
+def test_files_that_are_not_what_was_meant(tmp_path: Path, rows: Path) -> None:
+    work = tmp_path / "work"
+    code, outcome = refused(write_job(work, tmp_path / "absent.jsonl"))
+    assert (code, outcome["message"]) == (11, f"{tmp_path}/absent.jsonl: no such file")
+    code, outcome = refused(write_job(work, tmp_path))
+    assert "this is a folder, not a file" in outcome["message"]
+    sources = {"sources": [{"uri": str(rows), "sha256": "0" * 64}]}
+    code, outcome = refused(write_job(work, rows, dataset=sources))
+    assert f"not {'0' * 64}" in outcome["message"]
+    sources = {"sources": [{"configMapKeyRef": {"name": "my-data", "key": "train.jsonl"}}]}
+    code, outcome = refused(write_job(work, rows, dataset=sources))
+    assert outcome["message"] == "ConfigMap my-data: not found"
+    (work / "config-maps" / "my-data").mkdir(parents=True)
+    (work / "config-maps" / "my-data" / "other.jsonl").write_text("{}")
+    code, outcome = refused(work)
+    assert outcome["message"] == "ConfigMap my-data: there is no key train.jsonl (its keys: other.jsonl)"
+
+
+def test_specifications_that_cannot_work(tmp_path: Path, rows: Path, tiny: Path) -> None:
+    work = tmp_path / "work"
+    text = tmp_path / "text.jsonl"
+    text.write_text('{"text": "one of them"}\n{"text": "two of them"}\n')
+    gates = {"gates": [{"metric": "exactMatch", "min": 0.5}]}
+    code, outcome = refused(write_job(work, text, evaluation=gates))
+    assert (code, "spec.evaluation.gates: exactMatch" in outcome["message"]) == (10, True)
+    code, outcome = refused(write_job(work, rows, {"uri": str(tiny)}, training={"maxLength": 1024}))
+    assert (code, "takes 512 tokens at most" in outcome["message"]) == (10, True)
+    code, outcome = refused(write_job(work, rows, training={"maxLength": 8}))
+    assert (code, "longer than 8 tokens and were skipped" in outcome["message"]) == (11, True)
+    single = tmp_path / "single.jsonl"
+    single.write_text('{"prompt": "a", "completion": "b"}\n')
+    code, outcome = refused(write_job(work, single))
+    assert (code, "single row" in outcome["message"]) == (11, True)
+
+
+def edit_json(path: Path, **values: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+BROKEN_MODELS = {
+    "no config": (lambda m: (m / "config.json").unlink(), "config.json is missing"),
+    "broken config": (lambda m: (m / "config.json").write_text("{"), "config.json is broken"),
+    "own code": (lambda m: edit_json(m / "config.json", auto_map={"AutoModel": "x.X"}), "auto_map"),
+    "own tokenizer code": (lambda m: edit_json(m / "tokenizer_config.json", auto_map={"A": "x.X"}), "auto_map"),
+    "quantised": (lambda m: edit_json(m / "config.json", quantization_config={"bits": 4}), "quantised"),
+    "architecture": (lambda m: edit_json(m / "config.json", architectures=["BertModel"]), "BertModel is not supported"),
+    "no weights": (lambda m: (m / "model.safetensors").unlink(), "model.safetensors is missing"),
+    "pickled": (lambda m: (m / "model.safetensors").rename(m / "pytorch_model.bin"), "pickled (pytorch_model.bin)"),
+    "cut weights": (
+        lambda m: (m / "model.safetensors").write_bytes((m / "model.safetensors").read_bytes()[:-100]),
+        "model.safetensors is broken",
+    ),
+    "missing shard": (
+        lambda m: (m / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-1.safetensors"}}'),
+        "model-1.safetensors is missing",
+    ),
+    "no tokenizer": (lambda m: (m / "tokenizer.json").unlink(), "tokenizer.json is missing"),
+    "broken tokenizer": (lambda m: (m / "tokenizer.json").write_text("{}"), "the tokenizer cannot be loaded"),
+    "small embedding": (lambda m: edit_json(m / "config.json", vocab_size=10), "10 rows"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BROKEN_MODELS))
+def test_broken_model(tmp_path: Path, tiny: Path, name: str) -> None:
+    from tunesmith_trainer.config import JobConfig, Reason, TrainerError
+    from tunesmith_trainer.models.base import bring_model
+
+    folder = Path(shutil.copytree(tiny, tmp_path / "model"))
+    damage, problem = BROKEN_MODELS[name]
+    damage(folder)
+    work = write_job(tmp_path / "work", "rows.jsonl", {"uri": str(folder)})
+    config = JobConfig.model_validate_json((work / "config.json").read_bytes())
+    with pytest.raises(TrainerError) as caught:
+        bring_model(config, WorkFolder(work), list, chat=True)
+    assert caught.value.reason is Reason.INVALID_MODEL
+    assert caught.value.message.startswith(f"{folder}: ")
+    assert problem in caught.value.message
+    assert caught.value.remedy
