@@ -6,13 +6,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tunesmith_operator.manifests.fields import closest, example_of, field_at, fields_of, model_at, places_of
 from tunesmith_operator.manifests.nodes import NAME_FORM, path_of, shown
+from tunesmith_operator.manifests.scalars import resolve_plain
 
 Step = str | int
+Explanation = tuple[tuple[Step, ...], str, str]
 _NAME_PATTERN = "^[a-z0-9]("
 
 _BOUNDS = {
@@ -43,29 +45,51 @@ _TYPES = {
 }
 
 
-def explain(error: ErrorDetails, model: type[BaseModel]) -> tuple[tuple[Step, ...], str, str]:
-    """Return where an error is, what is wrong, and what to do about it.
+def explain_all(error: ValidationError, model: type[BaseModel]) -> list[Explanation]:
+    """Return everything that a validation has found: where it is, what is wrong, and what to do about it.
 
     Args:
-        error: One of `ValidationError.errors()`.
+        error: What the validation has raised.
         model: The model that was validated.
     """
+    explained = [_explain(item, model) for item in error.errors(include_url=False)]
+    locations = [location for location, _, _ in explained]
+    # A list counts as empty when none of its items is valid: that follows from what is said about the items.
+    return [
+        item
+        for item in explained
+        if not any(len(other) > len(item[0]) and other[: len(item[0])] == item[0] for other in locations)
+    ]
+
+
+def _explain(error: ErrorDetails, model: type[BaseModel]) -> Explanation:
     location = tuple(step for step in error["loc"] if step != "[key]")
-    kind = error["type"]
+    kind, value = error["type"], error["input"]
     context: Mapping[str, Any] = error.get("ctx", {})
+    remedy = _write(model, location)
     if kind == "value_error":
-        message, _, remedy = str(context["error"]).partition("; ")
-        return location, message, remedy or _write(model, location)
+        message, _, own_remedy = str(context["error"]).partition("; ")
+        return location, message, own_remedy or remedy
     if kind == "extra_forbidden":
         return location, *_unknown_field(model, location)
-    words_for_it = _message(kind, context, error["input"])
     if kind in ("literal_error", "enum"):
         return location, *_not_in_list(error, location)
     if kind == "string_pattern_mismatch":
-        return location, _pattern(model, location, error["input"]), _write(model, location)
-    if kind == "string_type" and isinstance(error["input"], int | float):
-        return location, str(words_for_it), f'write it in quotes: {location[-1]}: "{json.dumps(error["input"])}"'
-    return location, words_for_it or f"does not fit ({error['msg']})", _write(model, location)
+        return location, _wrong_form(model, location, value), remedy
+    message = _message(kind, context, value) or f"does not fit ({error['msg']})"
+    if kind == "string_type" and isinstance(value, int | float):
+        remedy = f'write it in quotes: {location[-1]}: "{json.dumps(value)}"'
+    elif kind in ("int_type", "float_type", "bool_type") and isinstance(value, str) and _unquoted(value) == kind:
+        remedy = f"write it without quotes: {location[-1]}: {value}"
+    return location, message, remedy
+
+
+def _unquoted(text: str) -> str:
+    """Return the kind of error that a text would not be if it stood without quotes."""
+    value = resolve_plain(text)
+    if isinstance(value, bool):
+        return "bool_type"
+    return "int_type" if isinstance(value, int) else "float_type" if isinstance(value, float) else ""
 
 
 def _message(kind: str, context: Mapping[str, Any], value: object) -> str | None:
@@ -137,11 +161,11 @@ def _not_in_list(error: ErrorDetails, location: tuple[Step, ...]) -> tuple[str, 
     return f"{one_of}, not {value}", f"write {'' if meant else 'for example '}{name}: {meant or words[0]}"
 
 
-def _pattern(model: type[BaseModel], location: tuple[Step, ...], value: object) -> str:
+def _wrong_form(model: type[BaseModel], location: tuple[Step, ...], value: object) -> str:
+    """Return what is wrong with a text that does not match its field's pattern."""
     field = field_at(model, location)
-    if field is not None and any(
-        str(getattr(item, "pattern", "")).startswith(_NAME_PATTERN) for item in field.metadata
-    ):
+    if field is None:
+        return f"cannot be {shown(value)}"
+    if any(str(getattr(item, "pattern", "")).startswith(_NAME_PATTERN) for item in field.metadata):
         return f"{NAME_FORM}, not {shown(value)}"
-    what = (field.description or "").rstrip(".") if field else ""
-    return f"{shown(value)} is not what goes here: {what[:1].lower()}{what[1:]}"
+    return f"cannot be {shown(value)} ({(field.description or '').split(';')[0].rstrip('.')})"

@@ -10,7 +10,7 @@ from pydantic import PrivateAttr, ValidationError
 
 from tunesmith_operator.api import API_VERSION, FineTuneJob, InferenceWorkspace
 from tunesmith_operator.api.metadata import ObjectMeta
-from tunesmith_operator.manifests.explain import explain
+from tunesmith_operator.manifests.explain import explain_all
 from tunesmith_operator.manifests.fields import closest, fields_of
 from tunesmith_operator.manifests.findings import Finding, Source
 from tunesmith_operator.manifests.nodes import Node, path_of, shown
@@ -84,13 +84,19 @@ def read_object(document: Node, model: type[Loaded], source: Source, findings: l
         return None
     try:
         # As JSON, for that is what the API server gets: types are exact, and a list is a list.
-        loaded = model.model_validate_json(json.dumps(document.plain()), strict=True)
+        loaded = model.model_validate_json(json.dumps(document.plain()), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
-        for item in error.errors(include_url=False):
-            refuse(*explain(item, model))
+        for location, message, remedy in explain_all(error, model):
+            refuse(_pointed(location, message, document), message, remedy)
         return None
     loaded._source, loaded._document = source, document
     return loaded
+
+
+def _pointed(location: tuple[str | int, ...], message: str, document: Node) -> tuple[str | int, ...]:
+    """Return the location of the field that the message of a rule begins with, where the object has that field."""
+    inner = (*location, *message.split(maxsplit=1)[0].split("."))
+    return inner if document.get(*inner) else location
 
 
 def _slips(document: Node) -> Iterator[tuple[tuple[str | int, ...], str, str]]:

@@ -69,7 +69,8 @@ def read_documents(text: str, problems: list[YamlError]) -> list[Node]:
             if document.value is not None:
                 documents.append(document)
     except YamlError as problem:
-        problems.append(problem)
+        template = "{{" in text.split("\n")[problem.line - 1]
+        problems.append(YamlError(problem.line, *_TEMPLATE) if template else problem)
     except yaml.MarkedYAMLError as error:
         problems.append(_syntax_error(error, text))
     except (yaml.YAMLError, ValueError, OverflowError) as error:
@@ -114,7 +115,7 @@ class _Builder:
         self._check_tag(event.tag, "map" if is_map else "seq", line)
         if self.stack and self.stack[-1].is_map and self.stack[-1].key is None:
             raise YamlError(
-                line, f"has {'an object' if is_map else 'a list'} where a field's name must be", _TEMPLATE, self._path()
+                line, f"has {'an object' if is_map else 'a list'} where a field's name must be", _NAME_IT, self._path()
             )
         if len(self.stack) >= MAX_DEPTH:
             raise YamlError(line, f"is nested deeper than {MAX_DEPTH} levels", "write it flatter")
@@ -172,7 +173,7 @@ class _Builder:
         top = self.stack[-1]
         if top.is_map and top.key is None:
             if not isinstance(node.value, str):
-                raise YamlError(line, f"has {kind_of(node.value)} where a field's name must be", _TEMPLATE)
+                raise YamlError(line, f"has {kind_of(node.value)} where a field's name must be", _NAME_IT)
             self._key(node.value, line)
             return
         if isinstance(top.node.value, list):
@@ -211,7 +212,8 @@ class _Builder:
         return path_of(self._location())
 
 
-_TEMPLATE = "write a name there; of a Helm template ({{ ... }}) give what `helm template` makes of it"
+_NAME_IT = "write a text there"
+_TEMPLATE = ("is a template, not a manifest", "write it out first, with `helm template`")
 _REMEDIES = {
     "mapping values are not allowed": (
         "has a ':' that does not fit here",
@@ -236,7 +238,7 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> YamlError:
         if 0 <= near < len(lines) and re.match(r"\s*\t", lines[near]):
             return YamlError(near + 1, "is indented with a tab", "write spaces instead")
     if "{{" in lines[number]:
-        return YamlError(number + 1, "is a template, not a manifest", "give what `helm template` writes")
+        return YamlError(number + 1, *_TEMPLATE)
     for start, (message, remedy) in _REMEDIES.items():
         if problem.startswith(start):
             if "never closed" in message and error.context_mark:

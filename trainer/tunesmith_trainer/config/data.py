@@ -56,6 +56,7 @@ class DatasetSource(SpecModel):
         default=None,
         min_length=1,
         max_length=1024,
+        pattern=r"^((s3|abfs|abfss|az|gs|https?|file|memory)://.+|([^:]|:[^:/]|:/[^/])+)$",
         description="A .jsonl, .json, .csv or .parquet file: a path, or an s3://, abfs://, gs://, https:// or file:// "
         "URI.",
         examples=["./data.jsonl"],
