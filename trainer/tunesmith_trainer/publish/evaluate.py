@@ -94,13 +94,19 @@ def answer(
     """
     stop = stop_ids(model, tokenizer)
     references = ["".join(question.reference.split()) for question in questions]
-    longest = max((len(tokenizer.encode(q.reference, add_special_tokens=False)) for q in questions), default=0)
-    # An answer much longer than the longest reference equals none of them.
-    most = min(max_new_tokens, longest + 8)
-    limits = [max(0, min(most, context_length(model) - len(question.prompt_ids))) for question in questions]
+    lengths = [len(tokenizer.encode(q.reference, add_special_tokens=False)) for q in questions]
+    # An answer much longer than its reference, however it is cut into tokens, does not equal it.
+    room = [context_length(model) - len(question.prompt_ids) for question in questions]
+    limits = [max(0, min(max_new_tokens, 2 * n + 8, left)) for n, left in zip(lengths, room, strict=True)]
     answers = [""] * len(questions)
-    lengths = [len(question.prompt_ids) + most for question in questions]
-    for batch in like_lengths(lengths, _MAX_ROWS, 2 * _MAX_TOKENS):
+    widths = [len(question.prompt_ids) + limit for question, limit in zip(questions, limits, strict=True)]
+    # The shown ones apart: they go on to their end, and would keep the batches of the others busy.
+    batches = [
+        [first + index for index in batch]
+        for first, last in ((0, shown), (shown, len(questions)))
+        for batch in like_lengths(widths[first:last], _MAX_ROWS, 2 * _MAX_TOKENS)
+    ]
+    for batch in batches:
 
         def go_on(slot: int, tokens: list[int], batch: list[int] = batch) -> bool:
             index = batch[slot]

@@ -78,8 +78,7 @@ class Exporter:
         """
         architectures = json.loads((model / "config.json").read_bytes()).get("architectures")
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-        for stale in folder.parent.glob(f".{folder.name}.*.tmp"):
-            shutil.rmtree(stale, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         request: dict[str, object] = {
             "model": str(model.absolute()),

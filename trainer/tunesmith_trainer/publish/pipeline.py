@@ -32,6 +32,7 @@ def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     folder = work.stage(Stage.PUBLISH)
     artifact = folder / "artifact"
     progress = Progress(work)
+    _sweep(work)
     manifest = read_json(artifact / MANIFEST)
     if manifest is None:
         manifest = _build(config, work, artifact, progress)
@@ -44,6 +45,15 @@ def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         "gates": manifest["gates"],
         "parity": manifest["parity"],
     }
+
+
+def _sweep(work: WorkFolder) -> None:
+    """Remove what a killed run of the stage left half done."""
+    for path in (*work.stage(Stage.PUBLISH).glob("**/.*.tmp"), *work.root.glob(f".{work.progress.name}.*.tmp")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progress) -> dict[str, Any]:
@@ -153,8 +163,6 @@ class _Models:
         """Return the folder of the tuned model, made when it is not there."""
         if not self._merged_folder.is_dir():
             temporary = self._merged_folder.with_name(f".merged.{os.getpid()}.tmp")
-            for stale in temporary.parent.glob(".merged.*.tmp"):
-                shutil.rmtree(stale, ignore_errors=True)
             if self._config.spec.method == "full":
                 weights = [*self._work.final.glob("*.safetensors*"), *self._work.final.glob("*config.json")]
                 for path in weights:
