@@ -85,7 +85,7 @@ async def _run(loaded: "LoadedModel", config: ServingConfig, listener: object, u
         listener,
         warm_up=warm_up,
         on_ready=lambda: print(f"ready {url}", flush=True),
-        start_draining=loaded.engine.start_draining,
+        engine=loaded.engine,
         shutdown_seconds=config.shutdown_seconds,
     )
 

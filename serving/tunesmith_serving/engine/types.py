@@ -159,3 +159,9 @@ class GenerationEngine(Protocol):
 
     def stats(self) -> EngineStats:
         """A consistent snapshot."""
+
+    def start_draining(self) -> None:
+        """Take nothing new; what was taken is finished."""
+
+    def close(self) -> None:
+        """Stop; requests that are not finished end with an error."""

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from tunesmith_serving.engine.types import GenerationEngine
 from tunesmith_serving.errors import ServingError
 from tunesmith_serving.http.state import ServerState
 
@@ -73,7 +75,7 @@ async def serve(
     *,
     warm_up: Callable[[], None],
     on_ready: Callable[[], None],
-    start_draining: Callable[[], None],
+    engine: GenerationEngine,
     shutdown_seconds: float,
 ) -> bool:
     """Serve until SIGTERM or SIGINT, then let requests in flight finish.
@@ -84,7 +86,7 @@ async def serve(
         listener: A listening socket.
         warm_up: Run on a thread once the server answers; readiness follows its return. What it raises ends the server.
         on_ready: Called once the server is ready.
-        start_draining: Tells the engine to take nothing new.
+        engine: What the application generates with; told to drain at the signal, closed when the time is over.
         shutdown_seconds: How long requests in flight may take after the signal.
 
     Returns:
@@ -98,13 +100,12 @@ async def serve(
 
     def begin_leaving() -> None:
         state.draining = True
-        start_draining()
+        engine.start_draining()
         leave.set()
 
     # A signal can arrive in the middle of anything: only the loop acts on it.
     server = _Server(config, lambda: loop.call_soon_threadsafe(begin_leaving))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    finished = True
     try:
         await asyncio.to_thread(warm_up)
         if not state.draining:
@@ -113,14 +114,21 @@ async def serve(
         leaving = asyncio.create_task(leave.wait())
         await asyncio.wait({leaving, serving}, return_when=asyncio.FIRST_COMPLETED)
         leaving.cancel()
-        deadline = loop.time() + shutdown_seconds
-        while state.open_requests and not server.force_exit:
-            if loop.time() > deadline:
-                finished = False
-                break
-            await asyncio.sleep(POLL_SECONDS)
+        finished = await _answered(state, shutdown_seconds, server)
+        if not finished:
+            await asyncio.to_thread(engine.close)  # ends what is left with an error that clients can read
+            await _answered(state, CLOSE_SECONDS)
     finally:
         server.should_exit = True
-        server.force_exit = server.force_exit or not finished
         await serving
     return finished
+
+
+async def _answered(state: ServerState, seconds: float, server: _Server | None = None) -> bool:
+    """Wait until no request is open; False after `seconds`, or when a second signal tells to leave now."""
+    deadline = time.monotonic() + seconds
+    while state.open_requests:
+        if time.monotonic() > deadline or (server is not None and server.force_exit):
+            return False
+        await asyncio.sleep(POLL_SECONDS)
+    return True
