@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 REPLACEMENT = "\ufffd"
+# A character has at most four bytes; of an incomplete one decoders make one U+FFFD, or one for each of its bytes.
+MOST_BYTES = 4
 
 
 class Decoder(Protocol):
@@ -17,7 +19,7 @@ class IncrementalDetokenizer:
     """Gives the text that each new token adds, so that the pieces together are the text of all tokens.
 
     Only a short window is decoded each time: the tokens of the last complete text, which decoders need for the
-    space between words, and those after it. A U+FFFD at the window's end may be a character whose bytes are still to
+    space between words, and those after it. U+FFFD at the window's end may be a character whose bytes are still to
     come, so it is held back.
     """
 
@@ -32,10 +34,14 @@ class IncrementalDetokenizer:
         """The text that is certain now and was not before."""
         self._new.append(token_id)
         tail = self._tail()
-        stable = tail.removesuffix(REPLACEMENT)
+        held = min(MOST_BYTES - 1, len(tail) - len(tail.rstrip(REPLACEMENT)))
+        if held and len(self._new) < MOST_BYTES:
+            # Byte-fallback decoders show whole characters before an incomplete one as U+FFFD too: wait for its end.
+            return ""
+        stable = tail[: len(tail) - held]
         piece = stable[self._emitted :]
         self._emitted = max(self._emitted, len(stable))
-        if tail and len(stable) == len(tail):
+        if tail and not held:
             self._context, self._new, self._emitted = self._new, [], 0
             self._context_text = self._decoder.decode(self._context)
         return piece
