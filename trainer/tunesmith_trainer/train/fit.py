@@ -30,6 +30,7 @@ from tunesmith_trainer.train.rows import Collator, OrderedRows
 from tunesmith_trainer.train.sampler import training_order
 from tunesmith_trainer.train.trainer import FineTuner
 from tunesmith_trainer.train.training_log import read_log
+from tunesmith_trainer.train.zero import join_deepspeed
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +53,12 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     data = work.stage(Stage.PREPARE) / "data"
     rows, validation = TokenStore.open(data / "train"), TokenStore.open(data / "validation")
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    _check_gpus()
     resolved = resolve(spec, world, len(rows), torch.cuda.is_available() and torch.cuda.is_bf16_supported())
     _environment(work, resolved)
     arguments = training_arguments(config, work, resolved, evaluate=len(validation) > 0)
+    if resolved.zero_stage is not None:
+        join_deepspeed()
     first = arguments.process_index == 0
     checkpoint = _checkpoint(work, resolved) if first else None
     if world > 1:
@@ -106,6 +110,18 @@ def _train(trainer: FineTuner, checkpoint: Path | None) -> None:
     if step < total:
         raise TrainerError(
             Reason.INTERRUPTED, f"interrupted after step {step} of {total}; a checkpoint was saved", "Run it again"
+        )
+
+
+def _check_gpus() -> None:
+    """Raise when there are GPUs on this machine, but fewer than processes."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if 0 < gpus < processes:
+        raise TrainerError(
+            Reason.INVALID_SPEC,
+            f"spec.distributed.numProcPerNode: {processes} processes, but this machine has {gpus} GPUs",
+            f"Write numProcPerNode: {gpus}, or leave it out for one process a GPU",
         )
 
 

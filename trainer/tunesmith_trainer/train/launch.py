@@ -64,21 +64,10 @@ def _run(config: JobConfig, work: WorkFolder, options: argparse.Namespace, inter
 
 
 def _processes(config: JobConfig) -> int:
-    """Return the number of processes on this machine.
-
-    Raises:
-        TrainerError: More processes are asked for than there are GPUs.
-    """
+    """Return the number of processes on this machine."""
+    wanted = config.spec.distributed.num_proc_per_node
+    if wanted is not None:
+        return wanted
     import torch
 
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    wanted = config.spec.distributed.num_proc_per_node
-    if wanted is None:
-        return max(1, gpus)
-    if 0 < gpus < wanted:
-        raise TrainerError(
-            Reason.INVALID_SPEC,
-            f"spec.distributed.numProcPerNode: {wanted} processes, but this machine has {gpus} GPUs",
-            f"Write numProcPerNode: {gpus}, or leave it out for one process a GPU",
-        )
-    return wanted
+    return max(1, torch.cuda.device_count() if torch.cuda.is_available() else 0)

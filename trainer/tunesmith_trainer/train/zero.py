@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from tunesmith_trainer.config.resolve import Resolved
 
 _BUCKET = 20_000_000  # elements reduced or gathered at once: 80 MB in fp32, enough to keep a network busy
+
+
+def join_deepspeed() -> None:
+    """Make DeepSpeed use the process group of torch, which has been joined already, and compile nothing."""
+    import deepspeed
+
+    # It calls functions of torch.distributed by names that torch is leaving behind.
+    warnings.filterwarnings("ignore", message="`torch.distributed", category=FutureWarning)
+    # On CPU it would build an extension for shared memory wherever it finds a compiler.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
 
 
 def deepspeed_config(resolved: Resolved, max_grad_norm: float, *, gpu: bool) -> dict[str, Any]:

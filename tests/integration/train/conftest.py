@@ -1,0 +1,39 @@
+"""Training in this process, where one process is enough: torch and transformers are imported once."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from support.training import options, training_job
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """One thread, as the child processes of the tests have."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def run_here() -> Callable[[Path], dict[str, Any]]:
+    """Run the train stage in this process and return its marker."""
+    from tunesmith_trainer.files import read_json
+    from tunesmith_trainer.train.launch import launch
+
+    def run(work: Path) -> dict[str, Any]:
+        launch(options(work))
+        return dict(read_json(work / "train" / "stage.json"))
+
+    return run
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Callable[..., Path]:
+    """Make a job; the options are those of `training_job`."""
+
+    def make(name: str = "job", **choices: Any) -> Path:
+        return training_job(tmp_path / name, **choices)
+
+    return make

@@ -1,0 +1,106 @@
+"""The values that are chosen where the spec leaves them open."""
+
+from typing import Any
+
+import pytest
+
+from tunesmith_trainer.config import Reason, TrainerError, TrainingJobSpec
+from tunesmith_trainer.config.resolve import Resolved, resolve
+
+
+def chosen(world: int = 1, rows: int = 100, bf16: bool = False, **spec: Any) -> Resolved:
+    model = spec.pop("model", {"uri": "hf://a/b"})
+    data = {"sources": [{"uri": "./rows.jsonl"}]}
+    return resolve(TrainingJobSpec.model_validate({"model": model, "dataset": data, **spec}), world, rows, bf16)
+
+
+@pytest.mark.parametrize(
+    ("spec", "rate"),
+    [
+        ({}, 2e-4),
+        ({"method": "dora"}, 2e-4),
+        ({"method": "full"}, 2e-5),
+        ({"method": "full", "model": {"scratch": {}}}, 1e-3),
+        ({"method": "lora", "model": {"scratch": {}}}, 1e-3),
+        ({"method": "full", "training": {"learningRate": 0.01}}, 0.01),
+    ],
+)
+def test_learning_rate(spec: dict[str, Any], rate: float) -> None:
+    assert chosen(**spec).learning_rate == rate
+
+
+@pytest.mark.parametrize(
+    ("training", "rows", "steps"),
+    [
+        ({}, 100, 19),  # 3 epochs, 16 rows a step
+        ({"epochs": 1, "globalBatchSize": 10}, 100, 10),
+        ({"epochs": 0.5, "globalBatchSize": 10}, 100, 5),
+        ({"epochs": 1.01, "globalBatchSize": 10}, 100, 11),
+        ({"epochs": 0.1, "globalBatchSize": 10}, 100, 1),  # 0.1 * 100 is a little above 10 in floating point
+        ({"epochs": 1, "globalBatchSize": 64}, 3, 1),
+        ({"maxSteps": 7}, 100, 7),
+    ],
+)
+def test_total_steps(training: dict[str, Any], rows: int, steps: int) -> None:
+    assert chosen(rows=rows, training=training).total_steps == steps
+
+
+@pytest.mark.parametrize(
+    ("training", "world", "micro", "accumulated"),
+    [
+        ({}, 1, 8, 2),
+        ({}, 2, 8, 1),
+        ({}, 4, 4, 1),
+        ({"globalBatchSize": 12}, 1, 6, 2),
+        ({"globalBatchSize": 14}, 2, 7, 1),
+        ({"globalBatchSize": 26}, 2, 1, 13),
+        ({"globalBatchSize": 1}, 1, 1, 1),
+        ({"microBatchSize": 4}, 2, 4, 2),
+    ],
+)
+def test_batches_of_a_process(training: dict[str, Any], world: int, micro: int, accumulated: int) -> None:
+    values = chosen(world=world, training=training)
+    assert (values.micro_batch_size, values.gradient_accumulation_steps) == (micro, accumulated)
+    assert micro * accumulated * world == values.global_batch_size
+
+
+@pytest.mark.parametrize(
+    ("training", "world", "field", "remedy"),
+    [
+        ({"globalBatchSize": 16}, 3, "globalBatchSize", "15 or 18"),
+        ({"globalBatchSize": 2}, 4, "globalBatchSize", "globalBatchSize: 4,"),
+        ({"globalBatchSize": 16, "microBatchSize": 8}, 4, "microBatchSize", "microBatchSize: 4,"),
+    ],
+)
+def test_batches_that_do_not_fit_are_refused(training: dict[str, Any], world: int, field: str, remedy: str) -> None:
+    with pytest.raises(TrainerError) as caught:
+        chosen(world=world, training=training)
+    assert caught.value.reason is Reason.INVALID_SPEC
+    assert field in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+def test_precision_strategy_and_checkpoints() -> None:
+    assert chosen().precision == "fp32"
+    assert chosen(bf16=True).precision == "bf16"
+    assert chosen(bf16=True, training={"precision": "fp32"}).precision == "fp32"
+    assert chosen(training={"precision": "bf16"}).precision == "bf16"
+    assert chosen(world=2).strategy == "ddp"
+    assert chosen(world=2).zero_stage is None
+    assert chosen(world=2, distributed={"strategy": "zero3"}).zero_stage == 3
+    assert chosen(training={"maxSteps": 250}).checkpoint_steps == 25
+    assert chosen(training={"maxSteps": 4}).checkpoint_steps == 1
+    assert chosen(training={"maxSteps": 250, "checkpoint": {"everySteps": 3}}).checkpoint_steps == 3
+    assert chosen(training={"maxSteps": 250, "warmupRatio": 0.05}).warmup_steps == 13
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "full"])
+def test_every_value_has_a_reason(method: str) -> None:
+    status = chosen(method=method).to_status()
+    assert all(entry["reason"] for entry in status.values())
+    assert ("adapter.rank" in status) == (method != "full")
+    given = chosen(training={"learningRate": 0.5, "microBatchSize": 2}, adapter={"rank": 3}).to_status()
+    assert given["learningRate"] == {"value": 0.5, "reason": "set in the spec"}
+    assert given["microBatchSize"]["reason"] == "set in the spec"
+    assert given["adapter.rank"] == {"value": 3, "reason": "set in the spec"}
+    assert given["adapter.alpha"] == {"value": 32, "reason": "default of lora"}
