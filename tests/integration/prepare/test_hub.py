@@ -1,7 +1,7 @@
 """hf:// models, by the hub's own client from a mirror of the hub on loopback."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from support.hub_mirror import HubMirror
 from support.prepare_runs import read_outcome, read_result, run_prepare, write_job, write_rows
 from support.tiny_models import build_model
+from tunesmith_trainer.__main__ import main
 
 URI = "hf://acme/tiny"
 
@@ -30,12 +31,25 @@ def mirror(tmp_path: Path, tiny: Path) -> Iterator[HubMirror]:
         yield mirror
 
 
+Run = Callable[..., tuple[Path, int, str]]
+
+
+@pytest.fixture
 def prepare(
-    tmp_path: Path, mirror: HubMirror, env: dict[str, str] | None = None, **model: str
-) -> tuple[Path, int, str]:
-    work = write_job(tmp_path / "work", write_rows(tmp_path / "rows.jsonl"), {"uri": URI, **model})
-    variables = {"HF_ENDPOINT": mirror.endpoint, "HF_HOME": str(tmp_path / "hf-home"), **(env or {})}
-    return work, *run_prepare(work, variables)
+    tmp_path: Path, mirror: HubMirror, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Runs the stage on the mirror's model; returns the work folder, the exit code, and what was written to stderr."""
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", mirror.endpoint)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+
+    def run(**model: str) -> tuple[Path, int, str]:
+        work = write_job(tmp_path / "work", write_rows(tmp_path / "rows.jsonl"), {"uri": URI, **model})
+        capsys.readouterr()
+        return work, main(["prepare", "--work", str(work)]), capsys.readouterr().err
+
+    return run
 
 
 def assert_refused(work: Path, code: int, errors: str, exit_code: int, problem: str, remedy: str) -> None:
@@ -46,7 +60,9 @@ def assert_refused(work: Path, code: int, errors: str, exit_code: int, problem: 
 
 
 def test_download_is_pinned_and_holds_only_what_is_needed(tmp_path: Path, mirror: HubMirror, tiny: Path) -> None:
-    work, code, errors = prepare(tmp_path, mirror, revision="v1")
+    rows = write_rows(tmp_path / "rows.jsonl")
+    work = write_job(tmp_path / "work", rows, {"uri": URI, "revision": "v1"})
+    code, errors = run_prepare(work, {"HF_ENDPOINT": mirror.endpoint, "HF_HOME": str(tmp_path / "hf-home")})
     assert code == 0, errors
     model = read_result(work)["model"]
     assert model["revision"] == mirror.commit
@@ -58,61 +74,64 @@ def test_download_is_pinned_and_holds_only_what_is_needed(tmp_path: Path, mirror
     assert not [p for p in (work / "prepare").iterdir() if p.name.startswith(".")]
 
 
-def test_a_download_that_breaks_off_goes_on_and_keeps_its_commit(tmp_path: Path, mirror: HubMirror, tiny: Path) -> None:
+def test_a_download_that_breaks_off_goes_on_and_keeps_its_commit(prepare: Run, mirror: HubMirror, tiny: Path) -> None:
     mirror.cuts = 100
-    work, code, errors = prepare(tmp_path, mirror)
+    work, code, errors = prepare()
     assert_refused(work, code, errors, 65, URI, "HF_ENDPOINT")
     mirror.cuts = 0
     mirror.refs.remove("main")  # had the branch moved on, the commit would still be the one that was begun with
-    work, code, errors = prepare(tmp_path, mirror)
+    work, code, errors = prepare()
     assert code == 0, errors
     assert read_result(work)["model"]["revision"] == mirror.commit
     fetched = work / "prepare" / "model" / "model.safetensors"
     assert fetched.read_bytes() == (tiny / "model.safetensors").read_bytes()
 
 
-def test_token_is_sent(tmp_path: Path, mirror: HubMirror) -> None:
+def test_token_is_sent(prepare: Run, mirror: HubMirror, monkeypatch: pytest.MonkeyPatch) -> None:
     mirror.token = "hf_secret"
-    work, code, errors = prepare(tmp_path, mirror)
+    work, code, errors = prepare()
     assert_refused(work, code, errors, 12, "no such model", "HF_TOKEN")
-    work, code, errors = prepare(tmp_path, mirror, {"HF_TOKEN": "hf_secret"})
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    work, code, errors = prepare()
     assert code == 0, errors
     assert "hf_secret" not in errors + (work / "prepare" / "stage.json").read_text()
 
 
-def test_no_such_model(tmp_path: Path, mirror: HubMirror) -> None:
-    work, code, errors = prepare(tmp_path, mirror, uri="hf://acme/other")
+def test_no_such_model(prepare: Run) -> None:
+    work, code, errors = prepare(uri="hf://acme/other")
     assert_refused(work, code, errors, 12, "hf://acme/other: no such model", "spec.model.uri")
 
 
-def test_no_such_revision(tmp_path: Path, mirror: HubMirror) -> None:
-    work, code, errors = prepare(tmp_path, mirror, revision="v9")
+def test_no_such_revision(prepare: Run) -> None:
+    work, code, errors = prepare(revision="v9")
     assert_refused(work, code, errors, 12, "no revision v9", "spec.model.revision")
 
 
-def test_gated_model(tmp_path: Path, mirror: HubMirror) -> None:
+def test_gated_model(prepare: Run, mirror: HubMirror) -> None:
     mirror.gated = True
-    work, code, errors = prepare(tmp_path, mirror)
+    work, code, errors = prepare()
     assert_refused(work, code, errors, 12, "gated", "Accept the model's terms")
 
 
-def test_pickled_weights_only(tmp_path: Path, mirror: HubMirror) -> None:
+def test_pickled_weights_only(prepare: Run, mirror: HubMirror) -> None:
     (mirror.folder / "acme" / "tiny" / "model.safetensors").unlink()
-    work, code, errors = prepare(tmp_path, mirror)
+    work, code, errors = prepare()
     assert_refused(work, code, errors, 13, "pickled (pytorch_model.bin)", "safetensors")
 
 
-def test_hub_that_is_down(tmp_path: Path, mirror: HubMirror) -> None:
+def test_hub_that_is_down(prepare: Run, mirror: HubMirror) -> None:
     mirror.status = 500
-    work, code, errors = prepare(tmp_path, mirror)
+    work, code, errors = prepare()
     assert_refused(work, code, errors, 65, "HTTP 500", "Try again")
 
 
-def test_no_hub_at_all(tmp_path: Path, mirror: HubMirror) -> None:
-    work, code, errors = prepare(tmp_path, mirror, {"HF_ENDPOINT": "http://127.0.0.1:9"})
+def test_no_hub_at_all(prepare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    work, code, errors = prepare()
     assert_refused(work, code, errors, 65, "cannot be reached", "without a network")
 
 
-def test_offline(tmp_path: Path, mirror: HubMirror) -> None:
-    work, code, errors = prepare(tmp_path, mirror, {"HF_HUB_OFFLINE": "1"})
+def test_offline(prepare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    work, code, errors = prepare()
     assert_refused(work, code, errors, 65, "cannot be reached", "HF_HUB_OFFLINE")

@@ -2,18 +2,21 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from support.prepare_runs import SCRATCH, read_outcome, read_result, run_prepare, write_job, write_rows
+from support.prepare_runs import SCRATCH, read_outcome, read_result, write_job, write_rows
 from support.tiny_models import build_model
+from tunesmith_trainer.__main__ import main
 from tunesmith_trainer.config import WorkFolder
 from tunesmith_trainer.files import sha256_tree
 from tunesmith_trainer.prepared import TokenStore, model_path
 
+Refused = Callable[[Path], tuple[int, dict[str, str]]]
 BAD_DATA = Path(__file__).parents[2] / "data" / "bad-data"
 
 
@@ -28,20 +31,24 @@ def rows(tmp_path: Path) -> Path:
 
 
 def prepared(work: Path) -> dict[str, Any]:
-    code, errors = run_prepare(work)
-    assert code == 0, errors
+    assert main(["prepare", "--work", str(work)]) == 0
     return read_result(work)
 
 
-def refused(work: Path) -> tuple[int, dict[str, str]]:
-    """Run the stage, which must fail with one line and no traceback; return the exit code and the outcome."""
-    code, errors = run_prepare(work)
-    outcome = read_outcome(work)
-    assert code != 0
-    assert "Traceback" not in errors
-    assert f"{outcome['reason']}: {outcome['message']}" in errors.splitlines()[-1]
-    assert not (work / "prepare" / "stage.json").exists()
-    return code, outcome
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[[Path], tuple[int, dict[str, str]]]:
+    """Runs the stage, which must fail with one line and no traceback; returns the exit code and the outcome."""
+
+    def run(work: Path) -> tuple[int, dict[str, str]]:
+        capsys.readouterr()
+        code = main(["prepare", "--work", str(work)])
+        outcome = read_outcome(work)
+        [line] = [line for line in capsys.readouterr().err.splitlines() if outcome["reason"] in line]
+        assert line == f"{outcome['reason']}: {outcome['message']}. {outcome['remedy']}"
+        assert not (work / "prepare" / "stage.json").exists()
+        return code, outcome
+
+    return run
 
 
 def test_scratch_writes_model_stores_and_questions(tmp_path: Path, rows: Path) -> None:
@@ -151,14 +158,14 @@ def test_text_rows_have_no_questions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["broken-json-in-the-middle.jsonl", "wrong-encoding.jsonl", "truncated.parquet", "open-quote.csv"]
 )
-def test_bad_data_is_one_line(tmp_path: Path, name: str) -> None:
+def test_bad_data_is_one_line(tmp_path: Path, name: str, refused: Refused) -> None:
     code, outcome = refused(write_job(tmp_path / "work", BAD_DATA / name))
     assert (code, outcome["reason"]) == (11, "InvalidDataset")
     assert outcome["message"].startswith(str(BAD_DATA / name) + ":")
     assert outcome["remedy"]
 
 
-def test_files_that_are_not_what_was_meant(tmp_path: Path, rows: Path) -> None:
+def test_files_that_are_not_what_was_meant(tmp_path: Path, rows: Path, refused: Refused) -> None:
     work = tmp_path / "work"
     code, outcome = refused(write_job(work, tmp_path / "absent.jsonl"))
     assert (code, outcome["message"]) == (11, f"{tmp_path}/absent.jsonl: no such file")
@@ -176,7 +183,7 @@ def test_files_that_are_not_what_was_meant(tmp_path: Path, rows: Path) -> None:
     assert outcome["message"] == "ConfigMap my-data: there is no key train.jsonl (its keys: other.jsonl)"
 
 
-def test_specifications_that_cannot_work(tmp_path: Path, rows: Path, tiny: Path) -> None:
+def test_specifications_that_cannot_work(tmp_path: Path, rows: Path, tiny: Path, refused: Refused) -> None:
     work = tmp_path / "work"
     text = tmp_path / "text.jsonl"
     text.write_text('{"text": "one of them"}\n{"text": "two of them"}\n')

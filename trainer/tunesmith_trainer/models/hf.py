@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,11 @@ _NAME = "Check the name in spec.model.uri; for a private or gated model set HF_T
 
 def _repository(uri: str) -> str:
     return uri.removeprefix("hf://")
+
+
+def _endpoint() -> str | None:
+    """Return the mirror to ask instead of the hub itself, if any."""
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
 
 @contextmanager
@@ -76,7 +82,7 @@ def resolve_commit(uri: str, revision: str | None) -> str:
     from huggingface_hub import HfApi
 
     with _failures(uri, revision or "main"):
-        commit = HfApi().model_info(_repository(uri), revision=revision).sha
+        commit = HfApi(endpoint=_endpoint()).model_info(_repository(uri), revision=revision).sha
     if not commit:
         raise TrainerError(Reason.SOURCE_UNAVAILABLE, f"{uri}: the hub names no commit", "Try again later")
     log.info("%s: revision %s is commit %s", uri, revision or "main", commit)
@@ -95,8 +101,10 @@ def download(uri: str, commit: str, target: Path) -> None:
     if not sys.stderr.isatty():
         disable_progress_bars()
     with _failures(uri, commit):
-        siblings = HfApi().model_info(_repository(uri), revision=commit).siblings or []
+        siblings = HfApi(endpoint=_endpoint()).model_info(_repository(uri), revision=commit).siblings or []
         names = wanted_files(uri, [sibling.rfilename for sibling in siblings])
         log.info("%s: downloading %d files", uri, len(names))
-        snapshot_download(_repository(uri), revision=commit, local_dir=target, allow_patterns=names)
+        snapshot_download(
+            _repository(uri), revision=commit, local_dir=target, allow_patterns=names, endpoint=_endpoint()
+        )
     shutil.rmtree(target / ".cache", ignore_errors=True)

@@ -47,6 +47,7 @@ def build_scratch(folder: Path, spec: ScratchSpec, texts: Iterable[str], seed: i
         seed: Seed of the weights.
     """
     import torch
+    from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config, Qwen2Config
 
     tokenizer = train_tokenizer(texts, spec)
@@ -72,5 +73,11 @@ def build_scratch(folder: Path, spec: ScratchSpec, texts: Iterable[str], seed: i
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.save_pretrained(folder)
+    # Written piece by piece: save_pretrained would import DeepSpeed, which takes seconds and talks to the terminal.
+    config.architectures = [type(model).__name__]
+    config.dtype = "float32"
+    config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)  # the writer makes it private, but stages may run as different users
     tokenizer.save_pretrained(folder)
