@@ -117,7 +117,9 @@ def completed(status: Status, artifact: Mapping[str, Any], metrics: Mapping[str,
 
 def failed(status: Status, reason: str, message: str) -> Status:
     """Return the status of an object of which nothing will come without a change."""
-    status = {**status, "completionTime": now(), "phase": Phase.FAILED.value}
+    status = {**status, "phase": Phase.FAILED.value}
+    if "startTime" in status:  # A workspace has neither time: it does not end.
+        status.setdefault("completionTime", now())
     return _conditions(status, "False", "False", "True", reason, message)
 
 

@@ -26,7 +26,11 @@ def metadata_problems(document: Node) -> Iterator[Problem]:
             if required:
                 yield location, "is missing", f"write {field}: my-data"
         elif not isinstance(value, str):
-            yield location, f"must be a text, not {shown(node.plain() if node else None)}", "write it in quotes"
+            yield (
+                location,
+                f"must be a text, not {shown(node.plain() if node else None)}",
+                f"write for example {field}: my-data",
+            )
         elif not _NAME.fullmatch(value) or len(value) > 253:
             yield (
                 location,
@@ -55,7 +59,8 @@ def read_config_map(document: Node, problems: list[Problem]) -> dict[str, bytes]
                 problems.append((location, "is in data too", "remove one of them"))
             elif not isinstance(item.value, str):
                 what = shown(item.plain())
-                problems.append((location, f"must be a text, not {what}", "write it in quotes, or after '|'"))
+                remedy = f'write it in quotes: {key}: "{item.text}"' if item.text else "write the text after '|'"
+                problems.append((location, f"must be a text, not {what}", remedy))
             else:
                 contents[key] = _content(item.value, field == "binaryData", location, problems)
     if (size := sum(map(len, contents.values()))) > _MAX_BYTES:

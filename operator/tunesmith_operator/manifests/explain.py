@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tunesmith_operator.manifests.fields import closest, example_of, field_at, fields_of, model_at, places_of
-from tunesmith_operator.manifests.nodes import NAME_FORM, path_of, shown
+from tunesmith_operator.manifests.nodes import NAME_FORM, Node, path_of, shown
 from tunesmith_operator.manifests.scalars import resolve_plain
 
 Step = str | int
@@ -45,14 +45,15 @@ _TYPES = {
 }
 
 
-def explain_all(error: ValidationError, model: type[BaseModel]) -> list[Explanation]:
+def explain_all(error: ValidationError, model: type[BaseModel], document: Node) -> list[Explanation]:
     """Return everything that a validation has found: where it is, what is wrong, and what to do about it.
 
     Args:
         error: What the validation has raised.
         model: The model that was validated.
+        document: What was validated.
     """
-    explained = [_explain(item, model) for item in error.errors(include_url=False)]
+    explained = [_explain(item, model, document) for item in error.errors(include_url=False)]
     locations = [location for location, _, _ in explained]
     # A list counts as empty when none of its items is valid: that follows from what is said about the items.
     return [
@@ -62,14 +63,14 @@ def explain_all(error: ValidationError, model: type[BaseModel]) -> list[Explanat
     ]
 
 
-def _explain(error: ErrorDetails, model: type[BaseModel]) -> Explanation:
+def _explain(error: ErrorDetails, model: type[BaseModel], document: Node) -> Explanation:
     location = tuple(step for step in error["loc"] if step != "[key]")
     kind, value = error["type"], error["input"]
     context: Mapping[str, Any] = error.get("ctx", {})
     remedy = _write(model, location)
     if kind == "value_error":
         message, _, own_remedy = str(context["error"]).partition("; ")
-        return location, message, own_remedy or remedy
+        return _pointed(location, message, document), message, own_remedy or remedy
     if kind == "extra_forbidden":
         return location, *_unknown_field(model, location)
     if kind in ("literal_error", "enum"):
@@ -78,10 +79,17 @@ def _explain(error: ErrorDetails, model: type[BaseModel]) -> Explanation:
         return location, _wrong_form(model, location, value), remedy
     message = _message(kind, context, value) or f"does not fit ({error['msg']})"
     if kind == "string_type" and isinstance(value, int | float):
-        remedy = f'write it in quotes: {location[-1]}: "{json.dumps(value)}"'
+        node = document.get(*location)
+        remedy = f'write it in quotes: {location[-1]}: "{node.text if node else value}"'
     elif kind in ("int_type", "float_type", "bool_type") and isinstance(value, str) and _unquoted(value) == kind:
         remedy = f"write it without quotes: {location[-1]}: {value}"
     return location, message, remedy
+
+
+def _pointed(location: tuple[Step, ...], message: str, document: Node) -> tuple[Step, ...]:
+    """Return the location of the field that the message of a rule begins with, where the object has that field."""
+    inner = (*location, *message.split(maxsplit=1)[0].split("."))
+    return inner if document.get(*inner) else location
 
 
 def _unquoted(text: str) -> str:

@@ -21,12 +21,14 @@ class Node:
         value: A scalar, the items of a list, or the entries of an object.
         line: Line where it begins, from 1.
         key_lines: For an object, the line of each key.
+        text: A scalar as it is written, without quotes.
         size: Number of values in it, itself included, with aliases counted as often as they are used.
     """
 
     value: Scalar | list[Node] | dict[str, Node]
     line: int
     key_lines: dict[str, int] = field(default_factory=dict)
+    text: str = ""
     size: int = 1
 
     def plain(self) -> Any:  # noqa: ANN401 - any JSON value

@@ -86,17 +86,11 @@ def read_object(document: Node, model: type[Loaded], source: Source, findings: l
         # As JSON, for that is what the API server gets: types are exact, and a list is a list.
         loaded = model.model_validate_json(json.dumps(document.plain()), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
-        for location, message, remedy in explain_all(error, model):
-            refuse(_pointed(location, message, document), message, remedy)
+        for location, message, remedy in explain_all(error, model, document):
+            refuse(location, message, remedy)
         return None
     loaded._source, loaded._document = source, document
     return loaded
-
-
-def _pointed(location: tuple[str | int, ...], message: str, document: Node) -> tuple[str | int, ...]:
-    """Return the location of the field that the message of a rule begins with, where the object has that field."""
-    inner = (*location, *message.split(maxsplit=1)[0].split("."))
-    return inner if document.get(*inner) else location
 
 
 def _slips(document: Node) -> Iterator[tuple[tuple[str | int, ...], str, str]]:

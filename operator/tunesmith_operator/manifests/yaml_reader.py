@@ -140,7 +140,7 @@ class _Builder:
         if self.stack and self.stack[-1].is_map and self.stack[-1].key is None:
             self._key(event.value, line)
             return
-        node = Node(self._value(event, line), line)
+        node = Node(self._value(event, line), line, text=event.value)
         if event.anchor:
             self.anchors[event.anchor] = node
         self._add(node, line)

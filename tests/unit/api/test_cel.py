@@ -1,0 +1,95 @@
+"""Each rule says the same in CEL, to the API server, and in Python, to everything else."""
+
+import copy
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import celpy
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from support.schema_strategies import from_schema
+from tunesmith_operator.api import FineTuneJob, InferenceWorkspace
+from tunesmith_operator.api.schema import model_schema, rules_of
+from tunesmith_operator.manifests.fields import models_in
+from tunesmith_trainer.config import Rule, SpecModel
+
+TRANSITION = "oldSelf"
+
+
+def models(model: type) -> Iterator[type]:
+    yield model
+    for field in model.model_fields.values():
+        for inner in models_in(field.annotation):
+            yield from models(inner)
+
+
+RULES = list(
+    {
+        (model.__name__, rule.cel): (model, rule)
+        for kind in (FineTuneJob, InferenceWorkspace)
+        for model in models(kind)
+        for rule in rules_of(model)
+        if TRANSITION not in rule.cel
+    }.values()
+)
+ENVIRONMENT = celpy.Environment()
+
+
+@cache
+def program(cel: str) -> celpy.Runner:
+    return ENVIRONMENT.program(ENVIRONMENT.compile(cel))
+
+
+def holds_in_cel(rule: Rule, value: dict[str, Any]) -> bool:
+    return bool(program(rule.cel).evaluate({"self": celpy.json_to_cel(value)}))
+
+
+def without_rules(model: type[SpecModel], value: Any) -> Any:
+    """Return the model of a value whose fields are valid, whatever its rules say."""
+    fields = {}
+    for name, field in model.model_fields.items():
+        if field.alias not in value:
+            fields[name] = field.get_default(call_default_factory=True)
+            continue
+        inner = next(models_in(field.annotation), None)
+        item = value[field.alias]
+        if inner is None:
+            fields[name] = tuple(item) if isinstance(item, list) else item
+        elif isinstance(item, list):
+            fields[name] = tuple(without_rules(inner, part) for part in item)
+        else:
+            fields[name] = without_rules(inner, item)
+    return model.model_construct(**fields)
+
+
+def test_every_rule_is_here():
+    assert len(RULES) >= 14
+    assert {model.__name__ for model, _ in RULES} >= {"ModelSpec", "FineTuneJobSpec", "GateSpec", "ServedModelSpec"}
+
+
+@pytest.mark.parametrize(("model", "rule"), RULES, ids=[f"{model.__name__}-{rule.cel[:40]}" for model, rule in RULES])
+def test_cel_and_python_agree(model, rule):
+    seen = set()
+
+    @settings(max_examples=80, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(from_schema(model_schema(model), depth=3))
+    def agree(value):
+        built = without_rules(model, copy.deepcopy(value))
+        # What the API server judges has its defaults filled in.
+        complete = built.model_dump(mode="json", by_alias=True, exclude_none=True, warnings=False)
+        expected = bool(rule.check(built))
+        seen.add(expected)
+        assert holds_in_cel(rule, complete) == expected, complete
+
+    agree()
+    # A rule that is never broken, or never kept, has not been tested.
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize(("model", "rule"), RULES, ids=[f"{model.__name__}-{rule.cel[:40]}" for model, rule in RULES])
+def test_every_message_says_what_to_do(model, rule):
+    wrong, _, remedy = rule.message.partition("; ")
+    assert wrong
+    assert remedy.startswith(("write ", "remove ", "lower ", "swap "))
