@@ -98,7 +98,7 @@ def test_breaking_off_lost_answers_changes_no_match(model: Any, tokenizer: Any) 
 def test_an_answer_is_no_longer_than_it_can_matter(model: Any, tokenizer: Any) -> None:
     questions = [Question(0, PROMPTS[0], "ab")]
     (text,) = answer(model, tokenizer, questions, 400, shown=1, advance=lambda _: None)
-    (ten,) = greedy(model, PROMPTS[:1], [len(tokenizer.encode("ab")) + 8], frozenset())
+    (ten,) = greedy(model, PROMPTS[:1], [2 * len(tokenizer.encode("ab")) + 8], frozenset())
     assert text == tokenizer.decode(ten, skip_special_tokens=True)
 
 

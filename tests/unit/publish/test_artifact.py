@@ -69,7 +69,7 @@ def test_the_manifest_tells_where_the_model_comes_from() -> None:
         "model": {"uri": "hf://org/name", "revision": "abc", "digest": "d", "path": "prepare/model"},
         "data": {"digest": "e", "rows": 7},
     }
-    trained = {"inputs": "j", "steps": 3, "resolved": {"precision": "fp32"}}
+    trained = {"inputs": "j", "steps": 3, "resolved": {"precision": "fp32"}, "versions": {"deepspeed": "1"}}
     results = {"metrics": {"before": {}, "after": {}}, "gates": [], "parity": {}}
     manifest = describe(JOB, prepared, trained, {"seconds": 2.0}, results)
     assert (manifest["name"], manifest["namespace"], manifest["method"]) == ("job", "team", "lora")
@@ -79,4 +79,5 @@ def test_the_manifest_tells_where_the_model_comes_from() -> None:
     assert manifest["resolved"] == {"precision": "fp32"}
     assert manifest["config"] == JOB.spec.to_api()
     assert manifest["precisions"] == ["fp32", "int4"]
+    assert manifest["versions"]["deepspeed"] == "1"
     assert {"tunesmith", "torch", "onnxruntime-genai"} <= set(manifest["versions"])

@@ -21,7 +21,6 @@ _PACKAGES = (
     "transformers",
     "tokenizers",
     "peft",
-    "deepspeed",
     "onnxruntime",
     "onnxruntime-genai",
 )
@@ -88,7 +87,7 @@ def describe(
         results: `metrics`, `gates` and `parity`.
     """
     model = prepared.get("model", {})
-    training = {name: value for name, value in trained.items() if name not in ("inputs", "resolved")}
+    training = {name: value for name, value in trained.items() if name not in ("inputs", "resolved", "versions")}
     return {
         "formatVersion": FORMAT_VERSION,
         "name": config.name,
@@ -102,7 +101,7 @@ def describe(
         "training": {**timings, **training},
         **results,
         "precisions": sorted(precision.value for precision in config.spec.export.precisions),
-        "versions": _versions(),
+        "versions": {**trained.get("versions", {}), **_versions()},
     }
 
 

@@ -21,7 +21,7 @@ def output_uri(config: JobConfig, work: WorkFolder) -> str:
     return config.spec.output.uri if config.spec.output else str(work.artifact.absolute())
 
 
-def deliver(artifact: Path, digest: str, uri: str) -> str:
+def deliver(artifact: Path, digest: str, uri: str, report: storage.Report | None = None) -> str:
     """Put a complete artifact at a URI.
 
     On a local disk the whole folder appears at once; elsewhere the manifest is written after everything else, and what
@@ -31,6 +31,7 @@ def deliver(artifact: Path, digest: str, uri: str) -> str:
         artifact: The artifact folder.
         digest: The artifact's digest.
         uri: A path or URI.
+        report: Told now and then how many bytes are uploaded, and of how many.
 
     Returns:
         Where it is: an absolute path, or the URI.
@@ -49,7 +50,7 @@ def deliver(artifact: Path, digest: str, uri: str) -> str:
             "Write another output.uri, or remove that artifact if nothing uses it",
         )
     elif folder is None:
-        storage.put_folder(artifact, uri, last=MANIFEST)
+        storage.put_folder(artifact, uri, last=MANIFEST, report=report)
     else:
         _deliver_local(artifact, folder)
     return uri if folder is None else str(folder)

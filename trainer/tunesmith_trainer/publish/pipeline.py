@@ -38,7 +38,11 @@ def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         manifest = _build(config, work, artifact, progress)
     uri = output_uri(config, work)
     progress.step(f"writing the artifact to {uri}")
-    written = deliver(artifact, manifest["digest"], uri)
+
+    def report(done: int, total: int | None) -> None:
+        progress.tell(f"uploading {done / 1e6:.0f}/{(total or done) / 1e6:.0f} MB")
+
+    written = deliver(artifact, manifest["digest"], uri, report)
     return {
         "artifact": {"uri": written, "digest": manifest["digest"]},
         "metrics": manifest["metrics"],

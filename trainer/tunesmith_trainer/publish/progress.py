@@ -35,14 +35,14 @@ class Progress:
     def step(self, detail: str) -> None:
         """Tell the start of a step, such as "exporting int4"."""
         log.info("%s", detail)
-        self._write(detail)
+        self.tell(detail)
 
     @contextmanager
     def track(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Give a function that takes the number of newly done items out of `total`."""
+        """Show the progress of a step; gives a function that takes the number of newly done items out of `total`."""
         done = 0
         logged = time.monotonic()
-        self._write(f"{what} 0/{total}")
+        self.tell(f"{what} 0/{total}")
         terminal = self._console.is_terminal
         with Bars(
             TextColumn("{task.description}"),
@@ -60,7 +60,7 @@ class Progress:
                 bars.advance(bar, count)
                 now = time.monotonic()
                 if now - self._written >= _FILE_INTERVAL:
-                    self._write(f"{what} {done}/{total}")
+                    self.tell(f"{what} {done}/{total}")
                 if not terminal and done < total and now - logged >= _LOG_INTERVAL:
                     log.info("%s %d/%d", what, done, total)
                     logged = now
@@ -68,8 +68,9 @@ class Progress:
             yield advance
         if not terminal:
             log.info("%s %d/%d", what, done, total)
-        self._write(f"{what} {done}/{total}")
+        self.tell(f"{what} {done}/{total}")
 
-    def _write(self, detail: str) -> None:
+    def tell(self, detail: str) -> None:
+        """Tell what is being done to those who watch the work folder, without a line in the log."""
         write_json(self.work.progress, {"stage": Stage.PUBLISH.value, "detail": detail}, sync=False)
         self._written = time.monotonic()
