@@ -62,37 +62,45 @@ def _failures(uri: str, missing: Reason, doing: str = "read") -> Iterator[None]:
         yield
     except TrainerError:
         raise
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise TrainerError(missing, f"{shown}: no such file or folder", "Check the path or URI") from error
     except (PermissionError, IsADirectoryError) as error:
         raise TrainerError(missing, f"{shown}: cannot {doing}: {error}", _credentials(uri)) from error
     except ImportError as error:
         raise TrainerError(Reason.INVALID_SPEC, f"{shown}: {error}", "Install tunesmith with [trainer]") from error
     except Exception as error:
-        text = " ".join(str(error).replace(uri, shown).split())[:500]
-        status = _http_status(error)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise TrainerError(Reason.SOURCE_UNAVAILABLE, f"{shown}: the disk is full", "Free some space") from error
+        raise _understood(error, uri, missing, doing) from error
+
+
+def _understood(error: Exception, uri: str, missing: Reason, doing: str) -> TrainerError:
+    """Return what the failure of a file system or of its client library means."""
+    shown = public(uri)
+    absent = TrainerError(missing, f"{shown}: no such file or folder", "Check the path or URI")
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        if not isinstance(error.__cause__, Exception):
+            return absent
+        error = error.__cause__  # fsspec's HTTP calls every failure a missing file
+    text = " ".join(str(error).replace(uri, shown).split())[:500] or type(error).__name__
+    status = _http_status(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return TrainerError(Reason.SOURCE_UNAVAILABLE, f"{shown}: the disk is full", "Free some space")
+    network = status in _RETRY or _is_network(error) or bool(_NETWORK.search(text))
+    if not network:
         if status in (401, 403) or (status is None and _DENIED.search(text)):
-            raise TrainerError(missing, f"{shown}: no permission to {doing} it: {text}", _credentials(uri)) from error
-        if status in (404, 410) or (status is None and _MISSING.search(text) and not _NETWORK.search(text)):
-            raise TrainerError(missing, f"{shown}: no such file or folder: {text}", "Check the path or URI") from error
-        if status is not None and 400 <= status < 500 and status not in _RETRY:
-            raise TrainerError(missing, f"{shown}: cannot {doing}: {text}", "Check the URI") from error
-        if status in _RETRY or isinstance(error, OSError | TimeoutError) or _is_network(error) or _NETWORK.search(text):
-            kind = type(error).__name__
-            raise TrainerError(
-                Reason.SOURCE_UNAVAILABLE,
-                f"{shown}: cannot {doing} now: {text or kind}",
-                "Check the network and the address, and try again",
-            ) from error
-        raise TrainerError(missing, f"{shown}: cannot {doing}: {text}", _credentials(uri)) from error
+            return TrainerError(missing, f"{shown}: no permission to {doing} it: {text}", _credentials(uri))
+        if status in (404, 410) or _MISSING.search(text):
+            return absent
+        if status is not None and 400 <= status < 500:
+            return TrainerError(missing, f"{shown}: cannot {doing}: {text}", "Check the URI")
+    if network or isinstance(error, OSError):
+        remedy = "Check the network and the address, and try again"
+        return TrainerError(Reason.SOURCE_UNAVAILABLE, f"{shown}: cannot {doing} now: {text}", remedy)
+    return TrainerError(missing, f"{shown}: cannot {doing}: {text}", _credentials(uri))
 
 
 def _is_network(error: BaseException) -> bool:
     """Return whether the error is a client library's own network failure (aiohttp, azure)."""
-    names = {base.__name__ for base in type(error).__mro__}
-    return bool(names & {"ClientConnectionError", "ClientPayloadError", "ServiceRequestError", "ServiceResponseError"})
+    network = {"ClientConnectionError", "ClientPayloadError", "TimeoutError"}
+    network |= {"ServiceRequestError", "ServiceResponseError"}
+    return any(base.__name__ in network for base in type(error).__mro__)
 
 
 def _http_status(error: BaseException) -> int | None:
@@ -146,7 +154,8 @@ def _s3() -> Any:  # noqa: ANN401 - an fsspec file system, which has no types
     options: dict[str, Any] = {
         "connect_timeout": 10,
         "request_timeout": 60,
-        "retry_strategy": AwsStandardS3RetryStrategy(max_attempts=5),
+        "retry_strategy": AwsStandardS3RetryStrategy(max_attempts=3),
+        "allow_delayed_open": True,  # small files go up in one request
     }
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
@@ -322,7 +331,9 @@ def put_folder(local: Path, uri: str, *, last: str = "manifest.json", report: Re
                 if (folder := local_path(uri)) is not None:
                     _put_local(path, folder / name)
                 else:
-                    fs.put_file(str(path), f"{root}/{name}")
+                    # Not put_file, which makes folders first: there are none in an object store, and no right to.
+                    with path.open("rb") as source, fs.open(f"{root}/{name}", "wb") as file:
+                        shutil.copyfileobj(source, file, _CHUNK)
                 done += path.stat().st_size
                 if report:
                     report(done, total)
