@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -56,15 +57,12 @@ def _serve(artifact: str, config: ServingConfig) -> int:
     return 0 if finished else 1
 
 
-async def _run(loaded: "LoadedModel", config: ServingConfig, listener: object, url: str) -> bool:
-    import socket
-
+async def _run(loaded: "LoadedModel", config: ServingConfig, listener: socket.socket, url: str) -> bool:
     from tunesmith_serving.engine.types import EngineFailedError
     from tunesmith_serving.http.app import create_app
     from tunesmith_serving.http.server import serve
     from tunesmith_serving.http.state import ServedModel, ServerState
 
-    assert isinstance(listener, socket.socket)  # noqa: S101 (for the type checker)
     state = ServerState()
     app = create_app(
         ServedModel(config.model_name, loaded.engine, loaded.tokenizer, loaded.template),

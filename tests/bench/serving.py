@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -45,6 +46,14 @@ class Sample:
 
     tokens_per_second: float
     first_token: float | None = None
+
+
+def invented_words(count: int) -> list[str]:
+    """Text in which a tokenizer finds as many tokens as a real one has, so that answers are real text to decode."""
+    draw = random.Random(3)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ["".join(draw.choices(letters, k=draw.randint(3, 9))) for _ in range(count)]
+    return [" ".join(words[start : start + 100]) for start in range(0, count, 100)]
 
 
 def prompt_ids(count: int, length: int, vocab_size: int) -> list[list[int]]:
@@ -161,11 +170,11 @@ def measure(options: argparse.Namespace, artifact: Path, precision: str) -> dict
     hf = AutoModelForCausalLM.from_pretrained(str(artifact.with_name(artifact.name + ".hf")), dtype=torch.float32)
     vocab, new = hf.config.vocab_size, options.new_tokens
     prompts = prompt_ids(64, options.prompt_tokens, vocab)
-    servers = {clients: start_server(artifact, precision, clients, options.threads) for clients in CLIENTS}
+    server, url = start_server(artifact, precision, max(CLIENTS), options.threads)
 
     def http(clients: int) -> Callable[[], Sample]:
         count = max(options.requests, clients)
-        return lambda: through_http(servers[clients][1], prompts[:count], clients, new)
+        return lambda: through_http(url, prompts[:count], clients, new)
 
     few = prompts[: options.requests]
     contestants: dict[str, Callable[[], Sample]] = {
@@ -174,7 +183,7 @@ def measure(options: argparse.Namespace, artifact: Path, precision: str) -> dict
         "og static batch, 8": lambda: with_genai(genai, prompts[:8], 8, new),
         "served, 8 clients": http(8),
         "served, 32 clients": http(32),
-        "transformers fp32, 1": lambda: with_transformers(hf, few[:2], 1, new),
+        "transformers fp32, 1": lambda: with_transformers(hf, few[:1], 1, new),
         "transformers fp32, 8": lambda: with_transformers(hf, prompts[:8], 8, new),
     }
     samples: dict[str, list[Sample]] = {name: [] for name in contestants}
@@ -185,9 +194,8 @@ def measure(options: argparse.Namespace, artifact: Path, precision: str) -> dict
             for name, contestant in contestants.items():
                 samples[name].append(contestant())
     finally:
-        for server, _ in servers.values():
-            server.terminate()
-            server.wait(60)
+        server.terminate()
+        server.wait(60)
     return samples
 
 
@@ -219,14 +227,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny model, one round")
     parser.add_argument("--precision", nargs="+", default=["int4"], choices=["int4", "fp32"])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=8, help="requests of a measurement, at least one a client")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=2, help="requests of a measurement, at least one a client")
     parser.add_argument("--prompt-tokens", type=int, default=64)
     parser.add_argument("--new-tokens", type=int, default=128)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--work", type=Path, help="folder in which the model is kept for the next run")
     options = parser.parse_args()
     sizes: dict[str, Any] = {"vocab_size": 1024, "context_length": 512} if options.quick else SMOLLM2_135M
+    sizes["texts"] = invented_words(sizes["vocab_size"])
     if options.quick:
         options.rounds, options.new_tokens = 1, 16
     with tempfile.TemporaryDirectory() as scratch:

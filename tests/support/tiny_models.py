@@ -77,6 +77,7 @@ def build_model(
     context_length: int = 512,
     seed: int = 0,
     initializer_range: float = 0.2,
+    tie_word_embeddings: bool = False,
     texts: list[str] | None = None,
 ) -> Path:
     """Save a random-weight model and its tokenizer to `folder` in the Hugging Face form (safetensors).
@@ -100,6 +101,7 @@ def build_model(
         num_key_value_heads=kv_heads,
         max_position_embeddings=context_length,
         initializer_range=initializer_range,
+        tie_word_embeddings=tie_word_embeddings,
         bos_token_id=None,
         eos_token_id=eos,
         pad_token_id=pad,

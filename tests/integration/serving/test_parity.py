@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support.tiny_models import Architecture, build_model, make_artifact
+from support.tiny_models import Architecture, build_model, export_onnx, write_manifest
 from tunesmith_serving.config import ServingConfig
 from tunesmith_serving.engine.load import load_model
 from tunesmith_serving.engine.types import GenerationRequest, SamplingParams
@@ -23,13 +23,18 @@ PROMPTS = [
 ]
 
 
-@pytest.mark.parametrize("architecture", ["llama", "phi3", "qwen2"])
-def test_greedy_tokens_equal_transformers(architecture: Architecture, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "options"),
+    [("llama", {}), ("phi3", {}), ("qwen2", {}), ("llama", {"prune_lm_head": "true"})],
+    ids=["llama", "phi3", "qwen2", "llama-last-logits-only"],
+)
+def test_greedy_tokens_equal_transformers(architecture: Architecture, options: dict[str, str], tmp_path: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = build_model(tmp_path / "hf", architecture)
-    artifact = make_artifact(tmp_path / "artifact", model_folder=folder)
+    export_onnx(folder, tmp_path / "artifact", extra_options=options)
+    artifact = write_manifest(tmp_path / "artifact")
     reference = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     # Chunks of 8: most prompts here need several.
