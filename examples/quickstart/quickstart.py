@@ -127,9 +127,7 @@ def main() -> int:
     for column in ("questions", "untrained", "served int4 model", "wanted"):
         result.add_column(column)
     result.add_row(f"{len(seen)} that training saw", f"{before:.0%}", f"{shares[0]:.0%}", f"at least {TRAINED:.0%}")
-    result.add_row(
-        f"{len(unseen)} phrasings kept out", f"{before:.0%}", f"{shares[1]:.0%}", f"at least {KEPT_OUT:.0%}"
-    )
+    result.add_row(f"{len(unseen)} phrasings kept out", f"{before:.0%}", f"{shares[1]:.0%}", f"at least {KEPT_OUT:.0%}")
     console.print(result)
     console.print(f"Served after {served:.0f} s; everything in {time.monotonic() - started:.0f} s.")
     good = shares[0] >= TRAINED and shares[1] >= KEPT_OUT and before == 0

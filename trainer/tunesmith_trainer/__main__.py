@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     for chatty in ("httpx", "httpcore", "urllib3", "filelock", "fsspec", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # OpenMP threads that spin while they wait make everything crawl where cores are shared. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     stage = Stage(options.stage)
     try:
         _run(stage, options)

@@ -12,9 +12,7 @@ from tunesmith_trainer.config import Precision
 _SMALLEST_FIRST = (Precision.INT4, Precision.FP32)
 
 
-def serve_artifact(
-    artifact: Path, precision: str | None, name: str | None, host: str, port: int, slots: int
-) -> Exit:
+def serve_artifact(artifact: Path, precision: str | None, name: str | None, host: str, port: int, slots: int) -> Exit:
     """Serve an artifact until Ctrl-C and return the exit code.
 
     Raises:

@@ -75,8 +75,8 @@ def write_inputs(config: JobConfig, config_maps: ConfigMaps, work: WorkFolder, *
     if changed and begun:
         what = "spec" if work.config in changed else f"data ({changed[0].relative_to(work.config_maps)})"
         raise CliError(
-            f"FineTuneJob {config.namespace}/{config.name} has begun with another {what}; a job does not change once it "
-            "has begun. Give the new one another name, or add --restart to throw away what it has done"
+            f"FineTuneJob {config.namespace}/{config.name} has begun with another {what}; a job does not change once "
+            "it has begun. Give the new one another name, or add --restart to throw away what it has done"
         )
     if changed:
         shutil.rmtree(work.stage(Stage.PREPARE), ignore_errors=True)

@@ -57,7 +57,7 @@ class LocalJob:
             if restart:
                 self.file.write({})
             for path in changed_sources(self.config, self.work):
-                title("FineTuneJob", self.name, f"[yellow]{path} has changed since it was read; --restart reads it again")
+                title("FineTuneJob", self.name, f"[yellow]{path} has changed since; --restart reads it again")
             if not self.file.status.get("conditions"):
                 self.file.write(state.accepted(self.file.status))
             for stage in Stage:

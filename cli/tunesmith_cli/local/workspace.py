@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tunesmith_cli.console import CliError, Exit, title
+from tunesmith_cli.console import CliError, Exit, complain, title
 from tunesmith_cli.local import children
 from tunesmith_cli.local.store import StatusFile, object_folder, read_json
 from tunesmith_operator import status as state
@@ -51,6 +52,7 @@ class LocalWorkspace:
         manifest = read_json(artifact / "manifest.json")
         if manifest is None:
             raise CliError(f"{artifact} holds no complete artifact (manifest.json is missing)", Exit.FAILED)
+        _check_free(self.host, self.port)
         self.file.write(state.progressing(self.file.status, f"Starting {artifact}"))
         spec = self.workspace.spec
         arguments = [
@@ -84,6 +86,15 @@ class LocalWorkspace:
         )
         raise CliError(f"InferenceWorkspace {self.name}: the server ended before it was ready", Exit.FAILED)
 
+    def alive(self) -> bool:
+        """Return whether the server still runs; when it does not, the status says so."""
+        if self.process is not None and self.process.poll() is None:
+            return True
+        code = None if self.process is None else self.process.returncode
+        self.file.write(state.failed(self.file.status, "ServerFailed", f"The server ended with exit code {code}"))
+        complain(f"InferenceWorkspace {self.name}: the server ended with exit code {code}")
+        return False
+
     def scaled_to_zero(self) -> None:
         """Say that no replica is wanted."""
         self.file.write(state.scaled_to_zero(self.file.status))
@@ -91,6 +102,16 @@ class LocalWorkspace:
 
     def stop(self) -> None:
         """Stop the server; requests in flight are finished first."""
-        if self.process is not None:
+        if self.process is not None and self.process.poll() is None:
             children.stop(self.process)
             self.file.write(state.stopped(self.file.status))
+
+
+def _check_free(host: str, port: int) -> None:
+    """Raise CliError when somebody else listens on a port: their answers must not be taken for ours."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CliError(f"{host}:{port} cannot be served on ({error.strerror}); give another --port") from None
