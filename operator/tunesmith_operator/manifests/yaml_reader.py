@@ -50,7 +50,7 @@ class _Open:
     anchor: str | None
     is_map: bool
     key: str | None = None
-    key_line: int = 0
+    merges: bool = False
     merged: list[Node] = field(default_factory=list)
 
 
@@ -138,7 +138,7 @@ class _Builder:
 
     def _scalar(self, event: Any, line: int) -> None:  # noqa: ANN401 - a PyYAML event
         if self.stack and self.stack[-1].is_map and self.stack[-1].key is None:
-            self._key(event.value, line)
+            self._key(event.value, line, merge=event.value == "<<" and event.implicit[0])
             return
         node = Node(self._value(event, line), line, text=event.value)
         if event.anchor:
@@ -151,20 +151,22 @@ class _Builder:
             return resolve_plain(event.value)
         return str(event.value)
 
-    def _key(self, key: str, line: int) -> None:
+    def _key(self, key: str, line: int, *, merge: bool = False) -> None:
         top = self.stack[-1]
+        top.key, top.merges = key, merge
+        if merge:
+            return
         if key in top.node.key_lines:
             self.problems.append(
                 YamlError(
                     line,
                     f"is written twice, first on line {top.node.key_lines[key]}",
                     "remove one of them",
-                    path_of([*self._location(), key]),
+                    self._path(),
                 )
             )
-        elif key != "<<":
+        else:
             top.node.key_lines[key] = line
-        top.key, top.key_line = key, line
 
     def _add(self, node: Node, line: int) -> None:
         if not self.stack:
@@ -179,7 +181,7 @@ class _Builder:
         if isinstance(top.node.value, list):
             top.node.value.append(node)
         elif isinstance(top.node.value, dict) and top.key is not None:
-            if top.key == "<<":
+            if top.merges:
                 top.merged += node.value if isinstance(node.value, list) else [node]
             else:
                 top.node.value.setdefault(top.key, node)

@@ -141,6 +141,13 @@ def test_anchors_and_merge_keys_are_read(tmp_path):
     assert (second.spec.training.epochs, second.spec.training.seed) == (2, 8)
 
 
+def test_a_quoted_merge_key_is_a_field(tmp_path):
+    text = json.dumps({"<<": {"replicas": 2}})[1:-1]
+    path = write(tmp_path, "a.yaml", WORKSPACE.replace("spec:\n", f"spec:\n  {text}\n"))
+    (finding,) = load_manifests([path]).findings
+    assert (finding.line, finding.field) == (5, "spec.<<")
+
+
 def test_numbers_are_read_as_kubectl_reads_them(tmp_path):
     text = JOB + "  training: {maxSteps: 1_000, learningRate: 2e-4, seed: 0x10, globalBatchSize: 32.0}\n"
     training = valid(write(tmp_path, "a.yaml", text)).fine_tune_jobs[0].spec.training
