@@ -47,19 +47,27 @@ def test_sigkill_at_random_moments(tmp_path: Path) -> None:
     assert tree(work) == tree(reference)
 
 
-@pytest.mark.parametrize("watched", ["prepare/.model.partial", "prepare/.data.partial/train"])
-def test_sigkill_when_something_has_just_appeared(tmp_path: Path, watched: str) -> None:
-    rows = write_rows(tmp_path / "rows.jsonl", 3000)
-    plain = build_model(tmp_path / "plain")
-    (plain / "chat_template.jinja").unlink()
-    reference = write_job(tmp_path / "reference", rows, {"uri": str(plain)})
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A model without a chat template, rows, and the work folder of an undisturbed run over both."""
+    folder = tmp_path_factory.mktemp("plain")
+    model = build_model(folder / "model")
+    (model / "chat_template.jinja").unlink()
+    rows = write_rows(folder / "rows.jsonl", 3000)
+    reference = write_job(folder / "reference", rows, {"uri": str(model)})
     undisturbed(reference)
-    work = write_job(tmp_path / "killed", rows, {"uri": str(plain)})
+    return {"model": model, "rows": rows, "reference": reference}
+
+
+@pytest.mark.parametrize("watched", ["prepare/.model.partial", "prepare/.data.partial/train"])
+def test_sigkill_when_something_has_just_appeared(tmp_path: Path, plain: dict[str, Path], watched: str) -> None:
+    work = write_job(tmp_path / "killed", plain["rows"], {"uri": str(plain["model"])})
     with start_prepare(work) as process:
         deadline = time.monotonic() + 120
         while not (work / watched).exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.001)
         process.kill()
         process.communicate()
+    assert (work / watched).exists()
     undisturbed(work)
-    assert tree(work) == tree(reference)
+    assert tree(work) == tree(plain["reference"])

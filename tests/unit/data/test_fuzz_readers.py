@@ -12,7 +12,7 @@ from tunesmith_trainer.config import DatasetFormat, TrainerError
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.sources import Dataset, SourceFile
 
-FAST = settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FAST = settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 GOOD = [
     {"messages": [{"role": "user", "content": "Hé"}, {"role": "assistant", "content": "Hi"}]},
@@ -82,7 +82,7 @@ def test_arbitrary_values_in_good_rows(tmp_path: Path, value: object, form: int,
     read(tmp_path / "f", (json.dumps(GOOD[form]) + "\n" + json.dumps(row) + "\n").encode(), "f.jsonl")
 
 
-@settings(FAST, max_examples=300)
+@settings(FAST, max_examples=200)
 @given(cut=st.integers(0, 100_000), flips=st.lists(st.tuples(st.integers(0, 100_000), st.integers(1, 255)), max_size=3))
 def test_damaged_parquet(tmp_path: Path, cut: int, flips: list[tuple[int, int]]) -> None:
     import pyarrow as pa

@@ -36,5 +36,7 @@ class Row:
 
     @property
     def texts(self) -> list[str]:
-        """All that is written in the row."""
-        return [turn.content for turn in self.turns] if self.turns else [self.text]
+        """All that is written in the row, the roles' names included, since a chat template writes them too."""
+        if not self.turns:
+            return [self.text]
+        return [text for turn in self.turns for text in (turn.role, turn.content)]
