@@ -10,11 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
-def never() -> float:
-    """Progress of a stage that starts over each time."""
-    return 0.0
-
-
 @dataclass(frozen=True)
 class StageCommand:
     """A stage as it is run and killed.
@@ -23,70 +18,114 @@ class StageCommand:
         name: Its name.
         command: Its command line.
         marker: The file that says that it is complete.
+        kills: Most kills of it in one job, so that no stage has them all.
+        begun: A file that is written when the stage has started up and works; None where that is not told apart.
         progress: How much of its work the next attempt need not do again, 0 to 1.
     """
 
     name: str
     command: Sequence[str]
     marker: Path
-    progress: Callable[[], float] = never
+    kills: int
+    begun: Path | None = None
+    progress: Callable[[], float] = lambda: 0.0
+
+    def has_begun(self, since: float) -> bool:
+        """Whether the stage works, in the attempt that was started at `since` (in time.time)."""
+        return self.begun is not None and self.begun.exists() and self.begun.stat().st_mtime >= since
 
 
-def run_undisturbed(stages: Sequence[StageCommand], env: dict[str, str]) -> dict[str, float]:
-    """Run all stages to their ends and return `{name: seconds}`."""
-    seconds = {}
+@dataclass(frozen=True)
+class Duration:
+    """What a stage takes undisturbed, in seconds: to start up, and to work."""
+
+    startup: float
+    work: float
+
+
+def run_undisturbed(stages: Sequence[StageCommand], env: dict[str, str]) -> dict[str, Duration]:
+    """Run all stages to their ends and return what each took."""
+    durations = {}
     for stage in stages:
-        started = time.monotonic()
-        done = subprocess.run(stage.command, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{stage.name}: {done.stderr}"
-        seconds[stage.name] = time.monotonic() - started
-    return seconds
+        started, begun = time.time(), None
+        process = _start(stage, env)
+        while process.poll() is None:
+            if begun is None and stage.has_begun(started):
+                begun = time.time()
+            time.sleep(0.01)
+        _finish(stage, process)
+        ended, begun = time.time(), begun or started
+        durations[stage.name] = Duration(begun - started, ended - begun)
+    return durations
 
 
 def run_with_kills(
     stages: Sequence[StageCommand],
     work: Path,
-    seconds: dict[str, float],
+    durations: dict[str, Duration],
     *,
     most: int,
     chance: random.Random,
     env: dict[str, str],
-) -> list[tuple[str, float]]:
-    """Run all stages to their ends, killing each attempt (SIGKILL) at a random moment, and running it again.
+) -> list[str]:
+    """Run all stages to their ends, killing attempts (SIGKILL) at random moments, and running them again.
 
     Args:
         stages: The stages, in order.
         work: The work folder; no process that was started for it may outlive a kill.
-        seconds: What each stage takes undisturbed. A moment is drawn between 0 and 1.4 times of what an attempt should
-            take, so that some attempts come through.
+        durations: What each stage takes undisturbed. A moment is drawn between 0 and a little more than what an attempt
+            should take, so that some attempts come through. Where starting up is told apart, three of four moments
+            are drawn from the time of working.
         most: Kills after which the stages are left alone.
         chance: Where the moments are drawn from.
         env: The environment of the commands.
 
     Returns:
-        The stages that were killed, and after how many seconds.
+        The name of the stage of each kill.
     """
-    kills: list[tuple[str, float]] = []
+    kills: list[str] = []
     for stage in stages:
+        duration, left = durations[stage.name], stage.kills
         while not stage.marker.exists():
-            moment = chance.uniform(0, 1.4 * seconds[stage.name] * (1 - 0.6 * stage.progress()))
-            attempt = subprocess.Popen(
-                stage.command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-            )
-            try:
-                _, stderr = attempt.communicate(timeout=moment if len(kills) < most else None)
-            except subprocess.TimeoutExpired:
-                attempt.send_signal(signal.SIGKILL)
-                # Not communicate: a child that lived on would hold the pipe.
-                attempt.wait()
-                assert attempt.stderr is not None
-                attempt.stderr.close()
+            left = min(left, most - len(kills))
+            working = stage.begun is not None and chance.random() < 0.75
+            span = duration.startup if stage.begun is not None and not working else duration.work
+            moment = chance.uniform(0, 1.1 * span * (1 - 0.9 * stage.progress() * working))
+            if _killed(stage, env, moment if left else None, working=working):
+                left -= 1
+                kills.append(stage.name)
                 wait_until_gone(work)
-                kills.append((stage.name, moment))
-                print(f"{stage.name} killed after {moment:.2f} s, progress {stage.progress():.0%}")
-                continue
-            assert attempt.returncode == 0, f"{stage.name}: {stderr}"
+                since = "began to work" if working else "was started"
+                print(f"{stage.name} killed {moment:.2f} s after it {since}, progress {stage.progress():.0%}")
     return kills
+
+
+def _killed(stage: StageCommand, env: dict[str, str], moment: float | None, *, working: bool) -> bool:
+    """Run one attempt and return whether it was killed: `moment` seconds after its start, or after it began to work."""
+    started = time.time()
+    process = _start(stage, env)
+    since = None if working else time.monotonic()
+    while process.poll() is None:
+        if since is None and stage.has_begun(started):
+            since = time.monotonic()
+        if moment is not None and since is not None and time.monotonic() - since >= moment:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.003)
+    _finish(stage, process)
+    return False
+
+
+def _start(stage: StageCommand, env: dict[str, str]) -> subprocess.Popen[bytes]:
+    output = stage.marker.parent.parent / f"{stage.name}.output"
+    with output.open("wb") as file:
+        return subprocess.Popen(stage.command, env=env, stdout=file, stderr=subprocess.STDOUT)
+
+
+def _finish(stage: StageCommand, process: subprocess.Popen[bytes]) -> None:
+    output = stage.marker.parent.parent / f"{stage.name}.output"
+    assert process.wait() == 0, f"{stage.name}: {output.read_text(errors='replace')}"
 
 
 def processes_of(work: Path) -> list[int]:

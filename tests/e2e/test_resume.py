@@ -1,0 +1,119 @@
+"""A job that is killed at random moments ends in the very weights of one that is not."""
+
+import json
+import random
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.kill import StageCommand, run_undisturbed, run_with_kills
+from support.training import child_environment, log_of, training_job
+
+KILLS = 10
+SEED = 20_260_731
+
+TRAINING = {"maxSteps": 30, "globalBatchSize": 16, "learningRate": 0.005, "checkpoint": {"everySteps": 3}}
+
+
+def whole_job(work: Path) -> Path:
+    """A job from a data file to an artifact: a small model from scratch."""
+    words = ["tune", "smith", "rank", "alpha", "epoch", "batch", "loss", "gate", "slot", "token", "shard", "merge"]
+    rows = [
+        {"prompt": f"What is {one} to {other}?", "completion": " ".join([f"{one} is {len(one)}, {other}."] * repeated)}
+        for repeated in (2, 6, 12)
+        for one in words
+        for other in words
+    ]
+    work.mkdir()
+    data = work / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sizes = {"hiddenSize": 64, "intermediateSize": 128, "numHiddenLayers": 2, "vocabSize": 384}
+    parity = {"rows": 4, "minNextTokenAgreement": 0.2, "maxPerplexityIncrease": 5}
+    spec = {
+        "model": {"scratch": {**sizes, "maxPositionEmbeddings": 256}},
+        "method": "full",
+        "dataset": {"sources": [{"uri": str(data)}], "validation": {"fraction": 0.1}},
+        "training": {**TRAINING, "maxLength": 256},
+        "distributed": {"numProcPerNode": 1},
+        "evaluation": {"maxRows": 4, "maxNewTokens": 4},
+        "export": {"precisions": ["fp32"], "parity": parity},
+    }
+    (work / "config.json").write_text(json.dumps({"name": "tiny", "spec": spec}))
+    return work
+
+
+def stages_of(work: Path, names: list[str]) -> list[StageCommand]:
+    def progress() -> float:
+        done = [int(path.parent.name.rsplit("-", 1)[1]) for path in work.glob("train/checkpoints/*/complete.json")]
+        return max(done, default=0) / TRAINING["maxSteps"]
+
+    log = work / "train" / "training_log.jsonl"
+    choices: dict[str, dict[str, Any]] = {
+        "prepare": {"kills": 2},
+        "train": {"kills": KILLS, "begun": log, "progress": progress},
+        "publish": {"kills": 2},
+    }
+    return [
+        StageCommand(
+            name,
+            [sys.executable, "-m", "tunesmith_trainer", name, "--work", str(work)],
+            work / name / "stage.json",
+            **choices[name],
+        )
+        for name in names
+    ]
+
+
+def result(work: Path) -> dict[str, Any]:
+    """What must be equal: the weights, the losses of each step, and what the artifact says of its files."""
+    final = work / "train" / "final"
+    manifest = work / "artifact" / "manifest.json"
+    files = json.loads(manifest.read_text())["files"] if manifest.exists() else {}
+    return {
+        "weights": {path.name: path.read_bytes() for path in sorted(final.glob("*.safetensors"))},
+        "log": [{k: e.get(k) for k in ("step", "epoch", "loss", "gradNorm", "evalLoss")} for e in log_of(work)],
+        "files": {k: v["sha256"] for k, v in files.items() if k != "training_log.jsonl"},
+    }
+
+
+def check(tmp_path: Path, names: list[str], make: Callable[[Path], Path], seed: int) -> None:
+    env, chance = child_environment(), random.Random(seed)
+    reference = make(tmp_path / "undisturbed")
+    durations = run_undisturbed(stages_of(reference, names), env)
+    expected = result(reference)
+    assert expected["weights"]
+    print("seed", seed, "undisturbed:", durations)
+    kills: list[str] = []
+    jobs = 0
+    # A job comes through after some kills; then another one is begun, until there were enough.
+    while len(kills) < KILLS:
+        jobs += 1
+        assert jobs <= 6, "the moments drawn are too late to hit anything"
+        work = make(tmp_path / f"killed-{jobs}")
+        kills += run_with_kills(
+            stages_of(work, names), work, durations, most=KILLS - len(kills), chance=chance, env=env
+        )
+        found = result(work)
+        assert found["log"] == expected["log"]
+        assert found["weights"] == expected["weights"]
+        assert found["files"] == expected["files"]
+        shutil.rmtree(work)
+    assert set(kills) == set(names), kills
+
+
+@pytest.mark.slow
+def test_all_stages(tmp_path: Path) -> None:
+    check(tmp_path, ["prepare", "train", "publish"], whole_job, SEED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["zero2", "zero3"])
+def test_training_in_two_processes(strategy: str, tmp_path: Path) -> None:
+    def make(work: Path) -> Path:
+        return training_job(work, training=TRAINING, distributed={"numProcPerNode": 2, "strategy": strategy}, rows=96)
+
+    check(tmp_path, ["train"], make, SEED)
