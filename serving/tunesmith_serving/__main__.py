@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 WARM_UP_SECONDS = 600
 # A thread that comes back from ONNX Runtime waits at most this long for the event loop's thread to yield.
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0001
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-Precision = Literal["fp32", "int8", "int4"]
+Precision = Literal["fp32", "int4"]
 # Exports are made for the CPU: their fp32 GroupQueryAttention has no CUDA kernel, so no other value would work.
 ExecutionProvider = Literal["cpu"]
 

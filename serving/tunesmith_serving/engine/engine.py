@@ -43,6 +43,8 @@ class Engine:
         # Row i of the buffers belongs to _live[i]; the sequence in prefill has the row after them.
         self._live: list[Sequence] = []
         self._prefilling: Sequence | None = None
+        # Sequences with events to deliver; see _flush.
+        self._spoken: list[Sequence] = []
         self._draining = False
         self._closed = False
         self._failure: str | None = None
@@ -177,8 +179,11 @@ class Engine:
                 self._live, self._prefilling = [], None
                 self._queue.clear()
                 self._wake.notify_all()
+            # A sink that broke the worker must not keep the others from their answer.
+            for sequence in self._spoken:
+                with contextlib.suppress(Exception):
+                    sequence.flush()
             for sequence in left:
-                # The sink that broke the worker must not keep the others from their answer.
                 with contextlib.suppress(Exception):
                     sequence.fail(message)
 
@@ -220,8 +225,11 @@ class Engine:
                 self._prefilling = None
                 self._live.append(sequence)
             self._generated_tokens += 1
-            if sequence.accept(logits):
+            ended = sequence.accept(logits)
+            self._spoken.append(sequence)
+            if ended:
                 self._release(len(self._live) - 1)
+            self._flush()
 
     def _admit(self) -> Sequence | None:
         with self._wake:
@@ -248,8 +256,19 @@ class Engine:
             if sequence.accept(logits[row], int(likeliest[row]) if sequence.greedy else None):
                 ended.append(row)
         self._generated_tokens += len(self._live)
+        self._spoken.extend(self._live)
         for row in reversed(ended):
             self._release(row)
+        self._flush()
+
+    def _flush(self) -> None:
+        """Deliver all events at once, right before ONNX Runtime runs again without Python's lock.
+
+        Delivered one by one, they would wake the submitters' threads in the middle of sampling and fight for the lock.
+        """
+        for sequence in self._spoken:
+            sequence.flush()
+        self._spoken.clear()
 
     def _release(self, row: int) -> None:
         """Take a row out: the last live row moves to its place, and the one in prefill follows."""

@@ -14,6 +14,7 @@ class Sequence:
 
     Attributes:
         prompt: Prompt tokens, shape [prompt tokens].
+        outbox: Events that `accept` made and `flush` has not delivered yet.
         filled: Tokens whose keys and values the slot holds.
         last_token: The token to be fed next.
         cancelled: Set by the submitter; the worker ends the request at its next step.
@@ -32,6 +33,7 @@ class Sequence:
         self.filled = 0
         self.last_token = -1
         self.cancelled = False
+        self.outbox: list[Event] = []
         self.greedy = is_greedy(request.sampling) and request.sampling.logprobs is None
         self._params = request.sampling
         self._sink = sink
@@ -52,7 +54,7 @@ class Sequence:
         self._on_cancel(self)
 
     def accept(self, logits: Row, greedy_token: int | None = None) -> bool:
-        """Choose the next token from logits of shape [vocabulary] and tell the submitter.
+        """Choose the next token from logits of shape [vocabulary]; `flush` tells the submitter.
 
         Args:
             logits: The model's output for this row.
@@ -63,7 +65,8 @@ class Sequence:
         """
         token = sample(logits, self._params, self._rng) if greedy_token is None else greedy_token
         if not np.isfinite(logits[token]):
-            self.fail("the model computed a value that is not a number; the exported model may be damaged")
+            message = "the model computed a value that is not a number; the exported model may be damaged"
+            self.outbox.append(Event("", finish_reason="error", error=message))
             return True
         self._generated += 1
         self.last_token = token
@@ -80,6 +83,12 @@ class Sequence:
             return self._end("length", text)
         self._emit(text, None)
         return False
+
+    def flush(self) -> None:
+        """Deliver what `accept` made."""
+        for event in self.outbox:
+            self._sink(event)
+        self.outbox.clear()
 
     def fail(self, message: str) -> None:
         """End with an error."""
@@ -102,4 +111,4 @@ class Sequence:
             self._held_logprobs.clear()
         tokens = tuple(self._held_tokens)
         self._held_tokens.clear()
-        self._sink(Event(text, tokens, logprobs, reason))
+        self.outbox.append(Event(text, tokens, logprobs, reason))
