@@ -57,7 +57,7 @@ class LocalWorkspace:
         spec = self.workspace.spec
         arguments = [
             *("--artifact", str(artifact), "--model-name", self.name, "--host", self.host, "--port", str(self.port)),
-            *("--precision", spec.runtime.precision, "--execution-provider", spec.runtime.execution_provider),
+            *("--precision", spec.runtime.precision),
             *("--slots", str(spec.runtime.max_batch_size), "--max-queue", str(spec.runtime.max_queue_length)),
             *("--context-length", str(spec.runtime.context_length)),
         ]

@@ -1,0 +1,292 @@
+"""`tunesmith` as people call it: exit codes, status files, going on, refusing."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import openai
+import pytest
+import yaml
+
+ROWS = [{"prompt": f"What is {a} and {b}?", "completion": f"It is {a}{b}."} for a in "abcdef" for b in "uvwxyz"]
+
+
+def tunesmith(*arguments, cwd, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "tunesmith_cli", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **options,
+    )
+
+
+def job(name="tiny", **spec):
+    return {
+        "apiVersion": "tunesmith.dev/v1alpha1",
+        "kind": "FineTuneJob",
+        "metadata": {"name": name},
+        "spec": {
+            "model": {
+                "scratch": {
+                    "hiddenSize": 64,
+                    "intermediateSize": 64,
+                    "numHiddenLayers": 2,
+                    "numAttentionHeads": 2,
+                    "numKeyValueHeads": 1,
+                    "vocabSize": 320,
+                    "maxPositionEmbeddings": 128,
+                }
+            },
+            "method": "full",
+            "dataset": {
+                "sources": [{"configMapKeyRef": {"name": f"{name}-data", "key": "rows.jsonl"}}],
+                "validation": {"fraction": 0.1},
+            },
+            "training": {"maxSteps": 12, "learningRate": 0.003, "globalBatchSize": 8, "maxLength": 128},
+            "evaluation": {"maxRows": 4, "maxNewTokens": 16},
+            # The int4 kernels are coarse on a model this small that has hardly learned.
+            "export": {"precisions": ["fp32"]},
+            **spec,
+        },
+    }
+
+
+def workspace(name="tiny", **spec):
+    return {
+        "apiVersion": "tunesmith.dev/v1alpha1",
+        "kind": "InferenceWorkspace",
+        "metadata": {"name": name},
+        "spec": {
+            "model": {"fineTuneJob": name},
+            "runtime": {"precision": "fp32", "contextLength": 128, "maxBatchSize": 2},
+            **spec,
+        },
+    }
+
+
+def config_map(name="tiny", rows=ROWS):
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": f"{name}-data"},
+        "data": {"rows.jsonl": text},
+    }
+
+
+def write(folder: Path, *objects) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "all.yaml").write_text(yaml.safe_dump_all(objects, sort_keys=False))
+    return folder
+
+
+def status(folder: Path, name="tiny", kind="finetunejob") -> dict:
+    return json.loads((folder / ".tunesmith" / "default" / name / f"{kind}-status.json").read_text())
+
+
+def condition(of: dict, kind: str) -> dict:
+    return next(item for item in of["conditions"] if item["type"] == kind)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory):
+    """A folder in which the tiny job has run to its end."""
+    folder = tmp_path_factory.mktemp("completed")
+    manifests = write(folder / "manifests", job(), workspace(), config_map())
+    result = tunesmith("run", "-f", manifests, "--no-serve", cwd=folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder
+
+
+def test_a_completed_job_says_so_in_its_status(completed):
+    found = status(completed)
+    assert found["phase"] == "Succeeded"
+    assert condition(found, "Ready")["status"] == "True"
+    assert condition(found, "Reconciling")["status"] == condition(found, "Stalled")["status"] == "False"
+    assert found["attempts"] == {"prepare": 1, "train": 1, "publish": 1}
+    assert found["resolved"]["totalSteps"]["value"] == 12
+    assert found["metrics"]["after"]["evalLoss"] < found["metrics"]["before"]["evalLoss"]
+    manifest = json.loads((Path(found["artifact"]["uri"]) / "manifest.json").read_text())
+    assert manifest["digest"] == found["artifact"]["digest"]
+
+
+def test_run_again_it_does_nothing(completed):
+    before = {p: p.stat().st_mtime_ns for p in (completed / ".tunesmith").rglob("*") if p.is_file()}
+    result = tunesmith("run", "-f", "manifests", "--no-serve", cwd=completed)
+    assert result.returncode == 0, result.stderr
+    after = {p: p.stat().st_mtime_ns for p in (completed / ".tunesmith").rglob("*") if p.is_file()}
+    changed = {p.name for p in after if after[p] != before.get(p)}
+    assert changed <= {"lock", "prepare-outcome.json", "train-outcome.json", "publish-outcome.json"}
+
+
+def test_another_spec_under_the_same_name_is_refused(completed, tmp_path):
+    other = job(training={"maxSteps": 3, "maxLength": 128})
+    manifests = write(tmp_path / "other", other, config_map())
+    result = tunesmith("run", "-f", manifests, "--no-serve", cwd=completed)
+    assert result.returncode == 2
+    assert "another spec" in result.stderr and "--restart" in result.stderr
+    assert status(completed)["phase"] == "Succeeded"
+
+
+def test_other_data_under_the_same_name_is_refused(completed, tmp_path):
+    manifests = write(tmp_path / "other", job(), config_map(rows=ROWS[:20]))
+    result = tunesmith("run", "-f", manifests, "--no-serve", cwd=completed)
+    assert result.returncode == 2
+    assert "another data" in result.stderr and "rows.jsonl" in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_serves_until_stopped(completed, number):
+    port = free_port()
+    command = [sys.executable, "-m", "tunesmith_cli", "run", "-f", "manifests", "--port", str(port)]
+    with subprocess.Popen(command, cwd=completed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/readyz"), process)
+            wait_for(lambda: status(completed, kind="inferenceworkspace")["phase"] == "Serving", process)
+            found = status(completed, kind="inferenceworkspace")
+            assert found["endpoint"] == f"http://127.0.0.1:{port}/v1"
+            assert status(completed)["artifact"]["digest"].removeprefix("sha256:").startswith(found["revision"])
+            client = openai.OpenAI(base_url=found["endpoint"], api_key="none")
+            reply = client.chat.completions.create(
+                model="tiny", messages=[{"role": "user", "content": "What is a and u?"}], max_tokens=8, temperature=0
+            )
+            assert reply.usage.completion_tokens > 0
+        finally:
+            process.send_signal(number)
+            output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output.decode()
+    assert not answers(f"http://127.0.0.1:{port}/readyz")
+    assert status(completed, kind="inferenceworkspace")["readyReplicas"] == 0
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def wait_for(condition_, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition_():
+        assert process.poll() is None, process.stdout.read().decode()
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.1)
+
+
+def test_a_port_that_is_taken_is_said(completed):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = tunesmith("run", "-f", "manifests", "--port", port, cwd=completed)
+    assert result.returncode == 1
+    assert f"127.0.0.1:{port}" in result.stderr and "--port" in result.stderr
+
+
+def test_serve_names_the_precisions_that_are_there(completed):
+    result = tunesmith("serve", ".tunesmith/default/tiny/artifact", "--precision", "int4", cwd=completed)
+    assert result.returncode == 2
+    assert "--precision fp32" in result.stderr
+    result = tunesmith("serve", "manifests", cwd=completed)
+    assert result.returncode == 2
+    assert "manifest.json" in result.stderr
+
+
+def test_ctrl_c_leaves_a_state_from_which_the_same_command_goes_on(tmp_path):
+    steps = {
+        "maxSteps": 200,
+        "learningRate": 0.003,
+        "globalBatchSize": 8,
+        "maxLength": 128,
+        "checkpoint": {"everySteps": 5},
+    }
+    manifests = write(tmp_path / "manifests", job(training=steps), config_map())
+    command = [sys.executable, "-m", "tunesmith_cli", "run", "-f", str(manifests), "--no-serve"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        checkpoints = tmp_path / ".tunesmith" / "default" / "tiny" / "train" / "checkpoints"
+        wait_for(lambda: list(checkpoints.glob("*/complete.json")), process)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output.decode()
+    found = status(tmp_path)
+    assert condition(found, "Ready")["status"] == "Unknown"
+    assert condition(found, "Ready")["reason"] == "Interrupted"
+    assert tunesmith("run", "-f", manifests, "--no-serve", cwd=tmp_path).returncode == 0
+    found = status(tmp_path)
+    assert found["phase"] == "Succeeded"
+    assert found["attempts"] == {"prepare": 1, "train": 2, "publish": 1}
+    log = [json.loads(line) for line in (checkpoints.parent / "training_log.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in log if "loss" in line]
+    assert steps == sorted(set(steps)) and steps[-1] == 200
+
+
+def test_a_failed_gate_ends_the_job_and_nothing_is_served(tmp_path):
+    gate = {"maxRows": 4, "maxNewTokens": 8, "gates": [{"metric": "exactMatch", "min": 1.0}]}
+    manifests = write(tmp_path / "manifests", job(evaluation=gate), workspace(), config_map())
+    result = tunesmith("run", "-f", manifests, "--port", free_port(), cwd=tmp_path)
+    assert result.returncode == 1
+    found = status(tmp_path)
+    assert found["phase"] == "Failed"
+    assert condition(found, "Stalled")["status"] == "True"
+    assert condition(found, "Ready")["reason"] == "GateFailed"
+    assert "exactMatch" in condition(found, "Ready")["message"]
+    assert not (tmp_path / ".tunesmith" / "default" / "tiny" / "artifact" / "manifest.json").exists()
+
+
+def test_bad_data_fails_before_training(tmp_path):
+    rows = config_map()
+    rows["data"]["rows.jsonl"] = rows["data"]["rows.jsonl"].replace("It is cz.", 'It is "cz.', 1)
+    manifests = write(tmp_path / "manifests", job(), rows)
+    result = tunesmith("run", "-f", manifests, "--no-serve", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    line = ROWS.index({"prompt": "What is c and z?", "completion": "It is cz."}) + 1
+    assert f"rows.jsonl:{line}" in condition(status(tmp_path), "Ready")["message"]
+    assert condition(status(tmp_path), "Ready")["reason"] == "InvalidDataset"
+    # The data mended, the same command goes on: nothing was trained yet.
+    write(tmp_path / "manifests", job(), config_map())
+    assert tunesmith("run", "-f", manifests, "--no-serve", cwd=tmp_path).returncode == 0
+
+
+def test_two_commands_do_not_work_in_one_folder(completed):
+    import fcntl
+
+    with (completed / ".tunesmith" / "default" / "tiny" / "lock").open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        result = tunesmith("run", "-f", "manifests", "--no-serve", cwd=completed)
+    assert result.returncode == 2
+    assert "in use by another tunesmith" in result.stderr
+
+
+def test_a_bad_manifest_runs_nothing(tmp_path):
+    bad = job()
+    bad["spec"]["methode"] = "lora"
+    result = tunesmith("run", "-f", write(tmp_path / "manifests", bad, config_map()), cwd=tmp_path)
+    assert result.returncode == 2
+    assert "spec.methode" in result.stderr and "method" in result.stderr
+    assert not (tmp_path / ".tunesmith").exists()
+    result = tunesmith("run", "-f", tmp_path / "nothing.yaml", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_version_and_help(tmp_path):
+    result = tunesmith("version", cwd=tmp_path, env={**os.environ, "COLUMNS": "100"})
+    assert result.stdout.startswith("tunesmith ") and "torch" in result.stdout
+    assert "run" in tunesmith("--help", cwd=tmp_path).stdout
