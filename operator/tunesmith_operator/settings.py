@@ -1,0 +1,66 @@
+"""Everything the operator is told, by variables `TUNESMITH_...` that the chart sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_PREFIX = "TUNESMITH_"
+
+
+class OperatorSettings(BaseModel):
+    """What the operator is told. A field `trainer_image` is read from the variable `TUNESMITH_TRAINER_IMAGE`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    namespaces: Annotated[
+        tuple[str, ...], Field(description="Namespaces that are watched, separated by commas; all when empty.")
+    ] = ()
+    pod_namespace: Annotated[str, Field(description="Namespace that the operator itself runs in.")] = "tunesmith-system"
+    pod_name: Annotated[str, Field(description="Name of this replica, as the holder of the lease.")] = ""
+    trainer_image: Annotated[str, Field(description="Image of the three stages.")] = "tunesmith-trainer:0.1.0"
+    serving_image: Annotated[str, Field(description="Image of the servers.")] = "tunesmith-serving:0.1.0"
+    image_pull_policy: Annotated[str, Field(description="Pull policy of both.")] = "IfNotPresent"
+    image_pull_secrets: Annotated[
+        tuple[str, ...], Field(description="Secrets of a registry, in the namespaces of the jobs, separated by commas.")
+    ] = ()
+    leader_election: Annotated[bool, Field(description="Whether a Lease decides who reconciles.")] = True
+    lease_name: Annotated[str, Field(description="Name of the Lease, in podNamespace.")] = "tunesmith-operator"
+    lease_seconds: Annotated[float, Field(ge=1, description="Seconds until a lease that is not renewed is free.")] = 15
+    workers: Annotated[int, Field(ge=1, le=256, description="Objects that are reconciled at the same time.")] = 16
+    resync_seconds: Annotated[float, Field(ge=1, description="Seconds between two looks at every object.")] = 300
+    watch_seconds: Annotated[float, Field(ge=5, description="Seconds after which a watch is opened anew.")] = 240
+    health_port: Annotated[int, Field(ge=0, le=65535, description="Port of /healthz, /readyz and /metrics.")] = 8080
+    progress_port: Annotated[
+        int, Field(ge=0, le=65535, description="Port on which training pods report progress over HTTPS; 0 for none.")
+    ] = 8443
+    progress_url: Annotated[
+        str, Field(description="URL of that port as training pods reach it; progress is not reported when empty.")
+    ] = ""
+    progress_secret: Annotated[
+        str, Field(description="Secret in podNamespace that keeps the progress server's certificate.")
+    ] = "tunesmith-progress"
+    cluster_domain: Annotated[str, Field(description="DNS domain of the cluster.")] = "cluster.local"
+    log_format: Annotated[str, Field(pattern="^(json|text)$", description="json or text.")] = "json"
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="Least level of a line.")] = (
+        "info"
+    )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> OperatorSettings:
+        """Return the settings that a process's variables say; what is not set has its default.
+
+        Raises:
+            pydantic.ValidationError: A variable's value is not valid.
+        """
+        given: dict[str, object] = {}
+        for name, info in cls.model_fields.items():
+            text = environment.get(_PREFIX + name.upper())
+            if text is None:
+                continue
+            is_list = info.annotation == tuple[str, ...]
+            given[name] = tuple(part.strip() for part in text.split(",") if part.strip()) if is_list else text
+        return cls.model_validate(given)
