@@ -42,7 +42,7 @@ class OperatorSettings(BaseModel):
     ] = ""
     progress_secret: Annotated[
         str, Field(description="Secret in podNamespace that keeps the progress server's certificate.")
-    ] = "tunesmith-progress"
+    ] = "tunesmith-progress"  # noqa: S105 - a name
     cluster_domain: Annotated[str, Field(description="DNS domain of the cluster.")] = "cluster.local"
     log_format: Annotated[str, Field(pattern="^(json|text)$", description="json or text.")] = "json"
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="Least level of a line.")] = (
