@@ -82,12 +82,13 @@ def test_schemas_are_structural(kind):
         *("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "minLength", "maxLength", "minItems"),
         *("maxItems", "minProperties", "maxProperties", "additionalProperties"),
         *("x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-validations"),
-        "x-kubernetes-preserve-unknown-fields",
+        *("x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string"),
     }
+    untyped = {"x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string"}
     types = {"object", "array", "string", "integer", "number", "boolean"}
     for path, node in nodes(schema_of(kind), kind):
         assert set(node) <= allowed, path
-        assert node.get("type") in types or node.get("x-kubernetes-preserve-unknown-fields"), path
+        assert node.get("type") in types or untyped & set(node), path
         assert isinstance(node.get("exclusiveMinimum", True), bool), path
         assert isinstance(node.get("additionalProperties", {}), dict), path
         assert not ("properties" in node and "additionalProperties" in node), path
@@ -100,7 +101,7 @@ def test_schemas_are_structural(kind):
 def test_what_a_user_writes_is_bounded(kind):
     bounds = {"array": ("maxItems",), "string": ("maxLength", "enum", "pattern"), "integer": ("maximum",)}
     for path, node in nodes(schema_of(kind)["properties"]["spec"], "spec"):
-        wanted = bounds.get(node["type"], ())
+        wanted = bounds.get(node.get("type", "string"), ())
         if "additionalProperties" in node:
             wanted = ("maxProperties",)
         assert not wanted or any(bound in node for bound in wanted), path
@@ -156,6 +157,7 @@ def test_the_names_and_the_subresources():
     assert workspace["versions"][0]["subresources"]["scale"] == {
         "specReplicasPath": ".spec.replicas",
         "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
     }
     assert "scale" not in job["versions"][0]["subresources"]
 
