@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data crds test lint format bench clean
+.PHONY: help install quickstart quickstart-data crds test lint format bench clean cluster-up cluster-down cluster-status
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -45,6 +45,15 @@ format: $(INSTALLED) ## Format the code
 bench: $(INSTALLED) ## Measure training and serving against what one would use instead (15 minutes)
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/serving.py
+
+cluster-up: ## Start Kubernetes on this machine (MODE=full; MODE=api: control plane only, no root)
+	@PYTHONPATH=tests $(PYTHON) -m cluster up $(if $(MODE),--mode $(MODE)) $(if $(NAME),--name $(NAME))
+
+cluster-down: ## Stop it and remove all that it left (both modes, or MODE=, NAME=)
+	@PYTHONPATH=tests $(PYTHON) -m cluster down $(if $(MODE),--mode $(MODE)) $(if $(NAME),--name $(NAME))
+
+cluster-status: ## Tell what of it runs
+	@PYTHONPATH=tests $(PYTHON) -m cluster status $(if $(MODE),--mode $(MODE)) $(if $(NAME),--name $(NAME))
 
 clean: ## Remove the virtual environment and what jobs left in .tunesmith/
 	rm -rf $(VENV) .tunesmith build *.egg-info

@@ -1,0 +1,10 @@
+"""The cluster's addresses and names."""
+
+SERVICES = "10.96.0.0/16"
+KUBERNETES_SERVICE = "10.96.0.1"
+DNS_SERVICE = "10.96.0.10"
+DOMAIN = "cluster.local"
+PODS = "10.244.0.0/16"
+GATEWAY = "10.244.0.1"
+"""The bridge's address: the node's, the API server's, and what pods send everything to."""
+BRIDGE = "tunesmith0"
