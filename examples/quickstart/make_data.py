@@ -1,7 +1,8 @@
 """Write the quickstart's data: questions and answers about Tunesmith's own API, from its field descriptions.
 
-Each field of both kinds is asked about in all phrasings but one; the one left out (another for each field, so that
-training sees every phrasing, with other fields) goes to validation.
+Each field of both kinds that says what to train and to serve (not where in a cluster) is asked about in all phrasings
+but one; the one left out (another for each field, so that training sees every phrasing, with other fields) goes to
+validation.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ PHRASINGS = (
     "Tell me about {field} in {kind}.",
 )
 VALIDATION_ROWS = 50
+# What says where and when a cluster runs it: as many questions again would make the quickstart twice as long.
+LEFT_OUT = (
+    "auth", "podTemplate", "resources", "rollout", "scheduling", "storage", "suspend", "ttlSecondsAfterFinished",
+)  # fmt: skip
 
 
 class _LiteralDumper(yaml.SafeDumper):
@@ -64,6 +69,8 @@ def questions() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     for model in (FineTuneJob, InferenceWorkspace):
         spec = typing.cast(type[BaseModel], model.model_fields["spec"].annotation)
         for path, description in fields(spec, "spec."):
+            if path.split(".")[1] in LEFT_OUT or path.endswith("secretRef"):
+                continue
             kept_out = number % len(PHRASINGS)
             for index, phrasing in enumerate(PHRASINGS):
                 row = {"prompt": phrasing.format(field=path, kind=model.__name__), "completion": description}
