@@ -14,7 +14,7 @@ import openai
 import pytest
 import yaml
 
-ROWS = [{"prompt": f"What is {a} and {b}?", "completion": f"It is {a}{b}."} for a in "abcdef" for b in "uvwxyz"]
+from support.manifests import ROWS, config_map, job, workspace
 
 
 def tunesmith(*arguments, cwd, **options):
@@ -26,60 +26,6 @@ def tunesmith(*arguments, cwd, **options):
         timeout=300,
         **options,
     )
-
-
-def job(name="tiny", **spec):
-    return {
-        "apiVersion": "tunesmith.dev/v1alpha1",
-        "kind": "FineTuneJob",
-        "metadata": {"name": name},
-        "spec": {
-            "model": {
-                "scratch": {
-                    "hiddenSize": 64,
-                    "intermediateSize": 64,
-                    "numHiddenLayers": 2,
-                    "numAttentionHeads": 2,
-                    "numKeyValueHeads": 1,
-                    "vocabSize": 320,
-                    "maxPositionEmbeddings": 128,
-                }
-            },
-            "method": "full",
-            "dataset": {
-                "sources": [{"configMapKeyRef": {"name": f"{name}-data", "key": "rows.jsonl"}}],
-                "validation": {"fraction": 0.1},
-            },
-            "training": {"maxSteps": 12, "learningRate": 0.003, "globalBatchSize": 8, "maxLength": 128},
-            "evaluation": {"maxRows": 4, "maxNewTokens": 16},
-            # The int4 kernels are coarse on a model this small that has hardly learned.
-            "export": {"precisions": ["fp32"]},
-            **spec,
-        },
-    }
-
-
-def workspace(name="tiny", **spec):
-    return {
-        "apiVersion": "tunesmith.dev/v1alpha1",
-        "kind": "InferenceWorkspace",
-        "metadata": {"name": name},
-        "spec": {
-            "model": {"fineTuneJob": name},
-            "runtime": {"precision": "fp32", "contextLength": 128, "maxBatchSize": 2},
-            **spec,
-        },
-    }
-
-
-def config_map(name="tiny", rows=ROWS):
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": f"{name}-data"},
-        "data": {"rows.jsonl": text},
-    }
 
 
 def write(folder: Path, *objects) -> Path:
