@@ -19,6 +19,8 @@ def from_schema(schema: dict[str, Any], depth: int = 6, *, one_of: bool = False)
     """
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
+    if schema.get("x-kubernetes-int-or-string"):
+        return _string(schema)
     match schema.get("type"):
         case "object" if "properties" in schema:
             return _object(schema, depth, one_of)

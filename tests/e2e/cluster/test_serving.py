@@ -1,0 +1,144 @@
+"""Serving in pods: a rollout under load loses nothing, and an artifact that is not what it was is refused."""
+
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import httpx
+import pytest
+
+from support.cluster import Cluster, condition
+from support.manifests import ROWS, config_map, job, workspace
+from support.operator import (
+    ended,
+    operator_image,
+    pod_with_volume,
+    run_pod,
+    serves,
+    succeeded,
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+RATE = 20  # requests a second
+
+
+class Load:
+    """Requests at a steady rate, each over a connection of its own, so that each is balanced anew."""
+
+    def __init__(self, url: str, model: str) -> None:
+        self.url, self.model = url, model
+        self.answers: Counter[str] = Counter()
+        self._over = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._clock = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "Load":
+        self._clock.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._clock.join()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(1 / RATE):
+            thread = threading.Thread(target=self._ask)
+            thread.start()
+            self._threads.append(thread)
+
+    def _ask(self) -> None:
+        body = {"model": self.model, "messages": [{"role": "user", "content": "What is a and u?"}], "max_tokens": 4}
+        try:
+            reply = httpx.post(f"{self.url}/chat/completions", json=body, timeout=60)
+            self.answers[str(reply.status_code)] += 1
+        except httpx.HTTPError as error:
+            self.answers[type(error).__name__] += 1
+
+
+def service_url(cluster: Cluster, namespace: str, name: str) -> str:
+    """The workspace's URL by the Service's address: the name is only known inside the cluster."""
+    service = cluster.get("Service", name, namespace)
+    return f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}/v1"
+
+
+def train(cluster: Cluster, namespace: str, name: str, **spec: Any) -> dict[str, Any]:
+    cluster.apply([config_map(name, ROWS), job(name, **spec)], namespace)
+    return succeeded(cluster, namespace, name)
+
+
+def revision_of(found: dict[str, Any]) -> str:
+    return found["status"]["artifact"]["digest"].removeprefix("sha256:")[:10]
+
+
+def test_rollouts(installed: Cluster, namespace: str) -> None:
+    cluster = installed
+    first = train(cluster, namespace, "first")
+    served = workspace("model", model={"fineTuneJob": "first"})
+    served["spec"]["runtime"]["maxQueueLength"] = 256
+    cluster.apply(served, namespace)
+    before = serves(cluster, namespace, "model", revision_of(first))
+    assert before["status"]["endpoint"] == f"http://model.{namespace}.svc.cluster.local/v1"
+
+    second = train(cluster, namespace, "second", training={"maxSteps": 14, "learningRate": 0.003, "maxLength": 128})
+    served["spec"]["model"] = {"fineTuneJob": "second"}
+    with Load(service_url(cluster, namespace, "model"), "model") as load:
+        time.sleep(1)
+        cluster.apply(served, namespace)
+        after = serves(cluster, namespace, "model", revision_of(second))
+        cluster.wait_all(
+            "Pod", lambda pods: len(pods) == 1, namespace, labels="tunesmith.dev/owner-name=model", timeout=120
+        )
+        time.sleep(1)
+    assert after["status"]["previousRevision"] == revision_of(first)
+    assert [entry["revision"] for entry in after["status"]["history"]] == [revision_of(first), revision_of(second)]
+    assert set(load.answers) == {"200"}, load.answers
+    assert load.answers["200"] > RATE
+
+    flipped = train(cluster, namespace, "flipped", training={"maxSteps": 15, "learningRate": 0.003, "maxLength": 128})
+    flip_a_byte(cluster, namespace, "flipped-work")
+    served["spec"]["model"] = {"fineTuneJob": "flipped"}
+    cluster.apply(served, namespace)
+    blocked = cluster.wait(
+        "InferenceWorkspace", "model", lambda obj: condition(obj, "Stalled").get("status") == "True", namespace,
+        timeout=180,
+    )  # fmt: skip
+    ready = condition(blocked, "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "RolloutBlocked")
+    assert "sha256" in ready["message"] or "digest" in ready["message"]
+    assert blocked["status"]["revision"] == revision_of(second)
+    assert blocked["status"]["readyReplicas"] == 1
+    with Load(service_url(cluster, namespace, "model"), "model") as load:
+        time.sleep(2)
+    assert set(load.answers) == {"200"}, load.answers
+    assert revision_of(flipped) != revision_of(second)
+
+    # Back to what was served before: it recovers by itself.
+    served["spec"]["model"] = {"fineTuneJob": "second"}
+    cluster.apply(served, namespace)
+    serves(cluster, namespace, "model", revision_of(second))
+
+
+def flip_a_byte(cluster: Cluster, namespace: str, claim: str) -> None:
+    """Change one byte in the middle of the exported weights."""
+    code = (
+        "import glob; path = glob.glob('/work/*/artifact/onnx/fp32/model.onnx.data')[0]; file = open(path, 'r+b'); "
+        "file.seek(1000); byte = file.read(1); file.seek(1000); file.write(bytes([byte[0] ^ 1])); file.close()"
+    )
+    pod = pod_with_volume(namespace, claim, operator_image(cluster), f'python -c "{code}"', read_only=False)
+    run_pod(cluster, pod)
+
+
+def test_a_job_that_fails_its_gate_is_not_served(installed: Cluster, namespace: str) -> None:
+    gate = {"maxRows": 4, "maxNewTokens": 8, "gates": [{"metric": "exactMatch", "min": 1.0}]}
+    installed.apply([config_map("poor"), job("poor", evaluation=gate), workspace("poor")], namespace)
+    failed = ended(installed, namespace, "poor")
+    assert condition(failed, "Ready")["reason"] == "GateFailed"
+    assert "exactMatch" in condition(failed, "Ready")["message"]
+    waiting = ended(installed, namespace, "poor", kind="InferenceWorkspace")
+    assert condition(waiting, "Ready")["status"] == "False"
+    assert "GateFailed" in condition(waiting, "Ready")["message"]
+    assert not installed.find("Deployment", "poor", namespace)

@@ -1,0 +1,136 @@
+"""Training in pods: on one node's worth and on two, taken away in the middle, and with too little memory."""
+
+import json
+from typing import Any
+
+import pytest
+
+from support.cluster import Cluster, condition
+from support.manifests import config_map, job
+from support.operator import ended, read_volume, stage_pods, succeeded
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+SHARED = {"accessMode": "ReadWriteMany", "storageClassName": "tunesmith-shared", "size": "1Gi"}
+STEPS = {"maxSteps": 8, "learningRate": 0.01, "globalBatchSize": 8, "maxLength": 128, "precision": "fp32"}
+
+
+def losses(cluster: Cluster, namespace: str, name: str) -> list[float]:
+    """The losses of all steps, from the job's work volume."""
+    log = read_volume(cluster, namespace, f"{name}-work", "cat /work/*/train/training_log.jsonl")
+    return [json.loads(line)["loss"] for line in log.splitlines() if '"loss"' in line]
+
+
+def run(cluster: Cluster, namespace: str, name: str, **spec: Any) -> dict[str, Any]:
+    """Apply a job and wait until it has succeeded."""
+    cluster.apply([config_map(name), job(name, training=STEPS, **spec)], namespace)
+    return succeeded(cluster, namespace, name)
+
+
+def test_two_pods_learn_what_one_learns(installed: Cluster, namespace: str) -> None:
+    run(installed, namespace, "alone")
+    expected = losses(installed, namespace, "alone")
+    assert len(expected) == STEPS["maxSteps"]
+    for strategy in ("zero2", "zero3"):
+        found = run(
+            installed, namespace, strategy,
+            distributed={"strategy": strategy}, resources={"nodes": 2}, storage=SHARED,
+        )  # fmt: skip
+        assert found["status"]["resolved"]["processes"]["value"] == 2
+        assert losses(installed, namespace, strategy) == pytest.approx(expected, abs=1e-4)
+        ranks = {pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"]
+                 for pod in stage_pods(installed, namespace, strategy, "train")}  # fmt: skip
+        assert ranks == {"0", "1"}
+
+
+LONG = {
+    "maxSteps": 400,
+    "learningRate": 0.003,
+    "globalBatchSize": 8,
+    "maxLength": 128,
+    "precision": "fp32",
+    "checkpoint": {"everySteps": 20},
+}
+
+
+def wait_for_step(cluster: Cluster, namespace: str, name: str, step: int) -> None:
+    """Wait until the status tells that a step is done."""
+    cluster.wait(
+        "FineTuneJob", name,
+        lambda obj: obj.get("status", {}).get("progress", {}).get("step", 0) >= step,
+        namespace, timeout=240,
+    )  # fmt: skip
+
+
+def test_a_pod_that_is_deleted_or_evicted_goes_on_from_its_checkpoint(installed: Cluster, namespace: str) -> None:
+    installed.apply([config_map("long"), job("long", training=LONG)], namespace)
+    wait_for_step(installed, namespace, "long", 20)
+    (first,) = stage_pods(installed, namespace, "long", "train")
+    installed.delete("Pod", first["metadata"]["name"], namespace)
+    second = next_pod(installed, namespace, "long", first)
+    resumed = from_step(installed, namespace, second)
+    assert resumed >= 20
+
+    wait_for_step(installed, namespace, "long", resumed + 40)
+    evict(installed, namespace, second["metadata"]["name"])
+    third = next_pod(installed, namespace, "long", second)
+    assert from_step(installed, namespace, third) >= resumed + 20
+
+    found = succeeded(installed, namespace, "long", timeout=400)
+    assert found["status"]["progress"]["totalSteps"] == LONG["maxSteps"]
+    log = read_volume(installed, namespace, "long-work", "cat /work/*/train/training_log.jsonl")
+    steps = [json.loads(line)["step"] for line in log.splitlines() if '"loss"' in line]
+    assert steps == list(range(1, LONG["maxSteps"] + 1))
+    # Neither counts as a failure: all of it is one Job.
+    jobs = installed.list("Job", namespace, labels="tunesmith.dev/stage=train")
+    assert [item["metadata"]["name"] for item in jobs] == ["long-train-1"]
+
+
+def next_pod(cluster: Cluster, namespace: str, name: str, before: dict[str, Any]) -> dict[str, Any]:
+    """Wait until another pod of the train stage runs, and return it."""
+
+    def running(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [
+            pod for pod in pods
+            if pod["metadata"]["uid"] != before["metadata"]["uid"] and pod["status"].get("phase") == "Running"
+            and pod["metadata"]["labels"]["tunesmith.dev/owner-name"] == name
+        ]  # fmt: skip
+
+    pods = cluster.wait_all("Pod", running, namespace, labels="tunesmith.dev/stage=train", timeout=180)
+    return running(pods)[0]
+
+
+def from_step(cluster: Cluster, namespace: str, pod: dict[str, Any]) -> int:
+    """Return the step that a pod says it goes on from; 0 when it began anew."""
+    name = pod["metadata"]["name"]
+    # `logs -f` ends with the pod; the line comes as soon as training has begun.
+    for line in cluster.follow(namespace, name, timeout=180):
+        if "training from step" in line:
+            return int(line.split("training from step")[1].split()[0])
+    raise AssertionError(f"{name} ended without training")
+
+
+def evict(cluster: Cluster, namespace: str, name: str) -> None:
+    """Evict a pod by the Eviction API, as a drain does."""
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}}
+    cluster.http.request("POST", cluster.http.resource("Pod").path(namespace, name) + "/eviction", body)
+
+
+def test_too_little_memory_fails_with_a_remedy(installed: Cluster, namespace: str) -> None:
+    resources = {"memory": "200Mi"}
+    installed.apply([config_map("small"), job("small", training=STEPS, resources=resources)], namespace)
+    found = ended(installed, namespace, "small")
+    ready = condition(found, "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "OutOfMemory")
+    assert condition(found, "Stalled")["status"] == "True"
+    assert "resources.memory" in ready["message"]
+
+
+def test_bad_data_fails_before_training(installed: Cluster, namespace: str) -> None:
+    data = config_map("bad")
+    data["data"]["rows.jsonl"] += '{"prompt": "half'
+    installed.apply([data, job("bad", training=STEPS)], namespace)
+    found = ended(installed, namespace, "bad")
+    assert condition(found, "Ready")["reason"] == "InvalidDataset"
+    assert "rows.jsonl:" in condition(found, "Ready")["message"]
+    assert not stage_pods(installed, namespace, "bad", "train")
