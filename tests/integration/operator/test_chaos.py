@@ -67,7 +67,7 @@ def test_killed_at_random_moments(cluster: Cluster, namespace: str) -> None:
             names = apply_jobs(cluster, namespace)
             for _ in range(KILLS):
                 process.wait_ready()
-                # It has the lease within 2 s of the last one's death; so it is killed before it works, and while it does.
+                # The last one's lease lasts 2 s longer than it: some are killed before they work, some while they do.
                 time.sleep(chance.uniform(0, 4))
                 process.kill()
                 process.start()
