@@ -216,12 +216,16 @@ class Cluster:
 
     def _list(self, kind: str, namespace: str | None, labels: str, fields: str) -> Object:
         query = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
-        return self.http.request("GET", self.http.resource(kind).path(namespace), **query)
+        resource = self.http.resource(kind)
+        listed = self.http.request("GET", resource.path(namespace), **query)
+        for obj in listed["items"]:  # which a list leaves to be understood
+            obj.update(kind=kind, apiVersion=resource.version)
+        return listed
 
 
 def condition(obj: Object, name: str) -> Object:
     """Return a condition of an object's status, or an empty one."""
-    conditions = obj.get("status", {}).get("conditions", [])
+    conditions = obj.get("status", {}).get("conditions") or []
     return next((entry for entry in conditions if entry["type"] == name), {})
 
 
