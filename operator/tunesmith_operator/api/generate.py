@@ -1,4 +1,7 @@
-"""Writes `crds/` and `docs/api.md` from the API models: `python -m tunesmith_operator.api.generate [--check]`."""
+"""Writes `crds/`, the chart's copy and `docs/api.md` from the API models.
+
+`python -m tunesmith_operator.api.generate [--check]`
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from tunesmith_operator.api.crd import custom_resource_definitions
 from tunesmith_operator.api.docs import api_reference
 
 _HEADER = "# Written by `make crds` from the API models. Change the models, not this file.\n"
+_CHART = "helm/tunesmith/templates/crds"
 _SHOWN_LINES = 40
 
 
@@ -27,7 +31,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def generated() -> dict[str, str]:
-    """Return the generated files by their path in the repository.
+    """Return the generated files' contents by their paths in the repository.
 
     Raises:
         SchemaError: A model cannot be said as a structural schema.
@@ -39,7 +43,22 @@ def generated() -> dict[str, str]:
         if "{{" in text:
             raise ValueError(f"{definition['metadata']['name']}: '{{{{' would be read by Helm; write it otherwise")
         files[f"crds/{definition['metadata']['name']}.yaml"] = text
+        files[f"{_CHART}/{definition['metadata']['name']}.yaml"] = _chart_template(text)
     return files
+
+
+def _chart_template(text: str) -> str:
+    """Return a CRD as a template of the chart: Helm upgrades templates, and what it has in crds/ it never does."""
+    comment, _, body = text.partition("\n")
+    annotations = (
+        '    {{- include "tunesmith.labels" . | nindent 4 }}\n'
+        "  {{- if .Values.crds.keep }}\n"
+        "  annotations: {helm.sh/resource-policy: keep}\n"
+        "  {{- end }}\n"
+    )
+    head, _, rest = body.partition("\nspec:\n")
+    start = f"{comment}\n{{{{- if .Values.crds.install }}}}\n{head}\n  labels:\n"
+    return f"{start}{annotations}spec:\n{rest}{{{{- end }}}}\n"
 
 
 def drift(root: Path) -> list[str]:
@@ -51,7 +70,8 @@ def drift(root: Path) -> list[str]:
         old = file.read_text(encoding="utf-8") if file.exists() else ""
         lines += difflib.unified_diff(old.splitlines(), text.splitlines(), path, f"{path} (models)", lineterm="", n=1)
     known = {root / path for path in files}
-    lines += [f"{path.relative_to(root)}: no model has it" for path in (root / "crds").glob("*") if path not in known]
+    present = [path for folder in ("crds", _CHART) for path in (root / folder).glob("*")]
+    lines += [f"{path.relative_to(root)}: no model has it" for path in present if path not in known]
     return lines
 
 

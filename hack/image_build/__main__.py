@@ -1,0 +1,85 @@
+"""`python -m image_build build|sizes|push|archive`: the images of images/, built by buildah or docker."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cluster.errors import CannotRunError
+from image_build.build import BASE, build
+from image_build.choose import engine
+from image_build.engine import Engine
+from image_build.errors import BuildError
+from image_build.project import IMAGES
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit code: 1 when it failed, 3 when this machine cannot build images."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(engine(), options)
+    except (BuildError, CannotRunError) as error:
+        print(error, file=sys.stderr)
+        return 3 if isinstance(error, CannotRunError) else 1
+    return 0
+
+
+def _build(builder: Engine, options: argparse.Namespace) -> None:
+    given = dict(argument.split("=", 1) for argument in options.build_arg)
+    built = build(builder, options.images or list(IMAGES), options.base_image, given)
+    if not built:
+        print("The images are up to date")
+
+
+def _sizes(builder: Engine, options: argparse.Namespace) -> None:
+    for name in options.images or IMAGES:
+        image = IMAGES[name].reference
+        if not builder.identity(image):
+            raise BuildError(f"{image} is not built; run: make images")
+        base = builder.size(builder.label(image, BASE))
+        size = builder.size(image)
+        print(f"{image}: {size / 1e6:.0f} MB, {(size - base) / 1e6:.0f} MB over its base")
+
+
+def _push(builder: Engine, options: argparse.Namespace) -> None:
+    for name in options.images or IMAGES:
+        target = f"{options.registry.rstrip('/')}/{IMAGES[name].reference}"
+        builder.push(IMAGES[name].reference, target, options.insecure)
+        print(target)
+
+
+def _archive(builder: Engine, options: argparse.Namespace) -> None:
+    builder.save(IMAGES[options.image].reference, options.file)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m image_build", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    command = commands.add_parser("build", help="build what has changed")
+    command.add_argument("images", nargs="*", choices=[[], *IMAGES], help="all when none is named")
+    command.add_argument("--base-image", default="", help="a slim Python 3.11, or debootstrap")
+    command.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="as in the Dockerfiles")
+    command.set_defaults(run=_build)
+
+    command = commands.add_parser("sizes", help="print how large each image is, and over its base image")
+    command.add_argument("images", nargs="*", choices=[[], *IMAGES])
+    command.set_defaults(run=_sizes)
+
+    command = commands.add_parser("push", help="push images to a registry")
+    command.add_argument("registry", help="registry and path, such as example.azurecr.io/ml")
+    command.add_argument("images", nargs="*", choices=[[], *IMAGES])
+    command.add_argument("--insecure", action="store_true", help="speak HTTP")
+    command.set_defaults(run=_push)
+
+    command = commands.add_parser("archive", help="write an image as a docker-archive")
+    command.add_argument("image", choices=[*IMAGES])
+    command.add_argument("file", type=Path)
+    command.set_defaults(run=_archive)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

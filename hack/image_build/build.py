@@ -1,0 +1,84 @@
+"""Builds those images whose inputs have changed."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+
+from cluster.paths import cache, locked
+from image_build.base import base_image
+from image_build.context import context, secrets, wheel
+from image_build.engine import Engine, Request
+from image_build.errors import BuildError
+from image_build.project import IMAGES, Image, dependencies_digest, inputs_digest, version
+
+INPUTS = "dev.tunesmith.inputs"
+DEPENDENCIES = "dev.tunesmith.dependencies"
+BASE = "dev.tunesmith.base"
+ROOM = 10 * 10**9
+_NEEDED = {"operator": 1 * 10**9, "serving": 2 * 10**9, "trainer": 14 * 10**9}
+
+
+def build(engine: Engine, names: Sequence[str], base: str, arguments: Mapping[str, str]) -> list[str]:
+    """Build images and return the names of those that were built; one whose inputs are as they were is left alone.
+
+    Args:
+        engine: What builds.
+        names: Of `IMAGES`.
+        base: The base image, as `base_image` takes it.
+        arguments: Build arguments for the Dockerfiles.
+
+    Raises:
+        BuildError: A build failed, or the disk is nearly full.
+    """
+    with locked(cache() / "images.lock"), ExitStack() as stack:
+        base = base_image(engine, base)
+        identity = engine.identity(base)
+        due = [
+            IMAGES[name]
+            for name in names
+            if engine.label(IMAGES[name].reference, INPUTS) != inputs_digest(IMAGES[name], identity, arguments)
+        ]
+        if not due:
+            return []
+        wheel_file = stack.enter_context(wheel())
+        given = stack.enter_context(secrets())
+        for image in due:
+            _check_room(image)
+            started = time.monotonic()
+            print(f"Building {image.reference}", file=sys.stderr, flush=True)
+            dependencies = dependencies_digest(image, identity, arguments)
+            before = engine.label(image.reference, DEPENDENCIES)
+            labels = {
+                INPUTS: inputs_digest(image, identity, arguments),
+                DEPENDENCIES: dependencies,
+                BASE: base,
+                "org.opencontainers.image.version": version(),
+            }
+            with context(image, wheel_file) as folder:
+                known = {"BASE_IMAGE": base, **_declared(image, arguments)}
+                engine.build(Request(folder, image.dockerfile, image.reference, known, given, labels))
+            if before and before != dependencies:
+                engine.prune()
+            print(f"Built {image.reference} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+        return [image.name for image in due]
+
+
+def _declared(image: Image, arguments: Mapping[str, str]) -> dict[str, str]:
+    """Return the arguments that an image's Dockerfile declares."""
+    lines = image.dockerfile.read_text(encoding="utf-8").splitlines()
+    names = {line.split()[1].split("=")[0] for line in lines if line.startswith("ARG ")}
+    return {name: value for name, value in arguments.items() if name in names}
+
+
+def _check_room(image: Image) -> None:
+    free = shutil.disk_usage(cache()).free
+    needed = ROOM + _NEEDED[image.name]
+    if free < needed:
+        raise BuildError(
+            f"{free / 1e9:.0f} GB are free where {cache()} is; building {image.name} wants {needed / 1e9:.0f} GB. "
+            "Set TUNESMITH_CACHE to a folder on a larger disk."
+        )

@@ -1,0 +1,107 @@
+"""What the repository says of the images: their requirements, and which sources each is made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ("operator", "trainer", "serving", "cli")
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image.
+
+    Attributes:
+        name: Its folder in images/; the image is `tunesmith-NAME`.
+        sources: The folders whose packages it keeps, so that a change elsewhere does not build it again.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+
+    @property
+    def dockerfile(self) -> Path:
+        """Its Dockerfile."""
+        return ROOT / "images" / self.name / "Dockerfile"
+
+    @property
+    def reference(self) -> str:
+        """The name and tag that it is built as."""
+        return f"tunesmith-{self.name}:{version()}"
+
+
+IMAGES = {
+    image.name: image
+    for image in (Image("operator", SOURCES), Image("serving", ("serving",)), Image("trainer", ("trainer",)))
+}
+
+
+def version() -> str:
+    """Return the project's version, which is every image's tag."""
+    return str(_project()["version"])
+
+
+def requirements(image: Image) -> str:
+    """Return what an image installs: the project's requirements and those of the extra of the image's name."""
+    project = _project()
+    lines = [*project["dependencies"], *project["optional-dependencies"][image.name]]
+    return "".join(f"{line}\n" for line in sorted(lines))
+
+
+def constraints() -> str:
+    """Return the versions that are installed."""
+    return (ROOT / "constraints.txt").read_text(encoding="utf-8")
+
+
+def dependencies_digest(image: Image, base: str, arguments: Mapping[str, str]) -> str:
+    """Return a digest of all that the layers below the project's depend on.
+
+    Args:
+        image: The image.
+        base: What identifies the content of the base image.
+        arguments: The build arguments.
+    """
+    parts = [image.dockerfile.read_text(encoding="utf-8"), requirements(image), constraints(), base]
+    return _digest([*parts, json.dumps(dict(arguments), sort_keys=True)])
+
+
+def inputs_digest(image: Image, base: str, arguments: Mapping[str, str]) -> str:
+    """Return a digest of all that an image depends on."""
+    texts = [dependencies_digest(image, base, arguments), json.dumps(_packaging(), sort_keys=True)]
+    for path in source_files(image.sources):
+        texts += [str(path.relative_to(ROOT)), hashlib.sha256(path.read_bytes()).hexdigest()]
+    return _digest(texts)
+
+
+def source_files(folders: tuple[str, ...]) -> Iterator[Path]:
+    """Yield the files of the packages in some folders, in a fixed order."""
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.is_file() and path.suffix in {".py", ".typed", ".jinja", ".json"}:
+                yield path
+
+
+def _project() -> dict[str, Any]:
+    project: dict[str, Any] = _pyproject()["project"]
+    return project
+
+
+def _packaging() -> Any:  # noqa: ANN401 - it is only digested
+    pyproject = _pyproject()
+    project = {key: value for key, value in pyproject["project"].items() if key != "optional-dependencies"}
+    return [project, pyproject["tool"]["setuptools"], pyproject["build-system"]]
+
+
+def _pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def _digest(texts: list[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()

@@ -1,0 +1,79 @@
+{{/* The release's name for its objects; shortened so that suffixes fit. */}}
+{{- define "tunesmith.fullname" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}{{ else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" }}{{ end }}
+{{- end }}
+
+{{- define "tunesmith.serviceAccount" -}}
+{{- if .Values.serviceAccount.name }}{{ .Values.serviceAccount.name }}{{ else if .Values.serviceAccount.create }}{{ include "tunesmith.fullname" . }}{{ else }}default{{ end }}
+{{- end }}
+
+{{- define "tunesmith.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "tunesmith.labels" -}}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{ include "tunesmith.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: tunesmith
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* An image's reference: (dict "image" IMAGE "root" $). */}}
+{{- define "tunesmith.image" -}}
+{{- $registry := .root.Values.registry | trimSuffix "/" -}}
+{{- if $registry }}{{ $registry }}/{{ end }}{{ .image.repository }}
+{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .root.Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{/* What the operator may do where it watches. No Secrets: pods mount them by name, and the kubelet says when one is missing. */}}
+{{- define "tunesmith.rules" -}}
+- apiGroups: [tunesmith.dev]
+  resources: [finetunejobs, inferenceworkspaces]
+  verbs: [get, list, watch]
+- apiGroups: [tunesmith.dev]
+  resources: [finetunejobs/status, inferenceworkspaces/status]
+  verbs: [get, patch]
+# Deletion by the garbage collector follows owner references that block it: only who may finalize the owner may set them.
+- apiGroups: [tunesmith.dev]
+  resources: [finetunejobs/finalizers, inferenceworkspaces/finalizers]
+  verbs: [update]
+# spec.ttlSecondsAfterFinished: the operator deletes jobs that ended so long ago.
+- apiGroups: [tunesmith.dev]
+  resources: [finetunejobs]
+  verbs: [delete]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [services, persistentvolumeclaims]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: ["", events.k8s.io]
+  resources: [events]
+  verbs: [get, list, create, patch]
+# The certificate authority of the progress server, one ConfigMap a namespace. A rule cannot say which name is created.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [tunesmith-progress-ca]
+  verbs: [get, patch]
+{{- end }}
