@@ -1,0 +1,166 @@
+"""Writes of children: kept by server-side apply, created once, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tunesmith_operator.engine.api_errors import ApiError
+from tunesmith_operator.engine.client import APPLY, METADATA_ONLY, KubeClient
+from tunesmith_operator.engine.decision import FIELD_MANAGER, OWNER_UID, Object, Ref
+from tunesmith_operator.engine.difference import APPLIED, configuration_digest, contains, with_digest
+from tunesmith_operator.engine.resources import resource_of
+from tunesmith_operator.engine.store import ObjectStore
+
+
+class ForeignObjectError(Exception):
+    """A child cannot be made: an object of its name is there and is not the owner's."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"{kind} {name} exists and was not made for this object; delete or rename one of them")
+
+
+class ChildWriter:
+    """Writes children of objects. Every method returns whether anything was changed at the API server."""
+
+    def __init__(self, client: KubeClient, store: ObjectStore, on_child: Callable[[Object, Object], None]) -> None:
+        self._client = client
+        self._store = store
+        self._on_child = on_child
+        self._normalised: dict[str, tuple[str, str]] = {}
+
+    async def keep(self, owner: Object, child: Object) -> bool:
+        """Apply a child where it is not already as given.
+
+        Raises:
+            ForeignObjectError: The name is taken by an object that is not the owner's.
+            ApiError: The API server refused it.
+            ApiUnreachableError: It did not answer.
+        """
+        name, namespace = child["metadata"]["name"], owner["metadata"]["namespace"]
+        observed = self._store.get(child["kind"], namespace, name)
+        if observed is None:
+            # An apply would quietly take over an object that somebody else has made under this name.
+            observed = await self._read_metadata(child["kind"], namespace, name)
+        if observed is not None:
+            _check_owner(owner, observed)
+            if "deletionTimestamp" in observed["metadata"]:
+                return False
+        desired = with_digest(child)
+        if observed is not None and self._is_kept(observed, desired):
+            return False
+        answer = await self._client.request(
+            "PATCH",
+            resource_of(child["kind"]).path(namespace, name),
+            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+            body=desired,
+            content_type=APPLY,
+            retry_conflict=True,
+        )
+        self._store.put(answer)
+        uid = answer["metadata"]["uid"]
+        if contains(answer, desired):
+            self._normalised.pop(uid, None)
+        else:
+            self._normalised[uid] = (_applied(desired), configuration_digest(answer))
+        if observed is None:
+            self._on_child(owner, answer)
+        return True
+
+    async def create(self, owner: Object, child: Object) -> bool:
+        """Create a child where none of its name is there; one that is there and the owner's is left as it is.
+
+        Raises:
+            ForeignObjectError: The name is taken by an object that is not the owner's.
+            ApiError: The API server refused it.
+            ApiUnreachableError: It did not answer.
+        """
+        name, namespace = child["metadata"]["name"], owner["metadata"]["namespace"]
+        observed = self._store.get(child["kind"], namespace, name)
+        if observed is not None:
+            _check_owner(owner, observed)
+            return False
+        path = resource_of(child["kind"]).path(namespace)
+        try:
+            answer = await self._client.request("POST", path, query={"fieldManager": FIELD_MANAGER}, body=child)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            await self._adopt(owner, child["kind"], namespace, name)
+            return True
+        self._store.put(answer)
+        self._on_child(owner, answer)
+        return True
+
+    async def delete(self, owner: Object, ref: Ref) -> bool:
+        """Delete a child that is there and the owner's, and in the background what it owns.
+
+        Raises:
+            ForeignObjectError: The object of this name is not the owner's.
+            ApiError: The API server refused it.
+            ApiUnreachableError: It did not answer.
+        """
+        observed = self._store.get(ref.kind, owner["metadata"]["namespace"], ref.name)
+        if observed is None or "deletionTimestamp" in observed["metadata"]:
+            return False
+        _check_owner(owner, observed)
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": observed["metadata"]["uid"]},
+        }
+        path = resource_of(ref.kind).path(owner["metadata"]["namespace"], ref.name)
+        try:
+            answer = await self._client.request("DELETE", path, body=body)
+        except ApiError as error:
+            if error.status != 404 and error.reason != "Conflict":
+                raise
+            self._store.remove(observed)
+            return True
+        # The answer is the object where it still waits for a finalizer or for its processes to end, else a Status.
+        if answer.get("kind") == ref.kind and "deletionTimestamp" in answer["metadata"]:
+            self._store.put(answer)
+        else:
+            self._store.remove(observed)
+        return True
+
+    def _is_kept(self, observed: Object, desired: Object) -> bool:
+        """Return whether a child is as desired, or as the API server makes it whenever this is applied."""
+        if contains(observed, desired):
+            return True
+        memory = self._normalised.get(observed["metadata"]["uid"])
+        return memory is not None and memory == (_applied(desired), configuration_digest(observed))
+
+    async def _adopt(self, owner: Object, kind: str, namespace: str, name: str) -> None:
+        """Take a child in that is there although the store did not hold it: made just before a restart, say."""
+        try:
+            answer = await self._client.request("GET", resource_of(kind).path(namespace, name))
+        except ApiError as error:
+            if error.status == 404:  # Gone again: the next look will see.
+                return
+            raise
+        _check_owner(owner, answer)
+        self._store.put(answer)
+
+    async def _read_metadata(self, kind: str, namespace: str, name: str) -> Object | None:
+        try:
+            answer = await self._client.request("GET", resource_of(kind).path(namespace, name), accept=METADATA_ONLY)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+        return answer | {"kind": kind}
+
+
+def _applied(desired: Object) -> str:
+    return str(desired["metadata"]["annotations"][APPLIED])
+
+
+def _check_owner(owner: Object, child: Object) -> None:
+    labels = child["metadata"].get("labels") or {}
+    references = child["metadata"].get("ownerReferences") or ()
+    uid = owner["metadata"]["uid"]
+    if child["metadata"]["uid"] == uid:  # The object itself, at the end of its time.
+        return
+    if labels.get(OWNER_UID) != uid and not any(reference.get("uid") == uid for reference in references):
+        raise ForeignObjectError(child["kind"], child["metadata"]["name"])

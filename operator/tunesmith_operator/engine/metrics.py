@@ -1,0 +1,119 @@
+"""What the operator counts, for Prometheus."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import aiohttp
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+_PATH = re.compile(
+    r"^/(?:api/v1|apis/[^/]+/[^/]+)/(?:namespaces/[^/]+/)?(?P<resource>[a-z]+)(?P<name>/[^/]+(?:/(?P<sub>[a-z]+))?)?$"
+)
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """All series of the operator, in a registry of their own."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.reconciles = Counter(
+            "tunesmith_reconciles_total", "Reconciles that ended.", ["kind", "result"], registry=self.registry
+        )
+        self.reconcile_seconds = Histogram(
+            "tunesmith_reconcile_seconds", "Seconds a reconcile took.", ["kind"], buckets=_SECONDS,
+            registry=self.registry,
+        )  # fmt: skip
+        self.child_errors = Counter(
+            "tunesmith_child_errors_total", "Children that the API server refused.", ["kind", "reason"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.leader = Gauge(
+            "tunesmith_leader", "1 while this replica is the one that reconciles.", registry=self.registry
+        )
+        self.first_job_seconds = Histogram(
+            "tunesmith_first_job_seconds", "Seconds from a FineTuneJob's creation to its first Job.",
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.serving_seconds = Histogram(
+            "tunesmith_serving_seconds", "Seconds from a training's end to the model being served.",
+            buckets=(5, 10, 15, 30, 60, 120, 300, 600, 1800), registry=self.registry,
+        )  # fmt: skip
+        self.watch_events = Counter(
+            "tunesmith_watch_events_total", "Events of the watches.", ["kind"], registry=self.registry
+        )
+        self.resyncs = Counter("tunesmith_resyncs_total", "Looks at every object.", ["result"], registry=self.registry)
+        self.progress_reports = Counter(
+            "tunesmith_progress_reports_total", "Reports of training pods.", ["code"], registry=self.registry
+        )
+        self.requests = ApiRequests(self.registry)
+
+    def observe_queue(self, depth: Callable[[], int], running: Callable[[], int]) -> None:
+        """Show a queue's depth and how many of its keys are being reconciled."""
+        for name, text, value in (
+            ("tunesmith_queue_depth", "Objects that wait to be reconciled.", depth),
+            ("tunesmith_queue_running", "Objects that are being reconciled.", running),
+        ):
+            Gauge(name, text, registry=self.registry).set_function(value)
+
+    def observe_phases(self, phases: Callable[[], Iterable[tuple[str, str, int]]]) -> None:
+        """Show how many objects there are, by (kind, phase), counted when the metrics are asked for."""
+        self.registry.register(_Phases(phases))
+
+
+class ApiRequests:
+    """Counts requests to the API server by verb, resource and code, whoever makes them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._counter = Counter(
+            "tunesmith_api_requests_total", "Requests to the API server.", ["verb", "resource", "code"],
+            registry=registry,
+        )  # fmt: skip
+
+    def trace(self) -> aiohttp.TraceConfig:
+        """Return what counts the requests of a session."""
+        trace = aiohttp.TraceConfig()
+        trace.on_request_end.append(self._ended)
+        trace.on_request_exception.append(self._failed)
+        return trace
+
+    async def _ended(self, _: object, __: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
+        self._count(params.method, params.url.path, "watch" in params.url.query, str(params.response.status))
+
+    async def _failed(self, _: object, __: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams) -> None:
+        self._count(params.method, params.url.path, "watch" in params.url.query, "none")
+
+    def _count(self, method: str, path: str, is_watch: bool, code: str) -> None:
+        match = _PATH.match(path)
+        resource, verb = "discovery", method.lower()
+        if match:
+            resource = match["resource"] + (f"/{match['sub']}" if match["sub"] else "")
+            if method == "GET" and not match["name"]:
+                verb = "watch" if is_watch else "list"
+        self._counter.labels(verb, resource, code).inc()
+
+
+class _Phases(Collector):
+    def __init__(self, phases: Callable[[], Iterable[tuple[str, str, int]]]) -> None:
+        self._phases = phases
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily("tunesmith_objects", "Objects by phase.", labels=["kind", "phase"])
+        for kind, phase, count in self._phases():
+            family.add_metric([kind, phase], count)
+        yield family
+
+
+def seconds_since(time: str) -> float:
+    """Return the seconds since a time as Kubernetes writes it (whole seconds, UTC); never negative."""
+    then = datetime.fromisoformat(time.replace("Z", "+00:00"))
+    return max(0.0, (datetime.now(UTC) - then).total_seconds())

@@ -1,0 +1,165 @@
+"""The watched objects in memory, as the newest answer or event about each has told them."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID, Object
+from tunesmith_operator.engine.resources import OWNERS
+
+_OWNER_KINDS = frozenset(resource.kind for resource in OWNERS)
+_REMEMBERED_DELETIONS = 20_000
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+class Key(NamedTuple):
+    """Names one object."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+class ObjectStore:
+    """Holds objects by kind, namespace and name, and children by their owner's UID.
+
+    Events of the watches, lists and the answers to the operator's own writes reach it in any order. It keeps the one
+    with the highest resourceVersion (which the API server counts up over all kinds of one store), and what was seen
+    deleted does not come back, so what is read from it never goes backwards. Whatever changes it, its listener hears of
+    it: the answer to a write may hold what others have written, of which no event will tell again.
+    """
+
+    def __init__(self) -> None:
+        self.listener: Callable[[Object], None] = lambda obj: None
+        """Called with every object that was taken in or out."""
+        self._objects: dict[str, dict[tuple[str, str], Object]] = {}
+        self._owned: dict[tuple[str, str], dict[str, Object]] = {}
+        self._deleted: OrderedDict[str, None] = OrderedDict()
+
+    def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        """Return an object, or None when there is none."""
+        return self._objects.get(kind, {}).get((namespace, name))
+
+    def owned(self, kind: str, owner_uid: str) -> list[Object]:
+        """Return the objects of a kind that carry the owner label with this value, by name."""
+        children = self._owned.get((kind, owner_uid))
+        return [children[name] for name in sorted(children)] if children else []
+
+    def all(self, kind: str, namespace: str) -> Iterable[Object]:
+        """Return all objects of a kind in a namespace."""
+        return [obj for (place, _), obj in self._objects.get(kind, {}).items() if place == namespace]
+
+    def keys(self, kind: str) -> list[Key]:
+        """Return the names of all objects of a kind."""
+        return [Key(kind, namespace, name) for namespace, name in self._objects.get(kind, {})]
+
+    def put(self, obj: Object) -> bool:
+        """Take an object in, unless a newer one is held or it is known to be deleted.
+
+        Args:
+            obj: An object as the API server gave it, with `kind`. It is kept, not copied, and loses what nobody reads.
+
+        Returns:
+            Whether it was taken in and differs from what was held.
+        """
+        metadata = obj["metadata"]
+        kind, place = obj["kind"], (metadata.get("namespace", ""), metadata["name"])
+        if metadata["uid"] in self._deleted:
+            return False
+        held = self._objects.setdefault(kind, {}).get(place)
+        if held is not None:
+            if version(held) >= version(obj):
+                return False
+            if held["metadata"]["uid"] != metadata["uid"]:
+                self._forget(held)
+        _trim(metadata)
+        self._objects[kind][place] = obj
+        owner = (metadata.get("labels") or {}).get(OWNER_UID)
+        if held is not None and (before := (held["metadata"].get("labels") or {}).get(OWNER_UID)) not in (None, owner):
+            self._disown(kind, before, place[1])
+        if owner:
+            self._owned.setdefault((kind, owner), {})[place[1]] = obj
+        self.listener(obj)
+        return True
+
+    def remove(self, obj: Object) -> bool:
+        """Take out an object that was deleted; a newer one of the same name stays.
+
+        Returns:
+            Whether it was held.
+        """
+        metadata = obj["metadata"]
+        self._deleted[metadata["uid"]] = None
+        while len(self._deleted) > _REMEMBERED_DELETIONS:
+            self._deleted.popitem(last=False)
+        held = self.get(obj["kind"], metadata.get("namespace", ""), metadata["name"])
+        if held is None or held["metadata"]["uid"] != metadata["uid"]:
+            return False
+        self._forget(held)
+        self.listener(held)
+        return True
+
+    def retain(self, kind: str, namespace: str | None, uids: set[str], list_version: int) -> None:
+        """Take out what a complete list did not hold.
+
+        Args:
+            kind: The kind that was listed.
+            namespace: The namespace that was listed; None for all.
+            uids: UIDs of what the list held.
+            list_version: The list's resourceVersion: what is newer than it is kept.
+        """
+        gone = [
+            obj
+            for (place, _), obj in self._objects.get(kind, {}).items()
+            if namespace in (None, place) and obj["metadata"]["uid"] not in uids and version(obj) <= list_version
+        ]
+        for obj in gone:
+            self.remove(obj)
+
+    def phases(self) -> Iterator[tuple[str, str, int]]:
+        """Yield (kind, phase, number) of the two kinds of the API."""
+        for kind in sorted(_OWNER_KINDS):
+            objects = self._objects.get(kind, {}).values()
+            counts = Counter(str((obj.get("status") or {}).get("phase") or "New") for obj in objects)
+            for phase, count in sorted(counts.items()):
+                yield kind, phase, count
+
+    def _forget(self, held: Object) -> None:
+        metadata = held["metadata"]
+        place = (metadata.get("namespace", ""), metadata["name"])
+        del self._objects[held["kind"]][place]
+        self._disown(held["kind"], (metadata.get("labels") or {}).get(OWNER_UID), place[1])
+
+    def _disown(self, kind: str, owner_uid: str | None, name: str) -> None:
+        if owner_uid is None:
+            return
+        children = self._owned.get((kind, owner_uid), {})
+        children.pop(name, None)
+        if not children:
+            self._owned.pop((kind, owner_uid), None)
+
+
+def owner_of(obj: Object) -> Key | None:
+    """Return the object that a child's labels name as its owner; None for what is no child."""
+    labels = obj["metadata"].get("labels") or {}
+    kind, name = labels.get(OWNER_KIND), labels.get(OWNER_NAME)
+    if kind not in _OWNER_KINDS or not name or OWNER_UID not in labels:
+        return None
+    return Key(kind, obj["metadata"].get("namespace", ""), name)
+
+
+def version(obj: Object) -> int:
+    """Return an object's resourceVersion, which is comparable within one API server."""
+    return int(obj["metadata"]["resourceVersion"])
+
+
+def _trim(metadata: Object) -> None:
+    metadata.pop("managedFields", None)
+    annotations = metadata.get("annotations")
+    if annotations and annotations.pop(_LAST_APPLIED, None) is not None and not annotations:
+        del metadata["annotations"]

@@ -1,0 +1,1 @@
+"""Receives the progress that training pods report over HTTPS, with Kubeflow Trainer's status protocol."""

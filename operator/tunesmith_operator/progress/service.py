@@ -1,0 +1,122 @@
+"""The progress server of one replica: its certificate, its port, and what jobs need to trust it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+import tempfile
+import time
+
+from aiohttp import web
+
+from tunesmith_operator.engine.api_errors import ApiError, ApiUnreachableError
+from tunesmith_operator.engine.client import KubeClient, backoff
+from tunesmith_operator.engine.decision import Object
+from tunesmith_operator.engine.metrics import Metrics
+from tunesmith_operator.engine.resources import FINE_TUNE_JOB
+from tunesmith_operator.engine.store import ObjectStore
+from tunesmith_operator.progress.certificates import Certificates
+from tunesmith_operator.progress.secret import ensure_config_map, server_names, shared_certificates
+from tunesmith_operator.progress.server import ProgressHandler
+from tunesmith_operator.progress.throttle import ProgressWriter
+from tunesmith_operator.progress.tokens import TokenReviewer
+from tunesmith_operator.settings import OperatorSettings
+
+_log = logging.getLogger(__name__)
+_RENEWAL_SECONDS = 3600.0
+_FIRST_WAIT_SECONDS = 5.0
+
+
+class ProgressService:
+    """Runs on every replica, whether it leads or not: a Service spreads the pods' reports over all of them."""
+
+    def __init__(self, settings: OperatorSettings, client: KubeClient, store: ObjectStore, metrics: Metrics) -> None:
+        """Make it.
+
+        Args:
+            settings: Port, URL and Secret.
+            client: The client.
+            store: The watched objects.
+            metrics: Where reports are counted.
+        """
+        self._settings = settings
+        self._client = client
+        self._is_on = bool(settings.progress_url) and settings.progress_port > 0
+        self._names = server_names(settings.progress_url, settings.cluster_domain)
+        self._writer = ProgressWriter(client, store)
+        self._handler = ProgressHandler(store, TokenReviewer(client), self._writer, metrics)
+        self._certificates: Certificates | None = None
+        self._has_certificates = asyncio.Event()
+        self._ensured: dict[str, tuple[bytes, float]] = {}
+
+    async def run(self) -> None:
+        """Serve until this is cancelled. Reports are a convenience: no failure here stops the operator."""
+        if not self._is_on:
+            return
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        await self._renew(context)
+        runner = web.AppRunner(self._handler.application(), access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, port=self._settings.progress_port, ssl_context=context).start()
+            _log.info("progress is received on port %d", self._settings.progress_port)
+            while True:
+                await asyncio.sleep(_RENEWAL_SECONDS)
+                await self._renew(context)
+        finally:
+            await runner.cleanup()
+            await self._writer.close()
+
+    async def prepare(self, obj: Object) -> None:
+        """Let the namespace of a job have the authority that its pods trust this server by."""
+        if not self._is_on or obj["kind"] != FINE_TUNE_JOB.kind or "deletionTimestamp" in obj["metadata"]:
+            return
+        if self._certificates is None:
+            # Only jobs that come right at the start wait; if the Secret cannot be had, they go on without progress.
+            try:
+                await asyncio.wait_for(self._has_certificates.wait(), _FIRST_WAIT_SECONDS)
+            except TimeoutError:
+                self._has_certificates.set()
+        if self._certificates is None:
+            return
+        namespace, authority = obj["metadata"]["namespace"], self._certificates.authority
+        known = self._ensured.get(namespace)
+        if known and known[0] == authority and time.monotonic() - known[1] < self._settings.resync_seconds:
+            return
+        self._ensured[namespace] = (authority, time.monotonic())
+        try:
+            await ensure_config_map(self._client, namespace, authority)
+        except (ApiError, ApiUnreachableError) as error:
+            _log.warning("namespace %s: its pods cannot report progress: %s", namespace, error)
+
+    async def _renew(self, context: ssl.SSLContext) -> None:
+        """Take the replicas' certificate, renewed where it is about to end, for connections from now on."""
+        attempt = 0
+        while True:
+            try:
+                certificates = await shared_certificates(
+                    self._client, self._settings.pod_namespace, self._settings.progress_secret, self._names
+                )
+                break
+            except (ApiError, ApiUnreachableError) as error:
+                attempt += 1
+                if self._certificates is not None:
+                    return  # What is in use is good for months yet.
+                if attempt == 1:
+                    _log.warning("the progress server's certificate cannot be had, progress waits: %s", error)
+                await asyncio.sleep(backoff(attempt, 1.0, 60.0))
+        if certificates != self._certificates:
+            await asyncio.to_thread(_load, context, certificates)
+            self._certificates = certificates
+        self._has_certificates.set()
+
+
+def _load(context: ssl.SSLContext, certificates: Certificates) -> None:
+    """Load a certificate into a context; `ssl` only takes files."""
+    with tempfile.NamedTemporaryFile(prefix="tunesmith-") as file:
+        os.chmod(file.name, 0o600)
+        file.write(certificates.server + certificates.server_key)
+        file.flush()
+        context.load_cert_chain(file.name)

@@ -1,0 +1,127 @@
+"""Who reports: a service-account token to the pod that it was issued for, by TokenReview, with a cache."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tunesmith_operator.engine.client import KubeClient
+from tunesmith_operator.engine.resources import TOKEN_REVIEW
+
+AUDIENCE = "tunesmith.dev"
+_POD_NAME = "authentication.kubernetes.io/pod-name"
+_POD_UID = "authentication.kubernetes.io/pod-uid"
+_ACCOUNT = "system:serviceaccount:"
+_LONGEST_TOKEN = 8192
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The pod that a token was issued for.
+
+    Attributes:
+        namespace: Its namespace.
+        pod: Its name.
+        pod_uid: Its UID.
+    """
+
+    namespace: str
+    pod: str
+    pod_uid: str
+
+
+class TokenReviewer:
+    """Asks the API server whose a token is, and remembers the answer for a while."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        clock: Callable[[], float] = time.time,
+        good_seconds: float = 300.0,
+        bad_seconds: float = 30.0,
+        size: int = 4096,
+    ) -> None:
+        """Make it.
+
+        Args:
+            client: The client.
+            clock: Seconds since 1970.
+            good_seconds: How long a good answer is remembered at most; never beyond the token's own end.
+            bad_seconds: How long a refusal is remembered.
+            size: How many answers are remembered.
+        """
+        self._client = client
+        self._clock = clock
+        self._good_seconds = good_seconds
+        self._bad_seconds = bad_seconds
+        self._size = size
+        self._cache: OrderedDict[bytes, tuple[float, Caller | None]] = OrderedDict()
+
+    async def caller(self, token: str) -> Caller | None:
+        """Return the pod that a token was issued for; None when the token is not good, or not a pod's.
+
+        Raises:
+            ApiError: The API server does not let us ask.
+            ApiUnreachableError: It did not answer.
+        """
+        now = self._clock()
+        claims = _claims(token)
+        # What a token says of itself proves nothing, but one that says it is not for us need not be asked about.
+        if claims is None or not _is_for_us(claims) or (end := _number(claims.get("exp"))) <= now:
+            return None
+        key = hashlib.sha256(token.encode()).digest()
+        if (known := self._cache.get(key)) is not None and known[0] > now:
+            self._cache.move_to_end(key)
+            return known[1]
+        caller = await self._review(token)
+        until = now + self._bad_seconds if caller is None else min(end, now + self._good_seconds)
+        self._cache[key] = (until, caller)
+        self._cache.move_to_end(key)
+        while len(self._cache) > self._size:
+            self._cache.popitem(last=False)
+        return caller
+
+    async def _review(self, token: str) -> Caller | None:
+        body = {
+            "apiVersion": TOKEN_REVIEW.api_version,
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [AUDIENCE]},
+        }
+        answer = await self._client.request("POST", TOKEN_REVIEW.path(), body=body, attempts=2, seconds=4)
+        status = answer.get("status") or {}
+        # A server that knows no audiences answers without them; then the token was not checked for ours.
+        if not status.get("authenticated") or AUDIENCE not in (status.get("audiences") or ()):
+            return None
+        user = status.get("user") or {}
+        name, extra = str(user.get("username") or ""), user.get("extra") or {}
+        if not name.startswith(_ACCOUNT) or not extra.get(_POD_NAME) or not extra.get(_POD_UID):
+            return None
+        return Caller(name.removeprefix(_ACCOUNT).split(":", 1)[0], extra[_POD_NAME][0], extra[_POD_UID][0])
+
+
+def _claims(token: str) -> dict[str, Any] | None:
+    """Return what a JSON Web Token says, unverified; None for what is none."""
+    parts = token.split(".")
+    if len(parts) != 3 or len(token) > _LONGEST_TOKEN or not token.isascii():
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError):
+        return None
+    return claims if isinstance(claims, dict) else None
+
+
+def _is_for_us(claims: dict[str, Any]) -> bool:
+    audience = claims.get("aud")
+    return AUDIENCE in (audience if isinstance(audience, list) else [audience])
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
