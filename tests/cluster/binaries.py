@@ -41,7 +41,7 @@ def kubernetes() -> Path:
             (folder / program).symlink_to("kubernetes")
 
     sources = [(_MODULE / name).read_bytes() for name in ("main.go", "go.mod", "go.sum")]
-    return _built("kubernetes", version, sources, build)
+    return built("kubernetes", version, sources, build)
 
 
 def helm() -> Path:
@@ -62,7 +62,7 @@ def probe() -> Path:
     def build(folder: Path) -> None:
         _go(["build", "-trimpath", "-ldflags", "-s -w", "-o", str(folder / "probe"), "."], source)
 
-    return _built("probe", "v1", [(source / name).read_bytes() for name in ("main.go", "go.mod")], build) / "probe"
+    return built("probe", "v1", [(source / name).read_bytes() for name in ("main.go", "go.mod")], build) / "probe"
 
 
 def install(package: str, version: str, flags: str = "-s -w") -> Path:
@@ -71,10 +71,10 @@ def install(package: str, version: str, flags: str = "-s -w") -> Path:
     def build(folder: Path) -> None:
         _go(["install", "-trimpath", "-ldflags", flags, f"{package}@{version}"], folder, {"GOBIN": str(folder)})
 
-    return _built(package.rpartition("/")[2], version, [flags.encode()], build)
+    return built(package.rpartition("/")[2], version, [flags.encode()], build)
 
 
-def _built(name: str, version: str, sources: list[bytes], build: Callable[[Path], None]) -> Path:
+def built(name: str, version: str, sources: list[bytes], build: Callable[[Path], None]) -> Path:
     """Return the cache's folder for a program; `build` fills it when it is missing.
 
     It is filled under another name and renamed at the end, so a build that was killed leaves nothing that looks whole.
@@ -83,6 +83,8 @@ def _built(name: str, version: str, sources: list[bytes], build: Callable[[Path]
     folder = cache() / "bin" / f"{name}-{version}-{digest}"
     with locked(folder.with_name(f"{folder.name}.lock")):
         if not folder.exists():
+            if shutil.which("go") is None:
+                raise CannotRunError("Go is not installed, and Kubernetes is built with it; install Go 1.26 or newer.")
             for leftover in folder.parent.glob(f"{folder.name}.building-*"):
                 shutil.rmtree(leftover)
             print(f"Building {name} {version}: once, for {folder}", file=sys.stderr, flush=True)
@@ -94,14 +96,15 @@ def _built(name: str, version: str, sources: list[bytes], build: Callable[[Path]
 
 
 def _go(arguments: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise CannotRunError("Go is not installed, and Kubernetes is built with it; install Go 1.26 or newer.")
     nice = ["nice", "-n", "10"] if shutil.which("nice") else []
     settings = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off", **(environment or {})}
     result = subprocess.run(
-        [*nice, go, *arguments], cwd=folder, env={**os.environ, **settings}, stdin=subprocess.DEVNULL, text=True,
+        [*nice, "go", *arguments], cwd=folder, env={**os.environ, **settings}, stdin=subprocess.DEVNULL, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+    if too_old := re.search(r"requires go >= (\S+) \(running go (\S+?)[;)]", result.stdout):
+        raise CannotRunError(
+            f"Go {too_old[2]} is installed, and {too_old[1]} is needed to build Kubernetes; update it."
+        )
     if result.returncode:
         raise ClusterError(f"go {' '.join(arguments)} failed:\n{result.stdout[-3000:]}")

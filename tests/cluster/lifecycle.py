@@ -2,12 +2,23 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cluster import binaries, control_plane, packages, processes
+from cluster import (
+    addons,
+    binaries,
+    containerd,
+    control_plane,
+    images,
+    node,
+    packages,
+    processes,
+    teardown,
+)
 from cluster.api import Api, ApiError
 from cluster.errors import CannotRunError, ClusterError
 from cluster.paths import Paths, locked
@@ -40,6 +51,8 @@ def up(
         if state is None or not _works(state):
             _remove(name)
             state = State(name, mode)
+            if mode == "full":
+                _only_one(name)
             try:
                 _start(state, api_server or [])
             except BaseException:
@@ -117,8 +130,6 @@ def _start(state: State, extra: list[str]) -> None:
     etcd = str(folder / "etcd") if assets and (folder / "etcd").exists() else packages.etcd()
     controllers = (folder / "kube-controller-manager").exists()
     if state.mode == "full":
-        from cluster import node
-
         node.prepare(state)
     control_plane.make_credentials(state)
     state.start("etcd", [etcd, *control_plane.etcd(state)])
@@ -135,12 +146,53 @@ def _start(state: State, extra: list[str]) -> None:
         )
     if state.mode == "full":
         state.start("kube-scheduler", [str(folder / "kube-scheduler"), *control_plane.scheduler(state)])
-        node.start(state, folder)
+        _start_node(state, folder)
     if controllers:
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         wait(lambda: _found(state, account), 60, "the controllers", state)
+    if state.mode == "full":
+        wait(lambda: _node_ready(state), 60, "the node", state)
+        wait(lambda: _dns_ready(state), 60, "CoreDNS", state)
     state.ready = True
     state.save()
+
+
+def _only_one(name: str) -> None:
+    for path in Paths(name).root.parent.glob("*/cluster.json"):
+        other = State.load(path.parent.name)
+        if other and other.mode == "full" and other.name != name:
+            raise ClusterError(f"The cluster {other.name} runs pods already, and one on a machine can; stop it first.")
+
+
+def _start_node(state: State, folder: Path) -> None:
+    wait(lambda: containerd.answers(state), 30, "containerd", state)
+    if containerd.forget_containers(
+        state.paths
+    ):  # of a cluster that was killed; containerd itself remembers their pods
+        processes.stop([state.processes["containerd"]])
+        containerd.forget_sandboxes(state.paths)
+        containerd.start(state)
+        wait(lambda: containerd.answers(state), 30, "containerd", state)
+    images.load_program(state.name, binaries.probe(), containerd.PAUSE)
+    node.start(state, folder)
+    addons.start(state)
+    objects = addons.as_list(addons.objects(addons.has_resolver(Path(node.resolver()))))
+    kubectl = [str(folder / "kubectl"), f"--kubeconfig={state.paths.kubeconfig}", "apply", "--server-side", "-f", "-"]
+    result = subprocess.run(kubectl, input=objects, capture_output=True, text=True)
+    if result.returncode:
+        raise ClusterError(f"The cluster's own objects were refused: {result.stderr.strip()}")
+
+
+def _node_ready(state: State) -> bool:
+    nodes = Api(state.paths.kubeconfig).request("GET", "/api/v1/nodes")["items"]
+    conditions = [entry for obj in nodes for entry in obj["status"].get("conditions", [])]
+    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
+
+
+def _dns_ready(state: State) -> bool:
+    path = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
+    status = Api(state.paths.kubeconfig).request("GET", path).get("status", {})
+    return bool(status.get("availableReplicas"))
 
 
 def _works(state: State) -> bool:
@@ -165,14 +217,12 @@ def _remove(name: str) -> None:
     paths, state = Paths(name), State.load(name)
     full = paths.run.exists() or (state is not None and state.mode == "full")
     if full:
-        from cluster import teardown
-
         teardown.stop_node(name, state)
     recorded = list(state.processes.values()) if state else []
     order = [process for process in reversed(recorded) if process.alive()]
     if order:
         processes.stop(order[:-1])  # etcd, the first that was started, goes last: the others write to it at their end
-    processes.stop(processes.marked(paths.root))
+    processes.stop(processes.marked(paths.root), grace=2)
     if full:
         teardown.clean(name, state)
     if paths.root.exists():

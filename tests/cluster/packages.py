@@ -10,7 +10,7 @@ from cluster.errors import CannotRunError
 from cluster.paths import cache, locked
 
 API = {"etcd": "etcd-server"}
-FULL = {"containerd": "containerd", "runc": "runc", "nft": "nftables", "ip": "iproute2", "conntrack": "conntrack"}
+FULL = {"containerd": "containerd", "runc": "runc", "nft": "nftables", "ip": "iproute2"}
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 _SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 

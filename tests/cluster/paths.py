@@ -51,6 +51,11 @@ class Paths:
         return Path("/run") / f"tunesmith-{self.name}"
 
     @property
+    def cgroup(self) -> str:
+        """The cgroup, of the same name in each hierarchy, that all pods are in."""
+        return f"tunesmith-{self.name}"
+
+    @property
     def images(self) -> Path:
         """Containerd's images and layers: kept from one cluster to the next."""
         return cache() / "containerd"
