@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data crds test lint format bench clean cluster-up cluster-down cluster-status
+.PHONY: help install quickstart quickstart-data crds test lint format bench clean cluster-up cluster-down cluster-status images images-load images-push images-sizes
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -45,6 +45,20 @@ format: $(INSTALLED) ## Format the code
 bench: $(INSTALLED) ## Measure training and serving against what one would use instead (15 minutes)
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/serving.py
+
+IMAGE_BUILD = PYTHONPATH=hack:tests $(or $(wildcard $(BIN)/python),$(PYTHON)) -m image_build
+
+images: ## Build the images that changed (IMAGES=, BASE_IMAGE=, BUILD_ARGS="TORCH_INDEX_URL=... ONNXRUNTIME=...")
+	@$(IMAGE_BUILD) build $(IMAGES) --base-image "$(BASE_IMAGE)" $(foreach argument,$(BUILD_ARGS),--build-arg $(argument))
+
+images-load: images ## Bring them into the cluster of `make cluster-up` (NAME=full)
+	@$(IMAGE_BUILD) load $(IMAGES) $(if $(NAME),--cluster $(NAME))
+
+images-push: images ## Push them to a registry (REGISTRY=example.azurecr.io/ml)
+	@$(IMAGE_BUILD) push $(REGISTRY) $(IMAGES)
+
+images-sizes: ## Tell how large they are, and over their base image
+	@$(IMAGE_BUILD) sizes $(IMAGES)
 
 cluster-up: ## Start Kubernetes on this machine (MODE=full; MODE=api: control plane only, no root)
 	@PYTHONPATH=tests $(PYTHON) -m cluster up $(if $(MODE),--mode $(MODE)) $(if $(NAME),--name $(NAME))

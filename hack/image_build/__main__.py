@@ -1,4 +1,4 @@
-"""`python -m image_build build|sizes|push|archive`: the images of images/, built by buildah or docker."""
+"""`python -m image_build build|load|sizes|push|archive`: the images of images/, built by buildah or docker."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.errors import CannotRunError
+from cluster.errors import CannotRunError, ClusterError
 from image_build.build import BASE, build
 from image_build.choose import engine
 from image_build.engine import Engine
 from image_build.errors import BuildError
+from image_build.load import load
 from image_build.project import IMAGES
 
 
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(engine(), options)
-    except (BuildError, CannotRunError) as error:
+    except (BuildError, ClusterError, CannotRunError) as error:
         print(error, file=sys.stderr)
         return 3 if isinstance(error, CannotRunError) else 1
     return 0
@@ -31,6 +32,11 @@ def _build(builder: Engine, options: argparse.Namespace) -> None:
     built = build(builder, options.images or list(IMAGES), options.base_image, given)
     if not built:
         print("The images are up to date")
+
+
+def _load(builder: Engine, options: argparse.Namespace) -> None:
+    if not load(builder, options.cluster, options.images or list(IMAGES)):
+        print("The node has the images")
 
 
 def _sizes(builder: Engine, options: argparse.Namespace) -> None:
@@ -54,23 +60,34 @@ def _archive(builder: Engine, options: argparse.Namespace) -> None:
     builder.save(IMAGES[options.image].reference, options.file)
 
 
+def _name(text: str) -> str:
+    if text not in IMAGES:
+        raise argparse.ArgumentTypeError(f"there is no image {text}, but {', '.join(IMAGES)}")
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m image_build", description=__doc__)
     commands = parser.add_subparsers(required=True)
 
     command = commands.add_parser("build", help="build what has changed")
-    command.add_argument("images", nargs="*", choices=[[], *IMAGES], help="all when none is named")
+    command.add_argument("images", nargs="*", type=_name, help="all when none is named")
     command.add_argument("--base-image", default="", help="a slim Python 3.11, or debootstrap")
     command.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", help="as in the Dockerfiles")
     command.set_defaults(run=_build)
 
+    command = commands.add_parser("load", help="bring images into the embedded cluster")
+    command.add_argument("images", nargs="*", type=_name)
+    command.add_argument("--cluster", default="full", help="its name (default: full)")
+    command.set_defaults(run=_load)
+
     command = commands.add_parser("sizes", help="print how large each image is, and over its base image")
-    command.add_argument("images", nargs="*", choices=[[], *IMAGES])
+    command.add_argument("images", nargs="*", type=_name)
     command.set_defaults(run=_sizes)
 
     command = commands.add_parser("push", help="push images to a registry")
     command.add_argument("registry", help="registry and path, such as example.azurecr.io/ml")
-    command.add_argument("images", nargs="*", choices=[[], *IMAGES])
+    command.add_argument("images", nargs="*", type=_name)
     command.add_argument("--insecure", action="store_true", help="speak HTTP")
     command.set_defaults(run=_push)
 
