@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import signal
 import sys
 from importlib.metadata import version
 
@@ -48,14 +47,11 @@ def main() -> int:
 
 
 async def _run(settings: OperatorSettings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     metrics = Metrics()
     client = await KubeClient.connect(metrics.requests, connections=2 * settings.workers + 16)
     try:
         reconcilers = (FineTuneJobReconciler(settings), InferenceWorkspaceReconciler(settings))
-        await Operator(settings, reconcilers, client, metrics).run(stop)
+        await Operator(settings, reconcilers, client, metrics).run()
     finally:
         await client.close()
 

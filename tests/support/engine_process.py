@@ -187,13 +187,10 @@ def engine(environment: dict[str, str], log: Path, **settings: Any) -> Iterator[
 async def _main() -> None:
     settings = OperatorSettings.from_environment()
     logs.configure(settings.log_format, settings.log_level)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     metrics = Metrics()
     client = await KubeClient.connect(metrics.requests)
     try:
-        await Operator(settings, (JobReconciler(), WorkspaceReconciler()), client, metrics).run(stop)
+        await Operator(settings, (JobReconciler(), WorkspaceReconciler()), client, metrics).run()
     finally:
         await client.close()
 

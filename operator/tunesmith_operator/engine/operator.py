@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterable
 
+from tunesmith_operator.engine import signals
 from tunesmith_operator.engine.client import KubeClient
 from tunesmith_operator.engine.controller import FINISH_SECONDS, Controller
 from tunesmith_operator.engine.decision import Object, Reconciler
@@ -46,6 +47,7 @@ class Operator:
         """
         self._settings = settings
         self._metrics = metrics
+        self._stop = asyncio.Event()
         self.identity = settings.pod_name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._store = ObjectStore()
         metrics.observe_phases(self._store.phases)
@@ -59,21 +61,22 @@ class Operator:
         )
         self._resync = Resync(client, self._store, metrics, settings.namespaces)
         self._watches = Watches(
-            client, settings.namespaces, settings.watch_seconds, self._on_event, self._resync.request
+            client, settings.namespaces, settings.watch_seconds, self._on_event, self._resync.request, self._stop
         )
         lease = LeaseClient(client, settings.pod_namespace, settings.lease_name, settings.lease_seconds / 5)
         self._election = LeaderElection(lease, self.identity, settings.lease_seconds)
         self.health = HealthServer(metrics.registry, self._unhealthy, self._unready)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Run until told to stop; then end the reconciles that are under way and give the lease back.
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT; then end the reconciles that are under way and give the lease back.
 
         Raises:
             OSError: A port is taken.
         """
+        signals.handle(self._stop)
         await self.health.start(self._settings.health_port)
         work = asyncio.create_task(self._run(), name="operator")
-        stopped = asyncio.create_task(stop.wait(), name="stop")
+        stopped = asyncio.create_task(self._stop.wait(), name="stop")
         try:
             await asyncio.wait((work, stopped), return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -7,9 +7,7 @@ no events, no peering. It ends when a watch meets an error that it does not know
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
@@ -18,6 +16,7 @@ from typing import Any
 import aiohttp
 import kopf
 
+from tunesmith_operator.engine import signals
 from tunesmith_operator.engine.client import KubeClient, backoff
 from tunesmith_operator.engine.decision import Object
 from tunesmith_operator.engine.resources import OWNED, OWNED_SELECTOR, WATCHED
@@ -38,6 +37,7 @@ class Watches:
         watch_seconds: float,
         on_event: Callable[[str | None, Object], None],
         on_listed: Callable[[], None],
+        stop: asyncio.Event,
     ) -> None:
         """Make it.
 
@@ -47,12 +47,14 @@ class Watches:
             watch_seconds: Seconds after which the server ends a watch, to be opened anew.
             on_event: Takes events in. It must not wait.
             on_listed: Called when a kind had to be listed anew, so that deletions may have been missed.
+            stop: What SIGTERM and SIGINT are to set.
         """
         self._client = client
         self._namespaces = namespaces
         self._watch_seconds = watch_seconds
         self._on_event = on_event
         self._on_listed = on_listed
+        self._stop = stop
         self._open: set[str] = set()
         self._expected = {resource.path(namespace) for resource in WATCHED for namespace in (namespaces or (None,))}
         self._all_open = asyncio.Event()
@@ -87,10 +89,7 @@ class Watches:
             namespaces=self._namespaces,
             standalone=True,
         )
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with contextlib.suppress(NotImplementedError, ValueError):  # kopf has taken the signals for itself.
-                loop.remove_signal_handler(number)
+        signals.handle(self._stop)  # kopf has just taken the signals for itself.
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
