@@ -56,9 +56,9 @@ def up(
             try:
                 _start(state, api_server or [])
             except BaseException:
-                shutil.rmtree(failed := state.paths.root.with_suffix(".failed"), ignore_errors=True)
+                shutil.rmtree(_failed(name), ignore_errors=True)
                 if state.paths.logs.exists():
-                    shutil.copytree(state.paths.logs, failed)
+                    shutil.copytree(state.paths.logs, _failed(name))
                 _remove(name)
                 raise
         elif state.mode != mode:
@@ -88,6 +88,8 @@ def down(name: str) -> bool:
     with locked(Paths(name).lock):
         there = Paths(name).root.exists() or bool(processes.marked(Paths(name).root))
         _remove(name)
+        shutil.rmtree(_failed(name), ignore_errors=True)
+        Paths(name).lock.unlink()
         return there
 
 
@@ -155,6 +157,11 @@ def _start(state: State, extra: list[str]) -> None:
         wait(lambda: _dns_ready(state), 60, "CoreDNS", state)
     state.ready = True
     state.save()
+
+
+def _failed(name: str) -> Path:
+    """Return where the logs of the last start that failed are kept."""
+    return Paths(name).root.with_suffix(".failed")
 
 
 def _only_one(name: str) -> None:

@@ -127,8 +127,12 @@ def remove_traces(paths: Paths) -> None:
     for link in Path("/var/log/containers").glob("*.log"):
         if link.is_symlink() and link.readlink().is_relative_to(paths.root):
             link.unlink()
-    for result in Path("/var/lib/cni/results").glob("tunesmith-*"):
-        result.unlink()
-    for folder in ("/var/log/containers", "/var/lib/cni/results", "/var/lib/cni"):
+    for result in Path("/var/lib/cni/results").glob("*"):
+        if str(paths.run) in result.read_text(errors="replace"):
+            result.unlink()
+    plugins = Path("/var/lib/kubelet/device-plugins")
+    if plugins.exists() and list(plugins.parent.iterdir()) == [plugins]:  # no other kubelet's
+        (plugins / "kubelet.sock").unlink(missing_ok=True)
+    for folder in ("/var/log/containers", "/var/lib/cni/results", "/var/lib/cni", plugins, plugins.parent):
         if Path(folder).exists() and not any(Path(folder).iterdir()):
             Path(folder).rmdir()

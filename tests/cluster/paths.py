@@ -25,9 +25,13 @@ def cache() -> Path:
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock between processes; the kernel releases it when its holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    while True:
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
+                continue  # its holder before has removed it
+            yield
+            return
 
 
 @dataclass(frozen=True)

@@ -105,3 +105,7 @@ def _volume(api: Api, claim: Object, folder: Path) -> Object:
             "storageClassName": spec["storageClassName"],
         },
     }
+
+
+if __name__ == "__main__":
+    main()
