@@ -98,7 +98,11 @@ def _definition(
 
 def custom_resource_definitions() -> list[dict[str, Any]]:
     """Return the CustomResourceDefinitions of both kinds."""
-    scale = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
+    scale = {
+        "specReplicasPath": ".spec.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    }
     return [
         _definition(FineTuneJob, "finetunejobs", "ftj", _FINE_TUNE_JOB_COLUMNS, {"status": {}}),
         _definition(

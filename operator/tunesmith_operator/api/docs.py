@@ -44,7 +44,7 @@ def _objects(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
     """Yield an object with its path, and the objects in it, in the order of their fields."""
     yield path, schema
     for name, field in schema["properties"].items():
-        inner, suffix = (field["items"], "[]") if field["type"] == "array" else (field, "")
+        inner, suffix = (field["items"], "[]") if field.get("type") == "array" else (field, "")
         if "properties" in inner:
             # A dataset's rows for training and for validation come from the same kind of source: described once.
             if path.endswith("validation") and name == "sources":
@@ -93,6 +93,8 @@ def _type(field: Schema) -> str:
         return f"list of {_type(field['items'])}"
     if kind == "object" and "additionalProperties" in field:
         return f"map of {_type(field['additionalProperties'])}"
+    if field.get("x-kubernetes-int-or-string"):
+        return "string or integer"
     if values := field.get("enum"):
         return ", ".join(f"`{value}`" for value in values)
     return "time" if field.get("format") == "date-time" else str(kind or "any value")

@@ -36,11 +36,14 @@ _KEPT = (
     "additionalProperties",
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",
+    "x-kubernetes-int-or-string",
     "x-kubernetes-preserve-unknown-fields",
     "x-kubernetes-validations",
 )
 # Dropped: names of Python classes, the refusal of unknown fields (the API server's own), examples (for people only).
 _DROPPED = {"title", "examples"}
+# A node that says one of these has no type.
+_UNTYPED = {"x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields"}
 _FORMATS = {"integer": "int64", "number": "double"}
 
 
@@ -99,6 +102,8 @@ def _structural(schema: Schema, definitions: Schema, path: str) -> Schema:
     for bound in ("Minimum", "Maximum"):
         if (value := schema.pop(f"exclusive{bound}", None)) is not None:
             schema |= {bound.lower(): value, f"exclusive{bound}": True}
+    if schema.get("x-kubernetes-int-or-string"):
+        schema.pop("type", None)
     kind = schema.get("type")
     if kind in _FORMATS:
         schema.setdefault("format", _FORMATS[kind])
@@ -106,7 +111,7 @@ def _structural(schema: Schema, definitions: Schema, path: str) -> Schema:
         _object(schema, definitions, path)
     elif kind == "array":
         schema["items"] = _structural(schema["items"], definitions, f"{path}[]")
-    elif kind is None and "x-kubernetes-preserve-unknown-fields" not in schema:
+    elif kind is None and not _UNTYPED & set(schema):
         raise SchemaError(f"{path}: the type is not one that a structural schema has")
     return {key: schema[key] for key in _KEPT if key in schema}
 

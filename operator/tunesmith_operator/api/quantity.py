@@ -1,0 +1,64 @@
+"""Amounts of CPU and memory, as Kubernetes writes them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+_FACTORS = {
+    "": Decimal(1),
+    "m": Decimal("0.001"),
+    "k": Decimal(10) ** 3,
+    "M": Decimal(10) ** 6,
+    "G": Decimal(10) ** 9,
+    "T": Decimal(10) ** 12,
+    "Ki": Decimal(2) ** 10,
+    "Mi": Decimal(2) ** 20,
+    "Gi": Decimal(2) ** 30,
+    "Ti": Decimal(2) ** 40,
+}
+
+
+def _as_text(value: object) -> object:
+    """Return a whole number as the text that it stands for: `cpu: 2` is `cpu: "2"`."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def amount(quantity: str) -> float:
+    """Return a quantity as a number: CPUs for `1500m` (1.5), bytes for `2Gi`.
+
+    Raises:
+        ValueError: It is not a quantity.
+    """
+    number = quantity.rstrip("".join(sorted(set("".join(_FACTORS)))))
+    factor = _FACTORS.get(quantity[len(number) :])
+    if factor is None or not number:
+        raise ValueError(f"{quantity!r} is not a quantity")
+    return float(Decimal(number) * factor)
+
+
+Cpu = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    Field(
+        max_length=16,
+        pattern=r"^([1-9][0-9]*(\.[0-9]{1,3})?|0\.[0-9]{1,3}|[1-9][0-9]*m)$",
+        json_schema_extra={"x-kubernetes-int-or-string": True},
+        examples=["2"],
+    ),
+]
+"""CPUs: `2`, `"0.5"` or `500m`."""
+
+Memory = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    Field(
+        max_length=24,
+        pattern=r"^[1-9][0-9]*(\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti)$",
+        json_schema_extra={"x-kubernetes-int-or-string": True},
+        examples=["4Gi"],
+    ),
+]
+"""Bytes, with a unit: `4Gi`. A bare number would be bytes, which nobody means."""
