@@ -13,7 +13,7 @@ from image_build.base import base_image
 from image_build.context import context, secrets, wheel
 from image_build.engine import Engine, Request
 from image_build.errors import BuildError
-from image_build.project import IMAGES, Image, dependencies_digest, inputs_digest, version
+from image_build.project import IMAGES, Image, dependencies_digest, inputs_digest, layer_digests, version
 
 INPUTS = "dev.tunesmith.inputs"
 DEPENDENCIES = "dev.tunesmith.dependencies"
@@ -59,7 +59,7 @@ def build(engine: Engine, names: Sequence[str], base: str, arguments: Mapping[st
                 "org.opencontainers.image.version": version(),
             }
             with context(image, wheel_file) as folder:
-                known = {"BASE_IMAGE": base, **_declared(image, arguments)}
+                known = {"BASE_IMAGE": base, **_declared(image, {**arguments, **layer_digests(image)})}
                 engine.build(Request(folder, image.dockerfile, image.reference, known, given, labels))
             if before and before != dependencies:
                 engine.prune()

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from image_build.errors import BuildError
-from image_build.project import ROOT, SOURCES, Image, constraints, requirements, source_files
+from image_build.project import ROOT, SOURCES, Image, context_files, source_files
 
 _KEPT_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
 _BUNDLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
@@ -50,11 +50,11 @@ def wheel() -> Iterator[Path]:
 
 @contextmanager
 def context(image: Image, wheel_file: Path) -> Iterator[Path]:
-    """Give a folder with requirements.txt, constraints.txt and the wheel."""
+    """Give a folder with the wheel and what says what is to be installed."""
     with TemporaryDirectory(prefix=f"tunesmith-{image.name}-") as name:
         folder = Path(name)
-        (folder / "requirements.txt").write_text(requirements(image), encoding="utf-8")
-        (folder / "constraints.txt").write_text(constraints(), encoding="utf-8")
+        for file, text in context_files(image).items():
+            (folder / file).write_text(text, encoding="utf-8")
         shutil.copy(wheel_file, folder)
         yield folder
 

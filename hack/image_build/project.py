@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -58,6 +59,25 @@ def requirements(image: Image) -> str:
 def constraints() -> str:
     """Return the versions that are installed."""
     return (ROOT / "constraints.txt").read_text(encoding="utf-8")
+
+
+def torch_pins() -> str:
+    """Return those versions that the largest layer depends on, which so outlives most changes of the others."""
+    lines = constraints().splitlines()
+    return "".join(f"{line}\n" for line in lines if re.match(r"(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z-]+)==", line))
+
+
+def context_files(image: Image) -> dict[str, str]:
+    """Return the files of an image's build context, but for the wheel."""
+    return {"requirements.txt": requirements(image), "constraints.txt": constraints(), "torch.txt": torch_pins()}
+
+
+def layer_digests(image: Image) -> dict[str, str]:
+    """Return the build arguments that tell a builder when layers are outdated whose inputs it only mounts."""
+    return {
+        "TORCH_DIGEST": _digest([torch_pins()]),
+        "REQUIREMENTS_DIGEST": _digest([requirements(image), constraints()]),
+    }
 
 
 def dependencies_digest(image: Image, base: str, arguments: Mapping[str, str]) -> str:

@@ -1,0 +1,122 @@
+"""What every Dockerfile keeps to."""
+
+import re
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from image_build.project import IMAGES, Image, requirements
+
+MODULES = {"operator": "tunesmith_operator", "serving": "tunesmith_serving", "trainer": "tunesmith_trainer"}
+
+
+@pytest.fixture(params=sorted(IMAGES))
+def image(request: pytest.FixtureRequest) -> Image:
+    return IMAGES[request.param]
+
+
+def instructions(image: Image) -> list[tuple[str, str]]:
+    """The instructions as (word, rest), continued lines joined."""
+    text = re.sub(r"^\s*#.*\n", "", image.dockerfile.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
+
+
+def final_stage(image: Image) -> list[tuple[str, str]]:
+    lines = instructions(image)
+    last = max(number for number, (word, _) in enumerate(lines) if word == "FROM")
+    return lines[last:]
+
+
+def test_the_folder_holds_the_dockerfile_alone(image: Image) -> None:
+    assert [path.name for path in image.dockerfile.parent.iterdir()] == ["Dockerfile"]
+
+
+def test_the_base_is_an_argument_with_a_public_pinned_default(image: Image) -> None:
+    lines = instructions(image)
+    assert lines[0] == ("ARG", "BASE_IMAGE=python:3.11-slim-bookworm")
+    stages = {rest.split(" AS ")[1] for word, rest in lines if word == "FROM" and " AS " in rest}
+    bases = {rest.split(" AS ")[0] for word, rest in lines if word == "FROM"}
+    assert bases - stages == {"${BASE_IMAGE}"}
+    assert len(stages) >= 2
+
+
+def test_it_runs_as_nobody_and_gets_signals(image: Image) -> None:
+    final = final_stage(image)
+    words = [word for word, _ in final]
+    assert final[-1] == ("ENTRYPOINT", f'["python", "-m", "{MODULES[image.name]}"]')
+    assert [rest for word, rest in final if word == "USER"] == ["65532:65532"]
+    # Nothing is written after the switch: the user owns nothing in the image.
+    assert not {"RUN", "COPY", "ADD"} & set(words[words.index("USER") :])
+    assert not any("--chown" in rest for _, rest in final)
+
+
+def test_it_can_run_on_a_read_only_root(image: Image) -> None:
+    environment = " ".join(rest for word, rest in final_stage(image) if word == "ENV")
+    assert "PYTHONDONTWRITEBYTECODE=1" in environment
+    assert "HOME=/tmp" in environment
+
+
+def test_the_project_is_the_last_layer_above_its_dependencies(image: Image) -> None:
+    layers = [(word, rest) for word, rest in final_stage(image) if word in {"RUN", "COPY"}]
+    assert layers[-1] == ("COPY", "--from=project /project /opt/tunesmith")
+    outside = [rest for word, rest in instructions(image) if word == "COPY" and "*.whl" in rest]
+    assert len(outside) == 1
+
+
+def test_everything_installed_is_pinned(image: Image) -> None:
+    installs = [
+        rest for word, rest in instructions(image) if word == "RUN" and "pip install" in rest.replace("  ", " ")
+    ]
+    installs += [rest for word, rest in instructions(image) if word == "RUN" and " install -q" in rest]
+    assert installs
+    for line in installs:
+        assert re.search(r"-c /build/(constraints|torch)\.txt", line) or "--no-deps --no-index" in line, line
+
+
+def test_no_setting_of_the_building_machine_stays(image: Image) -> None:
+    for word, rest in instructions(image):
+        assert word != "ADD"
+        if word == "COPY":
+            assert not re.search(r"pip\.conf|\.crt|\.pem|/etc/", rest)
+    final = " ".join(rest for word, rest in final_stage(image) if word in {"ENV", "ARG"})
+    assert "PIP_" not in final
+
+
+@pytest.mark.parametrize("name", ["operator", "serving"])
+def test_no_machine_learning_framework_where_none_is_needed(name: str) -> None:
+    found = closure(requirements(IMAGES[name]).splitlines())
+    assert {"pydantic", "prometheus-client"} <= found
+    unwanted = {"torch", "transformers", "deepspeed", "onnx", "pyarrow"} | ({"numpy"} if name == "operator" else set())
+    assert not found & unwanted
+
+
+def test_the_trainer_has_the_requirement_that_has_a_layer_of_its_own() -> None:
+    lines = requirements(IMAGES["trainer"]).splitlines()
+    for package in ("torch", "deepspeed"):  # The Dockerfile looks for these lines.
+        assert len([line for line in lines if re.match(rf"{package}([<>=]|$)", line)]) == 1
+
+
+def closure(lines: list[str]) -> set[str]:
+    """The names of all that a list of requirements brings, by what is installed here."""
+    found: set[str] = set()
+    todo = [Requirement(line) for line in lines]
+    while todo:
+        requirement = todo.pop()
+        name = canonicalize_name(requirement.name)
+        if name in found:
+            continue
+        found.add(name)
+        for text in metadata.requires(name) or []:
+            below = Requirement(text)
+            extras = requirement.extras or {""}
+            if below.marker is None or any(below.marker.evaluate({"extra": extra}) for extra in extras):
+                todo.append(below)
+    return found
+
+
+def test_the_folders_are_the_images() -> None:
+    folder = Path(IMAGES["operator"].dockerfile).parents[1]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(IMAGES)
