@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data crds test lint format bench clean cluster-up cluster-down cluster-status images images-load images-push images-sizes
+.PHONY: help install quickstart quickstart-data crds test lint format bench clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -68,6 +68,9 @@ cluster-down: ## Stop it and remove all that it left (both modes, or MODE=, NAME
 
 cluster-status: ## Tell what of it runs
 	@PYTHONPATH=tests $(PYTHON) -m cluster status $(if $(MODE),--mode $(MODE)) $(if $(NAME),--name $(NAME))
+
+cluster-demo: $(INSTALLED) cluster-up ## Install Tunesmith in it, run examples/quickstart there, ask the served model
+	PYTHONPATH=tests:hack $(BIN)/python hack/cluster_demo.py
 
 clean: ## Remove the virtual environment and what jobs left in .tunesmith/
 	rm -rf $(VENV) .tunesmith build *.egg-info

@@ -1,8 +1,10 @@
 """What tests do with an operator that is installed in a cluster."""
 
 import json
+import subprocess
 import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from support.cluster import Cluster, condition
@@ -125,3 +127,17 @@ def wait_until(what: str, check: Any, timeout: float = 60) -> Any:
         assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}"
         time.sleep(0.1)
     return value
+
+
+def follow(cluster: Cluster, namespace: str, pod: str, timeout: float) -> Iterator[str]:
+    """Yield the lines of a pod's log as they come, until the pod has ended.
+
+    Raises:
+        AssertionError: It has not ended in time.
+    """
+    command = [cluster.kubectl, "logs", "-f", "-n", namespace, pod, f"--request-timeout={timeout:g}s"]
+    with subprocess.Popen(command, env=cluster.environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield from process.stdout or ()
+        finally:
+            process.terminate()

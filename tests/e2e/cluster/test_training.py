@@ -7,7 +7,7 @@ import pytest
 
 from support.cluster import Cluster, condition
 from support.manifests import config_map, job
-from support.operator import ended, read_volume, stage_pods, succeeded
+from support.operator import ended, follow, read_volume, stage_pods, succeeded
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -104,7 +104,7 @@ def from_step(cluster: Cluster, namespace: str, pod: dict[str, Any]) -> int:
     """Return the step that a pod says it goes on from; 0 when it began anew."""
     name = pod["metadata"]["name"]
     # `logs -f` ends with the pod; the line comes as soon as training has begun.
-    for line in cluster.follow(namespace, name, timeout=180):
+    for line in follow(cluster, namespace, name, timeout=180):
         if "training from step" in line:
             return int(line.split("training from step")[1].split()[0])
     raise AssertionError(f"{name} ended without training")
