@@ -63,7 +63,7 @@ class Operator:
         self._watches = Watches(
             client, settings.namespaces, settings.watch_seconds, self._on_event, self._resync.request, self._stop
         )
-        lease = LeaseClient(client, settings.pod_namespace, settings.lease_name, settings.lease_seconds / 5)
+        lease = LeaseClient(client, settings.pod_namespace, settings.lease_name, max(1.0, settings.lease_seconds / 5))
         self._election = LeaderElection(lease, self.identity, settings.lease_seconds)
         self.health = HealthServer(metrics.registry, self._unhealthy, self._unready)
 

@@ -62,8 +62,9 @@ def is_good(certificates: Certificates, names: Iterable[str], now: datetime | No
         server = x509.load_pem_x509_certificate(certificates.server)
         authority = x509.load_pem_x509_certificate(certificates.authority)
         server.verify_directly_issued_by(authority)
-        for pem in (certificates.server_key, certificates.authority_key):
-            if not isinstance(serialization.load_pem_private_key(pem, password=None), ec.EllipticCurvePrivateKey):
+        for pem, certificate in ((certificates.server_key, server), (certificates.authority_key, authority)):
+            key = serialization.load_pem_private_key(pem, password=None)
+            if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
                 return False
         held = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except Exception:  # Whatever is wrong with it, it is replaced.

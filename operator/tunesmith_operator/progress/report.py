@@ -67,7 +67,8 @@ def progress_of(body: object) -> Progress:
     status = body.get("trainerStatus") if isinstance(body, dict) else None
     if not isinstance(status, dict):
         raise ReportError("trainerStatus is not an object")
-    metrics = status.get("metrics") or []
+    metrics = status.get("metrics")
+    metrics = [] if metrics is None else metrics
     if not isinstance(metrics, list) or len(metrics) > _MOST_METRICS:
         raise ReportError(f"trainerStatus.metrics is not a list of at most {_MOST_METRICS}")
     progress: Progress = {}

@@ -1,0 +1,210 @@
+"""The workers: who is woken, what comes back, what stopping waits for."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tunesmith_operator.engine.api_errors import ApiUnreachableError
+from tunesmith_operator.engine.controller import LONGEST_STREAK, Controller
+from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID, ApplyError, Context, Decision, Ref
+from tunesmith_operator.engine.metrics import Metrics
+from tunesmith_operator.engine.store import Key, ObjectStore
+from tunesmith_operator.engine.writer import OutdatedError, Result
+
+pytestmark = pytest.mark.asyncio
+
+Object = dict[str, Any]
+QUOTA = ApplyError(Ref("Job", "a-1"), 403, "Forbidden", "exceeded quota")
+
+
+def make(kind: str, name: str, version: int = 1, labels: dict[str, str] | None = None) -> Object:
+    metadata = {"name": name, "namespace": "ns", "uid": f"{name}-uid", "resourceVersion": str(version)}
+    return {"kind": kind, "metadata": {**metadata, "labels": labels or {}}}
+
+
+class Reconciler:
+    """Notes what it is asked; answers as told."""
+
+    def __init__(self, kind: str, follows: dict[str, str] | None = None) -> None:
+        self.kind = kind
+        self.follows = follows or {}
+        self.seen: list[str] = []
+        self.errors: list[tuple[ApplyError, ...]] = []
+        self.decision = Decision()
+        self.gate: asyncio.Event | None = None
+
+    async def reconcile(self, obj: Object, context: Context) -> Decision:
+        self.seen.append(obj["metadata"]["name"])
+        self.errors.append(context.errors)
+        if self.gate is not None:
+            await self.gate.wait()
+        return self.decision
+
+    def wakes(self, kind: str, obj: Object, store: Any) -> list[str]:
+        return [name for name, job in self.follows.items() if kind == "FineTuneJob" and job == obj["metadata"]["name"]]
+
+
+class Writer:
+    """Answers with the next of the given results, then with nothing done."""
+
+    def __init__(self) -> None:
+        self.results: list[Result | Exception] = []
+        self.forgotten: list[str] = []
+
+    async def carry_out(self, obj: Object, decision: Decision) -> Result:
+        result = self.results.pop(0) if self.results else Result()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def forget(self, uid: str) -> None:
+        self.forgotten.append(uid)
+
+
+class World:
+    def __init__(self) -> None:
+        self.store = ObjectStore()
+        self.jobs = Reconciler("FineTuneJob")
+        self.workspaces = Reconciler("InferenceWorkspace", {"w": "a"})
+        self.writer = Writer()
+        self.metrics = Metrics()
+        self.controller = Controller(
+            (self.jobs, self.workspaces), self.store, self.writer, None, self.metrics, workers=2  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    async def settle(self) -> None:
+        async with asyncio.timeout(2):
+            while self.controller.queue.depth or self.controller.queue.running:
+                await asyncio.sleep(0)
+
+    def count(self, result: str) -> float:
+        return self.metrics.registry.get_sample_value(
+            "tunesmith_reconciles_total", {"kind": "FineTuneJob", "result": result}
+        ) or 0.0  # fmt: skip
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_an_event_wakes_the_object_its_owner_and_its_followers(world: World) -> None:
+    labels = {OWNER_UID: "a-uid", OWNER_KIND: "FineTuneJob", OWNER_NAME: "a"}
+    world.store.put(make("FineTuneJob", "a"))
+    world.store.put(make("InferenceWorkspace", "w", 2))
+    world.controller.start()
+    await world.settle()
+    world.jobs.seen.clear()
+    world.workspaces.seen.clear()
+    world.store.put(make("Pod", "p", 3, labels))
+    await world.settle()
+    assert (world.jobs.seen, world.workspaces.seen) == (["a"], [])
+    world.store.put(make("FineTuneJob", "a", 4))
+    await world.settle()
+    assert (world.jobs.seen, world.workspaces.seen) == (["a", "a"], ["w"])
+    world.store.put(make("Pod", "stranger", 5))
+    await world.settle()
+    assert (world.jobs.seen, world.workspaces.seen) == (["a", "a"], ["w"])
+    await world.controller.stop()
+
+
+async def test_a_refusal_is_shown_to_the_reconciler_at_once_and_then_less_and_less(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retries: list[Key] = []
+    monkeypatch.setattr(world.controller.queue, "retry", retries.append)
+    world.writer.results = [Result(errors=[QUOTA]), Result(errors=[QUOTA])]
+    world.store.put(make("FineTuneJob", "a"))
+    world.controller.start()
+    await world.settle()
+    assert world.jobs.errors == [(), (QUOTA,)]
+    assert retries == [Key("FineTuneJob", "ns", "a")]
+    world.controller.queue.add(retries[0])  # Its wait is over, and now the child is taken.
+    await world.settle()
+    assert world.jobs.errors == [(), (QUOTA,), (QUOTA,), ()]
+    await world.controller.stop()
+
+
+@pytest.mark.parametrize(
+    ("error", "result"),
+    [(ApiUnreachableError("down"), "error"), (OutdatedError("old"), "outdated"), (ZeroDivisionError(), "error")],
+)
+async def test_a_failure_comes_back_and_ends_no_worker(
+    world: World, error: Exception, result: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retries: list[Key] = []
+    monkeypatch.setattr(world.controller.queue, "retry", retries.append)
+    world.writer.results = [error]
+    world.store.put(make("FineTuneJob", "a"))
+    world.controller.start()
+    await world.settle()
+    assert retries == [Key("FineTuneJob", "ns", "a")]
+    assert world.count(result) == 1
+    assert world.controller.is_running
+    await world.controller.stop()
+
+
+async def test_what_is_written_over_and_over_is_slowed_down(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    delayed: list[Key] = []
+    monkeypatch.setattr(world.controller.queue, "add_after", lambda key, seconds: delayed.append(key))
+    version = 1
+
+    async def write_always(obj: Object, decision: Decision) -> Result:
+        nonlocal version
+        version += 1
+        world.store.put(make("FineTuneJob", "a", version))
+        return Result(has_written=True)
+
+    monkeypatch.setattr(world.writer, "carry_out", write_always)
+    world.store.put(make("FineTuneJob", "a"))
+    world.controller.start()
+    await world.settle()
+    assert LONGEST_STREAK <= len(world.jobs.seen) <= LONGEST_STREAK + 1
+    assert delayed
+    await world.controller.stop()
+
+
+async def test_an_object_that_is_gone_is_forgotten(world: World) -> None:
+    world.store.put(make("FineTuneJob", "a"))
+    world.controller.start()
+    await world.settle()
+    world.store.remove(make("FineTuneJob", "a", 2))
+    await world.settle()
+    assert world.writer.forgotten == ["a-uid"]
+    assert world.count("gone") == 1
+    await world.controller.stop()
+
+
+async def test_stopping_lets_what_is_under_way_end_and_starts_nothing_more(world: World) -> None:
+    world.jobs.gate = asyncio.Event()
+    for name in ("a", "b", "c"):
+        world.store.put(make("FineTuneJob", name))
+    world.controller.start()
+    while world.controller.queue.running < 2:
+        await asyncio.sleep(0)
+    stopping = asyncio.create_task(world.controller.stop())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not stopping.done()
+    world.jobs.gate.set()
+    await asyncio.wait_for(stopping, 1)
+    assert sorted(world.jobs.seen) == ["a", "b"]
+    assert (world.controller.queue.depth, world.controller.queue.running) == (1, 0)
+    assert world.count("ok") == 2
+
+
+async def test_stopping_at_once_cancels_what_is_under_way(world: World) -> None:
+    world.jobs.gate = asyncio.Event()
+    world.store.put(make("FineTuneJob", "a"))
+    world.controller.start()
+    while not world.controller.queue.running:
+        await asyncio.sleep(0)
+    await asyncio.wait_for(world.controller.stop(seconds=0), 1)
+    assert world.controller.queue.running == 0
+    world.jobs.gate.set()
+    world.controller.start()
+    world.controller.wake_all()
+    await world.settle()
+    assert world.jobs.seen == ["a", "a"]
+    await world.controller.stop()

@@ -1,0 +1,105 @@
+"""The store: newest wins, what is gone stays gone, children are found by their owner."""
+
+from typing import Any
+
+from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID
+from tunesmith_operator.engine.store import Key, ObjectStore, owner_of
+
+Object = dict[str, Any]
+
+
+def make(name: str, version: int, uid: str = "", kind: str = "Job", owner: str = "", namespace: str = "ns") -> Object:
+    labels = {OWNER_UID: owner, OWNER_KIND: "FineTuneJob", OWNER_NAME: "o"} if owner else {}
+    metadata = {"name": name, "namespace": namespace, "uid": uid or f"{name}-uid", "resourceVersion": str(version)}
+    return {"kind": kind, "metadata": {**metadata, "labels": labels}}
+
+
+def test_an_older_event_does_not_replace_a_newer_answer() -> None:
+    store = ObjectStore()
+    assert store.put(make("a", 9))
+    assert not store.put(make("a", 9))
+    assert not store.put(make("a", 10 - 2))
+    assert store.put(make("a", 10))
+    assert store.get("Job", "ns", "a")["metadata"]["resourceVersion"] == "10"  # type: ignore[index]
+
+
+def test_what_was_deleted_does_not_come_back() -> None:
+    store = ObjectStore()
+    store.put(make("a", 5))
+    assert store.remove(make("a", 6))
+    assert not store.put(make("a", 7))  # An answer to a write that was on its way.
+    assert store.get("Job", "ns", "a") is None
+    assert store.put(make("a", 8, uid="another"))
+
+
+def test_the_late_deletion_of_a_predecessor_leaves_the_successor() -> None:
+    store = ObjectStore()
+    store.put(make("a", 5, uid="first", owner="o1"))
+    store.put(make("a", 8, uid="second", owner="o2"))
+    assert not store.remove(make("a", 7, uid="first"))
+    assert store.get("Job", "ns", "a") is not None
+    assert store.owned("Job", "o1") == []
+    assert [item["metadata"]["uid"] for item in store.owned("Job", "o2")] == ["second"]
+
+
+def test_children_by_owner_and_name() -> None:
+    store = ObjectStore()
+    for name in ("b", "a"):
+        store.put(make(name, 1, owner="o1"))
+    store.put(make("c", 1, owner="o2"))
+    store.put(make("p", 1, kind="Pod", owner="o1"))
+    assert [item["metadata"]["name"] for item in store.owned("Job", "o1")] == ["a", "b"]
+    store.put(make("a", 2, owner=""))  # Its labels were taken away.
+    assert [item["metadata"]["name"] for item in store.owned("Job", "o1")] == ["b"]
+    store.remove(make("b", 3))
+    assert store.owned("Job", "o1") == []
+
+
+def test_a_list_takes_out_what_it_does_not_hold_but_nothing_newer() -> None:
+    store = ObjectStore()
+    store.put(make("kept", 1))
+    store.put(make("gone", 2))
+    store.put(make("new", 30))
+    store.put(make("elsewhere", 2, namespace="other"))
+    store.retain("Job", "ns", {"kept-uid"}, list_version=20)
+    assert sorted(key.name for key in store.keys("Job")) == ["elsewhere", "kept", "new"]
+    store.retain("Job", None, {"kept-uid", "new-uid"}, list_version=40)
+    assert sorted(key.name for key in store.keys("Job")) == ["kept", "new"]
+
+
+def test_the_listener_hears_of_changes_only() -> None:
+    store = ObjectStore()
+    heard: list[str] = []
+    store.listener = lambda obj: heard.append(obj["metadata"]["resourceVersion"])
+    store.put(make("a", 1))
+    store.put(make("a", 1))
+    store.put(make("a", 3))
+    store.put(make("a", 2))
+    store.remove(make("a", 4))
+    store.remove(make("a", 4))
+    assert heard == ["1", "3", "3"]
+
+
+def test_what_nobody_reads_is_dropped() -> None:
+    store, obj = ObjectStore(), make("a", 1)
+    obj["metadata"] |= {"managedFields": [1], "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "x"}}
+    store.put(obj)
+    held = store.get("Job", "ns", "a")
+    assert held is not None
+    assert "managedFields" not in held["metadata"]
+    assert "annotations" not in held["metadata"]
+
+
+def test_the_owner_by_labels() -> None:
+    assert owner_of(make("a", 1, owner="o1")) == Key("FineTuneJob", "ns", "o")
+    assert owner_of(make("a", 1)) is None
+    stranger = make("a", 1, owner="o1")
+    stranger["metadata"]["labels"][OWNER_KIND] = "Deployment"
+    assert owner_of(stranger) is None
+
+
+def test_phases() -> None:
+    store = ObjectStore()
+    for name, phase in (("a", "Training"), ("b", "Training"), ("c", None)):
+        store.put({**make(name, 1, kind="FineTuneJob"), "status": {"phase": phase} if phase else {}})
+    assert list(store.phases()) == [("FineTuneJob", "New", 1), ("FineTuneJob", "Training", 2)]

@@ -1,0 +1,245 @@
+"""What carrying out a decision asks of the API server, and what it does not."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from support.fake_api import FakeClient
+from tunesmith_operator.engine.api_errors import ApiError
+from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID, Decision, Note, Ref
+from tunesmith_operator.engine.difference import APPLIED
+from tunesmith_operator.engine.events import EventPoster
+from tunesmith_operator.engine.metrics import Metrics
+from tunesmith_operator.engine.store import ObjectStore
+from tunesmith_operator.engine.writer import DecisionWriter, OutdatedError
+
+pytestmark = pytest.mark.asyncio
+
+Object = dict[str, Any]
+JOB = "/apis/tunesmith.dev/v1alpha1/namespaces/ns/finetunejobs/o"
+JOBS = "/apis/batch/v1/namespaces/ns/jobs"
+SERVICES = "/api/v1/namespaces/ns/services"
+EVENTS = "/apis/events.k8s.io/v1/namespaces/ns/events"
+
+
+class World:
+    """A FineTuneJob `o`, a store and a writer."""
+
+    def __init__(self) -> None:
+        self.client = FakeClient()
+        self.store = ObjectStore()
+        events = EventPoster(self.client, "replica")  # type: ignore[arg-type]
+        self.writer = DecisionWriter(
+            self.client, self.store, Metrics(), events, lambda before, after: None, lambda owner, child: None  # type: ignore[arg-type]
+        )  # fmt: skip
+        metadata = {"name": "o", "namespace": "ns", "generation": 1}
+        owner = {"apiVersion": "tunesmith.dev/v1alpha1", "kind": "FineTuneJob", "metadata": metadata}
+        self.store.put(self.client.store(JOB, owner))
+
+    @property
+    def owner(self) -> Object:
+        obj = self.store.get("FineTuneJob", "ns", "o")
+        assert obj is not None
+        return obj
+
+    def child(self, kind: str, name: str, **spec: Any) -> Object:
+        labels = {OWNER_UID: self.owner["metadata"]["uid"], OWNER_KIND: "FineTuneJob", OWNER_NAME: "o"}
+        version = {"Job": "batch/v1", "Service": "v1"}[kind]
+        metadata = {"name": name, "namespace": "ns", "labels": labels}
+        return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+
+    async def carry_out(self, **decision: Any) -> Any:
+        self.client.requests.clear()
+        self.client.bodies.clear()
+        return await self.writer.carry_out(self.owner, Decision(**decision))
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_the_status_comes_first_then_events_then_children(world: World) -> None:
+    result = await world.carry_out(
+        status={"phase": "Pending"},
+        events=(Note("Normal", "Accepted", "Seen"),),
+        apply=(world.child("Service", "s", x=1),),
+        create=(world.child("Job", "j", y=1),),
+    )
+    assert result.has_written
+    assert world.client.requests == [
+        ("PATCH", f"{JOB}/status"),
+        ("POST", EVENTS),
+        ("GET", f"{SERVICES}/s"),
+        ("PATCH", f"{SERVICES}/s"),
+        ("POST", JOBS),
+    ]
+    assert world.owner["status"] == {"phase": "Pending"}
+    assert [job["metadata"]["name"] for job in world.store.owned("Job", world.owner["metadata"]["uid"])] == ["j"]
+
+
+async def test_nothing_is_written_when_all_is_as_decided(world: World) -> None:
+    decision = {
+        "status": {"phase": "Pending"},
+        "events": (Note("Normal", "Accepted", "Seen"),),
+        "apply": (world.child("Service", "s", x=1),),
+        "create": (world.child("Job", "j", y=1),),
+    }
+    await world.carry_out(**decision)
+    result = await world.carry_out(**decision)
+    assert (result.has_written, world.client.requests) == (False, [])
+
+
+async def test_no_status_leaves_the_status(world: World) -> None:
+    await world.carry_out()
+    assert world.client.requests == []
+
+
+async def test_progress_of_others_is_no_difference_and_is_not_taken_from_them(world: World) -> None:
+    world.store.put(world.client.store(JOB, {**world.owner, "status": {"phase": "Training", "progress": {"step": 5}}}))
+    await world.carry_out(status={"phase": "Training"})
+    assert world.client.requests == []
+    await world.carry_out(status={"phase": "Succeeded", "progress": {"step": 9}})
+    assert [body["status"] for body in world.client.bodies] == [{"phase": "Succeeded"}, {"progress": {"step": 9}}]
+    assert world.owner["status"] == {"phase": "Succeeded", "progress": {"step": 9}}
+
+
+async def test_a_status_is_not_written_over_one_that_was_not_seen(world: World) -> None:
+    world.client.store(JOB, {**world.owner, "status": {"phase": "Succeeded"}})  # The store does not know yet.
+    with pytest.raises(OutdatedError):
+        await world.carry_out(status={"phase": "Pending"}, create=(world.child("Job", "j"),))
+    assert ("POST", JOBS) not in world.client.requests
+    assert world.client.objects[JOB]["status"] == {"phase": "Succeeded"}
+    assert world.owner["status"] == {"phase": "Succeeded"}
+
+
+async def test_an_object_that_is_gone_leaves_the_store(world: World) -> None:
+    del world.client.objects[JOB]
+    with pytest.raises(OutdatedError):
+        await world.carry_out(status={"phase": "Pending"}, create=(world.child("Job", "j"),))
+    assert world.store.get("FineTuneJob", "ns", "o") is None
+
+
+async def test_what_the_server_makes_of_a_status_is_not_written_again_and_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = world.client.request
+
+    async def pruning(method: str, path: str, **rest: Any) -> Object:
+        rest["body"] = copy.deepcopy(rest.get("body"))
+        if rest["body"] and "status" in rest["body"]:
+            rest["body"]["status"].pop("unknown", None)
+        return await request(method, path, **rest)
+
+    monkeypatch.setattr(world.client, "request", pruning)
+    await world.carry_out(status={"phase": "Pending", "unknown": 1})
+    assert len(world.client.requests) == 1
+    await world.carry_out(status={"phase": "Pending", "unknown": 1})
+    assert world.client.requests == []
+    await world.carry_out(status={"phase": "Training", "unknown": 1})
+    assert len(world.client.requests) == 1
+
+
+async def test_drift_is_repaired_and_defaults_are_not_drift(world: World) -> None:
+    service = world.child("Service", "s", x=1)
+    await world.carry_out(apply=(service,))
+    held = world.client.objects[f"{SERVICES}/s"]
+    world.store.put(world.client.store(f"{SERVICES}/s", {**held, "spec": {"x": 1, "default": True}}))
+    await world.carry_out(apply=(service,))
+    assert world.client.requests == []
+    world.store.put(world.client.store(f"{SERVICES}/s", {**held, "spec": {"x": 2}}))
+    await world.carry_out(apply=(service,))
+    assert world.client.requests == [("PATCH", f"{SERVICES}/s")]
+
+
+async def test_a_field_that_is_no_longer_wanted_is_applied_away(world: World) -> None:
+    service = world.child("Service", "s", x=1)
+    service["metadata"]["ownerReferences"] = [{"uid": world.owner["metadata"]["uid"]}]
+    await world.carry_out(apply=(service,))
+    await world.carry_out(apply=(world.child("Service", "s", x=1),))
+    assert world.client.requests == [("PATCH", f"{SERVICES}/s")]
+
+
+async def test_a_value_that_the_server_writes_its_own_way_is_applied_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = world.client.request
+
+    async def normalising(method: str, path: str, **rest: Any) -> Object:
+        if method == "PATCH":
+            rest["body"] = copy.deepcopy(rest["body"])
+            rest["body"]["spec"]["cpu"] = "1"
+        return await request(method, path, **rest)
+
+    monkeypatch.setattr(world.client, "request", normalising)
+    service = world.child("Service", "s", cpu="1000m")
+    await world.carry_out(apply=(service,))
+    await world.carry_out(apply=(world.child("Service", "s", cpu="1000m"),))
+    assert world.client.requests == []
+    held = world.client.objects[f"{SERVICES}/s"]
+    world.store.put(world.client.store(f"{SERVICES}/s", {**held, "spec": {"cpu": "3"}}))
+    await world.carry_out(apply=(world.child("Service", "s", cpu="1000m"),))
+    assert len(world.client.requests) == 1
+
+
+async def test_a_job_that_is_there_already_is_taken_in_not_made_again(world: World) -> None:
+    made = world.client.store(f"{JOBS}/j", world.child("Job", "j", made="before"))
+    result = await world.carry_out(create=(world.child("Job", "j", made="now"),))
+    assert result.errors == []
+    assert world.client.requests == [("POST", JOBS), ("GET", f"{JOBS}/j")]
+    assert world.store.get("Job", "ns", "j")["spec"] == made["spec"] == {"made": "before"}  # type: ignore[index]
+
+
+@pytest.mark.parametrize("way", ["apply", "create"])
+async def test_what_is_somebody_elses_is_left_alone(world: World, way: str) -> None:
+    kind, path = ("Service", SERVICES) if way == "apply" else ("Job", JOBS)
+    foreign = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "namespace": "ns"}, "spec": {"theirs": 1}}
+    world.client.store(f"{path}/x", foreign)
+    result = await world.carry_out(**{way: (world.child(kind, "x", ours=1),)})
+    assert [(error.ref, error.status) for error in result.errors] == [(Ref(kind, "x"), 409)]
+    assert "was not made for this object" in result.errors[0].message
+    assert world.client.objects[f"{path}/x"]["spec"] == {"theirs": 1}
+
+
+async def test_a_refusal_is_told_and_the_other_children_are_made(world: World) -> None:
+    world.client.refuse[("POST", JOBS)] = ApiError(403, "Forbidden", "exceeded quota")
+    result = await world.carry_out(create=(world.child("Job", "j"),), apply=(world.child("Service", "s"),))
+    assert [(error.ref, error.status, error.message) for error in result.errors] == [
+        (Ref("Job", "j"), 403, "exceeded quota")
+    ]
+    assert f"{SERVICES}/s" in world.client.objects
+
+
+async def test_what_is_transient_is_no_refusal(world: World) -> None:
+    world.client.refuse[("POST", JOBS)] = ApiError(503, "", "later")
+    with pytest.raises(ApiError):
+        await world.carry_out(create=(world.child("Job", "j"),))
+
+
+async def test_an_object_that_is_being_deleted_gets_no_new_children(world: World) -> None:
+    going = {**world.owner, "metadata": {**world.owner["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    world.store.put(world.client.store(JOB, going))
+    await world.carry_out(apply=(world.child("Service", "s"),), create=(world.child("Job", "j"),))
+    assert world.client.requests == []
+
+
+async def test_deletion_of_what_is_there_with_its_uid(world: World) -> None:
+    await world.carry_out(create=(world.child("Job", "j"),))
+    uid = world.client.objects[f"{JOBS}/j"]["metadata"]["uid"]
+    await world.carry_out(delete=(Ref("Job", "j"), Ref("Job", "absent")))
+    assert world.client.requests == [("DELETE", f"{JOBS}/j")]
+    assert world.client.bodies[0]["preconditions"] == {"uid": uid}
+    assert world.client.bodies[0]["propagationPolicy"] == "Background"
+    assert world.store.get("Job", "ns", "j") is None
+
+
+async def test_the_object_itself_may_be_deleted_at_its_end(world: World) -> None:
+    await world.carry_out(delete=(Ref("FineTuneJob", "o"),))
+    assert world.client.requests == [("DELETE", JOB)]
+
+
+async def test_the_digest_is_on_what_is_kept_only(world: World) -> None:
+    await world.carry_out(apply=(world.child("Service", "s"),), create=(world.child("Job", "j"),))
+    assert APPLIED in world.client.objects[f"{SERVICES}/s"]["metadata"]["annotations"]
+    assert "annotations" not in world.client.objects[f"{JOBS}/j"]["metadata"]
