@@ -35,12 +35,12 @@ def load_program(name: str, program: Path, reference: str) -> None:
     if containerd.ctr(Paths(name), "images", "list", "--quiet", wanted).strip():
         return
     with tempfile.NamedTemporaryFile(suffix=".tar", dir=Paths(name).root) as file:
-        _write_archive(Path(file.name), program, reference)
+        write_archive(Path(file.name), program, reference)
         load(name, Path(file.name))
     containerd.ctr(Paths(name), "images", "label", reference, f"program={digest}")
 
 
-def _write_archive(path: Path, program: Path, reference: str) -> None:
+def write_archive(path: Path, program: Path, reference: str) -> None:
     """Write a docker-archive with one layer that holds `program` as /PROGRAM's name."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
@@ -67,3 +67,8 @@ def _write_archive(path: Path, program: Path, reference: str) -> None:
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
             tar.addfile(entry, io.BytesIO(data))
+
+
+def remove(name: str, reference: str) -> None:
+    """Remove an image from a cluster's node."""
+    containerd.ctr(Paths(name), "images", "delete", "--sync", reference)
