@@ -24,15 +24,15 @@ class Buildah:
     def label(self, image: str, name: str) -> str:
         """Return a label of an image; empty when it or the image is missing."""
         template = f'{{{{index .OCIv1.Config.Labels "{name}"}}}}'
-        return self._ask("inspect", "--type", "image", "--format", template, _local(image))
+        return self.ask("inspect", "--type", "image", "--format", template, _local(image))
 
     def identity(self, image: str) -> str:
         """Return the id of an image's content; empty when it is missing."""
-        return self._ask("images", "--quiet", "--no-trunc", _local(image))
+        return self.ask("images", "--quiet", "--no-trunc", _local(image))
 
     def size(self, image: str) -> int:
         """Return the bytes of an image's layers, unpacked, as precise as buildah says them (three digits)."""
-        number, unit = self._ask("images", "--format", "{{.Size}}", _local(image)).split()
+        number, unit = self.ask("images", "--format", "{{.Size}}", _local(image)).split()
         return round(float(number) * _UNITS[unit.upper()])
 
     def pull(self, image: str) -> str:
@@ -48,7 +48,7 @@ class Buildah:
 
     def from_folder(self, folder: Path, image: str) -> None:
         """Make an image of one layer out of a root file system."""
-        container = self._ask("from", "scratch")
+        container = self.ask("from", "scratch")
         run([*self._base, "add", "--quiet", container, str(folder), "/"])
         run([*self._base, "config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin", container])
         run([*self._base, "commit", "--quiet", "--rm", container, _local(image)])
@@ -66,7 +66,8 @@ class Buildah:
         """Remove layers that no image needs any more."""
         run([*self._base, "rmi", "--prune"])
 
-    def _ask(self, *arguments: str) -> str:
+    def ask(self, *arguments: str) -> str:
+        """Return what buildah prints; empty when it fails."""
         return answer([*self._base, *arguments])
 
 

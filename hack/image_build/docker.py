@@ -14,15 +14,15 @@ class Docker:
 
     def label(self, image: str, name: str) -> str:
         """Return a label of an image; empty when it or the image is missing."""
-        return self._ask("image", "inspect", "--format", f'{{{{index .Config.Labels "{name}"}}}}', image)
+        return self.ask("image", "inspect", "--format", f'{{{{index .Config.Labels "{name}"}}}}', image)
 
     def identity(self, image: str) -> str:
         """Return the id of an image's content; empty when it is missing."""
-        return self._ask("image", "inspect", "--format", "{{.Id}}", image)
+        return self.ask("image", "inspect", "--format", "{{.Id}}", image)
 
     def size(self, image: str) -> int:
         """Return the bytes of an image's layers, unpacked."""
-        return int(self._ask("image", "inspect", "--format", "{{.Size}}", image))
+        return int(self.ask("image", "inspect", "--format", "{{.Size}}", image))
 
     def pull(self, image: str) -> str:
         """Pull an image; return why it could not be had, or nothing."""
@@ -49,5 +49,6 @@ class Docker:
     def prune(self) -> None:
         """Leave it to BuildKit, which bounds its cache itself."""
 
-    def _ask(self, *arguments: str) -> str:
+    def ask(self, *arguments: str) -> str:
+        """Return what docker prints; empty when it fails."""
         return answer(["docker", *arguments])
