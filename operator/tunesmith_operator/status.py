@@ -28,6 +28,7 @@ class Phase(StrEnum):
     SUCCEEDED = "Succeeded"
     PROGRESSING = "Progressing"
     SERVING = "Serving"
+    BLOCKED = "Blocked"
     STOPPED = "Stopped"
     FAILED = "Failed"
 
@@ -79,11 +80,19 @@ def accepted(status: Status, generation: int = 1) -> Status:
     return _working({"startTime": now(), **status}, Phase.PENDING, "Accepted", "Seen; work begins")
 
 
-def running(status: Status, stage: Stage, attempts: Mapping[str, int]) -> Status:
-    """Return the status of a job whose stage has been started."""
+def running(status: Status, stage: Stage, attempts: Mapping[str, int], detail: str = "") -> Status:
+    """Return the status of a job whose stage has been started.
+
+    Args:
+        status: The status before.
+        stage: The stage.
+        attempts: How often each stage was started.
+        detail: What else is to be said of it, for people.
+    """
     phase = _PHASE_OF_STAGE[stage]
     status = {key: value for key, value in status.items() if key != "completionTime"}
-    return _working({**status, "attempts": dict(attempts)}, phase, phase.value, f"The {stage.value} stage is running")
+    message = f"The {stage.value} stage is running" + (f"; {detail}" if detail else "")
+    return _working({**status, "attempts": dict(attempts)}, phase, phase.value, message)
 
 
 def with_progress(
@@ -96,6 +105,29 @@ def with_progress(
     if resolved:
         status["resolved"] = dict(resolved)
     return status
+
+
+def observed(status: Status, generation: int) -> Status:
+    """Return the status of an object whose spec has a new generation that changes nothing for it."""
+    if status.get("observedGeneration") == generation:
+        return status
+    conditions = [{**item, "observedGeneration": generation} for item in status.get("conditions") or []]
+    return {**status, "observedGeneration": generation, "conditions": conditions}
+
+
+def held(status: Status, reason: str, message: str) -> Status:
+    """Return the status of an object that cannot go on right now; how far it has come (its phase) stays."""
+    return _working(status, Phase(status.get("phase") or Phase.PENDING), reason, message)
+
+
+def suspended(status: Status, message: str) -> Status:
+    """Return the status of a job that its user has suspended."""
+    return held(status, "Suspended", message)
+
+
+def queued(status: Status, queue: str) -> Status:
+    """Return the status of a job that waits for a queue of Kueue to admit its next stage."""
+    return held(status, "Queued", f"Waits until the queue {queue} admits it; see: kubectl get workloads")
 
 
 def waiting(status: Status, reason: str, message: str) -> Status:
@@ -113,6 +145,11 @@ def completed(status: Status, artifact: Mapping[str, Any], metrics: Mapping[str,
     status = {"completionTime": now(), **status, "phase": Phase.SUCCEEDED.value}
     status |= {"artifact": dict(artifact), "metrics": dict(metrics)}
     return _conditions(status, "True", "False", "False", "Completed", f"The artifact is at {artifact.get('uri')}")
+
+
+def is_finished(status: Mapping[str, Any]) -> bool:
+    """Return whether a job has ended, well or not."""
+    return status.get("phase") in (Phase.SUCCEEDED, Phase.FAILED)
 
 
 def failed(status: Status, reason: str, message: str) -> Status:
@@ -162,3 +199,13 @@ def stopped(status: Status) -> Status:
     status = {**status, "replicas": 0, "readyReplicas": 0}
     status.pop("endpoint", None)
     return waiting(status, "Interrupted", "Stopped; the same command serves again") | {"phase": Phase.STOPPED.value}
+
+
+def rolling_out(status: Status, reason: str, message: str) -> Status:
+    """Return the status of a workspace whose servers are not yet as they should be; what is served is served on."""
+    return _working(status, Phase.PROGRESSING, reason, message)
+
+
+def blocked(status: Status, reason: str, message: str) -> Status:
+    """Return the status of a workspace that serves on, and of whose change nothing will come without another one."""
+    return _conditions({**status, "phase": Phase.BLOCKED.value}, "False", "False", "True", reason, message)

@@ -93,13 +93,18 @@ class ServingResources(SpecModel):
     cpu: Annotated[
         Cpu | None,
         Field(
-            description='CPUs of each server, as request and limit: 2, "0.5" or 500m; it runs as many threads.',
+            description='CPUs to ask for, for each server: 2, "0.5" or 500m; it runs as many threads. By default '
+            "250m, and as many threads as the node has CPUs.",
             examples=["2"],
         ),
     ] = None
     memory: Annotated[
         Memory | None,
-        Field(description="Memory of each server, as request and limit, with its unit: 4Gi.", examples=["4Gi"]),
+        Field(
+            description="Memory of each server, as request and limit, with its unit: 4Gi. By default 512Mi are asked "
+            "for, without a limit.",
+            examples=["4Gi"],
+        ),
     ] = None
     node_selector: Annotated[
         Labels | None,

@@ -1,0 +1,51 @@
+"""Labels and owners of what is made for a workspace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunesmith_operator.api.metadata import API_VERSION
+from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID, Object
+
+REVISION = "tunesmith.dev/revision"
+"""Label of the pods: which artifact they serve."""
+TEMPLATE = "tunesmith.dev/template"
+"""Label of the pods: a hash of all that they are made from, which tells new ones from old ones."""
+
+
+def labels_of(workspace: Object) -> dict[str, str]:
+    """Return the labels of a workspace's children."""
+    metadata = workspace["metadata"]
+    return {
+        "app.kubernetes.io/name": "tunesmith-serving",
+        "app.kubernetes.io/instance": metadata["name"],
+        "app.kubernetes.io/managed-by": "tunesmith",
+        OWNER_UID: metadata["uid"],
+        OWNER_KIND: "InferenceWorkspace",
+        OWNER_NAME: metadata["name"],
+    }
+
+
+def selector_of(workspace: Object) -> dict[str, str]:
+    """Return the labels by which a workspace's pods are selected; they never change."""
+    return {OWNER_UID: workspace["metadata"]["uid"]}
+
+
+def metadata_of(workspace: Object) -> dict[str, Any]:
+    """Return the metadata of a child, which has its workspace's name and goes with it."""
+    owner = workspace["metadata"]
+    return {
+        "name": owner["name"],
+        "namespace": owner["namespace"],
+        "labels": labels_of(workspace),
+        "ownerReferences": [
+            {
+                "apiVersion": API_VERSION,
+                "kind": "InferenceWorkspace",
+                "name": owner["name"],
+                "uid": owner["uid"],
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ],
+    }

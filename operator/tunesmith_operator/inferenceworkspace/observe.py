@@ -1,0 +1,89 @@
+"""Gathers what the decision about a workspace is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tunesmith_operator.api import InferenceWorkspaceSpec
+from tunesmith_operator.engine.decision import Api, Context, Object, Store
+from tunesmith_operator.inferenceworkspace.model import Observed, Target
+from tunesmith_operator.inferenceworkspace.source import choose, matches, name_of
+
+_MANY_NODES = {"ReadWriteMany", "ReadOnlyMany"}
+
+
+async def observe(workspace: Object, context: Context) -> Observed:
+    """Return everything that is known of a workspace."""
+    metadata = workspace["metadata"]
+    namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
+    spec = InferenceWorkspaceSpec.model_validate(workspace["spec"])
+    status = workspace.get("status") or {}
+    jobs = tuple(_jobs(spec, Target.from_status(status), namespace, context.store))
+    target = choose(spec.model, jobs, Target.from_status(status)).target
+    pods = tuple(context.store.owned("Pod", uid))
+    return Observed(
+        workspace=workspace,
+        jobs=jobs,
+        deployment=_own(context.store.get("Deployment", namespace, name), uid),
+        pods=pods,
+        events=await _events(pods, context.api),
+        one_node=await _one_node(target, namespace, context),
+        errors=context.errors,
+    )
+
+
+def _jobs(spec: InferenceWorkspaceSpec, last: Target | None, namespace: str, store: Store) -> Iterable[Object]:
+    """Yield the jobs that a workspace names, follows or has served."""
+    names = {name for name in (spec.model.fine_tune_job, last.job if last else None) if name}
+    if spec.model.fine_tune_job_selector is None:
+        for name in sorted(names):
+            if (job := store.get("FineTuneJob", namespace, name)) is not None:
+                yield job
+        return
+    labels = spec.model.fine_tune_job_selector.match_labels
+    for job in store.all("FineTuneJob", namespace):
+        if name_of(job) in names or matches(labels, job):
+            yield job
+
+
+def _own(obj: Object | None, uid: str) -> Object | None:
+    """Return an object if it is the workspace's own."""
+    if obj is None:
+        return None
+    references = obj["metadata"].get("ownerReferences") or ()
+    return obj if any(reference.get("uid") == uid for reference in references) else None
+
+
+async def _events(pods: Iterable[Object], api: Api) -> dict[str, str]:
+    """Return the newest warning about each pod that has a node but no container yet."""
+    found = {}
+    for pod in pods:
+        if _is_being_set_up(pod):
+            metadata = pod["metadata"]
+            events = await api.pod_events(metadata["namespace"], metadata["name"])
+            warnings = [event for event in events if event.get("type") == "Warning"]
+            if warnings:
+                found[metadata["name"]] = str(warnings[-1].get("note") or warnings[-1].get("message") or "")
+    return found
+
+
+def _is_being_set_up(pod: Object) -> bool:
+    status: dict[str, Any] = pod.get("status") or {}
+    if pod["metadata"].get("deletionTimestamp") or status.get("phase") != "Pending":
+        return False
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    reasons = {((item.get("state") or {}).get("waiting") or {}).get("reason") for item in containers}
+    return bool(pod["spec"].get("nodeName")) and reasons <= {"ContainerCreating", "PodInitializing"}
+
+
+async def _one_node(target: Target | None, namespace: str, context: Context) -> frozenset[str]:
+    """Return the name of the artifact's claim if its volume can be mounted on one node only."""
+    if target is None or target.claim is None:
+        return frozenset()
+    name = target.claim[0]
+    claim = context.store.get("PersistentVolumeClaim", namespace, name)
+    if claim is None:
+        claim = await context.api.read("PersistentVolumeClaim", namespace, name)
+    modes = set(((claim or {}).get("spec") or {}).get("accessModes") or ())
+    return frozenset({name}) if modes and not modes & _MANY_NODES else frozenset()

@@ -1,0 +1,208 @@
+"""The pod of a server: the artifact, read-only, and the process that serves it."""
+
+from __future__ import annotations
+
+import math
+
+from tunesmith_operator.api import InferenceWorkspaceSpec
+from tunesmith_operator.api.quantity import amount
+from tunesmith_operator.engine.decision import Object
+from tunesmith_operator.inferenceworkspace.metadata import REVISION, selector_of
+from tunesmith_operator.inferenceworkspace.model import Target
+from tunesmith_operator.settings import OperatorSettings
+
+SERVER = "server"
+FETCH = "fetch"
+PORT = 8080
+MOUNT = "/artifact"
+
+_USER = 65532
+_DEFAULT_REQUESTS = {"cpu": "250m", "memory": "512Mi"}
+# What the server has, beyond draining and shutting down, to close its connections and its engine.
+_MARGIN_SECONDS = 15
+_HOSTNAME = "kubernetes.io/hostname"
+
+
+def pod_spec(
+    workspace: Object,
+    spec: InferenceWorkspaceSpec,
+    target: Target,
+    settings: OperatorSettings,
+    *,
+    secret: str | None,
+    one_node: bool,
+) -> Object:
+    """Return the spec of a server's pod.
+
+    Args:
+        workspace: The InferenceWorkspace.
+        spec: Its spec.
+        target: The artifact to serve.
+        settings: Images and the like.
+        secret: Secret with the variables that fetching the artifact takes.
+        one_node: Whether the artifact's volume can be mounted on one node only.
+    """
+    volume, mount = _artifact(target)
+    pod: Object = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": (spec.rollout.drain_seconds + spec.rollout.shutdown_seconds + _MARGIN_SECONDS),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_server(workspace, spec, target, mount, settings)],
+        "volumes": [volume, {"name": "tmp", "emptyDir": {}}],
+        **_placement(workspace, spec, target, one_node),
+    }
+    if target.claim is None:
+        pod["initContainers"] = [_fetch(spec, target, secret, settings)]
+    added = spec.pod_template
+    if added and added.service_account_name:
+        pod["serviceAccountName"] = added.service_account_name
+    own = [item.name for item in (added.image_pull_secrets or ())] if added else []
+    if pull := [*settings.image_pull_secrets, *own]:
+        pod["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(pull)]
+    return pod
+
+
+def _artifact(target: Target) -> tuple[Object, Object]:
+    """Return the volume of the artifact and the server's mount of it."""
+    mount: Object = {"name": "artifact", "mountPath": MOUNT, "readOnly": True}
+    if target.claim is None:
+        return {"name": "artifact", "emptyDir": {}}, mount
+    claim, path = target.claim
+    if path:
+        mount["subPath"] = path
+    return {"name": "artifact", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}, mount
+
+
+def _server(
+    workspace: Object, spec: InferenceWorkspaceSpec, target: Target, mount: Object, settings: OperatorSettings
+) -> Object:
+    deadline = spec.rollout.progress_deadline_seconds
+    return {
+        **_container(SERVER, settings.serving_image, spec, settings),
+        "command": ["python", "-m", "tunesmith_serving"],
+        "args": _arguments(workspace, spec, target),
+        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        "env": _variables(spec),
+        "resources": _resources(spec),
+        "volumeMounts": [mount, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - the pod's own emptyDir
+        # As long as a rollout may take: large models load slowly, and a restart would only begin anew.
+        "startupProbe": _probe("/readyz", periodSeconds=1, failureThreshold=deadline, timeoutSeconds=1),
+        "readinessProbe": _probe("/readyz", periodSeconds=2, failureThreshold=3, timeoutSeconds=3),
+        "livenessProbe": _probe("/healthz", periodSeconds=10, failureThreshold=3, timeoutSeconds=10),
+    }
+
+
+def _fetch(spec: InferenceWorkspaceSpec, target: Target, secret: str | None, settings: OperatorSettings) -> Object:
+    """Return the container that copies an artifact from an object store before the server starts."""
+    container = {
+        **_container(FETCH, settings.trainer_image, spec, settings),
+        "command": ["python", "-m", "tunesmith_trainer.storage"],
+        "args": ["fetch", target.uri, MOUNT],
+        "env": _merged([{"name": "HOME", "value": "/tmp"}], spec),  # noqa: S108
+        "resources": {"requests": dict(_DEFAULT_REQUESTS)},
+        "volumeMounts": [
+            {"name": "artifact", "mountPath": MOUNT},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+        ],
+    }
+    if secret is not None:
+        container["envFrom"] = [{"secretRef": {"name": secret}}]
+    return container
+
+
+def _container(name: str, image: str, spec: InferenceWorkspaceSpec, settings: OperatorSettings) -> Object:
+    """Return what both containers have in common."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        # The last lines of the log are what a status can quote.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+
+
+def _arguments(workspace: Object, spec: InferenceWorkspaceSpec, target: Target) -> list[str]:
+    runtime = spec.runtime
+    options: dict[str, object] = {
+        "--artifact": MOUNT,
+        "--model-name": workspace["metadata"]["name"],
+        "--host": "0.0.0.0",  # noqa: S104 - the pod's own network
+        "--port": PORT,
+        "--precision": runtime.precision,
+        "--context-length": runtime.context_length,
+        "--slots": runtime.max_batch_size,
+        "--max-queue": runtime.max_queue_length,
+        "--drain-seconds": spec.rollout.drain_seconds,
+        "--shutdown-seconds": spec.rollout.shutdown_seconds,
+    }
+    if spec.resources.cpu:
+        options["--threads"] = max(1, math.ceil(amount(spec.resources.cpu)))
+    if target.digest:
+        options["--expect-digest"] = target.digest
+    return [part for name, value in options.items() for part in (name, str(value))]
+
+
+def _variables(spec: InferenceWorkspaceSpec) -> list[Object]:
+    variables: list[Object] = [
+        {"name": "HOME", "value": "/tmp"},  # noqa: S108
+        {"name": "PYTHONUNBUFFERED", "value": "1"},
+    ]
+    if spec.auth is not None:
+        key = spec.auth.api_key_secret_ref.to_api()
+        variables.append({"name": "TUNESMITH_API_KEY", "valueFrom": {"secretKeyRef": key}})
+    return _merged(variables, spec)
+
+
+def _merged(variables: list[Object], spec: InferenceWorkspaceSpec) -> list[Object]:
+    """Return variables with those of the pod template, which win."""
+    found = {variable["name"]: variable for variable in variables}
+    for added in (spec.pod_template.env or ()) if spec.pod_template else ():
+        found[added.name] = added.to_api()
+    return list(found.values())
+
+
+def _resources(spec: InferenceWorkspaceSpec) -> Object:
+    """Return requests and limits: no limit of CPU, which would stop threads that wait for one another."""
+    requests = dict(_DEFAULT_REQUESTS)
+    if spec.resources.cpu:
+        requests["cpu"] = spec.resources.cpu
+    if not spec.resources.memory:
+        return {"requests": requests}
+    return {"requests": requests | {"memory": spec.resources.memory}, "limits": {"memory": spec.resources.memory}}
+
+
+def _placement(workspace: Object, spec: InferenceWorkspaceSpec, target: Target, one_node: bool) -> Object:
+    """Return where the pod may run: apart from one another, but together where their volume demands it."""
+    selector = {"matchLabels": selector_of(workspace)}
+    parts: Object = {}
+    if spec.resources.node_selector:
+        parts["nodeSelector"] = dict(spec.resources.node_selector)
+    if spec.resources.tolerations:
+        parts["tolerations"] = [toleration.to_api() for toleration in spec.resources.tolerations]
+    if one_node:
+        # Nothing else keeps the scheduler from choosing a second node, where the volume would never be attached.
+        same = {"matchLabels": {**selector_of(workspace), REVISION: target.revision}}
+        term = {"labelSelector": same, "topologyKey": _HOSTNAME}
+        parts["affinity"] = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    else:
+        parts["topologySpreadConstraints"] = [
+            {"maxSkew": 1, "topologyKey": _HOSTNAME, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": selector}
+        ]
+    return parts
+
+
+def _probe(path: str, **numbers: int) -> Object:
+    return {"httpGet": {"path": path, "port": "http"}, **numbers}

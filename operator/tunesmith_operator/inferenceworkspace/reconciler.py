@@ -1,0 +1,44 @@
+"""The reconciler of InferenceWorkspaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunesmith_operator.engine.decision import Context, Decision, Object, Store
+from tunesmith_operator.inferenceworkspace.decide import decide
+from tunesmith_operator.inferenceworkspace.observe import observe
+from tunesmith_operator.inferenceworkspace.source import matches, name_of
+from tunesmith_operator.settings import OperatorSettings
+
+
+class InferenceWorkspaceReconciler:
+    """Serves artifacts."""
+
+    kind = "InferenceWorkspace"
+
+    def __init__(self, settings: OperatorSettings) -> None:
+        """Make it with the operator's settings."""
+        self._settings = settings
+
+    async def reconcile(self, obj: Object, context: Context) -> Decision:
+        """Return what must be for a workspace."""
+        return decide(await observe(obj, context), self._settings)
+
+    def wakes(self, kind: str, obj: Object, store: Store) -> list[str]:
+        """Return the names of the workspaces that a FineTuneJob concerns: they name, follow or serve it."""
+        if kind != "FineTuneJob":
+            return []
+        workspaces = store.all("InferenceWorkspace", obj["metadata"]["namespace"])
+        return [name_of(workspace) for workspace in workspaces if _concerns(obj, workspace)]
+
+
+def _concerns(job: Object, workspace: Object) -> bool:
+    model: dict[str, Any] = workspace["spec"]["model"]
+    name = name_of(job)
+    if model.get("fineTuneJob") == name:
+        return True
+    resolved = ((workspace.get("status") or {}).get("resolved") or {}).get("model") or {}
+    if (resolved.get("value") or {}).get("fineTuneJob") == name:
+        return True
+    labels = (model.get("fineTuneJobSelector") or {}).get("matchLabels")
+    return bool(labels) and matches(labels, job)

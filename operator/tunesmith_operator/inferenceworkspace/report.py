@@ -1,0 +1,63 @@
+"""What the status of a workspace with servers says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunesmith_operator import status as state
+from tunesmith_operator.inferenceworkspace.model import Target
+from tunesmith_operator.inferenceworkspace.rollout import Rollout, State
+from tunesmith_operator.inferenceworkspace.source import Choice
+
+Status = dict[str, Any]
+
+
+def report(status: Status, choice: Choice, target: Target, rollout: Rollout, replicas: int, endpoint: str) -> Status:
+    """Return the status.
+
+    Args:
+        status: The status so far, with the servers counted.
+        choice: What is to be served, and whether the spec asks for something else that is not there.
+        target: The artifact of `choice`.
+        rollout: How far the servers are.
+        replicas: Servers wanted.
+        endpoint: Base URL for an OpenAI client.
+    """
+    if rollout.state is State.FAILED:
+        return _failed(status, target, rollout)
+    if rollout.state is State.GOING:
+        return _going(status, target, rollout, replicas)
+    served = state.serving(status, endpoint, target.identity, target.uri, replicas)
+    if choice.wait is None:
+        return served
+    served_on = f"Revision {target.revision} is served on"
+    told = state.blocked if choice.wait.final else state.held
+    return told(served, choice.wait.reason, f"{choice.wait.message}. {served_on}")
+
+
+def _failed(status: Status, target: Target, rollout: Rollout) -> Status:
+    trouble = rollout.trouble
+    assert trouble is not None  # noqa: S101 - nothing fails without one
+    if rollout.old_ready:
+        what = _served_on(status, target)
+        return state.blocked(
+            status, "RolloutBlocked", f"The new servers of revision {target.revision} do not start ({trouble.reason}): "
+            f"{trouble}. {what}"
+        )  # fmt: skip
+    if rollout.ready:
+        return state.blocked(status, trouble.reason, f"{trouble}. {rollout.ready} servers are ready")
+    return state.failed(status, trouble.reason, str(trouble))
+
+
+def _going(status: Status, target: Target, rollout: Rollout, replicas: int) -> Status:
+    trouble = rollout.trouble
+    count = f"{rollout.new_ready} of {replicas} servers of revision {target.revision} are ready"
+    if trouble is not None:
+        return state.rolling_out(status, trouble.reason, f"{count}. {trouble}")
+    return state.rolling_out(status, "RollingOut", count)
+
+
+def _served_on(status: Status, target: Target) -> str:
+    old = status.get("revision")
+    which = f"Revision {old}" if old and old != target.revision else "What was there before"
+    return f"{which} is served on"

@@ -1,0 +1,161 @@
+"""Which artifact a workspace is to serve: of a job, of the newest of several, or at a URI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tunesmith_operator.api.inferenceworkspace import ServedModelSpec
+from tunesmith_operator.engine.decision import Object
+from tunesmith_operator.inferenceworkspace.model import Target
+
+_SCHEMES = ("pvc://", "s3://", "abfs://", "abfss://", "az://", "gs://")
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Why what the spec asks for is not there.
+
+    Attributes:
+        reason: One word.
+        message: What is missing, and what to do.
+        final: Whether it never comes by itself.
+    """
+
+    reason: str
+    message: str
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to serve now.
+
+    Attributes:
+        target: The artifact: the one that the spec asks for, or while that is not there the one before.
+        why: Why this one, for people.
+        wait: Set when the spec asks for another than `target`, or there is none at all.
+    """
+
+    target: Target | None
+    why: str = ""
+    wait: Wait | None = None
+
+
+def choose(model: ServedModelSpec, jobs: Iterable[Object], last: Target | None) -> Choice:
+    """Return the artifact to serve.
+
+    What has been served once is served on when its job is deleted: jobs may be removed some time after they ended, and
+    their artifact stays.
+
+    Args:
+        model: What the spec asks for.
+        jobs: FineTuneJobs of the namespace; others than those that the spec means are passed over.
+        last: What was chosen before.
+    """
+    if model.uri is not None:
+        choice = Choice(Target(model.uri), "model.uri")
+    elif model.fine_tune_job is not None:
+        choice = _named(model.fine_tune_job, {name_of(job): job for job in jobs}.get(model.fine_tune_job), last)
+    else:
+        assert model.fine_tune_job_selector is not None  # noqa: S101 - a rule of the API
+        choice = _followed(dict(model.fine_tune_job_selector.match_labels), list(jobs), last)
+    if choice.target is not None and not choice.target.uri.startswith(_SCHEMES):
+        return Choice(None, wait=Wait("InvalidSpec", _no_path(choice.target), final=True))
+    return choice
+
+
+def matches(labels: Mapping[str, str], job: Object) -> bool:
+    """Return whether a job has all of some labels."""
+    has = job["metadata"].get("labels") or {}
+    return all(has.get(key) == value for key, value in labels.items())
+
+
+def name_of(job: Object) -> str:
+    """Return an object's name."""
+    return str(job["metadata"]["name"])
+
+
+def _named(name: str, job: Object | None, last: Target | None) -> Choice:
+    if job is None:
+        if last is not None and last.job == name:
+            return Choice(last, f"FineTuneJob {name}, which is no longer there")
+        return Choice(
+            last,
+            wait=Wait(
+                "WaitingForJob",
+                f"There is no FineTuneJob {name} in this namespace; apply it, or correct spec.model.fineTuneJob",
+            ),
+        )
+    if (target := _result(job)) is not None:
+        return Choice(target, f"FineTuneJob {name}")
+    stalled = _condition(job, "Stalled")
+    if stalled.get("status") == "True":
+        return Choice(
+            last,
+            wait=Wait(
+                "JobFailed",
+                f"FineTuneJob {name} has failed ({stalled.get('reason')}): {stalled.get('message')}. Correct it, apply "
+                "it under another name and write that name in spec.model.fineTuneJob; or delete it and apply it again",
+                final=True,
+            ),
+        )
+    return Choice(
+        last, wait=Wait("WaitingForJob", f"FineTuneJob {name} is {_phase(job)}; it is served when it is done")
+    )
+
+
+def _followed(labels: dict[str, str], jobs: list[Object], last: Target | None) -> Choice:
+    text = ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    found = [job for job in jobs if matches(labels, job)]
+    results = {name_of(job): target for job in found if (target := _result(job, labels)) is not None}
+    newest = max(results.values(), key=lambda item: (item.completed or "", item.job or ""), default=None)
+    gone = last is not None and last.job is not None and last.job not in {name_of(job) for job in jobs}
+    # A newest job that was deleted does not bring an older one back; taking its label away does.
+    if gone and last is not None and last.labels == labels:
+        if newest is None or (newest.completed or "") <= (last.completed or ""):
+            return Choice(last, f"FineTuneJob {last.job}, which is no longer there")
+    if newest is not None:
+        return Choice(newest, f"FineTuneJob {newest.job}, the newest completed one with {text}")
+    if not found:
+        return Choice(
+            last,
+            wait=Wait(
+                "WaitingForJob",
+                f"No FineTuneJob of this namespace has the labels {text}; label one, or correct "
+                "spec.model.fineTuneJobSelector",
+            ),
+        )
+    states = ", ".join(f"{name_of(job)} is {_phase(job)}" for job in sorted(found, key=name_of)[:5])
+    return Choice(last, wait=Wait("WaitingForJob", f"No FineTuneJob with {text} has passed its gates yet: {states}"))
+
+
+def _result(job: Object, labels: Mapping[str, str] | None = None) -> Target | None:
+    """Return the artifact of a job that has completed, gates included."""
+    status: Mapping[str, Any] = job.get("status") or {}
+    artifact = status.get("artifact") or {}
+    if _condition(job, "Ready").get("status") != "True" or not artifact.get("uri"):
+        return None
+    if job["metadata"].get("deletionTimestamp"):
+        return None
+    secret = ((job["spec"].get("output") or {}).get("secretRef") or {}).get("name")
+    completed = status.get("completionTime")
+    return Target(artifact["uri"], artifact.get("digest"), name_of(job), completed, labels, secret)
+
+
+def _condition(obj: Object, kind: str) -> Mapping[str, Any]:
+    conditions = (obj.get("status") or {}).get("conditions") or []
+    return next((item for item in conditions if item["type"] == kind), {})
+
+
+def _phase(job: Object) -> str:
+    return str((job.get("status") or {}).get("phase") or "Pending")
+
+
+def _no_path(target: Target) -> str:
+    where = f"The artifact of FineTuneJob {target.job}" if target.job else "spec.model.uri"
+    return (
+        f"{where} is {target.uri}, which no pod can reach; in a cluster an artifact is on a volume "
+        "(write pvc://CLAIM/PATH) or in an object store (s3://BUCKET/PATH, abfs://, gs://)"
+    )
