@@ -42,7 +42,7 @@ def local_spec(spec: TrainingJobSpec, base: Path) -> TrainingJobSpec:
     if model.uri is not None:
         model = model.model_copy(update={"uri": absolute_uri(model.uri, base)})
     output: OutputSpec | None = spec.output
-    if output is not None:
+    if output is not None and output.uri is not None:
         output = output.model_copy(update={"uri": absolute_uri(output.uri, base)})
     return spec.model_copy(update={"dataset": dataset, "model": model, "output": output})
 

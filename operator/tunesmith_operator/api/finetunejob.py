@@ -6,23 +6,151 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tunesmith_operator.api.inputs import JobDatasetSpec, JobModelSpec, JobOutputSpec
 from tunesmith_operator.api.metadata import ApiObject, StatusModel
+from tunesmith_operator.api.pod_template import PodTemplateSpec
+from tunesmith_operator.api.resources import ResourcesSpec
+from tunesmith_operator.api.scheduling import SchedulingSpec
 from tunesmith_operator.api.status_common import CommonStatus
+from tunesmith_operator.api.storage import StorageSpec
 from tunesmith_trainer.config import Rule, TrainingJobSpec
+
+_CHANGEABLE = {"suspend", "ttl_seconds_after_finished"}
+
+# Processes that train together: distributed.numProcPerNode or the GPUs of a node, on each node.
+_WORLD = (
+    "(self.resources.nodes * (has(self.distributed.numProcPerNode) ? self.distributed.numProcPerNode : "
+    "self.resources.gpusPerNode > 0 ? self.resources.gpusPerNode : 1))"
+)
+
+
+class JobPodTemplateSpec(PodTemplateSpec):
+    """Additions to the pods of all stages, merged last: for identities, meshes, proxies and policies of a cluster."""
+
+    image: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=512,
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$",
+            description="Image of the stages instead of the operator's own.",
+            examples=["registry.example.com/tunesmith-trainer:0.1.0"],
+        ),
+    ] = None
 
 
 class FineTuneJobSpec(TrainingJobSpec):
-    """What to train. It does not change once the object is created."""
+    """What to train, and where. Once created only suspend and ttlSecondsAfterFinished can change."""
 
-    # A transition rule: only an API server knows the old object, so there is nothing to check here.
     rules: ClassVar[tuple[Rule, ...]] = (
         *TrainingJobSpec.rules,
         Rule(
-            "self == oldSelf",
-            "a FineTuneJob does not change once it is created; write a new one under another name",
-            lambda _: True,
+            "self.resources.nodes == 1 || has(self.storage.claimName) || "
+            "(has(self.storage.accessMode) && self.storage.accessMode == 'ReadWriteMany')",
+            "resources.nodes above 1 needs a volume that all nodes can write; write storage: {accessMode: "
+            "ReadWriteMany}, or storage: {claimName: NAME}",
+            lambda s: s.resources.nodes == 1 or bool(s.storage.claim_name) or s.storage.access_mode == "ReadWriteMany",
+        ),
+        Rule(
+            "!has(self.distributed.numProcPerNode) || self.resources.gpusPerNode == 0 || "
+            "self.distributed.numProcPerNode <= self.resources.gpusPerNode",
+            "distributed.numProcPerNode must not be above resources.gpusPerNode; remove numProcPerNode for one process "
+            "a GPU, or raise gpusPerNode",
+            lambda s: (
+                s.resources.gpus_per_node == 0 or (s.distributed.num_proc_per_node or 0) <= s.resources.gpus_per_node
+            ),
+        ),
+        Rule(
+            f"self.training.globalBatchSize % {_WORLD} == 0",
+            "training.globalBatchSize must be a multiple of the number of processes (resources.nodes times "
+            "resources.gpusPerNode, or distributed.numProcPerNode); write for example globalBatchSize: 16 with 8 GPUs",
+            lambda s: s.training.global_batch_size % s.processes == 0,
+        ),
+        Rule(
+            f"!has(self.training.microBatchSize) || self.training.globalBatchSize % "
+            f"(self.training.microBatchSize * {_WORLD}) == 0",
+            "training.globalBatchSize must be a multiple of training.microBatchSize times the number of processes; "
+            "write for example microBatchSize: 2, globalBatchSize: 16 with 8 GPUs",
+            lambda s: s.training.global_batch_size % ((s.training.micro_batch_size or 1) * s.processes) == 0,
+        ),
+        Rule(
+            "!has(self.output) || self.output.retain || !has(self.storage.claimName)",
+            "output.retain: false removes the volume that the job makes for itself, and storage.claimName is yours; "
+            "remove retain, or remove claimName",
+            lambda s: s.output is None or s.output.retain or s.storage.claim_name is None,
         ),
     )
+
+    model: Annotated[
+        JobModelSpec,
+        Field(description="The model to fine-tune.", examples=[{"uri": "hf://HuggingFaceTB/SmolLM2-135M-Instruct"}]),
+    ]
+    dataset: Annotated[
+        JobDatasetSpec,
+        Field(description="The rows to learn from.", examples=[{"sources": [{"uri": "./data.jsonl"}]}]),
+    ]
+    output: Annotated[
+        JobOutputSpec | None,
+        Field(description="Where the artifact goes; by default a folder beside the job's work."),
+    ] = None
+    resources: Annotated[
+        ResourcesSpec, Field(description="What training gets, and where it runs. Concerns clusters only.")
+    ] = ResourcesSpec()
+    scheduling: Annotated[
+        SchedulingSpec, Field(description="When the job runs, how long, and how often it is tried.")
+    ] = SchedulingSpec()
+    storage: Annotated[StorageSpec, Field(description="The volume that the stages share.")] = StorageSpec()
+    suspend: Annotated[
+        bool,
+        Field(
+            description="Stop the job and give its machines back; false lets it go on from its last checkpoint. "
+            "Can be changed at any time."
+        ),
+    ] = False
+    ttl_seconds_after_finished: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=315_360_000,
+            description="Seconds after its end at which the FineTuneJob is deleted; never by default. "
+            "Can be changed at any time. Concerns clusters only.",
+            examples=[604_800],
+        ),
+    ] = None
+    pod_template: Annotated[
+        JobPodTemplateSpec | None,
+        Field(
+            description="Additions to the pods of all stages. Concerns clusters only.",
+            examples=[{"serviceAccountName": "my-identity"}],
+        ),
+    ] = None
+
+    @property
+    def processes(self) -> int:
+        """The number of processes that train together in a cluster."""
+        per_node = self.distributed.num_proc_per_node or max(1, self.resources.gpus_per_node)
+        return self.resources.nodes * per_node
+
+    def training_spec(self) -> TrainingJobSpec:
+        """Return what the trainer reads of it: what does not depend on where it runs."""
+        spec = TrainingJobSpec.model_validate(self.model_dump(by_alias=True, exclude_unset=True), extra="ignore")
+        has_output = spec.output is not None and spec.output.uri is not None
+        return spec if has_output else spec.model_copy(update={"output": None})
+
+
+def _unchanged(field: str) -> Rule:
+    """Return the transition rule of a field: only an API server knows the old object, so nothing is checked here."""
+    both = f"has(self.{field}) == has(oldSelf.{field})"
+    return Rule(
+        f"{both} && (!has(self.{field}) || self.{field} == oldSelf.{field})",
+        f"{field} does not change once the job is created; write a new FineTuneJob under another name",
+        lambda _: True,
+    )
+
+
+FineTuneJobSpec.rules += tuple(
+    _unchanged(info.alias or name) for name, info in FineTuneJobSpec.model_fields.items() if name not in _CHANGEABLE
+)
 
 
 class Progress(StatusModel):
@@ -40,7 +168,7 @@ class Progress(StatusModel):
 
 
 class Attempts(StatusModel):
-    """How often each stage was started."""
+    """How often each stage was started. Pods that its Job replaces by itself do not count."""
 
     prepare: Annotated[int | None, Field(description="Starts of prepare.")] = None
     train: Annotated[int | None, Field(description="Starts of train.")] = None
@@ -81,6 +209,16 @@ class FineTuneJobStatus(CommonStatus):
     ] = None
     completion_time: Annotated[
         str | None, Field(json_schema_extra={"format": "date-time"}, description="When the job ended.")
+    ] = None
+    paused_since: Annotated[
+        str | None,
+        Field(
+            json_schema_extra={"format": "date-time"},
+            description="Since when the job is suspended or waits in a queue; absent while it is neither.",
+        ),
+    ] = None
+    paused_seconds: Annotated[
+        int | None, Field(description="Seconds that it was suspended or waited in a queue before.")
     ] = None
 
 

@@ -109,6 +109,9 @@ class Api(Protocol):
     async def read(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object (without a Secret's or ConfigMap's data), or None when it is absent or may not be read."""
 
+    async def events(self, kind: str, namespace: str, name: str) -> list[Object]:
+        """Return the newest events about an object, oldest first: why a Job gets no pod."""
+
     async def pod_events(self, namespace: str, pod: str) -> list[Object]:
         """Return the newest events about a pod, oldest first: why a volume is not mounted, why it is not scheduled."""
 

@@ -38,13 +38,17 @@ class ApiReader:
         return obj
 
     async def pod_events(self, namespace: str, pod: str) -> list[Object]:
-        """Return the newest events about a pod, oldest first.
+        """Return the newest events about a pod, oldest first; see `events`."""
+        return await self.events("Pod", namespace, pod)
+
+    async def events(self, kind: str, namespace: str, name: str) -> list[Object]:
+        """Return the newest events about an object, oldest first.
 
         Raises:
             ApiError: A refusal other than "may not be read" and "not there", which both are no events.
             ApiUnreachableError: No answer.
         """
-        query = {"fieldSelector": f"regarding.kind=Pod,regarding.name={pod}", "limit": "100"}
+        query = {"fieldSelector": f"regarding.kind={kind},regarding.name={name}", "limit": "100"}
         try:
             answer = await self._client.request("GET", EVENT.path(namespace), query=query)
         except ApiError as error:

@@ -96,10 +96,12 @@ class ExportSpec(SpecModel):
 class OutputSpec(SpecModel):
     """Where the artifact goes."""
 
-    uri: str = Field(
+    uri: str | None = Field(
+        default=None,
         min_length=1,
         max_length=1024,
         pattern=r"^((s3|abfs|abfss|az|gs|file|memory)://.+|\.{0,2}/.+)$",
-        description="A folder that does not exist yet or is empty: a path, or an s3://, abfs://, gs:// or file:// URI.",
+        description="A folder that does not exist yet or is empty: a path, or an s3://, abfs://, gs:// or file:// URI; "
+        "by default a folder beside the job's work.",
         examples=["./artifacts/my-model"],
     )

@@ -19,6 +19,8 @@ class Reason(StrEnum):
     OUTPUT_FAILED = "OutputFailed"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
     INTERRUPTED = "Interrupted"
+    PEER_LOST = "PeerLost"
+    PEER_UNREACHABLE = "PeerUnreachable"
     INTERNAL_ERROR = "InternalError"
 
 
@@ -36,6 +38,8 @@ EXIT_CODES: dict[Reason, int] = {
     Reason.OUTPUT_FAILED: 64,
     Reason.SOURCE_UNAVAILABLE: 65,
     Reason.INTERRUPTED: 66,
+    Reason.PEER_LOST: 67,  # another machine of the run went away after training had begun: its failure, not ours
+    Reason.PEER_UNREACHABLE: 68,
     Reason.INTERNAL_ERROR: 70,
 }
 

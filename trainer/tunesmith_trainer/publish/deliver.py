@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 def output_uri(config: JobConfig, work: WorkFolder) -> str:
     """Return where the artifact goes: the job's output, or the work folder's own artifact folder."""
-    return config.spec.output.uri if config.spec.output else str(work.artifact.absolute())
+    output = config.spec.output
+    return output.uri if output and output.uri else str(work.artifact.absolute())
 
 
 def deliver(artifact: Path, digest: str, uri: str, report: storage.Report | None = None) -> str:

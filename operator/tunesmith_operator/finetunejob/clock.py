@@ -1,0 +1,48 @@
+"""How long a job has been at work: time in which it is suspended or waits in a queue does not count."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from tunesmith_operator.api import FineTuneJobSpec
+from tunesmith_operator.finetunejob.observed import time_of
+
+Status = dict[str, Any]
+
+
+def paused(status: Status, now: datetime) -> Status:
+    """Return the status of a job that does not work from now on."""
+    return status if status.get("pausedSince") else {**status, "pausedSince": now.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+def resumed(status: Status, now: datetime) -> Status:
+    """Return the status of a job that works (again)."""
+    if not status.get("pausedSince"):
+        return status
+    seconds = _paused_seconds(status, now)
+    rest = {key: value for key, value in status.items() if key != "pausedSince"}
+    return {**rest, "pausedSeconds": seconds} if seconds else rest
+
+
+def seconds_left(spec: FineTuneJobSpec, status: Status, now: datetime) -> float | None:
+    """Return the seconds of work until the job's deadline, 0 or less when it is over; None when it has none."""
+    limit = spec.scheduling.active_deadline_seconds
+    if limit is None:
+        return None
+    worked = (now - time_of(status["startTime"])).total_seconds() - _paused_seconds(status, now)
+    return limit - worked
+
+
+def seconds_until_deletion(spec: FineTuneJobSpec, status: Status, now: datetime) -> float | None:
+    """Return the seconds until a job that has ended is deleted, 0 or less when it is time; None for never."""
+    ttl, ended = spec.ttl_seconds_after_finished, status.get("completionTime")
+    if ttl is None or not ended:
+        return None
+    return ttl - (now - time_of(ended)).total_seconds()
+
+
+def _paused_seconds(status: Status, now: datetime) -> int:
+    since = status.get("pausedSince")
+    running = max(0.0, (now - time_of(since)).total_seconds()) if since else 0.0
+    return int(status.get("pausedSeconds") or 0) + round(running)

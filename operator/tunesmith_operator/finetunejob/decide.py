@@ -1,0 +1,230 @@
+"""What must be of a job, by what is: a pure function from what was observed to a decision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tunesmith_operator import status as state
+from tunesmith_operator.engine.decision import Decision, Object, Ref
+from tunesmith_operator.finetunejob import waits
+from tunesmith_operator.finetunejob.clock import paused, resumed, seconds_left, seconds_until_deletion
+from tunesmith_operator.finetunejob.containers import end_of, result_of, without_nulls
+from tunesmith_operator.finetunejob.failures import Failure, deadline_exceeded, failure_of
+from tunesmith_operator.finetunejob.jobs import stage_job, train_service
+from tunesmith_operator.finetunejob.names import KIND
+from tunesmith_operator.finetunejob.notes import notes
+from tunesmith_operator.finetunejob.observed import Observed, holds
+from tunesmith_operator.finetunejob.refusals import refusal_of
+from tunesmith_operator.finetunejob.resolved import resolved
+from tunesmith_operator.finetunejob.volume import artifact_uri, claim, is_released
+from tunesmith_operator.settings import OperatorSettings
+from tunesmith_trainer.config import Reason, Stage
+
+Status = dict[str, Any]
+
+
+def decide(observed: Observed, settings: OperatorSettings) -> Decision:
+    """Return what must be of a job.
+
+    Args:
+        observed: What is.
+        settings: Images and the progress server.
+    """
+    about = observed.job["metadata"]
+    if "deletionTimestamp" in about:
+        return Decision()  # What it owns goes with it.
+    generation = int(about.get("generation", 1))
+    before = {key: value for key, value in observed.status.items() if key != "progress"}
+    if state.is_finished(before):
+        decision = _after_the_end(observed, state.observed(before, generation))
+    else:
+        status = state.observed(before, generation) if before else state.accepted({}, generation)
+        decision = _Job(observed, settings, status).decide()
+    return replace(decision, events=notes(observed.status, decision.status or {}))
+
+
+def _after_the_end(observed: Observed, status: Status) -> Decision:
+    """Return the decision about a job that has ended: its volume stays or goes, and it may be deleted itself."""
+    left = seconds_until_deletion(observed.spec, status, observed.now)
+    keep: tuple[Object, ...] = ()
+    if _is_kept(observed, status) and observed.claim is not None:
+        keep = (claim(observed.job, observed.spec, observed.claim_name, observed.claim, release=True),)
+        if not is_released(observed.claim):
+            return Decision(status=status, apply=keep, requeue_after=left if left is None or left > 0 else 1.0)
+    if left is not None and left <= 0:
+        return Decision(status=status, delete=(Ref(KIND, observed.name),))
+    return Decision(status=status, apply=keep, requeue_after=left)
+
+
+def _is_kept(observed: Observed, status: Status) -> bool:
+    """Return whether the volume holds an artifact that is to outlive the job."""
+    output = observed.spec.output
+    on_volume = str((status.get("artifact") or {}).get("uri", "")).startswith(f"pvc://{observed.claim_name}/")
+    return observed.makes_claim and on_volume and (output is None or output.retain)
+
+
+class _Job:
+    """Decides about a job that has not ended."""
+
+    def __init__(self, observed: Observed, settings: OperatorSettings, status: Status) -> None:
+        self.observed = observed
+        self.spec = observed.spec
+        self.settings = settings
+        self.attempts = observed.attempts()
+        status = {**status, "resolved": {**resolved(observed, settings), **(status.get("resolved") or {})}}
+        self.status: Status = {**status, "attempts": self.attempts} if self.attempts else status
+        self.stage = Stage(list(self.attempts)[-1]) if self.attempts else Stage.PREPARE
+        self.attempt = self.attempts.get(self.stage.value, 0)
+        self.job = observed.job_of(self.stage, self.attempt)
+
+    def decide(self) -> Decision:
+        left = seconds_left(self.spec, self.status, self.observed.now)
+        if (problem := refusal_of(self.observed)) is not None:
+            return self._fail(problem)
+        if left is not None and left <= 0 and not self.status.get("pausedSince"):
+            return self._fail(deadline_exceeded(self.spec, f"during {self.stage.value}"))
+        if self.observed.claim is None and self.attempts and self.observed.makes_claim:
+            return self._fail(self._volume_lost())
+        decision = self._go_on()
+        if left is None or self.status.get("pausedSince") or state.is_finished(decision.status or {}):
+            return decision
+        return replace(decision, requeue_after=min(left, decision.requeue_after or left))
+
+    def _go_on(self) -> Decision:
+        if self.job is None:
+            return self._begin(self.stage, self.attempt + 1)
+        if holds(self.job, "Complete"):
+            return self._completed(self.job)
+        if holds(self.job, "Failed"):
+            return self._failed(self.job)
+        return self._running(self.job)
+
+    def _begin(self, stage: Stage, attempt: int) -> Decision:
+        """Return the decision to start a stage, as soon as nothing else writes to the volume."""
+        observed = self.observed
+        if self.spec.suspend:
+            return self._suspended(self.job)
+        if observed.claim is None and not observed.makes_claim:
+            return self._held(waits.missing("PersistentVolumeClaim", observed.claim_name))
+        if (pod := next(observed.living_pods(), None)) is not None:
+            message = f"Waits for pod {pod['metadata']['name']} to end before {stage.value} goes on"
+            return self._held(waits.Wait("PodsEnding", message))
+        status = resumed(self.status, observed.now)
+        left = seconds_left(self.spec, status, observed.now)
+        deadline = None if left is None else max(1, round(left))
+        job = stage_job(observed.job, self.spec, stage, attempt, observed.claim_name, self.settings, deadline)
+        is_shared = stage is Stage.TRAIN and self.spec.resources.nodes > 1
+        children = (train_service(observed.job), job) if is_shared else (job,)
+        if observed.errors:
+            wait = waits.refusal(observed.errors[0])
+            return replace(self._held(wait), apply=self._claim(), create=children)
+        return Decision(status=status, apply=self._claim(), create=children)
+
+    def _running(self, job: Object) -> Decision:
+        observed = self.observed
+        if self.spec.suspend:
+            return self._suspended(job)
+        if (job.get("spec") or {}).get("suspend"):
+            queue = self.spec.scheduling.queue_name
+            status = paused(self.status, observed.now)
+            if queue:
+                return Decision(status=state.queued(status, queue), apply=self._claim())
+            message = f"Somebody has suspended Job {job['metadata']['name']}; set its spec.suspend to false"
+            return Decision(status=state.suspended(status, message), apply=self._claim())
+        if observed.errors:
+            return replace(self._held(waits.refusal(observed.errors[0])), apply=self._claim())
+        if (wait := waits.wait_of(observed, job)) is not None:
+            return replace(self._held(wait), apply=self._claim())
+        status = resumed(self.status, observed.now)
+        status = state.running(status, self.stage, self.attempts, _restarts(observed, job))
+        again = waits.look_again(observed, job, observed.now)
+        return Decision(status=status, apply=self._claim(), requeue_after=again)
+
+    def _suspended(self, job: Object | None) -> Decision:
+        """Return the decision about a job that its user has suspended: its pods save a checkpoint and go."""
+        status = paused(self.status, self.observed.now)
+        has_ended = job is None or holds(job, "Complete") or holds(job, "Failed")
+        what = "before its first stage" if not self.attempts else f"during {self.stage.value}"
+        message = f"Suspended {what}; set spec.suspend to false to go on"
+        delete = () if has_ended or job is None else (Ref("Job", job["metadata"]["name"]),)
+        apply = self._claim() if self.attempts else ()
+        return Decision(status=state.suspended(status, message), apply=apply, delete=delete)
+
+    def _failed(self, job: Object) -> Decision:
+        failure = failure_of(job, self.observed.pods_of(job), self.stage, self.spec)
+        if failure.is_final:
+            return self._fail(failure)
+        if self.attempt > self.spec.scheduling.max_restarts:
+            tried = f"given up after {self.attempt} attempts (scheduling.maxRestarts)"
+            return self._fail(Failure(failure.reason, f"{failure.message}; {tried}"))
+        return self._begin(self.stage, self.attempt + 1)
+
+    def _completed(self, job: Object) -> Decision:
+        stages = list(Stage)
+        if self.stage is Stage.PUBLISH:
+            return self._published(job)
+        if self.stage is Stage.TRAIN:
+            result = without_nulls(result_of(self.observed.pods_of(job)))
+            self.status["resolved"] = {**self.status["resolved"], **(result.get("resolved") or {})}
+            decision = self._begin(Stage.PUBLISH, 1)
+            return _with_progress(decision, result.get("progress"))
+        return self._begin(stages[stages.index(self.stage) + 1], 1)
+
+    def _published(self, job: Object) -> Decision:
+        """Return the decision about a job whose last stage is complete."""
+        observed = self.observed
+        result = without_nulls(result_of(observed.pods_of(job)))
+        artifact = result.get("artifact") or {}
+        if not artifact.get("uri"):
+            if self.attempt > self.spec.scheduling.max_restarts + 1:
+                message = "publish is complete, but its pod is gone and with it where the artifact is"
+                return self._fail(Failure(Reason.INTERNAL_ERROR.value, message))
+            # Its pod was removed before it was read. Run again it finds its work done and says the same.
+            return self._begin(Stage.PUBLISH, self.attempt + 1)
+        self.status["resolved"] = {**self.status["resolved"], **(result.get("resolved") or {})}
+        uri = artifact_uri(str(artifact["uri"]), observed.claim_name)
+        status = resumed(self.status, observed.now)
+        found = {"uri": uri, "digest": str(artifact.get("digest", ""))}
+        status = state.completed(status, artifact=found, metrics=result.get("metrics") or {})
+        trained = observed.job_of(Stage.TRAIN, self.attempts.get(Stage.TRAIN.value, 0))
+        progress = without_nulls(result_of(observed.pods_of(trained))).get("progress") if trained else None
+        return _with_progress(_after_the_end(observed, status), progress)
+
+    def _fail(self, failure: Failure) -> Decision:
+        status = resumed(self.status, self.observed.now)
+        status = state.failed(status, failure.reason, failure.message)
+        active = [job for job in self.observed.jobs if not holds(job, "Complete") and not holds(job, "Failed")]
+        return Decision(status=status, delete=tuple(Ref("Job", job["metadata"]["name"]) for job in active))
+
+    def _held(self, wait: waits.Wait) -> Decision:
+        status = resumed(self.status, self.observed.now)
+        return Decision(status=state.held(status, wait.reason, wait.message), requeue_after=wait.look_again)
+
+    def _claim(self) -> tuple[Object, ...]:
+        observed = self.observed
+        if not observed.makes_claim:
+            return ()
+        return (claim(observed.job, self.spec, observed.claim_name, observed.claim, release=False),)
+
+    def _volume_lost(self) -> Failure:
+        message = f"the volume claim {self.observed.claim_name} was deleted, and with it what the job had done"
+        return Failure("VolumeLost", f"{message}. Create the FineTuneJob anew")
+
+
+def _with_progress(decision: Decision, progress: object) -> Decision:
+    """Return a decision that also sets the progress that a stage has left."""
+    if not isinstance(progress, dict) or not progress or decision.status is None:
+        return decision
+    return replace(decision, status={**decision.status, "progress": progress})
+
+
+def _restarts(observed: Observed, job: Object) -> str:
+    """Return what is to be said of the pods that a Job had to replace; empty when there were none."""
+    ends = [end for pod in observed.pods_of(job) if (end := end_of(pod)) is not None and end.code != 0]
+    if not ends:
+        return ""
+    last = max(ends, key=lambda end: end.time)
+    why = last.disruption or (last.outcome.value if last.outcome else last.reason) or f"exit code {last.code}"
+    count = f"{len(ends)} pod{'' if len(ends) == 1 else 's'} had to be replaced"
+    return f"{count}, the last one because of {why}"

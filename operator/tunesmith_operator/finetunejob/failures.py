@@ -1,0 +1,114 @@
+"""Why a stage's Job failed, and whether another attempt can help."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tunesmith_operator.api import FineTuneJobSpec
+from tunesmith_operator.engine.decision import Object
+from tunesmith_operator.finetunejob.containers import End, end_of
+from tunesmith_operator.finetunejob.jobs import KILLED
+from tunesmith_operator.finetunejob.observed import condition
+from tunesmith_trainer.config import EXIT_CODES, Reason, Stage
+
+_EXIT_CODE = re.compile(r"exit code (-?\d+)")
+_REASONS = {code: reason.value for reason, code in EXIT_CODES.items()}
+_FINAL = 64
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a stage cannot go on.
+
+    Attributes:
+        reason: The condition's reason.
+        message: What happened, and what to do.
+        is_final: Whether no other attempt is to be made.
+    """
+
+    reason: str
+    message: str
+    is_final: bool = True
+
+
+def failure_of(job: Object, pods: list[Object], stage: Stage, spec: FineTuneJobSpec) -> Failure:
+    """Return why a Job failed.
+
+    Args:
+        job: The Job, with its condition Failed.
+        pods: Its pods, oldest first.
+        stage: The stage.
+        spec: The FineTuneJob's spec.
+    """
+    failed = condition(job, "Failed")
+    if failed.get("reason") == "DeadlineExceeded":
+        return deadline_exceeded(spec, f"during {stage.value}")
+    ends = [end for pod in pods if (end := end_of(pod)) is not None and end.code != 0]
+    ends.sort(key=lambda end: end.time)
+    killed = [end for end in ends if end.out_of_memory]
+    if killed:
+        return out_of_memory(killed[-1], stage, spec)
+    final = [end for end in ends if end.outcome is not None and EXIT_CODES[end.outcome] < _FINAL]
+    if final:
+        return Failure(_reason(final[-1]), final[-1].message or _unexplained(final[-1], stage))
+    if any(end.code == KILLED for end in ends) or (not ends and _code_in(failed) == KILLED):
+        what = f"{stage.value} was killed before it could save a checkpoint"
+        return Failure(Reason.INTERRUPTED.value, what, is_final=False)
+    if ends:
+        return _gave_up(ends[-1], stage, spec)
+    return _without_pods(failed, stage)
+
+
+def out_of_memory(end: End, stage: Stage, spec: FineTuneJobSpec) -> Failure:
+    """Return the failure of a stage that took more memory than it may have."""
+    if end.outcome is Reason.OUT_OF_MEMORY and end.message:
+        return Failure(Reason.OUT_OF_MEMORY.value, end.message)
+    limit = spec.resources.memory
+    has = f"the {limit} that resources.memory gives it" if limit else "its node has left"
+    ways = ["raise resources.memory" if limit else "set resources.memory, so that it gets a node with enough"]
+    if stage is Stage.TRAIN:
+        if spec.training.micro_batch_size != 1:
+            ways.append("set training.microBatchSize: 1")
+        if not spec.training.gradient_checkpointing:
+            ways.append("set training.gradientCheckpointing: true")
+        ways.append(f"lower training.maxLength (now {spec.training.max_length})")
+    remedy = ", or ".join(ways)
+    message = f"{stage.value} was killed for taking more memory than {has}. {remedy[0].upper()}{remedy[1:]}"
+    return Failure(Reason.OUT_OF_MEMORY.value, f"{message}, in a new FineTuneJob")
+
+
+def deadline_exceeded(spec: FineTuneJobSpec, when: str) -> Failure:
+    """Return the failure of a job that took longer than it may."""
+    seconds = spec.scheduling.active_deadline_seconds
+    message = f"not done after the {seconds} s of scheduling.activeDeadlineSeconds; ended {when}"
+    return Failure("DeadlineExceeded", f"{message}. Raise it, in a new FineTuneJob, or train less")
+
+
+def _gave_up(end: End, stage: Stage, spec: FineTuneJobSpec) -> Failure:
+    """Return the failure of a stage that has been restarted as often as it may."""
+    restarts = spec.scheduling.max_restarts
+    tried = f"given up after {restarts} restart{'' if restarts == 1 else 's'} (scheduling.maxRestarts)"
+    return Failure(_reason(end), f"{end.message or _unexplained(end, stage)}; {tried}")
+
+
+def _without_pods(failed: Object, stage: Stage) -> Failure:
+    """Return the failure of a Job whose pods are gone: what the Job's own condition still tells."""
+    code = _code_in(failed)
+    reason = _REASONS.get(code, Reason.INTERNAL_ERROR.value) if code is not None else Reason.INTERNAL_ERROR.value
+    words = str(failed.get("message") or "no reason is known").rstrip(".")
+    return Failure(reason, f"the Job of {stage.value} failed: {words}. Its pods are gone, and with them their words")
+
+
+def _reason(end: End) -> str:
+    return end.outcome.value if end.outcome is not None else Reason.INTERNAL_ERROR.value
+
+
+def _code_in(failed: Object) -> int | None:
+    match = _EXIT_CODE.search(str(failed.get("message") or ""))
+    return int(match[1]) if match else None
+
+
+def _unexplained(end: End, stage: Stage) -> str:
+    what = f" ({end.reason})" if end.reason not in ("", "Error") else ""
+    return f"{stage.value} ended with exit code {end.code}{what} and left no reason; see: kubectl logs {end.pod}"

@@ -1,0 +1,89 @@
+"""The batch/v1 Job of a stage, and the Service by which the pods of one find each other."""
+
+from __future__ import annotations
+
+from tunesmith_operator.api import FineTuneJobSpec
+from tunesmith_operator.engine.decision import Object
+from tunesmith_operator.finetunejob.names import job_name, labels, metadata, service_name
+from tunesmith_operator.finetunejob.pods import CONTAINER, pod_template
+from tunesmith_operator.settings import OperatorSettings
+from tunesmith_trainer.config import EXIT_CODES, Reason, Stage
+
+QUEUE = "kueue.x-k8s.io/queue-name"
+KILLED = 137
+
+_PORT = 29500
+_USAGE = 2
+_TERMINATED = 143
+_NOT_COUNTED = sorted({EXIT_CODES[Reason.INTERRUPTED], EXIT_CODES[Reason.PEER_LOST], _TERMINATED})
+# A killed container is for the operator to judge: out of memory it fails the job, else the stage is attempted anew.
+_FINAL = sorted({_USAGE, KILLED, *(code for code in EXIT_CODES.values() if code < 64)})
+
+
+def stage_job(
+    job: Object,
+    spec: FineTuneJobSpec,
+    stage: Stage,
+    attempt: int,
+    claim: str,
+    settings: OperatorSettings,
+    deadline: int | None,
+) -> Object:
+    """Return the Job of one attempt at a stage. It is made once and never written again.
+
+    Args:
+        job: The FineTuneJob.
+        spec: Its spec.
+        stage: The stage.
+        attempt: Number of the attempt, from 1.
+        claim: The claim of the work volume.
+        settings: Images and the progress server.
+        deadline: Seconds that are left of the job's own deadline; None when it has none.
+    """
+    about = metadata(job, job_name(job["metadata"]["name"], stage, attempt), stage, attempt)
+    wanted: Object = {
+        # Two pods of one place would write the same files.
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {"rules": _rules()},
+        "template": pod_template(job, spec, stage, attempt, claim, settings),
+    }
+    if stage is Stage.TRAIN:
+        # Each machine has its own restarts, and the first that has none left ends the Job: all train or none.
+        wanted |= {
+            "completionMode": "Indexed",
+            "completions": spec.resources.nodes,
+            "parallelism": spec.resources.nodes,
+            "backoffLimitPerIndex": spec.scheduling.max_restarts,
+            "maxFailedIndexes": 0,
+        }
+    else:
+        wanted["backoffLimit"] = spec.scheduling.max_restarts
+    if deadline is not None:
+        wanted["activeDeadlineSeconds"] = deadline
+    if spec.scheduling.queue_name:
+        about["labels"][QUEUE] = spec.scheduling.queue_name
+        wanted["suspend"] = True
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": about, "spec": wanted}
+
+
+def train_service(job: Object) -> Object:
+    """Return the headless Service that gives each training pod a name, before it is ready."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(job, service_name(job["metadata"]["name"]), Stage.TRAIN),
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": {key: value for key, value in labels(job, Stage.TRAIN).items() if key.startswith("tunesmith.")},
+            "ports": [{"name": "rendezvous", "port": _PORT}],
+        },
+    }
+
+
+def _rules() -> list[Object]:
+    def on_codes(action: str, codes: list[int]) -> Object:
+        return {"action": action, "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": codes}}
+
+    disrupted = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    return [disrupted, on_codes("Ignore", _NOT_COUNTED), on_codes("FailJob", _FINAL)]

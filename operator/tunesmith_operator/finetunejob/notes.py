@@ -1,0 +1,26 @@
+"""Which changes of a status are told as Events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunesmith_operator.engine.decision import Note
+from tunesmith_operator.finetunejob.observed import condition
+
+_SILENT = {"Accepted", "Preparing"}
+_NORMAL = {"Training", "Publishing", "Completed", "Suspended", "Queued", "PodsEnding"}
+
+
+def notes(before: dict[str, Any], after: dict[str, Any]) -> tuple[Note, ...]:
+    """Return the events of a change of status: one when the reason changes, and one when pods had to be replaced."""
+    old, new = condition({"status": before}, "Ready"), condition({"status": after}, "Ready")
+    reason = str(new.get("reason", ""))
+    if not reason:
+        return ()
+    if old.get("reason") != reason:
+        if reason in _SILENT:
+            return ()
+        return (Note("Normal" if reason in _NORMAL else "Warning", reason, str(new["message"])),)
+    if old.get("message") != new["message"] and "replaced" in new["message"]:
+        return (Note("Warning", "PodReplaced", str(new["message"])),)
+    return ()

@@ -1,0 +1,110 @@
+"""The reconciler of FineTuneJobs: gathers the facts that `decide` needs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from tunesmith_operator import status as state
+from tunesmith_operator.api import FineTuneJobSpec
+from tunesmith_operator.engine.decision import OWNER_UID, Context, Decision, Object, Store
+from tunesmith_operator.finetunejob import names, waits
+from tunesmith_operator.finetunejob.decide import decide
+from tunesmith_operator.finetunejob.observed import Observed
+from tunesmith_operator.settings import OperatorSettings
+from tunesmith_trainer.config import Reason, Stage
+
+_CLAIM = "PersistentVolumeClaim"
+_REMEMBERED = 4096
+
+
+class FineTuneJobReconciler:
+    """Turns FineTuneJobs into a Job a stage."""
+
+    kind = names.KIND
+
+    def __init__(self, settings: OperatorSettings) -> None:
+        """Make it.
+
+        Args:
+            settings: Images and the progress server.
+        """
+        self._settings = settings
+        self._specs: OrderedDict[tuple[str, int], FineTuneJobSpec] = OrderedDict()
+
+    async def reconcile(self, obj: Object, context: Context) -> Decision:
+        """Return what must be, for a FineTuneJob that exists."""
+        try:
+            spec = self._spec(obj)
+        except ValidationError as error:
+            return _invalid(obj, error)
+        observed = await self._observe(obj, spec, context)
+        return decide(observed, self._settings)
+
+    def wakes(self, kind: str, obj: Object, store: Store) -> list[str]:
+        """Return the names of FineTuneJobs that another object concerns: none, but for their children."""
+        return []
+
+    def _spec(self, obj: Object) -> FineTuneJobSpec:
+        """Return the spec of a job, read once for each generation."""
+        key = (obj["metadata"]["uid"], obj["metadata"].get("generation", 1))
+        if key not in self._specs:
+            self._specs[key] = FineTuneJobSpec.model_validate(obj["spec"])
+            if len(self._specs) > _REMEMBERED:
+                self._specs.popitem(last=False)
+        return self._specs[key]
+
+    async def _observe(self, obj: Object, spec: FineTuneJobSpec, context: Context) -> Observed:
+        store, about = context.store, obj["metadata"]
+        uid, namespace = about["uid"], about["namespace"]
+        claim_name, claim = self._own_claim(obj, spec, store)
+        observed = Observed(
+            job=obj,
+            spec=spec,
+            now=datetime.now(UTC),
+            claim_name=claim_name,
+            claim=claim,
+            jobs=tuple(store.owned("Job", uid)),
+            pods=tuple(store.owned("Pod", uid)),
+            errors=context.errors,
+        )
+        if state.is_finished(observed.status) or "deletionTimestamp" in about:
+            return observed
+        if not observed.makes_claim:
+            # Somebody else's, and so not watched.
+            observed = replace(observed, claim=await context.api.read(_CLAIM, namespace, claim_name))
+        attempts = observed.attempts()
+        stage = Stage(list(attempts)[-1]) if attempts else Stage.PREPARE
+        job = observed.job_of(stage, attempts.get(stage.value, 0))
+        wanted = waits.needs_events(observed, job, observed.now) if job is not None else []
+        events = {name: await context.api.events(kind, namespace, name) for kind, name in wanted}
+        return replace(observed, events=events)
+
+    def _own_claim(self, obj: Object, spec: FineTuneJobSpec, store: Store) -> tuple[str, Object | None]:
+        """Return the name of the work volume's claim, and the claim where it is the job's own and there."""
+        about = obj["metadata"]
+        if spec.storage.claim_name is not None:
+            return spec.storage.claim_name, None
+        for claim in store.owned(_CLAIM, about["uid"]):
+            return str(claim["metadata"]["name"]), claim
+        # An earlier job of this name may have left its artifact on a volume of the usual name.
+        usual = names.claim_name(about["name"], about["uid"], taken=False)
+        left = store.get(_CLAIM, about["namespace"], usual)
+        taken = left is not None and (left["metadata"].get("labels") or {}).get(OWNER_UID) != about["uid"]
+        return names.claim_name(about["name"], about["uid"], taken=taken), None
+
+
+def _invalid(obj: Object, error: ValidationError) -> Decision:
+    """Return the decision about a job that the API server took, but whose spec this operator does not understand."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in ("spec", *first["loc"]))
+    status = {key: value for key, value in (obj.get("status") or {}).items() if key != "progress"}
+    if not status.get("conditions"):
+        status = state.accepted({}, obj["metadata"].get("generation", 1))
+    if state.is_finished(status):
+        return Decision(status=status)
+    message = f"{field}: {first['msg']}. Correct it, or bring the CRDs and the operator to the same version"
+    return Decision(status=state.failed(status, Reason.INVALID_SPEC.value, message))

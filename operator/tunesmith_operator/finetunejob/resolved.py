@@ -1,0 +1,28 @@
+"""What the operator chose where the spec leaves it open, and why, for `status.resolved`."""
+
+from __future__ import annotations
+
+from tunesmith_operator.engine.decision import Object
+from tunesmith_operator.finetunejob.observed import Observed
+from tunesmith_operator.finetunejob.pods import image
+from tunesmith_operator.finetunejob.volume import DEFAULT_ACCESS_MODE, DEFAULT_SIZE
+from tunesmith_operator.settings import OperatorSettings
+
+
+def resolved(observed: Observed, settings: OperatorSettings) -> Object:
+    """Return `{field: {value, reason}}`."""
+    spec = observed.spec
+    found: Object = {}
+    if spec.pod_template is None or spec.pod_template.image is None:
+        found["podTemplate.image"] = _value(image(spec, settings), "the operator's own trainer image")
+    if observed.makes_claim:
+        found["storage.claimName"] = _value(observed.claim_name, "made for this job")
+        if spec.storage.size is None:
+            found["storage.size"] = _value(DEFAULT_SIZE, "default")
+        if spec.storage.access_mode is None:
+            found["storage.accessMode"] = _value(DEFAULT_ACCESS_MODE, "default: one node at a time")
+    return found
+
+
+def _value(value: str, reason: str) -> dict[str, str]:
+    return {"value": value, "reason": reason}
