@@ -1,25 +1,11 @@
 """Start, stop and share clusters."""
 
-import os
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from cluster import (
-    addons,
-    binaries,
-    containerd,
-    control_plane,
-    images,
-    node,
-    packages,
-    processes,
-    teardown,
-)
-from cluster.api import Api, ApiError
+from cluster import processes, startup, teardown
 from cluster.errors import CannotRunError, ClusterError
 from cluster.paths import Paths, locked
 from cluster.processes import Process
@@ -46,6 +32,7 @@ def up(
         raise CannotRunError(f"A cluster of processes needs Linux, and this is {sys.platform}.")
     if mode == "full" and not is_root():
         raise CannotRunError("Running pods takes root: namespaces, mounts and cgroups are made for them.")
+    _wait_for_outage(name)
     with locked(Paths(name).lock):
         state = State.load(name)
         if state is None or not _works(state):
@@ -53,8 +40,9 @@ def up(
             state = State(name, mode)
             if mode == "full":
                 _only_one(name)
+            state.save()  # so that whoever comes after a killed starter sees that there is something to remove
             try:
-                _start(state, api_server or [])
+                startup.start(state, api_server or [])
             except BaseException:
                 shutil.rmtree(_failed(name), ignore_errors=True)
                 if state.paths.logs.exists():
@@ -94,69 +82,37 @@ def down(name: str) -> bool:
 
 
 def stop_process(name: str, process: str) -> None:
-    """Stop one of a cluster's processes, such as kube-apiserver, and leave it stopped."""
-    state = State.load(name)
-    if state is None:
-        raise ClusterError(f"There is no cluster {name}.")
-    processes.stop([state.processes[process]], grace=20)
+    """Stop one of a cluster's processes, such as kube-apiserver, and leave it stopped.
+
+    Raises:
+        ClusterError: There is no such cluster.
+    """
+    with locked(Paths(name).lock):
+        state = _existing(name)
+        state.stopped = sorted({*state.stopped, process})
+        state.save()
+        processes.stop([state.processes[process]], grace=20)
 
 
 def start_process(name: str, process: str) -> None:
-    """Start a process again that `stop_process` stopped; for the API server, wait until it is ready."""
-    with locked(Paths(name).lock):
-        state = State.load(name)
-        if state is None:
-            raise ClusterError(f"There is no cluster {name}.")
-        state.start(process, list(state.processes[process].argv))
-        if process == "kube-apiserver":
-            wait(lambda: _ready(state), 60, "the API server's /readyz", state)
-
-
-def wait(condition: Callable[[], bool], seconds: float, what: str, state: State) -> None:
-    """Look at a condition until it holds.
+    """Start a process again that `stop_process` stopped; for the API server, wait until it is ready.
 
     Raises:
-        ClusterError: One of the cluster's processes has ended, or the time is over.
+        ClusterError: There is no such cluster, or the process does not start.
     """
-    deadline = time.monotonic() + seconds
-    while not condition():
-        state.check()
-        if time.monotonic() > deadline:
-            raise ClusterError(f"Waited {seconds:.0f} s for {what}, in vain; the logs are in {state.paths.logs}")
-        time.sleep(0.05)
+    with locked(Paths(name).lock):
+        state = _existing(name)
+        state.stopped.remove(process)
+        state.start(process, list(state.processes[process].argv))
+        if process == "kube-apiserver":
+            startup.wait(lambda: startup.ready(state), 60, "the API server's /readyz", state)
 
 
-def _start(state: State, extra: list[str]) -> None:
-    assets = os.environ.get("KUBEBUILDER_ASSETS") if state.mode == "api" else None
-    folder = Path(assets) if assets else binaries.kubernetes()
-    etcd = str(folder / "etcd") if assets and (folder / "etcd").exists() else packages.etcd()
-    controllers = (folder / "kube-controller-manager").exists()
-    if state.mode == "full":
-        node.prepare(state)
-    control_plane.make_credentials(state)
-    state.start("etcd", [etcd, *control_plane.etcd(state)])
-    state.start(
-        "kube-apiserver", [str(folder / "kube-apiserver"), *control_plane.api_server(state, controllers, extra)]
-    )
-    if state.mode == "full":
-        node.start_runtime(state)
-    wait(lambda: _ready(state), 60, "the API server's /readyz", state)
-    if controllers:
-        state.start(
-            "kube-controller-manager",
-            [str(folder / "kube-controller-manager"), *control_plane.controller_manager(state)],
-        )
-    if state.mode == "full":
-        state.start("kube-scheduler", [str(folder / "kube-scheduler"), *control_plane.scheduler(state)])
-        _start_node(state, folder)
-    if controllers:
-        account = "/api/v1/namespaces/default/serviceaccounts/default"
-        wait(lambda: _found(state, account), 60, "the controllers", state)
-    if state.mode == "full":
-        wait(lambda: _node_ready(state), 60, "the node", state)
-        wait(lambda: _dns_ready(state), 60, "CoreDNS", state)
-    state.ready = True
-    state.save()
+def _existing(name: str) -> State:
+    state = State.load(name)
+    if state is None:
+        raise ClusterError(f"There is no cluster {name}.")
+    return state
 
 
 def _failed(name: str) -> Path:
@@ -171,52 +127,22 @@ def _only_one(name: str) -> None:
             raise ClusterError(f"The cluster {other.name} runs pods already, and one on a machine can; stop it first.")
 
 
-def _start_node(state: State, folder: Path) -> None:
-    wait(lambda: containerd.answers(state), 30, "containerd", state)
-    if containerd.forget_containers(
-        state.paths
-    ):  # of a cluster that was killed; containerd itself remembers their pods
-        processes.stop([state.processes["containerd"]])
-        containerd.forget_sandboxes(state.paths)
-        containerd.start(state)
-        wait(lambda: containerd.answers(state), 30, "containerd", state)
-    images.load_program(state.name, binaries.probe(), containerd.PAUSE)
-    node.start(state, folder)
-    addons.start(state)
-    objects = addons.as_list(addons.objects(addons.has_resolver(Path(node.resolver()))))
-    kubectl = [str(folder / "kubectl"), f"--kubeconfig={state.paths.kubeconfig}", "apply", "--server-side", "-f", "-"]
-    result = subprocess.run(kubectl, input=objects, capture_output=True, text=True)
-    if result.returncode:
-        raise ClusterError(f"The cluster's own objects were refused: {result.stderr.strip()}")
-
-
-def _node_ready(state: State) -> bool:
-    nodes = Api(state.paths.kubeconfig).request("GET", "/api/v1/nodes")["items"]
-    conditions = [entry for obj in nodes for entry in obj["status"].get("conditions", [])]
-    return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
-
-
-def _dns_ready(state: State) -> bool:
-    path = "/apis/apps/v1/namespaces/kube-system/deployments/coredns"
-    status = Api(state.paths.kubeconfig).request("GET", path).get("status", {})
-    return bool(status.get("availableReplicas"))
-
-
 def _works(state: State) -> bool:
-    """Return whether a cluster was started to the end and all its processes still run and answer."""
-    return state.ready and all(process.alive() for process in state.processes.values()) and _ready(state)
-
-
-def _ready(state: State) -> bool:
-    return _found(state, "/readyz")
-
-
-def _found(state: State, path: str) -> bool:
+    """Return whether a cluster was started to the end and all its processes run; a busy API server is waited for."""
+    if not state.ready or not all(process.alive() for process in state.processes.values()):
+        return False
     try:
-        Api(state.paths.kubeconfig).request("GET", path)
-    except (OSError, ApiError):
+        startup.wait(lambda: startup.ready(state), 60, "the API server's /readyz", state)
+    except ClusterError:
         return False
     return True
+
+
+def _wait_for_outage(name: str, seconds: float = 180) -> None:
+    """Wait while a test has stopped a process of the cluster on purpose."""
+    deadline = time.monotonic() + seconds
+    while (state := State.load(name)) and state.stopped and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _remove(name: str) -> None:

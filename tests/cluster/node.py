@@ -20,7 +20,7 @@ def prepare(state: State) -> None:
     binaries.probe()
     binaries.coredns()
     state.sysctls = kernel.read_settings()
-    state.save()  # from here on the machine differs, and stopping the cluster changes it back
+    state.save()  # from here on the machine differs, and stopping the cluster changes it back to this
     network.check_free()
     kernel.change_settings()
     kernel.make_cgroups(state.paths.cgroup)

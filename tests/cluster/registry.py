@@ -3,7 +3,7 @@
 import json
 import urllib.request
 
-from cluster import binaries, lifecycle
+from cluster import binaries, startup
 from cluster.errors import ClusterError
 from cluster.paths import Paths, cache, locked
 from cluster.state import State
@@ -46,7 +46,7 @@ def _start(state: State, program: str, address: str) -> None:
     path = state.paths.root / "registry.yaml"
     path.write_text(json.dumps(settings))
     state.start(_PROCESS, [program, "serve", str(path)])
-    lifecycle.wait(lambda: _answers(address), 20, "the registry", state)
+    startup.wait(lambda: _answers(address), 20, "the registry", state)
 
 
 def _answers(address: str) -> bool:

@@ -24,6 +24,7 @@ class State:
         ports: The port of each server, by its name.
         processes: The processes, by their names, in the order in which they were started.
         holders: The test runs that use it.
+        stopped: The processes that are stopped on purpose, to see what happens without them.
         sysctls: The kernel's settings as they were before the cluster changed them.
     """
 
@@ -34,6 +35,7 @@ class State:
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
     holders: list[Process] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
     sysctls: dict[str, str] = field(default_factory=dict)
 
     @property

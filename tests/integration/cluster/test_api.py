@@ -1,6 +1,9 @@
 """The control plane as tests get it: real rules, watches, and controllers."""
 
+import threading
+
 import pytest
+import urllib3
 
 from support.cluster import Cluster
 from support.cluster_http import ApiError
@@ -69,7 +72,14 @@ def test_waiting_in_vain_says_what_was_seen_last(cluster: Cluster, namespace: st
 def test_the_api_server_goes_and_comes_back_while_somebody_waits(private_api_cluster: Cluster) -> None:
     cluster = private_api_cluster
     before = cluster.get("Namespace", "default")
+    seen: list[dict] = []
     cluster.stop_api_server()
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        cluster.get("Namespace", "default")
+    waits = threading.Thread(target=lambda: seen.append(cluster.wait("Namespace", "default", lambda obj: True)))
+    waits.start()
     cluster.start_api_server()
-    after = cluster.wait("Namespace", "default", lambda obj: True)
-    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    waits.join()
+    assert seen[0]["metadata"]["uid"] == before["metadata"]["uid"]
+    cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "new"}})
+    cluster.wait("ServiceAccount", "default", lambda account: True, "new")  # by the controllers, which outlived it
