@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import ValidationError
 
 from tunesmith_serving.config import ServingConfig
-from tunesmith_serving.errors import ServingError
+from tunesmith_serving.errors import MemoryShortageError, ServingError
 
 if TYPE_CHECKING:
     from tunesmith_serving.engine.load import LoadedModel
@@ -21,7 +21,12 @@ SWITCH_SECONDS = 0.0001
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the server; returns the exit code: 0 after an orderly shutdown, 1 if requests were cut off, 2 on errors."""
+    """Run the server.
+
+    Returns:
+        The exit code: 0 after an orderly shutdown, 1 if requests were cut off, 2 for an artifact that cannot be served
+        (or a wrong option), 3 for want of memory.
+    """
     namespace = _parser().parse_args(arguments)
     given = {key: value for key, value in vars(namespace).items() if value is not None}
     artifact: str = given.pop("artifact")
@@ -34,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         return _serve(artifact, config)
+    except MemoryShortageError as error:
+        return _fail(str(error), 3)
     except ServingError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
@@ -84,6 +91,7 @@ async def _run(loaded: "LoadedModel", config: ServingConfig, listener: socket.so
         warm_up=warm_up,
         on_ready=lambda: print(f"ready {url}", flush=True),
         engine=loaded.engine,
+        drain_seconds=config.drain_seconds,
         shutdown_seconds=config.shutdown_seconds,
     )
 
@@ -99,7 +107,9 @@ _OPTION_OF = {
     "host": "--host",
     "port": "--port",
     "max_body_bytes": "--max-body-bytes",
+    "drain_seconds": "--drain-seconds",
     "shutdown_seconds": "--shutdown-seconds",
+    "expect_digest": "--expect-digest",
     "api_key_env": "--api-key-env",
 }
 _NUMBERS = {
@@ -110,6 +120,7 @@ _NUMBERS = {
     "threads": int,
     "port": int,
     "max_body_bytes": int,
+    "drain_seconds": float,
     "shutdown_seconds": float,
 }
 
@@ -130,9 +141,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, code: int = 2) -> int:
     print(f"tunesmith-serving: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    return code
 
 
 if __name__ == "__main__":

@@ -50,14 +50,21 @@ class Artifact:
         return value
 
 
-def open_artifact(folder: Path | str, precision: str) -> Artifact:
+def open_artifact(folder: Path | str, precision: str, expect_digest: str = "") -> Artifact:
     """Open an artifact and verify every file of one precision against the manifest's sha256.
 
+    Args:
+        folder: The artifact.
+        precision: The exported model to open.
+        expect_digest: Digest that the artifact must have (`sha256:...`), any where it is empty.
+
     Raises:
-        ArtifactError: The folder, the manifest or the precision is missing, or a file is missing or changed.
+        ArtifactError: The folder, the manifest or the precision is missing, a file is missing or changed, or it is
+            another artifact than the expected one.
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)
+    _verify_digest(folder, manifest, expect_digest)
     entries: dict[str, Any] = manifest["files"]
     prefix = f"onnx/{precision}/"
     names = {path[len(prefix) :]: entry for path, entry in entries.items() if path.startswith(prefix)}
@@ -99,6 +106,28 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{path} has formatVersion {version!r}; this server reads {FORMAT_VERSION}: use a server of its version"
         )
     return manifest
+
+
+def _verify_digest(folder: Path, manifest: dict[str, Any], expected: str) -> None:
+    """Raise ArtifactError unless the manifest's digest is that of its list of files, and the expected one."""
+    path, digest = folder / "manifest.json", manifest.get("digest")
+    if digest is not None and digest != _digest_of(manifest["files"]):
+        raise ArtifactError(
+            f"{path} is damaged: its digest is not that of the files it lists; copy or publish the artifact again"
+        )
+    if expected and digest != expected:
+        have = f"digest {str(digest)[:17]}..." if digest else "no digest"
+        raise ArtifactError(
+            f"{folder} is not the artifact that was asked for: it has {have}, not {expected[:17]}...; an artifact is "
+            "never changed, so put the right one there, or publish the new one elsewhere"
+        )
+
+
+def _digest_of(files: dict[str, Any]) -> str:
+    """The digest of an artifact with these files: SHA-256 over their paths and digests as canonical JSON."""
+    digests = {path: entry.get("sha256") if isinstance(entry, dict) else None for path, entry in files.items()}
+    canonical = json.dumps(digests, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
 
 
 def _verify(path: Path, entry: object, folder: Path) -> None:

@@ -73,10 +73,26 @@ class ServingConfig(RuntimeSpec):
         int,
         Field(ge=1024, le=1 << 30, description="Largest request body that is read, in bytes."),
     ] = 4 << 20
+    drain_seconds: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=86_400,
+            description="Seconds after SIGTERM in which requests are still taken, while /readyz says no, so that "
+            "whoever sends them can learn that this server leaves.",
+        ),
+    ] = 0.0
     shutdown_seconds: Annotated[
         float,
-        Field(gt=0, le=86_400, description="Seconds that requests in flight have to finish after SIGTERM."),
+        Field(gt=0, le=86_400, description="Seconds that requests in flight then have to finish."),
     ] = 30.0
+    expect_digest: Annotated[
+        str,
+        Field(
+            pattern=r"^(sha256:[0-9a-f]{64})?$",
+            description="Digest that the artifact must have; any where it is empty.",
+        ),
+    ] = ""
     api_key_env: Annotated[
         str,
         Field(

@@ -9,5 +9,9 @@ class ArtifactError(ServingError):
     """The artifact is incomplete, damaged or of a form that cannot be served."""
 
 
+class MemoryShortageError(ServingError):
+    """The model does not fit in the memory there is."""
+
+
 class TemplateError(ServingError):
     """The chat template refused the messages, or there is none."""

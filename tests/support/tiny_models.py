@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
+from tunesmith_trainer.files import digest_json
+
 Architecture = Literal["llama", "phi3", "qwen2"]
 
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -155,6 +157,7 @@ def write_manifest(folder: Path | str, name: str = "tiny") -> Path:
         "model": {"base": "scratch"},
         "precisions": sorted(p.name for p in onnx.iterdir()) if onnx.is_dir() else [],
         "files": files,
+        "digest": digest_json({name: entry["sha256"] for name, entry in files.items()}),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
     return folder

@@ -40,5 +40,5 @@ def _concerns(job: Object, workspace: Object) -> bool:
     resolved = ((workspace.get("status") or {}).get("resolved") or {}).get("model") or {}
     if (resolved.get("value") or {}).get("fineTuneJob") == name:
         return True
-    labels = (model.get("fineTuneJobSelector") or {}).get("matchLabels")
+    labels = (model.get("fineTuneJobSelector") or {}).get("matchLabels") or {}
     return bool(labels) and matches(labels, job)

@@ -14,7 +14,7 @@ import onnxruntime as ort
 
 from tunesmith_serving.artifact import Artifact
 from tunesmith_serving.engine.cpus import available_cpus
-from tunesmith_serving.errors import ArtifactError, ServingError
+from tunesmith_serving.errors import ArtifactError, MemoryShortageError
 
 Logits = npt.NDArray[np.float32]
 KV_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -88,7 +88,7 @@ class OnnxDecoder:
 
         Raises:
             ArtifactError: The model does not load, or has not the form of the generative export.
-            ServingError: The key-value buffers do not fit in memory.
+            MemoryShortageError: The key-value buffers do not fit in memory.
         """
         self.spec = read_spec(artifact)
         self.slots = slots
@@ -185,7 +185,7 @@ class OnnxDecoder:
             return np.zeros(shape, self._kv_type)
         except MemoryError:
             gib = np.prod(shape, dtype=np.float64) * np.dtype(self._kv_type).itemsize / 2**30
-            raise ServingError(
+            raise MemoryShortageError(
                 f"the key-value cache needs {gib:.1f} GiB ({self.slots} slots of {self.context_length} tokens); "
                 "lower maxBatchSize or contextLength"
             ) from None

@@ -35,9 +35,9 @@ def load_model(folder: Path | str, config: ServingConfig) -> LoadedModel:
 
     Raises:
         ArtifactError: The artifact cannot be served; the message says why.
-        ServingError: It does not fit in memory.
+        MemoryShortageError: It does not fit in memory.
     """
-    artifact = open_artifact(folder, config.precision)
+    artifact = open_artifact(folder, config.precision, config.expect_digest)
     tokenizer_config = artifact.read_json("tokenizer_config.json")
     tokenizer = Tokenizer(artifact.read_text("tokenizer.json") or "")
     template = load_chat_template(artifact.read_text("chat_template.jinja"), tokenizer_config)

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith_serving.http.body import parse, read_json
 from tunesmith_serving.http.errors import ApiError, install_error_handlers, unavailable
@@ -18,7 +18,11 @@ from tunesmith_serving.http.state import ServedModel, ServerState
 
 
 class OpenRequests:
-    """ASGI middleware that counts requests of /v1 until their last byte is sent, so that a shutdown can wait."""
+    """ASGI middleware that counts requests of /v1 until their last byte is sent, so that a shutdown can wait.
+
+    Once the server is leaving, each answer also ends its connection: the next request opens another one, to a server
+    that stays.
+    """
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:
         self._app = app
@@ -28,8 +32,14 @@ class OpenRequests:
         """Pass on, counting."""
         counted = scope["type"] == "http" and scope["path"].startswith("/v1/")
         self._state.open_requests += counted
+
+        async def closing(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._state.leaving:
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            await send(message)
+
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, closing)
         finally:
             self._state.open_requests -= counted
 
@@ -86,7 +96,7 @@ def create_app(
     async def readyz() -> JSONResponse:
         if not model.engine.healthy:
             return JSONResponse({"status": "the engine has stopped"}, 503)
-        if state.draining:
+        if state.leaving or state.draining:
             return JSONResponse({"status": "shutting down"}, 503)
         return JSONResponse({"status": "ready"}) if state.ready else JSONResponse({"status": "warming up"}, 503)
 

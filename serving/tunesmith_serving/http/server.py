@@ -17,6 +17,9 @@ from tunesmith_serving.http.state import ServerState
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 POLL_SECONDS = 0.05
+# Longer than clients and proxies keep idle connections (60 s or less): whoever closes first must be the one that knows
+# whether it is about to use the connection.
+KEEP_ALIVE_SECONDS = 75
 # What connections that are still open after the last answer get to close.
 CLOSE_SECONDS = 2
 
@@ -76,18 +79,20 @@ async def serve(
     warm_up: Callable[[], None],
     on_ready: Callable[[], None],
     engine: GenerationEngine,
+    drain_seconds: float = 0,
     shutdown_seconds: float,
 ) -> bool:
-    """Serve until SIGTERM or SIGINT, then let requests in flight finish.
+    """Serve until SIGTERM or SIGINT, go on for a while unready, then let requests in flight finish.
 
     Args:
         app: The application.
-        state: Its state; `ready` and `draining` are set here.
+        state: Its state; `ready`, `leaving` and `draining` are set here.
         listener: A listening socket.
         warm_up: Run on a thread once the server answers; readiness follows its return. What it raises ends the server.
         on_ready: Called once the server is ready.
-        engine: What the application generates with; told to drain at the signal, closed when the time is over.
-        shutdown_seconds: How long requests in flight may take after the signal.
+        engine: What the application generates with; told to drain, and closed when the time is over.
+        drain_seconds: How long requests are still taken after the signal.
+        shutdown_seconds: How long requests in flight may take after that.
 
     Returns:
         Whether every request was answered to its end.
@@ -95,12 +100,16 @@ async def serve(
     loop = asyncio.get_running_loop()
     leave = asyncio.Event()
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=CLOSE_SECONDS
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=CLOSE_SECONDS,
     )
 
     def begin_leaving() -> None:
-        state.draining = True
-        engine.start_draining()
+        state.leaving = True
         leave.set()
 
     # A signal can arrive in the middle of anything: only the loop acts on it.
@@ -108,12 +117,16 @@ async def serve(
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await asyncio.to_thread(warm_up)
-        if not state.draining:
+        if not state.leaving:
             state.ready = True
             on_ready()
         leaving = asyncio.create_task(leave.wait())
         await asyncio.wait({leaving, serving}, return_when=asyncio.FIRST_COMPLETED)
         leaving.cancel()
+        if state.ready:
+            await _drained(server, drain_seconds)
+        state.draining = True
+        engine.start_draining()
         finished = await _answered(state, shutdown_seconds, server)
         if not finished:
             await asyncio.to_thread(engine.close)  # ends what is left with an error that clients can read
@@ -122,6 +135,15 @@ async def serve(
         server.should_exit = True
         await serving
     return finished
+
+
+async def _drained(server: _Server, seconds: float) -> None:
+    """Wait until nobody should send anything any more, then end the connections on which nothing is being asked."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not server.force_exit:
+        await asyncio.sleep(POLL_SECONDS)
+    for connection in list(server.server_state.connections):
+        connection.shutdown()
 
 
 async def _answered(state: ServerState, seconds: float, server: _Server | None = None) -> bool:

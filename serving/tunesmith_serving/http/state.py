@@ -43,12 +43,14 @@ class ServerState:
 
     Attributes:
         ready: A warm-up generation has succeeded.
-        draining: A signal has asked the server to go; nothing new is taken.
+        leaving: A signal has asked the server to go; whoever sends requests should learn it.
+        draining: Nothing new is taken any more.
         open_requests: Requests of /v1 that are being answered.
         mean_seconds: Moving average of how long a request takes.
     """
 
     ready: bool = False
+    leaving: bool = False
     draining: bool = False
     open_requests: int = 0
     mean_seconds: float = 1.0

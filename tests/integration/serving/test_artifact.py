@@ -78,7 +78,9 @@ def test_no_folder(tmp_path: Path) -> None:
 )
 def test_bad_manifest(copied: Path, change: dict[str, object], message: str) -> None:
     path = copied / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    manifest = json.loads(path.read_text())
+    del manifest["digest"]  # It would speak of the change first.
+    path.write_text(json.dumps({**manifest, **change}))
     with pytest.raises(ArtifactError, match=message):
         open_artifact(copied, "fp32")
 
@@ -94,6 +96,51 @@ def test_files_outside_the_manifest_are_not_read(copied: Path) -> None:
     write_manifest(copied)
     (copied / "onnx" / "fp32" / "chat_template.jinja").write_text("{{ unverified }}")
     assert open_artifact(copied, "fp32").read_text("chat_template.jinja") is None
+
+
+def digest_of(folder: Path) -> str:
+    return str(json.loads((folder / "manifest.json").read_text())["digest"])
+
+
+def test_the_expected_artifact(copied: Path) -> None:
+    open_artifact(copied, "fp32", digest_of(copied))
+
+
+def test_another_artifact_than_the_expected(copied: Path) -> None:
+    with pytest.raises(
+        ArtifactError, match=r"is not the artifact that was asked for: it has digest sha256:\w{10}"
+    ):
+        open_artifact(copied, "fp32", "sha256:" + "0" * 64)
+
+
+def test_a_swapped_artifact(copied: Path) -> None:
+    """Whole in itself, with all digests right, but another one."""
+    expected = digest_of(copied)
+    flip_byte(copied / "onnx" / "fp32" / "model.onnx.data")
+    write_manifest(copied)
+    open_artifact(copied, "fp32")
+    with pytest.raises(ArtifactError, match="is not the artifact that was asked for"):
+        open_artifact(copied, "fp32", expected)
+
+
+def test_a_manifest_that_claims_the_digest_of_another(copied: Path) -> None:
+    expected, path = digest_of(copied), copied / "manifest.json"
+    flip_byte(copied / "onnx" / "fp32" / "model.onnx.data")
+    write_manifest(copied)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "digest": expected}))
+    for expect in ("", expected):
+        with pytest.raises(ArtifactError, match="its digest is not that of the files it lists"):
+            open_artifact(copied, "fp32", expect)
+
+
+def test_a_manifest_without_digest(copied: Path) -> None:
+    path = copied / "manifest.json"
+    manifest = json.loads(path.read_text())
+    expected = manifest.pop("digest")
+    path.write_text(json.dumps(manifest))
+    open_artifact(copied, "fp32")
+    with pytest.raises(ArtifactError, match="it has no digest, not sha256:"):
+        open_artifact(copied, "fp32", expected)
 
 
 def run(*options: str) -> tuple[int, str]:
@@ -135,6 +182,8 @@ def _rewrite(folder: Path, name: str, data: bytes) -> None:
         (["--precision", "fp8"], "--precision: Input should be 'fp32' or 'int4'"),
         (["--unknown"], "unrecognized arguments: --unknown"),
         (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1:0"),
+        (["--expect-digest", "sha256:0"], "--expect-digest: String should match pattern"),
+        (["--expect-digest", "sha256:" + "0" * 64, "--precision", "fp32"], "is not the artifact that was asked for"),
     ],
 )
 def test_bad_options(artifact: Path, options: list[str], message: str) -> None:

@@ -101,6 +101,48 @@ def test_shutdown_has_a_limit(artifact: Path) -> None:
         assert any("the server is shutting down" in stream.lines[-1] for stream in streams)
 
 
+def test_a_server_that_leaves_still_answers_for_a_while(artifact: Path) -> None:
+    with ServingProcess(artifact, *BASE, "--drain-seconds", "3") as server, httpx.Client(base_url=server.url) as client:
+        ask = {**ENDLESS, "stream": False, "max_tokens": 2}
+        assert "connection" not in client.post("/v1/completions", json=ask).headers
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
+        # On the connection that is open already, and on a new one: each is told to go elsewhere next time.
+        for answer in (client.post("/v1/completions", json=ask), client.post("/v1/completions", json=ask)):
+            assert answer.status_code == 200
+            assert answer.headers["connection"] == "close"
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+        stream = Stream(server)
+        wait_until(lambda: slots_and_queue(server)[0] == 1)
+        stream.join(120)
+        assert stream.lines[-1] == "data: [DONE]"
+        assert server.process.wait(30) == 0
+        _, stderr = server.process.communicate()
+        assert stderr == ""
+
+
+def test_idle_connections_are_closed_at_the_end_of_the_drain(artifact: Path) -> None:
+    with ServingProcess(artifact, *BASE, "--drain-seconds", "0.5") as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as idle:
+            idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"200 OK" in idle.recv(4096)
+            stream = Stream(server)  # Keeps the server from ending before the connection is seen to be closed.
+            wait_until(lambda: slots_and_queue(server)[0] == 1)
+            server.process.send_signal(signal.SIGTERM)
+            assert idle.recv(4096) == b""
+        stream.join(120)
+        assert server.process.wait(30) == 0
+
+
+def test_a_second_signal_ends_the_drain(artifact: Path) -> None:
+    with ServingProcess(artifact, *BASE, "--drain-seconds", "600") as server:
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+
+
 def test_idle_shutdown(artifact: Path) -> None:
     with ServingProcess(artifact, *BASE) as server:
         server.process.send_signal(signal.SIGTERM)
