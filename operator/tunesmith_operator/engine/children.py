@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tunesmith_operator.engine.api_errors import ApiError
 from tunesmith_operator.engine.client import APPLY, METADATA_ONLY, KubeClient
 from tunesmith_operator.engine.decision import FIELD_MANAGER, OWNER_UID, Object, Ref
-from tunesmith_operator.engine.difference import APPLIED, configuration_digest, contains, with_digest
+from tunesmith_operator.engine.difference import APPLIED, configuration_digest, contains, overlaid, with_digest
 from tunesmith_operator.engine.resources import resource_of
 from tunesmith_operator.engine.store import ObjectStore
 
@@ -48,14 +48,20 @@ class ChildWriter:
         desired = with_digest(child)
         if observed is not None and self._is_kept(observed, desired):
             return False
-        answer = await self._client.request(
-            "PATCH",
-            resource_of(child["kind"]).path(namespace, name),
-            query={"fieldManager": FIELD_MANAGER, "force": "true"},
-            body=desired,
-            content_type=APPLY,
-            retry_conflict=True,
-        )
+        path = resource_of(child["kind"]).path(namespace, name)
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        try:
+            answer = await self._client.request(
+                "PATCH", path, query=query, body=desired, content_type=APPLY, retry_conflict=True
+            )
+        except ApiError as error:
+            if error.status != 422 or observed is None:
+                raise
+            # An apply cannot take away what somebody else has put into a list of ours, such as a Service's second
+            # port of the same name; a replacement can.
+            full = await self._client.request("GET", path)
+            body = {**full, **{key: overlaid(full.get(key), value) for key, value in desired.items()}}
+            answer = await self._client.request("PUT", path, query={"fieldManager": FIELD_MANAGER}, body=body)
         self._store.put(answer)
         uid = answer["metadata"]["uid"]
         if contains(answer, desired):

@@ -35,6 +35,13 @@ def contains(observed: object, desired: object) -> bool:
     return bool(observed == desired)
 
 
+def overlaid(observed: object, desired: object) -> object:
+    """Return an observed value with all that is desired in it: objects are merged, all else is replaced."""
+    if isinstance(observed, dict) and isinstance(desired, dict):
+        return {**observed, **{key: overlaid(observed.get(key), value) for key, value in desired.items()}}
+    return desired
+
+
 def digest(value: object) -> str:
     """Return a short digest of a JSON value, the same whatever the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))

@@ -30,8 +30,8 @@ class ObjectStore:
 
     Events of the watches, lists and the answers to the operator's own writes reach it in any order. It keeps the one
     with the highest resourceVersion (which the API server counts up over all kinds of one store), and what was seen
-    deleted does not come back, so what is read from it never goes backwards. Whatever changes it, its listener hears of
-    it: the answer to a write may hold what others have written, of which no event will tell again.
+    deleted does not come back by something older, so what is read from it never goes backwards. Its listener hears of
+    whatever changes it: the answer to a write may hold what others have written, of which no event will tell again.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class ObjectStore:
         """Called with every object that was taken in or out."""
         self._objects: dict[str, dict[tuple[str, str], Object]] = {}
         self._owned: dict[tuple[str, str], dict[str, Object]] = {}
-        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._deleted: OrderedDict[str, int] = OrderedDict()
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object, or None when there is none."""
@@ -69,7 +69,7 @@ class ObjectStore:
         """
         metadata = obj["metadata"]
         kind, place = obj["kind"], (metadata.get("namespace", ""), metadata["name"])
-        if metadata["uid"] in self._deleted:
+        if self._deleted.get(metadata["uid"], -1) >= version(obj):
             return False
         held = self._objects.setdefault(kind, {}).get(place)
         if held is not None:
@@ -85,16 +85,23 @@ class ObjectStore:
         if owner:
             self._owned.setdefault((kind, owner), {})[place[1]] = obj
         self.listener(obj)
+        if held is not None and owner_of(held) != owner_of(obj):
+            self.listener(held)
         return True
 
-    def remove(self, obj: Object) -> bool:
-        """Take out an object that was deleted; a newer one of the same name stays.
+    def remove(self, obj: Object, at: int | None = None) -> bool:
+        """Take out an object that was deleted, or is no longer chosen by its labels; a newer one of its name stays.
+
+        Args:
+            obj: Its last state.
+            at: The resourceVersion at which it was not there any more; that of the state by default.
 
         Returns:
             Whether it was held.
         """
         metadata = obj["metadata"]
-        self._deleted[metadata["uid"]] = None
+        self._deleted[metadata["uid"]] = max(version(obj) if at is None else at, self._deleted.get(metadata["uid"], -1))
+        self._deleted.move_to_end(metadata["uid"])
         while len(self._deleted) > _REMEMBERED_DELETIONS:
             self._deleted.popitem(last=False)
         held = self.get(obj["kind"], metadata.get("namespace", ""), metadata["name"])
@@ -119,7 +126,7 @@ class ObjectStore:
             if namespace in (None, place) and obj["metadata"]["uid"] not in uids and version(obj) <= list_version
         ]
         for obj in gone:
-            self.remove(obj)
+            self.remove(obj, list_version)
 
     def phases(self) -> Iterator[tuple[str, str, int]]:
         """Yield (kind, phase, number) of the two kinds of the API."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tunesmith_operator.engine.difference import APPLIED, configuration_digest, contains, with_digest
+from tunesmith_operator.engine.difference import APPLIED, configuration_digest, contains, overlaid, with_digest
 
 CONTAINED: list[tuple[str, Any, Any]] = [
     ("more fields", {"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 2}}),
@@ -59,3 +59,11 @@ def test_the_configuration_digest_ignores_what_the_server_counts() -> None:
     assert configuration_digest(obj) != configuration_digest({**obj, "spec": {"x": 2}})
     labelled = {**obj, "metadata": {**obj["metadata"], "labels": {"a": "b"}}}
     assert configuration_digest(obj) != configuration_digest(labelled)
+
+
+def test_an_overlay_merges_objects_and_replaces_lists() -> None:
+    observed = {"a": {"x": 1, "y": 2}, "ports": [{"name": "http", "port": 81}], "kept": True}
+    desired = {"a": {"x": 3}, "ports": [{"name": "http", "port": 80}], "new": 1}
+    made = overlaid(observed, desired)
+    assert made == {"a": {"x": 3, "y": 2}, "ports": [{"name": "http", "port": 80}], "kept": True, "new": 1}
+    assert observed["a"] == {"x": 1, "y": 2}

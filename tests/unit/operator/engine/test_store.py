@@ -26,10 +26,29 @@ def test_an_older_event_does_not_replace_a_newer_answer() -> None:
 def test_what_was_deleted_does_not_come_back() -> None:
     store = ObjectStore()
     store.put(make("a", 5))
-    assert store.remove(make("a", 6))
-    assert not store.put(make("a", 7))  # An answer to a write that was on its way.
+    assert store.remove(make("a", 7))
+    assert not store.put(make("a", 6))  # An answer to a write that was on its way.
     assert store.get("Job", "ns", "a") is None
     assert store.put(make("a", 8, uid="another"))
+
+
+def test_what_lost_its_label_and_has_it_again_comes_back() -> None:
+    store = ObjectStore()
+    store.put(make("a", 5, owner="o1"))
+    assert store.remove(make("a", 7))  # A watch by label tells this as a deletion.
+    assert store.put(make("a", 8, owner="o1"))
+    assert [item["metadata"]["name"] for item in store.owned("Job", "o1")] == ["a"]
+    store.retain("Job", None, set(), list_version=20)
+    assert not store.put(make("a", 20, owner="o1"))
+    assert store.put(make("a", 21, owner="o1"))
+
+
+def test_a_former_owner_hears_that_a_child_left_it() -> None:
+    store, heard = ObjectStore(), []
+    store.put(make("a", 1, owner="o1"))
+    store.listener = lambda obj: heard.append(owner_of(obj))
+    store.put(make("a", 2))
+    assert heard == [None, Key("FineTuneJob", "ns", "o")]
 
 
 def test_the_late_deletion_of_a_predecessor_leaves_the_successor() -> None:
