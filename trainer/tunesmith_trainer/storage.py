@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -350,3 +351,9 @@ def _put_local(path: Path, target: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(target)
+
+
+if __name__ == "__main__":
+    from tunesmith_trainer.fetch import main
+
+    sys.exit(main())

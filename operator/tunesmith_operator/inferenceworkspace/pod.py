@@ -105,7 +105,7 @@ def _fetch(spec: InferenceWorkspaceSpec, target: Target, secret: str | None, set
     container = {
         **_container(FETCH, settings.trainer_image, spec, settings),
         "command": ["python", "-m", "tunesmith_trainer.storage"],
-        "args": ["fetch", target.uri, MOUNT],
+        "args": ["fetch", target.uri, MOUNT, "--precision", spec.runtime.precision],
         "env": _merged([{"name": "HOME", "value": "/tmp"}], spec),  # noqa: S108
         "resources": {"requests": dict(_DEFAULT_REQUESTS)},
         "volumeMounts": [
