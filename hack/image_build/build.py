@@ -37,32 +37,29 @@ def build(engine: Engine, names: Sequence[str], base: str, arguments: Mapping[st
     with locked(cache() / "images.lock"), ExitStack() as stack:
         base = base_image(engine, base)
         identity = engine.identity(base)
-        due = [
-            IMAGES[name]
-            for name in names
-            if engine.label(IMAGES[name].reference, INPUTS) != inputs_digest(IMAGES[name], identity, arguments)
-        ]
+        # Before the wheel is made: a file that is changed meanwhile then has its image built once more, not left out.
+        inputs = {name: inputs_digest(IMAGES[name], identity, arguments) for name in names}
+        due = [IMAGES[name] for name in names if engine.label(IMAGES[name].reference, INPUTS) != inputs[name]]
         if not due:
             return []
         wheel_file = stack.enter_context(wheel())
         given = stack.enter_context(secrets())
         for image in due:
-            _check_room(image)
+            _make_room(engine, image)
             started = time.monotonic()
             print(f"Building {image.reference}", file=sys.stderr, flush=True)
-            dependencies = dependencies_digest(image, identity, arguments)
-            before = engine.label(image.reference, DEPENDENCIES)
+            before = engine.identity(image.reference)
             labels = {
-                INPUTS: inputs_digest(image, identity, arguments),
-                DEPENDENCIES: dependencies,
+                INPUTS: inputs[image.name],
+                DEPENDENCIES: dependencies_digest(image, identity, arguments),
                 BASE: base,
                 "org.opencontainers.image.version": version(),
             }
             with context(image, wheel_file) as folder:
                 known = {"BASE_IMAGE": base, **_declared(image, {**arguments, **layer_digests(image)})}
                 engine.build(Request(folder, image.dockerfile, image.reference, known, given, labels))
-            if before and before != dependencies:
-                engine.prune()
+            if before:
+                engine.remove(before)
             print(f"Built {image.reference} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
         return [image.name for image in due]
 
@@ -74,10 +71,12 @@ def _declared(image: Image, arguments: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in arguments.items() if name in names}
 
 
-def _check_room(image: Image) -> None:
-    free = shutil.disk_usage(cache()).free
+def _make_room(engine: Engine, image: Image) -> None:
+    """See to it that a build leaves some of the disk free, giving up what only saves time if need be."""
     needed = ROOM + _NEEDED[image.name]
-    if free < needed:
+    if shutil.disk_usage(cache()).free < needed:
+        engine.prune()
+    if (free := shutil.disk_usage(cache()).free) < needed:
         raise BuildError(
             f"{free / 1e9:.0f} GB are free where {cache()} is; building {image.name} wants {needed / 1e9:.0f} GB. "
             "Set TUNESMITH_CACHE to a folder on a larger disk."

@@ -62,8 +62,12 @@ class Buildah:
         """Write an image as a docker-archive."""
         run([*self._base, "push", "--quiet", _local(image), f"docker-archive:{archive}:{image}"])
 
+    def remove(self, identity: str) -> None:
+        """Remove an image that has been replaced, with the layers that only it needs; one that is in use stays."""
+        self.ask("rmi", identity)
+
     def prune(self) -> None:
-        """Remove layers that no image needs any more."""
+        """Remove all layers that only a next build would use."""
         run([*self._base, "rmi", "--prune"])
 
     def ask(self, *arguments: str) -> str:

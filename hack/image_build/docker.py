@@ -46,8 +46,13 @@ class Docker:
         """Write an image as a docker-archive."""
         run(["docker", "save", "-o", str(archive), image])
 
+    def remove(self, identity: str) -> None:
+        """Remove an image that has been replaced, with the layers that only it needs; one that is in use stays."""
+        self.ask("image", "rm", identity)
+
     def prune(self) -> None:
-        """Leave it to BuildKit, which bounds its cache itself."""
+        """Remove all layers that only a next build would use."""
+        run(["docker", "builder", "prune", "--force"])
 
     def ask(self, *arguments: str) -> str:
         """Return what docker prints; empty when it fails."""

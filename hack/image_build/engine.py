@@ -63,5 +63,8 @@ class Engine(Protocol):
     def save(self, image: str, archive: Path) -> None:
         """Write an image as a docker-archive."""
 
+    def remove(self, identity: str) -> None:
+        """Remove an image that has been replaced, with the layers that only it needs; one that is in use stays."""
+
     def prune(self) -> None:
-        """Remove layers that no image needs any more."""
+        """Remove all layers that only a next build would use."""

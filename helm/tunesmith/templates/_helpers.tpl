@@ -38,8 +38,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [get, list, watch]
 - apiGroups: [tunesmith.dev]
   resources: [finetunejobs/status, inferenceworkspaces/status]
-  verbs: [get, patch]
-# Deletion by the garbage collector follows owner references that block it: only who may finalize the owner may set them.
+  verbs: [patch]
+# Owner references that block deletion: where OwnerReferencesPermissionEnforcement is on, as on OpenShift, only who may
+# finalize the owner may set them.
 - apiGroups: [tunesmith.dev]
   resources: [finetunejobs/finalizers, inferenceworkspaces/finalizers]
   verbs: [update]
@@ -53,21 +54,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [apps]
-  resources: [replicasets]
-  verbs: [get, list, watch]
 - apiGroups: [""]
   resources: [services, persistentvolumeclaims]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
-- apiGroups: ["", events.k8s.io]
+# Told about its objects, and read where only an event says why a pod does not start.
+- apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [get, list, create, patch]
+  verbs: [list, create]
 # The certificate authority of the progress server, one ConfigMap a namespace. A rule cannot say which name is created.
 - apiGroups: [""]
   resources: [configmaps]
