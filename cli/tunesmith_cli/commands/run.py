@@ -63,7 +63,8 @@ def _serve(manifests: Manifests, root: Path, host: str, port: int) -> Exit:
                 local.scaled_to_zero()
                 continue
             try:
-                local.start(local_artifact(workspace, Path(workspace.source.file).parent, root))
+                base = Path(workspace.source.file).parent
+                local.start(local_artifact(workspace, base, root, manifests.fine_tune_jobs))
             except CliError as error:
                 complain(str(error))
                 code = Exit.FAILED

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from tunesmith_cli.console import CliError, Exit, say
 from tunesmith_cli.local import children
 from tunesmith_cli.local.inputs import absolute_uri
-from tunesmith_cli.local.store import object_folder, read_json
-from tunesmith_operator.api import InferenceWorkspace
+from tunesmith_cli.local.store import StatusFile, object_folder, read_json
+from tunesmith_operator.api import FineTuneJob, InferenceWorkspace
+from tunesmith_operator.status import Phase
 from tunesmith_trainer.config import Stage, WorkFolder
 
 
-def local_artifact(workspace: InferenceWorkspace, base: Path, root: Path) -> Path:
+def local_artifact(workspace: InferenceWorkspace, base: Path, root: Path, jobs: Sequence[FineTuneJob]) -> Path:
     """Return the folder of the artifact that a workspace serves; one that is elsewhere is fetched first.
 
     Args:
         workspace: The object.
         base: Folder of its manifest; a relative `model.uri` starts there.
         root: Folder of all work.
+        jobs: The jobs of the manifests, among which a `model.fineTuneJobSelector` chooses.
 
     Raises:
-        CliError: The FineTuneJob has not completed here, or the artifact cannot be fetched.
+        CliError: No FineTuneJob has completed here, or the artifact cannot be had on this machine.
     """
     namespace = workspace.metadata.namespace or "default"
     uri = workspace.spec.model.uri
     if uri is None:
-        name = str(workspace.spec.model.fine_tune_job)
+        name = workspace.spec.model.fine_tune_job or _newest(workspace, namespace, root, jobs)
         work = WorkFolder(object_folder(root, namespace, name))
         marker = read_json(work.stage_marker(Stage.PUBLISH))
         if marker is None:
@@ -37,6 +40,12 @@ def local_artifact(workspace: InferenceWorkspace, base: Path, root: Path) -> Pat
                 Exit.FAILED,
             )
         uri = str(marker["artifact"]["uri"])
+    if uri.startswith("pvc://"):
+        raise CliError(
+            f"InferenceWorkspace {workspace.metadata.name}: {uri} is a volume of a cluster; on one machine write the "
+            "path of the folder in spec.model.uri",
+            Exit.FAILED,
+        )
     uri = absolute_uri(uri.removeprefix("file://"), base)
     if "://" not in uri:
         return Path(uri)
@@ -47,6 +56,31 @@ def local_artifact(workspace: InferenceWorkspace, base: Path, root: Path) -> Pat
         if children.wait(process, lambda: None) != 0:
             raise CliError(f"InferenceWorkspace {workspace.metadata.name}: {uri} could not be fetched", Exit.RETRY)
     return folder
+
+
+def _newest(workspace: InferenceWorkspace, namespace: str, root: Path, jobs: Sequence[FineTuneJob]) -> str:
+    """Return the name of the completed job with a workspace's labels that ended last.
+
+    Raises:
+        CliError: There is none.
+    """
+    selector = workspace.spec.model.fine_tune_job_selector
+    assert selector is not None  # noqa: S101 - a rule of the API: one of the three is there
+    labels = selector.match_labels.items()
+    found = []
+    for job in jobs:
+        if (job.metadata.namespace or "default") == namespace and labels <= (job.metadata.labels or {}).items():
+            status = StatusFile(object_folder(root, namespace, job.metadata.name), "FineTuneJob").status
+            if status.get("artifact") and status.get("phase") == Phase.SUCCEEDED:
+                found.append((str(status.get("completionTime", "")), job.metadata.name))
+    if not found:
+        text = ", ".join(f"{key}={value}" for key, value in labels)
+        raise CliError(
+            f"InferenceWorkspace {workspace.metadata.name}: no FineTuneJob of these files with the labels {text} has "
+            "completed here; run one to its end, or name it in spec.model.fineTuneJob",
+            Exit.FAILED,
+        )
+    return max(found)[1]
 
 
 def _short(text: str) -> str:

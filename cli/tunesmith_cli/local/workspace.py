@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -11,11 +12,14 @@ from pathlib import Path
 
 from tunesmith_cli.console import CliError, Exit, complain, title
 from tunesmith_cli.local import children
+from tunesmith_cli.local.cluster_only import tell_cluster_only
 from tunesmith_cli.local.store import StatusFile, object_folder, read_json
 from tunesmith_operator import status as state
 from tunesmith_operator.api import InferenceWorkspace
 
 _POLL_SECONDS = 0.1
+_API_KEY = "TUNESMITH_API_KEY"  # read by the server itself
+_CLUSTER_ONLY = ("model.secretRef", "resources", "rollout", "podTemplate")
 
 
 class LocalWorkspace:
@@ -47,14 +51,21 @@ class LocalWorkspace:
         """Start the server and return as soon as it is ready.
 
         Raises:
-            CliError: The server ended before it was ready; it has said why.
+            CliError: The server ended before it was ready; it has said why. Or it would have no API key.
         """
         manifest = read_json(artifact / "manifest.json")
         if manifest is None:
             raise CliError(f"{artifact} holds no complete artifact (manifest.json is missing)", Exit.FAILED)
+        spec = self.workspace.spec
+        if spec.auth is not None and not os.environ.get(_API_KEY):
+            raise CliError(
+                f"InferenceWorkspace {self.name}: spec.auth asks for an API key, and there are no Secrets on one "
+                f"machine; set {_API_KEY}=KEY, or remove auth",
+                Exit.FAILED,
+            )
+        tell_cluster_only("InferenceWorkspace", self.name, spec, _CLUSTER_ONLY)
         _check_free(self.host, self.port)
         self.file.write(state.progressing(self.file.status, f"Starting {artifact}"))
-        spec = self.workspace.spec
         arguments = [
             *("--artifact", str(artifact), "--model-name", self.name, "--host", self.host, "--port", str(self.port)),
             *("--precision", spec.runtime.precision),

@@ -1,0 +1,92 @@
+"""What the fields of an InferenceWorkspace that speak of a cluster mean on one machine."""
+
+import json
+
+import pytest
+
+from support.manifests import job, workspace
+from tunesmith_cli.console import CliError, out
+from tunesmith_cli.local.artifacts import local_artifact
+from tunesmith_cli.local.cluster_only import tell_cluster_only
+from tunesmith_cli.local.workspace import _CLUSTER_ONLY, LocalWorkspace
+from tunesmith_operator.api import FineTuneJob, InferenceWorkspace
+
+
+def a_workspace(**spec) -> InferenceWorkspace:
+    return InferenceWorkspace.model_validate(workspace("served", **spec))
+
+
+def a_job(root, name, labels, completed=None) -> FineTuneJob:
+    """A job, and where it has completed what it leaves in its work folder."""
+    manifest = job(name)
+    manifest["metadata"]["labels"] = labels
+    if completed:
+        folder = root / "default" / name
+        (folder / "publish").mkdir(parents=True)
+        artifact = {"uri": str(folder / "artifact")}
+        (folder / "publish" / "stage.json").write_text(json.dumps({"artifact": artifact}))
+        status = {"phase": "Succeeded", "artifact": artifact, "completionTime": completed}
+        (folder / "finetunejob-status.json").write_text(json.dumps(status))
+    return FineTuneJob.model_validate(manifest)
+
+
+SELECTOR = {"fineTuneJobSelector": {"matchLabels": {"app": "faq"}}}
+
+
+def test_a_selector_takes_the_job_that_completed_last(tmp_path):
+    jobs = [
+        a_job(tmp_path, "old", {"app": "faq"}, "2026-01-01T00:00:00Z"),
+        a_job(tmp_path, "new", {"app": "faq", "team": "x"}, "2026-01-02T00:00:00Z"),
+        a_job(tmp_path, "running", {"app": "faq"}),
+        a_job(tmp_path, "other", {"app": "other"}, "2026-01-03T00:00:00Z"),
+    ]
+    found = local_artifact(a_workspace(model=SELECTOR), tmp_path, tmp_path, jobs)
+    assert found == tmp_path / "default" / "new" / "artifact"
+
+
+def test_a_selector_without_a_completed_job_says_what_to_do(tmp_path):
+    jobs = [a_job(tmp_path, "running", {"app": "faq"}), a_job(tmp_path, "other", {}, "2026-01-03T00:00:00Z")]
+    with pytest.raises(
+        CliError, match=r"no FineTuneJob of these files with the labels app=faq has completed here; run"
+    ):
+        local_artifact(a_workspace(model=SELECTOR), tmp_path, tmp_path, jobs)
+
+
+def test_a_volume_is_refused(tmp_path):
+    with pytest.raises(CliError, match=r"pvc://claim/a is a volume of a cluster; on one machine write the path"):
+        local_artifact(a_workspace(model={"uri": "pvc://claim/a"}), tmp_path, tmp_path, [])
+
+
+def test_a_key_that_is_asked_for_is_never_left_out(tmp_path, monkeypatch):
+    monkeypatch.delenv("TUNESMITH_API_KEY", raising=False)
+    artifact = tmp_path / "artifact"
+    artifact.mkdir()
+    (artifact / "manifest.json").write_text("{}")
+    auth = {"apiKeySecretRef": {"name": "key", "key": "key"}}
+    local = LocalWorkspace(a_workspace(auth=auth), tmp_path, "127.0.0.1", 1)
+    with pytest.raises(CliError, match=r"set TUNESMITH_API_KEY=KEY, or remove auth"):
+        local.start(artifact)
+    assert local.process is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({}, ""),
+        ({"resources": {}, "rollout": {"drainSeconds": 5}}, ""),
+        ({"resources": {"cpu": 2}}, "resources"),
+        (
+            {
+                "model": {"uri": "s3://b/a", "secretRef": {"name": "s"}},
+                "podTemplate": {"labels": {"a": "b"}},
+                "rollout": {"drainSeconds": 9},
+            },
+            "model.secretRef, rollout, podTemplate",
+        ),
+    ],
+)
+def test_what_concerns_clusters_only_is_told_in_one_line(spec, said):
+    with out.capture() as captured:
+        tell_cluster_only("InferenceWorkspace", "served", a_workspace(**spec).spec, _CLUSTER_ONLY)
+    expected = f"InferenceWorkspace served  {said}: for clusters only, without effect here\n" if said else ""
+    assert captured.get() == expected
