@@ -83,6 +83,8 @@ class Operator:
             stopped.cancel()
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
+            if self._settings.leader_election:
+                await self._election.release()
             await self.health.stop()
         if not work.cancelled() and (error := work.exception()) is not None:
             raise error
@@ -116,7 +118,6 @@ class Operator:
                 # Told to stop: renewals have ended, so what is under way has to end within what is left of the lease.
                 leading.cancel()
                 await asyncio.gather(leading, return_exceptions=True)
-                await self._election.release()
                 raise
             # The lease may soon be another's: nothing may be written any more.
             await self._controller.stop(seconds=0)
