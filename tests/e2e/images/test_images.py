@@ -40,9 +40,7 @@ class Box:
 
     def __init__(self, builder: Buildah, name: str) -> None:
         self._image = f"localhost/{IMAGES[name].reference}"
-        config = json.loads(
-            builder.ask("inspect", "--type", "image", "--format", "{{json .OCIv1.Config}}", self._image)
-        )
+        config = json.loads(builder.ask("inspect", "--type", "image", self._image))["OCIv1"]["config"]
         self.user: str = config["User"]
         self.entry_point: list[str] = config["Entrypoint"]
         self._environment: list[str] = config["Env"]
@@ -95,7 +93,7 @@ def test_it_runs_as_nobody_and_can_write_to_tmp_alone(box: Box) -> None:
 def test_the_entry_point_answers(box: Box) -> None:
     done = box.run(*box.entry_point, "--help")
     assert done.returncode == 0, done.stderr
-    assert "usage: python -m tunesmith_" in done.stdout
+    assert done.stdout.startswith("usage: ")
 
 
 def test_the_version_is_the_projects(box: Box) -> None:

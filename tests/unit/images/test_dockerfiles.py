@@ -1,6 +1,8 @@
 """What every Dockerfile keeps to."""
 
+import ast
 import re
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from image_build.project import IMAGES, Image, requirements
+from image_build.project import IMAGES, SOURCES, Image, requirements, source_files
 
 MODULES = {"operator": "tunesmith_operator", "serving": "tunesmith_serving", "trainer": "tunesmith_trainer"}
 
@@ -91,6 +93,31 @@ def test_no_machine_learning_framework_where_none_is_needed(name: str) -> None:
     assert {"pydantic", "prometheus-client"} <= found
     unwanted = {"torch", "transformers", "deepspeed", "onnx", "pyarrow"} | ({"numpy"} if name == "operator" else set())
     assert not found & unwanted
+
+
+@pytest.mark.parametrize("name", ["operator", "serving"])
+def test_what_is_imported_is_asked_for(name: str) -> None:
+    """In a virtual environment with everything a missing requirement would not be seen."""
+    asked = {canonicalize_name(Requirement(line).name) for line in requirements(IMAGES[name]).splitlines()}
+    distributions = metadata.packages_distributions()
+    modules = set().union(*(imports(path) for path in source_files((name,))))
+    foreign = modules - set(sys.stdlib_module_names) - {f"tunesmith_{folder}" for folder in SOURCES}
+    assert len(foreign) > 3
+    missing = {module for module in foreign if not asked & {canonicalize_name(d) for d in distributions[module]}}
+    assert missing <= {"starlette", "pydantic_core"}  # What FastAPI and pydantic are made of, in their versions
+
+
+def imports(path: Path) -> set[str]:
+    """The top-level modules that a module imports, types aside."""
+    if path.suffix != ".py":
+        return set()
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(str(node.module).split(".")[0])
+    return found
 
 
 def test_the_trainer_has_the_requirement_that_has_a_layer_of_its_own() -> None:
