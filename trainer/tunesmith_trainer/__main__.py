@@ -6,9 +6,22 @@ import argparse
 import logging
 import os
 import sys
+import traceback
 from pathlib import Path
+from typing import Any
 
 from tunesmith_trainer.config import Reason, Stage, TrainerError, WorkFolder
+from tunesmith_trainer.container import (
+    Terminated,
+    interrupted,
+    is_write_failure,
+    open_work,
+    take_sigterm,
+    understood,
+)
+from tunesmith_trainer.files import read_json
+from tunesmith_trainer.last_words import tell_failure, tell_result
+from tunesmith_trainer.report import flush
 from tunesmith_trainer.stages import report_failure
 
 
@@ -32,46 +45,70 @@ def main(arguments: list[str] | None = None) -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # OpenMP threads that spin while they wait make everything crawl where cores are shared. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    stage = Stage(options.stage)
+    stage, work = Stage(options.stage), WorkFolder(options.work)
+    take_sigterm()
     try:
-        _run(stage, options)
+        tell_result(_run(stage, work, options))
     except TrainerError as error:
         if options.debug:
-            raise
-        print(f"{error.reason.value}: {error}", file=sys.stderr)
-        return error.exit_code
+            traceback.print_exc()
+        return _failed(error)
+    except Terminated:
+        stopped = interrupted()
+        report_failure(work, stage, stopped)
+        return _failed(stopped)
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         if options.debug:
-            raise
-        failure = TrainerError(
-            Reason.INTERNAL_ERROR,
-            f"{stage.value}: {type(error).__name__}: {error}",
-            "Run the stage again with --debug to see where",
-        )
-        report_failure(WorkFolder(options.work), stage, failure)
-        print(f"{failure.reason.value}: {failure}", file=sys.stderr)
-        return failure.exit_code
+            traceback.print_exc()
+        failure = _unforeseen(stage, error)
+        if options.node_rank == 0:
+            report_failure(work, stage, failure)
+        return _failed(failure)
     return 0
 
 
-def _run(stage: Stage, options: argparse.Namespace) -> None:
-    """Import and run one stage; each imports only what it needs."""
+def _run(stage: Stage, work: WorkFolder, options: argparse.Namespace) -> dict[str, Any]:
+    """Run one stage and return what it leaves for the job's status. Each stage imports only what it needs."""
+    from tunesmith_trainer.lock import held
     from tunesmith_trainer.stages import run_stage
 
-    if stage is Stage.PREPARE:
-        from tunesmith_trainer.prepare import prepare
+    open_work(work, writes=options.node_rank == 0)
+    if not work.root.is_dir():
+        raise TrainerError(Reason.INVALID_SPEC, f"{work.root}: no such folder", "Give the work folder of a job")
+    with held(work.lock(options.node_rank)):
+        if stage is Stage.PREPARE:
+            from tunesmith_trainer.prepare import prepare
 
-        run_stage(stage, prepare, options.work)
-    elif stage is Stage.TRAIN:
-        from tunesmith_trainer.train.launch import launch
+            run_stage(stage, prepare, work.root)
+            return {}
+        if stage is Stage.TRAIN:
+            from tunesmith_trainer.train.launch import launch
 
-        launch(options)
-    else:
+            marker = launch(options)
+            if not marker:
+                return {}
+            return {"resolved": marker.get("resolved", {}), "progress": read_json(work.progress) or {}}
         from tunesmith_trainer.publish import publish
 
-        run_stage(stage, publish, options.work)
+        marker = run_stage(stage, publish, work.root)
+        return {name: marker[name] for name in ("artifact", "metrics")}
+
+
+def _failed(error: TrainerError) -> int:
+    """Say why the stage cannot go on, and return the exit code."""
+    flush()
+    tell_failure(error)
+    print(f"{error.reason.value}: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _unforeseen(stage: Stage, error: Exception) -> TrainerError:
+    if isinstance(error, OSError) and is_write_failure(error):
+        return understood(error)
+    what = f"{stage.value}: {type(error).__name__}: {error}"
+    return TrainerError(Reason.INTERNAL_ERROR, what, "Run the stage again with --debug to see where")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
         sync: Whether to wait for the disk, so that the file also survives a power cut.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # The first process of every container has the same number.
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         file.write(data)
         if sync:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tunesmith_trainer.config import JobConfig, Reason, Stage, TrainerError, WorkFolder
+from tunesmith_trainer.container import JOB_CONFIG
 from tunesmith_trainer.files import digest_json, read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -24,8 +26,9 @@ def load_config(work: WorkFolder) -> JobConfig:
     Raises:
         TrainerError: The file is absent, no JSON, or not a valid job.
     """
+    given = os.environ.get(JOB_CONFIG)
     try:
-        return JobConfig.model_validate_json(work.config.read_bytes())
+        return JobConfig.model_validate_json(given if given is not None else work.config.read_bytes())
     except FileNotFoundError:
         raise TrainerError(
             Reason.INVALID_SPEC, f"{work.config}: no such file", "Give the work folder of a job with --work"
@@ -33,7 +36,8 @@ def load_config(work: WorkFolder) -> JobConfig:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise TrainerError(Reason.INVALID_SPEC, f"{work.config}: {field}: {first['msg']}") from None
+        where = JOB_CONFIG if given is not None else work.config
+        raise TrainerError(Reason.INVALID_SPEC, f"{where}: {field}: {first['msg']}") from None
 
 
 def stage_inputs(stage: Stage, config: JobConfig, work: WorkFolder) -> str:
@@ -87,4 +91,8 @@ def run_stage(stage: Stage, function: StageFunction, root: Path) -> dict[str, An
 
 def report_failure(work: WorkFolder, stage: Stage, error: TrainerError) -> None:
     """Write a failure as the stage's outcome, for whoever started the stage."""
-    write_json(work.outcome(stage), {"reason": error.reason.value, "message": error.message, "remedy": error.remedy})
+    outcome = {"reason": error.reason.value, "message": error.message, "remedy": error.remedy}
+    try:
+        write_json(work.outcome(stage), outcome)
+    except OSError as problem:  # The volume may be what has failed.
+        log.warning("%s cannot be written: %s", work.outcome(stage), problem)

@@ -47,6 +47,10 @@ class WorkFolder:
         """Where the artifact goes when the job names no output."""
         return self.root / "artifact"
 
+    def lock(self, node_rank: int = 0) -> Path:
+        """Return the file that a stage locks while it runs, on the machine of that number."""
+        return self.root / (f".stage-{node_rank}.lock" if node_rank else ".stage.lock")
+
     def stage(self, stage: Stage) -> Path:
         """Return the folder of a stage."""
         return self.root / stage.value

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from tunesmith_trainer.config import Stage, WorkFolder
-from tunesmith_trainer.files import write_json
+from tunesmith_trainer.report import tell
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -68,7 +68,7 @@ class Progress:
             self.update(self.done + 1)
 
     def _write(self) -> None:
-        progress: dict[str, str | int] = {"stage": Stage.PREPARE.value, "step": self.done}
+        progress: dict[str, str | int] = {"stage": Stage.PREPARE.value, "step": self.done, "detail": self.activity}
         if self.total is not None:
             progress["totalSteps"] = self.total
-        write_json(self.work.progress, progress, sync=False)
+        tell(self.work, progress)

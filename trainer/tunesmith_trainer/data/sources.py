@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith_trainer.config import ConfigMapKeyRef, DatasetSource, Reason, Stage, TrainerError, WorkFolder
+from tunesmith_trainer.container import config_maps
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.progress import Progress
@@ -69,7 +70,7 @@ def _fetch(uri: str, work: WorkFolder, slot: str) -> Path:
 
 def _config_map(ref: ConfigMapKeyRef, work: WorkFolder) -> tuple[str, Path]:
     """Return a ConfigMap's key as `(name, path)`."""
-    folder = work.config_maps / ref.name
+    folder = config_maps(work) / ref.name
     path, name = folder / ref.key, f"{ref.name}/{ref.key}"
     if not folder.is_dir():
         raise TrainerError(

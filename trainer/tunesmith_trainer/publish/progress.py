@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from tunesmith_trainer.config import Stage, WorkFolder
-from tunesmith_trainer.files import write_json
+from tunesmith_trainer.report import tell
 
 log = logging.getLogger(__name__)
 
@@ -72,5 +72,5 @@ class Progress:
 
     def tell(self, detail: str) -> None:
         """Tell what is being done to those who watch the work folder, without a line in the log."""
-        write_json(self.work.progress, {"stage": Stage.PUBLISH.value, "detail": detail}, sync=False)
+        tell(self.work, {"stage": Stage.PUBLISH.value, "detail": detail})
         self._written = time.monotonic()

@@ -9,6 +9,7 @@ from transformers import TrainingArguments
 
 from tunesmith_trainer.config import JobConfig, WorkFolder
 from tunesmith_trainer.config.resolve import Resolved
+from tunesmith_trainer.train.peers import COLLECTIVE_SECONDS
 from tunesmith_trainer.train.zero import deepspeed_config
 
 _SCHEDULERS = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
@@ -48,6 +49,7 @@ def training_arguments(config: JobConfig, work: WorkFolder, resolved: Resolved, 
         remove_unused_columns=False,
         dataloader_pin_memory=gpu,
         ddp_find_unused_parameters=False,
+        ddp_timeout=COLLECTIVE_SECONDS,
         use_cpu=not gpu,
         logging_steps=1,
         logging_nan_inf_filter=False,
@@ -57,7 +59,7 @@ def training_arguments(config: JobConfig, work: WorkFolder, resolved: Resolved, 
         save_steps=resolved.checkpoint_steps,
         save_total_limit=None,
         disable_tqdm=True,
-        report_to="none",  # the Kubeflow callback adds itself where its variables are set
+        report_to="none",
         **options,
     )
     arguments._n_gpu = min(arguments._n_gpu, 1)  # one process never spreads over several GPUs (DataParallel)

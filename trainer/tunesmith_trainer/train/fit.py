@@ -20,6 +20,7 @@ from tunesmith_trainer.config import JobConfig, Reason, Stage, TrainerError, Wor
 from tunesmith_trainer.config.resolve import Resolved, resolve
 from tunesmith_trainer.files import write_json
 from tunesmith_trainer.prepared import TokenStore, model_path
+from tunesmith_trainer.report import DISABLE_OTHERS
 from tunesmith_trainer.train.arguments import training_arguments
 from tunesmith_trainer.train.checkpoints import newest_usable
 from tunesmith_trainer.train.final import save_final
@@ -127,6 +128,7 @@ def _check_gpus() -> None:
 
 def _environment(work: WorkFolder, resolved: Resolved) -> None:
     """Set what the libraries read from the environment, before they do."""
+    os.environ[DISABLE_OTHERS] = "TRUE"  # transformers would report what `report` tells, and less of it
     if resolved.zero_stage is None:
         # accelerate imports DeepSpeed, which takes seconds, wherever it is installed.
         import accelerate.utils.other

@@ -13,6 +13,9 @@ from types import FrameType
 from tunesmith_trainer.config import EXIT_CODES, Reason
 from tunesmith_trainer.train.processes import LAUNCHER_LOCK, is_locked
 
+STEPPED = "stepped"
+"""File in the launcher's run folder: a step was completed."""
+
 _POLL_SECONDS = 0.2
 
 
@@ -22,11 +25,20 @@ class Interrupt:
     Attributes:
         requested: Whether it is.
         stepping: Whether training looks at `requested` after each step; otherwise an interrupt takes effect at once.
+        stepped: Whether a step was completed, so that all machines of the run have been there.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self.stepping = False
+        self.stepped = False
+        self._folder: Path | None = None
+
+    def note_step(self) -> None:
+        """Note that a step was completed, also for the launcher, which may have to tell how we ended."""
+        if not self.stepped and self._folder is not None:
+            (self._folder / STEPPED).touch()
+        self.stepped = True
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -54,6 +66,7 @@ class Interrupt:
         Args:
             folder: The launcher's run folder; a file `interrupt` appears there, or the lock is no longer held.
         """
+        self._folder = folder
         threading.Thread(target=self._watch, args=(folder,), daemon=True).start()
 
     def _watch(self, folder: Path) -> None:

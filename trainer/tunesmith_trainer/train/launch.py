@@ -11,17 +11,21 @@ from tunesmith_trainer.config.resolve import micro_batch
 from tunesmith_trainer.files import read_json
 from tunesmith_trainer.stages import load_config, run_stage, stage_inputs
 from tunesmith_trainer.train.interrupt import Interrupt
+from tunesmith_trainer.train.peers import wait_until_complete
 
 log = logging.getLogger(__name__)
 
 
-def launch(options: argparse.Namespace) -> None:
+def launch(options: argparse.Namespace) -> dict[str, Any]:
     """Run the train stage in a work folder, with as many processes as the job wants on this machine.
 
     Only machine 0 writes the stage's marker and outcome.
 
     Args:
         options: `work`, `nnodes`, `node_rank`, `master_addr`, `master_port` and `debug`, as the command line has them.
+
+    Returns:
+        The stage's marker on machine 0, {} on the others.
 
     Raises:
         TrainerError: The stage cannot be completed, or was interrupted.
@@ -38,15 +42,22 @@ def launch(options: argparse.Namespace) -> None:
             ) from None
 
     if options.node_rank == 0:
-        run_stage(Stage.TRAIN, run, options.work)
-        return
+        return run_stage(Stage.TRAIN, run, options.work)
     work = WorkFolder(options.work)
     config = load_config(work)
-    marker = read_json(work.stage_marker(Stage.TRAIN))
-    if marker is not None and marker.get("inputs") == stage_inputs(Stage.TRAIN, config, work):
+    if is_complete(config, work):
         log.info("train is complete already")
-        return
+        return {}
     run(config, work)
+    # Ended before machine 0 has said so, this one would not be there when machine 0 has to begin again.
+    wait_until_complete(lambda: is_complete(config, work))
+    return {}
+
+
+def is_complete(config: JobConfig, work: WorkFolder) -> bool:
+    """Return whether the stage's marker is there, and is this job's."""
+    marker = read_json(work.stage_marker(Stage.TRAIN))
+    return marker is not None and bool(marker.get("inputs") == stage_inputs(Stage.TRAIN, config, work))
 
 
 def _run(config: JobConfig, work: WorkFolder, options: argparse.Namespace, interrupt: Interrupt) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from rich.progress import Progress as Bars
 
 from tunesmith_trainer.config import Stage, WorkFolder
 from tunesmith_trainer.config.resolve import Resolved
-from tunesmith_trainer.files import write_json
+from tunesmith_trainer.report import flush, tell
 from tunesmith_trainer.train.training_log import TrainingLog
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,8 @@ class Progress:
         """Show where training has ended, and take the bar down."""
         self.saving()
         if self._newest:
-            self._show(important=self._bars is not None)
+            self._show(important=True)
+            flush()
         if self._bars:
             self._bars.stop()
             self._bars = None
@@ -140,7 +141,7 @@ class Progress:
                 "tokensPerSecond": self._newest.get("tokensPerSecond"),
                 "etaSeconds": eta,
             }
-            write_json(self.work.progress, {k: v for k, v in status.items() if v is not None}, sync=False)
+            tell(self.work, {k: v for k, v in status.items() if v is not None})
         if self._bars:
             self._bars.update(self._bars.task_ids[0], completed=step, values=self._values(eta))
         elif "loss" in self._newest and (important or now - self._logged >= _LOG_INTERVAL):

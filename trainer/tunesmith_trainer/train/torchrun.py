@@ -14,7 +14,8 @@ from typing import Any
 
 from tunesmith_trainer.config import JobConfig, Reason, TrainerError, WorkFolder
 from tunesmith_trainer.files import read_json, write_json
-from tunesmith_trainer.train.interrupt import Interrupt
+from tunesmith_trainer.train.interrupt import STEPPED, Interrupt
+from tunesmith_trainer.train.peers import RENDEZVOUS_SECONDS, lost, unreachable, wait_for_master
 from tunesmith_trainer.train.processes import LAUNCHER_LOCK, die_with_parent, locked
 
 log = logging.getLogger(__name__)
@@ -22,9 +23,14 @@ log = logging.getLogger(__name__)
 RUN_FOLDER = "TUNESMITH_RUN_FOLDER"
 """Variable that tells the workers where they and the launcher leave each other files."""
 
+STARTED = "started-"
+"""Begin of the names of files in the run folder: a worker of that rank has begun."""
+
 _DEFAULT_PORT = 29500
 _POLL_SECONDS = 0.1
 _KILLED = -9
+_ABORTED = -6
+_PEERS = (Reason.PEER_LOST, Reason.PEER_UNREACHABLE)
 
 
 def run_processes(
@@ -35,6 +41,8 @@ def run_processes(
     Raises:
         TrainerError: A process failed, or training was interrupted.
     """
+    if options.node_rank > 0:
+        wait_for_master(options.master_addr, options.master_port or _DEFAULT_PORT)
     folder = Path(tempfile.mkdtemp(prefix="tunesmith-train-"))
     try:
         with locked(folder / LAUNCHER_LOCK):
@@ -47,7 +55,7 @@ def run_processes(
             code = _wait(child, folder, interrupt)
             if code == 0:
                 return dict(read_json(folder / "result.json") or {})
-            raise _failure(config, folder, code, interrupted=interrupt.requested)
+            raise _failure(config, folder, code, interrupted=interrupt.requested, several=options.nnodes > 1)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -57,6 +65,7 @@ def _command(options: argparse.Namespace, processes: int) -> list[str]:
     if options.nnodes > 1:
         arguments += ["--node-rank", str(options.node_rank), "--master-addr", options.master_addr]
         arguments += ["--master-port", str(options.master_port or _DEFAULT_PORT)]
+        arguments += ["--rdzv-conf", f"timeout={RENDEZVOUS_SECONDS}"]
     else:
         endpoint = f"127.0.0.1:{options.master_port}"  # 0 is any free port
         arguments += ["--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--local-addr", "127.0.0.1"]
@@ -84,6 +93,8 @@ def _wait(child: subprocess.Popen[bytes], folder: Path, interrupt: Interrupt) ->
             except subprocess.TimeoutExpired:
                 if interrupt.requested:
                     (folder / "interrupt").touch()
+                    if not any(folder.glob(f"{STARTED}*")):  # still waiting for other machines: nobody reads it
+                        child.kill()
     except BaseException:
         child.kill()  # its workers end with it
         child.wait()
@@ -92,11 +103,19 @@ def _wait(child: subprocess.Popen[bytes], folder: Path, interrupt: Interrupt) ->
         interrupt.stepping = False
 
 
-def _failure(config: JobConfig, folder: Path, code: int, *, interrupted: bool) -> TrainerError:
-    """Return what made the run fail: the error of one of the processes, or what their exit codes say."""
+def _failure(config: JobConfig, folder: Path, code: int, *, interrupted: bool, several: bool) -> TrainerError:
+    """Return what made the run fail: the error of one of the processes, or what their exit codes say.
+
+    Args:
+        config: The job.
+        folder: The run folder, with what the processes have left.
+        code: The exit code of torchrun.
+        interrupted: Whether we were told to stop.
+        several: Whether there are other machines.
+    """
     outcomes = [read_json(path) for path in sorted(folder.glob("outcome-*.json"), key=lambda p: p.stat().st_mtime)]
     errors = [TrainerError(Reason(o["reason"]), o["message"], o["remedy"]) for o in outcomes if o]
-    understood = [error for error in errors if error.reason is not Reason.INTERNAL_ERROR]
+    understood = [error for error in errors if error.reason not in (Reason.INTERNAL_ERROR, *_PEERS)]
     if understood:
         return understood[0]
     if interrupted:
@@ -107,12 +126,27 @@ def _failure(config: JobConfig, folder: Path, code: int, *, interrupted: bool) -
 
         rank = next(rank for rank, value in codes.items() if value == _KILLED)
         return out_of_memory(config, f"process {rank} was killed by the system")
+    if several and (error := _left_alone(folder, errors, list(codes.values()))):
+        return error
     if errors:
         return errors[0]
     what = ", ".join(f"process {rank}: exit code {value}" for rank, value in codes.items()) or f"torchrun: {code}"
     return TrainerError(
         Reason.INTERNAL_ERROR, f"training ended without a reason ({what})", "Run it again with --debug to see where"
     )
+
+
+def _left_alone(folder: Path, errors: list[TrainerError], codes: list[int]) -> TrainerError | None:
+    """Return the error of a machine that others have left alone; None when that is not what has happened."""
+    peers = [error for error in errors if error.reason in _PEERS]
+    if peers:
+        return peers[0]
+    if _ABORTED in codes and not errors:  # NCCL's watchdog ends a process that waits in vain
+        detail = "a process was aborted while it waited for them"
+        return lost(detail) if (folder / STEPPED).exists() else unreachable(detail)
+    if not any(folder.glob(f"{STARTED}*")):
+        return unreachable("they did not come together in time")
+    return None
 
 
 def report_outcome(folder: Path, rank: str, error: TrainerError) -> None:

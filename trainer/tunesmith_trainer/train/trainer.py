@@ -164,6 +164,7 @@ class _Steps(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ANN401
         resolved, trainer = self.trainer.resolved, self.trainer
+        trainer.interrupt.note_step()
         # To the Trainer the run is one epoch, in an order of its own.
         state.epoch = state.global_step * resolved.global_batch_size / resolved.train_rows
         if trainer.stopping or (args.world_size == 1 and trainer.interrupt.requested):

@@ -13,8 +13,9 @@ from tunesmith_trainer.config import Reason, TrainerError, WorkFolder
 from tunesmith_trainer.files import write_json
 from tunesmith_trainer.stages import load_config
 from tunesmith_trainer.train.interrupt import Interrupt
+from tunesmith_trainer.train.peers import is_network, lost, unreachable
 from tunesmith_trainer.train.processes import die_with_parent
-from tunesmith_trainer.train.torchrun import RUN_FOLDER, report_outcome
+from tunesmith_trainer.train.torchrun import RUN_FOLDER, STARTED, report_outcome
 
 
 def main() -> int:
@@ -27,6 +28,7 @@ def main() -> int:
     rank, folder = os.environ["RANK"], Path(os.environ[RUN_FOLDER])
     level = logging.DEBUG if options.debug else logging.INFO if rank == "0" else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    (folder / f"{STARTED}{rank}").touch()
     interrupt = Interrupt()
     interrupt.watch(folder)
     try:
@@ -36,15 +38,19 @@ def main() -> int:
     except Exception as error:
         if options.debug:
             traceback.print_exc()
-        failure = TrainerError(
-            Reason.INTERNAL_ERROR,
-            f"train, process {rank}: {type(error).__name__}: {error}",
-            "Run the stage again with --debug to see where",
-        )
+        failure = _understood(error, rank, stepped=interrupt.stepped)
     else:
         return 0
     report_outcome(folder, rank, failure)
     return failure.exit_code
+
+
+def _understood(error: Exception, rank: str, *, stepped: bool) -> TrainerError:
+    """Return what an unforeseen error means: on several machines most often that one of them is gone."""
+    what = f"train, process {rank}: {type(error).__name__}: {error}"
+    if int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1 and is_network(error):
+        return lost(what) if stepped else unreachable(what)
+    return TrainerError(Reason.INTERNAL_ERROR, what, "Run the stage again with --debug to see where")
 
 
 def _fit(work: WorkFolder, interrupt: Interrupt, rank: str, folder: Path) -> None:
