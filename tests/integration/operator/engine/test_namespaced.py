@@ -1,0 +1,69 @@
+"""With rights in one namespace only, by Roles: nothing cluster-wide is asked for."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.cluster import Cluster, condition
+from support.engine_process import engine
+from support.manifests import job
+
+pytestmark = pytest.mark.integration
+
+RULES = [
+    ("tunesmith.dev", ["finetunejobs", "inferenceworkspaces"], ["get", "list", "watch"]),
+    ("tunesmith.dev", ["finetunejobs/status", "inferenceworkspaces/status"], ["patch"]),
+    # blockOwnerDeletion needs the right to set finalizers where that is enforced.
+    ("tunesmith.dev", ["finetunejobs/finalizers", "inferenceworkspaces/finalizers"], ["update"]),
+    ("batch", ["jobs"], ["get", "list", "watch", "create", "patch", "update", "delete"]),
+    ("apps", ["deployments"], ["get", "list", "watch", "create", "patch", "update", "delete"]),
+    ("", ["services", "persistentvolumeclaims"], ["get", "list", "watch", "create", "patch", "update", "delete"]),
+    ("", ["pods"], ["get", "list", "watch"]),
+    ("events.k8s.io", ["events"], ["create", "list"]),
+    ("coordination.k8s.io", ["leases"], ["get", "create", "update"]),
+]
+
+
+def kubeconfig_of(cluster: Cluster, namespace: str, path: Path) -> Path:
+    """Write a kubeconfig for a service account that a Role gives these rules."""
+    rules = [{"apiGroups": [group], "resources": resources, "verbs": verbs} for group, resources, verbs in RULES]
+    rbac = "rbac.authorization.k8s.io"
+    subject = {"kind": "ServiceAccount", "name": "operator", "namespace": namespace}
+    cluster.apply(
+        [
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator"}},
+            {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": {"name": "operator"}, "rules": rules},
+            {
+                "apiVersion": f"{rbac}/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": "operator"},
+                "subjects": [subject],
+                "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "operator"},
+            },
+        ],
+        namespace,
+    )
+    token = cluster.run("create", "token", "operator", "-n", namespace).strip()
+    config: dict[str, Any] = yaml.safe_load(cluster.kubeconfig.read_text())
+    config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
+    path.write_text(json.dumps(config))
+    return path
+
+
+def test_roles_of_one_namespace_are_enough(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
+    kubeconfig = kubeconfig_of(cluster, namespace, tmp_path / "kubeconfig")
+    environment = {**cluster.environment, "KUBECONFIG": str(kubeconfig)}
+    log = tmp_path / "log"
+    with engine(environment, log, namespaces=namespace, pod_namespace=namespace, pod_name="only") as process:
+        cluster.apply(job("a"), namespace)
+        cluster.wait("FineTuneJob", "a", lambda obj: condition(obj, "Ready").get("reason") == "Working", namespace)
+        cluster.delete("Service", "a", namespace)
+        cluster.wait("Service", "a", lambda obj: "deletionTimestamp" not in obj["metadata"], namespace)
+        begin = time.monotonic()
+        assert process.terminate() == 0
+        assert time.monotonic() - begin < 10
+    assert "orbidden" not in log.read_text()
