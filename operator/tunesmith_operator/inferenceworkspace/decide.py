@@ -9,6 +9,7 @@ from tunesmith_operator import status as state
 from tunesmith_operator.api import InferenceWorkspaceSpec
 from tunesmith_operator.engine.decision import ApplyError, Decision, Note, Object, Ref
 from tunesmith_operator.inferenceworkspace.deployment import deployment
+from tunesmith_operator.inferenceworkspace.failures import VOLUME_NOT_MOUNTED
 from tunesmith_operator.inferenceworkspace.metadata import selector_of
 from tunesmith_operator.inferenceworkspace.model import Observed, Target
 from tunesmith_operator.inferenceworkspace.report import report
@@ -60,7 +61,8 @@ def _decide(
         told = state.rolling_out if not is_final else state.blocked if rollout.ready else state.failed
         return Decision(told(status, reason, message), apply=children)
     status = report(status, choice, choice.target, rollout, spec.replicas, endpoint(observed.workspace, settings))
-    waits = rollout.state is State.GOING and rollout.trouble is None and rollout.servers > rollout.ready
+    is_mute = rollout.trouble is None or rollout.trouble.reason == VOLUME_NOT_MOUNTED
+    waits = rollout.state is State.GOING and is_mute and rollout.servers > rollout.ready
     return Decision(status, apply=children, requeue_after=_EVENTS_SECONDS if waits else None)
 
 

@@ -12,6 +12,8 @@ from tunesmith_operator.engine.decision import Object
 from tunesmith_operator.inferenceworkspace.pod import FETCH
 from tunesmith_trainer.config import EXIT_CODES
 
+VOLUME_NOT_MOUNTED = "VolumeNotMounted"
+
 # Exit codes of the server (tunesmith_serving.__main__).
 _INVALID_ARTIFACT = 2
 _OUT_OF_MEMORY = 3
@@ -69,7 +71,7 @@ def trouble_of(pod: Object, event: str | None = None) -> Trouble | None:
         message = str(status.get("message") or status.get("reason") or "no reason was given")
         return Trouble("Evicted", f"The pod was ended: {message}", "Another one takes its place")
     if event:
-        return Trouble("VolumeNotMounted", event, "Check the claim and its volume; it is tried again by itself")
+        return Trouble(VOLUME_NOT_MOUNTED, event, "Check the claim and its volume; it is tried again by itself")
     return None
 
 

@@ -1,0 +1,204 @@
+"""Objects around an InferenceWorkspace, as an API server, a Deployment controller and a kubelet would have them."""
+
+import asyncio
+import copy
+from typing import Any
+
+from tunesmith_operator.engine.decision import Context, Decision
+from tunesmith_operator.inferenceworkspace.decide import decide
+from tunesmith_operator.inferenceworkspace.model import Observed
+from tunesmith_operator.settings import OperatorSettings
+
+Object = dict[str, Any]
+
+UID = "11111111-2222-3333-4444-555555555555"
+SETTINGS = OperatorSettings()
+DIGEST = {letter: "sha256:" + letter * 64 for letter in "abcdef"}
+
+
+def a_workspace(status: Object | None = None, generation: int = 1, **spec: Any) -> Object:
+    """An InferenceWorkspace with defaults as an API server fills them in; `spec` replaces whole sections."""
+    return {
+        "apiVersion": "tunesmith.dev/v1alpha1",
+        "kind": "InferenceWorkspace",
+        "metadata": {"name": "faq", "namespace": "team", "uid": UID, "generation": generation},
+        "spec": {"model": {"fineTuneJob": "job-a"}, "runtime": {}, "replicas": 1, **spec},
+        "status": status if status is not None else {"observedGeneration": -1},
+    }
+
+
+def a_job(
+    name: str = "job-a",
+    digest: str | None = None,
+    *,
+    labels: dict[str, str] | None = None,
+    completed: str = "2026-01-01T00:00:00Z",
+    failed: str = "",
+    uri: str = "",
+    **metadata: Any,
+) -> Object:
+    """A FineTuneJob: completed where it has a digest, failed where it has a reason for that, else training."""
+    status: Object = {"observedGeneration": 1, "phase": "Training", "conditions": _conditions("Unknown", "Training")}
+    if digest:
+        status |= {
+            "phase": "Succeeded",
+            "conditions": _conditions("True", "Completed"),
+            "completionTime": completed,
+            "artifact": {"uri": uri or f"pvc://{name}-work/{name}/artifact", "digest": digest},
+        }
+    elif failed:
+        status |= {"phase": "Failed", "conditions": _conditions("False", failed)}
+    about = {"name": name, "namespace": "team", "uid": f"uid-{name}", "labels": labels or {}, **metadata}
+    return {
+        "apiVersion": "tunesmith.dev/v1alpha1",
+        "kind": "FineTuneJob",
+        "metadata": about,
+        "spec": {},
+        "status": status,
+    }
+
+
+def _conditions(ready: str, reason: str) -> list[Object]:
+    others = {"Reconciling": ready == "Unknown", "Stalled": ready == "False"}
+    values = {"Ready": ready, **{kind: str(value) for kind, value in others.items()}}
+    return [{"type": kind, "status": value, "reason": reason, "message": reason} for kind, value in values.items()]
+
+
+def child(decision: Decision, kind: str) -> Object | None:
+    """The child of a kind that a decision keeps, or None."""
+    return next((obj for obj in decision.apply if obj["kind"] == kind), None)
+
+
+def a_deployment(
+    decided: Object, *, updated: int, available: int, total: int | None = None, conditions: list[Object] | None = None
+) -> Object:
+    """A Deployment as it is after a decision was applied and its controller has come so far."""
+    obj = copy.deepcopy(decided)
+    obj["metadata"]["generation"] = 3
+    obj["status"] = {
+        "observedGeneration": 3,
+        "replicas": updated if total is None else total,
+        "updatedReplicas": updated,
+        "readyReplicas": available,
+        "availableReplicas": available,
+        "conditions": conditions or [],
+    }
+    return obj
+
+
+OVERDUE = [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
+
+
+def a_pod(deployment: Object, name: str = "faq-1", *, ready: bool = False, **facts: Any) -> Object:
+    """A pod of a Deployment. `facts` are parts of its status; `server` and `fetch` are its containers' statuses."""
+    status: Object = {
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": str(ready)}],
+        "containerStatuses": [{"name": "server", "ready": ready, "restartCount": 0, "state": {"running": {}}}],
+    }
+    if "server" in facts:
+        status["containerStatuses"] = [{"name": "server", "ready": False, "restartCount": 0, **facts.pop("server")}]
+    if "fetch" in facts:
+        status["initContainerStatuses"] = [{"name": "fetch", "ready": False, "restartCount": 0, **facts.pop("fetch")}]
+    template = deployment["spec"]["template"]
+    metadata = {"name": name, "namespace": "team", "labels": dict(template["metadata"]["labels"])}
+    if facts.pop("ending", False):
+        metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    return {"kind": "Pod", "metadata": metadata, "spec": template["spec"], "status": {**status, **facts}}
+
+
+def ended(code: int, message: str = "", reason: str = "Error", restarts: int = 0) -> Object:
+    """A container that has ended for the `restarts + 1`th time and waits for its next start."""
+    last = {"terminated": {"exitCode": code, "reason": reason, "message": message}}
+    waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
+    return {"restartCount": restarts, "state": waiting, "lastState": last}
+
+
+def waiting(reason: str, message: str = "") -> Object:
+    """A container that cannot be started."""
+    return {"state": {"waiting": {"reason": reason, "message": message}}}
+
+
+def decided(workspace: Object, *jobs: Object, **observed: Any) -> Decision:
+    """What is decided of what is observed."""
+    return decide(Observed(workspace, jobs, **observed), SETTINGS)
+
+
+def served(*jobs: Object, **spec: Any) -> tuple[Object, Object]:
+    """A workspace that serves its first artifact, and its Deployment."""
+    workspace = a_workspace(**spec)
+    first = decided(workspace, *jobs)
+    deployment = child(first, "Deployment")
+    assert deployment is not None
+    count = deployment["spec"]["replicas"]
+    there = a_deployment(deployment, updated=count, available=count)
+    pods = tuple(a_pod(there, f"old-{number}", ready=True) for number in range(count))
+    workspace = {**workspace, "status": first.status}
+    second = decided(workspace, *jobs, deployment=there, pods=pods)
+    return {**workspace, "status": second.status}, there
+
+
+def conditions_of(status: Object) -> tuple[str, str, str]:
+    """The values of Ready, Reconciling and Stalled."""
+    values = {item["type"]: item["status"] for item in status["conditions"]}
+    return values["Ready"], values["Reconciling"], values["Stalled"]
+
+
+def reason_of(status: Object) -> str:
+    """The reason of Ready."""
+    return next(item["reason"] for item in status["conditions"] if item["type"] == "Ready")
+
+
+def message_of(status: Object) -> str:
+    """The message of Ready."""
+    return next(item["message"] for item in status["conditions"] if item["type"] == "Ready")
+
+
+class MemoryStore:
+    """A store over a few objects."""
+
+    def __init__(self, *objects: Object) -> None:
+        self.objects = objects
+
+    def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        """An object by its name."""
+        found = (obj for obj in self.all(kind, namespace) if obj["metadata"]["name"] == name)
+        return next(found, None)
+
+    def owned(self, kind: str, owner_uid: str) -> list[Object]:
+        """Objects by their owner's label."""
+        label = "tunesmith.dev/owner-uid"
+        return [
+            obj
+            for obj in self.objects
+            if obj["kind"] == kind and (obj["metadata"].get("labels") or {}).get(label) == owner_uid
+        ]
+
+    def all(self, kind: str, namespace: str) -> list[Object]:
+        """Objects of a kind."""
+        return [obj for obj in self.objects if obj["kind"] == kind and obj["metadata"]["namespace"] == namespace]
+
+
+class MemoryApi:
+    """Reads of what is not watched."""
+
+    def __init__(self, *objects: Object, events: dict[str, list[Object]] | None = None) -> None:
+        self.objects = {(obj["kind"], obj["metadata"]["name"]): obj for obj in objects}
+        self.events = events or {}
+        self.asked: list[str] = []
+
+    async def read(self, kind: str, namespace: str, name: str) -> Object | None:
+        """An object, or None."""
+        self.asked.append(f"{kind}/{name}")
+        return self.objects.get((kind, name))
+
+    async def pod_events(self, namespace: str, pod: str) -> list[Object]:
+        """A pod's events."""
+        self.asked.append(f"events/{pod}")
+        return self.events.get(pod, [])
+
+
+def reconciled(reconciler: Any, workspace: Object, store: MemoryStore, api: MemoryApi, **context: Any) -> Decision:
+    """What a reconciler decides."""
+    decision: Decision = asyncio.run(reconciler.reconcile(workspace, Context(store, api, **context)))
+    return decision
