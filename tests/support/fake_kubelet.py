@@ -10,10 +10,13 @@ import threading
 import time
 from typing import Any
 
+import urllib3
+
 from support.cluster import Cluster
 from support.cluster_http import ApiError
 
 Object = dict[str, Any]
+AWAY = (ApiError, OSError, urllib3.exceptions.HTTPError)
 
 RESULTS: dict[str, Object] = {
     "prepare": {},
@@ -104,7 +107,7 @@ class FakeKubelet:
         while not self._over.wait(0.1):
             try:
                 pods = self._cluster.list("Pod", self._namespace, labels="tunesmith.dev/stage")
-            except (ApiError, OSError):
+            except AWAY:
                 continue  # the API server is away: so is what a kubelet writes
             for pod in pods:
                 self._advance(pod)
@@ -121,5 +124,5 @@ class FakeKubelet:
         status = running(pod) if phase == "Pending" else finished(pod, message=outcome(stage))
         try:
             self._cluster.patch("Pod", pod["metadata"]["name"], {"status": status}, self._namespace, "status")
-        except (ApiError, OSError):
+        except AWAY:
             self._due.pop(key, None)
