@@ -14,7 +14,7 @@ from tunesmith_operator.finetunejob.failures import Failure, deadline_exceeded, 
 from tunesmith_operator.finetunejob.jobs import stage_job, train_service
 from tunesmith_operator.finetunejob.names import KIND
 from tunesmith_operator.finetunejob.notes import notes
-from tunesmith_operator.finetunejob.observed import Observed, holds
+from tunesmith_operator.finetunejob.observed import Observed, condition, holds
 from tunesmith_operator.finetunejob.refusals import refusal_of
 from tunesmith_operator.finetunejob.resolved import resolved
 from tunesmith_operator.finetunejob.volume import artifact_uri, claim, is_released
@@ -83,7 +83,7 @@ class _Job:
         if (problem := refusal_of(self.observed)) is not None:
             return self._fail(problem)
         if left is not None and left <= 0 and not self.status.get("pausedSince"):
-            return self._fail(deadline_exceeded(self.spec, f"during {self.stage.value}"))
+            return self._fail(deadline_exceeded(self.spec, self._standstill()))
         if self.observed.claim is None and self.attempts and self.observed.makes_claim:
             return self._fail(self._volume_lost())
         decision = self._go_on()
@@ -152,7 +152,7 @@ class _Job:
         return Decision(status=state.suspended(status, message), apply=apply, delete=delete)
 
     def _failed(self, job: Object) -> Decision:
-        failure = failure_of(job, self.observed.pods_of(job), self.stage, self.spec)
+        failure = failure_of(job, self.observed.pods_of(job), self.stage, self.spec, self._standstill())
         if failure.is_final:
             return self._fail(failure)
         if self.attempt > self.spec.scheduling.max_restarts:
@@ -206,6 +206,12 @@ class _Job:
         if not observed.makes_claim:
             return ()
         return (claim(observed.job, self.spec, observed.claim_name, observed.claim, release=False),)
+
+    def _standstill(self) -> str:
+        """Return in which stage the job is, and what it has waited for there, if for anything."""
+        ready = condition({"status": self.status}, "Ready")
+        is_held = ready.get("reason") not in (*(phase.value for phase in state.Phase), "Accepted", None)
+        return f"during {self.stage.value}" + (f", while {ready['reason']}: {ready['message']}" if is_held else "")
 
     def _volume_lost(self) -> Failure:
         message = f"the volume claim {self.observed.claim_name} was deleted, and with it what the job had done"

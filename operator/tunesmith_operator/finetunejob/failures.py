@@ -32,7 +32,7 @@ class Failure:
     is_final: bool = True
 
 
-def failure_of(job: Object, pods: list[Object], stage: Stage, spec: FineTuneJobSpec) -> Failure:
+def failure_of(job: Object, pods: list[Object], stage: Stage, spec: FineTuneJobSpec, when: str) -> Failure:
     """Return why a Job failed.
 
     Args:
@@ -40,10 +40,11 @@ def failure_of(job: Object, pods: list[Object], stage: Stage, spec: FineTuneJobS
         pods: Its pods, oldest first.
         stage: The stage.
         spec: The FineTuneJob's spec.
+        when: Where the job stood, for a deadline that is over.
     """
     failed = condition(job, "Failed")
     if failed.get("reason") == "DeadlineExceeded":
-        return deadline_exceeded(spec, f"during {stage.value}")
+        return deadline_exceeded(spec, when)
     ends = [end for pod in pods if (end := end_of(pod)) is not None and end.code != 0]
     ends.sort(key=lambda end: end.time)
     killed = [end for end in ends if end.out_of_memory]
@@ -81,7 +82,7 @@ def out_of_memory(end: End, stage: Stage, spec: FineTuneJobSpec) -> Failure:
 def deadline_exceeded(spec: FineTuneJobSpec, when: str) -> Failure:
     """Return the failure of a job that took longer than it may."""
     seconds = spec.scheduling.active_deadline_seconds
-    message = f"not done after the {seconds} s of scheduling.activeDeadlineSeconds; ended {when}"
+    message = f"not done after the {seconds} s of scheduling.activeDeadlineSeconds; ended {when.rstrip('.')}"
     return Failure("DeadlineExceeded", f"{message}. Raise it, in a new FineTuneJob, or train less")
 
 
