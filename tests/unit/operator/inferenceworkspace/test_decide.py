@@ -92,7 +92,7 @@ def test_with_several_servers_there_is_a_budget():
     ("change", "is_done"),
     [
         ({}, True),
-        ({"updated": 1}, False),
+        ({"updated": 1, "total": 2}, False),
         ({"available": 1}, False),
         ({"total": 3}, False),
         ({"old_pod": True}, False),
@@ -246,6 +246,15 @@ def test_without_room_it_waits_until_the_deadline():
     assert conditions_of(decided(workspace, A, deployment=there, pods=(pod,)).status) == WORKING
 
 
+def test_a_part_of_the_servers_is_better_than_none():
+    workspace, deployment = rolling(2)
+    there = a_deployment(deployment, updated=2, available=1, conditions=OVERDUE)
+    pods = (a_pod(deployment, "one", ready=True), a_pod(deployment, "two", server=waiting("ErrImagePull", "no")))
+    status = decided(workspace, A, deployment=there, pods=pods).status
+    assert (conditions_of(status), reason_of(status), status["phase"]) == (STALLED, "ImagePullFailed", "Blocked")
+    assert "1 servers are ready" in message_of(status)
+
+
 def test_a_deadline_without_a_known_cause():
     workspace, deployment = rolling()
     there = a_deployment(deployment, updated=1, available=0, conditions=OVERDUE)
@@ -304,6 +313,7 @@ def test_what_is_not_there_yet_leaves_the_old_revision_serving(job, conditions, 
     assert (decision.status["revision"], decision.status["readyReplicas"]) == ("a" * 10, 1)
     assert child(decision, "Deployment")["spec"]["template"] == deployment["spec"]["template"]
     assert {item["observedGeneration"] for item in decision.status["conditions"]} == {2}
+    assert decision.status["resolved"] == workspace["status"]["resolved"]
 
 
 def test_scaled_to_zero():
