@@ -52,8 +52,9 @@ def check(cluster: Cluster, namespace: str, names: list[str], recorder: StatusRe
     assert claims == sorted(f"{name}-work" for name in names)
     for name in names:
         cluster.delete("FineTuneJob", name, namespace)
-    for kind in ("Job", "Pod", "Service", "FineTuneJob"):
-        cluster.wait_all(kind, lambda objects: not objects, namespace, timeout=60)
+    cluster.wait_all("FineTuneJob", lambda objects: not objects, namespace, timeout=60)
+    for kind in ("Job", "Pod", "Service"):
+        cluster.wait_all(kind, lambda objects: not objects, namespace, labels="tunesmith.dev/owner-uid", timeout=60)
     # What is kept is the artifacts: output.retain is true.
     assert len(cluster.list("PersistentVolumeClaim", namespace)) == len(names)
 
