@@ -75,7 +75,7 @@ class FineTuneJobSpec(TrainingJobSpec):
         ),
         Rule(
             "!has(self.output) || self.output.retain || !has(self.storage.claimName)",
-            "output.retain: false removes the volume that the job makes for itself, and storage.claimName is yours; "
+            "output.retain false removes the volume that the job makes for itself, and storage.claimName is yours; "
             "remove retain, or remove claimName",
             lambda s: s.output is None or s.output.retain or s.storage.claim_name is None,
         ),

@@ -98,7 +98,7 @@ class JobOutputSpec(OutputSpec):
         ),
         Rule(
             "self.retain || !has(self.uri)",
-            "retain: false removes the volume that the job makes for itself, and uri is elsewhere; "
+            "retain false removes the volume that the job makes for itself, and uri is elsewhere; "
             "remove retain, or remove uri",
             lambda o: o.retain or o.uri is None,
         ),

@@ -45,7 +45,8 @@ Cpu = Annotated[
     Field(
         max_length=16,
         pattern=r"^([1-9][0-9]*(\.[0-9]{1,3})?|0\.[0-9]{1,3}|[1-9][0-9]*m)$",
-        json_schema_extra={"x-kubernetes-int-or-string": True},
+        # The pattern is for texts, the minimum for numbers.
+        json_schema_extra={"x-kubernetes-int-or-string": True, "minimum": 1},
         examples=["2"],
     ),
 ]
@@ -57,8 +58,7 @@ Memory = Annotated[
     Field(
         max_length=24,
         pattern=r"^[1-9][0-9]*(\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti)$",
-        json_schema_extra={"x-kubernetes-int-or-string": True},
         examples=["4Gi"],
     ),
 ]
-"""Bytes, with a unit: `4Gi`. A bare number would be bytes, which nobody means."""
+"""Bytes, with a unit: `4Gi`. A bare number would be bytes, which nobody means, and is refused."""
