@@ -13,7 +13,7 @@ from cluster.state import State
 PROVISIONER = "tunesmith.dev/local"
 STORAGE_CLASSES = ("tunesmith-local", "tunesmith-shared")
 """The default one, whose volumes are made when a pod is placed, and one that is meant for several pods at once."""
-_DNS_IMAGE = f"tunesmith.dev/coredns:{binaries.COREDNS}"
+_DNS_IMAGE = "tunesmith.dev/coredns:v1"
 _DNS = {"name": "coredns", "namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}}
 
 

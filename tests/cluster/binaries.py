@@ -13,81 +13,77 @@ from pathlib import Path
 from cluster.errors import CannotRunError, ClusterError
 from cluster.paths import SOURCES, cache, locked
 
-HELM = "v4.3.1"
-COREDNS = "v1.15.0"
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
-_MODULE = SOURCES / "kubernetes"
+_KUBERNETES, _TOOLS, _PROBE = (SOURCES / name for name in ("kubernetes", "tools", "probe"))
 
 
-def kubernetes_version() -> str:
-    """Return the version that the Go module asks for, such as v1.36.3."""
-    found = re.search(r"^(?:require )?\s*k8s\.io/kubernetes (v\S+)$", (_MODULE / "go.mod").read_text(), re.MULTILINE)
+def version(module: str, folder: Path) -> str:
+    """Return the version of a module that the go.mod in a folder asks for, such as v1.36.3."""
+    text = (folder / "go.mod").read_text()
+    found = re.search(rf"^(?:require )?\s*{re.escape(module)} (v\S+)", text, re.MULTILINE)
     if not found:
-        raise ClusterError(f"{_MODULE / 'go.mod'} does not require k8s.io/kubernetes.")
+        raise ClusterError(f"{folder / 'go.mod'} does not require {module}.")
     return found[1]
 
 
 def kubernetes() -> Path:
     """Return the folder that holds each of `PROGRAMS`, building it if need be (5 minutes on 2 cores)."""
-    version = kubernetes_version()
-    major, minor, _ = version.removeprefix("v").split(".", 2)
+    wanted = version("k8s.io/kubernetes", _KUBERNETES)
+    major, minor, _ = wanted.removeprefix("v").split(".", 2)
     package = "k8s.io/component-base/version"
-    values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
-    flags = "-s -w " + " ".join(f"-X {package}.{key}={value}" for key, value in values.items())
+    values = {"gitVersion": wanted, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    flags = " ".join(f"-X {package}.{key}={value}" for key, value in values.items())
 
     def build(folder: Path) -> None:
-        _go(["build", "-mod=readonly", "-trimpath", "-ldflags", flags, "-o", str(folder / "kubernetes"), "."], _MODULE)
+        _go_build(_KUBERNETES, ".", folder / "kubernetes", flags)
         for program in PROGRAMS:
             (folder / program).symlink_to("kubernetes")
 
-    sources = [(_MODULE / name).read_bytes() for name in ("main.go", "go.mod", "go.sum")]
-    return built("kubernetes", version, sources, build)
+    return built(f"kubernetes-{wanted}", _KUBERNETES, build)
 
 
 def helm() -> Path:
     """Return the helm program, building it if need be."""
-    flags = f"-s -w -X helm.sh/helm/v4/internal/version.version={HELM}"
-    return install("helm.sh/helm/v4/cmd/helm", HELM, flags) / "helm"
+    return _tools() / "helm"
 
 
 def coredns() -> Path:
     """Return the coredns program, building it if need be."""
-    return install("github.com/coredns/coredns", COREDNS) / "coredns"
+    return _tools() / "coredns"
+
+
+def registry() -> Path:
+    """Return the program of a registry of images, building it if need be."""
+    return _tools() / "registry"
 
 
 def probe() -> Path:
     """Return the program that runs in the pods of tests, building it if need be."""
-    source = SOURCES / "probe"
-
-    def build(folder: Path) -> None:
-        _go(["build", "-trimpath", "-ldflags", "-s -w", "-o", str(folder / "probe"), "."], source)
-
-    return built("probe", "v1", [(source / name).read_bytes() for name in ("main.go", "go.mod")], build) / "probe"
+    return built("probe", _PROBE, lambda folder: _go_build(_PROBE, ".", folder / "probe")) / "probe"
 
 
-def install(package: str, version: str, flags: str = "-s -w") -> Path:
-    """Return the folder that holds the program of a Go package at a version, building it by `go install` if need be."""
-
-    def build(folder: Path) -> None:
-        _go(["install", "-trimpath", "-ldflags", flags, f"{package}@{version}"], folder, {"GOBIN": str(folder)})
-
-    return built(package.rpartition("/")[2], version, [flags.encode()], build)
+def _tools() -> Path:
+    """Return the folder of the programs that are built together, for they share most of their packages (4 minutes)."""
+    package = "helm.sh/helm/v4/internal/version"
+    flags = f"-X {package}.version={version('helm.sh/helm/v4', _TOOLS)}"
+    return built("helm-coredns-registry", _TOOLS, lambda folder: _go_build(_TOOLS, "./...", folder, flags))
 
 
-def built(name: str, version: str, sources: list[bytes], build: Callable[[Path], None]) -> Path:
-    """Return the cache's folder for a program; `build` fills it when it is missing.
+def built(name: str, module: Path, build: Callable[[Path], None]) -> Path:
+    """Return the cache's folder for what is made of a Go module; `build` fills it when it is missing.
 
     It is filled under another name and renamed at the end, so a build that was killed leaves nothing that looks whole.
     """
-    digest = hashlib.sha256(b"\0".join(sources)).hexdigest()[:8]
-    folder = cache() / "bin" / f"{name}-{version}-{digest}"
+    sources = sorted(path for path in module.rglob("*") if path.suffix in (".go", ".mod", ".sum"))
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+    folder = cache() / "bin" / f"{name}-{digest}"
     with locked(folder.with_name(f"{folder.name}.lock")):
         if not folder.exists():
             if shutil.which("go") is None:
                 raise CannotRunError("Go is not installed, and Kubernetes is built with it; install Go 1.26 or newer.")
             for leftover in folder.parent.glob(f"{folder.name}.building-*"):
                 shutil.rmtree(leftover)
-            print(f"Building {name} {version}: once, for {folder}", file=sys.stderr, flush=True)
+            print(f"Building {name}: once, for {folder}", file=sys.stderr, flush=True)
             temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.building-", dir=folder.parent))
             build(temporary)
             temporary.chmod(0o755)
@@ -95,11 +91,13 @@ def built(name: str, version: str, sources: list[bytes], build: Callable[[Path],
     return folder
 
 
-def _go(arguments: list[str], folder: Path, environment: dict[str, str] | None = None) -> None:
+def _go_build(module: Path, package: str, output: Path, flags: str = "") -> None:
+    """Build a package, or several into a folder, leaving the processor to whoever else needs it."""
     nice = ["nice", "-n", "10"] if shutil.which("nice") else []
-    settings = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off", **(environment or {})}
+    command = ["go", "build", "-mod=readonly", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(output), package]
     result = subprocess.run(
-        [*nice, "go", *arguments], cwd=folder, env={**os.environ, **settings}, stdin=subprocess.DEVNULL, text=True,
+        [*nice, *command], cwd=module, stdin=subprocess.DEVNULL, text=True,
+        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     if too_old := re.search(r"requires go >= (\S+) \(running go (\S+?)[;)]", result.stdout):
@@ -107,4 +105,4 @@ def _go(arguments: list[str], folder: Path, environment: dict[str, str] | None =
             f"Go {too_old[2]} is installed, and {too_old[1]} is needed to build Kubernetes; update it."
         )
     if result.returncode:
-        raise ClusterError(f"go {' '.join(arguments)} failed:\n{result.stdout[-3000:]}")
+        raise ClusterError(f"{' '.join(command)} failed:\n{result.stdout[-3000:]}")

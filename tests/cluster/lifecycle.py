@@ -91,7 +91,7 @@ def stop_process(name: str, process: str) -> None:
         state = _existing(name)
         state.stopped = sorted({*state.stopped, process})
         state.save()
-        processes.stop([state.processes[process]], grace=20)
+        processes.stop([state.processes[process]], grace=1)  # an API server would wait for its clients to go
 
 
 def start_process(name: str, process: str) -> None:

@@ -6,9 +6,8 @@ import urllib.request
 from cluster import binaries, startup
 from cluster.errors import ClusterError
 from cluster.paths import Paths, cache, locked
-from cluster.state import State
+from cluster.state import State, is_free
 
-VERSION = "v3.1.2"
 _PROCESS = "registry"
 
 
@@ -21,7 +20,7 @@ def registry_address(name: str = "full") -> str:
     Raises:
         ClusterError: There is no such cluster, or the registry does not start.
     """
-    program = binaries.install("github.com/distribution/distribution/v3/cmd/registry", VERSION) / "registry"
+    program = binaries.registry()
     with locked(Paths(name).lock):
         state = State.load(name)
         if state is None or state.mode != "full":
@@ -60,7 +59,7 @@ def _answers(address: str) -> bool:
 def _port(state: State) -> int:
     """Return the registry's port: the same as in earlier clusters, as long as it can be had."""
     path = cache() / "registry-port"
-    if _PROCESS not in state.ports and path.exists():
+    if _PROCESS not in state.ports and path.exists() and is_free(int(path.read_text())):
         state.ports[_PROCESS] = int(path.read_text())
     port = state.port(_PROCESS)
     path.write_text(str(port))

@@ -85,18 +85,23 @@ class State:
         """
         while server not in self.ports:
             candidate = random.randrange(20000, 32000)
-            with socket.socket() as probe:
-                try:
-                    probe.bind(("", candidate))
-                except OSError:
-                    continue
-            if candidate not in self.ports.values():
+            if candidate not in self.ports.values() and is_free(candidate):
                 self.ports[server] = candidate
         return self.ports[server]
 
 
 def _process(fields: dict) -> Process:
     return Process(fields["pid"], fields["started"], fields["boot"], tuple(fields["argv"]))
+
+
+def is_free(port: int) -> bool:
+    """Return whether a server could listen on a port."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
 
 
 def is_root() -> bool:

@@ -134,11 +134,18 @@ def test_a_build_that_is_killed_leaves_nothing_that_is_used(tmp_path: Path, monk
         (folder / "program").write_text("half of i")
         raise KeyboardInterrupt
 
+    module = tmp_path / "module"
+    module.mkdir()
+    (module / "main.go").write_text("package main")
     with pytest.raises(KeyboardInterrupt):
-        binaries.built("program", "v1", [b""], die)
-    folder = binaries.built("program", "v1", [b""], lambda folder: (folder / "program").write_text("whole"))
+        binaries.built("program", module, die)
+    folder = binaries.built("program", module, lambda folder: (folder / "program").write_text("whole"))
     assert (folder / "program").read_text() == "whole"
     assert [path for path in folder.parent.iterdir() if path.is_dir()] == [folder]
+    assert binaries.built("program", module, die) == folder, "what is there is not built again"
+    (module / "main.go").write_text("package main // changed")
+    with pytest.raises(KeyboardInterrupt):
+        binaries.built("program", module, die)
 
 
 def test_where_nothing_can_run_one_sentence_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
