@@ -55,7 +55,9 @@ class Buildah:
 
     def push(self, image: str, target: str, insecure: bool) -> None:
         """Push an image to a registry; layers that are there already are not sent again."""
-        options = ["--tls-verify=false"] if insecure else []
+        # A registry of this machine: what counts is time, and zstd takes a seventh of gzip's.
+        fast = ["--tls-verify=false", "--format=oci", "--compression-format=zstd", "--compression-level=1"]
+        options = fast if insecure else []
         run([*self._base, "push", "--quiet", *options, _local(image), f"docker://{target}"])
 
     def save(self, image: str, archive: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cluster import containerd, images, registry
 from cluster.errors import CannotRunError, ClusterError
-from cluster.paths import Paths, cache
+from cluster.paths import Paths, cache, locked
 from image_build.build import INPUTS
 from image_build.engine import Engine
 from image_build.errors import BuildError
@@ -33,25 +33,27 @@ def load(engine: Engine, cluster: str, names: Sequence[str]) -> list[str]:
         BuildError: An image is not built.
         ClusterError: The cluster does not run, or does not take an image.
     """
-    loaded = []
-    for name in names:
-        image = IMAGES[name]
-        inputs = engine.label(image.reference, INPUTS)
-        if not inputs:
-            raise BuildError(f"{image.reference} is not built; run: make images")
-        if _is_there(cluster, image, inputs):
-            continue
-        started = time.monotonic()
-        print(f"Loading {image.reference}", file=sys.stderr, flush=True)
-        try:
-            _by_registry(engine, cluster, image)
-        except CannotRunError as error:
-            print(f"{error} Importing an archive instead", file=sys.stderr, flush=True)
-            _by_archive(engine, cluster, image)
-        containerd.ctr(Paths(cluster), "images", "label", _in_node(image), f"{_LABEL}={inputs}")
-        print(f"Loaded {image.reference} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-        loaded.append(name)
-    return loaded
+    with locked(cache() / "images-load.lock"):
+        return [name for name in names if _load(engine, cluster, IMAGES[name])]
+
+
+def _load(engine: Engine, cluster: str, image: Image) -> bool:
+    """Load one image; return whether the node lacked it."""
+    inputs = engine.label(image.reference, INPUTS)
+    if not inputs:
+        raise BuildError(f"{image.reference} is not built; run: make images")
+    if _is_there(cluster, image, inputs):
+        return False
+    started = time.monotonic()
+    print(f"Loading {image.reference}", file=sys.stderr, flush=True)
+    try:
+        _by_registry(engine, cluster, image)
+    except CannotRunError as error:
+        print(f"{error} Importing an archive instead", file=sys.stderr, flush=True)
+        _by_archive(engine, cluster, image)
+    containerd.ctr(Paths(cluster), "images", "label", _in_node(image), f"{_LABEL}={inputs}")
+    print(f"Loaded {image.reference} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    return True
 
 
 def _is_there(cluster: str, image: Image, inputs: str) -> bool:
