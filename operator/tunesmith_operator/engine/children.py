@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tunesmith_operator.engine.api_errors import ApiError
-from tunesmith_operator.engine.client import APPLY, METADATA_ONLY, KubeClient
+from tunesmith_operator.engine.client import APPLY, MERGE, KubeClient
 from tunesmith_operator.engine.decision import FIELD_MANAGER, OWNER_UID, Object, Ref
 from tunesmith_operator.engine.difference import APPLIED, configuration_digest, contains, overlaid, with_digest
+from tunesmith_operator.engine.managed_fields import as_applied
 from tunesmith_operator.engine.resources import resource_of
 from tunesmith_operator.engine.store import ObjectStore
 
@@ -38,38 +39,19 @@ class ChildWriter:
         """
         name, namespace = child["metadata"]["name"], owner["metadata"]["namespace"]
         observed = self._store.get(child["kind"], namespace, name)
-        if observed is None:
-            # An apply would quietly take over an object that somebody else has made under this name.
-            observed = await self._read_metadata(child["kind"], namespace, name)
-        if observed is not None:
-            _check_owner(owner, observed)
-            if "deletionTimestamp" in observed["metadata"]:
-                return False
         desired = with_digest(child)
-        if observed is not None and self._is_kept(observed, desired):
+        if observed is None:
+            # Created, not applied: an apply would quietly take over what somebody else has made under this name.
+            if (answer := await self._create(owner, desired)) is not None:
+                self._remember(desired, answer)
+            return True
+        _check_owner(owner, observed)
+        if "deletionTimestamp" in observed["metadata"] or self._is_kept(observed, desired):
             return False
         path = resource_of(child["kind"]).path(namespace, name)
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        try:
-            answer = await self._client.request(
-                "PATCH", path, query=query, body=desired, content_type=APPLY, retry_conflict=True
-            )
-        except ApiError as error:
-            if error.status != 422 or observed is None:
-                raise
-            # An apply cannot take away what somebody else has put into a list of ours, such as a Service's second
-            # port of the same name; a replacement can.
-            full = await self._client.request("GET", path)
-            body = {**full, **{key: overlaid(full.get(key), value) for key, value in desired.items()}}
-            answer = await self._client.request("PUT", path, query={"fieldManager": FIELD_MANAGER}, body=body)
+        answer = await self._apply(path, desired, (observed["metadata"].get("annotations") or {}).get(APPLIED))
         self._store.put(answer)
-        uid = answer["metadata"]["uid"]
-        if contains(answer, desired):
-            self._normalised.pop(uid, None)
-        else:
-            self._normalised[uid] = (_applied(desired), configuration_digest(answer))
-        if observed is None:
-            self._on_child(owner, answer)
+        self._remember(desired, answer)
         return True
 
     async def create(self, owner: Object, child: Object) -> bool:
@@ -80,21 +62,11 @@ class ChildWriter:
             ApiError: The API server refused it.
             ApiUnreachableError: It did not answer.
         """
-        name, namespace = child["metadata"]["name"], owner["metadata"]["namespace"]
-        observed = self._store.get(child["kind"], namespace, name)
+        observed = self._store.get(child["kind"], owner["metadata"]["namespace"], child["metadata"]["name"])
         if observed is not None:
             _check_owner(owner, observed)
             return False
-        path = resource_of(child["kind"]).path(namespace)
-        try:
-            answer = await self._client.request("POST", path, query={"fieldManager": FIELD_MANAGER}, body=child)
-        except ApiError as error:
-            if error.reason != "AlreadyExists":
-                raise
-            await self._adopt(owner, child["kind"], namespace, name)
-            return True
-        self._store.put(answer)
-        self._on_child(owner, answer)
+        await self._create(owner, child)
         return True
 
     async def delete(self, owner: Object, ref: Ref) -> bool:
@@ -130,12 +102,68 @@ class ChildWriter:
             self._store.remove(observed)
         return True
 
+    async def _apply(self, path: str, desired: Object, applied: str | None) -> Object:
+        """Apply a child that is there.
+
+        Args:
+            path: Its path.
+            desired: What is to be.
+            applied: The digest of what was applied before.
+        """
+        if applied != _applied(desired):
+            await self._own_as_applied(path)
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        try:
+            return await self._client.request(
+                "PATCH", path, query=query, body=desired, content_type=APPLY, retry_conflict=True
+            )
+        except ApiError as error:
+            if error.status != 422:
+                raise
+        # An apply cannot take away what somebody else has put into a list of ours, such as a Service's second port of
+        # the same name; a replacement can.
+        full = await self._client.request("GET", path)
+        body = {**full, **{key: overlaid(full.get(key), value) for key, value in desired.items()}}
+        return await self._client.request("PUT", path, query={"fieldManager": FIELD_MANAGER}, body=body)
+
+    async def _own_as_applied(self, path: str) -> None:
+        """Let what was created count as applied, so that the next apply takes away what it does not hold any more."""
+        full = await self._client.request("GET", path)
+        entries = as_applied(full["metadata"].get("managedFields") or [], FIELD_MANAGER)
+        if entries is not None:
+            version = full["metadata"]["resourceVersion"]
+            body = {"metadata": {"resourceVersion": version, "managedFields": entries}}
+            await self._client.request("PATCH", path, body=body, content_type=MERGE)
+
+    def _remember(self, desired: Object, answer: Object) -> None:
+        """Remember what the API server makes of a child, where it writes values in its own way."""
+        uid = answer["metadata"]["uid"]
+        if contains(answer, desired):
+            self._normalised.pop(uid, None)
+        else:
+            self._normalised[uid] = (_applied(desired), configuration_digest(answer))
+
     def _is_kept(self, observed: Object, desired: Object) -> bool:
         """Return whether a child is as desired, or as the API server makes it whenever this is applied."""
         if contains(observed, desired):
             return True
         memory = self._normalised.get(observed["metadata"]["uid"])
         return memory is not None and memory == (_applied(desired), configuration_digest(observed))
+
+    async def _create(self, owner: Object, child: Object) -> Object | None:
+        """Create a child and return it; None when one of its name is there, which is taken into the store."""
+        namespace = owner["metadata"]["namespace"]
+        path = resource_of(child["kind"]).path(namespace)
+        try:
+            answer = await self._client.request("POST", path, query={"fieldManager": FIELD_MANAGER}, body=child)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            await self._adopt(owner, child["kind"], namespace, child["metadata"]["name"])
+            return None
+        self._store.put(answer)
+        self._on_child(owner, answer)
+        return answer
 
     async def _adopt(self, owner: Object, kind: str, namespace: str, name: str) -> None:
         """Take a child in that is there although the store did not hold it: made just before a restart, say."""
@@ -147,15 +175,6 @@ class ChildWriter:
             raise
         _check_owner(owner, answer)
         self._store.put(answer)
-
-    async def _read_metadata(self, kind: str, namespace: str, name: str) -> Object | None:
-        try:
-            answer = await self._client.request("GET", resource_of(kind).path(namespace, name), accept=METADATA_ONLY)
-        except ApiError as error:
-            if error.status == 404:
-                return None
-            raise
-        return answer | {"kind": kind}
 
 
 def _applied(desired: Object) -> str:

@@ -25,6 +25,7 @@ from tunesmith_operator.engine.metrics import ApiRequests
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
 JSON = "application/json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
@@ -41,7 +42,7 @@ class KubeClient:
     def __init__(self, configuration: Configuration, requests: ApiRequests, connections: int) -> None:
         self._configuration = configuration
         self._requests = requests
-        self._session = self.new_session(connections=connections)
+        self._session = self._new_session([], connections)
         self.server: str = configuration.host.rstrip("/")
 
     @classmethod
@@ -59,17 +60,19 @@ class KubeClient:
         await _load(configuration)
         return cls(configuration, requests, connections)
 
-    def new_session(self, *traces: aiohttp.TraceConfig, connections: int = 0) -> aiohttp.ClientSession:
-        """Return a new session with this client's TLS, credentials and counting of requests.
+    def new_session(self, trace: aiohttp.TraceConfig) -> aiohttp.ClientSession:
+        """Return a session for who makes requests by itself, with this client's TLS, credentials and counting.
 
         Args:
-            traces: What else follows its requests.
-            connections: Connections that are open at the same time; 0 for any number.
+            trace: What else follows its requests.
         """
-        trace = self._requests.trace()
-        trace.on_request_start.append(self._authorize)
+        own = self._requests.trace()
+        own.on_request_start.append(self._authorize)
+        return self._new_session([own, trace], connections=0)
+
+    def _new_session(self, traces: list[aiohttp.TraceConfig], connections: int) -> aiohttp.ClientSession:
         has_proxy = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy"))
-        self._configuration.trace_configs = [trace, *traces]
+        self._configuration.trace_configs = traces
         # Looking for a proxy and a netrc file in the environment costs 0.1 ms a request.
         self._configuration.client_session_kwargs = {"trust_env": has_proxy, "headers": {"User-Agent": _package}}
         self._configuration.connection_pool_maxsize = connections
@@ -146,28 +149,39 @@ class KubeClient:
         path: str,
         query: Mapping[str, str] | None,
         data: bytes | None,
-        headers: Mapping[str, str],
+        headers: dict[str, str],
         seconds: float,
     ) -> dict[str, Any]:
-        async with self._session.request(
-            method,
-            self.server + path,
-            params=query,
-            data=data,
-            headers=headers,
-            timeout=aiohttp.ClientTimeout(total=seconds),
-            server_hostname=self._configuration.tls_server_name or None,
-            proxy=self._configuration.proxy or None,
-        ) as response:
-            content = await response.read()
-            if response.status >= 400:
-                raise ApiError.from_answer(response.status, response.headers, content)
-            answer: dict[str, Any] = json.loads(content)
-            return answer
+        if (token := await self._token()) is not None:
+            headers["Authorization"] = token
+        code = "none"
+        try:
+            async with self._session.request(
+                method,
+                self.server + path,
+                params=query,
+                data=data,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                server_hostname=self._configuration.tls_server_name or None,
+                proxy=self._configuration.proxy or None,
+            ) as response:
+                content = await response.read()
+                code = str(response.status)
+        finally:
+            self._requests.count(method, path, code)
+        if response.status >= 400:
+            raise ApiError.from_answer(response.status, response.headers, content)
+        answer: dict[str, Any] = json.loads(content)
+        return answer
+
+    async def _token(self) -> str | None:
+        """Return the Authorization header; a pod's token is read again from its file every minute."""
+        token: str | None = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        return token
 
     async def _authorize(self, _session: object, _context: object, params: aiohttp.TraceRequestStartParams) -> None:
-        token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-        if token:
+        if (token := await self._token()) is not None:
             params.headers["Authorization"] = token
 
 

@@ -37,13 +37,13 @@ class ObjectStore:
     def __init__(self) -> None:
         self.listener: Callable[[Object], None] = lambda obj: None
         """Called with every object that was taken in or out."""
-        self._objects: dict[str, dict[tuple[str, str], Object]] = {}
+        self._objects: dict[str, dict[str, dict[str, Object]]] = {}
         self._owned: dict[tuple[str, str], dict[str, Object]] = {}
         self._deleted: OrderedDict[str, int] = OrderedDict()
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object, or None when there is none."""
-        return self._objects.get(kind, {}).get((namespace, name))
+        return self._objects.get(kind, {}).get(namespace, {}).get(name)
 
     def owned(self, kind: str, owner_uid: str) -> list[Object]:
         """Return the objects of a kind that carry the owner label with this value, by name."""
@@ -52,11 +52,12 @@ class ObjectStore:
 
     def all(self, kind: str, namespace: str) -> Iterable[Object]:
         """Return all objects of a kind in a namespace."""
-        return [obj for (place, _), obj in self._objects.get(kind, {}).items() if place == namespace]
+        return list(self._objects.get(kind, {}).get(namespace, {}).values())
 
     def keys(self, kind: str) -> list[Key]:
         """Return the names of all objects of a kind."""
-        return [Key(kind, namespace, name) for namespace, name in self._objects.get(kind, {})]
+        spaces = self._objects.get(kind, {})
+        return [Key(kind, namespace, name) for namespace, objects in spaces.items() for name in objects]
 
     def put(self, obj: Object) -> bool:
         """Take an object in, unless a newer one is held or it is known to be deleted.
@@ -68,22 +69,22 @@ class ObjectStore:
             Whether it was taken in and differs from what was held.
         """
         metadata = obj["metadata"]
-        kind, place = obj["kind"], (metadata.get("namespace", ""), metadata["name"])
+        kind, namespace, name = obj["kind"], metadata.get("namespace", ""), metadata["name"]
         if self._deleted.get(metadata["uid"], -1) >= version(obj):
             return False
-        held = self._objects.setdefault(kind, {}).get(place)
+        held = self.get(kind, namespace, name)
         if held is not None:
             if version(held) >= version(obj):
                 return False
             if held["metadata"]["uid"] != metadata["uid"]:
                 self._forget(held)
         _trim(metadata)
-        self._objects[kind][place] = obj
+        self._objects.setdefault(kind, {}).setdefault(namespace, {})[name] = obj
         owner = (metadata.get("labels") or {}).get(OWNER_UID)
         if held is not None and (before := (held["metadata"].get("labels") or {}).get(OWNER_UID)) not in (None, owner):
-            self._disown(kind, before, place[1])
+            self._disown(kind, before, name)
         if owner:
-            self._owned.setdefault((kind, owner), {})[place[1]] = obj
+            self._owned.setdefault((kind, owner), {})[name] = obj
         self.listener(obj)
         if held is not None and owner_of(held) != owner_of(obj):
             self.listener(held)
@@ -122,8 +123,10 @@ class ObjectStore:
         """
         gone = [
             obj
-            for (place, _), obj in self._objects.get(kind, {}).items()
-            if namespace in (None, place) and obj["metadata"]["uid"] not in uids and version(obj) <= list_version
+            for place, objects in self._objects.get(kind, {}).items()
+            if namespace in (None, place)
+            for obj in objects.values()
+            if obj["metadata"]["uid"] not in uids and version(obj) <= list_version
         ]
         for obj in gone:
             self.remove(obj, list_version)
@@ -131,16 +134,21 @@ class ObjectStore:
     def phases(self) -> Iterator[tuple[str, str, int]]:
         """Yield (kind, phase, number) of the two kinds of the API."""
         for kind in sorted(_OWNER_KINDS):
-            objects = self._objects.get(kind, {}).values()
-            counts = Counter(str((obj.get("status") or {}).get("phase") or "New") for obj in objects)
+            counts = Counter(
+                str((obj.get("status") or {}).get("phase") or "New")
+                for objects in self._objects.get(kind, {}).values()
+                for obj in objects.values()
+            )
             for phase, count in sorted(counts.items()):
                 yield kind, phase, count
 
     def _forget(self, held: Object) -> None:
         metadata = held["metadata"]
-        place = (metadata.get("namespace", ""), metadata["name"])
-        del self._objects[held["kind"]][place]
-        self._disown(held["kind"], (metadata.get("labels") or {}).get(OWNER_UID), place[1])
+        objects = self._objects[held["kind"]][metadata.get("namespace", "")]
+        del objects[metadata["name"]]
+        if not objects:
+            del self._objects[held["kind"]][metadata.get("namespace", "")]
+        self._disown(held["kind"], (metadata.get("labels") or {}).get(OWNER_UID), metadata["name"])
 
     def _disown(self, kind: str, owner_uid: str | None, name: str) -> None:
         if owner_uid is None:

@@ -14,10 +14,14 @@ K = TypeVar("K", bound=Hashable)
 
 FIRST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 60.0
+_OTHER_LANE_EVERY = 8
 
 
 class WorkQueue(Generic[K]):
-    """Keys that wait, in two lanes: what has just happened goes before what is only looked at again.
+    """Keys that wait, in two lanes: what has just happened goes before what is looked at again, most of the time.
+
+    What is added while it is worked on, mostly by what its own worker writes, counts as looked at again: under load,
+    new objects do not wait for the second looks at those before them.
 
     A key that is added while it waits is not added twice. One that is added while it is worked on waits until that is
     done, so no key is ever worked on by two at a time, and nothing that happens meanwhile is lost.
@@ -31,6 +35,7 @@ class WorkQueue(Generic[K]):
         self._failures: dict[K, int] = {}
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._wakeup = asyncio.Event()
+        self._turn = 0
 
     @property
     def depth(self) -> int:
@@ -58,7 +63,7 @@ class WorkQueue(Generic[K]):
             handle.cancel()
         was_urgent = self._waiting.get(key)
         if was_urgent is None or (urgent and not was_urgent):
-            self._waiting[key] = urgent
+            self._waiting[key] = urgent and key not in self._running
             if key not in self._running:
                 self._enqueue(key)
 
@@ -85,7 +90,9 @@ class WorkQueue(Generic[K]):
     async def get(self) -> K:
         """Return the next key; it is this caller's until `done` is called."""
         while True:
-            for lane in self._lanes:
+            self._turn += 1
+            # Now and then the other lane comes first, so that it moves under any load.
+            for lane in self._lanes if self._turn % _OTHER_LANE_EVERY else reversed(self._lanes):
                 while lane:
                     key = lane.popleft()
                     # A key that became urgent stands in both lanes, and is already gone from this one.

@@ -129,3 +129,20 @@ async def test_how_long_the_oldest_has_been_worked_on() -> None:
     assert queue.longest_running == 7.0
     queue.done("a")
     assert queue.longest_running == 2.0
+
+
+async def test_second_looks_come_after_what_is_new_but_come_under_any_load() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("old")
+    assert await take(queue) == "old"
+    queue.add("old")  # By what its worker writes.
+    queue.done("old")
+    order = []
+    for number in range(20):
+        queue.add(f"new-{number}")
+        key = await take(queue)
+        assert key is not None
+        order.append(key)
+        queue.done(key)
+    assert order[0] == "new-0"
+    assert "old" in order
