@@ -73,7 +73,8 @@ class ServedModelSpec(SpecModel):
             max_length=1024,
             pattern=r"^((s3|abfs|abfss|az|gs|file)://.+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^/]+)+|\.{0,2}/.+)$",
             description="Folder of an artifact: pvc://CLAIM/PATH on a volume, an s3://, abfs:// or gs:// URI; "
-            "on one machine without a cluster also a path or a file:// URI.",
+            "on one machine without a cluster also a path or a file:// URI. An artifact never changes: a new one has a "
+            "new URI, and the revision is a hash of it.",
             examples=["pvc://my-claim/artifacts/my-model"],
         ),
     ] = None
@@ -151,8 +152,8 @@ class AuthSpec(SpecModel):
     api_key_secret_ref: Annotated[
         SecretKeyRef,
         Field(
-            description="Key of a Secret whose content requests must send as `Authorization: Bearer`. On one machine "
-            "without a cluster it is taken from the variable TUNESMITH_API_KEY.",
+            description="Key of a Secret whose content requests must send as `Authorization: Bearer`. Servers read it "
+            "when they start. On one machine without a cluster it is taken from the variable TUNESMITH_API_KEY.",
             examples=[{"name": "my-api-key", "key": "key"}],
         ),
     ]

@@ -1,4 +1,16 @@
-"""The decision about a workspace: a pure function of what was observed."""
+"""The decision about a workspace: a pure function of what was observed.
+
+What GitOps tools are told, beyond "ready once everything is as the spec wants it":
+
+- Waiting for a job that may still complete, for a job or a Secret that is not there yet, for room on a node or for an
+  image is no failure: something outside can end it, and the workspace then goes on by itself. Where it holds up a
+  rollout, the Deployment's progress deadline ends the patience.
+- A job that has failed is a failure of a workspace that names it: jobs do not change, so nothing comes of it by
+  itself. For a workspace that follows labels it is none: the next job may do better.
+- Servers that refuse the artifact, run out of memory or crash again and again are a failure, unless one server with the
+  same template is ready: then it is a matter of nodes.
+- Whatever fails, what is served is served on, and a change of the spec, or pods that become ready, end the failure.
+"""
 
 from __future__ import annotations
 

@@ -54,11 +54,12 @@ def judge(desired: Object, observed: Object | None, pods: Sequence[Object], even
         events: What keeps a pod from starting, by its name, where only events tell.
     """
     template, replicas = template_of(desired), desired["spec"]["replicas"]
-    living = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    living = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp") and not _has_ended(pod)]
     new = [pod for pod in living if pod["metadata"]["labels"].get(TEMPLATE) == template]
     new_ready = sum(map(is_ready, new))
     counts = (len(living), sum(map(is_ready, living)), new_ready)
-    trouble = worst(new, events)
+    # Evicted pods stay as they are, beside those that took their place.
+    trouble = worst(new, events) if new else worst(filter(_has_ended, pods), events)
     is_current = observed is not None and _is_current(observed, template, replicas)
     if observed is not None and is_current:
         status = observed.get("status") or {}
@@ -83,6 +84,11 @@ def is_ready(pod: Object) -> bool:
     """Return whether a pod is ready."""
     conditions = (pod.get("status") or {}).get("conditions") or []
     return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+
+
+def _has_ended(pod: Object) -> bool:
+    """Return whether a pod has ended for good and holds no place any more."""
+    return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
 
 
 def _is_current(deployment: Object, template: str, replicas: int) -> bool:

@@ -107,9 +107,7 @@ def test_the_expected_artifact(copied: Path) -> None:
 
 
 def test_another_artifact_than_the_expected(copied: Path) -> None:
-    with pytest.raises(
-        ArtifactError, match=r"is not the artifact that was asked for: it has digest sha256:\w{10}"
-    ):
+    with pytest.raises(ArtifactError, match=r"is not the artifact that was asked for: it has digest sha256:\w{10}"):
         open_artifact(copied, "fp32", "sha256:" + "0" * 64)
 
 

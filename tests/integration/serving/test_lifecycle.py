@@ -1,5 +1,7 @@
 """Starting, filling up, shutting down: one process each."""
 
+import http.client
+import json
 import signal
 import socket
 import subprocess
@@ -119,6 +121,50 @@ def test_a_server_that_leaves_still_answers_for_a_while(artifact: Path) -> None:
         assert server.process.wait(30) == 0
         _, stderr = server.process.communicate()
         assert stderr == ""
+
+
+def test_no_request_is_lost_when_a_server_leaves(artifact: Path) -> None:
+    """Clients with open connections, and a balancer that sends new connections elsewhere only after a second."""
+    options = (*BASE, "--slots", "4", "--drain-seconds", "3")
+    with ServingProcess(artifact, *options) as leaving, ServingProcess(artifact, *options) as staying:
+        balancer = {"target": leaving.url}
+        over = threading.Event()
+        answers: list[tuple[str, int | str]] = []
+        body = json.dumps({**ENDLESS, "stream": False, "max_tokens": 3})
+
+        def ask_again_and_again() -> None:
+            connection, target = None, ""
+            while not over.is_set():
+                if connection is None:
+                    target = balancer["target"]
+                    connection = http.client.HTTPConnection(target.removeprefix("http://"), timeout=30)
+                try:
+                    connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+                    response = connection.getresponse()
+                    response.read()
+                    answers.append((target, response.status))
+                    if response.getheader("connection") == "close":
+                        connection.close()
+                        connection = None
+                except (OSError, http.client.HTTPException) as error:
+                    answers.append((target, repr(error)))
+                    connection = None
+                over.wait(0.2)
+
+        threads = [threading.Thread(target=ask_again_and_again) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(answers) > 8)
+        leaving.process.send_signal(signal.SIGTERM)
+        threading.Timer(1.0, balancer.update, [{"target": staying.url}]).start()
+        assert leaving.process.wait(60) == 0
+        seen = len(answers)
+        wait_until(lambda: len(answers) > seen + 8)
+        over.set()
+        for thread in threads:
+            thread.join(60)
+    assert {status for _, status in answers} == {200}
+    assert {target for target, _ in answers} == {leaving.url, staying.url}
 
 
 def test_idle_connections_are_closed_at_the_end_of_the_drain(artifact: Path) -> None:

@@ -286,6 +286,20 @@ def test_a_server_that_is_lost_is_waited_for():
     assert "1 of 2 servers" in message_of(status)
 
 
+def test_evicted_pods_hold_nobody_up():
+    workspace, deployment = rolling()
+    evicted = {"phase": "Failed", "reason": "Evicted", "message": "disk pressure", "containerStatuses": []}
+    there = a_deployment(deployment, updated=1, available=0)
+    status = decided(workspace, A, deployment=there, pods=(a_pod(deployment, "gone", **evicted),)).status
+    assert (conditions_of(status), reason_of(status)) == (WORKING, "Evicted")
+    pods = (a_pod(deployment, "gone", **evicted), a_pod(deployment, "new"))
+    status = decided(workspace, A, deployment=there, pods=pods).status
+    assert (reason_of(status), status["replicas"]) == ("RollingOut", 1)
+    there = a_deployment(deployment, updated=1, available=1)
+    pods = (a_pod(deployment, "gone", **evicted), a_pod(deployment, "new", ready=True))
+    assert conditions_of(decided(workspace, A, deployment=there, pods=pods).status) == DONE
+
+
 def test_the_job_is_deleted_and_its_artifact_served_on():
     workspace, deployment = served(A)
     pods = (a_pod(deployment, "old-0", ready=True),)
