@@ -1,4 +1,4 @@
-"""What the API server itself refuses, with which words. The files are those that `tunesmith validate` is tested with."""
+"""What the API server itself refuses, and with which words: the files that `tunesmith validate` is tested with."""
 
 import re
 from pathlib import Path
