@@ -8,6 +8,7 @@ from typing import Any
 
 from tunesmith_cli.console import CliError, Exit, say, title
 from tunesmith_cli.local import children
+from tunesmith_cli.local.cluster_only import tell_cluster_only
 from tunesmith_cli.local.inputs import ConfigMaps, changed_sources, local_spec, write_inputs
 from tunesmith_cli.local.store import StatusFile, locked, object_folder, read_json
 from tunesmith_operator import status as state
@@ -16,6 +17,7 @@ from tunesmith_trainer.config import EXIT_CODES, JobConfig, Reason, Stage, WorkF
 
 _REASON_OF_CODE = {code: reason for reason, code in EXIT_CODES.items()}
 _KILLED = (-9, 137)
+_CLUSTER_ONLY = ("resources", "scheduling", "storage", "output.retain", "ttlSecondsAfterFinished", "podTemplate")
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,17 @@ class LocalJob:
         namespace = job.metadata.namespace or "default"
         self.name = job.metadata.name
         self.work = WorkFolder(object_folder(root, namespace, self.name))
-        self.config = JobConfig(name=self.name, namespace=namespace, spec=local_spec(job.spec, base))
+        self.spec = job.spec
+        self.config = JobConfig(name=self.name, namespace=namespace, spec=local_spec(job.spec.training_spec(), base))
         self.file = StatusFile(self.work.root, "FineTuneJob")
         self.debug = debug
 
     def run(self, config_maps: ConfigMaps, *, restart: bool) -> JobResult:
         """Run what is left of the job and return how it ended."""
+        self._tell_what_has_no_effect()
         with locked(self.work.root):
+            if self.spec.suspend:
+                return self._suspended()
             write_inputs(self.config, config_maps, self.work, restart=restart)
             if restart:
                 self.file.write({})
@@ -65,6 +71,28 @@ class LocalJob:
                 if failure is not None:
                     return failure
             return self._completed()
+
+    def _tell_what_has_no_effect(self) -> None:
+        """Print what the manifest says that has a meaning in a cluster only."""
+        tell_cluster_only("FineTuneJob", self.name, self.spec, _CLUSTER_ONLY)
+        dataset, output = self.spec.dataset, self.spec.output
+        sources = (*dataset.sources, *(dataset.validation.sources or ()))
+        references = [self.spec.model.secret_ref, *(source.secret_ref for source in sources)]
+        references.append(output.secret_ref if output else None)
+        secrets = sorted({reference.name for reference in references if reference is not None})
+        if secrets:
+            what = f"[yellow]secretRef[/yellow]: set the variables that {', '.join(secrets)} would hold yourself"
+            title("FineTuneJob", self.name, f"{what} (HF_TOKEN, AWS_ACCESS_KEY_ID, ...)")
+
+    def _suspended(self) -> JobResult:
+        """Run nothing, and say so."""
+        status = self.file.status if self.file.status.get("conditions") else state.accepted(self.file.status)
+        if not state.is_finished(status):
+            self.file.write(state.suspended(status, "Suspended; set spec.suspend to false to go on"))
+        title(
+            "FineTuneJob", self.name, "[yellow]suspend is true[/yellow]: nothing is run; write suspend: false to run it"
+        )
+        return JobResult(Exit.OK)
 
     def _run_stage(self, stage: Stage) -> JobResult | None:
         """Run one stage and return the job's end when the stage has failed."""
