@@ -13,6 +13,7 @@ from tunesmith_operator.finetunejob.observed import Observed, age, condition, ho
 QUIET_SECONDS = 20.0
 """Time after which events are asked why a Job has no pod, or a scheduled pod no container."""
 _LOOK_AGAIN = 15.0
+_LOOK_FOR_MISSING = 5.0
 
 _IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable")
 _CONFIG_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
@@ -82,7 +83,7 @@ def refusal(error: ApplyError) -> Wait:
 def missing(kind: str, name: str) -> Wait:
     """Return the wait for an object that the job names."""
     message = f"{kind} {name} is not in this namespace. Create it, and the job goes on by itself"
-    return Wait("MissingReference", message, _LOOK_AGAIN)
+    return Wait("MissingReference", message, _LOOK_FOR_MISSING)
 
 
 def _pending(pod: Object, events: list[Object]) -> Wait | None:
