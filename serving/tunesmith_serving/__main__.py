@@ -3,8 +3,10 @@
 import argparse
 import asyncio
 import os
+import signal
 import socket
 import sys
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import ValidationError
@@ -26,6 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 after an orderly shutdown, 1 if requests were cut off, 2 for an artifact that cannot be served
         (or a wrong option), 3 for want of memory.
+
+    Raises:
+        SystemExit: SIGTERM has come before the server ran.
     """
     namespace = _parser().parse_args(arguments)
     given = {key: value for key, value in vars(namespace).items() if value is not None}
@@ -37,6 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
         option = str(first["loc"][0]) if first["loc"] else ""
         return _fail(f"{_OPTION_OF.get(option, option)}: {first['msg']}")
     sys.setswitchinterval(SWITCH_SECONDS)
+    # As the first process of a container we would not get SIGTERM while the model loads: the kernel gives that process
+    # only the signals that it has asked for. The server handles it otherwise once it runs.
+    signal.signal(signal.SIGTERM, _leave)
     try:
         return _serve(artifact, config)
     except MemoryShortageError as error:
@@ -45,6 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(str(error))
     except KeyboardInterrupt:
         return 130
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _serve(artifact: str, config: ServingConfig) -> int:

@@ -214,6 +214,22 @@ def test_api_key(artifact: Path) -> None:
             assert httpx.get(server.url + path).status_code == 200
 
 
+def test_a_server_that_loads_can_be_ended() -> None:
+    code = (
+        "import tunesmith_serving.__main__ as server, time, sys\n"
+        "server._serve = lambda *_: (print('loading', flush=True), time.sleep(600))\n"
+        "sys.exit(server.main(['--artifact', 'x']))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.terminate()
+        _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr) == (143, "")
+
+
 def test_port_in_use(artifact: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
