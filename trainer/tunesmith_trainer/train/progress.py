@@ -136,8 +136,8 @@ class Progress:
                 "step": step,
                 "totalSteps": self.resolved.total_steps,
                 "epoch": self.epoch(step),
-                "loss": self._newest.get("loss"),
-                "evalLoss": self._eval_loss,
+                "loss": _short(self._newest.get("loss")),
+                "evalLoss": _short(self._eval_loss),
                 "tokensPerSecond": self._newest.get("tokensPerSecond"),
                 "etaSeconds": eta,
             }
@@ -160,3 +160,8 @@ class Progress:
         if eta:
             parts += [f"{eta // 60:.0f}:{eta % 60:02.0f} left"]
         return "  ".join(parts)
+
+
+def _short(loss: float | None) -> float | None:
+    """Return a loss as people read it in a status; the training log has all digits."""
+    return None if loss is None else round(loss, 4)
