@@ -93,6 +93,8 @@ def _kubelet(state: State) -> dict[str, object]:
             **{f"{place}.{kind}": "0%" for place in ("nodefs", "imagefs") for kind in ("available", "inodesFree")},
         },
         "serializeImagePulls": False,
+        # Else an image that was pulled under one name cannot be used under another by which it was imported.
+        "imagePullCredentialsVerificationPolicy": "NeverVerify",
         "registryPullQPS": 0,
         "eventRecordQPS": 0,
         "kubeAPIQPS": 500,
