@@ -77,7 +77,7 @@ def revision_of(found: dict[str, Any]) -> str:
 def test_rollouts(installed: Cluster, namespace: str) -> None:
     cluster = installed
     first = train(cluster, namespace, "first")
-    served = workspace("model", model={"fineTuneJob": "first"})
+    served = workspace("model", model={"fineTuneJob": "first"}, resources={"cpu": "500m"})
     served["spec"]["runtime"]["maxQueueLength"] = 256
     cluster.apply(served, namespace)
     before = serves(cluster, namespace, "model", revision_of(first))
