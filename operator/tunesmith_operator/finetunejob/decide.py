@@ -82,7 +82,7 @@ class _Job:
         left = seconds_left(self.spec, self.status, self.observed.now)
         if (problem := refusal_of(self.observed)) is not None:
             return self._fail(problem)
-        if left is not None and left <= 0 and not self.status.get("pausedSince"):
+        if left is not None and left <= 0:
             return self._fail(deadline_exceeded(self.spec, self._standstill()))
         if self.observed.claim is None and self.attempts and self.observed.makes_claim:
             return self._fail(self._volume_lost())

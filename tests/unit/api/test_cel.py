@@ -37,7 +37,13 @@ RULES = list(
 )
 ENVIRONMENT = celpy.Environment()
 # Values that rules ask about and that hardly ever come by chance, by field.
-HINTS = {"uri": ["pvc://claim/path", "pvc://claim/../path", "hf://a/b"], "name": ["1st", "my.model", "my-model"]}
+HINTS = {
+    "uri": ["pvc://claim/path", "pvc://claim/../path", "hf://a/b"],
+    "name": ["1st", "my.model", "my-model"],
+    "nodeSelector": [{"kubernetes.azure.com/agentpool": "a", "node.kubernetes.io/instance-type": "b"}],
+    "output": [{"retain": False}],
+    "storage": [{"claimName": "c"}],
+}
 
 
 @cache
@@ -86,7 +92,7 @@ def without_rules(model: type[SpecModel], value: Any) -> Any:
 
 def test_every_rule_is_here():
     assert len(RULES) >= 14
-    assert {model.__name__ for model, _ in RULES} >= {"ModelSpec", "FineTuneJobSpec", "GateSpec", "ServedModelSpec"}
+    assert {model.__name__ for model, _ in RULES} >= {"JobModelSpec", "FineTuneJobSpec", "GateSpec", "ServedModelSpec"}
 
 
 @pytest.mark.parametrize(("model", "rule"), RULES, ids=[f"{model.__name__}-{rule.cel[:40]}" for model, rule in RULES])
