@@ -11,7 +11,7 @@ from tunesmith_operator.finetunejob import waits
 from tunesmith_operator.finetunejob.clock import paused, resumed, seconds_left, seconds_until_deletion
 from tunesmith_operator.finetunejob.containers import end_of, result_of, without_nulls
 from tunesmith_operator.finetunejob.failures import Failure, deadline_exceeded, failure_of
-from tunesmith_operator.finetunejob.jobs import stage_job, train_service
+from tunesmith_operator.finetunejob.jobs import FINAL_CODES, stage_job, train_service
 from tunesmith_operator.finetunejob.names import KIND
 from tunesmith_operator.finetunejob.notes import notes
 from tunesmith_operator.finetunejob.observed import Observed, condition, holds
@@ -228,7 +228,8 @@ def _with_progress(decision: Decision, progress: object) -> Decision:
 def _restarts(observed: Observed, job: Object) -> str:
     """Return what is to be said of the pods that a Job had to replace; empty when there were none."""
     ends = [end for pod in observed.pods_of(job) if (end := end_of(pod)) is not None and end.code != 0]
-    if not ends:
+    # One that is not replaced ends the Job, which is told as soon as its other pods have ended.
+    if not ends or any(end.code in FINAL_CODES and not end.disruption for end in ends):
         return ""
     last = max(ends, key=lambda end: end.time)
     why = last.disruption or (last.outcome.value if last.outcome else last.reason) or f"exit code {last.code}"

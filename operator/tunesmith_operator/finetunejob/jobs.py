@@ -16,8 +16,9 @@ _PORT = 29500
 _USAGE = 2
 _TERMINATED = 143
 _NOT_COUNTED = sorted({EXIT_CODES[Reason.INTERRUPTED], EXIT_CODES[Reason.PEER_LOST], _TERMINATED})
-# A killed container is for the operator to judge: out of memory it fails the job, else the stage is attempted anew.
-_FINAL = sorted({_USAGE, KILLED, *(code for code in EXIT_CODES.values() if code < 64)})
+FINAL_CODES = sorted({_USAGE, KILLED, *(code for code in EXIT_CODES.values() if code < 64)})
+"""Exit codes that end a Job. A killed container is then for the operator to judge: out of memory it fails the
+FineTuneJob, else the stage is attempted anew."""
 
 
 def stage_job(
@@ -86,4 +87,4 @@ def _rules() -> list[Object]:
         return {"action": action, "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": codes}}
 
     disrupted = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
-    return [disrupted, on_codes("Ignore", _NOT_COUNTED), on_codes("FailJob", _FINAL)]
+    return [disrupted, on_codes("Ignore", _NOT_COUNTED), on_codes("FailJob", FINAL_CODES)]

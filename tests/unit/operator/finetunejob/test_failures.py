@@ -59,6 +59,12 @@ def test_running_out_of_memory_says_what_to_do(world):
     assert list(world.jobs) == [JOB]
 
 
+def test_a_pod_that_ends_its_job_is_not_said_to_be_replaced(world):
+    world.ended(JOB, 137, reason="OOMKilled")
+    after(world)
+    assert (world.status["phase"], world.message) == ("Preparing", "The prepare stage is running")
+
+
 def test_out_of_memory_in_training_names_the_ways_out():
     world = after(World({"resources": {"memory": "1Gi"}, "training": {"maxLength": 512}}))
     world.complete(JOB)
