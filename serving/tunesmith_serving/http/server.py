@@ -138,12 +138,16 @@ async def serve(
 
 
 async def _drained(server: _Server, seconds: float) -> None:
-    """Wait until nobody should send anything any more, then end the connections on which nothing is being asked."""
+    """Wait until nobody should send anything any more, then end the connections on which nothing more is being asked.
+
+    Those on which nothing was asked yet are left: their first request may be on its way, and gets an answer.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not server.force_exit:
         await asyncio.sleep(POLL_SECONDS)
     for connection in list(server.server_state.connections):
-        connection.shutdown()
+        if getattr(connection, "cycle", None) is not None:
+            connection.shutdown()
 
 
 async def _answered(state: ServerState, seconds: float, server: _Server | None = None) -> bool:
