@@ -32,7 +32,7 @@ def held(path: Path, seconds: float = _WAIT_SECONDS) -> Iterator[None]:
         TrainerError: INTERRUPTED: somebody else holds it for longer than that.
         OSError: The file cannot be made.
     """
-    with path.open("w") as file:
+    with path.open("a") as file:
         deadline = time.monotonic() + seconds
         said = False
         while True:
