@@ -2,113 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
-import logging
-import os
+import signal
 import sys
-import traceback
-from pathlib import Path
-from typing import Any
+from types import FrameType
 
-from tunesmith_trainer.config import Reason, Stage, TrainerError, WorkFolder
-from tunesmith_trainer.container import (
-    Terminated,
-    interrupted,
-    is_write_failure,
-    open_work,
-    take_sigterm,
-    understood,
-)
-from tunesmith_trainer.files import read_json
-from tunesmith_trainer.last_words import tell_failure, tell_result
-from tunesmith_trainer.report import flush
-from tunesmith_trainer.stages import report_failure
+_INTERRUPTED = 66  # EXIT_CODES[Reason.INTERRUPTED], which is not imported yet
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a stage and return the process exit code (see `EXIT_CODES`)."""
-    parser = argparse.ArgumentParser(prog="tunesmith_trainer", description=__doc__)
-    parser.add_argument("stage", choices=[stage.value for stage in Stage])
-    parser.add_argument("--work", type=Path, required=True, help="the job's work folder, with its config.json")
-    parser.add_argument("--nnodes", type=int, default=1, help="machines that train together")
-    parser.add_argument("--node-rank", type=int, default=0, help="number of this machine, from 0")
-    parser.add_argument("--master-addr", default="127.0.0.1", help="address of machine 0")
-    parser.add_argument("--master-port", type=int, default=0, help="port on machine 0; any free one by default")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.DEBUG if options.debug else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-    )
-    for chatty in ("httpx", "httpcore", "urllib3", "filelock", "fsspec", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    # OpenMP threads that spin while they wait make everything crawl where cores are shared. Read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    stage, work = Stage(options.stage), WorkFolder(options.work)
-    take_sigterm()
-    try:
-        tell_result(_run(stage, work, options))
-    except TrainerError as error:
-        if options.debug:
-            traceback.print_exc()
-        return _failed(error)
-    except Terminated:
-        stopped = interrupted()
-        report_failure(work, stage, stopped)
-        return _failed(stopped)
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        if options.debug:
-            traceback.print_exc()
-        failure = _unforeseen(stage, error)
-        if options.node_rank == 0:
-            report_failure(work, stage, failure)
-        return _failed(failure)
-    return 0
+    """Run a stage and return the process exit code (see `EXIT_CODES`).
+
+    SIGTERM is asked for before anything is imported: the kernel does not give it to the first process of a container
+    that has not, and imports take seconds on a busy machine.
+    """
+    signal.signal(signal.SIGTERM, _leave)
+    from tunesmith_trainer.command import main as run
+
+    return run(arguments)
 
 
-def _run(stage: Stage, work: WorkFolder, options: argparse.Namespace) -> dict[str, Any]:
-    """Run one stage and return what it leaves for the job's status. Each stage imports only what it needs."""
-    from tunesmith_trainer.lock import held
-    from tunesmith_trainer.stages import run_stage
-
-    open_work(work, writes=options.node_rank == 0)
-    if not work.root.is_dir():
-        raise TrainerError(Reason.INVALID_SPEC, f"{work.root}: no such folder", "Give the work folder of a job")
-    with held(work.lock(options.node_rank)):
-        if stage is Stage.PREPARE:
-            from tunesmith_trainer.prepare import prepare
-
-            run_stage(stage, prepare, work.root)
-            return {}
-        if stage is Stage.TRAIN:
-            from tunesmith_trainer.train.launch import launch
-
-            marker = launch(options)
-            if not marker:
-                return {}
-            return {"resolved": marker.get("resolved", {}), "progress": read_json(work.progress) or {}}
-        from tunesmith_trainer.publish import publish
-
-        marker = run_stage(stage, publish, work.root)
-        return {name: marker[name] for name in ("artifact", "metrics")}
-
-
-def _failed(error: TrainerError) -> int:
-    """Say why the stage cannot go on, and return the exit code."""
-    flush()
-    tell_failure(error)
-    print(f"{error.reason.value}: {error}", file=sys.stderr)
-    return error.exit_code
-
-
-def _unforeseen(stage: Stage, error: Exception) -> TrainerError:
-    if isinstance(error, OSError) and is_write_failure(error):
-        return understood(error)
-    what = f"{stage.value}: {type(error).__name__}: {error}"
-    return TrainerError(Reason.INTERNAL_ERROR, what, "Run the stage again with --debug to see where")
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

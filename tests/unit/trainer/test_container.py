@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tunesmith_trainer.__main__ import main
-from tunesmith_trainer.config import Reason, TrainerError, WorkFolder
+from tunesmith_trainer.config import EXIT_CODES, Reason, TrainerError, WorkFolder
 from tunesmith_trainer.container import JOB_CONFIG, config_maps, open_work
 from tunesmith_trainer.lock import held
 from tunesmith_trainer.stages import load_config
@@ -89,6 +89,32 @@ def work(stage, function, root):
 stages.run_stage = work
 sys.exit(program.main(["prepare", "--work", sys.argv[1]]))
 """
+
+
+SLOW_IMPORTS = """
+import builtins, sys, time
+
+original = builtins.__import__
+
+def load(name, *rest, **more):
+    if name == "tunesmith_trainer.command":
+        print("importing", flush=True)
+        time.sleep(60)
+    return original(name, *rest, **more)
+
+builtins.__import__ = load
+from tunesmith_trainer.__main__ import main
+
+sys.exit(main(["prepare", "--work", "/nowhere"]))
+"""
+
+
+def test_sigterm_is_heard_before_anything_is_imported(tmp_path):
+    """As the first process of a container we would else not get it, and be killed two minutes later."""
+    with subprocess.Popen([sys.executable, "-c", SLOW_IMPORTS], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == EXIT_CODES[Reason.INTERRUPTED]
 
 
 def run_until_stopped(tmp_path: Path, body: str, **variables: str) -> tuple[int, dict, float]:
