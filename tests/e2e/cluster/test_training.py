@@ -7,7 +7,7 @@ import pytest
 
 from support.cluster import Cluster, condition
 from support.manifests import config_map, job
-from support.operator import ended, follow, read_volume, stage_pods, succeeded
+from support.operator import ended, follow, has_ended, read_volume, stage_pods, succeeded
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -57,7 +57,7 @@ def wait_for_step(cluster: Cluster, namespace: str, name: str, step: int) -> Non
     """Wait until the status tells that a step is done."""
     cluster.wait(
         "FineTuneJob", name,
-        lambda obj: obj.get("status", {}).get("progress", {}).get("step", 0) >= step,
+        lambda obj: obj.get("status", {}).get("progress", {}).get("step", 0) >= step or has_ended(obj),
         namespace, timeout=240,
     )  # fmt: skip
 

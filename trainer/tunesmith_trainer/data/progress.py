@@ -68,7 +68,6 @@ class Progress:
             self.update(self.done + 1)
 
     def _write(self) -> None:
-        progress: dict[str, str | int] = {"stage": Stage.PREPARE.value, "step": self.done, "detail": self.activity}
-        if self.total is not None:
-            progress["totalSteps"] = self.total
-        tell(self.work, progress)
+        # Not as `step`: that is optimizer steps, and none is done here.
+        done = f"{self.done:,}" + (f"/{self.total:,}" if self.total is not None else "")
+        tell(self.work, {"stage": Stage.PREPARE.value, "detail": f"{self.activity} {done} {self.unit}"})
