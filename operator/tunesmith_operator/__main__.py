@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import sys
 from importlib.metadata import version
@@ -47,6 +48,9 @@ def main() -> int:
 
 
 async def _run(settings: OperatorSettings) -> None:
+    # Objects by the thousand are not garbage; looking through them all the time takes a fifth of the CPU.
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 50)
     metrics = Metrics()
     client = await KubeClient.connect(metrics.requests, connections=2 * settings.workers + 16)
     try:

@@ -206,6 +206,9 @@ def main() -> None:
     parser.add_argument("--restart-objects", type=int, default=5000, help="0 for no restart")
     parser.add_argument("--keep-cluster", action="store_true", help="leave the cluster running")
     arguments = parser.parse_args()
+    # An API server with next to nothing in memory spends a quarter of its time on collecting garbage; one of a real
+    # cluster does not. This helps kubectl alone as much as both together.
+    os.environ.setdefault("GOGC", "400")
     state = lifecycle.up(NAME, "api", kept=True, api_server=["--max-requests-inflight=3000"])
     operator = None
     try:

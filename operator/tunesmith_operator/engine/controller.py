@@ -11,7 +11,8 @@ from tunesmith_operator.engine.api_errors import ApiError, ApiUnreachableError
 from tunesmith_operator.engine.decision import Api, ApplyError, Context, Object, Reconciler
 from tunesmith_operator.engine.logs import with_key
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.store import Key, ObjectStore, owner_of
+from tunesmith_operator.engine.slots import Key, owner_of
+from tunesmith_operator.engine.store import ObjectStore
 from tunesmith_operator.engine.workqueue import WorkQueue
 from tunesmith_operator.engine.writer import DecisionWriter, OutdatedError
 

@@ -14,7 +14,7 @@ from tunesmith_operator.engine.resources import OWNED_SELECTOR, OWNERS, WATCHED,
 from tunesmith_operator.engine.store import ObjectStore
 
 _log = logging.getLogger(__name__)
-_CHUNK = 500
+_CHUNK = 250
 _MISSING_KIND_SECONDS = 5.0
 
 

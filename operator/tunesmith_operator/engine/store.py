@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
-from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID, Object
-from tunesmith_operator.engine.resources import OWNERS
+from tunesmith_operator.engine.decision import Object
+from tunesmith_operator.engine.slots import OWNER_KINDS, Key, Shelf, Slot, owner_of
 
-_OWNER_KINDS = frozenset(resource.kind for resource in OWNERS)
 _REMEMBERED_DELETIONS = 20_000
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-
-
-class Key(NamedTuple):
-    """Names one object."""
-
-    kind: str
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
 
 
 class ObjectStore:
@@ -37,27 +24,28 @@ class ObjectStore:
     def __init__(self) -> None:
         self.listener: Callable[[Object], None] = lambda obj: None
         """Called with every object that was taken in or out."""
-        self._objects: dict[str, dict[str, dict[str, Object]]] = {}
-        self._owned: dict[tuple[str, str], dict[str, Object]] = {}
+        self._slots: dict[str, dict[str, dict[str, Slot]]] = {}
+        self._owned: dict[tuple[str, str], dict[str, Slot]] = {}
         self._deleted: OrderedDict[str, int] = OrderedDict()
+        self._shelf = Shelf()
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object, or None when there is none."""
-        return self._objects.get(kind, {}).get(namespace, {}).get(name)
+        slot = self._slots.get(kind, {}).get(namespace, {}).get(name)
+        return None if slot is None else self._shelf.take(slot)
 
     def owned(self, kind: str, owner_uid: str) -> list[Object]:
         """Return the objects of a kind that carry the owner label with this value, by name."""
         children = self._owned.get((kind, owner_uid))
-        return [children[name] for name in sorted(children)] if children else []
+        return [self._shelf.take(children[name]) for name in sorted(children)] if children else []
 
     def all(self, kind: str, namespace: str) -> Iterable[Object]:
         """Return all objects of a kind in a namespace."""
-        return list(self._objects.get(kind, {}).get(namespace, {}).values())
+        return [self._shelf.take(slot) for slot in self._slots.get(kind, {}).get(namespace, {}).values()]
 
     def keys(self, kind: str) -> list[Key]:
         """Return the names of all objects of a kind."""
-        spaces = self._objects.get(kind, {})
-        return [Key(kind, namespace, name) for namespace, objects in spaces.items() for name in objects]
+        return [slot.key for slots in self._slots.get(kind, {}).values() for slot in slots.values()]
 
     def put(self, obj: Object) -> bool:
         """Take an object in, unless a newer one is held or it is known to be deleted.
@@ -68,26 +56,23 @@ class ObjectStore:
         Returns:
             Whether it was taken in and differs from what was held.
         """
-        metadata = obj["metadata"]
-        kind, namespace, name = obj["kind"], metadata.get("namespace", ""), metadata["name"]
-        if self._deleted.get(metadata["uid"], -1) >= version(obj):
+        new = Slot(obj)
+        if self._deleted.get(new.uid, -1) >= new.version:
             return False
-        held = self.get(kind, namespace, name)
+        held = self._held(new)
         if held is not None:
-            if version(held) >= version(obj):
+            if held.version >= new.version:
                 return False
-            if held["metadata"]["uid"] != metadata["uid"]:
-                self._forget(held)
-        _trim(metadata)
-        self._objects.setdefault(kind, {}).setdefault(namespace, {})[name] = obj
-        owner = (metadata.get("labels") or {}).get(OWNER_UID)
-        if held is not None and (before := (held["metadata"].get("labels") or {}).get(OWNER_UID)) not in (None, owner):
-            self._disown(kind, before, name)
-        if owner:
-            self._owned.setdefault((kind, owner), {})[name] = obj
+            self._shelf.take(held)
+            self._forget(held)
+        _trim(obj["metadata"])
+        self._slots.setdefault(new.key.kind, {}).setdefault(new.key.namespace, {})[new.key.name] = new
+        if new.owner_uid:
+            self._owned.setdefault((new.key.kind, new.owner_uid), {})[new.key.name] = new
+        self._shelf.take(new)
         self.listener(obj)
-        if held is not None and owner_of(held) != owner_of(obj):
-            self.listener(held)
+        if held is not None and held.obj is not None and owner_of(held.obj) != owner_of(obj):
+            self.listener(held.obj)
         return True
 
     def remove(self, obj: Object, at: int | None = None) -> bool:
@@ -100,17 +85,8 @@ class ObjectStore:
         Returns:
             Whether it was held.
         """
-        metadata = obj["metadata"]
-        self._deleted[metadata["uid"]] = max(version(obj) if at is None else at, self._deleted.get(metadata["uid"], -1))
-        self._deleted.move_to_end(metadata["uid"])
-        while len(self._deleted) > _REMEMBERED_DELETIONS:
-            self._deleted.popitem(last=False)
-        held = self.get(obj["kind"], metadata.get("namespace", ""), metadata["name"])
-        if held is None or held["metadata"]["uid"] != metadata["uid"]:
-            return False
-        self._forget(held)
-        self.listener(held)
-        return True
+        gone = Slot(obj)
+        return self._remove(gone, gone.version if at is None else at)
 
     def retain(self, kind: str, namespace: str | None, uids: set[str], list_version: int) -> None:
         """Take out what a complete list did not hold.
@@ -122,55 +98,54 @@ class ObjectStore:
             list_version: The list's resourceVersion: what is newer than it is kept.
         """
         gone = [
-            obj
-            for place, objects in self._objects.get(kind, {}).items()
+            slot
+            for place, slots in self._slots.get(kind, {}).items()
             if namespace in (None, place)
-            for obj in objects.values()
-            if obj["metadata"]["uid"] not in uids and version(obj) <= list_version
+            for slot in slots.values()
+            if slot.uid not in uids and slot.version <= list_version
         ]
-        for obj in gone:
-            self.remove(obj, list_version)
+        for slot in gone:
+            self._remove(slot, list_version)
 
     def phases(self) -> Iterator[tuple[str, str, int]]:
         """Yield (kind, phase, number) of the two kinds of the API."""
-        for kind in sorted(_OWNER_KINDS):
+        for kind in sorted(OWNER_KINDS):
             counts = Counter(
-                str((obj.get("status") or {}).get("phase") or "New")
-                for objects in self._objects.get(kind, {}).values()
-                for obj in objects.values()
+                str((self._shelf.take(slot).get("status") or {}).get("phase") or "New")
+                for slots in self._slots.get(kind, {}).values()
+                for slot in slots.values()
             )
             for phase, count in sorted(counts.items()):
                 yield kind, phase, count
 
-    def _forget(self, held: Object) -> None:
-        metadata = held["metadata"]
-        objects = self._objects[held["kind"]][metadata.get("namespace", "")]
-        del objects[metadata["name"]]
-        if not objects:
-            del self._objects[held["kind"]][metadata.get("namespace", "")]
-        self._disown(held["kind"], (metadata.get("labels") or {}).get(OWNER_UID), metadata["name"])
+    def _held(self, slot: Slot) -> Slot | None:
+        return self._slots.get(slot.key.kind, {}).get(slot.key.namespace, {}).get(slot.key.name)
 
-    def _disown(self, kind: str, owner_uid: str | None, name: str) -> None:
-        if owner_uid is None:
-            return
-        children = self._owned.get((kind, owner_uid), {})
-        children.pop(name, None)
-        if not children:
-            self._owned.pop((kind, owner_uid), None)
+    def _remove(self, gone: Slot, at: int) -> bool:
+        self._deleted[gone.uid] = max(at, self._deleted.get(gone.uid, -1))
+        self._deleted.move_to_end(gone.uid)
+        while len(self._deleted) > _REMEMBERED_DELETIONS:
+            self._deleted.popitem(last=False)
+        held = self._held(gone)
+        if held is None or held.uid != gone.uid:
+            return False
+        obj = self._shelf.take(held)
+        self._forget(held)
+        self.listener(obj)
+        return True
 
-
-def owner_of(obj: Object) -> Key | None:
-    """Return the object that a child's labels name as its owner; None for what is no child."""
-    labels = obj["metadata"].get("labels") or {}
-    kind, name = labels.get(OWNER_KIND), labels.get(OWNER_NAME)
-    if kind not in _OWNER_KINDS or not name or OWNER_UID not in labels:
-        return None
-    return Key(kind, obj["metadata"].get("namespace", ""), name)
-
-
-def version(obj: Object) -> int:
-    """Return an object's resourceVersion, which is comparable within one API server."""
-    return int(obj["metadata"]["resourceVersion"])
+    def _forget(self, held: Slot) -> None:
+        kind, namespace, name = held.key
+        slots = self._slots[kind][namespace]
+        del slots[name]
+        if not slots:
+            del self._slots[kind][namespace]
+        if held.owner_uid:
+            children = self._owned[(kind, held.owner_uid)]
+            del children[name]
+            if not children:
+                del self._owned[(kind, held.owner_uid)]
+        self._shelf.drop(held)
 
 
 def _trim(metadata: Object) -> None:

@@ -22,7 +22,7 @@ from tunesmith_operator.engine.decision import Object
 from tunesmith_operator.engine.resources import OWNED, OWNED_SELECTOR, WATCHED
 
 _log = logging.getLogger(__name__)
-_LIST_CHUNK = 500
+_LIST_CHUNK = 250
 _INACTIVITY_SECONDS = 75.0
 """The API server sends a bookmark about every minute, so a stream that is silent for longer is dead."""
 

@@ -12,7 +12,8 @@ from tunesmith_operator.engine.client import APPLY, KubeClient
 from tunesmith_operator.engine.decision import PROGRESS_FIELD_MANAGER, Object
 from tunesmith_operator.engine.logs import with_key
 from tunesmith_operator.engine.resources import FINE_TUNE_JOB
-from tunesmith_operator.engine.store import Key, ObjectStore
+from tunesmith_operator.engine.slots import Key
+from tunesmith_operator.engine.store import ObjectStore
 from tunesmith_operator.progress.report import Progress, merged
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from tunesmith_operator.engine.api_errors import ApiUnreachableError
 from tunesmith_operator.engine.controller import LONGEST_STREAK, Controller
 from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID, ApplyError, Context, Decision, Ref
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.store import Key, ObjectStore
+from tunesmith_operator.engine.slots import Key
+from tunesmith_operator.engine.store import ObjectStore
 from tunesmith_operator.engine.writer import OutdatedError, Result
 
 pytestmark = pytest.mark.asyncio

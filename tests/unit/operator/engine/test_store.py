@@ -3,7 +3,8 @@
 from typing import Any
 
 from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID
-from tunesmith_operator.engine.store import Key, ObjectStore, owner_of
+from tunesmith_operator.engine.slots import Key, Shelf, owner_of
+from tunesmith_operator.engine.store import ObjectStore
 
 Object = dict[str, Any]
 
@@ -122,3 +123,25 @@ def test_phases() -> None:
     for name, phase in (("a", "Training"), ("b", "Training"), ("c", None)):
         store.put({**make(name, 1, kind="FineTuneJob"), "status": {"phase": phase} if phase else {}})
     assert list(store.phases()) == [("FineTuneJob", "New", 1), ("FineTuneJob", "Training", 2)]
+
+
+def test_children_that_are_not_in_use_are_packed_and_come_back_as_they_were() -> None:
+    store = ObjectStore()
+    store._shelf = Shelf(size=3)
+    made = [{**make(f"job-{number}", number + 1, owner="o1"), "spec": {"x": number}} for number in range(10)]
+    for obj in made:
+        store.put(obj)
+    store.put(make("o", 50, kind="FineTuneJob"))
+    packed = [slot for slot in store._owned[("Job", "o1")].values() if slot.obj is None]
+    assert len(packed) == 7
+    assert store.owned("Job", "o1") == made
+    assert store.get("Job", "ns", "job-0") == made[0]
+    assert not store.put(make("job-1", 2, owner="o1"))
+    assert store.put({**make("job-1", 60, owner="o1"), "spec": {"x": 99}})
+    assert [obj["spec"]["x"] for obj in store.all("Job", "ns")] == [0, 2, 3, 4, 5, 6, 7, 8, 9, 99]
+    heard = []
+    store.listener = lambda obj: heard.append(obj["metadata"]["name"])
+    store.retain("Job", None, set(), 100)
+    assert sorted(heard) == [f"job-{number}" for number in range(10)]
+    assert store.owned("Job", "o1") == []
+    assert not store._shelf._unpacked
