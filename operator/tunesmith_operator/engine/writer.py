@@ -115,32 +115,38 @@ class DecisionWriter:
     async def _write_status(self, obj: Object, decision: Decision) -> bool:
         """Write the status where it differs, and then what is to be told with it.
 
-        Progress is written on its own, by the field manager that owns it, so that neither takes it from the other.
+        Progress is written on its own, by the field manager that owns it, so that neither takes it from the other: before
+        the status, so that whoever waits for the job's end finds it, and again where a late report came between them.
         """
         desired = dict(decision.status or {})
         progress = desired.pop(_PROGRESS, None)
         observed = dict(obj.get("status") or {})
-        observed_progress = observed.pop(_PROGRESS, None)
-        uid, has_written, newest = obj["metadata"]["uid"], False, obj
+        observed.pop(_PROGRESS, None)
+        uid = obj["metadata"]["uid"]
+        newest = await self._write_progress(obj, progress)
         if desired != observed:
             # What the server makes of a value (a default, a pruned field) is not written again and again.
             memory = (digest(desired), digest(observed))
             if self._written.get(uid) != memory:
-                newest = await self._apply_status(obj, desired, STATUS_FIELD_MANAGER)
+                newest = await self._apply_status(newest, desired, STATUS_FIELD_MANAGER)
                 written = {key: value for key, value in (newest.get("status") or {}).items() if key != _PROGRESS}
                 if written == desired:
                     self._written.pop(uid, None)
                 else:
                     self._written[uid] = (memory[0], digest(written))
-                has_written = True
-        if progress is not None and progress != observed_progress:
-            newest = await self._apply_status(newest, {_PROGRESS: progress}, PROGRESS_FIELD_MANAGER)
-            has_written = True
-        if has_written:
-            self._on_status(obj, newest)
-            for note in decision.events:
-                await self._events.post(newest, note)
-        return has_written
+                newest = await self._write_progress(newest, progress)
+        if newest is obj:
+            return False
+        self._on_status(obj, newest)
+        for note in decision.events:
+            await self._events.post(newest, note)
+        return True
+
+    async def _write_progress(self, obj: Object, progress: Object | None) -> Object:
+        """Write the progress where it differs, and return the object as it is then."""
+        if progress is None or progress == (obj.get("status") or {}).get(_PROGRESS):
+            return obj
+        return await self._apply_status(obj, {_PROGRESS: progress}, PROGRESS_FIELD_MANAGER)
 
     async def _apply_status(self, obj: Object, status: Object, manager: str) -> Object:
         metadata = obj["metadata"]

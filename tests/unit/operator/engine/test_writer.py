@@ -100,7 +100,7 @@ async def test_progress_of_others_is_no_difference_and_is_not_taken_from_them(wo
     await world.carry_out(status={"phase": "Training"})
     assert world.client.requests == []
     await world.carry_out(status={"phase": "Succeeded", "progress": {"step": 9}})
-    assert [body["status"] for body in world.client.bodies] == [{"phase": "Succeeded"}, {"progress": {"step": 9}}]
+    assert [body["status"] for body in world.client.bodies] == [{"progress": {"step": 9}}, {"phase": "Succeeded"}]
     assert world.owner["status"] == {"phase": "Succeeded", "progress": {"step": 9}}
 
 
