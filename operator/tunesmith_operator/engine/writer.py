@@ -115,8 +115,8 @@ class DecisionWriter:
     async def _write_status(self, obj: Object, decision: Decision) -> bool:
         """Write the status where it differs, and then what is to be told with it.
 
-        Progress is written on its own, by the field manager that owns it, so that neither takes it from the other: before
-        the status, so that whoever waits for the job's end finds it, and again where a late report came between them.
+        Progress is written on its own, by the field manager that owns it, so that neither takes it from the other:
+        before the status, so that whoever waits for the end finds it, and again where a late report came in between.
         """
         desired = dict(decision.status or {})
         progress = desired.pop(_PROGRESS, None)
