@@ -6,8 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 
 from tunesmith_operator.engine.api_errors import ApiError, ApiUnreachableError
+from tunesmith_operator.engine.burst import Burst
 from tunesmith_operator.engine.decision import Api, ApplyError, Context, Object, Reconciler
 from tunesmith_operator.engine.logs import with_key
 from tunesmith_operator.engine.metrics import Metrics
@@ -62,8 +64,9 @@ class Controller:
         self._idle: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self.queue: WorkQueue[Key] = WorkQueue()
+        self._burst: Burst[Key] = Burst(lambda key: self.queue.add(key, urgent=False))
         store.listener = self.wake
-        metrics.observe_queue(lambda: self.queue.depth, lambda: self.queue.running)
+        metrics.observe_queue(lambda: self.queue.depth + self._burst.held, lambda: self.queue.running)
 
     @property
     def is_running(self) -> bool:
@@ -154,12 +157,19 @@ class Controller:
         if obj is None:
             self._forget(key)
             return "gone"
+        is_first_look = self._uids.get(key) != obj["metadata"]["uid"]
         self._uids[key] = obj["metadata"]["uid"]
         if self._prepare is not None:
             await self._prepare(obj)
         before = self._errors.get(key, ())
         context = Context(self._store, self._api, before)
         decision = await self._reconcilers[key.kind].reconcile(obj, context)
+        if is_first_look and _is_new(obj):
+            self._burst.note_new()
+            if self._burst.is_on and decision.create:
+                # Its children first: what their being there makes of the status is told after the burst.
+                decision = replace(decision, status=None, events=())
+                self._burst.hold(key)
         result = await self._writer.carry_out(obj, decision)
         if result.errors:
             return self._refused(key, before, tuple(result.errors))
@@ -196,7 +206,9 @@ class Controller:
             with_key(_log, key).warning("is written again and again: something undoes it, or decides it anew each time")
 
     def _add(self, key: Key) -> None:
-        if self._streaks.get(key, 0) < LONGEST_STREAK:
+        if self._burst.is_on and key in self._uids:
+            self._burst.hold(key)
+        elif self._streaks.get(key, 0) < LONGEST_STREAK:
             self.queue.add(key)
         else:
             self.queue.add_after(key, STREAK_SECONDS)
@@ -207,3 +219,7 @@ class Controller:
         self._streaks.pop(key, None)
         if (uid := self._uids.pop(key, None)) is not None:
             self._writer.forget(uid)
+
+
+def _is_new(obj: Object) -> bool:
+    return not (obj.get("status") or {}).get("conditions") and "deletionTimestamp" not in obj["metadata"]

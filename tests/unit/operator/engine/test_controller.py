@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tunesmith_operator.engine.api_errors import ApiUnreachableError
+from tunesmith_operator.engine.burst import NEW_A_SECOND
 from tunesmith_operator.engine.controller import LONGEST_STREAK, Controller
 from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID, ApplyError, Context, Decision, Ref
 from tunesmith_operator.engine.metrics import Metrics
@@ -208,4 +209,30 @@ async def test_stopping_at_once_cancels_what_is_under_way(world: World) -> None:
     world.controller.wake_all()
     await world.settle()
     assert world.jobs.seen == ["a", "a"]
+    await world.controller.stop()
+
+
+async def test_in_a_burst_the_children_come_before_the_status(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    carried: list[tuple[str, bool]] = []
+    carry_out = world.writer.carry_out
+
+    async def record(obj: Object, decision: Decision) -> Result:
+        carried.append((obj["metadata"]["name"], decision.status is not None))
+        return await carry_out(obj, decision)
+
+    monkeypatch.setattr(world.writer, "carry_out", record)
+    world.jobs.decision = Decision(status={"phase": "Pending"}, create=({"kind": "Job", "metadata": {"name": "x"}},))
+    world.controller.start()
+    count = 3 * NEW_A_SECOND
+    for number in range(count):
+        world.store.put(make("FineTuneJob", f"job-{number:03}", number + 1))
+    await world.settle()
+    assert [status for _, status in carried] == [True] * (NEW_A_SECOND - 1) + [False] * (count - NEW_A_SECOND + 1)
+    world.store.put(make("FineTuneJob", "job-050", 500))  # What its children bring about waits too.
+    await world.settle()
+    assert len(carried) == count
+    async with asyncio.timeout(5):
+        while sum(status for _, status in carried) < count:
+            await asyncio.sleep(0.01)
+    assert {name for name, status in carried if status} == {f"job-{number:03}" for number in range(count)}
     await world.controller.stop()
