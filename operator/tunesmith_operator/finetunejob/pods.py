@@ -15,12 +15,12 @@ from tunesmith_operator.finetunejob.variables import (
     variables,
 )
 from tunesmith_operator.finetunejob.volume import MOUNT
+from tunesmith_operator.pods import accounts, restricted_container, restricted_pod
 from tunesmith_operator.settings import OperatorSettings
 from tunesmith_trainer.config import Stage
 
 CONTAINER = "trainer"
 
-_USER = 65532
 _AUDIENCE = "tunesmith.dev"
 _TOKEN_SECONDS = 3600
 _AUTHORITY = "tunesmith-progress-ca"
@@ -47,32 +47,17 @@ def pod_template(
     volumes, mounts = _volumes(spec, stage, claim, settings)
     pod: Object = {
         "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
+        **restricted_pod(),
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "fsGroup": _USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
         "containers": [_container(job, spec, stage, attempt, mounts, settings)],
         "volumes": volumes,
         **placement(spec.resources, stage),
+        **accounts(template, settings),
     }
     if stage is Stage.TRAIN and spec.resources.nodes > 1:
         pod["subdomain"] = service_name(job["metadata"]["name"])
     if spec.scheduling.priority_class_name:
         pod["priorityClassName"] = spec.scheduling.priority_class_name
-    if template and template.service_account_name:
-        pod["serviceAccountName"] = template.service_account_name
-    pull = [*settings.image_pull_secrets]
-    if template:
-        pull += [item.name for item in template.image_pull_secrets or ()]
-    if pull:
-        pod["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(pull)]
     return {"metadata": about, "spec": pod}
 
 
@@ -95,12 +80,7 @@ def _container(
         "workingDir": MOUNT,
         "env": variables(job, spec, stage, settings),
         "resources": _resources(spec, stage),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
-        "terminationMessagePolicy": "FallbackToLogsOnError",
+        **restricted_container(),
         "volumeMounts": mounts,
     }
     if names := secrets(spec, stage):

@@ -9,6 +9,7 @@ from tunesmith_operator.api.quantity import amount
 from tunesmith_operator.engine.decision import Object
 from tunesmith_operator.inferenceworkspace.metadata import REVISION, selector_of
 from tunesmith_operator.inferenceworkspace.model import Target
+from tunesmith_operator.pods import accounts, restricted_container, restricted_pod
 from tunesmith_operator.settings import OperatorSettings
 
 SERVER = "server"
@@ -16,7 +17,6 @@ FETCH = "fetch"
 PORT = 8080
 MOUNT = "/artifact"
 
-_USER = 65532
 _DEFAULT_REQUESTS = {"cpu": "250m", "memory": "512Mi"}
 # What the server has, beyond draining and shutting down, to close its connections and its engine.
 _MARGIN_SECONDS = 15
@@ -44,29 +44,15 @@ def pod_spec(
     """
     volume, mount = _artifact(target)
     pod: Object = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
+        **restricted_pod(),
         "terminationGracePeriodSeconds": (spec.rollout.drain_seconds + spec.rollout.shutdown_seconds + _MARGIN_SECONDS),
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "fsGroup": _USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
         "containers": [_server(workspace, spec, target, mount, settings)],
         "volumes": [volume, {"name": "tmp", "emptyDir": {}}],
         **_placement(workspace, spec, target, one_node),
+        **accounts(spec.pod_template, settings),
     }
     if target.claim is None:
         pod["initContainers"] = [_fetch(spec, target, secret, settings)]
-    added = spec.pod_template
-    if added and added.service_account_name:
-        pod["serviceAccountName"] = added.service_account_name
-    own = [item.name for item in (added.image_pull_secrets or ())] if added else []
-    if pull := [*settings.image_pull_secrets, *own]:
-        pod["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(pull)]
     return pod
 
 
@@ -124,13 +110,7 @@ def _container(name: str, image: str, spec: InferenceWorkspaceSpec, settings: Op
         "name": name,
         "image": image,
         "imagePullPolicy": settings.image_pull_policy,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        # The last lines of the log are what a status can quote.
-        "terminationMessagePolicy": "FallbackToLogsOnError",
+        **restricted_container(),
     }
 
 
