@@ -159,21 +159,29 @@ class ChildWriter:
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
-            await self._adopt(owner, child["kind"], namespace, child["metadata"]["name"])
+            await self._adopt(owner, child)
             return None
         self._store.put(answer)
         self._on_child(owner, answer)
         return answer
 
-    async def _adopt(self, owner: Object, kind: str, namespace: str, name: str) -> None:
-        """Take a child in that is there although the store did not hold it: made just before a restart, say."""
+    async def _adopt(self, owner: Object, child: Object) -> None:
+        """Take a child in that is there although the store did not hold it.
+
+        It was made just before a restart, or somebody has taken away the label that it is watched by.
+        """
+        path = resource_of(child["kind"]).path(owner["metadata"]["namespace"], child["metadata"]["name"])
         try:
-            answer = await self._client.request("GET", resource_of(kind).path(namespace, name))
+            answer = await self._client.request("GET", path)
+            _check_owner(owner, answer)
+            if OWNER_UID not in (answer["metadata"].get("labels") or {}):
+                body = {"metadata": {"uid": answer["metadata"]["uid"], "labels": child["metadata"]["labels"]}}
+                query = {"fieldManager": FIELD_MANAGER}
+                answer = await self._client.request("PATCH", path, query=query, body=body, content_type=MERGE)
         except ApiError as error:
             if error.status == 404:  # Gone again: the next look will see.
                 return
             raise
-        _check_owner(owner, answer)
         self._store.put(answer)
 
 

@@ -176,6 +176,7 @@ class Controller:
         self._errors.pop(key, None)
         if result.has_written:
             self._note_write(key)
+            self._add(key)
         elif before:
             self.queue.add(key)  # The reconciler has not seen yet that all is well again.
         else:

@@ -47,6 +47,8 @@ def test_children_are_made_and_repaired_and_go_with_their_owner(cluster: Cluster
     cluster.wait("Service", "a", lambda obj: [port["port"] for port in obj["spec"]["ports"]] == [80], namespace)
     cluster.wait("Service", "a", lambda obj: obj["metadata"]["labels"].get(OWNER_NAME) == "a", namespace)
 
+    cluster.patch("Job", "a-prepare-1", {"metadata": {"labels": {OWNER_UID: None}}}, namespace)
+    cluster.wait("Job", "a-prepare-1", lambda obj: obj["metadata"]["labels"].get(OWNER_UID) == uid, namespace)
     cluster.delete("Job", "a-prepare-1", namespace)
     first = child["metadata"]["uid"]
     cluster.wait("Job", "a-prepare-1", lambda obj: obj["metadata"]["uid"] != first, namespace)
@@ -124,7 +126,7 @@ def test_nothing_is_asked_of_the_api_server_when_all_is_done(cluster: Cluster, n
     series = {
         "finetunejobs/status": ("patch", "200", 2 * 20),
         "jobs": ("post", "201", 20),
-        "services": ("patch", "201", 20),
+        "services": ("post", "201", 20),
         "events": ("post", "201", 20),
     }
     cluster.patch("Service", names[0], {"metadata": {"annotations": {"marker": "1"}}}, namespace)
