@@ -9,7 +9,7 @@ from tunesmith_operator.engine.client import APPLY, MERGE, KubeClient
 from tunesmith_operator.engine.decision import FIELD_MANAGER, OWNER_UID, Object, Ref
 from tunesmith_operator.engine.difference import APPLIED, configuration_digest, contains, overlaid, with_digest
 from tunesmith_operator.engine.managed_fields import as_applied
-from tunesmith_operator.engine.resources import resource_of
+from tunesmith_operator.engine.resources import watched_resource_of
 from tunesmith_operator.engine.store import ObjectStore
 
 
@@ -48,7 +48,7 @@ class ChildWriter:
         _check_owner(owner, observed)
         if "deletionTimestamp" in observed["metadata"] or self._is_kept(observed, desired):
             return False
-        path = resource_of(child["kind"]).path(namespace, name)
+        path = watched_resource_of(child["kind"]).path(namespace, name)
         answer = await self._apply(path, desired, (observed["metadata"].get("annotations") or {}).get(APPLIED))
         self._store.put(answer)
         self._remember(desired, answer)
@@ -87,7 +87,7 @@ class ChildWriter:
             "propagationPolicy": "Background",
             "preconditions": {"uid": observed["metadata"]["uid"]},
         }
-        path = resource_of(ref.kind).path(owner["metadata"]["namespace"], ref.name)
+        path = watched_resource_of(ref.kind).path(owner["metadata"]["namespace"], ref.name)
         try:
             answer = await self._client.request("DELETE", path, body=body)
         except ApiError as error:
@@ -153,7 +153,7 @@ class ChildWriter:
     async def _create(self, owner: Object, child: Object) -> Object | None:
         """Create a child and return it; None when one of its name is there, which is taken into the store."""
         namespace = owner["metadata"]["namespace"]
-        path = resource_of(child["kind"]).path(namespace)
+        path = watched_resource_of(child["kind"]).path(namespace)
         try:
             answer = await self._client.request("POST", path, query={"fieldManager": FIELD_MANAGER}, body=child)
         except ApiError as error:
@@ -170,7 +170,7 @@ class ChildWriter:
 
         It was made just before a restart, or somebody has taken away the label that it is watched by.
         """
-        path = resource_of(child["kind"]).path(owner["metadata"]["namespace"], child["metadata"]["name"])
+        path = watched_resource_of(child["kind"]).path(owner["metadata"]["namespace"], child["metadata"]["name"])
         try:
             answer = await self._client.request("GET", path)
             _check_owner(owner, answer)

@@ -65,6 +65,7 @@ OWNED = (
     Resource("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims"),
     Resource("Service", "", "v1", "services"),
     Resource("Deployment", "apps", "v1", "deployments"),
+    Resource("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets"),
 )
 """The kinds of children, watched where they carry the owner label."""
 
@@ -79,7 +80,6 @@ _OTHERS = (
     TOKEN_REVIEW,
     Resource("ReplicaSet", "apps", "v1", "replicasets"),
     Resource("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers"),
-    Resource("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets"),
     Resource("ServiceAccount", "", "v1", "serviceaccounts"),
     Resource("ResourceQuota", "", "v1", "resourcequotas"),
     Resource("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies"),
@@ -92,6 +92,18 @@ _OTHERS = (
     Resource("StorageClass", "storage.k8s.io", "v1", "storageclasses", namespaced=False),
 )
 _BY_KIND = {resource.kind: resource for resource in (*WATCHED, *_OTHERS)}
+
+
+def watched_resource_of(kind: str) -> Resource:
+    """Return the resource of a kind that is watched, as a child's has to be: else nobody would see it go.
+
+    Raises:
+        KeyError: The kind is not watched.
+    """
+    resource = resource_of(kind)
+    if resource not in WATCHED:
+        raise KeyError(f"children of kind {kind} are not watched")
+    return resource
 
 
 def resource_of(kind: str) -> Resource:

@@ -20,6 +20,7 @@ RULES = [
     # blockOwnerDeletion needs the right to set finalizers where that is enforced.
     ("tunesmith.dev", ["finetunejobs/finalizers", "inferenceworkspaces/finalizers"], ["update"]),
     ("batch", ["jobs"], ["get", "list", "watch", "create", "patch", "update", "delete"]),
+    ("policy", ["poddisruptionbudgets"], ["get", "list", "watch", "create", "patch", "update", "delete"]),
     ("apps", ["deployments"], ["get", "list", "watch", "create", "patch", "update", "delete"]),
     ("", ["services", "persistentvolumeclaims"], ["get", "list", "watch", "create", "patch", "update", "delete"]),
     ("", ["pods"], ["get", "list", "watch"]),
