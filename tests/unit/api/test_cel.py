@@ -1,6 +1,7 @@
 """Each rule says the same in CEL, to the API server, and in Python, to everything else."""
 
 import copy
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -42,7 +43,7 @@ HINTS = {
     "name": ["1st", "my.model", "my-model"],
     "nodeSelector": [{"kubernetes.azure.com/agentpool": "a", "node.kubernetes.io/instance-type": "b"}],
     "output": [{"retain": False}],
-    "storage": [{"claimName": "c"}],
+    "storage": [{"claimName": "c"}, {}],
 }
 
 
@@ -55,9 +56,26 @@ def holds_in_cel(rule: Rule, value: dict[str, Any]) -> bool:
     return bool(program(rule.cel).evaluate({"self": celpy.json_to_cel(value)}))
 
 
+def asked_about(schema: dict[str, Any], words: set[str], *, whole: bool) -> dict[str, Any]:
+    """Return a schema with those fields only that a rule names, and those that must be there.
+
+    Args:
+        schema: The schema of an object, or of anything else.
+        words: The words of the rule.
+        whole: Let each of these fields be there: rules over several are hardly ever broken by chance otherwise.
+    """
+    if "properties" not in schema:
+        return schema
+    kept = words | set(schema.get("required", ()))
+    fields = {
+        name: asked_about(field, words, whole=whole) for name, field in schema["properties"].items() if name in kept
+    }
+    return {**schema, "properties": fields, **({"required": list(fields)} if whole else {})}
+
+
 @st.composite
-def values_of(draw: st.DrawFn, model: type) -> Any:
-    """Return a value of a model's schema, some fields of it with a value that rules ask about."""
+def values_of(draw: st.DrawFn, model: type, rule: Rule) -> Any:
+    """Return a value of what a rule asks about in a model's schema, some fields of it with a value of `HINTS`."""
 
     def hinted(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -67,7 +85,9 @@ def values_of(draw: st.DrawFn, model: type) -> Any:
             for key, item in value.items()
         }
 
-    return hinted(draw(from_schema(model_schema(model), depth=3)))
+    words = set(re.findall(r"\w+", rule.cel))
+    schema = asked_about(model_schema(model), words, whole=draw(st.booleans()))
+    return hinted(draw(from_schema(schema, depth=3)))
 
 
 def without_rules(model: type[SpecModel], value: Any) -> Any:
@@ -100,7 +120,7 @@ def test_cel_and_python_agree(model, rule):
     seen = set()
 
     @settings(max_examples=80, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(values_of(model))
+    @given(values_of(model, rule))
     def agree(value):
         built = without_rules(model, copy.deepcopy(value))
         # What the API server judges has its defaults filled in.
