@@ -27,6 +27,8 @@ from tunesmith_operator.settings import OperatorSettings
 _log = logging.getLogger(__name__)
 _RENEWAL_SECONDS = 3600.0
 _FIRST_WAIT_SECONDS = 5.0
+# A namespace can be deleted and made anew between two jobs, so what was written there is not believed for long.
+_BELIEVED_SECONDS = 10.0
 
 
 class ProgressService:
@@ -83,7 +85,7 @@ class ProgressService:
             return
         namespace, authority = obj["metadata"]["namespace"], self._certificates.authority
         known = self._ensured.get(namespace)
-        if known and known[0] == authority and time.monotonic() - known[1] < self._settings.resync_seconds:
+        if known and known[0] == authority and time.monotonic() - known[1] < _BELIEVED_SECONDS:
             return
         self._ensured[namespace] = (authority, time.monotonic())
         try:
