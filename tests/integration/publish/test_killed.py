@@ -92,4 +92,6 @@ def test_killed_at_any_moment_it_ends_in_the_same_artifact(tmp_path: Path) -> No
     assert killed
     finish(job)
     assert digests(job / "artifact") == digests(undisturbed / "artifact")
-    assert not list(job.glob("**/.*")), "something half done is left"
+    # The lock's file stays: whoever removed it could remove it under another who has just opened it.
+    left = [path for path in job.glob("**/.*") if path.name != ".stage.lock"]
+    assert not left, "something half done is left"
