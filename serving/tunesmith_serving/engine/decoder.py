@@ -210,6 +210,8 @@ def _open_session(artifact: Artifact, threads: int) -> _Session:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or available_cpus()
     options.inter_op_num_threads = 1
+    # Work is dealt out in small blocks, so that a thread whose core is taken meanwhile does not hold up each kernel.
+    options.add_session_config_entry("session.dynamic_block_base", "4")
     options.log_severity_level = 3
     try:
         session: _Session = ort.InferenceSession(

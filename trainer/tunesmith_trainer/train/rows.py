@@ -72,4 +72,10 @@ def loss_sum(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """
     targets = labels[:, 1:].to(logits.device)
     learned = targets.ne(IGNORED)
-    return torch.nn.functional.cross_entropy(logits[:, :-1][learned].float(), targets[learned], reduction="sum")
+    # Picking the learned positions out copies their logits, forward and backward: worth it where they are few.
+    if int(learned.sum()) * 2 < labels.numel():
+        return torch.nn.functional.cross_entropy(logits[:, :-1][learned].float(), targets[learned], reduction="sum")
+    targets = torch.nn.functional.pad(targets, (0, 1), value=IGNORED)
+    return torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), reduction="sum", ignore_index=IGNORED
+    )
