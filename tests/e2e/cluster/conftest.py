@@ -1,18 +1,23 @@
 """The operator in the full cluster, once for all tests."""
 
 import fcntl
+import re
+from collections.abc import Iterator
 
 import pytest
 
 from cluster.errors import CannotRunError
 from cluster.paths import cache
 from support.cluster import Cluster
-from support.install import install
+from support.install import NAMESPACE, install
 
 
 @pytest.fixture(scope="session")
-def installed(full_cluster: Cluster) -> Cluster:
-    """The full cluster with this checkout's images in it and its chart installed; skips where that cannot be had."""
+def installed(full_cluster: Cluster) -> Iterator[Cluster]:
+    """The full cluster with this checkout's images in it and its chart installed; skips where that cannot be had.
+
+    At the end, nothing that the tests made the operator do was forbidden to it.
+    """
     # The workers of pytest-xdist take turns; the second finds it done.
     with (cache() / "install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -20,4 +25,21 @@ def installed(full_cluster: Cluster) -> Cluster:
             install(full_cluster)
         except CannotRunError as reason:
             pytest.skip(str(reason))
-    return full_cluster
+    yield full_cluster
+    assert forbidden(full_cluster) == []
+
+
+def forbidden(cluster: Cluster) -> list[str]:
+    """The requests that the API server refused to the operator's pods for lack of rights, as their metrics count them.
+
+    Creating is left out: in a namespace that is being deleted it is refused with the same code.
+    """
+    found = []
+    for pod in cluster.list("pods", NAMESPACE, labels="app.kubernetes.io/name=tunesmith"):
+        ports = pod["spec"]["containers"][0]["ports"]
+        port = next(port["containerPort"] for port in ports if port["name"] == "metrics")
+        path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}:{port}/proxy/metrics"
+        counted = re.findall(r"^tunesmith_api_requests_total\{.*\}", cluster.run("get", "--raw", path), re.MULTILINE)
+        assert counted, f"{path} counts no requests"
+        found += [line for line in counted if 'code="403"' in line and 'verb="post"' not in line]
+    return found
