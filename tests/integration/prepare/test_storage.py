@@ -13,7 +13,8 @@ from support.tiny_models import build_model
 from tunesmith_trainer.__main__ import main
 from tunesmith_trainer.config import Reason, TrainerError
 from tunesmith_trainer.files import sha256_tree
-from tunesmith_trainer.storage import exists, fetch_file, fetch_folder, list_folder, open_source, public, put_folder
+from tunesmith_trainer.storage import exists, fetch_file, fetch_folder, list_folder, open_source, put_folder
+from tunesmith_trainer.uris import public
 
 CONTENT = os.urandom(3 << 20)
 

@@ -15,7 +15,8 @@ from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.readers import read_rows
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.files import sha256_file
-from tunesmith_trainer.storage import check_sha256, fetch_file, local_path, public
+from tunesmith_trainer.storage import check_sha256, fetch_file
+from tunesmith_trainer.uris import local_path, public
 
 log = logging.getLogger(__name__)
 

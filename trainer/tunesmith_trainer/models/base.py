@@ -16,7 +16,8 @@ from tunesmith_trainer.models.checks import check_model, load_tokenizer
 from tunesmith_trainer.models.hf import download, resolve_commit
 from tunesmith_trainer.models.layout import wanted_files
 from tunesmith_trainer.models.scratch import build_scratch
-from tunesmith_trainer.storage import fetch_folder, list_folder, local_path
+from tunesmith_trainer.storage import fetch_folder, list_folder
+from tunesmith_trainer.uris import local_path
 
 Texts = Callable[[], Iterable[str]]
 

@@ -12,6 +12,7 @@ from typing import Any
 from tunesmith_trainer import storage
 from tunesmith_trainer.config import JobConfig, Reason, TrainerError, WorkFolder
 from tunesmith_trainer.publish.artifact import MANIFEST, link_tree
+from tunesmith_trainer.uris import local_path
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def deliver(artifact: Path, digest: str, uri: str, report: storage.Report | None
     Raises:
         TrainerError: OUTPUT_FAILED: there is another artifact already, or it cannot be written.
     """
-    folder = storage.local_path(uri)
+    folder = local_path(uri)
     present = _digest_at(uri)
     if present == digest:
         log.info("%s holds the artifact already", uri)
