@@ -72,7 +72,7 @@ def _bootstrapped(engine: Engine, name: str) -> str:
     try:
         command = [
             packages.find("debootstrap") or "debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}",
-            _SUITE, str(root), os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian"),
+            _SUITE, str(root), *_mirror(),
         ]  # fmt: skip
         result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if result.returncode:
@@ -84,3 +84,11 @@ def _bootstrapped(engine: Engine, name: str) -> str:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return name
+
+
+def _mirror() -> list[str]:
+    """Return where this machine's own apt has the suite from, or nothing, which means debootstrap's default."""
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME)"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    sources = [line.partition(" ") for line in listed.splitlines()]
+    return next(([uri] for uri, _, suite in sources if suite == _SUITE), [])
