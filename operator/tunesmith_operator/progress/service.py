@@ -7,7 +7,6 @@ import logging
 import os
 import ssl
 import tempfile
-import time
 
 from aiohttp import web
 
@@ -18,7 +17,8 @@ from tunesmith_operator.engine.metrics import Metrics
 from tunesmith_operator.engine.resources import FINE_TUNE_JOB
 from tunesmith_operator.engine.store import ObjectStore
 from tunesmith_operator.progress.certificates import Certificates
-from tunesmith_operator.progress.secret import ensure_config_map, server_names, shared_certificates
+from tunesmith_operator.progress.namespaces import TrustingNamespaces
+from tunesmith_operator.progress.secret import server_names, shared_certificates
 from tunesmith_operator.progress.server import ProgressHandler
 from tunesmith_operator.progress.throttle import ProgressWriter
 from tunesmith_operator.progress.tokens import TokenReviewer
@@ -27,8 +27,6 @@ from tunesmith_operator.settings import OperatorSettings
 _log = logging.getLogger(__name__)
 _RENEWAL_SECONDS = 3600.0
 _FIRST_WAIT_SECONDS = 5.0
-# A namespace can be deleted and made anew between two jobs, so what was written there is not believed for long.
-_BELIEVED_SECONDS = 10.0
 
 
 class ProgressService:
@@ -51,7 +49,7 @@ class ProgressService:
         self._handler = ProgressHandler(store, TokenReviewer(client), self._writer, metrics)
         self._certificates: Certificates | None = None
         self._has_certificates = asyncio.Event()
-        self._ensured: dict[str, tuple[bytes, float]] = {}
+        self._namespaces = TrustingNamespaces(client)
 
     async def run(self) -> None:
         """Serve until this is cancelled. Reports are a convenience: no failure here stops the operator."""
@@ -83,13 +81,9 @@ class ProgressService:
                 self._has_certificates.set()
         if self._certificates is None:
             return
-        namespace, authority = obj["metadata"]["namespace"], self._certificates.authority
-        known = self._ensured.get(namespace)
-        if known and known[0] == authority and time.monotonic() - known[1] < _BELIEVED_SECONDS:
-            return
-        self._ensured[namespace] = (authority, time.monotonic())
+        namespace = obj["metadata"]["namespace"]
         try:
-            await ensure_config_map(self._client, namespace, authority)
+            await self._namespaces.ensure(namespace, self._certificates.authority)
         except (ApiError, ApiUnreachableError) as error:
             _log.warning("namespace %s: its pods cannot report progress: %s", namespace, error)
 
