@@ -44,7 +44,7 @@ def test_two_pods_learn_what_one_learns(installed: Cluster, namespace: str) -> N
 
 
 LONG = {
-    "maxSteps": 400,
+    "maxSteps": 1000,
     "learningRate": 0.003,
     "globalBatchSize": 8,
     "maxLength": 128,
