@@ -35,7 +35,9 @@ def forbidden(cluster: Cluster) -> list[str]:
     Creating is left out: in a namespace that is being deleted it is refused with the same code.
     """
     found = []
-    for pod in cluster.list("Pod", NAMESPACE, labels="app.kubernetes.io/name=tunesmith"):
+    pods = cluster.list("Pod", NAMESPACE, labels="app.kubernetes.io/name=tunesmith")
+    assert pods, f"there is no pod of the operator in {NAMESPACE}"
+    for pod in pods:
         ports = pod["spec"]["containers"][0]["ports"]
         port = next(port["containerPort"] for port in ports if port["name"] == "metrics")
         path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod['metadata']['name']}:{port}/proxy/metrics"

@@ -75,7 +75,7 @@ def test_what_a_killed_starter_left_is_cleaned_by_the_next(name: str) -> None:
 
 def test_a_cluster_whose_process_died_is_started_anew(name: str) -> None:
     before = lifecycle.up(name, "api")
-    processes.stop([before.processes["kube-controller-manager"]], grace=0)  # SIGKILL, and gone when this returns
+    processes.stop([before.processes["kube-controller-manager"]], grace=0)  # gone when this returns
     after = lifecycle.up(name, "api")
     assert all(process.alive() for process in after.processes.values())
     assert after.processes["etcd"] != before.processes["etcd"]
