@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
+
+# As k8s.io/apiserver's `responsewriters.ForbiddenStatusError` words it. Admission, quotas and namespaces that are being
+# deleted answer with the same status and reason.
+_DENIED = re.compile(r'\bUser "[^"]*" cannot ')
 
 
 class ApiError(Exception):
@@ -43,6 +48,11 @@ class ApiError(Exception):
     def is_transient(self) -> bool:
         """Whether the same request may succeed a little later, whatever it asks for."""
         return self.status == 429 or self.status >= 500
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether it was for lack of rights."""
+        return self.status == 403 and bool(_DENIED.search(self.message))
 
     @property
     def is_conflict(self) -> bool:

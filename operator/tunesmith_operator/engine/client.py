@@ -173,7 +173,10 @@ class KubeClient:
         finally:
             self._requests.count(method, path, code)
         if response.status >= 400:
-            raise ApiError.from_answer(response.status, response.headers, content)
+            refusal = ApiError.from_answer(response.status, response.headers, content)
+            if refusal.is_denied:
+                self._requests.deny(method, path)
+            raise refusal
         answer: dict[str, Any] = json.loads(content)
         return answer
 

@@ -1,16 +1,14 @@
 """With rights in one namespace only, by Roles: nothing cluster-wide is asked for."""
 
-import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from support.cluster import Cluster, condition
 from support.engine_process import engine
 from support.manifests import job
+from support.rights import kubeconfig_of
 
 pytestmark = pytest.mark.integration
 
@@ -29,34 +27,8 @@ RULES = [
 ]
 
 
-def kubeconfig_of(cluster: Cluster, namespace: str, path: Path) -> Path:
-    """Write a kubeconfig for a service account that a Role gives these rules."""
-    rules = [{"apiGroups": [group], "resources": resources, "verbs": verbs} for group, resources, verbs in RULES]
-    rbac = "rbac.authorization.k8s.io"
-    subject = {"kind": "ServiceAccount", "name": "operator", "namespace": namespace}
-    cluster.apply(
-        [
-            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator"}},
-            {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": {"name": "operator"}, "rules": rules},
-            {
-                "apiVersion": f"{rbac}/v1",
-                "kind": "RoleBinding",
-                "metadata": {"name": "operator"},
-                "subjects": [subject],
-                "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "operator"},
-            },
-        ],
-        namespace,
-    )
-    token = cluster.run("create", "token", "operator", "-n", namespace).strip()
-    config: dict[str, Any] = yaml.safe_load(cluster.kubeconfig.read_text())
-    config["users"] = [{"name": user["name"], "user": {"token": token}} for user in config["users"]]
-    path.write_text(json.dumps(config))
-    return path
-
-
 def test_roles_of_one_namespace_are_enough(cluster: Cluster, namespace: str, tmp_path: Path) -> None:
-    kubeconfig = kubeconfig_of(cluster, namespace, tmp_path / "kubeconfig")
+    kubeconfig = kubeconfig_of(cluster, namespace, RULES, tmp_path / "kubeconfig")
     environment = {**cluster.environment, "KUBECONFIG": str(kubeconfig)}
     log = tmp_path / "log"
     with engine(environment, log, namespaces=namespace, pod_namespace=namespace, pod_name="only") as process:
