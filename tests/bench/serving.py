@@ -1,7 +1,8 @@
 """Tokens per second of the server, through HTTP, against transformers and onnxruntime-genai.
 
 One random-weight Llama of SmolLM2-135M's shape, 64 prompt and 128 new tokens, greedy. Everything is measured in one
-run, one after the other, in rounds; the table gives medians, so that a machine with other work distorts less.
+run, one after the other, in rounds; the table gives medians, so that a machine with other work distorts less. The
+server has the export of the publish stage, onnxruntime-genai that of its own model builder.
 
     python tests/bench/serving.py            # about 10 minutes on 2 cores
     python tests/bench/serving.py --quick    # a tiny model: shows that everything runs
@@ -25,7 +26,9 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.tiny_models import make_artifact
+from support.tiny_models import build_model, export_onnx, write_manifest
+from tunesmith_trainer.config import Precision
+from tunesmith_trainer.publish.export import Exporter
 
 SMOLLM2_135M = {
     "vocab_size": 32_768,
@@ -54,6 +57,16 @@ def invented_words(count: int) -> list[str]:
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = ["".join(draw.choices(letters, k=draw.randint(3, 9))) for _ in range(count)]
     return [" ".join(words[start : start + 100]) for start in range(0, count, 100)]
+
+
+def make_models(folder: Path, sizes: dict[str, Any]) -> None:
+    """The model at `folder`.hf, an artifact of it at `folder`, and the builder's own exports at `folder`.genai."""
+    model = build_model(folder.with_name(folder.name + ".hf"), "llama", **sizes)
+    with Exporter(folder.with_name(folder.name + ".log")) as exporter:
+        for precision in Precision:
+            exporter.export(model, folder / "onnx" / precision.value, precision)
+            export_onnx(model, folder.with_name(folder.name + ".genai"), precision.value)
+    write_manifest(folder)
 
 
 def prompt_ids(count: int, length: int, vocab_size: int) -> list[list[int]]:
@@ -166,7 +179,7 @@ def measure(options: argparse.Namespace, artifact: Path, precision: str) -> dict
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(options.threads)
-    genai = og.Model(str(artifact / "onnx" / precision))
+    genai = og.Model(str(artifact.with_name(artifact.name + ".genai") / "onnx" / precision))
     hf = AutoModelForCausalLM.from_pretrained(str(artifact.with_name(artifact.name + ".hf")), dtype=torch.float32)
     vocab, new = hf.config.vocab_size, options.new_tokens
     prompts = prompt_ids(64, options.prompt_tokens, vocab)
@@ -241,7 +254,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         artifact = (options.work or Path(scratch)) / ("quick" if options.quick else "smollm2-135m-random")
         if not (artifact / "manifest.json").exists():
-            make_artifact(artifact, "llama", ("fp32", "int4"), **sizes)
+            make_models(artifact, sizes)
         for precision in options.precision:
             print(report(precision, measure(options, artifact, precision)), end="\n\n", flush=True)
 

@@ -17,6 +17,8 @@ from tunesmith_trainer.publish.architectures import export_options
 
 log = logging.getLogger(__name__)
 
+# The server asks for the last token's logits only; those of a long prompt's other tokens are much work and memory.
+OPTIONS = ("prune_lm_head=true",)
 MODEL_FILES = ("model.onnx", "genai_config.json")
 TEXT_FILES = ("tokenizer.json", "tokenizer_config.json")
 OPTIONAL_TEXT_FILES = ("chat_template.jinja", "special_tokens_map.json")
@@ -84,7 +86,7 @@ class Exporter:
             "model": str(model.absolute()),
             "output": str(temporary.absolute()),
             "precision": precision.value,
-            "options": list(export_options(architectures)),
+            "options": [*OPTIONS, *export_options(architectures)],
         }
         answer = self._ask(request)
         if answer is None:

@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import traceback
+from pathlib import Path
 from typing import Any
 
 
@@ -36,9 +37,12 @@ def main() -> int:
 
 def build(builder: Any, model: str, output: str, precision: str, options: list[str]) -> None:  # noqa: ANN401
     """Export the transformers model in a folder to another folder, for the CPU."""
+    from tunesmith_trainer.publish.graph import merge_gate_and_up
+
     with tempfile.TemporaryDirectory() as cache:
         prepared = builder.parse_extra_options("", model, output, precision, "cpu", cache, options)
         builder.create_model("", model, output, precision, "cpu", cache, **prepared)
+    merge_gate_and_up(Path(output))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,128 @@
+"""What is done to an exported decoder's graph after the builder. Knows the names that the builder gives.
+
+A good part of a small model's step goes to starting its kernels, so one kernel fewer a layer is worth having. It
+changes no number: a column of a product does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+
+MODEL = "model.onnx"
+DATA = "model.onnx.data"
+
+_GATE = re.compile(r"^(?P<layer>.*/mlp/)gate_proj/(?P<kind>MatMul[^/]*)$")
+_PRUNED = "/lm_head/prune/"
+
+
+def merge_gate_and_up(folder: Path) -> int:
+    """Compute the two quantised products that each layer's MLP begins with as one, in place.
+
+    Args:
+        folder: An export. Where nothing of it can be merged, nothing is written.
+
+    Returns:
+        How many layers were changed.
+    """
+    model = onnx.load(str(folder / MODEL))
+    graph = model.graph
+    pairs = {gate.name: (gate, up) for gate, up in _pairs(graph)}
+    if not pairs:
+        return 0
+    nodes, dropped = [], set()
+    weights = {weight.name: weight for weight in graph.initializer}
+    second = {up.name for _, up in pairs.values()}
+    for node in graph.node:
+        if node.name in pairs:
+            gate, up = pairs[node.name]
+            merged = _merged(gate, up, weights, graph)
+            nodes += [merged, _split(merged, gate, up)]
+            dropped |= {*gate.input[1:], *up.input[1:]}
+        elif node.name not in second:
+            nodes.append(node)
+    kept = [weight for weight in graph.initializer if weight.name not in dropped]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(kept)
+    for name in (MODEL, DATA):
+        (folder / name).unlink(missing_ok=True)
+    onnx.save(model, str(folder / MODEL), save_as_external_data=True, location=DATA)
+    return len(pairs)
+
+
+def _pairs(graph: GraphProto) -> Iterator[tuple[NodeProto, NodeProto]]:
+    """Yield (gate, up) of each layer whose two products have one input and one form."""
+    named = {node.name: node for node in graph.node}
+    weights = {weight.name for weight in graph.initializer}
+    for gate in graph.node:
+        match = _GATE.match(gate.name)
+        if not match or gate.op_type != "MatMulNBits":
+            continue
+        up = named.get(f"{match['layer']}up_proj/{match['kind']}")
+        if (
+            up is not None
+            and up.input[0] == gate.input[0]
+            and _form(up) == _form(gate)
+            and weights >= {name for name in (*gate.input[1:], *up.input[1:]) if name}
+        ):
+            yield gate, up
+
+
+def _form(node: NodeProto) -> tuple[object, ...]:
+    attributes = sorted((attribute.name, onnx.helper.get_attribute_value(attribute)) for attribute in node.attribute)
+    return node.op_type, tuple(attributes), tuple(bool(name) for name in node.input)
+
+
+def _merged(gate: NodeProto, up: NodeProto, weights: dict[str, onnx.TensorProto], graph: GraphProto) -> NodeProto:
+    """Return the product of both; its weights, scales and zero points are added to the graph."""
+    merged = NodeProto()
+    merged.CopyFrom(gate)
+    merged.name = gate.name.replace("gate_proj", "gate_up_proj")
+    for index, (first, last) in enumerate(zip(gate.input, up.input, strict=True)):
+        if index == 0 or not first:
+            continue
+        # Each has the output's columns first, whether it is [N, blocks, bytes] or flat.
+        values = np.concatenate([numpy_helper.to_array(weights[name]) for name in (first, last)])
+        merged.input[index] = first.replace("gate_proj", "gate_up_proj")
+        graph.initializer.append(numpy_helper.from_array(values, merged.input[index]))
+    merged.output[0] = f"{merged.name}/output_0"
+    for attribute in merged.attribute:
+        if attribute.name == "N":
+            attribute.i *= 2
+    return merged
+
+
+def _split(merged: NodeProto, gate: NodeProto, up: NodeProto) -> NodeProto:
+    outputs = [gate.output[0], up.output[0]]
+    return onnx.helper.make_node("Split", [merged.output[0]], outputs, f"{merged.name}/Split", axis=-1, num_outputs=2)
+
+
+def with_all_logits(model: ModelProto) -> ModelProto:
+    """Return a decoder that is pruned to the last token's logits as one that computes those of every token.
+
+    Args:
+        model: An export; its weights need not be loaded. It is changed.
+    """
+    graph = model.graph
+    pruning = [node for node in graph.node if node.name.startswith(_PRUNED)]
+    if not pruning:
+        return model
+    source, result = pruning[0].input[0], pruning[-1].output[0]
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name == result:
+                node.input[index] = source
+    kept = [node for node in graph.node if not node.name.startswith(_PRUNED)]
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(kept)
+    for output in graph.output:
+        if output.name == "logits":
+            output.type.tensor_type.shape.dim[1].Clear()
+            output.type.tensor_type.shape.dim[1].dim_param = "sequence_length"
+    return model
