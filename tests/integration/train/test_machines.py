@@ -96,7 +96,8 @@ def test_a_machine_that_dies_is_missed_at_once_and_not_counted(start, job, tmp_p
     machines[victim].kill()
     assert machines[1 - victim].wait(60) == 67, (tmp_path / f"machine-{1 - victim}.log").read_text()[-3000:]
     assert words(tmp_path, 1 - victim)["reason"] == "PeerLost"
-    assert (work / "train" / "checkpoints" / "checkpoint-4" / "complete.json").exists()
+    # Which of them depends on how far it came until it was killed: old ones are removed.
+    assert list((work / "train" / "checkpoints").glob("checkpoint-*/complete.json"))
 
 
 def test_a_machine_that_waits_for_the_first_can_be_stopped(start, job, tmp_path):
