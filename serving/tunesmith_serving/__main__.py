@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from tunesmith_serving.config import ServingConfig
 from tunesmith_serving.errors import MemoryShortageError, ServingError
+from tunesmith_serving.memory import ask_for_huge_pages
 
 if TYPE_CHECKING:
     from tunesmith_serving.engine.load import LoadedModel
@@ -159,4 +160,5 @@ def _fail(message: str, code: int = 2) -> int:
 
 
 if __name__ == "__main__":
+    ask_for_huge_pages()
     sys.exit(main())

@@ -257,3 +257,15 @@ def test_port_in_use(artifact: Path) -> None:
         f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another host or port"
     )
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
+@pytest.mark.parametrize(("given", "found"), [(None, "glibc.malloc.hugetlb=1"), ("", "")])
+def test_the_weights_are_in_huge_pages_unless_the_c_library_is_told_something(
+    given: str | None, found: str, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    with ServingProcess(artifact, *BASE, env=None if given is None else {"GLIBC_TUNABLES": given}) as server:
+        variables = Path(f"/proc/{server.process.pid}/environ").read_bytes().split(b"\0")
+        assert f"GLIBC_TUNABLES={found}".encode() in variables
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
