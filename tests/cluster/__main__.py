@@ -1,10 +1,11 @@
-"""The command line: `python -m cluster up|down|status`."""
+"""The command line: `python -m cluster build|up|down|status`."""
 
 import argparse
+import os
 import sys
 import time
 
-from cluster import lifecycle
+from cluster import binaries, lifecycle
 from cluster.errors import CannotRunError, ClusterError
 from cluster.paths import Paths
 from cluster.state import State
@@ -14,6 +15,7 @@ def main() -> int:
     """Do what the command line says and return the exit code: 0, 1 for a failure, 3 where this machine cannot."""
     parser = argparse.ArgumentParser(prog="cluster", description="A Kubernetes cluster as processes of this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("build", help="build the programs that it is made of, unless others are named")
     for command, text in (("up", "start it, unless it runs"), ("down", "stop it"), ("status", "tell what runs")):
         subparser = commands.add_parser(command, help=text)
         subparser.add_argument(
@@ -30,6 +32,8 @@ def main() -> int:
             )
     arguments = parser.parse_args()
     try:
+        if arguments.command == "build":
+            return _build()
         if arguments.command == "up":
             return _up(arguments)
         names = [arguments.name or arguments.mode] if arguments.name or arguments.mode else ["full", "api"]
@@ -37,6 +41,14 @@ def main() -> int:
     except (CannotRunError, ClusterError) as error:
         print(error, file=sys.stderr)
         return error.exit_code
+
+
+def _build() -> int:
+    if not any(os.environ.get(name) for name in ("KUBEBUILDER_ASSETS", "TUNESMITH_E2E_CONTEXT")):
+        binaries.kubernetes()
+        binaries.helm()
+        binaries.probe()
+    return 0
 
 
 def _up(arguments: argparse.Namespace) -> int:
