@@ -13,15 +13,17 @@ help: ## Show the targets
 install: $(INSTALLED) ## Make the virtual environment
 
 # uv takes seconds over torch and what comes with it, for which pip takes two minutes. It does not read pip's settings,
-# so it is told the index; INSTALL=".venv/bin/python -m pip install" does without it.
+# so it is told the index, which may hold a password and is not shown. INSTALL=".venv/bin/python -m pip install" does
+# without it.
 export UV_SYSTEM_CERTS ?= 1
-INDEX = $(or $(UV_DEFAULT_INDEX),$(PIP_INDEX_URL),$(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null))
-INSTALL ?= $(if $(INDEX),UV_DEFAULT_INDEX="$(INDEX)") $(BIN)/python -m uv pip install --python $(BIN)/python
+INSTALL ?= $(BIN)/python -m uv pip install --python $(BIN)/python
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, this is {v.major}.{v.minor}; name one with: make PYTHON=/path/to/python3")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	@index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"; \
+	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
 	$(INSTALL) --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 

@@ -10,9 +10,9 @@ _FIRST_GLIBC = (2, 35)
 def ask_for_huge_pages() -> None:
     """Start this process again with the C library told to ask for huge pages, where it has not been told anything.
 
-    Each step reads all weights once, and with pages of 4 KiB a good part of it goes to looking up their addresses
-    (docs/benchmarks.md). The kernel gives huge pages by itself only where it is set to "always", and glibc reads its
-    settings (https://sourceware.org/glibc/manual/latest/html_node/Memory-Allocation-Tunables.html) only at the start.
+    Each step reads all weights once, and with pages of 4 KiB a part of it goes to looking up addresses. The kernel
+    gives huge pages by itself only where it is set to "always", and glibc reads its settings
+    (https://sourceware.org/glibc/manual/latest/html_node/Memory-Allocation-Tunables.html) only at the start.
     """
     if _TUNABLES in os.environ or not sys.platform.startswith("linux") or _glibc() < _FIRST_GLIBC:
         return

@@ -45,6 +45,7 @@ def main() -> int:
 
 def _build() -> int:
     if not any(os.environ.get(name) for name in ("KUBEBUILDER_ASSETS", "TUNESMITH_E2E_CONTEXT")):
+        lifecycle.require_linux()
         binaries.kubernetes()
         binaries.helm()
         binaries.probe()

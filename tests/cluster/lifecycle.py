@@ -28,8 +28,7 @@ def up(
         CannotRunError: This machine cannot run it.
         ClusterError: It was started and does not work.
     """
-    if sys.platform != "linux":
-        raise CannotRunError(f"A cluster of processes needs Linux, and this is {sys.platform}.")
+    require_linux()
     if mode == "full" and not is_root():
         raise CannotRunError("Running pods takes root: namespaces, mounts and cgroups are made for them.")
     _wait_for_outage(name)
@@ -57,6 +56,16 @@ def up(
             state.holders.append(holder)
         state.save()
         return state
+
+
+def require_linux() -> None:
+    """Refuse what only Linux can run.
+
+    Raises:
+        CannotRunError: This is another system.
+    """
+    if sys.platform != "linux":
+        raise CannotRunError(f"A cluster of processes needs Linux, and this is {sys.platform}.")
 
 
 def release(name: str, holder: Process) -> None:

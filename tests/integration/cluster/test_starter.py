@@ -148,13 +148,16 @@ def test_a_build_that_is_killed_leaves_nothing_that_is_used(tmp_path: Path, monk
 
 
 def test_where_nothing_can_run_one_sentence_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    process = command("up", "--mode", "api", "--name", "never", PATH="/nowhere", TUNESMITH_CACHE=str(tmp_path))
-    out, err = process.communicate()
-    assert (process.returncode, out) == (3, "")
-    assert err == "Go is not installed, and Kubernetes is built with it; install Go 1.26 or newer.\n"
+    for arguments in (["up", "--mode", "api", "--name", "never"], ["build"]):
+        process = command(*arguments, PATH="/nowhere", TUNESMITH_CACHE=str(tmp_path))
+        out, err = process.communicate()
+        assert (process.returncode, out) == (3, "")
+        assert err == "Go is not installed, and Kubernetes is built with it; install Go 1.26 or newer.\n"
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(CannotRunError, match="needs Linux, and this is darwin"):
         lifecycle.up("never", "api")
+    with pytest.raises(CannotRunError, match="needs Linux, and this is darwin"):
+        lifecycle.require_linux()
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(CannotRunError, match="Running pods takes root"):

@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tunesmith_trainer.train.processes import die_with_parent
+from tunesmith_trainer.processes import die_with_parent
 
 
 def main() -> int:

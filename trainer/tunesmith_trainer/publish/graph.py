@@ -89,7 +89,7 @@ def _merged(gate: NodeProto, up: NodeProto, weights: dict[str, onnx.TensorProto]
             continue
         # Each has the output's columns first, whether it is [N, blocks, bytes] or flat.
         values = np.concatenate([numpy_helper.to_array(weights[name]) for name in (first, last)])
-        merged.input[index] = first.replace("gate_proj", "gate_up_proj")
+        merged.input[index] = f"{merged.name}/input_{index}"
         graph.initializer.append(numpy_helper.from_array(values, merged.input[index]))
     merged.output[0] = f"{merged.name}/output_0"
     for attribute in merged.attribute:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from tunesmith_trainer.config import EXIT_CODES, Reason
-from tunesmith_trainer.train.processes import LAUNCHER_LOCK, is_locked
+from tunesmith_trainer.processes import LAUNCHER_LOCK, is_locked
 
 STEPPED = "stepped"
 """File in the launcher's run folder: a step was completed."""

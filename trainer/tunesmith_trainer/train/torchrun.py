@@ -14,9 +14,9 @@ from typing import Any
 
 from tunesmith_trainer.config import JobConfig, Reason, TrainerError, WorkFolder
 from tunesmith_trainer.files import read_json, write_json
+from tunesmith_trainer.processes import LAUNCHER_LOCK, die_with_parent, locked
 from tunesmith_trainer.train.interrupt import STEPPED, Interrupt
 from tunesmith_trainer.train.peers import RENDEZVOUS_SECONDS, lost, unreachable, wait_for_master
-from tunesmith_trainer.train.processes import LAUNCHER_LOCK, die_with_parent, locked
 
 log = logging.getLogger(__name__)
 

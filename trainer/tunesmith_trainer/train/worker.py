@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tunesmith_trainer.config import Reason, TrainerError, WorkFolder
 from tunesmith_trainer.files import write_json
+from tunesmith_trainer.processes import die_with_parent
 from tunesmith_trainer.stages import load_config
 from tunesmith_trainer.train.interrupt import Interrupt
 from tunesmith_trainer.train.peers import is_network, lost, unreachable
-from tunesmith_trainer.train.processes import die_with_parent
 from tunesmith_trainer.train.torchrun import RUN_FOLDER, STARTED, report_outcome
 
 
