@@ -16,6 +16,8 @@ install: $(INSTALLED) ## Make the virtual environment
 # so it is told the index, which may hold a password and is not shown. INSTALL=".venv/bin/python -m pip install" does
 # without it.
 export UV_SYSTEM_CERTS ?= 1
+# As pip does: where PYTHONDONTWRITEBYTECODE is set, each process would else compile torch and the rest anew.
+export UV_COMPILE_BYTECODE ?= 1
 INSTALL ?= $(BIN)/python -m uv pip install --python $(BIN)/python
 
 $(INSTALLED): pyproject.toml constraints.txt
