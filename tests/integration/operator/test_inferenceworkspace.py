@@ -92,8 +92,12 @@ def test_a_blocked_rollout_leaves_the_old_revision_serving_and_is_left_by_a_chan
     status = around.status("RolloutBlocked", "model.onnx is damaged", "False", revision=A, readyReplicas=1)
     assert verdict(around) == FAILED
     assert len(around.pods(1, A)) == 1
-    events = around.cluster.list("Event", around.namespace)
-    assert any(event["reason"] == "RolloutBlocked" and event["type"] == "Warning" for event in events)
+    # An event is written after the status that it tells of.
+    around.cluster.wait_all(
+        "Event",
+        lambda events: any(event["reason"] == "RolloutBlocked" and event["type"] == "Warning" for event in events),
+        around.namespace,
+    )
     around.workspace(model={"fineTuneJob": "job-a"})
     status = around.status("Serving", revision=A, replicas=1)
     assert verdict(around) == CURRENT

@@ -68,7 +68,9 @@ def test_events_are_told_once(cluster: Cluster, namespace: str, start: Any) -> N
     start()
     cluster.apply(job("a"), namespace)
     cluster.wait("FineTuneJob", "a", says("Working"), namespace)
-    events = [event for event in cluster.list("Event", namespace) if event["reason"] == "Accepted"]
+    # An event is written after the status that it tells of.
+    found = cluster.wait_all("Event", lambda all_: any(one["reason"] == "Accepted" for one in all_), namespace)
+    events = [event for event in found if event["reason"] == "Accepted"]
     assert len(events) == 1
     regarding = events[0].get("regarding") or events[0]["involvedObject"]
     assert (regarding["kind"], regarding["name"]) == ("FineTuneJob", "a")
