@@ -15,10 +15,16 @@ LAUNCHER_LOCK = "launcher.lock"
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies, however that dies; elsewhere do nothing."""
+def die_with_parent(parent: int) -> None:
+    """Ask Linux to kill this process when its parent dies, however that dies; elsewhere do nothing.
+
+    Args:
+        parent: Process ID of the one that started this process. When that is dead already, this process ends here.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @contextmanager

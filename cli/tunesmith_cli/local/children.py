@@ -9,17 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_SECONDS = 90.0
 
 
-def _end_with_parent() -> None:
-    """Ask Linux to send SIGTERM to this (child) process when its parent dies; elsewhere do nothing."""
+def _end_with_parent(parent: int) -> None:
+    """Ask Linux to send SIGTERM to this (child) process when its parent, a process ID, dies; elsewhere do nothing."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() == 1:
+        if os.getppid() != parent:
             os._exit(128 + signal.SIGTERM)
 
 
@@ -36,12 +37,13 @@ def start(
     """
     command = [sys.executable, "-m", module, *arguments]
     environment = {**os.environ, **(env or {})}
+    at_start = partial(_end_with_parent, os.getpid())
     if log is None:
-        return subprocess.Popen(command, env=environment, preexec_fn=_end_with_parent)  # noqa: PLW1509
+        return subprocess.Popen(command, env=environment, preexec_fn=at_start)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
         return subprocess.Popen(
-            command, env=environment, stdout=file, stderr=subprocess.STDOUT, preexec_fn=_end_with_parent
+            command, env=environment, stdout=file, stderr=subprocess.STDOUT, preexec_fn=at_start
         )
 
 

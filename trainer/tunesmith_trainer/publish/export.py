@@ -8,11 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from tunesmith_trainer.config import Precision, Reason, TrainerError
+from tunesmith_trainer.processes import die_with_parent
 from tunesmith_trainer.publish.architectures import export_options
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,8 @@ class Exporter:
             env=environment,
             text=True,
             encoding="utf-8",
+            # It would go on writing into a folder that the next run has cleared away.
+            preexec_fn=partial(die_with_parent, os.getpid()),
         )
         return self
 

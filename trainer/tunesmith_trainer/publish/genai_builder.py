@@ -1,9 +1,8 @@
 """The onnxruntime-genai model builder as a process of its own: requests as JSON lines in, answers as JSON lines out.
 
 A request is `{model, output, precision, options: ["key=value", ...]}`, its answer `{}` or `{error}`. All that the
-builder prints goes to standard error. The process ends when its standard input is closed, and dies with the one that
-started it: it would go on writing into a folder that the next run has cleared away. Its imports take seconds, which
-pass beside the evaluation when it is started early.
+builder prints goes to standard error. The process ends when its standard input is closed. Its imports take seconds,
+which pass beside the evaluation when it is started early.
 """
 
 from __future__ import annotations
@@ -16,12 +15,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tunesmith_trainer.processes import die_with_parent
-
 
 def main() -> int:
     """Answer requests until there are no more."""
-    die_with_parent()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # the builder and its libraries print to standard output
     from onnxruntime_genai.models import builder

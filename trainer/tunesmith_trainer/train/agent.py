@@ -14,8 +14,9 @@ def main(arguments: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    from tunesmith_trainer.train.torchrun import RUN_FOLDER
+    from tunesmith_trainer.train.torchrun import AGENT, RUN_FOLDER
 
+    os.environ[AGENT] = str(os.getpid())
     try:
         run(parse_args(arguments))
     except ChildFailedError as error:

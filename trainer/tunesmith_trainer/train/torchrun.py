@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 RUN_FOLDER = "TUNESMITH_RUN_FOLDER"
 """Variable that tells the workers where they and the launcher leave each other files."""
+
+AGENT = "TUNESMITH_AGENT_PID"
+"""Variable that tells the workers the process ID of torchrun, which starts them."""
 
 STARTED = "started-"
 """Begin of the names of files in the run folder: a worker of that rank has begun."""
@@ -50,7 +54,7 @@ def run_processes(
                 _command(options, processes),
                 env=_environment(folder, options, processes),
                 start_new_session=True,  # Ctrl-C reaches the launcher, which asks the workers to stop
-                preexec_fn=die_with_parent,
+                preexec_fn=partial(die_with_parent, os.getpid()),
             )
             code = _wait(child, folder, interrupt)
             if code == 0:

@@ -15,12 +15,12 @@ from tunesmith_trainer.processes import die_with_parent
 from tunesmith_trainer.stages import load_config
 from tunesmith_trainer.train.interrupt import Interrupt
 from tunesmith_trainer.train.peers import is_network, lost, unreachable
-from tunesmith_trainer.train.torchrun import RUN_FOLDER, STARTED, report_outcome
+from tunesmith_trainer.train.torchrun import AGENT, RUN_FOLDER, STARTED, report_outcome
 
 
 def main() -> int:
     """Train as the process that torchrun's variables say, and return the exit code."""
-    die_with_parent()
+    die_with_parent(int(os.environ[AGENT]))
     parser = argparse.ArgumentParser(prog="tunesmith_trainer.train.worker", description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--debug", action="store_true")
