@@ -42,9 +42,7 @@ def start(
         return subprocess.Popen(command, env=environment, preexec_fn=at_start)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
-        return subprocess.Popen(
-            command, env=environment, stdout=file, stderr=subprocess.STDOUT, preexec_fn=at_start
-        )
+        return subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT, preexec_fn=at_start)
 
 
 def wait(process: subprocess.Popen[bytes], tick: Callable[[], None], every: float = 0.5) -> int:

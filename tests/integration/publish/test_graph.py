@@ -40,9 +40,9 @@ def test_the_builders_own_export_gives_the_same_logits(
     own = export_onnx(model_of(architecture), tmp_path, "int4", options)
     folder = export_of(architecture, Precision.INT4)
     whole, pruned = OnnxModel(own), OnnxModel(folder)
-    expected = whole.logits(IDS)
-    assert np.array_equal(pruned.logits(IDS), expected)
-    assert np.array_equal(pruned.decode(IDS, [9, 4, 2]), whole.decode(IDS, [9, 4, 2]))
+    # To the bit on many processors; on others a sum's order depends on how wide the product is.
+    np.testing.assert_allclose(pruned.logits(IDS), whole.logits(IDS), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(pruned.decode(IDS, [9, 4, 2]), whole.decode(IDS, [9, 4, 2]), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", list(Precision))
