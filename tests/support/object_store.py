@@ -154,6 +154,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._keep(name, b"".join(self.store.parts[number] for number in sorted(self.store.parts)))
             self._send(200, f"{XML}<CompleteMultipartUploadResult></CompleteMultipartUploadResult>".encode())
 
+    def do_DELETE(self) -> None:
+        if self._refused():
+            return
+        name, _ = self._target()
+        self.store.objects.pop(name, None)
+        self._send(204)
+
     def _target(self) -> tuple[str, dict[str, list[str]]]:
         parts = urlsplit(self.path)
         return unquote(parts.path).strip("/"), parse_qs(parts.query, keep_blank_values=True)

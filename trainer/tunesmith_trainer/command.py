@@ -23,6 +23,7 @@ from tunesmith_trainer.files import read_json
 from tunesmith_trainer.last_words import tell_failure, tell_result
 from tunesmith_trainer.report import flush
 from tunesmith_trainer.stages import report_failure
+from tunesmith_trainer.work_store import WorkStore
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,30 +73,55 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(stage: Stage, work: WorkFolder, options: argparse.Namespace) -> dict[str, Any]:
-    """Run one stage and return what it leaves for the job's status. Each stage imports only what it needs."""
+    """Run one stage and return what it leaves for the job's status."""
     from tunesmith_trainer.lock import held
-    from tunesmith_trainer.stages import run_stage
+    from tunesmith_trainer.train.uploads import remove_checkpoints
+    from tunesmith_trainer.work_store import work_store
 
     open_work(work, writes=options.node_rank == 0)
     if not work.root.is_dir():
         raise TrainerError(Reason.INVALID_SPEC, f"{work.root}: no such folder", "Give the work folder of a job")
     with held(work.lock(options.node_rank)):
-        if stage is Stage.PREPARE:
-            from tunesmith_trainer.prepare import prepare
-
-            run_stage(stage, prepare, work.root)
-            return {}
+        store = work_store(work)
+        if store is None or store.bring(stage):
+            return _stage(stage, work, options)
+        result = _train_with(store, options) if stage is Stage.TRAIN else _stage(stage, work, options)
+        store.keep(stage)
         if stage is Stage.TRAIN:
-            from tunesmith_trainer.train.launch import launch
+            remove_checkpoints(store)
+        return result
 
-            marker = launch(options)
-            if not marker:
-                return {}
-            return {"resolved": marker.get("resolved", {}), "progress": read_json(work.progress) or {}}
-        from tunesmith_trainer.publish import publish
 
-        marker = run_stage(stage, publish, work.root)
-        return {name: marker[name] for name in ("artifact", "metrics")}
+def _stage(stage: Stage, work: WorkFolder, options: argparse.Namespace) -> dict[str, Any]:
+    """Run one stage on what is in the work folder. Each imports only what it needs."""
+    from tunesmith_trainer.stages import run_stage
+
+    if stage is Stage.PREPARE:
+        from tunesmith_trainer.prepare import prepare
+
+        run_stage(stage, prepare, work.root)
+        return {}
+    if stage is Stage.TRAIN:
+        from tunesmith_trainer.train.launch import launch
+
+        marker = launch(options)
+        if not marker:
+            return {}
+        return {"resolved": marker.get("resolved", {}), "progress": read_json(work.progress) or {}}
+    from tunesmith_trainer.publish import publish
+
+    marker = run_stage(stage, publish, work.root)
+    return {name: marker[name] for name in ("artifact", "metrics")}
+
+
+def _train_with(store: WorkStore, options: argparse.Namespace) -> dict[str, Any]:
+    """Train from the newest checkpoint in a store, and keep new ones there."""
+    from tunesmith_trainer.stages import load_config
+    from tunesmith_trainer.train.uploads import CheckpointUploads, bring_checkpoint
+
+    bring_checkpoint(store)
+    with CheckpointUploads(store, load_config(store.work).spec.training.checkpoint.keep):
+        return _stage(Stage.TRAIN, store.work, options)
 
 
 def _failed(error: TrainerError) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,23 @@ def sha256_tree(folder: Path) -> dict[str, dict[str, Any]]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Make a hard link, or a copy where that cannot be, of a file or of every file below a folder."""
+    pairs = [(source, target)]
+    if source.is_dir():
+        files = [path for path in sorted(source.rglob("*")) if path.is_file()]
+        pairs = [(path, target / path.relative_to(source)) for path in files]
+    for path, new in pairs:
+        new.parent.mkdir(parents=True, exist_ok=True)
+        # Some libraries write files that only their owner may read; who serves an artifact is another.
+        path.chmod(0o644)
+        new.unlink(missing_ok=True)
+        try:
+            os.link(path.resolve(), new)
+        except OSError:
+            shutil.copyfile(path, new)
 
 
 def digest_json(value: Any) -> str:  # noqa: ANN401 - any JSON value

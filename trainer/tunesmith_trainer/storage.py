@@ -6,8 +6,8 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -239,6 +239,23 @@ def put_folder(local: Path, uri: str, *, last: str = "manifest.json", report: Re
                     report(done, total)
     except TrainerError as error:
         raise TrainerError(Reason.OUTPUT_FAILED, error.message, error.remedy) from error
+
+
+def remove(uri: str, names: Iterable[str]) -> None:
+    """Remove files of a folder, one after the other; those that are not there count as removed.
+
+    Args:
+        uri: The folder.
+        names: Their relative paths.
+
+    Raises:
+        TrainerError: One cannot be removed.
+    """
+    with understood_failures(uri, Reason.OUTPUT_FAILED, "remove"):
+        fs, root = _filesystem(uri)
+        for name in names:
+            with suppress(FileNotFoundError):
+                fs.rm_file(f"{root}/{name}")
 
 
 def _put_local(path: Path, target: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_trainer.config import JobConfig
-from tunesmith_trainer.files import digest_json, sha256_tree, write_json
+from tunesmith_trainer.files import digest_json, link_tree, sha256_tree, write_json
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -51,23 +50,6 @@ def assemble(folder: Path, parts: Mapping[str, Path], description: Mapping[str, 
 def files_digest(files: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the digest of an artifact: SHA-256 over its files' paths and digests, as `sha256:...`."""
     return digest_json({path: entry["sha256"] for path, entry in files.items()})
-
-
-def link_tree(source: Path, target: Path) -> None:
-    """Make a hard link, or a copy where that cannot be, of a file or of every file below a folder."""
-    pairs = [(source, target)]
-    if source.is_dir():
-        files = [path for path in sorted(source.rglob("*")) if path.is_file()]
-        pairs = [(path, target / path.relative_to(source)) for path in files]
-    for path, new in pairs:
-        new.parent.mkdir(parents=True, exist_ok=True)
-        # Some libraries write files that only their owner may read; who serves an artifact is another.
-        path.chmod(0o644)
-        new.unlink(missing_ok=True)
-        try:
-            os.link(path.resolve(), new)
-        except OSError:
-            shutil.copyfile(path, new)
 
 
 def describe(

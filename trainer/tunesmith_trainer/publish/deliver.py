@@ -11,16 +11,21 @@ from typing import Any
 
 from tunesmith_trainer import storage
 from tunesmith_trainer.config import JobConfig, Reason, TrainerError, WorkFolder
-from tunesmith_trainer.publish.artifact import MANIFEST, link_tree
+from tunesmith_trainer.files import link_tree
+from tunesmith_trainer.publish.artifact import MANIFEST
 from tunesmith_trainer.uris import local_path
+from tunesmith_trainer.work_store import work_store
 
 log = logging.getLogger(__name__)
 
 
 def output_uri(config: JobConfig, work: WorkFolder) -> str:
-    """Return where the artifact goes: the job's output, or the work folder's own artifact folder."""
+    """Return where the artifact goes: the job's output, else beside what else is kept of the job's work."""
     output = config.spec.output
-    return output.uri if output and output.uri else str(work.artifact.absolute())
+    if output and output.uri:
+        return output.uri
+    store = work_store(work)
+    return f"{store.uri}/{work.artifact.name}" if store else str(work.artifact.absolute())
 
 
 def deliver(artifact: Path, digest: str, uri: str, report: storage.Report | None = None) -> str:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_trainer.config import JobConfig, Precision, Stage, WorkFolder
-from tunesmith_trainer.files import read_json, write_json
+from tunesmith_trainer.files import link_tree, read_json, write_json
 from tunesmith_trainer.prepared import TokenStore, model_path
 from tunesmith_trainer.publish.architectures import export_options
-from tunesmith_trainer.publish.artifact import MANIFEST, assemble, describe, link_tree
+from tunesmith_trainer.publish.artifact import MANIFEST, assemble, describe
 from tunesmith_trainer.publish.deliver import deliver, output_uri
 from tunesmith_trainer.publish.export import Exporter
 from tunesmith_trainer.publish.gates import check_gates, require_passed

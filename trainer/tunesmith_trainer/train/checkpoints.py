@@ -25,6 +25,11 @@ def seal(checkpoint: Path, about: dict[str, Any]) -> None:
     write_json(checkpoint / _SEAL, {**about, "files": sha256_tree(checkpoint)})
 
 
+def is_sealed(checkpoint: Path) -> bool:
+    """Return whether a checkpoint says that it is whole."""
+    return (checkpoint / _SEAL).exists()
+
+
 def damage(checkpoint: Path) -> str | None:
     """Return what is wrong with a checkpoint's files, or None when they are whole."""
     listed = read_json(checkpoint / _SEAL)
@@ -59,9 +64,9 @@ def newest_usable(folder: Path, about: dict[str, Any]) -> Path | None:
     """
     skipped: list[tuple[Path, str]] = []
     chosen = None
-    for checkpoint in reversed(_checkpoints(folder)):
+    for checkpoint in reversed(checkpoints(folder)):
         if chosen is not None:
-            if not (checkpoint / _SEAL).exists():
+            if not is_sealed(checkpoint):
                 _remove(checkpoint)
             continue
         problem = damage(checkpoint) or _mismatch(checkpoint, about)
@@ -80,12 +85,12 @@ def newest_usable(folder: Path, about: dict[str, Any]) -> Path | None:
 
 def rotate(folder: Path, keep: int) -> None:
     """Remove all but the `keep` newest whole checkpoints."""
-    whole = [checkpoint for checkpoint in _checkpoints(folder) if (checkpoint / _SEAL).exists()]
+    whole = [checkpoint for checkpoint in checkpoints(folder) if is_sealed(checkpoint)]
     for checkpoint in whole[:-keep]:
         _remove(checkpoint)
 
 
-def _checkpoints(folder: Path) -> list[Path]:
+def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in a folder, oldest first."""
     found = [p for p in folder.glob(f"{_PREFIX}*") if p.name.removeprefix(_PREFIX).isdecimal()]
     return sorted(found, key=step_of)

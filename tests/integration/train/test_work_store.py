@@ -1,0 +1,212 @@
+"""Stages that share no folder: each finds under a prefix of an object store what the others have left there."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.object_store import ObjectStore
+from tunesmith_trainer.config import Reason, Stage, TrainerError, WorkFolder
+from tunesmith_trainer.train.uploads import bring_checkpoint, kept_checkpoints, remove_checkpoints
+from tunesmith_trainer.work_store import SEAL, WORK_URI, WorkStore, work_store
+
+PREFIX = "work/jobs/tiny"
+STEPS = 120
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    with ObjectStore().serving() as bucket:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        yield bucket
+
+
+def store_in(folder: Path) -> WorkStore:
+    folder.mkdir(exist_ok=True)
+    return WorkStore(f"s3://{PREFIX}", WorkFolder(folder))
+
+
+def written(folder: Path, files: dict[str, bytes]) -> dict[str, Path]:
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return {name: folder / name for name in files}
+
+
+def test_a_bundle_comes_back_whole(bucket: ObjectStore, tmp_path: Path) -> None:
+    here, there = store_in(tmp_path / "here"), store_in(tmp_path / "there")
+    files = written(here.work.root, {"prepare/stage.json": b"{}", "prepare/data/rows": b"rows" * 1000})
+    assert not there.get("prepare")
+    here.put("prepare", files)
+    assert bucket.order[-1] == f"{PREFIX}/prepare/{SEAL}", "the seal is last"
+    assert there.get("prepare")
+    assert {name: (there.work.root / name).read_bytes() for name in files} == {
+        name: path.read_bytes() for name, path in files.items()
+    }
+    assert [path.name for path in here.work.root.iterdir()] == ["prepare"], "something is left of the upload"
+    count = len(bucket.order)
+    here.put("prepare", files)
+    assert len(bucket.order) == count, "what is there is not written again"
+
+
+def test_one_without_its_seal_is_none(bucket: ObjectStore, tmp_path: Path) -> None:
+    store = store_in(tmp_path / "here")
+    store.put("train", written(store.work.root, {"train/stage.json": b"{}"}))
+    del bucket.objects[f"{PREFIX}/train/{SEAL}"]
+    assert not store.get("train")
+    assert store.names() == []
+
+
+def test_other_content_than_was_written_is_named(bucket: ObjectStore, tmp_path: Path) -> None:
+    store = store_in(tmp_path / "here")
+    store.put("prepare", written(store.work.root, {"prepare/data/rows": b"rows"}))
+    bucket.objects[f"{PREFIX}/prepare/prepare/data/rows"] = b"sows"
+    there = store_in(tmp_path / "there")
+    with pytest.raises(TrainerError, match="prepare/data/rows has other content than was written") as caught:
+        there.get("prepare")
+    assert caught.value.reason is Reason.OUTPUT_FAILED
+    assert not (there.work.root / "prepare/data/rows").exists()
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    bucket: ObjectStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from tunesmith_trainer.train.checkpoints import seal
+
+    store = store_in(tmp_path / "here")
+    for step in (9, 10):
+        folder = store.work.checkpoints / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "model.bin").write_bytes(b"%d" % step)
+        seal(folder, {})
+        store.put(folder.name, {path.relative_to(store.work.root).as_posix(): path for path in folder.iterdir()})
+    assert kept_checkpoints(store) == ["checkpoint-9", "checkpoint-10"]
+    bucket.objects[f"{PREFIX}/checkpoint-10/train/checkpoints/checkpoint-10/model.bin"] = b"20"
+    there = store_in(tmp_path / "there")
+    bring_checkpoint(there)
+    assert [path.name for path in there.work.checkpoints.iterdir()] == ["checkpoint-9"]
+    assert "checkpoint-10 cannot be used" in caplog.text
+    remove_checkpoints(store, keep=1)
+    assert kept_checkpoints(store) == ["checkpoint-10"]
+
+
+def test_a_store_that_cannot_be_read_now_can_be_tried_again(bucket: ObjectStore, tmp_path: Path) -> None:
+    bucket.status = 503
+    with pytest.raises(TrainerError) as caught:
+        store_in(tmp_path / "here").bring(Stage.TRAIN)
+    assert caught.value.reason is Reason.SOURCE_UNAVAILABLE
+
+
+def test_no_variable_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(WORK_URI, raising=False)
+    assert work_store(WorkFolder(tmp_path)) is None
+
+
+ROWS = [{"prompt": f"What is {n}?", "completion": f"{n} is number {n}. " * (1 + n % 5)} for n in range(60)]
+
+
+def job_config(data: Path) -> str:
+    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    sizes = {"hiddenSize": 64, "intermediateSize": 128, "numHiddenLayers": 2, "vocabSize": 384}
+    spec = {
+        "model": {"scratch": {**sizes, "maxPositionEmbeddings": 256}},
+        "dataset": {"sources": [{"uri": str(data)}], "validation": {"fraction": 0.1}},
+        "training": {
+            "maxSteps": STEPS, "globalBatchSize": 8, "learningRate": 0.005, "maxLength": 128,
+            "checkpoint": {"everySteps": 10},
+        },
+        "distributed": {"numProcPerNode": 1},
+        "evaluation": {"maxRows": 4, "maxNewTokens": 4},
+        "export": {
+            "precisions": ["fp32"], "parity": {"rows": 4, "minNextTokenAgreement": 0.2, "maxPerplexityIncrease": 5},
+        },
+    }  # fmt: skip
+    return json.dumps({"name": "tiny", "spec": spec})
+
+
+class Pods:
+    """Attempts at stages, each in an empty folder of its own, as pods without a volume have it."""
+
+    def __init__(self, folder: Path, config: str, store: str | None) -> None:
+        self.folder, self.store, self.count = folder, store, 0
+        self.env = {**os.environ, "TUNESMITH_JOB_CONFIG": config, "CUDA_VISIBLE_DEVICES": ""}
+        if store:
+            self.env[WORK_URI] = store
+
+    def start(self, stage: str) -> tuple[subprocess.Popen[str], Path]:
+        self.count += 1
+        work = self.folder / (f"pod-{self.count}" if self.store else "work")
+        words = self.folder / f"words-{self.count}.json"
+        command = [sys.executable, "-m", "tunesmith_trainer", stage, "--work", str(work)]
+        env = {**self.env, "TUNESMITH_TERMINATION_LOG": str(words)}
+        return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True), words
+
+    def finish(self, stage: str) -> tuple[dict[str, Any], str]:
+        process, words = self.start(stage)
+        errors = process.communicate(timeout=200)[1]
+        assert process.returncode == 0, errors
+        return json.loads(words.read_text())["result"], errors
+
+
+def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_killed_and_told_to_stop_it_ends_in_the_same_artifact(bucket: ObjectStore, tmp_path: Path) -> None:
+    config = job_config(tmp_path / "rows.jsonl")
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = Pods(tmp_path / "undisturbed", config, None)
+    for stage in Stage:
+        expected, _ = undisturbed.finish(stage.value)
+
+    (tmp_path / "pods").mkdir()
+    pods = Pods(tmp_path / "pods", config, f"s3://{PREFIX}")
+    assert pods.finish("prepare")[0] == {}
+    store = store_in(tmp_path / "look")
+
+    process, _ = pods.start("train")
+    wait_until(lambda: bool(kept_checkpoints(store)), process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    first = int(kept_checkpoints(store)[-1].removeprefix("checkpoint-"))
+
+    process, _ = pods.start("train")
+    work = tmp_path / "pods" / f"pod-{pods.count}"
+    wait_until((work / "train" / "checkpoints" / f"checkpoint-{first + 10}").exists, process)
+    process.send_signal(signal.SIGTERM)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 66, errors
+    assert f"going on from checkpoint-{first}" in errors
+    stopped = int(kept_checkpoints(store)[-1].removeprefix("checkpoint-"))
+    assert stopped > first, "the checkpoint that the signal made is kept"
+
+    result, errors = pods.finish("train")
+    assert f"going on from checkpoint-{stopped}" in errors
+    assert result["progress"]["step"] == STEPS
+    assert store.names() == ["prepare", "train"], "checkpoints are of no use any more"
+    found, _ = pods.finish("publish")
+    assert found["artifact"]["uri"] == f"s3://{PREFIX}/artifact"
+    manifest = json.loads(bucket.objects[f"{PREFIX}/artifact/manifest.json"])
+    alone = json.loads((Path(expected["artifact"]["uri"]) / "manifest.json").read_text())
+    for files in (manifest["files"], alone["files"]):
+        del files["training_log.jsonl"]  # times are in it
+    assert manifest["files"] == alone["files"]
+    # Run again, by a Job whose pod was removed before it was read, each finds its work done.
+    for stage in Stage:
+        again, errors = pods.finish(stage.value)
+        assert f"{stage.value} is complete already" in errors
+    assert again == found
