@@ -82,13 +82,13 @@ class World:
     def observed(self) -> Observed:
         spec = FineTuneJobSpec.model_validate(self.job["spec"])
         own = spec.storage.claim_name is None
-        name = spec.storage.claim_name or f"{self.job['metadata']['name']}-work"
+        name = spec.storage.claim_name or (None if spec.storage.uri else f"{self.job['metadata']['name']}-work")
         return Observed(
             job=copy.deepcopy(self.job),
             spec=spec,
             now=self.now,
             claim_name=name,
-            claim=copy.deepcopy(self.claims.get(name) if own else self.given_claim),
+            claim=copy.deepcopy(self.claims.get(name or "") if own else self.given_claim),
             jobs=tuple(copy.deepcopy(job) for job in self.jobs.values()),
             pods=tuple(copy.deepcopy(pod) for pod in self.pods.values()),
             events=self.events,

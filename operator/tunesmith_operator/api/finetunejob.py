@@ -12,7 +12,7 @@ from tunesmith_operator.api.pod_template import PodTemplateSpec
 from tunesmith_operator.api.resources import ResourcesSpec
 from tunesmith_operator.api.scheduling import SchedulingSpec
 from tunesmith_operator.api.status_common import CommonStatus
-from tunesmith_operator.api.storage import StorageSpec
+from tunesmith_operator.api.storage import StorageSpec, is_object_store
 from tunesmith_trainer.config import Rule, TrainingJobSpec
 
 _CHANGEABLE = {"suspend", "ttl_seconds_after_finished"}
@@ -71,13 +71,23 @@ class FineTuneJobSpec(TrainingJobSpec):
             f"(self.training.microBatchSize * {_WORLD}) == 0",
             "training.globalBatchSize must be a multiple of training.microBatchSize times the number of processes; "
             "write for example microBatchSize: 2, globalBatchSize: 16 with 8 GPUs",
-            lambda s: s.training.global_batch_size % ((s.training.micro_batch_size or 1) * s.processes) == 0,
+            lambda s: (
+                s.training.micro_batch_size is None
+                or s.training.global_batch_size % (s.training.micro_batch_size * s.processes) == 0
+            ),
         ),
         Rule(
-            "!has(self.output) || self.output.retain || !has(self.storage.claimName)",
-            "output.retain false removes the volume that the job makes for itself, and storage.claimName is yours; "
-            "remove retain, or remove claimName",
-            lambda s: s.output is None or s.output.retain or s.storage.claim_name is None,
+            "!has(self.output) || self.output.retain || !(has(self.storage.claimName) || has(self.storage.uri))",
+            "output.retain false removes the volume that the job makes for itself, and storage.claimName and "
+            "storage.uri are yours; remove retain, or remove claimName or uri",
+            lambda s: s.output is None or s.output.retain or (s.storage.claim_name or s.storage.uri) is None,
+        ),
+        Rule(
+            "!has(self.storage.uri) || !has(self.output) || !has(self.output.uri) || "
+            "self.output.uri.matches('^(s3|abfs|abfss|az|gs)://')",
+            "output.uri is a path, and with storage.uri each pod's disk goes with it; write output.uri: "
+            "s3://BUCKET/ARTIFACT, or remove it for a folder beside the job's work",
+            lambda s: s.storage.uri is None or s.output is None or is_object_store(s.output.uri),
         ),
     )
 
@@ -99,7 +109,9 @@ class FineTuneJobSpec(TrainingJobSpec):
     scheduling: Annotated[
         SchedulingSpec, Field(description="When the job runs, how long, and how often it is tried.")
     ] = SchedulingSpec()
-    storage: Annotated[StorageSpec, Field(description="The volume that the stages share.")] = StorageSpec()
+    storage: Annotated[
+        StorageSpec, Field(description="The volume that the stages share, or a prefix of an object store.")
+    ] = StorageSpec()
     suspend: Annotated[
         bool,
         Field(

@@ -1,4 +1,4 @@
-"""The volume that the stages of a job share."""
+"""Where the stages of a job hand their work to one another."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tunesmith_operator.api.pod_template import LocalObjectReference
 from tunesmith_operator.api.quantity import Memory
 from tunesmith_trainer.config import Rule, SpecModel
 
+_OBJECT_STORES = ("s3://", "abfs://", "abfss://", "az://", "gs://")
 _DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
 
 class StorageSpec(SpecModel):
-    """The volume that the stages share: one that is there, by `claimName`, or a new one. Concerns clusters only."""
+    """What the stages share: a new volume, one that is there, or an object store's prefix. Concerns clusters only."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -21,6 +23,17 @@ class StorageSpec(SpecModel):
             "claimName names a volume that is there, and size, storageClassName and accessMode are for a new one; "
             "remove claimName, or remove the others",
             lambda s: s.claim_name is None or (s.size, s.storage_class_name, s.access_mode) == (None, None, None),
+        ),
+        Rule(
+            "!has(self.uri) || !(has(self.claimName) || has(self.accessMode))",
+            "uri keeps the work in an object store, and claimName and accessMode are of a volume that the stages "
+            "share; remove uri, or remove the others",
+            lambda s: s.uri is None or (s.claim_name, s.access_mode) == (None, None),
+        ),
+        Rule(
+            "!has(self.secretRef) || has(self.uri)",
+            "secretRef has no meaning without uri; remove it, or write uri: s3://BUCKET/PREFIX",
+            lambda s: s.secret_ref is None or s.uri is not None,
         ),
     )
 
@@ -35,11 +48,32 @@ class StorageSpec(SpecModel):
             examples=["my-claim"],
         ),
     ] = None
+    uri: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=1024,
+            pattern=r"^(s3|abfs|abfss|az|gs)://[^/]+(/.*)?$",
+            description="Prefix in an object store, instead of a volume: an s3://, abfs:// or gs:// URI. Each job "
+            "keeps its work in a folder of its own there, which stays when the job is deleted. Each pod works on a "
+            "disk of its own, and brings what the stages before it have left. Several jobs can share one.",
+            examples=["s3://my-bucket/tunesmith"],
+        ),
+    ] = None
+    secret_ref: Annotated[
+        LocalObjectReference | None,
+        Field(
+            description="Secret whose keys become variables of all stages and of the servers, to read and write under "
+            "uri: AWS_ACCESS_KEY_ID, AZURE_STORAGE_ACCOUNT_KEY, ... Where output.secretRef and others have the same "
+            "keys, theirs win.",
+            examples=[{"name": "my-secret"}],
+        ),
+    ] = None
     size: Annotated[
         Memory | None,
         Field(
             description="Size of the new volume, 20Gi by default: room for the model about four times, "
-            "and for the checkpoints.",
+            "and for the checkpoints. With uri the size of each pod's own disk; without it that is the node's.",
             examples=["100Gi"],
         ),
     ] = None
@@ -49,7 +83,8 @@ class StorageSpec(SpecModel):
             min_length=1,
             max_length=253,
             pattern=_DNS_SUBDOMAIN,
-            description="StorageClass of the new volume; the cluster's own default when it is left out.",
+            description="StorageClass of the new volume, or with uri of each pod's own disk; the cluster's own "
+            "default when it is left out.",
             examples=["azurefile-csi-premium"],
         ),
     ] = None
@@ -61,3 +96,8 @@ class StorageSpec(SpecModel):
             examples=["ReadWriteMany"],
         ),
     ] = None
+
+
+def is_object_store(uri: str | None) -> bool:
+    """Return whether a URI, if there is one, is of an object store."""
+    return uri is None or uri.startswith(_OBJECT_STORES)

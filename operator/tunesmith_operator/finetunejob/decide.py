@@ -48,7 +48,7 @@ def _after_the_end(observed: Observed, status: Status) -> Decision:
     """Return the decision about a job that has ended: its volume stays or goes, and it may be deleted itself."""
     left = seconds_until_deletion(observed.spec, status, observed.now)
     keep: tuple[Object, ...] = ()
-    if _is_kept(observed, status) and observed.claim is not None:
+    if _is_kept(observed, status) and observed.claim is not None and observed.claim_name is not None:
         keep = (claim(observed.job, observed.spec, observed.claim_name, observed.claim, release=True),)
         if not is_released(observed.claim):
             return Decision(status=status, apply=keep, requeue_after=left if left is None or left > 0 else 1.0)
@@ -101,12 +101,12 @@ class _Job:
         return self._running(self.job)
 
     def _begin(self, stage: Stage, attempt: int) -> Decision:
-        """Return the decision to start a stage, as soon as nothing else writes to the volume."""
+        """Return the decision to start a stage, as soon as nothing else writes to the work."""
         observed = self.observed
         if self.spec.suspend:
             return self._suspended(self.job)
-        if observed.claim is None and not observed.makes_claim:
-            return self._held(waits.missing("PersistentVolumeClaim", observed.claim_name))
+        if observed.claim is None and self.spec.storage.claim_name is not None:
+            return self._held(waits.missing("PersistentVolumeClaim", self.spec.storage.claim_name))
         if (pod := next(observed.living_pods(), None)) is not None:
             message = f"Waits for pod {pod['metadata']['name']} to end before {stage.value} goes on"
             return self._held(waits.Wait("PodsEnding", message))
@@ -203,7 +203,7 @@ class _Job:
 
     def _claim(self) -> tuple[Object, ...]:
         observed = self.observed
-        if not observed.makes_claim:
+        if not observed.makes_claim or observed.claim_name is None:
             return ()
         return (claim(observed.job, self.spec, observed.claim_name, observed.claim, release=False),)
 

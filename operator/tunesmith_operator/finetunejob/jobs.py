@@ -26,7 +26,7 @@ def stage_job(
     spec: FineTuneJobSpec,
     stage: Stage,
     attempt: int,
-    claim: str,
+    claim: str | None,
     settings: OperatorSettings,
     deadline: int | None,
 ) -> Object:
@@ -37,7 +37,7 @@ def stage_job(
         spec: Its spec.
         stage: The stage.
         attempt: Number of the attempt, from 1.
-        claim: The claim of the work volume.
+        claim: The claim of the work volume; None where the work is kept in an object store.
         settings: Images and the progress server.
         deadline: Seconds that are left of the job's own deadline; None when it has none.
     """

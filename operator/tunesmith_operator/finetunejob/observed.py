@@ -22,7 +22,7 @@ class Observed:
         job: The FineTuneJob.
         spec: Its spec.
         now: The time.
-        claim_name: Name of the work volume's claim.
+        claim_name: Name of the work volume's claim; None where the work is kept in an object store.
         claim: The claim; None when there is none (yet).
         jobs: The stages' Jobs.
         pods: Their pods.
@@ -34,7 +34,7 @@ class Observed:
     job: Object
     spec: FineTuneJobSpec
     now: datetime
-    claim_name: str
+    claim_name: str | None
     claim: Object | None = None
     jobs: tuple[Object, ...] = ()
     pods: tuple[Object, ...] = ()
@@ -54,8 +54,8 @@ class Observed:
 
     @property
     def makes_claim(self) -> bool:
-        """Whether the work volume is made for this job."""
-        return self.spec.storage.claim_name is None
+        """Whether there is a work volume, and it is made for this job."""
+        return self.spec.storage.claim_name is None and self.spec.storage.uri is None
 
     def attempts(self) -> dict[str, int]:
         """Return how often each stage was started, by what the status says and what is there."""

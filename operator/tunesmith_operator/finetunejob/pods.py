@@ -14,7 +14,7 @@ from tunesmith_operator.finetunejob.variables import (
     secrets,
     variables,
 )
-from tunesmith_operator.finetunejob.volume import MOUNT
+from tunesmith_operator.finetunejob.volume import MOUNT, work_volume
 from tunesmith_operator.pods import accounts, restricted_container, restricted_pod
 from tunesmith_operator.settings import OperatorSettings
 from tunesmith_trainer.config import Stage
@@ -28,7 +28,7 @@ _DEFAULT_REQUESTS = {"cpu": "250m", "memory": "512Mi"}
 
 
 def pod_template(
-    job: Object, spec: FineTuneJobSpec, stage: Stage, attempt: int, claim: str, settings: OperatorSettings
+    job: Object, spec: FineTuneJobSpec, stage: Stage, attempt: int, claim: str | None, settings: OperatorSettings
 ) -> Object:
     """Return the pod template of a stage's Job.
 
@@ -37,7 +37,7 @@ def pod_template(
         spec: Its spec.
         stage: The stage.
         attempt: Number of the attempt, from 1.
-        claim: The claim of the work volume.
+        claim: The claim of the work volume; None where the work is kept in an object store.
         settings: Images and the progress server.
     """
     template = spec.pod_template
@@ -112,11 +112,11 @@ def _resources(spec: FineTuneJobSpec, stage: Stage) -> Object:
 
 
 def _volumes(
-    spec: FineTuneJobSpec, stage: Stage, claim: str, settings: OperatorSettings
+    spec: FineTuneJobSpec, stage: Stage, claim: str | None, settings: OperatorSettings
 ) -> tuple[list[Object], list[Object]]:
     """Return the volumes of the pod and their mounts."""
     pairs: list[tuple[Object, Object]] = [
-        ({"name": "work", "persistentVolumeClaim": {"claimName": claim}}, {"name": "work", "mountPath": MOUNT}),
+        ({"name": "work", **work_volume(spec, claim)}, {"name": "work", "mountPath": MOUNT}),
         ({"name": "tmp", "emptyDir": {}}, {"name": "tmp", "mountPath": "/tmp"}),  # noqa: S108
     ]
     if stage is Stage.TRAIN:

@@ -73,9 +73,9 @@ class FineTuneJobReconciler:
         )
         if state.is_finished(observed.status) or "deletionTimestamp" in about:
             return observed
-        if not observed.makes_claim:
+        if spec.storage.claim_name is not None:
             # Somebody else's, and so not watched.
-            observed = replace(observed, claim=await context.api.read(_CLAIM, namespace, claim_name))
+            observed = replace(observed, claim=await context.api.read(_CLAIM, namespace, spec.storage.claim_name))
         attempts = observed.attempts()
         stage = Stage(list(attempts)[-1]) if attempts else Stage.PREPARE
         job = observed.job_of(stage, attempts.get(stage.value, 0))
@@ -83,10 +83,10 @@ class FineTuneJobReconciler:
         events = {name: await context.api.events(kind, namespace, name) for kind, name in wanted}
         return replace(observed, events=events)
 
-    def _own_claim(self, obj: Object, spec: FineTuneJobSpec, store: Store) -> tuple[str, Object | None]:
-        """Return the name of the work volume's claim, and the claim where it is the job's own and there."""
+    def _own_claim(self, obj: Object, spec: FineTuneJobSpec, store: Store) -> tuple[str | None, Object | None]:
+        """Return the name of the work volume's claim if it has one, and the claim where it is its own and there."""
         about = obj["metadata"]
-        if spec.storage.claim_name is not None:
+        if spec.storage.claim_name is not None or spec.storage.uri is not None:
             return spec.storage.claim_name, None
         for claim in store.owned(_CLAIM, about["uid"]):
             return str(claim["metadata"]["name"]), claim

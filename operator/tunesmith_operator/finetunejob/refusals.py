@@ -18,9 +18,10 @@ def refusal_of(observed: Observed) -> Failure | None:
         if error.status in (400, 422):
             message = f"the API server refuses the {error.ref.kind}: {error.message}. Correct the spec"
             return _invalid(message)
-    if observed.makes_claim:
+    if spec.storage.claim_name is None:
         for field, uri in _paths(spec):
-            message = f"{field}: {uri} is a path, and the job's new volume is empty. Write storage: {{claimName: NAME}}"
+            what = "work is in an object store" if spec.storage.uri else "new volume is empty"
+            message = f"{field}: {uri} is a path, and the job's {what}. Write storage: {{claimName: NAME}}"
             return _invalid(f"{message} with the volume that holds it, or an s3://, abfs://, gs:// or https:// URI")
     elif spec.resources.nodes > 1 and observed.claim is not None:
         modes = observed.claim["spec"].get("accessModes") or []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tunesmith_operator.engine.decision import Object
 from tunesmith_operator.finetunejob.observed import Observed
 from tunesmith_operator.finetunejob.pods import image
-from tunesmith_operator.finetunejob.volume import DEFAULT_ACCESS_MODE, DEFAULT_SIZE
+from tunesmith_operator.finetunejob.volume import DEFAULT_ACCESS_MODE, DEFAULT_SIZE, work_uri
 from tunesmith_operator.settings import OperatorSettings
 
 
@@ -15,7 +15,10 @@ def resolved(observed: Observed, settings: OperatorSettings) -> Object:
     found: Object = {}
     if spec.pod_template is None or spec.pod_template.image is None:
         found["podTemplate.image"] = _value(image(spec, settings), "the operator's own trainer image")
-    if observed.makes_claim:
+    uri = work_uri(observed.job, spec)
+    if uri is not None and (spec.output is None or spec.output.uri is None):
+        found["output.uri"] = _value(f"{uri}/artifact", "beside the job's work")
+    if observed.makes_claim and observed.claim_name is not None:
         found["storage.claimName"] = _value(observed.claim_name, "made for this job")
         if spec.storage.size is None:
             found["storage.size"] = _value(DEFAULT_SIZE, "default")

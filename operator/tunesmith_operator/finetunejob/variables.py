@@ -7,6 +7,7 @@ import math
 from tunesmith_operator.api import FineTuneJobSpec
 from tunesmith_operator.api.quantity import amount
 from tunesmith_operator.engine.decision import Object
+from tunesmith_operator.finetunejob.volume import work_uri
 from tunesmith_operator.settings import OperatorSettings
 from tunesmith_trainer.config import JobConfig, Stage
 
@@ -36,6 +37,7 @@ def variables(job: Object, spec: FineTuneJobSpec, stage: Stage, settings: Operat
         "TUNESMITH_CONFIG_MAPS": CONFIG_MAPS_MOUNT,
         "TUNESMITH_TERMINATION_LOG": "/dev/termination-log",
         "TUNESMITH_GRACE_SECONDS": str(GRACE_SECONDS),
+        **_work(job, spec),
         **_threads(spec, stage),
         **_progress(name, namespace, settings),
     }
@@ -47,13 +49,16 @@ def variables(job: Object, spec: FineTuneJobSpec, stage: Stage, settings: Operat
 
 
 def secrets(spec: FineTuneJobSpec, stage: Stage) -> list[str]:
-    """Return the Secrets whose keys become variables of a stage: none where GPUs are, each only where it is needed."""
-    references = []
+    """Return the Secrets whose keys become variables of a stage, each only where it is needed; the last one wins.
+
+    Where GPUs are, that is the one of the object store that keeps the work, or none.
+    """
+    references = [spec.storage.secret_ref]
     if stage is Stage.PREPARE:
         sources = (*spec.dataset.sources, *(spec.dataset.validation.sources or ()))
-        references = [spec.model.secret_ref, *(source.secret_ref for source in sources)]
+        references += [spec.model.secret_ref, *(source.secret_ref for source in sources)]
     elif stage is Stage.PUBLISH and spec.output is not None:
-        references = [spec.output.secret_ref]
+        references += [spec.output.secret_ref]
     return list(dict.fromkeys(reference.name for reference in references if reference is not None))
 
 
@@ -72,6 +77,11 @@ def _threads(spec: FineTuneJobSpec, stage: Stage) -> dict[str, str]:
         return {}
     processes = (spec.processes // spec.resources.nodes) if stage is Stage.TRAIN else 1
     return {"OMP_NUM_THREADS": str(max(1, math.ceil(amount(spec.resources.cpu)) // processes))}
+
+
+def _work(job: Object, spec: FineTuneJobSpec) -> dict[str, str]:
+    uri = work_uri(job, spec)
+    return {"TUNESMITH_WORK_URI": uri} if uri else {}
 
 
 def _progress(name: str, namespace: str, settings: OperatorSettings) -> dict[str, str]:

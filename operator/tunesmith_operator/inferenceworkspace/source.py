@@ -139,7 +139,10 @@ def _result(job: Object, labels: Mapping[str, str] | None = None) -> Target | No
         return None
     if job["metadata"].get("deletionTimestamp"):
         return None
-    secret = ((job["spec"].get("output") or {}).get("secretRef") or {}).get("name")
+    written = job["spec"].get("output") or {}
+    if not written.get("uri"):
+        written = job["spec"].get("storage") or {}
+    secret = (written.get("secretRef") or {}).get("name")
     completed = status.get("completionTime")
     return Target(artifact["uri"], artifact.get("digest"), name_of(job), completed, labels, secret)
 

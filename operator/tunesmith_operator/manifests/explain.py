@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from tunesmith_operator.manifests.scalars import resolve_plain
 
 Step = str | int
 Explanation = tuple[tuple[Step, ...], str, str]
+_FIRST_PART = re.compile(r"; |\. ")
 _NAME_PATTERN = "^[a-z0-9]("
 
 _BOUNDS = {
@@ -176,4 +178,4 @@ def _wrong_form(model: type[BaseModel], location: tuple[Step, ...], value: objec
         return f"cannot be {shown(value)}"
     if any(str(getattr(item, "pattern", "")).startswith(_NAME_PATTERN) for item in field.metadata):
         return f"{NAME_FORM}, not {shown(value)}"
-    return f"cannot be {shown(value)} ({(field.description or '').split(';')[0].rstrip('.')})"
+    return f"cannot be {shown(value)} ({_FIRST_PART.split(field.description or '')[0].rstrip('.')})"

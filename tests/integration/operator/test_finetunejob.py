@@ -256,6 +256,20 @@ def test_a_claim_that_is_missing_is_waited_for(stages: Stages, cluster: Cluster,
     assert stages.pod("tiny-prepare-1")["spec"]["volumes"][0]["persistentVolumeClaim"] == {"claimName": "shared"}
 
 
+def test_work_in_an_object_store_has_no_volume(stages: Stages, cluster: Cluster, namespace: str):
+    stages.create(**STORE)
+    for stage in ("prepare", "train", "publish"):
+        pod = stages.reach(stage) if stage == "prepare" else stages.pod(f"tiny-{stage}-1")
+        assert "ephemeral" in pod["spec"]["volumes"][0]
+        assert pod["spec"]["containers"][0]["envFrom"] == [{"secretRef": {"name": "storage"}}]
+        stages.succeed(stage)
+    stages.until("Completed")
+    # Its pods' own disks would be made by the kubelet's controller; the operator makes none.
+    claims = cluster.list("PersistentVolumeClaim", namespace)
+    assert all(claim["metadata"]["ownerReferences"][0]["kind"] == "Pod" for claim in claims)
+    cluster.delete("FineTuneJob", "tiny", namespace)
+
+
 def test_a_claim_of_one_node_is_refused_for_two(stages: Stages, cluster: Cluster, namespace: str):
     claim = {
         "apiVersion": "v1",
@@ -379,7 +393,12 @@ FULL = {
 }
 
 
-@pytest.mark.parametrize("spec", [{}, FULL], ids=["smallest", "every-field"])
+STORE = {
+    "storage": {"uri": "s3://bucket/work", "secretRef": {"name": "storage"}, "size": "1Ti", "storageClassName": "fast"}
+}
+
+
+@pytest.mark.parametrize("spec", [{}, FULL, STORE], ids=["smallest", "every-field", "object-store"])
 def test_what_is_made_is_taken_by_the_api_server(cluster: Cluster, namespace: str, spec: Object, expand: Callable):
     for made in expand(cluster.create(job(**spec), namespace)):
         resource = cluster.http.resource(made["kind"])
@@ -407,7 +426,8 @@ def expand() -> Callable[[Object], list[Object]]:
     def objects(obj: Object) -> list[Object]:
         spec = FineTuneJobSpec.model_validate(obj["spec"])
         settings = OperatorSettings(progress_url="https://progress.tunesmith-system.svc:8443")
-        jobs = [stage_job(obj, spec, stage, 1, "tiny-work", settings, 100) for stage in Stage]
-        return [claim(obj, spec, "tiny-work", None, release=False), train_service(obj), *jobs]
+        name = None if spec.storage.uri else "tiny-work"
+        jobs = [stage_job(obj, spec, stage, 1, name, settings, 100) for stage in Stage]
+        return jobs if name is None else [claim(obj, spec, "tiny-work", None, release=False), train_service(obj), *jobs]
 
     return objects

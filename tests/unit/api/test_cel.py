@@ -42,8 +42,8 @@ HINTS = {
     "uri": ["pvc://claim/path", "pvc://claim/../path", "hf://a/b"],
     "name": ["1st", "my.model", "my-model"],
     "nodeSelector": [{"kubernetes.azure.com/agentpool": "a", "node.kubernetes.io/instance-type": "b"}],
-    "output": [{"retain": False}],
-    "storage": [{"claimName": "c"}, {}],
+    "output": [{"retain": False}, {"uri": "./a"}],
+    "storage": [{"claimName": "c"}, {"uri": "s3://b"}],
 }
 
 
@@ -81,7 +81,7 @@ def values_of(draw: st.DrawFn, model: type, rule: Rule) -> Any:
         if not isinstance(value, dict):
             return value
         return {
-            key: draw(st.sampled_from(HINTS[key])) if key in HINTS and draw(st.booleans()) else hinted(item)
+            key: draw(st.sampled_from(HINTS[key])) if key in HINTS and draw(st.integers(0, 2)) else hinted(item)
             for key, item in value.items()
         }
 

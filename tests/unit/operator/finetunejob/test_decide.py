@@ -127,6 +127,23 @@ def test_a_given_claim_is_used_and_not_touched(make):
     assert world.status["artifact"]["uri"] == "pvc://shared/artifacts/a"
 
 
+def test_work_in_an_object_store_needs_no_volume(make):
+    world = make(storage={"uri": "s3://bucket/work"})
+    settle(world)
+    assert list(world.jobs) == [PREPARE]
+    assert "storage.claimName" not in world.status["resolved"]
+    folder = f"s3://bucket/work/tiny-{UID[:8]}"
+    assert world.status["resolved"]["output.uri"]["value"] == f"{folder}/artifact"
+    world.complete(PREPARE)
+    settle(world)
+    world.complete(TRAIN, TRAINED)
+    settle(world)
+    world.complete(PUBLISH, {"artifact": {"uri": f"{folder}/artifact", "digest": "sha256:ab"}})
+    settle(world)
+    assert (world.status["phase"], world.claims) == ("Succeeded", {})
+    assert world.status["artifact"] == {"uri": f"{folder}/artifact", "digest": "sha256:ab"}
+
+
 @pytest.mark.parametrize("stage", list(Stage))
 def test_a_job_is_suspended_and_goes_on(make, stage):
     world = begin(make, stage)
@@ -381,6 +398,7 @@ def test_a_claim_of_one_node_does_not_do_for_two(make):
                 "validation": {"sources": [{"uri": "../rows.jsonl"}]},
             }
         },
+        {"model": {"uri": "./model"}, "storage": {"uri": "s3://bucket/work"}},
     ],
 )
 def test_files_of_this_machine_are_not_in_a_cluster(make, spec):

@@ -207,6 +207,18 @@ def test_secrets_reach_the_stages_that_need_them_only():
         assert [item["secretRef"]["name"] for item in found] == names
 
 
+def test_the_secret_of_the_work_reaches_every_stage_and_gives_way_to_others():
+    spec = {
+        "model": {"uri": "hf://a/b", "secretRef": {"name": "hub"}},
+        "output": {"uri": "s3://b/out", "secretRef": {"name": "out"}},
+        "storage": {"uri": "s3://b/work", "secretRef": {"name": "work"}},
+    }
+    expected = {Stage.PREPARE: ["work", "hub"], Stage.TRAIN: ["work"], Stage.PUBLISH: ["work", "out"]}
+    for stage, names in expected.items():
+        found = built(stage, **spec)[2]["envFrom"]  # of the same key in two, Kubernetes takes the last
+        assert [item["secretRef"]["name"] for item in found] == names
+
+
 def test_config_maps_are_mounted_where_they_are_read():
     ref = {"configMapKeyRef": {"name": "rows", "key": "a.jsonl"}}
     other = {"configMapKeyRef": {"name": "rows", "key": "b.jsonl"}}
@@ -313,6 +325,35 @@ def test_the_volume():
 
 
 @pytest.mark.parametrize(
+    ("storage", "disk"),
+    [
+        ({}, {"emptyDir": {}}),
+        (
+            {"size": "5Gi", "storageClassName": "fast"},
+            {
+                "ephemeral": {
+                    "volumeClaimTemplate": {
+                        "spec": {
+                            "accessModes": ["ReadWriteOnce"],
+                            "resources": {"requests": {"storage": "5Gi"}},
+                            "storageClassName": "fast",
+                        }
+                    }
+                }
+            },
+        ),
+    ],
+)
+def test_with_an_object_store_each_pod_has_a_disk_of_its_own(storage, disk):
+    world = World({"storage": {"uri": "s3://bucket/work/", **storage}})
+    job = stage_job(world.job, world.observed().spec, Stage.TRAIN, 1, None, SETTINGS, None)
+    pod = job["spec"]["template"]["spec"]
+    assert pod["volumes"][0] == {"name": "work", **disk}
+    assert env(pod["containers"][0])["TUNESMITH_WORK_URI"] == f"s3://bucket/work/tiny-{UID[:8]}"
+    assert "TUNESMITH_WORK_URI" not in env(built()[2])
+
+
+@pytest.mark.parametrize(
     ("uri", "expected"),
     [
         ("/work/tiny-01234567/artifact", "pvc://c/tiny-01234567/artifact"),
@@ -324,3 +365,4 @@ def test_the_volume():
 )
 def test_where_the_artifact_is(uri, expected):
     assert artifact_uri(uri, "c") == expected
+    assert artifact_uri(uri, None) == uri

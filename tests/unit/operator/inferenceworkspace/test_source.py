@@ -104,9 +104,16 @@ def test_the_revision_of_a_uri_is_a_hash_of_it():
     assert Target("s3://bucket/a", DIGEST["a"]).revision == "a" * 10
 
 
-def test_the_secret_of_a_jobs_output_is_remembered():
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"output": {"uri": "s3://bucket/a", "secretRef": {"name": "storage"}}, "storage": {}},
+        {"output": {"retain": True}, "storage": {"uri": "s3://bucket", "secretRef": {"name": "storage"}}},
+    ],
+)
+def test_the_secret_of_a_jobs_output_is_remembered(spec):
     job = a_job("job-a", DIGEST["a"], uri="s3://bucket/a")
-    job["spec"] = {"output": {"uri": "s3://bucket/a", "secretRef": {"name": "storage"}}}
+    job["spec"] = spec
     target = choose(ServedModelSpec(fine_tune_job="job-a"), [job], None).target
     assert target.secret == "storage"
     assert Target.from_status({"resolved": {"model": {"value": target.to_status(), "reason": ""}}}) == target
