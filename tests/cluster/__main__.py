@@ -49,6 +49,7 @@ def _build() -> int:
         binaries.kubernetes()
         binaries.helm()
         binaries.probe()
+        binaries.object_store()
     return 0
 
 

@@ -14,7 +14,7 @@ from cluster.errors import CannotRunError, ClusterError
 from cluster.paths import SOURCES, cache, locked
 
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
-_KUBERNETES, _TOOLS, _PROBE = (SOURCES / name for name in ("kubernetes", "tools", "probe"))
+_KUBERNETES, _TOOLS, _PROBE, _STORE = (SOURCES / name for name in ("kubernetes", "tools", "probe", "store"))
 
 
 def version(module: str, folder: Path) -> str:
@@ -60,6 +60,13 @@ def registry() -> Path:
 def probe() -> Path:
     """Return the program that runs in the pods of tests, building it if need be."""
     return built("probe", _PROBE, lambda folder: _go_build(_PROBE, ".", folder / "probe")) / "probe"
+
+
+def object_store() -> Path:
+    """Return the program of an object store that speaks S3, building it if need be (1 minute)."""
+    package = "github.com/versity/versitygw/cmd/versitygw"
+    name = f"versitygw-{version(package.removesuffix('/cmd/versitygw'), _STORE)}"
+    return built(name, _STORE, lambda folder: _go_build(_STORE, package, folder / "versitygw")) / "versitygw"
 
 
 def _tools() -> Path:

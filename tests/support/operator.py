@@ -61,6 +61,12 @@ def serves(cluster: Cluster, namespace: str, name: str, revision: str | None = N
     )
 
 
+def service_url(cluster: Cluster, namespace: str, name: str) -> str:
+    """The workspace's URL by the Service's address: the name is only known inside the cluster."""
+    service = cluster.get("Service", name, namespace)
+    return f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}/v1"
+
+
 def stage_pods(cluster: Cluster, namespace: str, name: str, stage: str) -> list[Object]:
     """Return the pods of a job's stage, by name."""
     return cluster.list("Pod", namespace, labels=f"tunesmith.dev/owner-name={name},tunesmith.dev/stage={stage}")

@@ -16,6 +16,7 @@ from support.operator import (
     pod_with_volume,
     run_pod,
     serves,
+    service_url,
     succeeded,
 )
 
@@ -57,12 +58,6 @@ class Load:
             self.answers[str(reply.status_code)] += 1
         except httpx.HTTPError as error:
             self.answers[type(error).__name__] += 1
-
-
-def service_url(cluster: Cluster, namespace: str, name: str) -> str:
-    """The workspace's URL by the Service's address: the name is only known inside the cluster."""
-    service = cluster.get("Service", name, namespace)
-    return f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}/v1"
 
 
 def train(cluster: Cluster, namespace: str, name: str, **spec: Any) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import pytest
 
 from support.cluster import Cluster, condition
 from support.manifests import config_map, job
-from support.operator import ended, follow, has_ended, read_volume, stage_pods, succeeded
+from support.operator import ended, read_volume, stage_pods, succeeded
+from support.training_pods import LONG, from_step, next_pod, wait_for_step
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -43,25 +44,6 @@ def test_two_pods_learn_what_one_learns(installed: Cluster, namespace: str) -> N
         assert ranks == {"0", "1"}
 
 
-LONG = {
-    "maxSteps": 1000,
-    "learningRate": 0.003,
-    "globalBatchSize": 8,
-    "maxLength": 128,
-    "precision": "fp32",
-    "checkpoint": {"everySteps": 20},
-}
-
-
-def wait_for_step(cluster: Cluster, namespace: str, name: str, step: int) -> None:
-    """Wait until the status tells that a step is done."""
-    cluster.wait(
-        "FineTuneJob", name,
-        lambda obj: obj.get("status", {}).get("progress", {}).get("step", 0) >= step or has_ended(obj),
-        namespace, timeout=240,
-    )  # fmt: skip
-
-
 def test_a_pod_that_is_deleted_or_evicted_goes_on_from_its_checkpoint(installed: Cluster, namespace: str) -> None:
     installed.apply([config_map("long"), job("long", training=LONG)], namespace)
     wait_for_step(installed, namespace, "long", 20)
@@ -84,30 +66,6 @@ def test_a_pod_that_is_deleted_or_evicted_goes_on_from_its_checkpoint(installed:
     # Neither counts as a failure: all of it is one Job.
     jobs = installed.list("Job", namespace, labels="tunesmith.dev/stage=train")
     assert [item["metadata"]["name"] for item in jobs] == ["long-train-1"]
-
-
-def next_pod(cluster: Cluster, namespace: str, name: str, before: dict[str, Any]) -> dict[str, Any]:
-    """Wait until another pod of the train stage runs, and return it."""
-
-    def running(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [
-            pod for pod in pods
-            if pod["metadata"]["uid"] != before["metadata"]["uid"] and pod["status"].get("phase") == "Running"
-            and pod["metadata"]["labels"]["tunesmith.dev/owner-name"] == name
-        ]  # fmt: skip
-
-    pods = cluster.wait_all("Pod", running, namespace, labels="tunesmith.dev/stage=train", timeout=180)
-    return running(pods)[0]
-
-
-def from_step(cluster: Cluster, namespace: str, pod: dict[str, Any]) -> int:
-    """Return the step that a pod says it goes on from; 0 when it began anew."""
-    name = pod["metadata"]["name"]
-    # `logs -f` ends with the pod; the line comes as soon as training has begun.
-    for line in follow(cluster, namespace, name, timeout=180):
-        if "training from step" in line:
-            return int(line.split("training from step")[1].split()[0])
-    raise AssertionError(f"{name} ended without training")
 
 
 def evict(cluster: Cluster, namespace: str, name: str) -> None:

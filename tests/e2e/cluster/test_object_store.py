@@ -1,0 +1,55 @@
+"""A job and its server that share no volume: all of it is handed on in an object store, checkpoints too."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cluster.network import GATEWAY
+from support.cluster import Cluster
+from support.manifests import config_map, job, workspace
+from support.operator import serves, service_url, stage_pods, succeeded, wait_until
+from support.s3_server import BUCKET, S3Server, s3_server
+from support.training_pods import LONG, from_step, next_pod, wait_for_step
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+@pytest.fixture
+def store(installed: Cluster, tmp_path: Path) -> Iterator[S3Server]:
+    if installed.name is None:
+        pytest.skip("The object store is a process of this machine, which the pods of another cluster do not reach.")
+    with s3_server(tmp_path, GATEWAY) as server:
+        yield server
+
+
+def test_a_job_goes_on_from_its_store_and_is_served_from_it(
+    installed: Cluster, namespace: str, store: S3Server
+) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store"}, "stringData": store.variables}
+    storage = {"uri": f"s3://{BUCKET}/work", "secretRef": {"name": "store"}}
+    long = job("long", training=LONG, storage=storage)
+    installed.apply([secret, config_map("long"), long, workspace("long", resources={"cpu": "500m"})], namespace)
+    wait_for_step(installed, namespace, "long", 20)
+    wait_until("a checkpoint in the store", lambda: any("/checkpoint-" in name for name in store.names()))
+    (first,) = stage_pods(installed, namespace, "long", "train")
+    installed.delete("Pod", first["metadata"]["name"], namespace)
+    second = next_pod(installed, namespace, "long", first)
+    assert from_step(installed, namespace, second) >= 20
+
+    found = succeeded(installed, namespace, "long", timeout=400)
+    prefix = f"work/long-{found['metadata']['uid'][:8]}"
+    assert found["status"]["artifact"]["uri"] == f"s3://{BUCKET}/{prefix}/artifact"
+    log = (store.folder / prefix / "artifact" / "training_log.jsonl").read_text()
+    steps = [json.loads(line)["step"] for line in log.splitlines() if '"loss"' in line]
+    assert steps == list(range(1, LONG["maxSteps"] + 1))
+    assert not any("/checkpoint-" in name for name in store.names())
+    assert installed.list("PersistentVolumeClaim", namespace) == []
+
+    serves(installed, namespace, "long")
+    url = service_url(installed, namespace, "long")
+    body = {"model": "long", "messages": [{"role": "user", "content": "What is a and u?"}], "max_tokens": 8}
+    reply = httpx.post(f"{url}/chat/completions", json=body, timeout=60).raise_for_status().json()
+    assert reply["usage"]["completion_tokens"] > 0
