@@ -2,8 +2,9 @@
 
 A stage brings what the stages before it have left into its own, empty work folder, and keeps what it leaves itself.
 Each is a bundle: files by their paths in the work folder, and `complete.json` with the size and digest of each, which
-is written last. Checkpoints are bundles too. Layout: `PREFIX/prepare/`, `PREFIX/train/`, `PREFIX/publish/`,
-`PREFIX/checkpoint-STEP/`, and `PREFIX/artifact/` where the job names no other output.
+is written last. Checkpoints are bundles too, one for each machine that wrote a part. Layout: `PREFIX/prepare/`,
+`PREFIX/train/`, `PREFIX/publish/`, `PREFIX/checkpoint-STEP/` and `PREFIX/checkpoint-STEP.MACHINE/`, and
+`PREFIX/artifact/` where the job names no other output.
 """
 
 from __future__ import annotations
@@ -64,10 +65,18 @@ class WorkStore:
             TrainerError: SOURCE_UNAVAILABLE: the store cannot be read just now. OUTPUT_FAILED: it may not be read, or
                 what it holds is another than what was written.
         """
-        is_complete = self.get(stage.value, _is_marker)
+        is_complete = self.is_complete(stage)
         for earlier in list(Stage)[: list(Stage).index(stage)]:
             self.get(earlier.value, _is_marker if is_complete else None)
         return is_complete
+
+    def is_complete(self, stage: Stage) -> bool:
+        """Return whether a stage is complete; what says so is then in the work folder.
+
+        Raises:
+            TrainerError: As `bring` does.
+        """
+        return self.get(stage.value, _is_marker)
 
     def keep(self, stage: Stage) -> None:
         """Keep what a complete stage has left."""

@@ -45,11 +45,15 @@ class FineTuneJobSpec(TrainingJobSpec):
     rules: ClassVar[tuple[Rule, ...]] = (
         *TrainingJobSpec.rules,
         Rule(
-            "self.resources.nodes == 1 || has(self.storage.claimName) || "
+            "self.resources.nodes == 1 || has(self.storage.claimName) || has(self.storage.uri) || "
             "(has(self.storage.accessMode) && self.storage.accessMode == 'ReadWriteMany')",
-            "resources.nodes above 1 needs a volume that all nodes can write; write storage: {accessMode: "
-            "ReadWriteMany}, or storage: {claimName: NAME}",
-            lambda s: s.resources.nodes == 1 or bool(s.storage.claim_name) or s.storage.access_mode == "ReadWriteMany",
+            "resources.nodes above 1 needs what all nodes can write to; write storage: {accessMode: ReadWriteMany}, "
+            "storage: {claimName: NAME} or storage: {uri: s3://BUCKET/PREFIX}",
+            lambda s: (
+                s.resources.nodes == 1
+                or s.storage.access_mode == "ReadWriteMany"
+                or (s.storage.claim_name or s.storage.uri) is not None
+            ),
         ),
         Rule(
             "!has(self.distributed.numProcPerNode) || self.resources.gpusPerNode == 0 || "

@@ -1,5 +1,6 @@
 """Training in this process, where one process is enough: torch and transformers are imported once."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,3 +38,11 @@ def job(tmp_path: Path) -> Callable[..., Path]:
         return training_job(tmp_path / name, **choices)
 
     return make
+
+
+@pytest.fixture
+def port() -> int:
+    """A free port, for machines of a run to meet at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -18,15 +18,6 @@ LONG = {"maxSteps": 400, "globalBatchSize": 8, "learningRate": 0.003, "checkpoin
 
 
 @pytest.fixture
-def port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
 def start(tmp_path: Path, port: int) -> Iterator[Start]:
     """Start the train stage as one of two machines; its last words go to `words-RANK.json`."""
     started = []

@@ -14,7 +14,8 @@ import pytest
 
 from support.object_store import ObjectStore
 from tunesmith_trainer.config import Reason, Stage, TrainerError, WorkFolder
-from tunesmith_trainer.train.uploads import bring_checkpoint, kept_checkpoints, remove_checkpoints
+from tunesmith_trainer.train.checkpoints import damage, seal
+from tunesmith_trainer.train.uploads import Checkpoints
 from tunesmith_trainer.work_store import SEAL, WORK_URI, WorkStore, work_store
 
 PREFIX = "work/jobs/tiny"
@@ -80,8 +81,6 @@ def test_other_content_than_was_written_is_named(bucket: ObjectStore, tmp_path: 
 def test_a_damaged_checkpoint_is_passed_over(
     bucket: ObjectStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from tunesmith_trainer.train.checkpoints import seal
-
     store = store_in(tmp_path / "here")
     for step in (9, 10):
         folder = store.work.checkpoints / f"checkpoint-{step}"
@@ -89,14 +88,47 @@ def test_a_damaged_checkpoint_is_passed_over(
         (folder / "model.bin").write_bytes(b"%d" % step)
         seal(folder, {})
         store.put(folder.name, {path.relative_to(store.work.root).as_posix(): path for path in folder.iterdir()})
-    assert kept_checkpoints(store) == ["checkpoint-9", "checkpoint-10"]
+    assert Checkpoints(store).steps() == [9, 10]
     bucket.objects[f"{PREFIX}/checkpoint-10/train/checkpoints/checkpoint-10/model.bin"] = b"20"
     there = store_in(tmp_path / "there")
-    bring_checkpoint(there)
+    Checkpoints(there).bring()
     assert [path.name for path in there.work.checkpoints.iterdir()] == ["checkpoint-9"]
     assert "checkpoint-10 cannot be used" in caplog.text
-    remove_checkpoints(store, keep=1)
-    assert kept_checkpoints(store) == ["checkpoint-10"]
+    Checkpoints(store).remove_old(keep=1)
+    assert Checkpoints(store).steps() == [10]
+
+
+def test_a_checkpoint_of_several_machines_is_all_its_parts(bucket: ObjectStore, tmp_path: Path) -> None:
+    stores = [store_in(tmp_path / f"machine-{n}") for n in range(2)]
+    kept = [Checkpoints(store, n, 2) for n, store in enumerate(stores)]
+
+    def keep(step: int, *machines: int) -> None:
+        for n in machines:
+            folder = stores[n].work.checkpoints / f"checkpoint-{step}"
+            written(folder, {f"rank-{n}.bin": b"%d" % n})
+            seal(folder, {}, n, 2)
+            files = {path.relative_to(stores[n].work.root).as_posix(): path for path in folder.iterdir()}
+            stores[n].put(f"checkpoint-{step}" + (".1" if n else ""), files)
+
+    keep(10, 0, 1)
+    keep(20, 0, 1)
+    keep(30, 0)
+    keep(40, 1)
+    assert [checkpoints.steps() for checkpoints in kept] == [[10, 20], [10, 20]]
+    assert [checkpoints.newest_part() for checkpoints in kept] == [30, 40]
+    for checkpoints in kept:  # the first looks after all
+        checkpoints.remove_old(keep=1)
+    assert stores[0].names() == ["checkpoint-20", "checkpoint-20.1", "checkpoint-30", "checkpoint-40.1"]
+    there = store_in(tmp_path / "there")
+    Checkpoints(there, 1, 2).bring()
+    (checkpoint,) = there.work.checkpoints.iterdir()
+    assert {path.name for path in checkpoint.iterdir()} == {
+        "rank-0.bin", "rank-1.bin", "complete.json", "complete-1.json",
+    }  # fmt: skip
+    (checkpoint / "complete-1.json").unlink()
+    assert damage(checkpoint) == "complete-1.json is missing"
+    kept[1].remove_all()
+    assert stores[0].names() == ["checkpoint-20", "checkpoint-30"]
 
 
 def test_a_store_that_cannot_be_read_now_can_be_tried_again(bucket: ObjectStore, tmp_path: Path) -> None:
@@ -142,11 +174,11 @@ class Pods:
         if store:
             self.env[WORK_URI] = store
 
-    def start(self, stage: str) -> tuple[subprocess.Popen[str], Path]:
+    def start(self, stage: str, *options: str) -> tuple[subprocess.Popen[str], Path]:
         self.count += 1
         work = self.folder / (f"pod-{self.count}" if self.store else "work")
         words = self.folder / f"words-{self.count}.json"
-        command = [sys.executable, "-m", "tunesmith_trainer", stage, "--work", str(work)]
+        command = [sys.executable, "-m", "tunesmith_trainer", stage, "--work", str(work), *options]
         env = {**self.env, "TUNESMITH_TERMINATION_LOG": str(words)}
         return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True), words
 
@@ -179,10 +211,10 @@ def test_killed_and_told_to_stop_it_ends_in_the_same_artifact(bucket: ObjectStor
     store = store_in(tmp_path / "look")
 
     process, _ = pods.start("train")
-    wait_until(lambda: bool(kept_checkpoints(store)), process)
+    wait_until(lambda: bool(Checkpoints(store).steps()), process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    first = int(kept_checkpoints(store)[-1].removeprefix("checkpoint-"))
+    first = Checkpoints(store).steps()[-1]
 
     process, _ = pods.start("train")
     work = tmp_path / "pods" / f"pod-{pods.count}"
@@ -191,7 +223,7 @@ def test_killed_and_told_to_stop_it_ends_in_the_same_artifact(bucket: ObjectStor
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 66, errors
     assert f"going on from checkpoint-{first}" in errors
-    stopped = int(kept_checkpoints(store)[-1].removeprefix("checkpoint-"))
+    stopped = Checkpoints(store).steps()[-1]
     assert stopped > first, "the checkpoint that the signal made is kept"
 
     result, errors = pods.finish("train")
@@ -210,3 +242,48 @@ def test_killed_and_told_to_stop_it_ends_in_the_same_artifact(bucket: ObjectStor
         again, errors = pods.finish(stage.value)
         assert f"{stage.value} is complete already" in errors
     assert again == found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "zero2"])
+def test_machines_without_a_common_folder_go_on_together(
+    bucket: ObjectStore, tmp_path: Path, strategy: str, port: int
+) -> None:
+    config = json.loads(job_config(tmp_path / "rows.jsonl"))
+    config["spec"]["distributed"]["strategy"] = strategy
+    config["spec"]["training"]["maxSteps"] = 60
+    pods = Pods(tmp_path / "pods", json.dumps(config), f"s3://{PREFIX}")
+    pods.env["GLOO_SOCKET_IFNAME"] = "lo"  # the machines of this test are one, whose name need not resolve
+    pods.folder.mkdir()
+    pods.finish("prepare")
+    store = store_in(tmp_path / "look")
+    kept = Checkpoints(store, 0, 2)
+
+    def machines() -> list[subprocess.Popen[str]]:
+        meet = ["--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", str(port)]
+        return [pods.start("train", *meet, "--node-rank", str(n))[0] for n in range(2)]
+
+    first, second = machines()
+    wait_until(lambda: bool(kept.steps()), first)
+    second.kill()
+    assert first.wait(60) == 67, first.communicate()[1][-3000:]
+    step = kept.steps()[-1]
+
+    first, second = machines()
+    errors = [process.communicate(timeout=300)[1] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), errors
+    assert f"going on from checkpoint-{step}" in errors[0]
+    assert store.names() == ["prepare", "train"]
+
+    (tmp_path / "alone").mkdir()
+    alone = Pods(tmp_path / "alone", json.dumps(config), None)
+    for stage in ("prepare", "train"):
+        alone.finish(stage)
+    expected = losses((tmp_path / "alone/work/train/training_log.jsonl").read_bytes())
+    found = losses(bucket.objects[f"{PREFIX}/train/train/training_log.jsonl"])
+    assert len(found) == 60
+    assert found == pytest.approx(expected, rel=5e-4)  # rounding differs with the number of processes
+
+
+def losses(log: bytes) -> list[float]:
+    return [json.loads(line)["loss"] for line in log.splitlines() if b'"loss"' in line]

@@ -1,4 +1,7 @@
-"""Checkpoints that are whole or skipped: sealed with a list of their files, checked before they are used."""
+"""Checkpoints that are whole or skipped: sealed with a list of their files, checked before they are used.
+
+Machines that share no folder each seal the part that they wrote (`parts`): all of them make the checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -20,22 +23,32 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix(_PREFIX))
 
 
-def seal(checkpoint: Path, about: dict[str, Any]) -> None:
-    """Write a checkpoint's `complete.json`, last: every file with size and digest, and what made it."""
-    write_json(checkpoint / _SEAL, {**about, "files": sha256_tree(checkpoint)})
+def seal(checkpoint: Path, about: dict[str, Any], part: int = 0, parts: int = 1) -> None:
+    """Write a checkpoint's seal, last: every file with size and digest, and what made it.
+
+    Args:
+        checkpoint: The checkpoint.
+        about: What made it.
+        part: Number of the part of it that is in this folder.
+        parts: How many there are.
+    """
+    write_json(checkpoint / _seal_name(part), {**about, "parts": parts, "files": sha256_tree(checkpoint)})
 
 
 def is_sealed(checkpoint: Path) -> bool:
-    """Return whether a checkpoint says that it is whole."""
-    return (checkpoint / _SEAL).exists()
+    """Return whether a checkpoint, or a part of it, says that it is whole."""
+    return any(checkpoint.glob("complete*.json"))
 
 
 def damage(checkpoint: Path) -> str | None:
     """Return what is wrong with a checkpoint's files, or None when they are whole."""
-    listed = read_json(checkpoint / _SEAL)
-    if listed is None:
-        return f"{_SEAL} is missing"
-    for name, expected in listed["files"].items():
+    seals = [read_json(checkpoint / _SEAL)]
+    parts = (seals[0] or {}).get("parts", 1)
+    seals += [read_json(checkpoint / _seal_name(part)) for part in range(1, parts)]
+    if None in seals:
+        return f"{_seal_name(seals.index(None))} is missing"
+    files = {name: expected for listed in seals if listed for name, expected in listed["files"].items()}
+    for name, expected in files.items():
         path = checkpoint / name
         if not path.is_file():
             return f"{name} is missing"
@@ -94,6 +107,10 @@ def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in a folder, oldest first."""
     found = [p for p in folder.glob(f"{_PREFIX}*") if p.name.removeprefix(_PREFIX).isdecimal()]
     return sorted(found, key=step_of)
+
+
+def _seal_name(part: int) -> str:
+    return _SEAL if part == 0 else f"complete-{part}.json"
 
 
 def _remove(checkpoint: Path) -> None:

@@ -26,6 +26,8 @@ from tunesmith_trainer.train.checkpoints import newest_usable
 from tunesmith_trainer.train.final import save_final
 from tunesmith_trainer.train.interrupt import Interrupt
 from tunesmith_trainer.train.model import add_adapter, load_base
+from tunesmith_trainer.train.outbox import outbox_of
+from tunesmith_trainer.train.parts import agreed, part_of_this_process
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.rows import Collator, OrderedRows
 from tunesmith_trainer.train.sampler import training_order
@@ -61,11 +63,9 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     if resolved.zero_stage is not None:
         join_deepspeed()
     first = arguments.process_index == 0
-    checkpoint = _checkpoint(work, resolved) if first else None
-    if world > 1:
-        answer = [checkpoint]
-        torch.distributed.broadcast_object_list(answer)
-        checkpoint = answer[0]
+    part = part_of_this_process()
+    name = agreed(part, _checkpoint(work, resolved) if part.is_mine else None)
+    checkpoint = work.checkpoints / name if name else None
     if first:
         write_json(work.stage(Stage.TRAIN) / "resolved.json", resolved.to_status())
     base = model_path(work)
@@ -76,6 +76,8 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         resolved=resolved,
         progress=Progress(work, resolved, tokens) if first else None,
         interrupt=interrupt,
+        part=part,
+        outbox=outbox_of(work),
         keep_checkpoints=spec.training.checkpoint.keep,
         model=model,
         args=arguments,
@@ -148,15 +150,15 @@ def _environment(work: WorkFolder, resolved: Resolved) -> None:
         os.environ.update({name: str(value) for name, value in one.items()})
 
 
-def _checkpoint(work: WorkFolder, resolved: Resolved) -> Path | None:
-    """Return the checkpoint to go on from."""
+def _checkpoint(work: WorkFolder, resolved: Resolved) -> str | None:
+    """Return the name of the checkpoint to go on from."""
     about: dict[str, Any] = {"strategy": resolved.strategy}
     if resolved.zero_stage is not None:
         about["worldSize"] = resolved.world_size  # its state is cut into as many parts
     checkpoint = newest_usable(work.checkpoints, about)
     if checkpoint:
         log.info("going on from %s", checkpoint.name)
-    return checkpoint
+    return checkpoint.name if checkpoint else None
 
 
 def _model(config: JobConfig, resolved: Resolved, base: Path) -> Any:  # noqa: ANN401

@@ -18,6 +18,9 @@ RENDEZVOUS_SECONDS = 1800
 COLLECTIVE_SECONDS = 900
 """How long a process waits for the others within a step: bounds the time until a machine that died is missed."""
 
+UPLOAD_SECONDS = 1800.0
+"""How long machines wait until the first one has kept the trained weights in an object store."""
+
 _MARKER_SECONDS = 300.0
 _POLL_SECONDS = 1.0
 _CONNECT_SECONDS = 5.0

@@ -14,6 +14,8 @@ from tunesmith_trainer.config import Reason, TrainerError
 from tunesmith_trainer.config.resolve import Resolved
 from tunesmith_trainer.train.checkpoints import rotate, seal
 from tunesmith_trainer.train.interrupt import Interrupt
+from tunesmith_trainer.train.outbox import Outbox
+from tunesmith_trainer.train.parts import Part
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.rows import Collator, OrderedRows, learned_tokens, loss_sum
 
@@ -27,6 +29,8 @@ class FineTuner(Trainer):
         resolved: Values of the run.
         progress: Where progress is told; None in all processes but the first.
         interrupt: Whether training is to stop.
+        part: What this process does with checkpoints.
+        outbox: Where checkpoints go that are to be kept elsewhere; None when none are.
         keep_checkpoints: How many checkpoints are kept.
         stopping: Whether all processes have agreed to stop after this step.
         seconds: Duration of the training loop.
@@ -38,12 +42,16 @@ class FineTuner(Trainer):
         resolved: Resolved,
         progress: Progress | None,
         interrupt: Interrupt,
+        part: Part,
+        outbox: Outbox | None,
         keep_checkpoints: int,
         **options: Any,  # noqa: ANN401 - those of transformers' Trainer
     ) -> None:
         self.resolved = resolved
         self.progress = progress
         self.interrupt = interrupt
+        self.part = part
+        self.outbox = outbox
         self.keep_checkpoints = keep_checkpoints
         self.stopping = False
         self.seconds = 0.0
@@ -135,10 +143,14 @@ class FineTuner(Trainer):
             self.progress.saving()
         super()._save_checkpoint(model, trial)
         self.barrier()
-        if self.args.process_index == 0:
-            folder = Path(self.args.output_dir)
-            checkpoint = folder / f"checkpoint-{self.state.global_step}"
-            seal(checkpoint, {"strategy": self.resolved.strategy, "worldSize": self.args.world_size})
+        folder = Path(self.args.output_dir)
+        checkpoint = folder / f"checkpoint-{self.state.global_step}"
+        if self.part.is_mine:
+            about = {"strategy": self.resolved.strategy, "worldSize": self.args.world_size}
+            seal(checkpoint, about, self.part.index, self.part.count)
+        if self.outbox:
+            self.outbox.offer(checkpoint, self.part)
+        if self.part.is_mine:
             rotate(folder, self.keep_checkpoints)
         self.barrier()
 

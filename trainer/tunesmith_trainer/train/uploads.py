@@ -3,75 +3,121 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import threading
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tunesmith_trainer.config import Reason, Stage, TrainerError
+from tunesmith_trainer.config import Reason, TrainerError
 from tunesmith_trainer.train.checkpoints import checkpoints, damage, is_sealed, step_of
+from tunesmith_trainer.train.outbox import Outbox
 from tunesmith_trainer.work_store import WorkStore
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 2.0
+_NAME = re.compile(r"checkpoint-(\d+)(?:\.(\d+))?$")
 
 
-def bring_checkpoint(store: WorkStore) -> None:
-    """Bring the newest whole checkpoint into the work folder, with the log up to it.
+class Checkpoints:
+    """A run's checkpoints in a store. Each machine keeps the part that it wrote; a checkpoint is all parts of it.
 
-    Raises:
-        TrainerError: SOURCE_UNAVAILABLE: the store cannot be read just now.
+    Attributes:
+        store: The store.
+        machine: Number of this machine.
     """
-    for name in reversed(kept_checkpoints(store)):
-        try:
-            store.get(name)
-            problem = damage(store.work.checkpoints / name)
-        except TrainerError as error:
-            if error.reason is not Reason.OUTPUT_FAILED:
-                raise
-            problem = error.message
-        if problem is None:
+
+    def __init__(self, store: WorkStore, machine: int = 0, machines: int = 1) -> None:
+        self.store = store
+        self.machine = machine
+        self._machines = machines
+
+    def steps(self) -> list[int]:
+        """Return the steps of which all parts are kept, oldest first."""
+        parts = self._parts()
+        return sorted({step for step, _ in parts if all((step, n) in parts for n in range(self._machines))})
+
+    def newest_part(self) -> int:
+        """Return the newest step of which this machine's part is kept; 0 when there is none."""
+        return max((step for step, machine in self._parts() if machine == self.machine), default=0)
+
+    def bring(self) -> None:
+        """Bring the newest whole checkpoint into the work folder, with the log up to it.
+
+        Raises:
+            TrainerError: SOURCE_UNAVAILABLE: the store cannot be read just now.
+        """
+        for step in reversed(self.steps()):
+            folder = self.store.work.checkpoints / f"checkpoint-{step}"
+            try:
+                for machine in range(self._machines):
+                    self.store.get(_name(step, machine))
+                problem = damage(folder)
+            except TrainerError as error:
+                if error.reason is not Reason.OUTPUT_FAILED:
+                    raise
+                problem = error.message
+            if problem is None:
+                return
+            log.warning("%s/%s cannot be used: %s", self.store.uri, folder.name, problem)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def keep(self, outbox: Outbox) -> None:
+        """Keep this machine's part of the checkpoint in an outbox.
+
+        Raises:
+            TrainerError: OUTPUT_FAILED: it cannot be written.
+        """
+        folder = outbox.folder
+        (checkpoint,) = checkpoints(folder / self.store.work.checkpoints.relative_to(self.store.work.root))
+        files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+        self.store.put(_name(step_of(checkpoint), self.machine), files)
+
+    def remove_old(self, keep: int) -> None:
+        """Remove what is older than the newest whole checkpoints, of which `keep` stay; machine 0 does it for all."""
+        whole = self.steps()
+        if self.machine != 0 or len(whole) <= keep:
             return
-        log.warning("%s/%s cannot be used: %s", store.uri, name, problem)
-        shutil.rmtree(store.work.checkpoints / name, ignore_errors=True)
+        for step, machine in sorted(self._parts()):
+            if step < whole[-keep]:
+                self.store.remove(_name(step, machine))
 
+    def remove_all(self) -> None:
+        """Remove what this machine has kept; machine 0 removes all."""
+        for step, machine in sorted(self._parts()):
+            if self.machine in (0, machine):
+                self.store.remove(_name(step, machine))
 
-def kept_checkpoints(store: WorkStore) -> list[str]:
-    """Return the names of the checkpoints in a store, oldest first."""
-    found = [Path(name) for name in store.names() if name.removeprefix("checkpoint-").isdecimal()]
-    return [path.name for path in sorted(found, key=step_of)]
-
-
-def remove_checkpoints(store: WorkStore, keep: int = 0) -> None:
-    """Remove all but the newest checkpoints of a store."""
-    names = kept_checkpoints(store)
-    for name in names[: len(names) - keep]:
-        store.remove(name)
+    def _parts(self) -> set[tuple[int, int]]:
+        """Return the (step, machine) of all parts that are kept."""
+        found = (_NAME.match(name) for name in self.store.names())
+        return {(int(match[1]), int(match[2] or 0)) for match in found if match}
 
 
 class CheckpointUploads:
-    """Keeps each new checkpoint, from a thread. Used as a context manager; on leaving it, the newest one is kept.
+    """Keeps the checkpoints that come into the outbox, from a thread. Used as a context manager.
 
-    Training does not wait for it: where checkpoints come faster than they can be written, some are passed over. One
-    that cannot be written is a warning, as training can still come to its end.
+    Training does not wait for it: checkpoints that come while one is being kept are passed over. When training ends
+    before its time, the newest one is kept too. One that cannot be written is a warning, as training can still come to
+    its end.
     """
 
-    def __init__(self, store: WorkStore, keep: int) -> None:
+    def __init__(self, kept: Checkpoints, keep: int) -> None:
         """Make it.
 
         Args:
-            store: Where checkpoints are kept.
+            kept: Where checkpoints are kept.
             keep: How many.
         """
-        self._store = store
+        self._kept = kept
         self._keep = keep
-        self._last = max((step_of(Path(name)) for name in kept_checkpoints(store)), default=0)
+        self._outbox = Outbox(kept.store.work)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
 
     def __enter__(self) -> Self:
+        self._outbox.clear()
         self._thread.start()
         return self
 
@@ -81,29 +127,36 @@ class CheckpointUploads:
         self._stop.set()
         self._thread.join()
         if kind is not None:
+            self._empty()
             self._keep_newest()
 
     def _run(self) -> None:
         while not self._stop.wait(_POLL_SECONDS):
-            self._keep_newest()
+            self._empty()
+
+    def _empty(self) -> None:
+        """Keep what is in the outbox."""
+        if not self._outbox.folder.exists():
+            return
+        try:
+            self._kept.keep(self._outbox)
+            self._kept.remove_old(self._keep)
+        except TrainerError as problem:
+            log.warning("a checkpoint cannot be kept: %s", problem)
+        self._outbox.clear()
 
     def _keep_newest(self) -> None:
         """Keep the newest checkpoint, unless it is kept already."""
-        work = self._store.work
-        sealed = [path for path in checkpoints(work.checkpoints) if is_sealed(path) and step_of(path) > self._last]
-        if not sealed:
-            return
-        newest = sealed[-1]
+        found = [path for path in checkpoints(self._kept.store.work.checkpoints) if is_sealed(path)]
         try:
-            files = [path for path in sorted(newest.rglob("*")) if path.is_file()]
-            files.append(work.stage(Stage.TRAIN) / "inputs.json")
-            named = {path.relative_to(work.root).as_posix(): path for path in files}
-            log_copy = shutil.copyfile(work.training_log, work.root / ".training_log.outgoing")  # it goes on growing
-            named[work.training_log.relative_to(work.root).as_posix()] = log_copy
-            self._store.put(newest.name, named)
-            self._last = step_of(newest)
-            remove_checkpoints(self._store, self._keep)
-        except FileNotFoundError:  # removed for a newer one, which is next
-            log.debug("%s went before it was kept", newest.name)
+            is_kept = not found or step_of(found[-1]) <= self._kept.newest_part()
         except TrainerError as problem:
-            log.warning("%s cannot be kept: %s", newest.name, problem)
+            log.warning("%s cannot be kept: %s", found[-1].name, problem)
+            return
+        if not is_kept:
+            self._outbox.put(found[-1], self._kept.machine)
+            self._empty()
+
+
+def _name(step: int, machine: int) -> str:
+    return f"checkpoint-{step}" + (f".{machine}" if machine else "")

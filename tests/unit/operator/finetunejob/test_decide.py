@@ -127,8 +127,9 @@ def test_a_given_claim_is_used_and_not_touched(make):
     assert world.status["artifact"]["uri"] == "pvc://shared/artifacts/a"
 
 
-def test_work_in_an_object_store_needs_no_volume(make):
-    world = make(storage={"uri": "s3://bucket/work"})
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_work_in_an_object_store_needs_no_volume(make, nodes):
+    world = make(storage={"uri": "s3://bucket/work"}, resources={"nodes": nodes})
     settle(world)
     assert list(world.jobs) == [PREPARE]
     assert "storage.claimName" not in world.status["resolved"]
