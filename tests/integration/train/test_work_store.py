@@ -237,20 +237,15 @@ def test_killed_and_told_to_stop_it_ends_in_the_same_artifact(bucket: ObjectStor
     for files in (manifest["files"], alone["files"]):
         del files["training_log.jsonl"]  # times are in it
     assert manifest["files"] == alone["files"]
-    # Run again, by a Job whose pod was removed before it was read, each finds its work done.
-    for stage in Stage:
-        again, errors = pods.finish(stage.value)
-        assert f"{stage.value} is complete already" in errors
+    # Run again, by a Job whose pod was removed before it was read, it finds its work done.
+    again, errors = pods.finish("publish")
+    assert "publish is complete already" in errors
     assert again == found
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "zero2"])
-def test_machines_without_a_common_folder_go_on_together(
-    bucket: ObjectStore, tmp_path: Path, strategy: str, port: int
-) -> None:
+def test_machines_without_a_common_folder_go_on_together(bucket: ObjectStore, tmp_path: Path, port: int) -> None:
     config = json.loads(job_config(tmp_path / "rows.jsonl"))
-    config["spec"]["distributed"]["strategy"] = strategy
     config["spec"]["training"]["maxSteps"] = 60
     pods = Pods(tmp_path / "pods", json.dumps(config), f"s3://{PREFIX}")
     pods.env["GLOO_SOCKET_IFNAME"] = "lo"  # the machines of this test are one, whose name need not resolve
