@@ -48,6 +48,11 @@ HINTS = {
 
 
 @cache
+def schema_of(model: type) -> dict[str, Any]:
+    return model_schema(model)
+
+
+@cache
 def program(cel: str) -> celpy.Runner:
     return ENVIRONMENT.program(ENVIRONMENT.compile(cel))
 
@@ -86,7 +91,7 @@ def values_of(draw: st.DrawFn, model: type, rule: Rule) -> Any:
         }
 
     words = set(re.findall(r"\w+", rule.cel))
-    schema = asked_about(model_schema(model), words, whole=draw(st.booleans()))
+    schema = asked_about(schema_of(model), words, whole=draw(st.booleans()))
     return hinted(draw(from_schema(schema, depth=3)))
 
 
