@@ -84,10 +84,13 @@ class Checkpoints:
                 self.store.remove(_name(step, machine))
 
     def remove_all(self) -> None:
-        """Remove what this machine has kept; machine 0 removes all."""
-        for step, machine in sorted(self._parts()):
-            if self.machine in (0, machine):
-                self.store.remove(_name(step, machine))
+        """Remove what this machine has kept; machine 0 removes all. What cannot be removed is left, with a warning."""
+        try:
+            for step, machine in sorted(self._parts()):
+                if self.machine in (0, machine):
+                    self.store.remove(_name(step, machine))
+        except TrainerError as problem:
+            log.warning("checkpoints that are of no use any more are left: %s", problem)
 
     def _parts(self) -> set[tuple[int, int]]:
         """Return the (step, machine) of all parts that are kept."""
