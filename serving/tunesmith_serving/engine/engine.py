@@ -27,6 +27,12 @@ from tunesmith_serving.engine.types import (
 )
 from tunesmith_serving.text.stream import Decoder
 
+DELIVERY_SECONDS = 0.02
+"""Tokens of steps that follow one another faster than this go out together.
+
+Nobody reads faster, and each delivery takes a processor from the model: the submitter and its client wake up and write.
+"""
+
 
 class Engine:
     """A decoder, its slots, its queue and its worker thread."""
@@ -45,6 +51,7 @@ class Engine:
         self._prefilling: Sequence | None = None
         # Sequences with events to deliver; see _flush.
         self._spoken: list[Sequence] = []
+        self._delivered = 0.0
         self._draining = False
         self._closed = False
         self._failure: str | None = None
@@ -196,6 +203,7 @@ class Engine:
         if not self._cancelled:
             return
         self._cancelled = False
+        self._flush()
         if self._prefilling is not None and self._prefilling.cancelled:
             ended = self._prefilling
             self._set_prefilling(None)
@@ -216,6 +224,7 @@ class Engine:
             if len(tokens) > budget:
                 return
             budget -= len(tokens)
+            self._flush()  # what the others have said does not wait for this
             logits = self._decoder.prefill(len(self._live), tokens, start)
             sequence.filled += len(tokens)
             self._prompt_tokens += len(tokens)
@@ -259,7 +268,8 @@ class Engine:
         self._spoken.extend(self._live)
         for row in reversed(ended):
             self._release(row)
-        self._flush()
+        if ended or time.monotonic() - self._delivered >= DELIVERY_SECONDS:
+            self._flush()
 
     def _flush(self) -> None:
         """Deliver all events at once, right before ONNX Runtime runs again without Python's lock.
@@ -269,6 +279,7 @@ class Engine:
         for sequence in self._spoken:
             sequence.flush()
         self._spoken.clear()
+        self._delivered = time.monotonic()
 
     def _release(self, row: int) -> None:
         """Take a row out: the last live row moves to its place, and the one in prefill follows."""

@@ -85,9 +85,9 @@ class Sequence:
         return False
 
     def flush(self) -> None:
-        """Deliver what `accept` made."""
-        for event in self.outbox:
-            self._sink(event)
+        """Deliver what `accept` made, as one event."""
+        if self.outbox:
+            self._sink(_merged(self.outbox))
         self.outbox.clear()
 
     def fail(self, message: str) -> None:
@@ -112,3 +112,16 @@ class Sequence:
         tokens = tuple(self._held_tokens)
         self._held_tokens.clear()
         self.outbox.append(Event(text, tokens, logprobs, reason))
+
+
+def _merged(events: list[Event]) -> Event:
+    """Return one event that says what several of a request, one after the other, say."""
+    if len(events) == 1:
+        return events[0]
+    return Event(
+        "".join(event.text for event in events),
+        tuple(token for event in events for token in event.token_ids),
+        tuple(entry for event in events for entry in event.logprobs),
+        events[-1].finish_reason,
+        events[-1].error,
+    )

@@ -61,6 +61,28 @@ def together(loaded: LoadedModel, requests: list[GenerationRequest]) -> tuple[li
     return collectors, most
 
 
+@pytest.mark.parametrize(("seconds", "counts"), [(3600, [1, 29]), (0, [1] * 30)])
+def test_tokens_of_fast_steps_go_out_together(
+    load: Load, monkeypatch: pytest.MonkeyPatch, seconds: float, counts: list[int]
+) -> None:
+    monkeypatch.setattr("tunesmith_serving.engine.engine.DELIVERY_SECONDS", seconds)
+    engine = load().engine
+    request = GenerationRequest((5, 6, 7), SamplingParams(max_tokens=30, seed=1, logprobs=0, ignore_eos=True))
+    collector = Collector()
+    events: list[Event] = []
+
+    def sink(event: Event) -> None:
+        events.append(event)
+        collector(event)
+
+    engine.submit(request, sink)
+    whole = collector.result(60)
+    # The first token does not wait, nor does the end.
+    assert [len(event.token_ids) for event in events] == counts
+    assert "".join(event.text for event in events) == whole.text
+    assert len(whole.logprobs) == 30
+
+
 def test_48_requests_get_what_they_get_alone(load: Load) -> None:
     loaded = load(max_batch_size=8)
     requests = mixed_requests(48, loaded.engine.vocab_size)
