@@ -91,7 +91,9 @@ class FineTuneJobSpec(TrainingJobSpec):
             "self.output.uri.matches('^(s3|abfs|abfss|az|gs)://')",
             "output.uri is a path, and with storage.uri each pod's disk goes with it; write output.uri: "
             "s3://BUCKET/ARTIFACT, or remove it for a folder beside the job's work",
-            lambda s: s.storage.uri is None or s.output is None or is_object_store(s.output.uri),
+            lambda s: (
+                s.storage.uri is None or s.output is None or s.output.uri is None or is_object_store(s.output.uri)
+            ),
         ),
     )
 

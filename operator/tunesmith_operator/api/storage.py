@@ -98,6 +98,6 @@ class StorageSpec(SpecModel):
     ] = None
 
 
-def is_object_store(uri: str | None) -> bool:
-    """Return whether a URI, if there is one, is of an object store."""
-    return uri is None or uri.startswith(_OBJECT_STORES)
+def is_object_store(uri: str) -> bool:
+    """Return whether a URI is of an object store."""
+    return uri.startswith(_OBJECT_STORES)
