@@ -46,8 +46,6 @@ def test_chat_stream_equals_whole(client: openai.OpenAI) -> None:
     assert chunks[-1].choices == []
     assert chunks[-1].usage == whole.usage
     assert len({chunk.id for chunk in chunks}) == 1
-    # Steps of a model this small are so fast that many tokens share a chunk; the first has one of its own.
-    assert sum(1 for chunk in chunks if chunk.choices and chunk.choices[0].delta.content) > 1
     assert all(chunk.usage is None for chunk in chat(client, stream=True))
 
 
