@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cluster import binaries
 from support.operator import wait_until
+from support.ports import free_port
 
 BUCKET = "bucket"
 
@@ -41,9 +42,7 @@ def s3_server(folder: Path, address: str) -> Iterator[S3Server]:
     bucket, metadata = folder / "objects" / BUCKET, folder / "metadata"
     bucket.mkdir(parents=True)
     metadata.mkdir()
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        port = probe.getsockname()[1]
+    port = free_port(address)
     variables = {
         "AWS_ACCESS_KEY_ID": "tests",
         "AWS_SECRET_ACCESS_KEY": "of-tests-only",

@@ -75,7 +75,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(stage: Stage, work: WorkFolder, options: argparse.Namespace) -> dict[str, Any]:
     """Run one stage and return what it leaves for the job's status."""
     from tunesmith_trainer.lock import held
-    from tunesmith_trainer.train.uploads import Checkpoints
     from tunesmith_trainer.work_store import work_store
 
     open_work(work, writes=options.node_rank == 0)
@@ -85,11 +84,10 @@ def _run(stage: Stage, work: WorkFolder, options: argparse.Namespace) -> dict[st
         store = work_store(work)
         if store is None or store.bring(stage):
             return _stage(stage, work, options)
-        result = _train_with(store, options) if stage is Stage.TRAIN else _stage(stage, work, options)
-        if options.node_rank == 0:
-            store.keep(stage)
         if stage is Stage.TRAIN:
-            Checkpoints(store, options.node_rank, options.nnodes).remove_all()
+            return _train_with(store, options)
+        result = _stage(stage, work, options)
+        store.keep(stage)
         return result
 
 
@@ -116,14 +114,18 @@ def _stage(stage: Stage, work: WorkFolder, options: argparse.Namespace) -> dict[
 
 
 def _train_with(store: WorkStore, options: argparse.Namespace) -> dict[str, Any]:
-    """Train from the newest checkpoint in a store, and keep new ones there."""
+    """Train from the newest checkpoint in a store, and keep new ones there until the result is."""
     from tunesmith_trainer.stages import load_config
     from tunesmith_trainer.train.uploads import Checkpoints, CheckpointUploads
 
     checkpoints = Checkpoints(store, options.node_rank, options.nnodes)
     checkpoints.bring()
     with CheckpointUploads(checkpoints, load_config(store.work).spec.training.checkpoint.keep):
-        return _stage(Stage.TRAIN, store.work, options)
+        result = _stage(Stage.TRAIN, store.work, options)
+    if options.node_rank == 0:
+        store.keep(Stage.TRAIN)
+    checkpoints.remove_all()
+    return result
 
 
 def _failed(error: TrainerError) -> int:

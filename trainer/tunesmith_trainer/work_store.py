@@ -107,18 +107,31 @@ class WorkStore:
         try:
             for path, source in files.items():
                 link_tree(source, snapshot / path)
-            listed = sha256_tree(snapshot)
-            uri = f"{self.uri}/{name}"
-            there = self._seal(name)
-            if there == listed:
-                log.info("%s is there already", uri)
-                return
-            if there is not None:
-                storage.remove(uri, [SEAL])
-            write_json(snapshot / SEAL, {"files": listed})
-            storage.put_folder(snapshot, uri, last=SEAL, report=report)
+            self.put_folder(name, snapshot, report)
         finally:
             shutil.rmtree(snapshot, ignore_errors=True)
+
+    def put_folder(self, name: str, folder: Path, report: storage.Report | None = None) -> None:
+        """Write a bundle of all files of a folder that nothing else changes; its seal is written there too.
+
+        Args:
+            name: Its name.
+            folder: Holds each file by its path in the work folder.
+            report: Called after each file with the bytes so far and in all.
+
+        Raises:
+            TrainerError: OUTPUT_FAILED: it cannot be written.
+        """
+        listed = sha256_tree(folder)
+        uri = f"{self.uri}/{name}"
+        there = self._seal(name)
+        if there == listed:
+            log.info("%s is there already", uri)
+            return
+        if there is not None:
+            storage.remove(uri, [SEAL])
+        write_json(folder / SEAL, {"files": listed})
+        storage.put_folder(folder, uri, last=SEAL, report=report)
 
     def get(self, name: str, wanted: Callable[[str], bool] | None = None) -> bool:
         """Bring a bundle's files into the work folder, and return whether there is such a bundle.

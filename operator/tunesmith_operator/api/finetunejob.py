@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -12,7 +13,7 @@ from tunesmith_operator.api.pod_template import PodTemplateSpec
 from tunesmith_operator.api.resources import ResourcesSpec
 from tunesmith_operator.api.scheduling import SchedulingSpec
 from tunesmith_operator.api.status_common import CommonStatus
-from tunesmith_operator.api.storage import StorageSpec, is_object_store
+from tunesmith_operator.api.storage import OBJECT_STORE, StorageSpec
 from tunesmith_trainer.config import Rule, TrainingJobSpec
 
 _CHANGEABLE = {"suspend", "ttl_seconds_after_finished"}
@@ -88,11 +89,14 @@ class FineTuneJobSpec(TrainingJobSpec):
         ),
         Rule(
             "!has(self.storage.uri) || !has(self.output) || !has(self.output.uri) || "
-            "self.output.uri.matches('^(s3|abfs|abfss|az|gs)://')",
+            f"self.output.uri.matches('{OBJECT_STORE}')",
             "output.uri is a path, and with storage.uri each pod's disk goes with it; write output.uri: "
             "s3://BUCKET/ARTIFACT, or remove it for a folder beside the job's work",
             lambda s: (
-                s.storage.uri is None or s.output is None or s.output.uri is None or is_object_store(s.output.uri)
+                s.storage.uri is None
+                or s.output is None
+                or s.output.uri is None
+                or re.match(OBJECT_STORE, s.output.uri) is not None
             ),
         ),
     )

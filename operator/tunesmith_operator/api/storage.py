@@ -10,7 +10,9 @@ from tunesmith_operator.api.pod_template import LocalObjectReference
 from tunesmith_operator.api.quantity import Memory
 from tunesmith_trainer.config import Rule, SpecModel
 
-_OBJECT_STORES = ("s3://", "abfs://", "abfss://", "az://", "gs://")
+OBJECT_STORE = "^(s3|abfs|abfss|az|gs)://"
+"""Matches the begin of URIs of object stores, in Python as in CEL."""
+
 _DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
 
@@ -53,7 +55,7 @@ class StorageSpec(SpecModel):
         Field(
             min_length=1,
             max_length=1024,
-            pattern=r"^(s3|abfs|abfss|az|gs)://[^/]+(/.*)?$",
+            pattern=rf"{OBJECT_STORE}[^/]+(/.*)?$",
             description="Prefix in an object store, instead of a volume: an s3://, abfs:// or gs:// URI. Each job "
             "keeps its work in a folder of its own there, which stays when the job is deleted. Each pod works on a "
             "disk of its own, and brings what the stages before it have left. Several jobs can share one.",
@@ -96,8 +98,3 @@ class StorageSpec(SpecModel):
             examples=["ReadWriteMany"],
         ),
     ] = None
-
-
-def is_object_store(uri: str) -> bool:
-    """Return whether a URI is of an object store."""
-    return uri.startswith(_OBJECT_STORES)

@@ -48,8 +48,9 @@ def _after_the_end(observed: Observed, status: Status) -> Decision:
     """Return the decision about a job that has ended: its volume stays or goes, and it may be deleted itself."""
     left = seconds_until_deletion(observed.spec, status, observed.now)
     keep: tuple[Object, ...] = ()
-    if _is_kept(observed, status) and observed.claim is not None and observed.claim_name is not None:
-        keep = (claim(observed.job, observed.spec, observed.claim_name, observed.claim, release=True),)
+    name = observed.own_claim_name
+    if name is not None and observed.claim is not None and _is_kept(observed, status, name):
+        keep = (claim(observed.job, observed.spec, name, observed.claim, release=True),)
         if not is_released(observed.claim):
             return Decision(status=status, apply=keep, requeue_after=left if left is None or left > 0 else 1.0)
     if left is not None and left <= 0:
@@ -57,11 +58,11 @@ def _after_the_end(observed: Observed, status: Status) -> Decision:
     return Decision(status=status, apply=keep, requeue_after=left)
 
 
-def _is_kept(observed: Observed, status: Status) -> bool:
-    """Return whether the volume holds an artifact that is to outlive the job."""
+def _is_kept(observed: Observed, status: Status, claim_name: str) -> bool:
+    """Return whether the job's own volume holds an artifact that is to outlive the job."""
     output = observed.spec.output
-    on_volume = str((status.get("artifact") or {}).get("uri", "")).startswith(f"pvc://{observed.claim_name}/")
-    return observed.makes_claim and on_volume and (output is None or output.retain)
+    on_volume = str((status.get("artifact") or {}).get("uri", "")).startswith(f"pvc://{claim_name}/")
+    return on_volume and (output is None or output.retain)
 
 
 class _Job:
@@ -84,7 +85,7 @@ class _Job:
             return self._fail(problem)
         if left is not None and left <= 0:
             return self._fail(deadline_exceeded(self.spec, self._standstill()))
-        if self.observed.claim is None and self.attempts and self.observed.makes_claim:
+        if self.observed.claim is None and self.attempts and self.observed.own_claim_name is not None:
             return self._fail(self._volume_lost())
         decision = self._go_on()
         if left is None or self.status.get("pausedSince") or state.is_finished(decision.status or {}):
@@ -203,9 +204,9 @@ class _Job:
 
     def _claim(self) -> tuple[Object, ...]:
         observed = self.observed
-        if not observed.makes_claim or observed.claim_name is None:
+        if (name := observed.own_claim_name) is None:
             return ()
-        return (claim(observed.job, self.spec, observed.claim_name, observed.claim, release=False),)
+        return (claim(observed.job, self.spec, name, observed.claim, release=False),)
 
     def _standstill(self) -> str:
         """Return in which stage the job is, and what it has waited for there, if for anything."""

@@ -53,9 +53,9 @@ class Observed:
         return status if status.get("conditions") else {}
 
     @property
-    def makes_claim(self) -> bool:
-        """Whether there is a work volume, and it is made for this job."""
-        return self.spec.storage.claim_name is None and self.spec.storage.uri is None
+    def own_claim_name(self) -> str | None:
+        """Name of the work volume's claim where it is made for this job."""
+        return self.claim_name if self.spec.storage.claim_name is None else None
 
     def attempts(self) -> dict[str, int]:
         """Return how often each stage was started, by what the status says and what is there."""

@@ -18,8 +18,8 @@ def resolved(observed: Observed, settings: OperatorSettings) -> Object:
     uri = work_uri(observed.job, spec)
     if uri is not None and (spec.output is None or spec.output.uri is None):
         found["output.uri"] = _value(f"{uri}/artifact", "beside the job's work")
-    if observed.makes_claim and observed.claim_name is not None:
-        found["storage.claimName"] = _value(observed.claim_name, "made for this job")
+    if observed.own_claim_name is not None:
+        found["storage.claimName"] = _value(observed.own_claim_name, "made for this job")
         if spec.storage.size is None:
             found["storage.size"] = _value(DEFAULT_SIZE, "default")
         if spec.storage.access_mode is None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tunesmith_operator.api.inferenceworkspace import ServedModelSpec
+from tunesmith_operator.api.storage import OBJECT_STORE
 from tunesmith_operator.engine.decision import Object
 from tunesmith_operator.inferenceworkspace.model import Target
 
-_SCHEMES = ("pvc://", "s3://", "abfs://", "abfss://", "az://", "gs://")
+_REACHABLE = re.compile(rf"^pvc://|{OBJECT_STORE}")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def choose(model: ServedModelSpec, jobs: Iterable[Object], last: Target | None) 
     else:
         assert model.fine_tune_job_selector is not None  # noqa: S101 - a rule of the API
         choice = _followed(dict(model.fine_tune_job_selector.match_labels), list(jobs), last)
-    if choice.target is not None and not choice.target.uri.startswith(_SCHEMES):
+    if choice.target is not None and not _REACHABLE.match(choice.target.uri):
         return Choice(None, wait=Wait("InvalidSpec", _no_path(choice.target), final=True))
     return choice
 

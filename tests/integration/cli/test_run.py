@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from support.manifests import ROWS, config_map, job, workspace
+from support.ports import free_port
 
 
 def tunesmith(*arguments, cwd, **options):
@@ -40,12 +41,6 @@ def status(folder: Path, name="tiny", kind="finetunejob") -> dict:
 
 def condition(of: dict, kind: str) -> dict:
     return next(item for item in of["conditions"] if item["type"] == kind)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

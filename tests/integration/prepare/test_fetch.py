@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,9 @@ FILES = {
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
-    with ObjectStore().serving() as store:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        store.objects |= {f"models/faq/{name}": data for name, data in FILES.items()}
-        yield store
+def store(object_store: ObjectStore) -> ObjectStore:
+    object_store.objects |= {f"models/faq/{name}": data for name, data in FILES.items()}
+    return object_store
 
 
 def files_in(folder: Path) -> dict[str, bytes]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,9 @@ CONTENT = os.urandom(3 << 20)
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
-    with ObjectStore().serving() as store:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        store.objects["data/folder/rows.jsonl"] = CONTENT
-        yield store
+def store(object_store: ObjectStore) -> ObjectStore:
+    object_store.objects["data/folder/rows.jsonl"] = CONTENT
+    return object_store
 
 
 @pytest.fixture(params=["s3", "http", "file", "path", "memory"])

@@ -1,6 +1,5 @@
 """Training in this process, where one process is enough: torch and transformers are imported once."""
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from support.ports import free_port
 from support.training import options, training_job
 
 
@@ -43,6 +43,4 @@ def job(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def port() -> int:
     """A free port, for machines of a run to meet at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,6 @@ PREFIX = "work/jobs/tiny"
 STEPS = 120
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
-    with ObjectStore().serving() as bucket:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        yield bucket
-
-
 def store_in(folder: Path) -> WorkStore:
     folder.mkdir(exist_ok=True)
     return WorkStore(f"s3://{PREFIX}", WorkFolder(folder))
@@ -43,34 +34,34 @@ def written(folder: Path, files: dict[str, bytes]) -> dict[str, Path]:
     return {name: folder / name for name in files}
 
 
-def test_a_bundle_comes_back_whole(bucket: ObjectStore, tmp_path: Path) -> None:
+def test_a_bundle_comes_back_whole(object_store: ObjectStore, tmp_path: Path) -> None:
     here, there = store_in(tmp_path / "here"), store_in(tmp_path / "there")
     files = written(here.work.root, {"prepare/stage.json": b"{}", "prepare/data/rows": b"rows" * 1000})
     assert not there.get("prepare")
     here.put("prepare", files)
-    assert bucket.order[-1] == f"{PREFIX}/prepare/{SEAL}", "the seal is last"
+    assert object_store.order[-1] == f"{PREFIX}/prepare/{SEAL}", "the seal is last"
     assert there.get("prepare")
     assert {name: (there.work.root / name).read_bytes() for name in files} == {
         name: path.read_bytes() for name, path in files.items()
     }
     assert [path.name for path in here.work.root.iterdir()] == ["prepare"], "something is left of the upload"
-    count = len(bucket.order)
+    count = len(object_store.order)
     here.put("prepare", files)
-    assert len(bucket.order) == count, "what is there is not written again"
+    assert len(object_store.order) == count, "what is there is not written again"
 
 
-def test_one_without_its_seal_is_none(bucket: ObjectStore, tmp_path: Path) -> None:
+def test_one_without_its_seal_is_none(object_store: ObjectStore, tmp_path: Path) -> None:
     store = store_in(tmp_path / "here")
     store.put("train", written(store.work.root, {"train/stage.json": b"{}"}))
-    del bucket.objects[f"{PREFIX}/train/{SEAL}"]
+    del object_store.objects[f"{PREFIX}/train/{SEAL}"]
     assert not store.get("train")
     assert store.names() == []
 
 
-def test_other_content_than_was_written_is_named(bucket: ObjectStore, tmp_path: Path) -> None:
+def test_other_content_than_was_written_is_named(object_store: ObjectStore, tmp_path: Path) -> None:
     store = store_in(tmp_path / "here")
     store.put("prepare", written(store.work.root, {"prepare/data/rows": b"rows"}))
-    bucket.objects[f"{PREFIX}/prepare/prepare/data/rows"] = b"sows"
+    object_store.objects[f"{PREFIX}/prepare/prepare/data/rows"] = b"sows"
     there = store_in(tmp_path / "there")
     with pytest.raises(TrainerError, match="prepare/data/rows has other content than was written") as caught:
         there.get("prepare")
@@ -79,7 +70,7 @@ def test_other_content_than_was_written_is_named(bucket: ObjectStore, tmp_path: 
 
 
 def test_a_damaged_checkpoint_is_passed_over(
-    bucket: ObjectStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    object_store: ObjectStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = store_in(tmp_path / "here")
     for step in (9, 10):
@@ -89,7 +80,7 @@ def test_a_damaged_checkpoint_is_passed_over(
         seal(folder, {})
         store.put(folder.name, {path.relative_to(store.work.root).as_posix(): path for path in folder.iterdir()})
     assert Checkpoints(store).steps() == [9, 10]
-    bucket.objects[f"{PREFIX}/checkpoint-10/train/checkpoints/checkpoint-10/model.bin"] = b"20"
+    object_store.objects[f"{PREFIX}/checkpoint-10/train/checkpoints/checkpoint-10/model.bin"] = b"20"
     there = store_in(tmp_path / "there")
     Checkpoints(there).bring()
     assert [path.name for path in there.work.checkpoints.iterdir()] == ["checkpoint-9"]
@@ -98,7 +89,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert Checkpoints(store).steps() == [10]
 
 
-def test_a_checkpoint_of_several_machines_is_all_its_parts(bucket: ObjectStore, tmp_path: Path) -> None:
+def test_a_checkpoint_of_several_machines_is_all_its_parts(object_store: ObjectStore, tmp_path: Path) -> None:
     stores = [store_in(tmp_path / f"machine-{n}") for n in range(2)]
     kept = [Checkpoints(store, n, 2) for n, store in enumerate(stores)]
 
@@ -131,8 +122,8 @@ def test_a_checkpoint_of_several_machines_is_all_its_parts(bucket: ObjectStore, 
     assert stores[0].names() == ["checkpoint-20", "checkpoint-30"]
 
 
-def test_a_store_that_cannot_be_read_now_can_be_tried_again(bucket: ObjectStore, tmp_path: Path) -> None:
-    bucket.status = 503
+def test_a_store_that_cannot_be_read_now_can_be_tried_again(object_store: ObjectStore, tmp_path: Path) -> None:
+    object_store.status = 503
     with pytest.raises(TrainerError) as caught:
         store_in(tmp_path / "here").bring(Stage.TRAIN)
     assert caught.value.reason is Reason.SOURCE_UNAVAILABLE
@@ -198,7 +189,7 @@ def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str]) -> Non
 
 
 @pytest.mark.slow
-def test_killed_and_told_to_stop_it_ends_in_the_same_artifact(bucket: ObjectStore, tmp_path: Path) -> None:
+def test_killed_and_told_to_stop_it_ends_in_the_same_artifact(object_store: ObjectStore, tmp_path: Path) -> None:
     config = job_config(tmp_path / "rows.jsonl")
     (tmp_path / "undisturbed").mkdir()
     undisturbed = Pods(tmp_path / "undisturbed", config, None)
@@ -232,7 +223,7 @@ def test_killed_and_told_to_stop_it_ends_in_the_same_artifact(bucket: ObjectStor
     assert store.names() == ["prepare", "train"], "checkpoints are of no use any more"
     found, _ = pods.finish("publish")
     assert found["artifact"]["uri"] == f"s3://{PREFIX}/artifact"
-    manifest = json.loads(bucket.objects[f"{PREFIX}/artifact/manifest.json"])
+    manifest = json.loads(object_store.objects[f"{PREFIX}/artifact/manifest.json"])
     alone = json.loads((Path(expected["artifact"]["uri"]) / "manifest.json").read_text())
     for files in (manifest["files"], alone["files"]):
         del files["training_log.jsonl"]  # times are in it
@@ -244,7 +235,7 @@ def test_killed_and_told_to_stop_it_ends_in_the_same_artifact(bucket: ObjectStor
 
 
 @pytest.mark.slow
-def test_machines_without_a_common_folder_go_on_together(bucket: ObjectStore, tmp_path: Path, port: int) -> None:
+def test_machines_without_a_common_folder_go_on_together(object_store: ObjectStore, tmp_path: Path, port: int) -> None:
     config = json.loads(job_config(tmp_path / "rows.jsonl"))
     config["spec"]["training"]["maxSteps"] = 60
     pods = Pods(tmp_path / "pods", json.dumps(config), f"s3://{PREFIX}")
@@ -275,7 +266,7 @@ def test_machines_without_a_common_folder_go_on_together(bucket: ObjectStore, tm
     for stage in ("prepare", "train"):
         alone.finish(stage)
     expected = losses((tmp_path / "alone/work/train/training_log.jsonl").read_bytes())
-    found = losses(bucket.objects[f"{PREFIX}/train/train/training_log.jsonl"])
+    found = losses(object_store.objects[f"{PREFIX}/train/train/training_log.jsonl"])
     assert len(found) == 60
     assert found == pytest.approx(expected, rel=5e-4)  # rounding differs with the number of processes
 

@@ -11,7 +11,7 @@ from tunesmith_trainer.config.resolve import micro_batch
 from tunesmith_trainer.files import read_json
 from tunesmith_trainer.stages import load_config, run_stage, stage_inputs
 from tunesmith_trainer.train.interrupt import Interrupt
-from tunesmith_trainer.train.peers import UPLOAD_SECONDS, wait_until_complete
+from tunesmith_trainer.train.peers import MARKER_SECONDS, UPLOAD_SECONDS, wait_until_complete
 from tunesmith_trainer.work_store import work_store
 
 log = logging.getLogger(__name__)
@@ -51,10 +51,11 @@ def launch(options: argparse.Namespace) -> dict[str, Any]:
         return {}
     run(config, work)
     # Ended before machine 0 has said so, this one would not be there when machine 0 has to begin again.
-    if (store := work_store(work)) is not None:
-        wait_until_complete(lambda: store.is_complete(Stage.TRAIN) and is_complete(config, work), UPLOAD_SECONDS)
-    else:
-        wait_until_complete(lambda: is_complete(config, work))
+    store = work_store(work)
+    wait_until_complete(
+        lambda: (store is None or store.is_complete(Stage.TRAIN)) and is_complete(config, work),
+        MARKER_SECONDS if store is None else UPLOAD_SECONDS,
+    )
     return {}
 
 

@@ -6,8 +6,6 @@ import os
 import shutil
 from pathlib import Path
 
-import torch
-
 from tunesmith_trainer.config import Stage, WorkFolder
 from tunesmith_trainer.files import link_tree
 from tunesmith_trainer.train.parts import Part
@@ -23,6 +21,7 @@ class Outbox:
 
     def __init__(self, work: WorkFolder) -> None:
         self.folder = work.root / ".outgoing"
+        self._half = work.root / ".outgoing.tmp"
         self._work = work
 
     def offer(self, checkpoint: Path, part: Part) -> None:
@@ -32,6 +31,8 @@ class Outbox:
         """
         is_free = not (part.is_mine and self.folder.exists())
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            import torch  # the launcher, which only takes out, has no other use for it
+
             answers = [True] * torch.distributed.get_world_size()
             torch.distributed.all_gather_object(answers, is_free)
             is_free = all(answers)
@@ -40,7 +41,7 @@ class Outbox:
 
     def put(self, checkpoint: Path, machine: int) -> None:
         """Put this machine's part of a checkpoint in; machine 0 puts in what the stage needs to go on, too."""
-        work, half = self._work, self.folder.with_name(".outgoing.tmp")
+        work, half = self._work, self._half
         shutil.rmtree(half, ignore_errors=True)
         link_tree(checkpoint, half / checkpoint.relative_to(work.root))
         if machine == 0:
@@ -50,8 +51,7 @@ class Outbox:
 
     def clear(self) -> None:
         """Remove what is in it."""
-        half = self.folder.with_name(".outgoing.tmp")
-        for folder in (self.folder, half):
+        for folder in (self.folder, self._half):
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-import torch
-
 from tunesmith_trainer.train.peers import lost
 from tunesmith_trainer.work_store import WORK_URI
 
@@ -46,6 +44,8 @@ def agreed(part: Part, checkpoint: str | None) -> str | None:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return checkpoint
+    import torch
+
     answers: list[tuple[bool, str | None]] = [(False, None)] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(answers, (part.is_mine, checkpoint))
     found = {name for counts, name in answers if counts}

@@ -18,10 +18,12 @@ RENDEZVOUS_SECONDS = 1800
 COLLECTIVE_SECONDS = 900
 """How long a process waits for the others within a step: bounds the time until a machine that died is missed."""
 
-UPLOAD_SECONDS = 1800.0
-"""How long machines wait until the first one has kept the trained weights in an object store."""
+MARKER_SECONDS = 300.0
+"""How long machines wait until the first one has written the trained weights."""
 
-_MARKER_SECONDS = 300.0
+UPLOAD_SECONDS = 1800.0
+"""The same where it keeps them in an object store."""
+
 _POLL_SECONDS = 1.0
 _CONNECT_SECONDS = 5.0
 _NETWORK = re.compile(
@@ -54,7 +56,7 @@ def wait_for_master(address: str, port: int, seconds: float = RENDEZVOUS_SECONDS
         time.sleep(_POLL_SECONDS)
 
 
-def wait_until_complete(is_complete: Callable[[], bool], seconds: float = _MARKER_SECONDS) -> None:
+def wait_until_complete(is_complete: Callable[[], bool], seconds: float = MARKER_SECONDS) -> None:
     """Wait until machine 0 has said that training is complete.
 
     Raises:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from tunesmith_trainer.config import Reason, TrainerError
-from tunesmith_trainer.train.checkpoints import checkpoints, damage, is_sealed, step_of
+from tunesmith_trainer.train.checkpoints import checkpoints, is_sealed, step_of
 from tunesmith_trainer.train.outbox import Outbox
 from tunesmith_trainer.work_store import WorkStore
 
@@ -35,8 +35,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Return the steps of which all parts are kept, oldest first."""
-        parts = self._parts()
-        return sorted({step for step, _ in parts if all((step, n) in parts for n in range(self._machines))})
+        return self._whole(self._parts())
 
     def newest_part(self) -> int:
         """Return the newest step of which this machine's part is kept; 0 when there is none."""
@@ -49,17 +48,15 @@ class Checkpoints:
             TrainerError: SOURCE_UNAVAILABLE: the store cannot be read just now.
         """
         for step in reversed(self.steps()):
-            folder = self.store.work.checkpoints / f"checkpoint-{step}"
             try:
-                for machine in range(self._machines):
-                    self.store.get(_name(step, machine))
-                problem = damage(folder)
+                if all(self.store.get(_name(step, machine)) for machine in range(self._machines)):
+                    return
+                problem = "a part of it is gone"
             except TrainerError as error:
                 if error.reason is not Reason.OUTPUT_FAILED:
                     raise
                 problem = error.message
-            if problem is None:
-                return
+            folder = self.store.work.checkpoints / _name(step, 0)
             log.warning("%s/%s cannot be used: %s", self.store.uri, folder.name, problem)
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -69,17 +66,17 @@ class Checkpoints:
         Raises:
             TrainerError: OUTPUT_FAILED: it cannot be written.
         """
-        folder = outbox.folder
-        (checkpoint,) = checkpoints(folder / self.store.work.checkpoints.relative_to(self.store.work.root))
-        files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-        self.store.put(_name(step_of(checkpoint), self.machine), files)
+        work = self.store.work
+        (checkpoint,) = checkpoints(outbox.folder / work.checkpoints.relative_to(work.root))
+        self.store.put_folder(_name(step_of(checkpoint), self.machine), outbox.folder)
 
     def remove_old(self, keep: int) -> None:
         """Remove what is older than the newest whole checkpoints, of which `keep` stay; machine 0 does it for all."""
-        whole = self.steps()
+        parts = self._parts()
+        whole = self._whole(parts)
         if self.machine != 0 or len(whole) <= keep:
             return
-        for step, machine in sorted(self._parts()):
+        for step, machine in sorted(parts):
             if step < whole[-keep]:
                 self.store.remove(_name(step, machine))
 
@@ -91,6 +88,9 @@ class Checkpoints:
                     self.store.remove(_name(step, machine))
         except TrainerError as problem:
             log.warning("checkpoints that are of no use any more are left: %s", problem)
+
+    def _whole(self, parts: set[tuple[int, int]]) -> list[int]:
+        return sorted({step for step, _ in parts if all((step, n) in parts for n in range(self._machines))})
 
     def _parts(self) -> set[tuple[int, int]]:
         """Return the (step, machine) of all parts that are kept."""
