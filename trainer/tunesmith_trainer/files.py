@@ -32,6 +32,20 @@ def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
     temporary.replace(path)
 
 
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove the temporary files and folders that killed processes left, where nobody else writes any now.
+
+    Args:
+        folder: Where to look; it may be absent.
+        pattern: What to look for, as for `Path.glob`.
+    """
+    for path in folder.glob(pattern):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any, *, sync: bool = True) -> None:  # noqa: ANN401 - any JSON value
     """Write a JSON value atomically, indented and with a final newline."""
     write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), sync=sync)

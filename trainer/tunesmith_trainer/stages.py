@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from tunesmith_trainer.config import JobConfig, Reason, Stage, TrainerError, WorkFolder
 from tunesmith_trainer.container import JOB_CONFIG
-from tunesmith_trainer.files import digest_json, read_json, write_json
+from tunesmith_trainer.files import digest_json, read_json, sweep, write_json
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,8 @@ def run_stage(stage: Stage, function: StageFunction, root: Path) -> dict[str, An
         TrainerError: The stage cannot be completed; the outcome file says the same.
     """
     work = WorkFolder(root)
+    for path in (work.progress, work.outcome(stage)):
+        sweep(path.parent, f".{path.name}.*.tmp")
     try:
         config = load_config(work)
         inputs = stage_inputs(stage, config, work)

@@ -81,6 +81,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_artifact(tmp_path: Path) -> No
     (job / "publish").mkdir()
     (job / "publish" / ".evaluation.json.1.tmp").write_text("half")
     (job / "publish" / ".merged.1.tmp").mkdir()
+    (job / ".publish-outcome.json.1.tmp").write_text("half")
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
     chance = random.Random(seed)

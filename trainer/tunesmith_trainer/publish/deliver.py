@@ -11,7 +11,7 @@ from typing import Any
 
 from tunesmith_trainer import storage
 from tunesmith_trainer.config import JobConfig, Reason, TrainerError, WorkFolder
-from tunesmith_trainer.files import link_tree
+from tunesmith_trainer.files import link_tree, sweep
 from tunesmith_trainer.publish.artifact import MANIFEST
 from tunesmith_trainer.uris import local_path
 from tunesmith_trainer.work_store import work_store
@@ -87,8 +87,7 @@ def _deliver_local(artifact: Path, folder: Path) -> None:
                 "Write an output.uri that does not exist yet, or empty that folder",
             )
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for stale in folder.parent.glob(f".{folder.name}.*.tmp"):
-            shutil.rmtree(stale, ignore_errors=True)
+        sweep(folder.parent, f".{folder.name}.*.tmp")
         link_tree(artifact, temporary)
         temporary.replace(folder)
     except OSError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_trainer.config import JobConfig, Precision, Stage, WorkFolder
-from tunesmith_trainer.files import link_tree, read_json, write_json
+from tunesmith_trainer.files import link_tree, read_json, sweep, write_json
 from tunesmith_trainer.prepared import TokenStore, model_path
 from tunesmith_trainer.publish.architectures import export_options
 from tunesmith_trainer.publish.artifact import MANIFEST, assemble, describe
@@ -32,7 +31,7 @@ def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     folder = work.stage(Stage.PUBLISH)
     artifact = folder / "artifact"
     progress = Progress(work)
-    _sweep(work)
+    sweep(folder, "**/.*.tmp")
     manifest = read_json(artifact / MANIFEST)
     if manifest is None:
         manifest = _build(config, work, artifact, progress)
@@ -49,15 +48,6 @@ def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         "gates": manifest["gates"],
         "parity": manifest["parity"],
     }
-
-
-def _sweep(work: WorkFolder) -> None:
-    """Remove what a killed run of the stage left half done."""
-    for path in (*work.stage(Stage.PUBLISH).glob("**/.*.tmp"), *work.root.glob(f".{work.progress.name}.*.tmp")):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progress) -> dict[str, Any]:
