@@ -1,38 +1,28 @@
 """Useful tokens per second of training, against plain Hugging Face Trainer, on rows of 10 to 500 tokens.
 
-One Llama of 3.7 million parameters at random weights, rows of 8 in a forward pass, fp32 where there is no GPU, one
-checkpoint at the end. Each contestant is a process of its own; they run in rounds, one after the other. Useful tokens
-are those that are no padding; seconds are those of the training loop.
+One Llama at random weights, trained as a whole: of 3.7 million parameters, or on a GPU of the shape of TinyLlama-1.1B.
+8 or 32 rows in a forward pass, fp32 where there is no GPU. Each contestant is a process of its own; they run in rounds,
+one after the other. Useful tokens are those that are no padding; the seconds are those of all steps but the first.
 
     python tests/bench/training.py            # about 6 minutes on 2 cores
     python tests/bench/training.py --quick    # few steps: shows that everything runs
+    python tests/bench/training.py --model 1b --rounds 1 --steps 60    # 4 minutes on an H200
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.training import train_command, training_job
+from support.bench_jobs import MODELS, Model, steady_speed
+from support.training import train_command
 
-SIZES = {
-    "vocab_size": 2048,
-    "hidden_size": 256,
-    "intermediate_size": 768,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-}
-BATCH = 8
-LONGEST, SHORTEST = 500, 10
 CONTESTANTS = {
     "HF Trainer, padded to 512": "fixed",
     "HF Trainer, padded to the longest of a batch": "longest",
@@ -41,25 +31,7 @@ CONTESTANTS = {
 }
 
 
-def write_job(work: Path, rows: int, steps: int) -> None:
-    """A work folder whose rows have all lengths from 10 to 500 alike, all tokens learned."""
-    import numpy as np
-
-    from support.training import tiny_llama
-    from tunesmith_trainer.prepared import TokenStore
-
-    training = {"globalBatchSize": BATCH, "microBatchSize": BATCH, "maxSteps": steps, "maxLength": 512}
-    training_job(work, training={**training, "checkpoint": {"everySteps": steps}}, rows=rows, validation=0)
-    random = np.random.default_rng(5)
-    lengths = random.integers(SHORTEST, LONGEST + 1, rows)
-    tokens = [random.integers(3, SIZES["vocab_size"], length).tolist() for length in lengths]
-    TokenStore.write(work / "prepare" / "data" / "train", [(ids, [1] * len(ids)) for ids in tokens])
-    tiny_llama(work / "base", **SIZES)
-    marker = {"inputs": "prepared", "model": {"path": "base"}, "data": {"trainRows": rows}}
-    (work / "prepare" / "stage.json").write_text(json.dumps(marker))
-
-
-def hugging_face(work: Path, padding: str, steps: int) -> float:
+def hugging_face(model: Model, work: Path, base: Path, padding: str, steps: int) -> float:
     """Train as one would with transformers alone and return useful tokens per second."""
     import torch
     from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
@@ -68,11 +40,10 @@ def hugging_face(work: Path, padding: str, steps: int) -> float:
 
     store = TokenStore.open(work / "prepare" / "data" / "train")
     rows = [{"input_ids": store[i][0].tolist(), "length": len(store[i][0])} for i in range(len(store))]
-    seen = 0
+    seen: list[int] = []
 
     def collate(batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        nonlocal seen
-        seen += sum(len(row["input_ids"]) for row in batch)
+        seen.append(sum(len(row["input_ids"]) for row in batch))
         longest = 512 if padding == "fixed" else max(len(row["input_ids"]) for row in batch)
         ids = torch.zeros((len(batch), longest), dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -82,20 +53,19 @@ def hugging_face(work: Path, padding: str, steps: int) -> float:
         return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(mask == 0, -100)}
 
     class Clock(TrainerCallback):
-        seconds = 0.0
+        times: ClassVar[list[float]] = []
 
-        def on_train_begin(self, *_: Any, **__: Any) -> None:
-            Clock.seconds = -time.monotonic()
-
-        def on_train_end(self, *_: Any, **__: Any) -> None:
-            Clock.seconds += time.monotonic()
+        def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
+            if torch.cuda.is_available() and state.global_step in (1, steps):
+                torch.cuda.synchronize()
+            self.times.append(time.monotonic())
 
     arguments = TrainingArguments(
         output_dir=str(work / "hf"),
         max_steps=steps,
-        per_device_train_batch_size=BATCH,
+        per_device_train_batch_size=model.batch,
         learning_rate=0.003,
-        save_steps=steps,
+        save_strategy="no",
         logging_steps=10,
         report_to="none",
         disable_tqdm=True,
@@ -104,17 +74,19 @@ def hugging_face(work: Path, padding: str, steps: int) -> float:
         use_cpu=not torch.cuda.is_available(),
         bf16=torch.cuda.is_available(),
     )
-    model = AutoModelForCausalLM.from_pretrained(work / "base", dtype=torch.float32)
-    Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collate, callbacks=[Clock()]).train()
-    return seen / Clock.seconds
+    whole = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    Trainer(model=whole, args=arguments, train_dataset=rows, data_collator=collate, callbacks=[Clock()]).train()
+    return sum(seen[1:steps]) / (Clock.times[-1] - Clock.times[0])
 
 
-def run(work: Path, contestant: str, steps: int) -> float:
+def run(options: argparse.Namespace, base: Path, work: Path, contestant: str) -> float:
     """Run one contestant as a process and return its useful tokens per second."""
+    MODELS[options.model].write_job(work, base, options.steps, training={})
     if contestant == "tunesmith":
         subprocess.run(train_command(work), check=True, capture_output=True)
-        return float(json.loads((work / "train" / "metrics.json").read_text())["tokensPerSecond"])
-    command = [sys.executable, __file__, "--contestant", contestant, "--work", str(work), "--steps", str(steps)]
+        return steady_speed(work)
+    command = [sys.executable, __file__, "--contestant", contestant, "--work", str(work), "--base", str(base)]
+    command += ["--model", options.model, "--steps", str(options.steps)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
@@ -124,20 +96,23 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few steps, one round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--model", choices=MODELS, default="4m", help="size of the model")
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--base", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contestant:
-        print(hugging_face(options.work, options.contestant, options.steps))
+        print(hugging_face(MODELS[options.model], options.work, options.base, options.contestant, options.steps))
         return
     if options.quick:
         options.rounds, options.steps = 1, 10
     speeds: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
-    for _ in range(options.rounds):
-        for name, contestant in CONTESTANTS.items():
-            with tempfile.TemporaryDirectory() as folder:
-                write_job(Path(folder) / "job", options.steps * BATCH, options.steps)
-                speeds[name].append(run(Path(folder) / "job", contestant, options.steps))
+    with tempfile.TemporaryDirectory() as shared:
+        base = MODELS[options.model].save(Path(shared) / "base")
+        for _ in range(options.rounds):
+            for name, contestant in CONTESTANTS.items():
+                with tempfile.TemporaryDirectory() as folder:
+                    speeds[name].append(run(options, base, Path(folder) / "job", contestant))
     ours = statistics.median(speeds["tunesmith"])
     print("| training | useful tokens/s (min to max) | tunesmith over it |\n|---|---|---|")
     for name, values in speeds.items():

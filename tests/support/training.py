@@ -13,8 +13,8 @@ import numpy as np
 VOCABULARY = 128
 
 
-def tiny_llama(folder: Path, *, seed: int = 0, **sizes: int) -> Path:
-    """Save a random-weight Llama (0.1 million parameters) in the transformers layout."""
+def tiny_llama(folder: Path, *, seed: int = 0, half: bool = False, **sizes: int) -> Path:
+    """Save a random-weight Llama (0.1 million parameters) in the transformers layout, in fp32 or bf16."""
     import torch
     from safetensors.torch import save_file
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -30,7 +30,8 @@ def tiny_llama(folder: Path, *, seed: int = 0, **sizes: int) -> Path:
         **sizes,
     }
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(LlamaConfig(**settings))
+    with torch.device("cuda" if half and torch.cuda.is_available() else "cpu"):
+        model = LlamaForCausalLM(LlamaConfig(**settings)).to(torch.bfloat16 if half else torch.float32)
     folder.mkdir(parents=True)
     # Not save_pretrained, which imports DeepSpeed first.
     save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})

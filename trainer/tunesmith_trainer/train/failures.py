@@ -10,7 +10,11 @@ import torch
 
 from tunesmith_trainer.config import JobConfig, Reason, TrainerError
 
-_CPU_MEMORY = re.compile(r"can't allocate memory|not enough memory|Cannot allocate memory", re.I)
+# What neither torch.OutOfMemoryError nor MemoryError is made of: the CPU's allocator, and CUDA outside torch's own.
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory|Cannot allocate memory|CUDA error: out of memory|_STATUS_ALLOC_FAILED",
+    re.I,
+)
 
 
 def out_of_memory(config: JobConfig, detail: str) -> TrainerError:
@@ -40,6 +44,6 @@ def explained(config: JobConfig) -> Iterator[None]:
     except MemoryError as error:
         raise out_of_memory(config, "the machine has no memory left") from error
     except RuntimeError as error:
-        if not _CPU_MEMORY.search(str(error)):
+        if not _NO_MEMORY.search(str(error)):
             raise
         raise out_of_memory(config, str(error).split("\n")[0][:300]) from error
