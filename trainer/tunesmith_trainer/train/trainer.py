@@ -138,7 +138,13 @@ class FineTuner(Trainer):
             super().save_model(output_dir, _internal_call)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ANN401
-        """Save all state, seal it when every process has written its part, and remove old checkpoints."""
+        """Save all state, seal it when every process has written its part, and remove old checkpoints.
+
+        After the last step nothing is saved: the weights themselves come next, in less time, and a GPU would be held
+        for optimizer states that only a failure within that time could use.
+        """
+        if self.state.global_step >= self.resolved.total_steps:
+            return
         if self.progress:
             self.progress.saving()
         super()._save_checkpoint(model, trial)
