@@ -85,6 +85,19 @@ MODELS = {
             "max_position_embeddings": 512,
         },
     ),
+    "135m": Model(  # the shape of SmolLM2-135M
+        batch=4,
+        half=True,
+        sizes={
+            "vocab_size": 49_152,
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "max_position_embeddings": 2048,
+        },
+    ),
     "1b": Model(  # the shape of TinyLlama-1.1B
         batch=32,
         half=True,
