@@ -1,11 +1,12 @@
 """What each method costs on one model and one data set: trained parameters, memory, speed, size of what is kept.
 
-A Llama at random weights, rows of 10 to 500 tokens, one process. Memory is the largest that was in use: of the GPU
+A Llama at random weights, rows of 500 tokens, one process. Memory is the largest that was in use: of the GPU
 where there is one, else of the process, with all libraries in it. Speed is that of the steps but the first one. In
 parentheses: in times of the first method.
 
-    python tests/bench/methods.py               # about 3 minutes on 2 cores
-    python tests/bench/methods.py --model 1b    # 1.1 billion parameters, on a GPU
+    python tests/bench/methods.py                          # about 2 minutes on 2 cores
+    python tests/bench/methods.py --model 135m --steps 3    # 7 minutes
+    python tests/bench/methods.py --model 1b                # 1.1 billion parameters, on a GPU
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from support.bench_jobs import MODELS, Model, steady_speed
+from support.bench_jobs import LONGEST, MODELS, Model, steady_speed
 from support.training import train_command
 
 CHECKPOINTING = {"gradientCheckpointing": True}
@@ -36,7 +37,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 def measure(model: Model, work: Path, base: Path, choices: dict[str, Any], steps: int) -> dict[str, Any]:
     """Train as a process and return the run's marker and metrics, its speed, and the bytes of the trained weights."""
-    model.write_job(work, base, steps, **{"training": {}, **choices})
+    model.write_job(work, base, steps, shortest=LONGEST, **{"training": {}, **choices})
     process = subprocess.run(train_command(work), capture_output=True, text=True, check=False)
     if process.returncode:
         raise SystemExit(process.stderr)
@@ -50,7 +51,7 @@ def main() -> None:
     """Measure all methods and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=MODELS, default="4m", help="size of the model")
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS), metavar="METHOD", help="some of them")
     options = parser.parse_args()
     model = MODELS[options.model]

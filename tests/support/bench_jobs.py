@@ -31,14 +31,24 @@ class Model:
         """Save it at random weights."""
         return tiny_llama(folder, half=self.half, **self.sizes)
 
-    def write_job(self, work: Path, base: Path, steps: int, *, training: dict[str, Any], **choices: Any) -> Path:
-        """Make a work folder whose rows have all lengths from 10 to 500 alike, all tokens learned.
+    def write_job(
+        self,
+        work: Path,
+        base: Path,
+        steps: int,
+        *,
+        training: dict[str, Any],
+        shortest: int = SHORTEST,
+        **choices: Any,
+    ) -> Path:
+        """Make a work folder whose rows have all lengths up to 500 tokens alike, all tokens learned.
 
         Args:
             work: The folder to make.
             base: Where the model was saved; it is used in place.
             steps: Steps of training, each on rows of its own.
             training: Further fields of spec.training.
+            shortest: Tokens of the shortest rows.
             choices: Further arguments of `training_job`.
         """
         from tunesmith_trainer.prepared import TokenStore
@@ -55,7 +65,7 @@ class Model:
         }
         training_job(work, training=training, rows=rows, validation=0, **choices)
         random = np.random.default_rng(5)
-        lengths = random.integers(SHORTEST, LONGEST + 1, rows)
+        lengths = random.integers(shortest, LONGEST + 1, rows)
         tokens = [random.integers(3, self.sizes["vocab_size"], length).tolist() for length in lengths]
         TokenStore.write(work / "prepare" / "data" / "train", [(ids, [1] * len(ids)) for ids in tokens])
         marker = {"inputs": "prepared", "model": {"path": str(base.absolute())}, "data": {"trainRows": rows}}

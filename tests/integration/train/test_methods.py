@@ -165,13 +165,32 @@ def test_padding_changes_nothing() -> None:
 
     examples = [(np.array(ids, np.int32), np.array(mask, np.uint8)) for ids, mask in random_rows(5)]
 
-    def loss(rows: list[Any], multiple: int) -> tuple[float, int]:
-        batch = Collator(multiple)(rows)
+    def loss(rows: list[Any], multiple: int, *, prune: bool = True) -> tuple[float, int]:
+        batch = Collator(multiple, prune=prune)(rows)
+        labels = batch.pop("labels")
         with torch.no_grad():
-            logits = model(input_ids=batch["input_ids"]).logits
-        return float(loss_sum(logits, batch["labels"])), int(learned_tokens(batch["labels"]))
+            logits = model(**batch).logits
+        assert logits.shape[:2] == labels.shape
+        return float(loss_sum(logits, labels)), int(learned_tokens(labels))
 
     alone = [loss([row], 1) for row in examples]
-    together = loss(examples, 8)
-    assert together[0] == pytest.approx(sum(value for value, _ in alone), rel=1e-5)
-    assert together[1] == sum(count for _, count in alone)
+    for prune in (True, False):
+        together = loss(examples, 8, prune=prune)
+        assert together[0] == pytest.approx(sum(value for value, _ in alone), rel=1e-5)
+        assert together[1] == sum(count for _, count in alone)
+
+
+def test_logits_are_asked_for_where_something_is_learned() -> None:
+    import numpy as np
+
+    def row(length: int, learned: slice) -> Any:
+        mask = np.zeros(length, np.uint8)
+        mask[learned] = 1
+        return np.arange(10, 10 + length, dtype=np.int32), mask
+
+    batch = Collator()([row(9, slice(7, 9)), row(6, slice(5, 6)), row(4, slice(0, 1))])
+    assert batch["logits_to_keep"].tolist() == [4, 6, 7], "one before each learned token; none is before the first one"
+    assert batch["labels"].tolist() == [[-100, 17, 18], [15, -100, -100], [-100, -100, -100]]
+    nothing = Collator()([row(3, slice(0, 1))])
+    assert nothing["logits_to_keep"].tolist() == [0], "a model gives no loss of nothing"
+    assert nothing["labels"].tolist() == [[-100]]

@@ -25,7 +25,7 @@ from tunesmith_trainer.train.arguments import training_arguments
 from tunesmith_trainer.train.checkpoints import newest_usable
 from tunesmith_trainer.train.final import save_final
 from tunesmith_trainer.train.interrupt import Interrupt
-from tunesmith_trainer.train.model import add_adapter, load_base
+from tunesmith_trainer.train.model import add_adapter, load_base, takes_logits_to_keep
 from tunesmith_trainer.train.outbox import outbox_of
 from tunesmith_trainer.train.parts import agreed, part_of_this_process
 from tunesmith_trainer.train.progress import Progress
@@ -81,7 +81,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         keep_checkpoints=spec.training.checkpoint.keep,
         model=model,
         args=arguments,
-        data_collator=Collator(8 if torch.cuda.is_available() else 1),
+        data_collator=Collator(8 if torch.cuda.is_available() else 1, prune=takes_logits_to_keep(model)),
         train_dataset=OrderedRows(rows, order),
         eval_dataset=OrderedRows(validation, _evaluation_order(validation)) if len(validation) else None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,9 @@ def check_targets(targets: tuple[str, ...], layers: list[str]) -> None:
             f"spec.adapter.targetModules: the model has no linear layer {', '.join(wrong)}",
             f"Write some of {', '.join(known)}, or leave targetModules out for all of them",
         )
+
+
+def takes_logits_to_keep(model: Any) -> bool:  # noqa: ANN401
+    """Return whether the model, with or without an adapter, computes the logits of chosen positions only."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "logits_to_keep" in inspect.signature(base.forward).parameters

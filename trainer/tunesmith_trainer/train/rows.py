@@ -41,41 +41,52 @@ class Collator:
 
     Attributes:
         multiple: Lengths are rounded up to a multiple of this.
+        prune: Whether the model is asked for no other logits than those that something is learned from. Over a large
+            vocabulary they are much of the work and most of the memory, and most of a prompt's are of no use.
     """
 
-    def __init__(self, multiple: int = 1) -> None:
+    def __init__(self, multiple: int = 1, *, prune: bool = True) -> None:
         self.multiple = multiple
+        self.prune = prune
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """Return `{input_ids: int64 [rows, length], labels: int64 [rows, length]}`."""
+        """Return the model's inputs and what is learned.
+
+        `input_ids` is int64 [rows, length]; `logits_to_keep`, where pruned, the int64 [positions] whose logits are
+        wanted; `labels` int64 [rows, positions], the token after each of them, `IGNORED` where it is not learned.
+        """
         longest = max(len(ids) for ids, _ in examples)
         length = -(-longest // self.multiple) * self.multiple
         input_ids = np.zeros((len(examples), length), np.int64)
         labels = np.full((len(examples), length), IGNORED, np.int64)
         for row, (ids, mask) in enumerate(examples):
             input_ids[row, : len(ids)] = ids
-            labels[row, : len(ids)] = np.where(mask, ids, IGNORED)
-        return {"input_ids": torch.from_numpy(input_ids), "labels": torch.from_numpy(labels)}
+            labels[row, : len(ids) - 1] = np.where(mask[1:], ids[1:], IGNORED)
+        batch = {"input_ids": torch.from_numpy(input_ids), "labels": torch.from_numpy(labels)}
+        if self.prune:
+            learned = np.flatnonzero((labels != IGNORED).any(axis=0))
+            kept = torch.from_numpy(learned if len(learned) else np.zeros(1, np.int64))
+            batch |= {"labels": batch["labels"][:, kept], "logits_to_keep": kept}
+        return batch
 
 
 def learned_tokens(labels: torch.Tensor) -> torch.Tensor:
     """Return the number of learned tokens, int64 []. The first token of a row has none before it to learn from."""
-    return labels[:, 1:].ne(IGNORED).sum()
+    return labels.ne(IGNORED).sum()
 
 
 def loss_sum(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the summed cross-entropy of the learned tokens in fp32, nats.
 
     Args:
-        logits: [rows, length, vocabulary].
-        labels: int64 [rows, length], `IGNORED` where nothing is learned.
+        logits: [rows, positions, vocabulary].
+        labels: int64 [rows, positions], the token after each position, `IGNORED` where it is not learned.
     """
-    targets = labels[:, 1:].to(logits.device)
+    targets = labels.to(logits.device)
     learned = targets.ne(IGNORED)
     # Picking the learned positions out copies their logits, forward and backward: worth it where they are few.
     if int(learned.sum()) * 2 < labels.numel():
-        return torch.nn.functional.cross_entropy(logits[:, :-1][learned].float(), targets[learned], reduction="sum")
-    targets = torch.nn.functional.pad(targets, (0, 1), value=IGNORED)
+        return torch.nn.functional.cross_entropy(logits[learned].float(), targets[learned], reduction="sum")
     return torch.nn.functional.cross_entropy(
         logits.flatten(0, 1).float(), targets.flatten(), reduction="sum", ignore_index=IGNORED
     )
