@@ -336,6 +336,7 @@ def test_a_queue_holds_a_job_until_it_admits_it(stages: Stages, cluster: Cluster
     # What Kueue writes at admission, the operator never writes back.
     admitted = {"suspend": False, "template": {"spec": {"nodeSelector": {"flavor": "on-demand"}}}}
     cluster.patch("Job", "tiny-prepare-1", {"spec": admitted}, namespace)
+    stages.until("Preparing")  # else the next Queued would be found where the first one still stands
     stages.succeed("prepare")
     stages.until("Queued")
     assert cluster.get("Job", "tiny-prepare-1", namespace)["spec"]["template"]["spec"]["nodeSelector"]
