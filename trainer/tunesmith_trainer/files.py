@@ -39,7 +39,7 @@ def sweep(folder: Path, pattern: str) -> None:
         folder: Where to look; it may be absent.
         pattern: What to look for, as for `Path.glob`.
     """
-    for path in folder.glob(pattern):
+    for path in list(folder.glob(pattern)):  # all of them first, as glob would look into what is removed meanwhile
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
