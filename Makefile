@@ -63,7 +63,7 @@ format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) ## Measure training and serving against what one would use instead (15 minutes)
+bench: $(INSTALLED) ## Measure training and serving against what one would use instead (20 minutes)
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/serving.py
 

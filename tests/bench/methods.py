@@ -4,9 +4,9 @@ A Llama at random weights, rows of 500 tokens, one process. Memory is the larges
 where there is one, else of the process, with all libraries in it. Speed is that of the steps but the first one. In
 parentheses: in times of the first method.
 
-    python tests/bench/methods.py                          # about 2 minutes on 2 cores
-    python tests/bench/methods.py --model 135m --steps 3    # 7 minutes
-    python tests/bench/methods.py --model 1b                # 1.1 billion parameters, on a GPU
+    python tests/bench/methods.py
+    python tests/bench/methods.py --model 135m --steps 3    # 7 minutes on 2 cores
+    python tests/bench/methods.py --model 1b    # 1.1 billion parameters, on a GPU
 """
 
 import argparse
@@ -37,7 +37,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 def measure(model: Model, work: Path, base: Path, choices: dict[str, Any], steps: int) -> dict[str, Any]:
     """Train as a process and return the run's marker and metrics, its speed, and the bytes of the trained weights."""
-    model.write_job(work, base, steps, shortest=LONGEST, **{"training": {}, **choices})
+    model.write_job(work, base, steps, shortest=LONGEST, **choices)
     process = subprocess.run(train_command(work), capture_output=True, text=True, check=False)
     if process.returncode:
         raise SystemExit(process.stderr)

@@ -37,7 +37,7 @@ class Model:
         base: Path,
         steps: int,
         *,
-        training: dict[str, Any],
+        training: dict[str, Any] | None = None,
         shortest: int = SHORTEST,
         **choices: Any,
     ) -> Path:
@@ -61,7 +61,7 @@ class Model:
             "maxSteps": steps,
             "learningRate": 0.0003,
             "checkpoint": {"everySteps": steps},
-            **training,
+            **(training or {}),
         }
         training_job(work, training=training, rows=rows, validation=0, **choices)
         random = np.random.default_rng(5)

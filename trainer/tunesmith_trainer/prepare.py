@@ -25,7 +25,7 @@ from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
-from tunesmith_trainer.files import digest_json, sweep, write_atomic
+from tunesmith_trainer.files import digest_json, write_atomic
 from tunesmith_trainer.models.base import bring_model
 from tunesmith_trainer.prepared import TokenStore
 
@@ -43,7 +43,6 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         TrainerError: The data or the model cannot be used; the message says where and what to do.
     """
     folder = work.stage(Stage.PREPARE)
-    sweep(folder, "**/.*.tmp")
     spec = config.spec.dataset
     parser = RowParser(spec.format, spec.columns)
     train = _dataset(spec.sources, parser, work, "train")

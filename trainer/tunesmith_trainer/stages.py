@@ -68,8 +68,10 @@ def run_stage(stage: Stage, function: StageFunction, root: Path) -> dict[str, An
         TrainerError: The stage cannot be completed; the outcome file says the same.
     """
     work = WorkFolder(root)
+    # Whoever came before has been killed: this one holds the stage's lock.
+    sweep(work.stage(stage), "**/.*.tmp")
     for path in (work.progress, work.outcome(stage)):
-        sweep(path.parent, f".{path.name}.*.tmp")
+        sweep(work.root, f".{path.name}.*.tmp")
     try:
         config = load_config(work)
         inputs = stage_inputs(stage, config, work)

@@ -89,11 +89,14 @@ def test_a_checkpoint_cut_in_half_is_skipped(job: Job, run_here: Run, caplog: py
 
     (work / "train" / "stage.json").unlink()
     final.unlink()
+    left = work / "train" / ".resolved.json.1.tmp"
+    left.write_text("half")
     for name in ("checkpoint-9", "checkpoint-6"):
         cut = work / "train" / "checkpoints" / name / "optimizer.pt"
         cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     assert run_here(work) == marker
     assert final.read_bytes() == expected  # dropout included
+    assert not left.exists()
     assert losses(work) == log
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert any("checkpoint-9" in text and "checkpoint-3" in text for text in warnings)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_trainer.config import JobConfig, Precision, Stage, WorkFolder
-from tunesmith_trainer.files import link_tree, read_json, sweep, write_json
+from tunesmith_trainer.files import link_tree, read_json, write_json
 from tunesmith_trainer.prepared import TokenStore, model_path
 from tunesmith_trainer.publish.architectures import export_options
 from tunesmith_trainer.publish.artifact import MANIFEST, assemble, describe
@@ -31,7 +31,6 @@ def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     folder = work.stage(Stage.PUBLISH)
     artifact = folder / "artifact"
     progress = Progress(work)
-    sweep(folder, "**/.*.tmp")
     manifest = read_json(artifact / MANIFEST)
     if manifest is None:
         manifest = _build(config, work, artifact, progress)

@@ -53,7 +53,8 @@ class Collator:
         """Return the model's inputs and what is learned.
 
         `input_ids` is int64 [rows, length]; `logits_to_keep`, where pruned, the int64 [positions] whose logits are
-        wanted; `labels` int64 [rows, positions], the token after each of them, `IGNORED` where it is not learned.
+        wanted; `labels` int64 [rows, positions], the token after each of them, `IGNORED` where it is not learned. A
+        row's first token is not, as none is before it.
         """
         longest = max(len(ids) for ids, _ in examples)
         length = -(-longest // self.multiple) * self.multiple
@@ -71,7 +72,7 @@ class Collator:
 
 
 def learned_tokens(labels: torch.Tensor) -> torch.Tensor:
-    """Return the number of learned tokens, int64 []. The first token of a row has none before it to learn from."""
+    """Return the number of learned tokens of a batch's labels, int64 []."""
     return labels.ne(IGNORED).sum()
 
 
