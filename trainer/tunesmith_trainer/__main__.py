@@ -6,6 +6,8 @@ import signal
 import sys
 from types import FrameType
 
+from tunesmith_trainer.imports import importing
+
 _INTERRUPTED = 66  # EXIT_CODES[Reason.INTERRUPTED], which is not imported yet
 
 
@@ -16,7 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
     that has not, and imports take seconds on a busy machine.
     """
     signal.signal(signal.SIGTERM, _leave)
-    from tunesmith_trainer.command import main as run
+    with importing():
+        from tunesmith_trainer.command import main as run
 
     return run(arguments)
 

@@ -20,6 +20,7 @@ from tunesmith_trainer.container import (
     understood,
 )
 from tunesmith_trainer.files import read_json
+from tunesmith_trainer.imports import importing
 from tunesmith_trainer.last_words import tell_failure, tell_result
 from tunesmith_trainer.report import flush
 from tunesmith_trainer.stages import report_failure
@@ -96,7 +97,8 @@ def _stage(stage: Stage, work: WorkFolder, options: argparse.Namespace) -> dict[
     from tunesmith_trainer.stages import run_stage
 
     if stage is Stage.PREPARE:
-        from tunesmith_trainer.prepare import prepare
+        with importing():
+            from tunesmith_trainer.prepare import prepare
 
         run_stage(stage, prepare, work.root)
         return {}
@@ -107,7 +109,8 @@ def _stage(stage: Stage, work: WorkFolder, options: argparse.Namespace) -> dict[
         if not marker:
             return {}
         return {"resolved": marker.get("resolved", {}), "progress": read_json(work.progress) or {}}
-    from tunesmith_trainer.publish import publish
+    with importing():
+        from tunesmith_trainer.publish import publish
 
     marker = run_stage(stage, publish, work.root)
     return {name: marker[name] for name in ("artifact", "metrics")}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from tunesmith_trainer.config import JobConfig, WorkFolder
+from tunesmith_trainer.imports import importing
 
 
 def publish(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def publish(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     Raises:
         TrainerError: A gate failed, an export failed its parity, or the output cannot be written.
     """
-    from tunesmith_trainer.publish.pipeline import run
+    with importing():
+        from tunesmith_trainer.publish.pipeline import run
 
     return run(config, work)

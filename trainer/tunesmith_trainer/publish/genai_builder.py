@@ -15,12 +15,15 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from tunesmith_trainer.imports import importing
+
 
 def main() -> int:
     """Answer requests until there are no more."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # the builder and its libraries print to standard output
-    from onnxruntime_genai.models import builder
+    with importing():
+        from onnxruntime_genai.models import builder
 
     for line in sys.stdin:
         try:

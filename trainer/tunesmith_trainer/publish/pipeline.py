@@ -12,6 +12,7 @@ from typing import Any
 
 from tunesmith_trainer.config import JobConfig, Precision, Stage, WorkFolder
 from tunesmith_trainer.files import link_tree, read_json, write_json
+from tunesmith_trainer.imports import importing
 from tunesmith_trainer.prepared import TokenStore, model_path
 from tunesmith_trainer.publish.architectures import export_options
 from tunesmith_trainer.publish.artifact import MANIFEST, assemble, describe
@@ -116,7 +117,8 @@ class _Models:
 
     @cached_property
     def tokenizer(self) -> Any:  # noqa: ANN401 - transformers is imported only when it is needed
-        from tunesmith_trainer.publish.models import load_tokenizer
+        with importing():
+            from tunesmith_trainer.publish.models import load_tokenizer
 
         return load_tokenizer(self._base_folder)
 
@@ -137,7 +139,8 @@ class _Models:
 
     def base(self) -> Any:  # noqa: ANN401
         """Return the base model. It is used up by `merged`."""
-        from tunesmith_trainer.publish.models import load_model
+        with importing():
+            from tunesmith_trainer.publish.models import load_model
 
         if self._base is None:
             self._base = load_model(self._base_folder)
@@ -145,7 +148,8 @@ class _Models:
 
     def merged(self) -> Any:  # noqa: ANN401
         """Return the tuned model, merged."""
-        from tunesmith_trainer.publish.models import load_model
+        with importing():
+            from tunesmith_trainer.publish.models import load_model
 
         folder = self.merged_folder()
         if self._merged is None:
@@ -245,8 +249,9 @@ def _parity(
     config: JobConfig, folder: Path, precision: Precision, models: _Models, progress: Progress
 ) -> dict[str, Any]:
     """Compare one export with the merged model, unless that is done, and return the numbers."""
-    from tunesmith_trainer.publish.onnx_runner import OnnxModel
-    from tunesmith_trainer.publish.parity import Reference, measure, require_parity
+    with importing():
+        from tunesmith_trainer.publish.onnx_runner import OnnxModel
+        from tunesmith_trainer.publish.parity import Reference, measure, require_parity
 
     path = folder / f"parity-{precision.value}.json"
     bounds = config.spec.export.parity

@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 from tunesmith_trainer.files import write_json
+from tunesmith_trainer.imports import importing
 
 
 def main(arguments: list[str]) -> int:
     """Run the workers and return 0, or 1 when one failed; their exit codes are then in `failures.json`."""
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.run import parse_args, run
+    with importing():
+        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+        from torch.distributed.run import parse_args, run
 
     from tunesmith_trainer.train.torchrun import AGENT, RUN_FOLDER
 

@@ -9,6 +9,7 @@ from typing import Any
 from tunesmith_trainer.config import JobConfig, Reason, Stage, TrainerError, WorkFolder
 from tunesmith_trainer.config.resolve import micro_batch
 from tunesmith_trainer.files import read_json
+from tunesmith_trainer.imports import importing
 from tunesmith_trainer.stages import load_config, run_stage, stage_inputs
 from tunesmith_trainer.train.interrupt import Interrupt
 from tunesmith_trainer.train.peers import MARKER_SECONDS, UPLOAD_SECONDS, wait_until_complete
@@ -69,8 +70,9 @@ def _run(config: JobConfig, work: WorkFolder, options: argparse.Namespace, inter
     processes = _processes(config)
     micro_batch(config.spec, processes * options.nnodes)  # refused here rather than in every process
     if processes * options.nnodes == 1:
-        from tunesmith_trainer.train.failures import explained
-        from tunesmith_trainer.train.fit import fit
+        with importing():
+            from tunesmith_trainer.train.failures import explained
+            from tunesmith_trainer.train.fit import fit
 
         with explained(config):
             return fit(config, work, interrupt)

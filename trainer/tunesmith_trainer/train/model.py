@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from tunesmith_trainer.config import AdapterSpec, Reason, TrainerError
+from tunesmith_trainer.imports import importing
 
 transformers_logging.disable_progress_bar()
 
@@ -37,7 +38,8 @@ def add_adapter(model: Any, adapter: AdapterSpec, *, dora: bool) -> Any:  # noqa
     Raises:
         TrainerError: A name in `targetModules` is that of no linear layer.
     """
-    from peft import LoraConfig, get_peft_model
+    with importing():
+        from peft import LoraConfig, get_peft_model
 
     targets: Any = "all-linear"
     if adapter.target_modules is not None:

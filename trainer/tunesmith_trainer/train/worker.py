@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tunesmith_trainer.config import Reason, TrainerError, WorkFolder
 from tunesmith_trainer.files import write_json
+from tunesmith_trainer.imports import importing
 from tunesmith_trainer.processes import die_with_parent
 from tunesmith_trainer.stages import load_config
 from tunesmith_trainer.train.interrupt import Interrupt
@@ -55,8 +56,9 @@ def _understood(error: Exception, rank: str, *, stepped: bool) -> TrainerError:
 
 def _fit(work: WorkFolder, interrupt: Interrupt, rank: str, folder: Path) -> None:
     """Train, and leave the result where the launcher finds it."""
-    from tunesmith_trainer.train.failures import explained
-    from tunesmith_trainer.train.fit import fit
+    with importing():
+        from tunesmith_trainer.train.failures import explained
+        from tunesmith_trainer.train.fit import fit
 
     config = load_config(work)
     with explained(config):

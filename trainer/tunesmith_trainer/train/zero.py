@@ -6,13 +6,15 @@ import warnings
 from typing import Any
 
 from tunesmith_trainer.config.resolve import Resolved
+from tunesmith_trainer.imports import importing
 
 _BUCKET = 20_000_000  # elements reduced or gathered at once: 80 MB in fp32, enough to keep a network busy
 
 
 def join_deepspeed() -> None:
     """Make DeepSpeed use the process group of torch, which has been joined already, and compile nothing."""
-    import deepspeed
+    with importing():
+        import deepspeed
 
     # It calls functions of torch.distributed by names that torch is leaving behind.
     warnings.filterwarnings("ignore", message="`torch.distributed", category=FutureWarning)
