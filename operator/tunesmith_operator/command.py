@@ -1,4 +1,4 @@
-"""`python -m tunesmith_operator`: one replica of the operator, told what to do by variables `TUNESMITH_...`."""
+"""One replica of the operator, told what to do by variables `TUNESMITH_...`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=version("tunesmith"))
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

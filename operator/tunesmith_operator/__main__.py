@@ -1,0 +1,11 @@
+"""`python -m tunesmith_operator`: one replica of the operator."""
+
+import sys
+
+from tunesmith_trainer.imports import importing
+
+with importing():
+    from tunesmith_operator.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
