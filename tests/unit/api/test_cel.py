@@ -61,7 +61,7 @@ def holds_in_cel(rule: Rule, value: dict[str, Any]) -> bool:
     return bool(program(rule.cel).evaluate({"self": celpy.json_to_cel(value)}))
 
 
-def asked_about(schema: dict[str, Any], words: set[str], *, whole: bool) -> dict[str, Any]:
+def asked_about(schema: dict[str, Any], words: frozenset[str], *, whole: bool) -> dict[str, Any]:
     """Return a schema with those fields only that a rule names, and those that must be there.
 
     Args:
@@ -78,6 +78,12 @@ def asked_about(schema: dict[str, Any], words: set[str], *, whole: bool) -> dict
     return {**schema, "properties": fields, **({"required": list(fields)} if whole else {})}
 
 
+@cache
+def part_of(model: type, words: frozenset[str], *, whole: bool) -> st.SearchStrategy[Any]:
+    """Return the strategy for what a rule asks about. Made anew for each value it would take most of the time."""
+    return from_schema(asked_about(schema_of(model), words, whole=whole), depth=3)
+
+
 @st.composite
 def values_of(draw: st.DrawFn, model: type, rule: Rule) -> Any:
     """Return a value of what a rule asks about in a model's schema, some fields of it with a value of `HINTS`."""
@@ -90,9 +96,8 @@ def values_of(draw: st.DrawFn, model: type, rule: Rule) -> Any:
             for key, item in value.items()
         }
 
-    words = set(re.findall(r"\w+", rule.cel))
-    schema = asked_about(schema_of(model), words, whole=draw(st.booleans()))
-    return hinted(draw(from_schema(schema, depth=3)))
+    words = frozenset(re.findall(r"\w+", rule.cel))
+    return hinted(draw(part_of(model, words, whole=draw(st.booleans()))))
 
 
 def without_rules(model: type[SpecModel], value: Any) -> Any:
