@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_trainer.config import Reason, TrainerError
+from tunesmith_trainer.imports import importing
 from tunesmith_trainer.publish.architectures import EXPORTABLE
 
 _LAYOUT = "Give a folder in the transformers layout: config.json, *.safetensors, tokenizer.json, tokenizer_config.json"
@@ -146,7 +147,8 @@ def load_tokenizer(folder: Path, name: str, vocabulary: int) -> Any:  # noqa: AN
     Raises:
         TrainerError: INVALID_MODEL; it cannot be loaded or does not fit the model.
     """
-    from transformers import AutoTokenizer
+    with importing():
+        from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

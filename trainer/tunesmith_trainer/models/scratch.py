@@ -8,6 +8,7 @@ from typing import Any
 
 from tunesmith_trainer.config import ScratchSpec
 from tunesmith_trainer.data.chat_templates import CHATML, END, START
+from tunesmith_trainer.imports import importing
 
 PAD = "<|endoftext|>"
 
@@ -46,9 +47,10 @@ def build_scratch(folder: Path, spec: ScratchSpec, texts: Iterable[str], seed: i
         texts: What the tokenizer is trained on.
         seed: Seed of the weights.
     """
-    import torch
-    from safetensors.torch import save_file
-    from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config, Qwen2Config
+    with importing():
+        import torch
+        from safetensors.torch import save_file
+        from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config, Qwen2Config
 
     tokenizer = train_tokenizer(texts, spec)
     options: dict[str, Any] = {

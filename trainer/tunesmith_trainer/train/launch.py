@@ -86,6 +86,7 @@ def _processes(config: JobConfig) -> int:
     wanted = config.spec.distributed.num_proc_per_node
     if wanted is not None:
         return wanted
-    import torch
+    with importing():
+        import torch
 
     return max(1, torch.cuda.device_count() if torch.cuda.is_available() else 0)
