@@ -1,7 +1,6 @@
 """Training in pods: on one node's worth and on two, taken away in the middle, and with too little memory."""
 
 import json
-from typing import Any
 
 import pytest
 
@@ -22,21 +21,16 @@ def losses(cluster: Cluster, namespace: str, name: str) -> list[float]:
     return [json.loads(line)["loss"] for line in log.splitlines() if '"loss"' in line]
 
 
-def run(cluster: Cluster, namespace: str, name: str, **spec: Any) -> dict[str, Any]:
-    """Apply a job and wait until it has succeeded."""
-    cluster.apply([config_map(name), job(name, training=STEPS, **spec)], namespace)
-    return succeeded(cluster, namespace, name)
-
-
 def test_two_pods_learn_what_one_learns(installed: Cluster, namespace: str) -> None:
-    run(installed, namespace, "alone")
+    shared = {"resources": {"nodes": 2}, "storage": SHARED}
+    jobs = {"alone": {}, **{name: {**shared, "distributed": {"strategy": name}} for name in ("zero2", "zero3")}}
+    for name, spec in jobs.items():
+        installed.apply([config_map(name), job(name, training=STEPS, **spec)], namespace)
+    succeeded(installed, namespace, "alone")
     expected = losses(installed, namespace, "alone")
     assert len(expected) == STEPS["maxSteps"]
     for strategy in ("zero2", "zero3"):
-        found = run(
-            installed, namespace, strategy,
-            distributed={"strategy": strategy}, resources={"nodes": 2}, storage=SHARED,
-        )  # fmt: skip
+        found = succeeded(installed, namespace, strategy)
         assert found["status"]["resolved"]["processes"]["value"] == 2
         assert losses(installed, namespace, strategy) == pytest.approx(expected, abs=1e-4)
         ranks = {pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"]
