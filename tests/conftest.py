@@ -23,22 +23,27 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let each worker of pytest-xdist begin with its share of the slow tests.
+    """Give the first worker of pytest-xdist the tests that mostly wait, and let each begin with its slow ones.
 
     `--dist worksteal` deals the tests out in as many blocks as there are workers, and moves them from the ends of long
-    queues later. A slow test that came near the end would run alone.
+    queues later. What waits for an API server side by side leaves the cores idle; a slow test that begins last is
+    waited for by all.
     """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    quick = [item for item in items if not item.get_closest_marker("slow")]
+    if workers == 1:
+        return
+    waiting = [item for item in items if item.get_closest_marker("integration")]
+    busy = [item for item in items if not item.get_closest_marker("integration")]
+    slow = [item for item in busy if item.get_closest_marker("slow")]
+    quick = [item for item in busy if not item.get_closest_marker("slow")]
+    heads = [sorted(waiting, key=lambda item: item.get_closest_marker("slow") is None)]
+    heads += [slow[len(slow) * n // (workers - 1) : len(slow) * (n + 1) // (workers - 1)] for n in range(workers - 1)]
     ordered: list[pytest.Item] = []
-    for worker in range(workers):
-        block = len(items) * (worker + 1) // workers - len(ordered)
-        share = slow[len(slow) * worker // workers : len(slow) * (worker + 1) // workers]
-        ordered += share
-        ordered += quick[: block - len(share)]
-        del quick[: block - len(share)]
-    items[:] = ordered
+    for number, head in enumerate(heads, start=1):
+        filler = max(0, len(items) * number // workers - len(ordered) - len(head))
+        ordered += head + quick[:filler]
+        del quick[:filler]
+    items[:] = ordered + quick
 
 
 def pytest_collection_finish() -> None:
