@@ -38,7 +38,7 @@ def main() -> int:
         return 2
     logs.configure(settings.log_format, settings.log_level)
     try:
-        # In bursts uvloop takes a tenth less CPU than asyncio's own loop.
+        # It takes less CPU a request than the loop of asyncio, which is what bursts are short of.
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(settings))
     except ConfigException as error:
