@@ -52,7 +52,6 @@ def main() -> int:
 
 async def _run(settings: OperatorSettings) -> None:
     # Objects by the thousand are not garbage; looking through them all the time takes a fifth of the CPU.
-    gc.freeze()
     gc.set_threshold(20_000, 10, 50)
     metrics = Metrics()
     client = await KubeClient.connect(metrics.requests, connections=2 * settings.workers + 16)

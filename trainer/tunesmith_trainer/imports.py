@@ -13,6 +13,9 @@ def importing() -> Iterator[None]:
 
     It all stays as long as the process does. Looking for garbage in it takes a sixth of the time of importing, and the
     last look, when the process ends, another second.
+
+    Only for a time when nothing large has been made yet: garbage that is there by then, such as a model that was used
+    up, is never found either.
     """
     was_on = gc.isenabled()
     gc.disable()

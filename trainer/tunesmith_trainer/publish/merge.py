@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from tunesmith_trainer.config import Reason, TrainerError
-from tunesmith_trainer.imports import importing
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +32,7 @@ def merge_adapter(base: Any, adapter: Path, rows: Sequence[Sequence[int]]) -> An
     Raises:
         TrainerError: The adapter cannot be read, or the merged model's logits are others.
     """
-    with importing():
-        from peft import PeftModel
+    from peft import PeftModel
 
     # peft would unpickle an adapter_model.bin where there are no safetensors.
     if not (adapter / "adapter_model.safetensors").is_file():

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tunesmith_trainer.config import JobConfig, Precision, Stage, WorkFolder
@@ -116,11 +117,16 @@ class _Models:
         self._merged_folder = work.stage(Stage.PUBLISH) / "merged"
 
     @cached_property
-    def tokenizer(self) -> Any:  # noqa: ANN401 - transformers is imported only when it is needed
+    def _library(self) -> ModuleType:
+        """What loads and saves models, and with it torch and transformers: imported only when it is needed."""
         with importing():
-            from tunesmith_trainer.publish.models import load_tokenizer
+            from tunesmith_trainer.publish import models
 
-        return load_tokenizer(self._base_folder)
+        return models
+
+    @cached_property
+    def tokenizer(self) -> Any:  # noqa: ANN401 - a transformers tokenizer
+        return self._library.load_tokenizer(self._base_folder)
 
     @cached_property
     def validation(self) -> TokenStore:
@@ -139,21 +145,15 @@ class _Models:
 
     def base(self) -> Any:  # noqa: ANN401
         """Return the base model. It is used up by `merged`."""
-        with importing():
-            from tunesmith_trainer.publish.models import load_model
-
         if self._base is None:
-            self._base = load_model(self._base_folder)
+            self._base = self._library.load_model(self._base_folder)
         return self._base
 
     def merged(self) -> Any:  # noqa: ANN401
         """Return the tuned model, merged."""
-        with importing():
-            from tunesmith_trainer.publish.models import load_model
-
         folder = self.merged_folder()
         if self._merged is None:
-            self._merged = load_model(folder)
+            self._merged = self._library.load_model(folder)
         return self._merged
 
     def merged_folder(self) -> Path:
@@ -167,12 +167,11 @@ class _Models:
                         link_tree(path, temporary / path.name)
             else:
                 from tunesmith_trainer.publish.merge import merge_adapter
-                from tunesmith_trainer.publish.models import save_model
 
                 self._progress.step("merging the adapter")
                 rows = [self.validation[i][0].tolist() for i in range(min(_CHECKED_ROWS, len(self.validation)))]
                 self._merged = merge_adapter(self.base(), self._work.final, rows)
-                save_model(self._merged, temporary)
+                self._library.save_model(self._merged, temporary)
             self.tokenizer.save_pretrained(temporary)
             temporary.replace(self._merged_folder)
         self._base = None
@@ -249,9 +248,8 @@ def _parity(
     config: JobConfig, folder: Path, precision: Precision, models: _Models, progress: Progress
 ) -> dict[str, Any]:
     """Compare one export with the merged model, unless that is done, and return the numbers."""
-    with importing():
-        from tunesmith_trainer.publish.onnx_runner import OnnxModel
-        from tunesmith_trainer.publish.parity import Reference, measure, require_parity
+    from tunesmith_trainer.publish.onnx_runner import OnnxModel
+    from tunesmith_trainer.publish.parity import Reference, measure, require_parity
 
     path = folder / f"parity-{precision.value}.json"
     bounds = config.spec.export.parity

@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from tunesmith_trainer.config import AdapterSpec, Reason, TrainerError
-from tunesmith_trainer.imports import importing
 
 transformers_logging.disable_progress_bar()
 
@@ -38,8 +37,7 @@ def add_adapter(model: Any, adapter: AdapterSpec, *, dora: bool) -> Any:  # noqa
     Raises:
         TrainerError: A name in `targetModules` is that of no linear layer.
     """
-    with importing():
-        from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, get_peft_model
 
     targets: Any = "all-linear"
     if adapter.target_modules is not None:
