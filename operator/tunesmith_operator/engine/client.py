@@ -7,7 +7,6 @@ because the official API classes cost more CPU a request than the whole rest of 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import random
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import aiohttp
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from pydantic_core import from_json, to_json
 
 from tunesmith_operator import __name__ as _package
 from tunesmith_operator.engine.api_errors import ApiError, ApiUnreachableError
@@ -76,7 +76,8 @@ class KubeClient:
         # Looking for a proxy and a netrc file in the environment costs 0.1 ms a request, and compressing a list costs
         # the API server more than sending it.
         headers = {"User-Agent": _package, "Accept-Encoding": "identity"}
-        self._configuration.client_session_kwargs = {"trust_env": has_proxy, "headers": headers}
+        jar = aiohttp.DummyCookieJar()
+        self._configuration.client_session_kwargs = {"trust_env": has_proxy, "headers": headers, "cookie_jar": jar}
         self._configuration.connection_pool_maxsize = connections
         session: aiohttp.ClientSession = RESTClientObject(self._configuration)._create_pool_manager()
         return session
@@ -115,7 +116,7 @@ class KubeClient:
             ApiError: The server refused it.
             ApiUnreachableError: The server did not answer any attempt.
         """
-        data = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
+        data = to_json(body) if body is not None else None
         headers = {"Accept": accept}
         if data is not None:
             headers["Content-Type"] = content_type
@@ -177,7 +178,7 @@ class KubeClient:
             if refusal.is_denied:
                 self._requests.deny(method, path)
             raise refusal
-        answer: dict[str, Any] = json.loads(content)
+        answer: dict[str, Any] = from_json(content)
         return answer
 
     async def _token(self) -> str | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import OrderedDict
 from typing import NamedTuple
+
+from pydantic_core import from_json, to_json
 
 from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID, Object
 from tunesmith_operator.engine.resources import OWNERS
@@ -71,13 +72,12 @@ class Shelf:
         self._unpacked[slot.uid] = slot
         self._unpacked.move_to_end(slot.uid)
         if slot.obj is None:
-            slot.obj = json.loads(zlib.decompress(slot.packed or b""))
+            slot.obj = from_json(zlib.decompress(slot.packed or b""))
         obj: Object = slot.obj
         while len(self._unpacked) > self._size:
             _, oldest = self._unpacked.popitem(last=False)
             if oldest.packed is None:
-                text = json.dumps(oldest.obj, separators=(",", ":"))
-                oldest.packed = zlib.compress(text.encode(), 1)
+                oldest.packed = zlib.compress(to_json(oldest.obj), 1)
             oldest.obj = None
         return obj
 

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import kopf
 
-from tunesmith_operator.engine import signals
+from tunesmith_operator.engine import signals, streams
 from tunesmith_operator.engine.client import KubeClient, backoff
 from tunesmith_operator.engine.decision import Object
 from tunesmith_operator.engine.resources import OWNED, OWNED_SELECTOR, WATCHED
@@ -82,6 +82,7 @@ class Watches:
 
         `kopf.run_tasks` would at the end cancel every task of the loop, the reconcilers included.
         """
+        streams.read_directly(self._take)
         tasks = await kopf.spawn_tasks(
             registry=self._registry(),
             settings=self._settings(),
@@ -110,13 +111,17 @@ class Watches:
             session = self._client.new_session(trace)
             return kopf.AiohttpSession(server=self._client.server, aiohttp_session=session)
 
+        # kopf watches what has a handler. Events reach it only where they are not read from the streams themselves.
         async def event(type: str | None, event: kopf.RawEvent, **_: object) -> None:  # noqa: A002 - kopf's name
-            self.last_sign = time.monotonic()
-            self._on_event(type, dict(event["object"]))
+            self._take(type, dict(event["object"]))
 
         for resource in WATCHED:
             kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)(event)
         return registry
+
+    def _take(self, type: str | None, obj: Object) -> None:  # noqa: A002 - the API's word
+        self.last_sign = time.monotonic()
+        self._on_event(type, obj)
 
     def _settings(self) -> kopf.OperatorSettings:
         settings = kopf.OperatorSettings()

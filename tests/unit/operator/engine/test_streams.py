@@ -1,0 +1,90 @@
+"""The way of an event from kopf's stream to the operator."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Iterator
+from contextvars import copy_context
+from typing import Any
+
+import pytest
+from kopf._cogs.clients import watching
+from kopf._core.reactor import queueing
+
+from tunesmith_operator.engine import streams
+
+KOPFS_WATCHER = queueing.watcher
+JOB = {"kind": "Job", "metadata": {"uid": "1", "name": "a"}}
+EVENTS = (
+    {"type": None, "object": JOB},
+    watching.Bookmark.LISTED,
+    {"type": "MODIFIED", "object": JOB},
+    {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "7"}}},
+    {"type": "DELETED", "object": JOB},
+)
+
+
+@pytest.fixture(autouse=True)
+def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """Let kopf's stream give `EVENTS`; return what it was asked with."""
+    asked: list[dict[str, Any]] = []
+
+    async def infinite_watch(**given: Any) -> AsyncIterator[Any]:
+        asked.append(given)
+        for event in EVENTS:
+            yield event
+
+    monkeypatch.setattr(watching, "infinite_watch", infinite_watch)
+    monkeypatch.setattr(queueing, "watcher", KOPFS_WATCHER)
+    yield asked
+
+
+def watch(**given: Any) -> None:
+    """Run what kopf runs for one kind."""
+    asyncio.run(queueing.watcher(settings="settings", resource="jobs", namespace="ns", operator_paused=None, **given))
+
+
+def test_events_are_taken_without_a_worker(stream: list[dict[str, Any]]) -> None:
+    """Listed, changed and deleted objects come in order; bookmarks, which are of no object, do not."""
+    taken: list[tuple[str | None, Any]] = []
+
+    def run() -> None:
+        streams.read_directly(lambda type, obj: taken.append((type, obj)))
+        watch(processor=None)
+
+    copy_context().run(run)
+    assert taken == [(None, JOB), ("MODIFIED", JOB), ("DELETED", JOB)]
+    assert stream == [{"settings": "settings", "resource": "jobs", "namespace": "ns", "operator_paused": None}]
+
+
+def test_what_fails_ends_the_watch() -> None:
+    """So that the watches are opened, and everything listed, again."""
+
+    def refuse(type: str | None, obj: Any) -> None:
+        raise ValueError("not taken")
+
+    def run() -> None:
+        streams.read_directly(refuse)
+        watch(processor=None)
+
+    with pytest.raises(ValueError, match="not taken"):
+        copy_context().run(run)
+
+
+def test_other_watches_of_kopf_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is started where nobody takes events goes kopf's own way, with all that it was given."""
+    asked: list[dict[str, Any]] = []
+
+    async def by_workers(**given: Any) -> None:
+        asked.append(given)
+
+    monkeypatch.setattr(streams, "_by_workers", by_workers)
+    copy_context().run(streams.read_directly, print)
+    watch(processor="processor", resource_indexed="toggle")
+    stream = {"settings": "settings", "resource": "jobs", "namespace": "ns", "operator_paused": None}
+    assert asked == [{**stream, "processor": "processor", "resource_indexed": "toggle"}]
+
+
+def test_kopf_has_what_is_asked_of_it() -> None:
+    """A kopf that has moved these parts is noticed here, not by a slower operator."""
+    given = {"settings", "resource", "namespace", "operator_paused"}
+    assert given < set(inspect.signature(KOPFS_WATCHER).parameters)
