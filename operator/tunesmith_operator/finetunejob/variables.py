@@ -16,10 +16,12 @@ IDENTITY_MOUNT = "/var/run/secrets/tunesmith"
 GRACE_SECONDS = 120
 """Time that a pod which is told to stop has to end its step and save a checkpoint."""
 
+# All on the pod's own emptyDir.
 _CACHES = {
-    "HOME": "/tmp",  # noqa: S108 - the pod's own emptyDir
+    "HOME": "/tmp",  # noqa: S108
     "HF_HOME": "/tmp/huggingface",  # noqa: S108
-    "XDG_CACHE_HOME": "/tmp/cache",  # noqa: S108
+}
+_COMPILERS_CACHES = {
     "TORCH_EXTENSIONS_DIR": "/tmp/torch-extensions",  # noqa: S108
     "TORCHINDUCTOR_CACHE_DIR": "/tmp/inductor",  # noqa: S108
     "TRITON_CACHE_DIR": "/tmp/triton",  # noqa: S108
@@ -32,6 +34,7 @@ def variables(job: Object, spec: FineTuneJobSpec, stage: Stage, settings: Operat
     config = JobConfig(name=name, namespace=namespace, spec=spec.training_spec())
     values = {
         **_CACHES,
+        **(_COMPILERS_CACHES if stage is not Stage.PREPARE else {}),
         "PYTHONUNBUFFERED": "1",
         "TUNESMITH_JOB_CONFIG": config.model_dump_json(by_alias=True, exclude_none=True),
         "TUNESMITH_CONFIG_MAPS": CONFIG_MAPS_MOUNT,
