@@ -38,6 +38,7 @@ _PHASE_OF_STAGE = {
     Stage.TRAIN: Phase.TRAINING,
     Stage.PUBLISH: Phase.PUBLISHING,
 }
+_TRAINED = ("step", "totalSteps", "epoch", "loss", "evalLoss")
 
 
 def now() -> str:
@@ -101,10 +102,20 @@ def with_progress(
     """Return the status with the newest progress and the values that were chosen."""
     status = dict(status)
     if progress:
-        status["progress"] = dict(progress)
+        status["progress"] = {**trained(status.get("progress"), progress.get("stage")), **progress}
     if resolved:
         status["resolved"] = dict(resolved)
     return status
+
+
+def trained(before: Mapping[str, Any] | None, stage: str | None) -> dict[str, Any]:
+    """Return what a progress keeps of the stage before: while a job publishes, how far it was trained.
+
+    Args:
+        before: The progress so far.
+        stage: The stage that has begun.
+    """
+    return {key: before[key] for key in _TRAINED if key in before} if before and stage == "publish" else {}
 
 
 def observed(status: Status, generation: int) -> Status:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tunesmith_operator.status import trained
+
 Progress = dict[str, Any]
 _LONGEST_TEXT = 256
 _MOST_METRICS = 200
@@ -84,7 +86,7 @@ def progress_of(body: object) -> Progress:
 
 
 def merged(before: Progress | None, stage: str | None, report: Progress) -> Progress:
-    """Return the progress after a report: what it does not tell is kept, for as long as the stage is the same.
+    """Return the progress after a report: what it does not tell is kept within a stage, and of training in the next.
 
     Args:
         before: The progress so far.
@@ -93,6 +95,6 @@ def merged(before: Progress | None, stage: str | None, report: Progress) -> Prog
     """
     kept = dict(before or {})
     if kept.get("stage") != stage:
-        kept = {}
+        kept = trained(kept, stage)
     kept.pop("detail", None)
     return {**kept, **({"stage": stage} if stage else {}), **report}

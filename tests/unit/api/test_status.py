@@ -113,3 +113,11 @@ def test_revisions_are_kept_in_order():
     assert status["revision"] == f"{14:010}"
     assert status["previousRevision"] == f"{13:010}"
     assert [item["artifact"] for item in status["history"]] == [f"/{number}" for number in range(5, 15)]
+
+
+def test_while_a_job_publishes_its_progress_still_tells_how_far_it_was_trained():
+    training = state.with_progress(RUNNING, {"stage": "train", "step": 3, "loss": 0.5, "tokensPerSecond": 9.0})
+    publishing = state.with_progress(training, {"stage": "publish", "detail": "merging"})
+    assert publishing["progress"] == {"stage": "publish", "step": 3, "loss": 0.5, "detail": "merging"}
+    again = state.with_progress(publishing, {"stage": "train", "step": 1})
+    assert again["progress"] == {"stage": "train", "step": 1}

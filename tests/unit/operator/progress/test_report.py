@@ -69,8 +69,15 @@ def test_long_text_is_cut() -> None:
     assert len(progress_of(body({"detail": "x" * 5000}))["detail"]) == 256
 
 
-def test_what_a_report_does_not_tell_is_kept_within_a_stage_only() -> None:
+def test_what_a_report_does_not_tell_is_kept_within_a_stage() -> None:
     first = merged(None, "train", {"step": 1, "loss": 3.0, "detail": "warming up"})
     second = merged(first, "train", {"step": 2})
     assert second == {"stage": "train", "step": 2, "loss": 3.0}
-    assert merged(second, "publish", {"detail": "merging"}) == {"stage": "publish", "detail": "merging"}
+    assert merged(second, "prepare", {"detail": "reading"}) == {"stage": "prepare", "detail": "reading"}
+
+
+def test_while_a_job_publishes_one_still_sees_how_far_it_was_trained() -> None:
+    last = {"stage": "train", "step": 9, "totalSteps": 9, "loss": 1.0, "tokensPerSecond": 5.0, "etaSeconds": 0}
+    first = merged(last, "publish", {"detail": "merging"})
+    assert first == {"stage": "publish", "step": 9, "totalSteps": 9, "loss": 1.0, "detail": "merging"}
+    assert merged(first, "publish", {}) == {"stage": "publish", "step": 9, "totalSteps": 9, "loss": 1.0}
