@@ -94,7 +94,7 @@ MEANING = {
     "rolling_out": (lambda s: state.rolling_out(s, "X", "x"), IN_PROGRESS),
     "blocked": (lambda s: state.blocked(s, "X", "x"), FAILED),
 }
-NOT_A_STATUS = {"now", "with_condition", "is_finished"}
+NOT_A_STATUS = {"now", "with_condition", "is_finished", "trained"}
 
 
 def test_every_function_of_the_module_is_here():
