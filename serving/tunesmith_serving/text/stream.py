@@ -41,9 +41,15 @@ class IncrementalDetokenizer:
         stable = tail[: len(tail) - held]
         piece = stable[self._emitted :]
         self._emitted = max(self._emitted, len(stable))
-        if tail and not held:
-            self._context, self._new, self._emitted = self._new, [], 0
+        if held:
+            return piece
+        if tail:
+            self._context = self._new
             self._context_text = self._decoder.decode(self._context)
+        else:
+            # No text of its own, as a space that decoders strip from the beginning: what follows still depends on it.
+            self._context = self._context + self._new
+        self._new, self._emitted = [], 0
         return piece
 
     def flush(self) -> str:
