@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tunesmith_operator.engine.api_errors import ApiError
-from tunesmith_operator.engine.client import APPLY, MERGE, KubeClient
+from tunesmith_operator.engine.client import APPLY, JSON, MERGE, METADATA_ONLY, KubeClient
 from tunesmith_operator.engine.decision import FIELD_MANAGER, OWNER_UID, Object, Ref
 from tunesmith_operator.engine.difference import APPLIED, configuration_digest, contains, overlaid, with_digest
 from tunesmith_operator.engine.managed_fields import as_applied
@@ -66,7 +66,8 @@ class ChildWriter:
         if observed is not None:
             _check_owner(owner, observed)
             return False
-        await self._create(owner, child)
+        # All else of a Job is a tenth of what its creation costs the API server, and comes by the watch anyway.
+        await self._create(owner, child, is_whole=False)
         return True
 
     async def delete(self, owner: Object, ref: Ref) -> bool:
@@ -150,18 +151,32 @@ class ChildWriter:
         memory = self._normalised.get(observed["metadata"]["uid"])
         return memory is not None and memory == (_applied(desired), configuration_digest(observed))
 
-    async def _create(self, owner: Object, child: Object) -> Object | None:
-        """Create a child and return it; None when one of its name is there, which is taken into the store."""
+    async def _create(self, owner: Object, child: Object, is_whole: bool = True) -> Object | None:
+        """Create a child and return it; None when one of its name is there, which is taken into the store.
+
+        Args:
+            owner: The object that it is made for.
+            child: What is to be.
+            is_whole: Whether to ask for all that the API server makes of it; else what is to be stands in.
+        """
         namespace = owner["metadata"]["namespace"]
         path = watched_resource_of(child["kind"]).path(namespace)
         try:
-            answer = await self._client.request("POST", path, query={"fieldManager": FIELD_MANAGER}, body=child)
+            answer = await self._client.request(
+                "POST",
+                path,
+                query={"fieldManager": FIELD_MANAGER},
+                body=child,
+                accept=JSON if is_whole else METADATA_ONLY,
+            )
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
             await self._adopt(owner, child)
             return None
-        self._store.put(answer)
+        if not is_whole:
+            answer = {**child, "metadata": answer["metadata"]}
+        self._store.put(answer, is_whole)
         self._on_child(owner, answer)
         return answer
 

@@ -32,18 +32,20 @@ class Slot:
         key: Its kind, namespace and name.
         uid: Its UID.
         version: Its resourceVersion.
+        is_whole: Whether it is as the API server has it; else what was asked for stands in until that comes.
         owner_uid: What its owner label says; None without one.
         obj: The object; None while it is packed.
         packed: The object, packed; None when it never was.
     """
 
-    __slots__ = ("key", "obj", "owner_uid", "packed", "uid", "version")
+    __slots__ = ("is_whole", "key", "obj", "owner_uid", "packed", "uid", "version")
 
-    def __init__(self, obj: Object) -> None:
+    def __init__(self, obj: Object, is_whole: bool = True) -> None:
         metadata = obj["metadata"]
         self.key = Key(obj["kind"], metadata.get("namespace", ""), metadata["name"])
         self.uid: str = metadata["uid"]
         self.version = version(obj)
+        self.is_whole = is_whole
         self.owner_uid: str | None = (metadata.get("labels") or {}).get(OWNER_UID)
         self.obj: Object | None = obj
         self.packed: bytes | None = None

@@ -47,21 +47,23 @@ class ObjectStore:
         """Return the names of all objects of a kind."""
         return [slot.key for slots in self._slots.get(kind, {}).values() for slot in slots.values()]
 
-    def put(self, obj: Object) -> bool:
+    def put(self, obj: Object, is_whole: bool = True) -> bool:
         """Take an object in, unless a newer one is held or it is known to be deleted.
 
         Args:
             obj: An object as the API server gave it, with `kind`. It is kept, not copied, and loses what nobody reads.
+            is_whole: Whether all of it is as the API server gave it, and not only its metadata.
 
         Returns:
             Whether it was taken in and differs from what was held.
         """
-        new = Slot(obj)
+        new = Slot(obj, is_whole)
         if self._deleted.get(new.uid, -1) >= new.version:
             return False
         held = self._held(new)
         if held is not None:
-            if held.version >= new.version:
+            is_completed = held.version == new.version and new.is_whole and not held.is_whole
+            if held.version >= new.version and not is_completed:
                 return False
             self._shelf.take(held)
             self._forget(held)

@@ -145,3 +145,18 @@ def test_children_that_are_not_in_use_are_packed_and_come_back_as_they_were() ->
     assert sorted(heard) == [f"job-{number}" for number in range(10)]
     assert store.owned("Job", "o1") == []
     assert not store._shelf._unpacked
+
+
+def test_what_stands_in_for_a_new_object_gives_way_to_it_at_the_same_version() -> None:
+    heard: list[Object] = []
+    store = ObjectStore()
+    store.listener = heard.append
+    asked, whole = {**make("a", 5), "spec": {}}, {**make("a", 5), "spec": {"suspend": False}}
+    assert store.put(asked, is_whole=False)
+    assert not store.put(asked, is_whole=False)
+    assert store.put(whole)
+    assert store.get("Job", "ns", "a") == whole
+    assert heard == [asked, whole]
+    assert not store.put({**make("a", 5), "spec": {}}, is_whole=False)
+    assert not store.put(make("a", 4))
+    assert store.get("Job", "ns", "a") == whole
