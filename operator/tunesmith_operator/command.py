@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import logging
 import sys
@@ -39,8 +38,7 @@ def main() -> int:
     logs.configure(settings.log_format, settings.log_level)
     try:
         # It takes less CPU a request than the loop of asyncio, which is what bursts are short of.
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(settings))
+        uvloop.run(_run(settings))
     except ConfigException as error:
         _log.error("no cluster to connect to: %s", error)
         return 1

@@ -31,6 +31,7 @@ from support.cluster import Cluster
 from support.cluster_fixtures import install_crds
 from support.manifests import config_map, job
 from support.operator_process import OperatorProcess
+from support.operator_process import operator as operator_process
 from support.rights import kubeconfig_of
 
 NAME = "bench"
@@ -166,47 +167,31 @@ def wait_for_jobs(cluster: Cluster, count: int, timeout: float) -> None:
         time.sleep(0.1)
 
 
-@dataclass
-class Burst:
-    """An operator that has just made the Jobs of a burst.
-
-    Attributes:
-        operator: The operator.
-        before: What it had used when the burst began.
-        began: When that was, on the monotonic clock.
-        ratio: Seconds until all Jobs were there, in those of `kubectl create` alone.
-    """
-
-    operator: OperatorProcess
-    before: Usage
-    began: float
-    ratio: float
-
-
-def burst(cluster: Cluster, count: int) -> Burst:
-    """Measure how long the Jobs of a burst take, and print it; the operator runs on."""
-    path = manifests(0, count)
+def baseline(cluster: Cluster, path: Path, count: int) -> float:
+    """Return the seconds that `kubectl create` takes where no operator watches."""
     print(f"{count} FineTuneJobs of {path.stat().st_size / count:.0f} bytes")
     plane, begin = ControlPlane(NAME), time.monotonic()
     if create(cluster, BASELINE, path).wait():
         raise SystemExit("kubectl create failed")
     alone = time.monotonic() - begin
     print(f"kubectl create, no operator:       {alone:7.1f} s; CPU an object: {plane.since(count)}")
-
-    # As in a pod: with a service account's token, which the API server remembers; a client's certificate it verifies
-    # at every request.
-    kubeconfig = kubeconfig_of(cluster, BURST, [("*", ["*"], ["*"])], path.with_name("operator.kubeconfig"))
-    operator = OperatorProcess(replace(cluster, kubeconfig=kubeconfig), BURST, lease_seconds=15)
-    operator.start()
-    try:
-        return _burst(cluster, count, path, alone, operator)
-    except BaseException:
-        operator.stop()
-        raise
+    return alone
 
 
-def _burst(cluster: Cluster, count: int, path: Path, alone: float, operator: OperatorProcess) -> Burst:
-    operator.wait_ready()
+def burst(cluster: Cluster, operator: OperatorProcess, path: Path, count: int, alone: float, to_rest: bool) -> float:
+    """Measure a burst and print it.
+
+    Args:
+        cluster: The cluster.
+        operator: The operator.
+        path: The manifests.
+        count: How many they are.
+        alone: Seconds that `kubectl create` takes without an operator.
+        to_rest: Whether to go on until the operator has nothing left to do.
+
+    Returns:
+        Seconds until all Jobs were there, in those of `kubectl create` alone.
+    """
     before, _ = until_quiet(operator)
     plane, begin = ControlPlane(NAME), time.monotonic()
     # Before kubectl has ended not all Jobs can be there, and counting them meanwhile would take the API server a
@@ -218,15 +203,11 @@ def _burst(cluster: Cluster, count: int, path: Path, alone: float, operator: Ope
     parts = f"{plane.since(count)}, operator {1000 * (cpu_of(operator.pid) - before.cpu) / count:.1f} ms"
     print(f"kubectl create to all Jobs:        {made:7.1f} s, {made / alone:.2f} times (goal 1.2)")
     print(f"    CPU an object until then: {parts}", flush=True)
-    return Burst(operator, before, begin, made / alone)
-
-
-def rest(burst: Burst, count: int) -> None:
-    """Wait until the operator has nothing left to do after a burst, and print what that took it."""
-    before = burst.before
-    after, quiet_at = until_quiet(burst.operator)
+    if not to_rest:
+        return made / alone
+    after, quiet_at = until_quiet(operator)
+    print(f"until the operator rests:          {quiet_at - begin:7.1f} s")
     requests = {key: value - before.requests.get(key, 0) for key, value in after.requests.items()}
-    print(f"until the operator rests:          {quiet_at - burst.began:7.1f} s")
     print(f"requests an object:                {sum(requests.values()) / count:7.2f} (goal 6)")
     for (verb, resource), value in sorted(requests.items(), key=lambda item: -item[1]):
         if value >= count / 100:
@@ -234,6 +215,7 @@ def rest(burst: Burst, count: int) -> None:
     print(f"CPU an object:                     {1000 * (after.cpu - before.cpu) / count:7.1f} ms (goal 15)")
     print(f"reconciles an object:              {(after.reconciles - before.reconciles) / count:7.1f}")
     print(f"largest memory:                    {after.peak / 1e6:7.0f} MB (goal 200), {before.peak / 1e6:.0f} at rest")
+    return made / alone
 
 
 def restart(cluster: Cluster, operator: OperatorProcess, have: int, count: int) -> None:
@@ -271,7 +253,6 @@ def run(objects: int, restart_objects: int | None, keep: bool) -> float:
     # cluster does not. This helps kubectl alone as much as both together.
     os.environ.setdefault("GOGC", "400")
     state = lifecycle.up(NAME, "api", kept=True, api_server=["--max-requests-inflight=3000"])
-    made = None
     try:
         cluster = Cluster(state.paths.kubeconfig, str(binaries.kubernetes() / "kubectl"), name=NAME)
         install_crds(cluster)
@@ -279,17 +260,19 @@ def run(objects: int, restart_objects: int | None, keep: bool) -> float:
             fresh_namespace(cluster, name)
         # The embedded cluster's controllers are let run faster than those of others.
         limit_controllers(qps=20, burst=30)
-        made = burst(cluster, objects)
-        if restart_objects is not None:
-            rest(made, objects)
-            if restart_objects > objects:
-                restart(cluster, made.operator, objects, restart_objects)
+        path = manifests(0, objects)
+        alone = baseline(cluster, path, objects)
+        # As in a pod: with a service account's token, which the API server remembers; a client's certificate it
+        # verifies at every request.
+        kubeconfig = kubeconfig_of(cluster, BURST, [("*", ["*"], ["*"])], path.with_name("operator.kubeconfig"))
+        with operator_process(replace(cluster, kubeconfig=kubeconfig), BURST, lease_seconds=15) as operator:
+            ratio = burst(cluster, operator, path, objects, alone, to_rest=restart_objects is not None)
+            if restart_objects is not None and restart_objects > objects:
+                restart(cluster, operator, objects, restart_objects)
     finally:
-        if made is not None:
-            made.operator.stop()
         if not keep:
             lifecycle.down(NAME)
-    return made.ratio
+    return ratio
 
 
 def main() -> None:

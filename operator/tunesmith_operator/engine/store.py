@@ -62,8 +62,7 @@ class ObjectStore:
             return False
         held = self._held(new)
         if held is not None:
-            is_completed = held.version == new.version and new.is_whole and not held.is_whole
-            if held.version >= new.version and not is_completed:
+            if (held.version, held.is_whole) >= (new.version, new.is_whole):
                 return False
             self._shelf.take(held)
             self._forget(held)

@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
-from typing import Any
 
 import aiohttp
 import kopf
@@ -129,15 +128,12 @@ class Watches:
         settings.posting.enabled = False
         settings.peering.standalone = True
         settings.scanning.disabled = True
-        settings.persistence.diffbase_storage = _NoDiffBase()
-        settings.persistence.progress_storage = _NoProgress()
         settings.persistence.finalizer = ""
         settings.watching.server_timeout = int(self._watch_seconds)
         settings.watching.client_timeout = self._watch_seconds + 30
         settings.watching.connect_timeout = 10
         settings.watching.inactivity_timeout = min(_INACTIVITY_SECONDS, self._watch_seconds + 15)
         settings.watching.chunk_size = _LIST_CHUNK
-        settings.queueing.idle_timeout = 0.1
         settings.networking.request_timeout = 60
         settings.networking.connect_timeout = 10
         settings.networking.error_backoffs = _Backoffs()
@@ -169,35 +165,3 @@ class _Backoffs(Iterable[float]):
         while True:
             attempt += 1
             yield backoff(attempt, 0.3, 5.0)
-
-
-class _NoDiffBase(kopf.DiffBaseStorage):  # type: ignore[misc]
-    """Keeps and compares nothing: what changed does not matter, only that something did."""
-
-    def build(self, **_: object) -> dict[str, Any]:
-        return {}
-
-    def fetch(self, **_: object) -> None:
-        return None
-
-    def store(self, **_: object) -> None:
-        return None
-
-
-class _NoProgress(kopf.ProgressStorage):  # type: ignore[misc]
-    """Keeps nothing: there are no handlers with a progress."""
-
-    def fetch(self, **_: object) -> None:
-        return None
-
-    def store(self, **_: object) -> None:
-        return None
-
-    def purge(self, **_: object) -> None:
-        return None
-
-    def touch(self, **_: object) -> None:
-        return None
-
-    def clear(self, *, essence: dict[str, Any]) -> dict[str, Any]:
-        return essence

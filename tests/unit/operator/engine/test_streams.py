@@ -13,6 +13,7 @@ from kopf._core.reactor import queueing
 from tunesmith_operator.engine import streams
 
 KOPFS_WATCHER = queueing.watcher
+KOPFS_STREAM = watching.infinite_watch
 JOB = {"kind": "Job", "metadata": {"uid": "1", "name": "a"}}
 EVENTS = (
     {"type": None, "object": JOB},
@@ -88,3 +89,4 @@ def test_kopf_has_what_is_asked_of_it() -> None:
     """A kopf that has moved these parts is noticed here, not by a slower operator."""
     given = {"settings", "resource", "namespace", "operator_paused"}
     assert given < set(inspect.signature(KOPFS_WATCHER).parameters)
+    assert given < set(inspect.signature(KOPFS_STREAM).parameters)
