@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import tempfile
 
 import pytest
 
@@ -19,6 +20,13 @@ gc.set_threshold(20_000, 20, 50)
 # A shell starts its background jobs with SIGINT ignored, and so would be all that tests start and press Ctrl-C on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let what processes leave that are killed, as many here are, go with pytest's own folders of earlier runs."""
+    folder = str(tmp_path_factory.mktemp("temporary"))
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,6 +1,6 @@
 """The operator as a process of this machine, over a cluster's kubeconfig."""
 
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,4 +105,4 @@ def operator(cluster: Cluster, namespace: str, **settings: Any) -> Iterator[Oper
     finally:
         if process.running():
             process.stop()
-        os.unlink(process.log)
+        shutil.rmtree(process.log.parent)

@@ -44,10 +44,13 @@ for name in {names}:
 
 @pytest.fixture
 def short_cache(embedded: None) -> Iterator[Path]:
-    """A cache of its own (containerd's folder is used by one only) with the programs of the real one."""
+    """A cache of its own, as containerd's folder is used by one only, with the programs of the real one.
+
+    The paths of sockets may not be long.
+    """
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("Running pods takes Linux, and root: namespaces, mounts and cgroups are made for them.")
-    real, folder = cache(), Path(tempfile.mkdtemp(prefix="ts-"))
+    real, folder = cache(), Path(tempfile.mkdtemp(prefix="ts-", dir="/tmp"))
     (folder / "bin").symlink_to(real / "bin")
     yield folder
     shutil.rmtree(folder)

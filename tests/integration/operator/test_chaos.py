@@ -9,7 +9,7 @@ from support.cluster import Cluster
 from support.fake_kubelet import FakeKubelet
 from support.manifests import config_map, job
 from support.operator import has_ended
-from support.operator_process import OperatorProcess, operator
+from support.operator_process import operator
 from support.status_recorder import PHASES, StatusRecorder
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -61,24 +61,20 @@ def check(cluster: Cluster, namespace: str, names: list[str], recorder: StatusRe
 
 def test_killed_at_random_moments(cluster: Cluster, namespace: str) -> None:
     chance = random.Random(SEED)
-    process = OperatorProcess(cluster, namespace)
-    process.start()
-    try:
-        with StatusRecorder(cluster, namespace) as recorder, FakeKubelet(cluster, namespace, SEED, longest=6.0):
-            names = apply_jobs(cluster, namespace)
-            for _ in range(KILLS):
-                process.wait_ready()
-                # The last one's lease lasts 2 s longer than it: some are killed before they work, some while they do.
-                time.sleep(chance.uniform(0, 4))
-                process.kill()
-                process.start()
-            all_ended(cluster, namespace)
+    with (
+        operator(cluster, namespace) as process,
+        StatusRecorder(cluster, namespace) as recorder,
+        FakeKubelet(cluster, namespace, SEED, longest=6.0),
+    ):
+        names = apply_jobs(cluster, namespace)
+        for _ in range(KILLS):
+            process.wait_ready()
+            # The last one's lease lasts 2 s longer than it: some are killed before they work, some while they do.
+            time.sleep(chance.uniform(0, 4))
+            process.kill()
+            process.start()
+        all_ended(cluster, namespace)
         check(cluster, namespace, names, recorder)
-    except BaseException:
-        print(process.log.read_text()[-20_000:])
-        raise
-    finally:
-        process.kill()
 
 
 def test_the_api_server_away_for_a_minute(private_api_cluster: Cluster) -> None:

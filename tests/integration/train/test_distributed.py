@@ -21,8 +21,11 @@ def compare(job: Job, run_here: Run, method: str, strategy: str, processes: int,
     alone = job("alone", **choices)
     run_here(alone)
     work = job("several", **choices, distributed={"numProcPerNode": processes, "strategy": strategy})
-    done = train(work)
+    temporary = work.parent / "temporary"
+    temporary.mkdir()
+    done = train(work, TMPDIR=str(temporary))
     assert done.returncode == 0, done.stderr
+    assert list(temporary.iterdir()) == []
     expected, entries = log_of(alone), log_of(work)
     for name, tolerance in (("loss", 1e-4), ("evalLoss", 1e-4), ("gradNorm", 1e-2), ("learningRate", 1e-12)):
         values = [entry[name] for entry in entries]

@@ -51,7 +51,7 @@ def run_processes(
     try:
         with locked(folder / LAUNCHER_LOCK):
             child = subprocess.Popen(
-                _command(options, processes),
+                _command(folder, options, processes),
                 env=_environment(folder, options, processes),
                 start_new_session=True,  # Ctrl-C reaches the launcher, which asks the workers to stop
                 preexec_fn=partial(die_with_parent, os.getpid()),
@@ -64,8 +64,9 @@ def run_processes(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _command(options: argparse.Namespace, processes: int) -> list[str]:
+def _command(folder: Path, options: argparse.Namespace, processes: int) -> list[str]:
     arguments = ["--nproc-per-node", str(processes), "--nnodes", str(options.nnodes), "--max-restarts", "0"]
+    arguments += ["--log-dir", str(folder / "logs")]  # else torchrun leaves a folder of its own behind
     if options.nnodes > 1:
         arguments += ["--node-rank", str(options.node_rank), "--master-addr", options.master_addr]
         arguments += ["--master-port", str(options.master_port or _DEFAULT_PORT)]
