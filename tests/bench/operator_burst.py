@@ -19,7 +19,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -59,13 +58,15 @@ def limit_controllers(qps: int, burst: int) -> None:
 
 
 def manifests(first: int, count: int) -> Path:
-    """Write a List of FineTuneJobs to a file and return it."""
+    """Write a List of FineTuneJobs to a file beside the cluster's own, which end with it, and return it."""
     items = []
     for number in range(first, first + count):
         item = job(f"job-{number}")
         item["spec"]["dataset"]["sources"][0]["configMapKeyRef"]["name"] = "shared-data"
         items.append(item)
-    path = Path(tempfile.mkdtemp(prefix="tunesmith-bench-")) / "jobs.json"
+    state = State.load(NAME)
+    assert state is not None
+    path = state.paths.root / f"jobs-{first}.json"
     path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     return path
 

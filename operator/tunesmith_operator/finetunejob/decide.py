@@ -190,7 +190,12 @@ class _Job:
         status = state.completed(status, artifact=found, metrics=result.get("metrics") or {})
         trained = observed.job_of(Stage.TRAIN, self.attempts.get(Stage.TRAIN.value, 0))
         progress = without_nulls(result_of(observed.pods_of(trained))).get("progress") if trained else None
-        return _with_progress(_after_the_end(observed, status), progress)
+        ended = _after_the_end(observed, status)
+        if ended.apply and observed.claim is not None and not is_released(observed.claim):
+            # Whoever reads that the job has succeeded may delete it, and the artifact must not go with it then.
+            waiting = self._held(waits.refusal(observed.errors[0])) if observed.errors else Decision(status=self.status)
+            return replace(waiting, apply=ended.apply)
+        return _with_progress(ended, progress)
 
     def _fail(self, failure: Failure) -> Decision:
         status = resumed(self.status, self.observed.now)

@@ -99,6 +99,22 @@ def test_the_volume_of_a_completed_job_is_let_go_of(make):
     assert "ownerReferences" not in world.claims["tiny-work"]["metadata"]
 
 
+def test_its_end_is_told_only_when_its_volume_does_not_go_with_it_any_more(make):
+    world = begin(make, Stage.PUBLISH)
+    world.complete(PUBLISH, RESULT)
+    decision = decide(world.observed(), SETTINGS)
+    (released,) = decision.apply
+    assert "ownerReferences" not in released["metadata"]
+    assert (decision.status["phase"], "artifact" in decision.status) == ("Publishing", False)
+    world.errors = (ApplyError(Ref("PersistentVolumeClaim", "tiny-work"), 403, "Forbidden", "no right to patch"),)
+    refused = decide(world.observed(), SETTINGS)
+    assert (refused.status["phase"], refused.apply) == ("Publishing", decision.apply)
+    assert "no right to patch" in refused.status["conditions"][0]["message"]
+    world.errors = ()
+    world.take(decision)
+    assert decide(world.observed(), SETTINGS).status["phase"] == "Succeeded"
+
+
 @pytest.mark.parametrize(
     ("spec", "uri"), [({"output": {"retain": False}}, None), ({"output": {"uri": "s3://b/a"}}, "s3://b/a")]
 )
