@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tunesmith_operator.api.finetunejob import FineTuneJob
+from tunesmith_operator.api.finetunejob import CHANGEABLE, FineTuneJob
 from tunesmith_operator.api.inferenceworkspace import InferenceWorkspace
 from tunesmith_operator.api.metadata import GROUP, VERSION, ObjectMeta
 from tunesmith_operator.api.schema import Schema, model_schema
@@ -68,6 +68,24 @@ def _root_schema(model: type[BaseModel]) -> Schema:
     return {**schema, "required": ["spec"]}
 
 
+def _fix(spec: Schema) -> None:
+    """Let a job's fields not change once it is created, in place: only an API server knows the old object.
+
+    Each field has a rule of its own. As rules of the whole spec they would be a sixth of what the writing of a status
+    costs the API server: they are evaluated at each write, and there a mention of a field costs what the spec is large.
+    """
+    rules = spec.setdefault("x-kubernetes-validations", [])
+    for name, field in spec["properties"].items():
+        if name in CHANGEABLE:
+            continue
+        message = f"{name} does not change once the job is created; write a new FineTuneJob under another name"
+        own = field.get("x-kubernetes-validations", [])
+        field["x-kubernetes-validations"] = [*own, {"rule": "self == oldSelf", "message": message}]
+        if "default" not in field and name not in spec.get("required", ()):
+            # The rule of a field is not asked where the field is added or taken away.
+            rules.append({"rule": f"has(self.{name}) == has(oldSelf.{name})", "message": message})
+
+
 def _definition(
     model: type[BaseModel], plural: str, short: str, columns: tuple[Column, ...], subresources: dict[str, Any]
 ) -> dict[str, Any]:
@@ -103,8 +121,10 @@ def custom_resource_definitions() -> list[dict[str, Any]]:
         "statusReplicasPath": ".status.replicas",
         "labelSelectorPath": ".status.selector",
     }
+    job = _definition(FineTuneJob, "finetunejobs", "ftj", _FINE_TUNE_JOB_COLUMNS, {"status": {}})
+    _fix(job["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"])
     return [
-        _definition(FineTuneJob, "finetunejobs", "ftj", _FINE_TUNE_JOB_COLUMNS, {"status": {}}),
+        job,
         _definition(
             InferenceWorkspace,
             "inferenceworkspaces",

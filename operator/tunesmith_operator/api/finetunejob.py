@@ -16,7 +16,8 @@ from tunesmith_operator.api.status_common import CommonStatus
 from tunesmith_operator.api.storage import OBJECT_STORE, StorageSpec
 from tunesmith_trainer.config import Rule, TrainingJobSpec
 
-_CHANGEABLE = {"suspend", "ttl_seconds_after_finished"}
+CHANGEABLE = {"suspend", "ttlSecondsAfterFinished"}
+"""What of a spec can change once the job is created."""
 
 # Processes that train together: distributed.numProcPerNode or the GPUs of a node, on each node.
 _WORLD = (
@@ -158,21 +159,6 @@ class FineTuneJobSpec(TrainingJobSpec):
         spec = TrainingJobSpec.model_validate(self.model_dump(by_alias=True, exclude_unset=True), extra="ignore")
         has_output = spec.output is not None and spec.output.uri is not None
         return spec if has_output else spec.model_copy(update={"output": None})
-
-
-def _unchanged(field: str) -> Rule:
-    """Return the transition rule of a field: only an API server knows the old object, so nothing is checked here."""
-    both = f"has(self.{field}) == has(oldSelf.{field})"
-    return Rule(
-        f"{both} && (!has(self.{field}) || self.{field} == oldSelf.{field})",
-        f"{field} does not change once the job is created; write a new FineTuneJob under another name",
-        lambda _: True,
-    )
-
-
-FineTuneJobSpec.rules += tuple(
-    _unchanged(info.alias or name) for name, info in FineTuneJobSpec.model_fields.items() if name not in _CHANGEABLE
-)
 
 
 class Progress(StatusModel):

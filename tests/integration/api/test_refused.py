@@ -105,9 +105,13 @@ def test_a_job_does_not_change(cluster: Cluster, namespace: str, change: dict, f
         cluster.patch("FineTuneJob", "tiny", {"spec": change}, namespace)
     words = f"{field} does not change once the job is created; write a new FineTuneJob under another name"
     assert words in refused.value.message
-    # Nor is a field taken away.
-    with pytest.raises(ApiError, match="does not change"):
-        cluster.patch("FineTuneJob", "tiny", {"spec": {"export": None}}, namespace)
+
+
+@pytest.mark.parametrize("field", ["export", "adapter"])
+def test_nor_is_a_field_taken_away(cluster: Cluster, namespace: str, field: str):
+    cluster.create(job(method="lora", adapter={"rank": 4}), namespace)
+    with pytest.raises(ApiError, match=f"{field} does not change"):
+        cluster.patch("FineTuneJob", "tiny", {"spec": {field: None}}, namespace)
 
 
 def test_what_can_change_does(cluster: Cluster, namespace: str):

@@ -17,8 +17,6 @@ from tunesmith_operator.api.schema import model_schema, rules_of
 from tunesmith_operator.manifests.fields import models_in
 from tunesmith_trainer.config import Rule, SpecModel
 
-TRANSITION = "oldSelf"
-
 
 def models(model: type) -> Iterator[type]:
     yield model
@@ -33,7 +31,6 @@ RULES = list(
         for kind in (FineTuneJob, InferenceWorkspace)
         for model in models(kind)
         for rule in rules_of(model)
-        if TRANSITION not in rule.cel
     }.values()
 )
 ENVIRONMENT = celpy.Environment()
