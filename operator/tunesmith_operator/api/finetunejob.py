@@ -234,5 +234,10 @@ class FineTuneJob(ApiObject):
     """Trains a model on a data set, evaluates it and exports it."""
 
     kind: Annotated[Literal["FineTuneJob"], Field(description="Kind of the object.")] = "FineTuneJob"
-    spec: Annotated[FineTuneJobSpec, Field(description="What to train.")]
+    spec: Annotated[
+        FineTuneJobSpec,
+        Field(
+            description="What to train. Once the job is created, only suspend and ttlSecondsAfterFinished can change."
+        ),
+    ]
     status: Annotated[FineTuneJobStatus | None, Field(description="How far the job is.")] = None
