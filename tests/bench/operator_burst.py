@@ -26,11 +26,13 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.usage import ControlPlane, cpu_of, peak_of, until_quiet, usage
 from cluster import binaries, lifecycle
+from cluster.paths import Paths
 from cluster.state import State
 from support.cluster import Cluster
 from support.cluster_fixtures import install_crds
@@ -64,9 +66,7 @@ def manifests(first: int, count: int) -> Path:
         item = job(f"job-{number}")
         item["spec"]["dataset"]["sources"][0]["configMapKeyRef"]["name"] = "shared-data"
         items.append(item)
-    state = State.load(NAME)
-    assert state is not None
-    path = state.paths.root / f"jobs-{first}.json"
+    path = Paths(NAME).root / f"jobs-{first}.json"
     path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     return path
 
@@ -118,14 +118,17 @@ def wait_for_jobs(cluster: Cluster, count: int, timeout: float) -> None:
         time.sleep(0.1)
 
 
+def born_at(obj: dict[str, Any]) -> datetime:
+    """Return when an object was created."""
+    return datetime.fromisoformat(obj["metadata"]["creationTimestamp"])
+
+
 def lags(cluster: Cluster) -> str:
     """Return how many objects had their Job how many seconds later, by the API server's clock of whole seconds."""
-    kinds = (f"/apis/tunesmith.dev/v1alpha1/namespaces/{BURST}/finetunejobs", f"/apis/batch/v1/namespaces/{BURST}/jobs")
-    listed = [[item["metadata"] for item in cluster.http.request("GET", path)["items"]] for path in kinds]
-    born = {data["name"]: datetime.fromisoformat(data["creationTimestamp"]) for data in listed[0]}
+    born = {item["metadata"]["name"]: born_at(item) for item in cluster.list("FineTuneJob", BURST)}
     seconds = Counter(
-        (datetime.fromisoformat(data["creationTimestamp"]) - born[data["ownerReferences"][0]["name"]]).seconds
-        for data in listed[1]
+        (born_at(item) - born[item["metadata"]["ownerReferences"][0]["name"]]).seconds
+        for item in cluster.list("Job", BURST)
     )
     return ", ".join(f"{lag} s {count}" for lag, count in sorted(seconds.items()))
 

@@ -8,9 +8,9 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from support.cluster import Cluster
 from support.ports import free_port
@@ -91,10 +91,12 @@ class OperatorProcess:
             time.sleep(0.05)
 
 
+P = TypeVar("P", bound=OperatorProcess)
+
+
 @contextmanager
-def operator(cluster: Cluster, namespace: str, **settings: Any) -> Iterator[OperatorProcess]:
-    """Run an operator for the time of a `with` block; at a failure what it printed is shown."""
-    process = OperatorProcess(cluster, namespace, **settings)
+def running(process: P) -> Iterator[P]:
+    """Run a replica for the time of a `with` block; at a failure what it printed is shown."""
     process.start()
     try:
         process.wait_ready()
@@ -106,3 +108,8 @@ def operator(cluster: Cluster, namespace: str, **settings: Any) -> Iterator[Oper
         if process.running():
             process.stop()
         shutil.rmtree(process.log.parent)
+
+
+def operator(cluster: Cluster, namespace: str, **settings: Any) -> AbstractContextManager[OperatorProcess]:
+    """Run an operator for the time of a `with` block."""
+    return running(OperatorProcess(cluster, namespace, **settings))

@@ -10,13 +10,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from support.cluster import Cluster, condition
-from support.operator_process import OperatorProcess
+from support.operator_process import OperatorProcess, running
 from tunesmith_operator import status as state
 from tunesmith_operator.engine import logs
 from tunesmith_operator.engine.client import KubeClient
@@ -39,21 +38,9 @@ class WorkspaceOperator(OperatorProcess):
             self._process = subprocess.Popen([sys.executable, "-m", __name__], env=environment, stdout=log, stderr=log)
 
 
-@contextmanager
-def workspace_operator(cluster: Cluster, namespace: str) -> Iterator[WorkspaceOperator]:
-    """Run it for the time of a `with` block; at a failure what it printed is shown."""
-    process = WorkspaceOperator(cluster, namespace)
-    process.start()
-    try:
-        process.wait_ready()
-        yield process
-    except BaseException:
-        print(process.log.read_text()[-20_000:])
-        raise
-    finally:
-        if process.running():
-            process.stop()
-        process.log.unlink()
+def workspace_operator(cluster: Cluster, namespace: str) -> AbstractContextManager[WorkspaceOperator]:
+    """Run it for the time of a `with` block."""
+    return running(WorkspaceOperator(cluster, namespace))
 
 
 class Around:

@@ -65,6 +65,8 @@ def _root_schema(model: type[BaseModel]) -> Schema:
         "default": _STATUS_DEFAULT,
         **status,
     }
+    if model is FineTuneJob:
+        _fix(fields["spec"])
     return {**schema, "required": ["spec"]}
 
 
@@ -121,10 +123,8 @@ def custom_resource_definitions() -> list[dict[str, Any]]:
         "statusReplicasPath": ".status.replicas",
         "labelSelectorPath": ".status.selector",
     }
-    job = _definition(FineTuneJob, "finetunejobs", "ftj", _FINE_TUNE_JOB_COLUMNS, {"status": {}})
-    _fix(job["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"])
     return [
-        job,
+        _definition(FineTuneJob, "finetunejobs", "ftj", _FINE_TUNE_JOB_COLUMNS, {"status": {}}),
         _definition(
             InferenceWorkspace,
             "inferenceworkspaces",
