@@ -36,7 +36,7 @@ quickstart-data: $(INSTALLED) ## Write the quickstart's questions and answers ag
 	$(BIN)/python examples/quickstart/make_data.py
 
 crds: $(INSTALLED) ## Write crds/ and docs/api.md from the API models
-	$(BIN)/python -m tunesmith_operator.api.generate
+	$(BIN)/python -m tunesmith_api.codegen.generate
 
 # What takes long the first time is made at the same time: installing waits for the network, images for the disk, and
 # Kubernetes for the processor. A test that had to wait for Kubernetes would run into its own time limit. Where it cannot
@@ -48,10 +48,10 @@ test: ## Run all tests
 	$(BIN)/python -m pytest -m e2e --durations 15
 
 test-kubernetes:
-	@PYTHONPATH=tests $(PYTHON) -m cluster build || test $$? = 3
+	@PYTHONPATH=hack $(PYTHON) -m cluster build || test $$? = 3
 
 test-images:
-	@test -n "$$TUNESMITH_E2E_CONTEXT" || PYTHONPATH=hack:tests $(PYTHON) -m image_build build || true
+	@test -n "$$TUNESMITH_E2E_CONTEXT" || PYTHONPATH=hack $(PYTHON) -m image_build build || true
 
 lint: $(INSTALLED) ## Check style, types and import rules
 	$(BIN)/ruff check .
@@ -67,7 +67,7 @@ bench: $(INSTALLED) ## Measure training and serving against what one would use i
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/serving.py
 
-IMAGE_BUILD = PYTHONPATH=hack:tests $(or $(wildcard $(BIN)/python),$(PYTHON)) -m image_build
+IMAGE_BUILD = PYTHONPATH=hack $(or $(wildcard $(BIN)/python),$(PYTHON)) -m image_build
 
 images: ## Build the images that changed (IMAGES=, BASE_IMAGE=, BUILD_ARGS="TORCH_INDEX_URL=... ONNXRUNTIME=...")
 	@$(IMAGE_BUILD) build $(IMAGES) --base-image "$(BASE_IMAGE)" $(foreach argument,$(BUILD_ARGS),--build-arg $(argument))
@@ -82,16 +82,16 @@ images-sizes: ## Tell how large they are, and over their base image
 	@$(IMAGE_BUILD) sizes $(IMAGES)
 
 cluster-up: ## Start Kubernetes on this machine (MODE=full; MODE=api: control plane only, no root)
-	@PYTHONPATH=tests $(PYTHON) -m cluster up $(if $(MODE),--mode $(MODE)) $(if $(NAME),--name $(NAME))
+	@PYTHONPATH=hack $(PYTHON) -m cluster up $(if $(MODE),--mode $(MODE)) $(if $(NAME),--name $(NAME))
 
 cluster-down: ## Stop it and remove all that it left (both modes, or MODE=, NAME=)
-	@PYTHONPATH=tests $(PYTHON) -m cluster down $(if $(MODE),--mode $(MODE)) $(if $(NAME),--name $(NAME))
+	@PYTHONPATH=hack $(PYTHON) -m cluster down $(if $(MODE),--mode $(MODE)) $(if $(NAME),--name $(NAME))
 
 cluster-status: ## Tell what of it runs
-	@PYTHONPATH=tests $(PYTHON) -m cluster status $(if $(MODE),--mode $(MODE)) $(if $(NAME),--name $(NAME))
+	@PYTHONPATH=hack $(PYTHON) -m cluster status $(if $(MODE),--mode $(MODE)) $(if $(NAME),--name $(NAME))
 
 cluster-demo: $(INSTALLED) cluster-up ## Install Tunesmith in it, run examples/quickstart there, ask the served model
-	PYTHONPATH=tests:hack $(BIN)/python hack/cluster_demo.py
+	PYTHONPATH=hack:tests $(BIN)/python hack/cluster_demo.py
 
 clean: ## Remove the virtual environment and what jobs left in .tunesmith/
 	rm -rf $(VENV) .tunesmith build *.egg-info

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel
 
-from tunesmith_operator.api import FineTuneJob, InferenceWorkspace
+from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
 
 HERE = Path(__file__).resolve().parent
 PHRASINGS = (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("operator", "trainer", "serving", "cli")
+SOURCES = ("api", "operator", "trainer", "serving", "cli")
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,8 @@ class Image:
         return f"tunesmith-{self.name}:{version()}"
 
 
-IMAGES = {
-    image.name: image
-    for image in (Image("operator", SOURCES), Image("serving", ("serving",)), Image("trainer", ("trainer",)))
-}
+_ALL = (Image("operator", SOURCES), Image("serving", ("api", "serving")), Image("trainer", ("api", "trainer")))
+IMAGES = {image.name: image for image in _ALL}
 
 
 def version() -> str:

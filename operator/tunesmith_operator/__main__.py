@@ -2,10 +2,10 @@
 
 import sys
 
-from tunesmith_trainer.imports import importing
+from tunesmith_trainer.runtime.imports import importing
 
 with importing():
-    from tunesmith_operator.command import main
+    from tunesmith_operator.app.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import ValidationError
 
+from tunesmith_api.contract import SERVER_INVALID_ARTIFACT, SERVER_OUT_OF_MEMORY
 from tunesmith_serving.config import ServingConfig
 from tunesmith_serving.errors import MemoryShortageError, ServingError
 from tunesmith_serving.memory import ask_for_huge_pages
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _serve(artifact, config)
     except MemoryShortageError as error:
-        return _fail(str(error), 3)
+        return _fail(str(error), SERVER_OUT_OF_MEMORY)
     except ServingError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
@@ -154,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _fail(message: str, code: int = 2) -> int:
+def _fail(message: str, code: int = SERVER_INVALID_ARTIFACT) -> int:
     print(f"tunesmith-serving: {' '.join(message.split())}", file=sys.stderr)
     return code
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tunesmith_api.contract import FORMAT_VERSION, MANIFEST
 from tunesmith_serving.errors import ArtifactError
 
-FORMAT_VERSION = 1
 REQUIRED = ("model.onnx", "genai_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -77,18 +77,18 @@ def open_artifact(folder: Path | str, precision: str, expect_digest: str = "") -
     onnx = folder / "onnx" / precision
     for name, entry in sorted(names.items()):
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise ArtifactError(f"{folder / 'manifest.json'} lists {prefix}{name}, which leaves the folder")
+            raise ArtifactError(f"{folder / MANIFEST} lists {prefix}{name}, which leaves the folder")
         _verify(onnx / name, entry, folder)
     for name in REQUIRED:
         if name not in names:
-            raise ArtifactError(f"{folder / 'manifest.json'} does not list {prefix}{name}; export the model again")
+            raise ArtifactError(f"{folder / MANIFEST} does not list {prefix}{name}; export the model again")
     return Artifact(str(manifest.get("name") or folder.name), folder, onnx, frozenset(names), manifest)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise ArtifactError(f"artifact folder {folder} does not exist")
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     if not path.is_file():
         raise ArtifactError(
             f"{folder} has no manifest.json, so it is not an artifact or is incomplete (the manifest is written last); "
@@ -110,7 +110,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 def _verify_digest(folder: Path, manifest: dict[str, Any], expected: str) -> None:
     """Raise ArtifactError unless the manifest's digest is that of its list of files, and the expected one."""
-    path, digest = folder / "manifest.json", manifest.get("digest")
+    path, digest = folder / MANIFEST, manifest.get("digest")
     if digest is not None and digest != _digest_of(manifest["files"]):
         raise ArtifactError(
             f"{path} is damaged: its digest is not that of the files it lists; copy or publish the artifact again"
@@ -132,7 +132,7 @@ def _digest_of(files: dict[str, Any]) -> str:
 
 def _verify(path: Path, entry: object, folder: Path) -> None:
     if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
-        raise ArtifactError(f"{folder / 'manifest.json'} gives no sha256 for {path}; run the publish stage again")
+        raise ArtifactError(f"{folder / MANIFEST} gives no sha256 for {path}; run the publish stage again")
     if not path.is_file():
         raise ArtifactError(f"{path} is missing, though manifest.json lists it; copy or publish the artifact again")
     size = path.stat().st_size

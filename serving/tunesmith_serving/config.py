@@ -1,51 +1,11 @@
-"""What can be set about a server; shared with the InferenceWorkspace API, so it imports pydantic only."""
+"""Everything that one server process is told."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-Precision = Literal["fp32", "int4"]
-# Exports are made for the CPU: their fp32 GroupQueryAttention has no CUDA kernel, so no other value would work.
-ExecutionProvider = Literal["cpu"]
-
-
-class _Spec(BaseModel):
-    """Base of the models here: camelCase in files, snake_case in Python, unknown fields refused."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
-
-
-class RuntimeSpec(_Spec):
-    """How a model is run: `spec.runtime` of an InferenceWorkspace."""
-
-    precision: Annotated[
-        Precision,
-        Field(description="Precision of the exported model to load; the artifact must hold `onnx/<precision>/`."),
-    ] = "int4"
-    execution_provider: Annotated[
-        ExecutionProvider,
-        Field(description="What ONNX Runtime computes on: `cpu`."),
-    ] = "cpu"
-    context_length: Annotated[
-        int,
-        Field(
-            ge=16,
-            le=1_048_576,
-            description=(
-                "Tokens of prompt and answer together that one request may take. The key-value cache is allocated "
-                "for maxBatchSize times this length; above what the model was built for, the model's own length holds."
-            ),
-        ),
-    ] = 2048
-    max_batch_size: Annotated[
-        int,
-        Field(ge=1, le=256, description="Requests that are answered at the same time (slots of the batch)."),
-    ] = 8
-    max_queue_length: Annotated[
-        int,
-        Field(ge=0, le=100_000, description="Requests that may wait for a slot; more are answered with 429."),
-    ] = 64
+from tunesmith_api.contract import API_KEY
+from tunesmith_api.spec.runtime import RuntimeSpec
 
 
 class ServingConfig(RuntimeSpec):
@@ -99,4 +59,4 @@ class ServingConfig(RuntimeSpec):
             pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
             description="Environment variable that holds the API key; where it is unset or empty, no key is asked for.",
         ),
-    ] = "TUNESMITH_API_KEY"
+    ] = API_KEY

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
 from support.bench_jobs import LONGEST, MODELS, Model, steady_speed
 from support.training import train_command

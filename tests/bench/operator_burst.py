@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
 from bench.usage import ControlPlane, cpu_of, peak_of, until_quiet, usage
 from cluster import binaries, lifecycle

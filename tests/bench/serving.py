@@ -25,10 +25,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
 from support.tiny_models import build_model, export_onnx, write_manifest
-from tunesmith_trainer.config import Precision
-from tunesmith_trainer.publish.export import Exporter
+from tunesmith_api.spec import Precision
+from tunesmith_trainer.export.exporter import Exporter
 
 SMOLLM2_135M = {
     "vocab_size": 32_768,

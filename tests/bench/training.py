@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
 from support.bench_jobs import MODELS, Model, steady_speed
 from support.training import train_command
@@ -36,7 +37,7 @@ def hugging_face(model: Model, work: Path, base: Path, padding: str, steps: int)
     import torch
     from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
-    from tunesmith_trainer.prepared import TokenStore
+    from tunesmith_trainer.data.token_store import TokenStore
 
     store = TokenStore.open(work / "prepare" / "data" / "train")
     rows = [{"input_ids": store[i][0].tolist(), "length": len(store[i][0])} for i in range(len(store))]

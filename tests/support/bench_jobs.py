@@ -51,7 +51,7 @@ class Model:
             shortest: Tokens of the shortest rows.
             choices: Further arguments of `training_job`.
         """
-        from tunesmith_trainer.prepared import TokenStore
+        from tunesmith_trainer.data.token_store import TokenStore
 
         rows = steps * self.batch
         training = {

@@ -19,13 +19,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tunesmith_operator import status
+from tunesmith_api import status
+from tunesmith_operator.app.replica import Operator
+from tunesmith_operator.app.settings import OperatorSettings
 from tunesmith_operator.engine import logs
-from tunesmith_operator.engine.client import KubeClient
-from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID, STAGE, Context, Decision, Note, Object
+from tunesmith_operator.engine.kube.client import KubeClient
+from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID, STAGE
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.operator import Operator
-from tunesmith_operator.settings import OperatorSettings
+from tunesmith_operator.engine.reconciler import Context, Decision, Note, Object
 
 IMAGE = "registry.invalid/nothing:1"
 
@@ -132,7 +133,8 @@ class EngineProcess:
         self.port = free_port()
         given = {"health_port": self.port, "progress_port": 0, "log_format": "text", "log_level": "info", **settings}
         variables = {f"TUNESMITH_{name.upper()}": str(value) for name, value in given.items()}
-        path = os.pathsep.join(str(Path(__file__).parents[2] / part) for part in ("operator", "trainer", "serving"))
+        folders = ("api", "operator", "trainer", "serving")
+        path = os.pathsep.join(str(Path(__file__).parents[2] / folder) for folder in folders)
         self.log = log
         with log.open("a") as output:
             self._process = subprocess.Popen(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from tunesmith_operator.engine.api_errors import ApiError
+from tunesmith_operator.engine.kube.api_errors import ApiError
 
 Object = dict[str, Any]
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tunesmith_operator.api import FineTuneJobSpec
-from tunesmith_operator.engine.decision import Decision, Object
+from tunesmith_api.objects import FineTuneJobSpec
+from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.engine.reconciler import Decision, Object
 from tunesmith_operator.finetunejob.names import work_folder
 from tunesmith_operator.finetunejob.observed import JOB_NAME, Observed
-from tunesmith_operator.settings import OperatorSettings
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 UID = "0123456789abcdef"

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from tunesmith_trainer.files import digest_json
+from tunesmith_trainer.storage.files import digest_json
 
 Architecture = Literal["llama", "phi3", "qwen2"]
 

@@ -31,7 +31,7 @@ def prepared(work: Path, architecture: Architecture = "llama", *, base: Path | N
     """Do what prepare does for ROWS on a random model: the model, tokenised rows, questions, the marker."""
     from transformers import AutoTokenizer
 
-    from tunesmith_trainer.prepared import TokenStore
+    from tunesmith_trainer.data.token_store import TokenStore
 
     folder = work / "prepare"
     model = base or build_model(folder / "model", architecture)
@@ -67,8 +67,8 @@ def trained(work: Path, method: str = "lora", *, seed: int = 1, scale: float = 0
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from tunesmith_trainer.config import WorkFolder
-    from tunesmith_trainer.prepared import model_path
+    from tunesmith_api.work_folder import WorkFolder
+    from tunesmith_trainer.models.location import model_path
 
     model = AutoModelForCausalLM.from_pretrained(model_path(WorkFolder(work)), dtype=torch.float32)
     generator = torch.Generator().manual_seed(seed)

@@ -65,7 +65,7 @@ def training_job(
     validation: int = 6,
 ) -> Path:
     """Make a work folder whose next stage is `train`."""
-    from tunesmith_trainer.prepared import TokenStore
+    from tunesmith_trainer.data.token_store import TokenStore
 
     spec: dict[str, Any] = {
         "model": {"scratch": {}},

@@ -16,13 +16,13 @@ from typing import Any
 
 from support.cluster import Cluster, condition
 from support.operator_process import OperatorProcess, running
-from tunesmith_operator import status as state
+from tunesmith_api import status as state
+from tunesmith_operator.app.replica import Operator
+from tunesmith_operator.app.settings import OperatorSettings
 from tunesmith_operator.engine import logs
-from tunesmith_operator.engine.client import KubeClient
+from tunesmith_operator.engine.kube.client import KubeClient
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.operator import Operator
 from tunesmith_operator.inferenceworkspace import InferenceWorkspaceReconciler
-from tunesmith_operator.settings import OperatorSettings
 
 Object = dict[str, Any]
 

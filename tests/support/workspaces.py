@@ -4,10 +4,10 @@ import asyncio
 import copy
 from typing import Any
 
-from tunesmith_operator.engine.decision import Context, Decision
+from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.engine.reconciler import Context, Decision
 from tunesmith_operator.inferenceworkspace.decide import decide
 from tunesmith_operator.inferenceworkspace.model import Observed
-from tunesmith_operator.settings import OperatorSettings
 
 Object = dict[str, Any]
 

@@ -6,7 +6,7 @@ import signal
 import sys
 from types import FrameType
 
-from tunesmith_trainer.imports import importing
+from tunesmith_trainer.runtime.imports import importing
 
 _INTERRUPTED = 66  # EXIT_CODES[Reason.INTERRUPTED], which is not imported yet
 
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     signal.signal(signal.SIGTERM, _leave)
     with importing():
-        from tunesmith_trainer.command import main as run
+        from tunesmith_trainer.stages.command import main as run
 
     return run(arguments)
 

@@ -6,13 +6,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tunesmith_api.manifests import Manifests
 from tunesmith_cli.commands.validate import load_valid
 from tunesmith_cli.console import CliError, Exit, complain, say
 from tunesmith_cli.local import term
 from tunesmith_cli.local.artifacts import local_artifact
 from tunesmith_cli.local.job import LocalJob
 from tunesmith_cli.local.workspace import LocalWorkspace
-from tunesmith_operator.manifests import Manifests
 
 _POLL_SECONDS = 0.5
 

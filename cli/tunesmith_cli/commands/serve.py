@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tunesmith_api.contract import MANIFEST
+from tunesmith_api.spec import Precision
 from tunesmith_cli.console import CliError, Exit
 from tunesmith_cli.local import children, term
 from tunesmith_cli.local.store import read_json
-from tunesmith_trainer.config import Precision
 
 _SMALLEST_FIRST = (Precision.INT4, Precision.FP32)
 
@@ -18,10 +19,10 @@ def serve_artifact(artifact: Path, precision: str | None, name: str | None, host
     Raises:
         CliError: There is no complete artifact, or it lacks the precision.
     """
-    manifest = read_json(artifact / "manifest.json")
+    manifest = read_json(artifact / MANIFEST)
     if not isinstance(manifest, dict):
         raise CliError(
-            f"{artifact} holds no complete artifact (manifest.json is missing); give the folder that "
+            f"{artifact} holds no complete artifact ({MANIFEST} is missing); give the folder that "
             "`tunesmith run` prints at the end of a job"
         )
     offered = [str(item) for item in manifest.get("precisions", [])]

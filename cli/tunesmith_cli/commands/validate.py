@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.markup import escape
 
+from tunesmith_api.manifests import Manifests, load_manifests
 from tunesmith_cli.console import Exit, complain, err, say
-from tunesmith_operator.manifests import Manifests, load_manifests
 
 
 def load_valid(paths: Sequence[Path]) -> Manifests | None:

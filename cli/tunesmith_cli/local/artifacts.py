@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from tunesmith_api.contract import MANIFEST
+from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
+from tunesmith_api.status import Phase
+from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_cli.console import CliError, Exit, say
 from tunesmith_cli.local import children
 from tunesmith_cli.local.inputs import absolute_uri
 from tunesmith_cli.local.store import StatusFile, object_folder, read_json
-from tunesmith_operator.api import FineTuneJob, InferenceWorkspace
-from tunesmith_operator.status import Phase
-from tunesmith_trainer.config import Stage, WorkFolder
 
 
 def local_artifact(workspace: InferenceWorkspace, base: Path, root: Path, jobs: Sequence[FineTuneJob]) -> Path:
@@ -50,7 +51,7 @@ def local_artifact(workspace: InferenceWorkspace, base: Path, root: Path, jobs: 
     if "://" not in uri:
         return Path(uri)
     folder = object_folder(root, namespace, workspace.metadata.name) / "artifacts" / _short(uri)
-    if not (folder / "manifest.json").exists():
+    if not (folder / MANIFEST).exists():
         say(f"fetching {uri}")
         process = children.start("tunesmith_trainer.storage", ["fetch", uri, str(folder)])
         if children.wait(process, lambda: None) != 0:

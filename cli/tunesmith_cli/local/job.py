@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunesmith_api import status as state
+from tunesmith_api.contract import KILLED, is_final, reason_of
+from tunesmith_api.failures import Reason
+from tunesmith_api.objects import FineTuneJob
+from tunesmith_api.spec import JobConfig
+from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_cli.console import CliError, Exit, say, title
 from tunesmith_cli.local import children
 from tunesmith_cli.local.cluster_only import tell_cluster_only
 from tunesmith_cli.local.inputs import ConfigMaps, changed_sources, local_spec, write_inputs
 from tunesmith_cli.local.store import StatusFile, locked, object_folder, read_json
-from tunesmith_operator import status as state
-from tunesmith_operator.api import FineTuneJob
-from tunesmith_trainer.config import EXIT_CODES, JobConfig, Reason, Stage, WorkFolder
 
-_REASON_OF_CODE = {code: reason for reason, code in EXIT_CODES.items()}
-_KILLED = (-9, 137)
+_KILLED = (-9, KILLED)
 _CLUSTER_ONLY = ("resources", "scheduling", "storage", "output.retain", "ttlSecondsAfterFinished", "podTemplate")
 
 
@@ -125,12 +127,12 @@ class LocalJob:
 
     def _failed(self, stage: Stage, code: int) -> JobResult:
         outcome = read_json(self.work.outcome(stage)) or {}
-        reason = _REASON_OF_CODE.get(code)
+        reason = reason_of(code)
         message = ". ".join(filter(None, (outcome.get("message"), outcome.get("remedy"))))
         if reason is None or outcome.get("reason") != reason.value:
             reason = Reason.OUT_OF_MEMORY if code in _KILLED else Reason.INTERNAL_ERROR
             message = _unexplained(stage, code)
-        if EXIT_CODES[reason] >= 64:
+        if not is_final(reason):
             self.file.write(state.waiting(self.file.status, reason.value, message))
             title("FineTuneJob", self.name, f"[yellow]{reason.value}[/yellow]: the same command tries again")
             return JobResult(Exit.RETRY)

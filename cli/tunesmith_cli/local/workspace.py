@@ -10,15 +10,15 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from tunesmith_api import status as state
+from tunesmith_api.contract import API_KEY, MANIFEST
+from tunesmith_api.objects import InferenceWorkspace
 from tunesmith_cli.console import CliError, Exit, complain, title
 from tunesmith_cli.local import children
 from tunesmith_cli.local.cluster_only import tell_cluster_only
 from tunesmith_cli.local.store import StatusFile, object_folder, read_json
-from tunesmith_operator import status as state
-from tunesmith_operator.api import InferenceWorkspace
 
 _POLL_SECONDS = 0.1
-_API_KEY = "TUNESMITH_API_KEY"  # read by the server itself
 _CLUSTER_ONLY = ("model.secretRef", "resources", "rollout", "podTemplate")
 
 
@@ -53,14 +53,14 @@ class LocalWorkspace:
         Raises:
             CliError: The server ended before it was ready; it has said why. Or it would have no API key.
         """
-        manifest = read_json(artifact / "manifest.json")
+        manifest = read_json(artifact / MANIFEST)
         if manifest is None:
-            raise CliError(f"{artifact} holds no complete artifact (manifest.json is missing)", Exit.FAILED)
+            raise CliError(f"{artifact} holds no complete artifact ({MANIFEST} is missing)", Exit.FAILED)
         spec = self.workspace.spec
-        if spec.auth is not None and not os.environ.get(_API_KEY):
+        if spec.auth is not None and not os.environ.get(API_KEY):
             raise CliError(
                 f"InferenceWorkspace {self.name}: spec.auth asks for an API key, and there are no Secrets on one "
-                f"machine; set {_API_KEY}=KEY, or remove auth",
+                f"machine; set {API_KEY}=KEY, or remove auth",
                 Exit.FAILED,
             )
         tell_cluster_only("InferenceWorkspace", self.name, spec, _CLUSTER_ONLY)

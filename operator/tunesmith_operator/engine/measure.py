@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tunesmith_operator.engine.decision import STAGE, Object
+from tunesmith_operator.engine.kube.resources import FINE_TUNE_JOB, INFERENCE_WORKSPACE, JOB
+from tunesmith_operator.engine.labels import STAGE
 from tunesmith_operator.engine.metrics import Metrics, seconds_since
-from tunesmith_operator.engine.resources import FINE_TUNE_JOB, INFERENCE_WORKSPACE, JOB
-from tunesmith_operator.engine.store import ObjectStore
+from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.watch.store import ObjectStore
 
 
 class Measure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from tunesmith_operator.api import FineTuneJobSpec
+from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_operator.finetunejob.observed import time_of
 
 Status = dict[str, Any]

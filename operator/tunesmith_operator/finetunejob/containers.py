@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunesmith_operator.engine.decision import Object
+from tunesmith_api.contract import reason_of, sentence_of
+from tunesmith_api.failures import Reason
+from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.finetunejob.observed import condition, holds
 from tunesmith_operator.finetunejob.pods import CONTAINER
-from tunesmith_trainer.config import EXIT_CODES, Reason
 
-_REASONS = {code: reason for reason, code in EXIT_CODES.items()}
 _TAIL = 300
 
 
@@ -59,7 +59,7 @@ def end_of(pod: Object) -> End | None:
         return End(name, -1, str(status.get("reason", "")), message=str(status.get("message", "")), disruption=why)
     code = int(terminated.get("exitCode", -1))
     said = _parsed(terminated.get("message"))
-    message = ". ".join(str(said[key]).rstrip(".") for key in ("message", "remedy") if said.get(key))
+    message = sentence_of(said)
     if not said:
         message = " ".join(str(terminated.get("message") or "").split())[-_TAIL:]
     result = said.get("result")
@@ -67,7 +67,7 @@ def end_of(pod: Object) -> End | None:
         pod=name,
         code=code,
         reason=str(terminated.get("reason", "")),
-        outcome=_REASONS.get(code),
+        outcome=reason_of(code),
         message=message,
         result=result if isinstance(result, dict) else {},
         time=str(terminated.get("finishedAt", "")),

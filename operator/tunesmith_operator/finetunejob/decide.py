@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tunesmith_operator import status as state
-from tunesmith_operator.engine.decision import Decision, Object, Ref
+from tunesmith_api import status as state
+from tunesmith_api.failures import Reason
+from tunesmith_api.work_folder import Stage
+from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.engine.reconciler import Decision, Object, Ref
 from tunesmith_operator.finetunejob import waits
 from tunesmith_operator.finetunejob.clock import paused, resumed, seconds_left, seconds_until_deletion
 from tunesmith_operator.finetunejob.containers import end_of, result_of, without_nulls
@@ -18,8 +21,6 @@ from tunesmith_operator.finetunejob.observed import Observed, condition, holds
 from tunesmith_operator.finetunejob.refusals import refusal_of
 from tunesmith_operator.finetunejob.resolved import resolved
 from tunesmith_operator.finetunejob.volume import artifact_uri, claim, is_released
-from tunesmith_operator.settings import OperatorSettings
-from tunesmith_trainer.config import Reason, Stage
 
 Status = dict[str, Any]
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tunesmith_operator.api import FineTuneJobSpec
-from tunesmith_operator.engine.decision import Object
+from tunesmith_api.contract import KILLED, is_final, reason_of
+from tunesmith_api.failures import Reason
+from tunesmith_api.objects import FineTuneJobSpec
+from tunesmith_api.work_folder import Stage
+from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.finetunejob.containers import End, end_of
-from tunesmith_operator.finetunejob.jobs import KILLED
 from tunesmith_operator.finetunejob.observed import condition
-from tunesmith_trainer.config import EXIT_CODES, Reason, Stage
 
 _EXIT_CODE = re.compile(r"exit code (-?\d+)")
-_REASONS = {code: reason.value for reason, code in EXIT_CODES.items()}
-_FINAL = 64
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def failure_of(job: Object, pods: list[Object], stage: Stage, spec: FineTuneJobS
     killed = [end for end in ends if end.out_of_memory]
     if killed:
         return out_of_memory(killed[-1], stage, spec)
-    final = [end for end in ends if end.outcome is not None and EXIT_CODES[end.outcome] < _FINAL]
+    final = [end for end in ends if end.outcome is not None and is_final(end.outcome)]
     if final:
         return Failure(_reason(final[-1]), final[-1].message or _unexplained(final[-1], stage))
     if any(end.code == KILLED for end in ends) or (not ends and _code_in(failed) == KILLED):
@@ -96,9 +95,11 @@ def _gave_up(end: End, stage: Stage, spec: FineTuneJobSpec) -> Failure:
 def _without_pods(failed: Object, stage: Stage) -> Failure:
     """Return the failure of a Job whose pods are gone: what the Job's own condition still tells."""
     code = _code_in(failed)
-    reason = _REASONS.get(code, Reason.INTERNAL_ERROR.value) if code is not None else Reason.INTERNAL_ERROR.value
+    reason = (reason_of(code) if code is not None else None) or Reason.INTERNAL_ERROR
     words = str(failed.get("message") or "no reason is known").rstrip(".")
-    return Failure(reason, f"the Job of {stage.value} failed: {words}. Its pods are gone, and with them their words")
+    return Failure(
+        reason.value, f"the Job of {stage.value} failed: {words}. Its pods are gone, and with them their words"
+    )
 
 
 def _reason(end: End) -> str:

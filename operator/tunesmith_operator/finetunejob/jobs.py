@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from tunesmith_operator.api import FineTuneJobSpec
-from tunesmith_operator.engine.decision import Object
+from tunesmith_api.contract import FIRST_RETRYABLE_CODE, KILLED
+from tunesmith_api.failures import EXIT_CODES, Reason
+from tunesmith_api.objects import FineTuneJobSpec
+from tunesmith_api.work_folder import Stage
+from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.finetunejob.names import job_name, labels, metadata, service_name
 from tunesmith_operator.finetunejob.pods import CONTAINER, pod_template
-from tunesmith_operator.settings import OperatorSettings
-from tunesmith_trainer.config import EXIT_CODES, Reason, Stage
 
 QUEUE = "kueue.x-k8s.io/queue-name"
-KILLED = 137
 
 _PORT = 29500
 _USAGE = 2
 _TERMINATED = 143
 _NOT_COUNTED = sorted({EXIT_CODES[Reason.INTERRUPTED], EXIT_CODES[Reason.PEER_LOST], _TERMINATED})
-FINAL_CODES = sorted({_USAGE, KILLED, *(code for code in EXIT_CODES.values() if code < 64)})
+FINAL_CODES = sorted({_USAGE, KILLED, *(code for code in EXIT_CODES.values() if code < FIRST_RETRYABLE_CODE)})
 """Exit codes that end a Job. A killed container is then for the operator to judge: out of memory it fails the
 FineTuneJob, else the stage is attempted anew."""
 

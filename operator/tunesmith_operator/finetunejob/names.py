@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 
-from tunesmith_operator.api import API_VERSION
-from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID, STAGE, Object
-from tunesmith_trainer.config import Stage
+from tunesmith_api.objects import API_VERSION
+from tunesmith_api.work_folder import Stage
+from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID, STAGE
+from tunesmith_operator.engine.reconciler import Object
 
 KIND = "FineTuneJob"
 ATTEMPT = "tunesmith.dev/attempt"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunesmith_operator.engine.decision import Note
+from tunesmith_operator.engine.reconciler import Note
 from tunesmith_operator.finetunejob.observed import condition
 
 _SILENT = {"Accepted", "Preparing"}

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from tunesmith_operator.api import FineTuneJobSpec
-from tunesmith_operator.engine.decision import STAGE, ApplyError, Object
+from tunesmith_api.objects import FineTuneJobSpec
+from tunesmith_api.work_folder import Stage
+from tunesmith_operator.engine.labels import STAGE
+from tunesmith_operator.engine.reconciler import ApplyError, Object
 from tunesmith_operator.finetunejob.names import ATTEMPT
-from tunesmith_trainer.config import Stage
 
 JOB_NAME = "batch.kubernetes.io/job-name"
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunesmith_operator.api.resources import (
-    DEFAULT_GPU_RESOURCE,
-    INSTANCE_TYPE_LABEL,
-    NODE_POOL_LABEL,
-    ResourcesSpec,
-)
-from tunesmith_operator.engine.decision import Object
-from tunesmith_trainer.config import Stage
+from tunesmith_api.objects.resources import DEFAULT_GPU_RESOURCE, INSTANCE_TYPE_LABEL, NODE_POOL_LABEL, ResourcesSpec
+from tunesmith_api.work_folder import Stage
+from tunesmith_operator.engine.reconciler import Object
 
 _GPU_PRODUCT = "nvidia.com/gpu.product"
 _GPU_MEMORY = "nvidia.com/gpu.memory"  # MiB of one GPU

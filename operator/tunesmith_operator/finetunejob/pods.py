@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from tunesmith_operator.api import FineTuneJobSpec
-from tunesmith_operator.engine.decision import Object
+from tunesmith_api.objects import FineTuneJobSpec
+from tunesmith_api.work_folder import Stage
+from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.finetunejob.names import job_name, labels, service_name, work_folder
 from tunesmith_operator.finetunejob.placement import placement
 from tunesmith_operator.finetunejob.variables import (
@@ -15,9 +17,7 @@ from tunesmith_operator.finetunejob.variables import (
     variables,
 )
 from tunesmith_operator.finetunejob.volume import MOUNT, work_volume
-from tunesmith_operator.pods import accounts, restricted_container, restricted_pod
-from tunesmith_operator.settings import OperatorSettings
-from tunesmith_trainer.config import Stage
+from tunesmith_operator.pods.base import accounts, restricted_container, restricted_pod
 
 CONTAINER = "trainer"
 

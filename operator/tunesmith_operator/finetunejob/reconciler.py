@@ -8,14 +8,16 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from tunesmith_operator import status as state
-from tunesmith_operator.api import FineTuneJobSpec
-from tunesmith_operator.engine.decision import OWNER_UID, Context, Decision, Object, Store
+from tunesmith_api import status as state
+from tunesmith_api.failures import Reason
+from tunesmith_api.objects import FineTuneJobSpec
+from tunesmith_api.work_folder import Stage
+from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.engine.labels import OWNER_UID
+from tunesmith_operator.engine.reconciler import Context, Decision, Object, Store
 from tunesmith_operator.finetunejob import names, waits
 from tunesmith_operator.finetunejob.decide import decide
 from tunesmith_operator.finetunejob.observed import Observed
-from tunesmith_operator.settings import OperatorSettings
-from tunesmith_trainer.config import Reason, Stage
 
 _CLAIM = "PersistentVolumeClaim"
 _REMEMBERED = 4096

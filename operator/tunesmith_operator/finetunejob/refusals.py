@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tunesmith_operator.api import FineTuneJobSpec
+from tunesmith_api.failures import Reason
+from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_operator.finetunejob.failures import Failure
 from tunesmith_operator.finetunejob.observed import Observed
 from tunesmith_operator.finetunejob.volume import SHARED
-from tunesmith_trainer.config import Reason
 
 
 def refusal_of(observed: Observed) -> Failure | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tunesmith_operator.engine.decision import Object
+from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.finetunejob.observed import Observed
 from tunesmith_operator.finetunejob.pods import image
 from tunesmith_operator.finetunejob.volume import DEFAULT_ACCESS_MODE, DEFAULT_SIZE, work_uri
-from tunesmith_operator.settings import OperatorSettings
 
 
 def resolved(observed: Observed, settings: OperatorSettings) -> Object:

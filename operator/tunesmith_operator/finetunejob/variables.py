@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
-from tunesmith_operator.api import FineTuneJobSpec
-from tunesmith_operator.api.quantity import amount
-from tunesmith_operator.engine.decision import Object
+from tunesmith_api import contract
+from tunesmith_api.objects import FineTuneJobSpec
+from tunesmith_api.objects.quantity import amount
+from tunesmith_api.spec import JobConfig
+from tunesmith_api.work_folder import Stage
+from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.finetunejob.volume import work_uri
-from tunesmith_operator.settings import OperatorSettings
-from tunesmith_trainer.config import JobConfig, Stage
 
 CONFIG_MAPS_MOUNT = "/config-maps"
 IDENTITY_MOUNT = "/var/run/secrets/tunesmith"
@@ -36,10 +38,10 @@ def variables(job: Object, spec: FineTuneJobSpec, stage: Stage, settings: Operat
         **_CACHES,
         **(_COMPILERS_CACHES if stage is not Stage.PREPARE else {}),
         "PYTHONUNBUFFERED": "1",
-        "TUNESMITH_JOB_CONFIG": config.model_dump_json(by_alias=True, exclude_none=True),
-        "TUNESMITH_CONFIG_MAPS": CONFIG_MAPS_MOUNT,
-        "TUNESMITH_TERMINATION_LOG": "/dev/termination-log",
-        "TUNESMITH_GRACE_SECONDS": str(GRACE_SECONDS),
+        contract.JOB_CONFIG: config.model_dump_json(by_alias=True, exclude_none=True),
+        contract.CONFIG_MAPS: CONFIG_MAPS_MOUNT,
+        contract.TERMINATION_LOG: "/dev/termination-log",
+        contract.GRACE_SECONDS: str(GRACE_SECONDS),
         **_work(job, spec),
         **_threads(spec, stage),
         **_progress(name, namespace, settings),
@@ -84,7 +86,7 @@ def _threads(spec: FineTuneJobSpec, stage: Stage) -> dict[str, str]:
 
 def _work(job: Object, spec: FineTuneJobSpec) -> dict[str, str]:
     uri = work_uri(job, spec)
-    return {"TUNESMITH_WORK_URI": uri} if uri else {}
+    return {contract.WORK_URI: uri} if uri else {}
 
 
 def _progress(name: str, namespace: str, settings: OperatorSettings) -> dict[str, str]:
@@ -92,7 +94,7 @@ def _progress(name: str, namespace: str, settings: OperatorSettings) -> dict[str
         return {}
     path = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{namespace}/trainjobs/{name}/status"
     return {
-        "KUBEFLOW_TRAINER_SERVER_URL": settings.progress_url.rstrip("/") + path,
-        "KUBEFLOW_TRAINER_SERVER_CA_CERT": f"{IDENTITY_MOUNT}/ca.crt",
-        "KUBEFLOW_TRAINER_SERVER_TOKEN": f"{IDENTITY_MOUNT}/token",
+        contract.PROGRESS_URL: settings.progress_url.rstrip("/") + path,
+        contract.PROGRESS_CA_CERT: f"{IDENTITY_MOUNT}/ca.crt",
+        contract.PROGRESS_TOKEN: f"{IDENTITY_MOUNT}/token",
     }

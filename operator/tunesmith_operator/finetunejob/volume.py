@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tunesmith_operator.api import FineTuneJobSpec
-from tunesmith_operator.api.storage import StorageSpec
-from tunesmith_operator.engine.decision import Object
+from tunesmith_api.objects import FineTuneJobSpec
+from tunesmith_api.objects.storage import StorageSpec
+from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.finetunejob.names import metadata, work_folder
 
 MOUNT = "/work"

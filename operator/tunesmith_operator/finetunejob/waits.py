@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from tunesmith_operator.engine.decision import ApplyError, Object
+from tunesmith_operator.engine.reconciler import ApplyError, Object
 from tunesmith_operator.finetunejob.containers import container_state
 from tunesmith_operator.finetunejob.observed import Observed, age, condition, holds
 

@@ -17,9 +17,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from tunesmith_operator import status as state
-from tunesmith_operator.api import InferenceWorkspaceSpec
-from tunesmith_operator.engine.decision import ApplyError, Decision, Note, Object, Ref
+from tunesmith_api import status as state
+from tunesmith_api.objects import InferenceWorkspaceSpec
+from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.engine.reconciler import ApplyError, Decision, Note, Object, Ref
 from tunesmith_operator.inferenceworkspace.deployment import deployment
 from tunesmith_operator.inferenceworkspace.failures import VOLUME_NOT_MOUNTED
 from tunesmith_operator.inferenceworkspace.metadata import selector_of
@@ -28,7 +29,6 @@ from tunesmith_operator.inferenceworkspace.report import report
 from tunesmith_operator.inferenceworkspace.rollout import State, judge
 from tunesmith_operator.inferenceworkspace.service import disruption_budget, endpoint, service
 from tunesmith_operator.inferenceworkspace.source import Choice, choose
-from tunesmith_operator.settings import OperatorSettings
 
 Status = dict[str, Any]
 _EVENTS_SECONDS = 15.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 
-from tunesmith_operator.api import InferenceWorkspaceSpec
-from tunesmith_operator.engine.decision import Object
+from tunesmith_api.objects import InferenceWorkspaceSpec
+from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.inferenceworkspace.metadata import REVISION, TEMPLATE, labels_of, metadata_of, selector_of
 from tunesmith_operator.inferenceworkspace.model import Target
 from tunesmith_operator.inferenceworkspace.pod import pod_spec
-from tunesmith_operator.settings import OperatorSettings
 
 MIN_READY_SECONDS = 1
 _REVISIONS_KEPT = 3

@@ -8,22 +8,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tunesmith_operator.engine.decision import Object
+from tunesmith_api.contract import SERVER_INVALID_ARTIFACT, SERVER_OUT_OF_MEMORY, is_final, reason_of
+from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.inferenceworkspace.pod import FETCH
-from tunesmith_trainer.config import EXIT_CODES
 
 VOLUME_NOT_MOUNTED = "VolumeNotMounted"
 
-# Exit codes of the server (tunesmith_serving.__main__).
-_INVALID_ARTIFACT = 2
-_OUT_OF_MEMORY = 3
 # A container that has failed this often is taken to fail always.
 _SURE, _SURE_OF_CRASHES = 2, 3
 _LONGEST = 600
 _PULL = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _PULL_FINAL = {"InvalidImageName", "ErrImageNeverPull"}
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
-_REASON_OF_CODE = {code: reason.value for reason, code in EXIT_CODES.items()}
 
 
 @dataclass(frozen=True)
@@ -128,19 +124,21 @@ def _ended(container: Mapping[str, Any]) -> Trouble | None:
     failures = restarts + ("running" not in state)
     text = _last_words(str(end.get("message") or ""))
     is_fetch = container.get("name") == FETCH
-    if end.get("reason") == "OOMKilled" or (code == _OUT_OF_MEMORY and not is_fetch):
+    if end.get("reason") == "OOMKilled" or (code == SERVER_OUT_OF_MEMORY and not is_fetch):
         return Trouble(
             "OutOfMemory",
-            text if code == _OUT_OF_MEMORY and text else "The server was ended for using more memory than it may",
+            text if code == SERVER_OUT_OF_MEMORY and text else "The server was ended for using more memory than it may",
             "Raise spec.resources.memory, or lower spec.runtime.contextLength or spec.runtime.maxBatchSize",
             failures >= _SURE,
         )
     if is_fetch:
-        known = _REASON_OF_CODE.get(code)
-        final = known is not None and code < 64 and failures >= _SURE
+        known = reason_of(code)
+        final = known is not None and is_final(known) and failures >= _SURE
         message = f"The artifact cannot be fetched: {text or f'exit code {code}'}"
-        return Trouble(known or "FetchFailed", message, "Check spec.model.uri and spec.model.secretRef", final)
-    if code == _INVALID_ARTIFACT:
+        return Trouble(
+            known.value if known else "FetchFailed", message, "Check spec.model.uri and spec.model.secretRef", final
+        )
+    if code == SERVER_INVALID_ARTIFACT:
         return Trouble("InvalidArtifact", text or "The server refuses the artifact", "", failures >= _SURE)
     message = f"The server ended with exit code {code}" + (f": {text}" if text else "")
     return Trouble("ServerFailed", message, "See its log: kubectl logs --previous", failures >= _SURE_OF_CRASHES)

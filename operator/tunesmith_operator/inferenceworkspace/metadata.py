@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunesmith_operator.api.metadata import API_VERSION
-from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID, Object
+from tunesmith_api.objects.metadata import API_VERSION
+from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
+from tunesmith_operator.engine.reconciler import Object
 
 REVISION = "tunesmith.dev/revision"
 """Label of the pods: which artifact they serve."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from tunesmith_operator.engine.decision import ApplyError, Object
+from tunesmith_operator.engine.reconciler import ApplyError, Object
 
 REVISION_LENGTH = 10
 

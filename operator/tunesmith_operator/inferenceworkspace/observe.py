@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tunesmith_operator.api import InferenceWorkspaceSpec
-from tunesmith_operator.engine.decision import Api, Context, Object, Store
+from tunesmith_api.objects import InferenceWorkspaceSpec
+from tunesmith_operator.engine.reconciler import Api, Context, Object, Store
 from tunesmith_operator.inferenceworkspace.model import Observed, Target
 from tunesmith_operator.inferenceworkspace.source import choose, matches, name_of
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
-from tunesmith_operator.api import InferenceWorkspaceSpec
-from tunesmith_operator.api.quantity import amount
-from tunesmith_operator.engine.decision import Object
+from tunesmith_api.contract import API_KEY
+from tunesmith_api.objects import InferenceWorkspaceSpec
+from tunesmith_api.objects.quantity import amount
+from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.inferenceworkspace.metadata import REVISION, selector_of
 from tunesmith_operator.inferenceworkspace.model import Target
-from tunesmith_operator.pods import accounts, restricted_container, restricted_pod
-from tunesmith_operator.settings import OperatorSettings
+from tunesmith_operator.pods.base import accounts, restricted_container, restricted_pod
 
 SERVER = "server"
 FETCH = "fetch"
@@ -142,7 +143,7 @@ def _variables(spec: InferenceWorkspaceSpec) -> list[Object]:
     ]
     if spec.auth is not None:
         key = spec.auth.api_key_secret_ref.to_api()
-        variables.append({"name": "TUNESMITH_API_KEY", "valueFrom": {"secretKeyRef": key}})
+        variables.append({"name": API_KEY, "valueFrom": {"secretKeyRef": key}})
     return _merged(variables, spec)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunesmith_operator.engine.decision import Context, Decision, Object, Store
+from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.engine.reconciler import Context, Decision, Object, Store
 from tunesmith_operator.inferenceworkspace.decide import decide
 from tunesmith_operator.inferenceworkspace.observe import observe
 from tunesmith_operator.inferenceworkspace.source import matches, name_of
-from tunesmith_operator.settings import OperatorSettings
 
 
 class InferenceWorkspaceReconciler:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunesmith_operator import status as state
+from tunesmith_api import status as state
 from tunesmith_operator.inferenceworkspace.model import Target
 from tunesmith_operator.inferenceworkspace.rollout import Rollout, State
 from tunesmith_operator.inferenceworkspace.source import Choice

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from tunesmith_operator.engine.decision import Object
+from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.inferenceworkspace.deployment import template_of
 from tunesmith_operator.inferenceworkspace.failures import Trouble, refusal_of, worst
 from tunesmith_operator.inferenceworkspace.metadata import TEMPLATE

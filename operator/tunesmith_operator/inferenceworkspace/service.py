@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tunesmith_operator.engine.decision import Object
+from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.inferenceworkspace.metadata import metadata_of, selector_of
-from tunesmith_operator.settings import OperatorSettings
 
 
 def service(workspace: Object) -> Object:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tunesmith_operator.api.inferenceworkspace import ServedModelSpec
-from tunesmith_operator.api.storage import OBJECT_STORE
-from tunesmith_operator.engine.decision import Object
+from tunesmith_api.objects.inferenceworkspace import ServedModelSpec
+from tunesmith_api.objects.storage import OBJECT_STORE
+from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.inferenceworkspace.model import Target
 
 _REACHABLE = re.compile(rf"^pvc://|{OBJECT_STORE}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tunesmith_operator.engine.client import KubeClient
+from tunesmith_operator.engine.kube.client import KubeClient
 from tunesmith_operator.progress.secret import ensure_config_map
 
 # A namespace can be deleted and made anew between two jobs, so what was written there is not believed for long.

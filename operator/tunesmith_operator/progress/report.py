@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tunesmith_operator.status import trained
+from tunesmith_api.status import trained
 
 Progress = dict[str, Any]
 _LONGEST_TEXT = 256

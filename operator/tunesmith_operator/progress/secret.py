@@ -7,10 +7,11 @@ import logging
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from tunesmith_operator.engine.api_errors import ApiError
-from tunesmith_operator.engine.client import APPLY, KubeClient
-from tunesmith_operator.engine.decision import FIELD_MANAGER, Object
-from tunesmith_operator.engine.resources import CONFIG_MAP, SECRET
+from tunesmith_operator.engine.kube.api_errors import ApiError
+from tunesmith_operator.engine.kube.client import APPLY, KubeClient
+from tunesmith_operator.engine.kube.resources import CONFIG_MAP, SECRET
+from tunesmith_operator.engine.labels import FIELD_MANAGER
+from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.progress.certificates import Certificates, is_good, issue
 
 _log = logging.getLogger(__name__)

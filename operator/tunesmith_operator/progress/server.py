@@ -7,11 +7,12 @@ import logging
 
 from aiohttp import web
 
-from tunesmith_operator.engine.api_errors import ApiError, ApiUnreachableError
-from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID, STAGE, Object
+from tunesmith_operator.engine.kube.api_errors import ApiError, ApiUnreachableError
+from tunesmith_operator.engine.kube.resources import FINE_TUNE_JOB, POD
+from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID, STAGE
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.resources import FINE_TUNE_JOB, POD
-from tunesmith_operator.engine.store import ObjectStore
+from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.watch.store import ObjectStore
 from tunesmith_operator.progress.report import ReportError, progress_of
 from tunesmith_operator.progress.throttle import ProgressWriter
 from tunesmith_operator.progress.tokens import TokenReviewer

@@ -10,19 +10,19 @@ import tempfile
 
 from aiohttp import web
 
-from tunesmith_operator.engine.api_errors import ApiError, ApiUnreachableError
-from tunesmith_operator.engine.client import KubeClient, backoff
-from tunesmith_operator.engine.decision import Object
+from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.engine.kube.api_errors import ApiError, ApiUnreachableError
+from tunesmith_operator.engine.kube.client import KubeClient, backoff
+from tunesmith_operator.engine.kube.resources import FINE_TUNE_JOB
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.resources import FINE_TUNE_JOB
-from tunesmith_operator.engine.store import ObjectStore
+from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.watch.store import ObjectStore
 from tunesmith_operator.progress.certificates import Certificates
 from tunesmith_operator.progress.namespaces import TrustingNamespaces
 from tunesmith_operator.progress.secret import server_names, shared_certificates
 from tunesmith_operator.progress.server import ProgressHandler
 from tunesmith_operator.progress.throttle import ProgressWriter
 from tunesmith_operator.progress.tokens import TokenReviewer
-from tunesmith_operator.settings import OperatorSettings
 
 _log = logging.getLogger(__name__)
 _RENEWAL_SECONDS = 3600.0

@@ -7,13 +7,14 @@ import logging
 import time
 from collections.abc import Callable
 
-from tunesmith_operator.engine.api_errors import ApiError, ApiUnreachableError
-from tunesmith_operator.engine.client import APPLY, KubeClient
-from tunesmith_operator.engine.decision import PROGRESS_FIELD_MANAGER, Object
+from tunesmith_operator.engine.kube.api_errors import ApiError, ApiUnreachableError
+from tunesmith_operator.engine.kube.client import APPLY, KubeClient
+from tunesmith_operator.engine.kube.resources import FINE_TUNE_JOB
+from tunesmith_operator.engine.labels import PROGRESS_FIELD_MANAGER
 from tunesmith_operator.engine.logs import with_key
-from tunesmith_operator.engine.resources import FINE_TUNE_JOB
-from tunesmith_operator.engine.slots import Key
-from tunesmith_operator.engine.store import ObjectStore
+from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.watch.slots import Key
+from tunesmith_operator.engine.watch.store import ObjectStore
 from tunesmith_operator.progress.report import Progress, merged
 
 _log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tunesmith_operator.engine.client import KubeClient
-from tunesmith_operator.engine.resources import TOKEN_REVIEW
+from tunesmith_operator.engine.kube.client import KubeClient
+from tunesmith_operator.engine.kube.resources import TOKEN_REVIEW
 
 AUDIENCE = "tunesmith.dev"
 _POD_NAME = "authentication.kubernetes.io/pod-name"

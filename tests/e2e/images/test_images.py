@@ -112,7 +112,8 @@ def test_the_operator_holds_no_machine_learning(box: Box) -> None:
 @only("operator")
 def test_the_operator_has_all_that_it_imports(box: Box) -> None:
     code = (
-        "import tunesmith_operator.command, kubernetes.aio.client as c; print(c.V1Job.__name__, c.CoreV1Api.__name__)"
+        "import tunesmith_operator.app.command, kubernetes.aio.client as c; "
+        "print(c.V1Job.__name__, c.CoreV1Api.__name__)"
     )
     done = box.run("python", "-c", code)
     assert done.stdout.split() == ["V1Job", "CoreV1Api"], done.stderr

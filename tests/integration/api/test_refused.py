@@ -9,7 +9,7 @@ import yaml
 from support.cluster import Cluster
 from support.cluster_http import ApiError
 from support.manifests import job
-from tunesmith_operator.manifests import load_manifests
+from tunesmith_api.manifests import load_manifests
 
 pytestmark = pytest.mark.integration
 

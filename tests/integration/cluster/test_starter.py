@@ -17,7 +17,7 @@ from cluster.processes import Process
 from cluster.state import State
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
-TESTS = Path(__file__).parents[2]
+HACK = Path(__file__).parents[3] / "hack"
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def name(api_cluster: object) -> Iterator[str]:
 def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "cluster", *arguments],
-        env={**os.environ, "PYTHONPATH": str(TESTS), **environment},
+        env={**os.environ, "PYTHONPATH": str(HACK), **environment},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

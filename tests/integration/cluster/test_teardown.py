@@ -17,7 +17,7 @@ from support.probe_pods import claim, pod
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 NAME = "teardown"
-TESTS = Path(__file__).parents[2]
+HACK = Path(__file__).parents[3] / "hack"
 # A cluster with a pod on a volume; some of its processes killed; started again, which makes a new one; stopped.
 SCRIPT = """
 set -eu
@@ -63,7 +63,7 @@ def test_nothing_is_left(short_cache: Path, killed: list[str], monkeypatch: pyte
     (short_cache / "pods.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     (short_cache / "kill.py").write_text(KILL.format(names=killed))
     environment = {
-        "PYTHONPATH": str(TESTS),
+        "PYTHONPATH": str(HACK),
         "PYTHON": sys.executable,
         "NAME": NAME,
         "KUBECTL": str(binaries.kubernetes() / "kubectl"),

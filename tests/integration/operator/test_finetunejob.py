@@ -417,11 +417,11 @@ def test_what_is_made_is_taken_by_the_api_server(cluster: Cluster, namespace: st
 @pytest.fixture
 def expand() -> Callable[[Object], list[Object]]:
     """Return all objects that are made for a job."""
-    from tunesmith_operator.api import FineTuneJobSpec
+    from tunesmith_api.objects import FineTuneJobSpec
+    from tunesmith_api.work_folder import Stage
+    from tunesmith_operator.app.settings import OperatorSettings
     from tunesmith_operator.finetunejob.jobs import stage_job, train_service
     from tunesmith_operator.finetunejob.volume import claim
-    from tunesmith_operator.settings import OperatorSettings
-    from tunesmith_trainer.config import Stage
 
     def objects(obj: Object) -> list[Object]:
         spec = FineTuneJobSpec.model_validate(obj["spec"])

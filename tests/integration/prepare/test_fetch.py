@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from support.object_store import ObjectStore
-from tunesmith_trainer.config import Reason, TrainerError
-from tunesmith_trainer.fetch import fetch_artifact
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.storage.fetch import fetch_artifact
 
 FILES = {
     "manifest.json": b"{}",
@@ -47,7 +47,7 @@ def test_one_precision(tmp_path: Path) -> None:
 
 
 def test_the_manifest_comes_last(store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tunesmith_trainer import storage
+    from tunesmith_trainer.storage import filesystems as storage
 
     order: list[str] = []
     fetch = storage.fetch_file
@@ -59,7 +59,7 @@ def test_the_manifest_comes_last(store: ObjectStore, tmp_path: Path, monkeypatch
 
 def test_an_incomplete_artifact(store: ObjectStore, tmp_path: Path) -> None:
     del store.objects["models/faq/manifest.json"]
-    with pytest.raises(TrainerError, match="holds no complete artifact") as caught:
+    with pytest.raises(StageError, match="holds no complete artifact") as caught:
         fetch_artifact("s3://models/faq", tmp_path)
     assert caught.value.reason is Reason.MODEL_NOT_FOUND
 

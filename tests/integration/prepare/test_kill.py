@@ -10,7 +10,7 @@ import pytest
 
 from support.prepare_runs import run_prepare, start_prepare, write_job, write_rows
 from support.tiny_models import build_model
-from tunesmith_trainer.files import sha256_tree
+from tunesmith_trainer.storage.files import sha256_tree
 
 
 def tree(work: Path) -> dict:

@@ -11,10 +11,11 @@ import pytest
 
 from support.prepare_runs import SCRATCH, read_outcome, read_result, write_job, write_rows
 from support.tiny_models import build_model
+from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.__main__ import main
-from tunesmith_trainer.config import WorkFolder
-from tunesmith_trainer.files import sha256_tree
-from tunesmith_trainer.prepared import TokenStore, model_path
+from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.models.location import model_path
+from tunesmith_trainer.storage.files import sha256_tree
 
 Refused = Callable[[Path], tuple[int, dict[str, str]]]
 BAD_DATA = Path(__file__).parents[2] / "data" / "bad-data"
@@ -229,7 +230,8 @@ BROKEN_MODELS = {
 
 @pytest.mark.parametrize("name", sorted(BROKEN_MODELS))
 def test_broken_model(tmp_path: Path, tiny: Path, name: str) -> None:
-    from tunesmith_trainer.config import JobConfig, Reason, TrainerError
+    from tunesmith_api.failures import Reason, StageError
+    from tunesmith_api.spec import JobConfig
     from tunesmith_trainer.models.base import bring_model
 
     folder = Path(shutil.copytree(tiny, tmp_path / "model"))
@@ -237,7 +239,7 @@ def test_broken_model(tmp_path: Path, tiny: Path, name: str) -> None:
     damage(folder)
     work = write_job(tmp_path / "work", "rows.jsonl", {"uri": str(folder)})
     config = JobConfig.model_validate_json((work / "config.json").read_bytes())
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         bring_model(config, WorkFolder(work), list, chat=True)
     assert caught.value.reason is Reason.INVALID_MODEL
     assert caught.value.message.startswith(f"{folder}: ")

@@ -9,11 +9,11 @@ import pytest
 from support.object_store import ObjectStore
 from support.prepare_runs import read_result, write_job, write_rows
 from support.tiny_models import build_model
+from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.__main__ import main
-from tunesmith_trainer.config import Reason, TrainerError
-from tunesmith_trainer.files import sha256_tree
-from tunesmith_trainer.storage import exists, fetch_file, fetch_folder, list_folder, open_source, put_folder
-from tunesmith_trainer.uris import public
+from tunesmith_trainer.storage.files import sha256_tree
+from tunesmith_trainer.storage.filesystems import exists, fetch_file, fetch_folder, list_folder, open_source, put_folder
+from tunesmith_trainer.storage.uris import public
 
 CONTENT = os.urandom(3 << 20)
 
@@ -53,12 +53,12 @@ def test_fetch_file(uri: str, tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["copy"]
     with open_source(uri) as file:
         assert file.read() == CONTENT
-    with pytest.raises(TrainerError, match=f"not {'0' * 64}"):
+    with pytest.raises(StageError, match=f"not {'0' * 64}"):
         fetch_file(uri, target, sha256="0" * 64)
 
 
 def test_file_that_is_not_there(uri: str, tmp_path: Path) -> None:
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         fetch_file(uri + "x", tmp_path / "copy", missing=Reason.MODEL_NOT_FOUND)
     assert caught.value.reason is Reason.MODEL_NOT_FOUND
     assert caught.value.message.startswith(f"{uri}x: no such file")
@@ -78,7 +78,7 @@ def test_store_that_refuses(
     uri: str, store: ObjectStore, tmp_path: Path, status: int, reason: Reason, problem: str
 ) -> None:
     store.status = status
-    with pytest.raises(TrainerError, match=problem) as caught:
+    with pytest.raises(StageError, match=problem) as caught:
         fetch_file(uri, tmp_path / "copy")
     assert caught.value.reason is reason
     assert caught.value.remedy
@@ -88,7 +88,7 @@ def test_store_that_refuses(
 @pytest.mark.parametrize("uri", ["s3", "http"], indirect=True)
 def test_download_that_breaks_off(uri: str, store: ObjectStore, tmp_path: Path) -> None:
     store.cut = True
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         fetch_file(uri, tmp_path / "copy")
     assert caught.value.reason is Reason.SOURCE_UNAVAILABLE
     assert list(tmp_path.glob("*copy*")) == []
@@ -99,7 +99,7 @@ def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     for uri in ("http://127.0.0.1:9/x", "s3://bucket/x"):
-        with pytest.raises(TrainerError) as caught:
+        with pytest.raises(StageError) as caught:
             fetch_file(uri, tmp_path / "copy")
         assert caught.value.reason is Reason.SOURCE_UNAVAILABLE
 
@@ -138,21 +138,21 @@ def test_put_folder_that_fails(store: ObjectStore, tmp_path: Path) -> None:
     store.status = 403
     (tmp_path / "file").write_text("")
     for uri in ("s3://out/runs/1", f"{tmp_path}/file/out"):
-        with pytest.raises(TrainerError) as caught:
+        with pytest.raises(StageError) as caught:
             put_folder(folder, uri)
         assert caught.value.reason is Reason.OUTPUT_FAILED
         assert caught.value.message.startswith(uri)
 
 
 def test_unknown_scheme(tmp_path: Path) -> None:
-    with pytest.raises(TrainerError, match="ftp:// is not a known kind of storage") as caught:
+    with pytest.raises(StageError, match="ftp:// is not a known kind of storage") as caught:
         fetch_file("ftp://host/x", tmp_path / "copy")
     assert caught.value.reason is Reason.INVALID_SPEC
 
 
 def test_signatures_are_not_shown(store: ObjectStore, tmp_path: Path) -> None:
     signed = f"{store.endpoint}/data/absent?sig=secret"
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         fetch_file(signed, tmp_path / "copy")
     assert "secret" not in str(caught.value)
     assert public("https://user:pass@host/a?sig=secret") == "https://host/a"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tunesmith_trainer.config import Precision
-from tunesmith_trainer.publish.export import Exporter
+from tunesmith_api.spec import Precision
+from tunesmith_trainer.export.exporter import Exporter
 
 
 @pytest.fixture(scope="session")

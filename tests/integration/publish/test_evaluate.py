@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from support.tiny_models import build_model
-from tunesmith_trainer.prepared import TokenStore
-from tunesmith_trainer.publish import evaluate as evaluation
-from tunesmith_trainer.publish.evaluate import Question, answer, eval_loss, evaluate
-from tunesmith_trainer.publish.generate import greedy
+from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.evaluate import evaluation
+from tunesmith_trainer.evaluate.evaluation import Question, answer, eval_loss, evaluate
+from tunesmith_trainer.evaluate.generate import greedy
+from tunesmith_trainer.models.loading import load_model, load_tokenizer, save_model, stop_ids
 from tunesmith_trainer.publish.merge import merge_adapter
-from tunesmith_trainer.publish.models import load_model, load_tokenizer, save_model, stop_ids
 
 PROMPTS = [[5, 80, 33], [7] * 20, [100, 4, 9, 250, 30, 31, 32], [44]]
 
@@ -140,20 +140,20 @@ def test_a_merge_that_changes_the_model_is_refused(
     from peft import LoraConfig, get_peft_model
     from peft.tuners.lora.layer import Linear
 
-    from tunesmith_trainer.config import Reason, TrainerError
+    from tunesmith_api.failures import Reason, StageError
 
     adapted = get_peft_model(load_model(folder), LoraConfig(r=4, init_lora_weights=False, target_modules=["v_proj"]))
     adapted.save_pretrained(tmp_path / "adapter")
     monkeypatch.setattr(Linear, "get_delta_weight", lambda self, adapter: torch.zeros_like(self.weight))
-    with pytest.raises(TrainerError, match="merging the adapter changes the model") as caught:
+    with pytest.raises(StageError, match="merging the adapter changes the model") as caught:
         merge_adapter(load_model(folder), tmp_path / "adapter", PROMPTS)
     assert caught.value.reason is Reason.EXPORT_FAILED
 
 
 def test_a_pickled_adapter_is_not_read(folder: Path, tmp_path: Path) -> None:
-    from tunesmith_trainer.config import TrainerError
+    from tunesmith_api.failures import StageError
 
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "adapter_model.bin").write_bytes(b"\x80\x04.")
-    with pytest.raises(TrainerError, match="no adapter_model.safetensors"):
+    with pytest.raises(StageError, match="no adapter_model.safetensors"):
         merge_adapter(load_model(folder), tmp_path, PROMPTS)

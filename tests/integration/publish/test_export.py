@@ -10,14 +10,15 @@ import pytest
 from transformers import AutoTokenizer
 
 from support.trained_jobs import ROWS
-from tunesmith_trainer.config import ParitySpec, Precision, Reason, TrainerError
-from tunesmith_trainer.prepared import TokenStore
-from tunesmith_trainer.publish.architectures import EXPORTABLE
-from tunesmith_trainer.publish.export import Exporter
-from tunesmith_trainer.publish.generate import greedy
-from tunesmith_trainer.publish.models import load_model
-from tunesmith_trainer.publish.onnx_runner import OnnxModel
-from tunesmith_trainer.publish.parity import Numbers, Reference, measure, require_parity
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import ParitySpec, Precision
+from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.evaluate.generate import greedy
+from tunesmith_trainer.export.architectures import EXPORTABLE
+from tunesmith_trainer.export.exporter import Exporter
+from tunesmith_trainer.export.onnx_runner import OnnxModel
+from tunesmith_trainer.export.parity import Numbers, Reference, measure, require_parity
+from tunesmith_trainer.models.loading import load_model
 
 ModelOf = Callable[[str], Path]
 ExportOf = Callable[[str, Precision], Path]
@@ -97,7 +98,7 @@ def test_a_damaged_weight_is_caught(
     require_parity(
         precision, compare(model_of("LlamaForCausalLM"), export_of("LlamaForCausalLM", precision), tmp_path), bounds
     )
-    with pytest.raises(TrainerError, match=f"the {precision.value} export is not the trained model") as caught:
+    with pytest.raises(StageError, match=f"the {precision.value} export is not the trained model") as caught:
         require_parity(precision, compare(model_of("LlamaForCausalLM"), damaged, tmp_path), bounds)
     assert caught.value.reason is Reason.EXPORT_FAILED
 
@@ -106,9 +107,9 @@ def test_an_adapter_that_the_exporter_merges_wrongly_is_caught(tmp_path: Path) -
     from onnxruntime_genai.models import builder
 
     from support.trained_jobs import make_job
-    from tunesmith_trainer.publish.genai_builder import build
+    from tunesmith_trainer.export.genai_builder import build
+    from tunesmith_trainer.models.loading import save_model
     from tunesmith_trainer.publish.merge import merge_adapter
-    from tunesmith_trainer.publish.models import save_model
 
     job = make_job(tmp_path / "job", method="dora")
     base, adapter = job / "prepare" / "model", job / "train" / "final"
@@ -117,7 +118,7 @@ def test_an_adapter_that_the_exporter_merges_wrongly_is_caught(tmp_path: Path) -
     save_model(merge_adapter(load_model(base), adapter, [[1, 2, 3]]), merged)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(base / name, merged / name)
-    with pytest.raises(TrainerError, match="maxLogitDifference is"):
+    with pytest.raises(StageError, match="maxLogitDifference is"):
         require_parity(Precision.FP32, compare(merged, tmp_path / "wrong", tmp_path), ParitySpec())
 
 
@@ -126,7 +127,7 @@ def test_a_model_that_the_exporter_chokes_on_fails_in_words(
 ) -> None:
     broken = shutil.copytree(model_of("LlamaForCausalLM"), tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(TrainerError, match="exporting fp32 failed: ") as caught:
+    with pytest.raises(StageError, match="exporting fp32 failed: ") as caught:
         exporter.export(broken, tmp_path / "out" / "fp32", Precision.FP32)
     assert caught.value.reason is Reason.EXPORT_FAILED
     assert str(exporter.log_file) in caught.value.remedy
@@ -140,6 +141,6 @@ def test_a_model_that_the_exporter_chokes_on_fails_in_words(
 def test_an_exporter_that_dies_fails_in_words(model_of: ModelOf, tmp_path: Path) -> None:
     with Exporter(tmp_path / "export.log") as exporter:
         exporter._process.kill()
-        with pytest.raises(TrainerError, match="the exporter died with exit code -9"):
+        with pytest.raises(StageError, match="the exporter died with exit code -9"):
             exporter.export(model_of("LlamaForCausalLM"), tmp_path / "fp32", Precision.FP32)
     assert not (tmp_path / "fp32").exists()

@@ -8,10 +8,10 @@ import onnx
 import pytest
 
 from support.tiny_models import export_onnx
-from tunesmith_trainer.config import Precision
-from tunesmith_trainer.publish.architectures import EXPORTABLE, export_options
-from tunesmith_trainer.publish.graph import merge_gate_and_up
-from tunesmith_trainer.publish.onnx_runner import OnnxModel
+from tunesmith_api.spec import Precision
+from tunesmith_trainer.export.architectures import EXPORTABLE, export_options
+from tunesmith_trainer.export.graph import merge_gate_and_up
+from tunesmith_trainer.export.onnx_runner import OnnxModel
 
 ModelOf = Callable[[str], Path]
 ExportOf = Callable[[str, Precision], Path]

@@ -15,7 +15,7 @@ import pytest
 KILLED_AT_ONCE = """
 import os, signal, sys
 from pathlib import Path
-from tunesmith_trainer.publish.export import Exporter
+from tunesmith_trainer.export.exporter import Exporter
 
 exporter = Exporter(Path(sys.argv[1])).__enter__()
 exporter._process.stdin.write(sys.argv[2] + chr(10))

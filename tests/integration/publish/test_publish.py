@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from support.trained_jobs import make_job, write_config
-from tunesmith_trainer.config import Reason, Stage, TrainerError, WorkFolder
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.publish import publish
 from tunesmith_trainer.publish.artifact import files_digest
-from tunesmith_trainer.stages import run_stage
+from tunesmith_trainer.stages.runner import run_stage
 
 FP32 = {"precisions": ["fp32"], "parity": {"rows": 2}}
 
@@ -133,9 +134,7 @@ def test_other_methods(method: str, tmp_path: Path) -> None:
 def test_a_failed_gate_leaves_no_artifact_and_shows_why(tmp_path: Path) -> None:
     gates = [{"metric": "exactMatch", "min": 0.9}, {"metric": "evalLoss", "max": 100}]
     work = make_job(tmp_path / "job", evaluation={"gates": gates}, export=FP32)
-    with pytest.raises(
-        TrainerError, match="1 of 2 gates failed: exactMatch is 0, the gate needs at least 0.9"
-    ) as caught:
+    with pytest.raises(StageError, match="1 of 2 gates failed: exactMatch is 0, the gate needs at least 0.9") as caught:
         run(work)
     assert caught.value.reason is Reason.GATE_FAILED
     assert not (work / "artifact").exists()
@@ -151,9 +150,7 @@ def test_a_failed_gate_leaves_no_artifact_and_shows_why(tmp_path: Path) -> None:
 def test_an_export_out_of_bounds_leaves_no_artifact(tmp_path: Path) -> None:
     export = {"precisions": ["int4"], "parity": {"rows": 2, "minNextTokenAgreement": 1.0}}
     work = make_job(tmp_path / "job", export=export)
-    with pytest.raises(
-        TrainerError, match="the int4 export is not the trained model: nextTokenAgreement is 0"
-    ) as caught:
+    with pytest.raises(StageError, match="the int4 export is not the trained model: nextTokenAgreement is 0") as caught:
         run(work)
     assert caught.value.reason is Reason.EXPORT_FAILED
     assert not (work / "artifact").exists()
@@ -176,11 +173,11 @@ def test_an_output_with_another_artifact_is_kept(lora: Path, tmp_path: Path) -> 
     config = json.loads((work / "config.json").read_text())["spec"]
     write_config(work, export=config["export"], output={"uri": str(taken)})
     # Another output is another job to the stage: let it go on from here all the same.
-    from tunesmith_trainer.stages import load_config, stage_inputs
+    from tunesmith_trainer.stages.runner import load_config, stage_inputs
 
     inputs = stage_inputs(Stage.PUBLISH, load_config(WorkFolder(work)), WorkFolder(work))
     (work / "publish" / "inputs.json").write_text(json.dumps({"inputs": inputs}))
-    with pytest.raises(TrainerError, match="holds another artifact") as caught:
+    with pytest.raises(StageError, match="holds another artifact") as caught:
         run(work)
     assert caught.value.reason is Reason.OUTPUT_FAILED
     assert files_of(taken) == before

@@ -20,8 +20,8 @@ def one_thread() -> None:
 @pytest.fixture
 def run_here() -> Callable[[Path], dict[str, Any]]:
     """Run the train stage in this process and return its marker."""
-    from tunesmith_trainer.files import read_json
-    from tunesmith_trainer.train.launch import launch
+    from tunesmith_trainer.storage.files import read_json
+    from tunesmith_trainer.train.distributed.launch import launch
 
     def run(work: Path) -> dict[str, Any]:
         launch(options(work))

@@ -46,7 +46,7 @@ def losses(work: Path) -> list[tuple[int, float]]:
 def test_a_signal_saves_a_checkpoint_and_the_next_run_goes_on(
     number: signal.Signals, job: Job, run_here: Run, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from tunesmith_trainer.config import Reason, TrainerError
+    from tunesmith_api.failures import Reason, StageError
 
     whole = job("whole", training=TRAINING)
     expected = run_here(whole)
@@ -58,7 +58,7 @@ def test_a_signal_saves_a_checkpoint_and_the_next_run_goes_on(
 
     stopper = threading.Thread(target=stop)
     stopper.start()
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         run_here(work)
     stopper.join()
     assert caught.value.reason is Reason.INTERRUPTED

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from support.training import log_of
-from tunesmith_trainer.config import Reason, TrainerError
-from tunesmith_trainer.prepared import TokenStore
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.train.rows import Collator, learned_tokens, loss_sum
 
 Run = Callable[[Path], dict[str, Any]]
@@ -98,7 +98,7 @@ def test_what_was_chosen_is_told(job: Job, run_here: Run) -> None:
 
 def test_wrong_target_modules_name_those_that_exist(job: Job, run_here: Run) -> None:
     work = job(method="lora", adapter={"targetModules": ["q_proj", "qkv"]})
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         run_here(work)
     assert caught.value.reason is Reason.INVALID_SPEC
     assert "spec.adapter.targetModules" in caught.value.message
@@ -125,7 +125,7 @@ def test_a_loss_that_runs_away_is_told(job: Job, run_here: Run) -> None:
     state = load_file(weights)
     state["model.norm.weight"][3] = float("inf")
     save_file(state, weights, metadata={"format": "pt"})
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         run_here(work)
     assert caught.value.reason is Reason.TRAINING_DIVERGED
     assert "step 1" in caught.value.message

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from support.object_store import ObjectStore
-from tunesmith_trainer.config import Reason, Stage, TrainerError, WorkFolder
-from tunesmith_trainer.train.checkpoints import damage, seal
-from tunesmith_trainer.train.uploads import Checkpoints
-from tunesmith_trainer.work_store import SEAL, WORK_URI, WorkStore, work_store
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.storage.work_store import SEAL, WORK_URI, WorkStore, work_store
+from tunesmith_trainer.train.checkpointing.checkpoints import damage, seal
+from tunesmith_trainer.train.checkpointing.uploads import Checkpoints
 
 PREFIX = "work/jobs/tiny"
 STEPS = 400  # more than are done before what is kept of the first ones is seen in the store
@@ -63,7 +64,7 @@ def test_other_content_than_was_written_is_named(object_store: ObjectStore, tmp_
     store.put("prepare", written(store.work.root, {"prepare/data/rows": b"rows"}))
     object_store.objects[f"{PREFIX}/prepare/prepare/data/rows"] = b"sows"
     there = store_in(tmp_path / "there")
-    with pytest.raises(TrainerError, match="prepare/data/rows has other content than was written") as caught:
+    with pytest.raises(StageError, match="prepare/data/rows has other content than was written") as caught:
         there.get("prepare")
     assert caught.value.reason is Reason.OUTPUT_FAILED
     assert not (there.work.root / "prepare/data/rows").exists()
@@ -124,7 +125,7 @@ def test_a_checkpoint_of_several_machines_is_all_its_parts(object_store: ObjectS
 
 def test_a_store_that_cannot_be_read_now_can_be_tried_again(object_store: ObjectStore, tmp_path: Path) -> None:
     object_store.status = 503
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         store_in(tmp_path / "here").bring(Stage.TRAIN)
     assert caught.value.reason is Reason.SOURCE_UNAVAILABLE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tunesmith_operator.manifests import load_manifests
+from tunesmith_api.manifests import load_manifests
 
 FOLDER = Path(__file__).parents[2] / "data" / "bad-manifests"
 TABLE = FOLDER / "expected.txt"

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.schema_strategies import from_schema
-from tunesmith_operator.api import FineTuneJob, InferenceWorkspace
-from tunesmith_operator.api.schema import model_schema, rules_of
-from tunesmith_operator.manifests.fields import models_in
-from tunesmith_trainer.config import Rule, SpecModel
+from tunesmith_api.codegen.schema import model_schema, rules_of
+from tunesmith_api.manifests.fields import models_in
+from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
+from tunesmith_api.spec import Rule, SpecModel
 
 
 def models(model: type) -> Iterator[type]:

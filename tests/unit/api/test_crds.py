@@ -11,10 +11,10 @@ import re2
 import yaml
 from pydantic import BaseModel, Field
 
-from tunesmith_operator.api import FineTuneJob, InferenceWorkspace
-from tunesmith_operator.api.crd import custom_resource_definitions
-from tunesmith_operator.api.generate import drift, main
-from tunesmith_operator.api.schema import SchemaError, model_schema
+from tunesmith_api.codegen.crd import custom_resource_definitions
+from tunesmith_api.codegen.generate import drift, main
+from tunesmith_api.codegen.schema import SchemaError, model_schema
+from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
 
 ROOT = Path(__file__).parents[3]
 DEFINITIONS = {definition["spec"]["names"]["kind"]: definition for definition in custom_resource_definitions()}

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.schema_strategies import from_schema
-from tunesmith_operator.api import FineTuneJob, InferenceWorkspace
-from tunesmith_operator.api.schema import model_schema
-from tunesmith_operator.manifests import Manifests, load_manifests
+from tunesmith_api.codegen.schema import model_schema
+from tunesmith_api.manifests import Manifests, load_manifests
+from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
 
 KINDS = {"FineTuneJob": FineTuneJob, "InferenceWorkspace": InferenceWorkspace}
 VALID = {

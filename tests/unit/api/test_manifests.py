@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tunesmith_operator.manifests import load_manifests
+from tunesmith_api.manifests import load_manifests
 
 JOB = """\
 apiVersion: tunesmith.dev/v1alpha1

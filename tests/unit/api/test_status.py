@@ -2,9 +2,9 @@
 
 import pytest
 
-from tunesmith_operator import status as state
-from tunesmith_operator.api import FineTuneJobStatus, InferenceWorkspaceStatus
-from tunesmith_trainer.config import Stage
+from tunesmith_api import status as state
+from tunesmith_api.objects import FineTuneJobStatus, InferenceWorkspaceStatus
+from tunesmith_api.work_folder import Stage
 
 ACCEPTED = state.accepted({}, generation=3)
 RUNNING = state.running(ACCEPTED, Stage.TRAIN, {"prepare": 1, "train": 2})

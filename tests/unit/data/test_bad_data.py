@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tunesmith_trainer.config import DatasetFormat, Reason, TrainerError
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import DatasetFormat
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.lines import MAX_ROW_BYTES
 from tunesmith_trainer.data.rows import Row
@@ -58,8 +59,8 @@ def read_all(path: Path) -> list[Row]:
     return list(Dataset([SourceFile(path.name, path, "")], RowParser(DatasetFormat.AUTO, None)))
 
 
-def failure(path: Path) -> TrainerError:
-    with pytest.raises(TrainerError) as caught:
+def failure(path: Path) -> StageError:
+    with pytest.raises(StageError) as caught:
         read_all(path)
     assert caught.value.reason is Reason.INVALID_DATASET
     return caught.value

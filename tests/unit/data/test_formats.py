@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tunesmith_trainer.config import DatasetFormat, Reason, TrainerError
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import DatasetFormat
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.rows import Row, Turn
 
@@ -93,7 +94,7 @@ def test_columns_swap() -> None:
 
 @pytest.mark.parametrize("wanted", [DatasetFormat.TEXT, DatasetFormat.AUTO])
 def test_columns_of_no_format_are_refused_before_any_row(wanted: DatasetFormat) -> None:
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         RowParser(wanted, {"question": "q"})
     assert caught.value.reason is Reason.INVALID_SPEC
     assert "spec.dataset.columns" in caught.value.message
@@ -101,12 +102,12 @@ def test_columns_of_no_format_are_refused_before_any_row(wanted: DatasetFormat) 
 
 
 def test_columns_of_another_format_are_refused_when_it_is_recognised() -> None:
-    with pytest.raises(TrainerError, match="promptCompletion has no column 'instruction'"):
+    with pytest.raises(StageError, match="promptCompletion has no column 'instruction'"):
         parse({"prompt": "a", "completion": "b", "c": "d"}, columns={"instruction": "c"})
 
 
 def test_column_that_the_file_lacks() -> None:
-    with pytest.raises(TrainerError, match=r"f:1: there is no column 'question' \(the row has 'q'\)"):
+    with pytest.raises(StageError, match=r"f:1: there is no column 'question' \(the row has 'q'\)"):
         parse({"q": "a"}, DatasetFormat.TEXT, {"text": "question"})
 
 
@@ -116,12 +117,12 @@ def test_optional_column_may_lack() -> None:
 
 
 def test_format_given_and_another_found_names_both() -> None:
-    with pytest.raises(TrainerError, match="in the format promptCompletion, not messages") as caught:
+    with pytest.raises(StageError, match="in the format promptCompletion, not messages") as caught:
         parse({"prompt": "a", "completion": "b"}, DatasetFormat.MESSAGES)
     assert '{"messages": [' in caught.value.remedy
 
 
 @pytest.mark.parametrize("key", ["tools", "functions"])
 def test_tools_are_refused(key: str) -> None:
-    with pytest.raises(TrainerError, match=f"{key}: tool definitions are not supported"):
+    with pytest.raises(StageError, match=f"{key}: tool definitions are not supported"):
         parse({"prompt": "a", "completion": "b", key: [{"name": "weather"}]})

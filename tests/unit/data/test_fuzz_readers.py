@@ -1,4 +1,4 @@
-"""Arbitrary and damaged files give rows or one TrainerError, never another exception."""
+"""Arbitrary and damaged files give rows or one StageError, never another exception."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tunesmith_trainer.config import DatasetFormat, TrainerError
+from tunesmith_api.failures import StageError
+from tunesmith_api.spec import DatasetFormat
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.sources import Dataset, SourceFile
 
@@ -38,7 +39,7 @@ def read(path: Path, data: bytes, name: str, wanted: DatasetFormat = DatasetForm
     path.write_bytes(data)
     try:
         return len(list(Dataset([SourceFile(name, path, "")], RowParser(wanted, None))))
-    except TrainerError as error:
+    except StageError as error:
         assert error.message.startswith(name)
         assert error.remedy
         error.message.encode()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from support.tiny_models import train_tokenizer
-from tunesmith_trainer.config import TrainerError
+from tunesmith_api.failures import StageError
 from tunesmith_trainer.data.encode import Encoder, split_exchanges
 from tunesmith_trainer.data.rows import Row, Turn
 
@@ -75,7 +75,7 @@ def test_many_rows_keep_their_order(tokenizer: Any) -> None:
 def test_single_token_text_is_refused(tokenizer: Any) -> None:
     tokenizer = train_tokenizer()
     tokenizer.eos_token = None
-    with pytest.raises(TrainerError, match="f:1: the text is a single token"):
+    with pytest.raises(StageError, match="f:1: the text is a single token"):
         list(Encoder(tokenizer, 50).encode([Row("f:1", text="a")]))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from support.tiny_models import train_tokenizer
-from tunesmith_trainer.config import Reason, TrainerError
+from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.data.chat_templates import default_template
 from tunesmith_trainer.data.encode import Encoder
 from tunesmith_trainer.data.rows import Row, Turn
@@ -120,7 +120,7 @@ def test_default_template_for_chatml_and_for_no_end_token() -> None:
     assert "<|im_start|>" in default_template(tokenizer(None))
     made = tokenizer(None)
     made.eos_token = None
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         default_template(made)
     assert caught.value.reason is Reason.INVALID_MODEL
 
@@ -143,24 +143,24 @@ def test_loss_on_all() -> None:
 
 def test_template_that_refuses() -> None:
     llama = encoder(LLAMA, bos_token="<|endoftext|>", eos_token="<|eot_id|>")
-    with pytest.raises(TrainerError, match="f:1: .*refuses the conversation: roles must alternate") as caught:
+    with pytest.raises(StageError, match="f:1: .*refuses the conversation: roles must alternate") as caught:
         learned(llama, TALK[1], TALK[1], TALK[2])
     assert caught.value.reason is Reason.INVALID_DATASET
 
 
 def test_template_that_is_no_template() -> None:
-    with pytest.raises(TrainerError, match="chat template is broken at line 1"):
+    with pytest.raises(StageError, match="chat template is broken at line 1"):
         learned(encoder("{% for m in messages %}"), *TALK)
 
 
 def test_template_that_drops_the_answer() -> None:
     template = "{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}"
-    with pytest.raises(TrainerError, match="f:1: .*leaves nothing of the assistant's turns"):
+    with pytest.raises(StageError, match="f:1: .*leaves nothing of the assistant's turns"):
         learned(encoder(template), *TALK)
 
 
 def test_template_whose_generation_prompt_is_not_how_answers_begin() -> None:
     template = CHATML_PLAIN.replace("{{ '<|im_start|>assistant\\n' }}", "{{ 'ANSWER: ' }}")
-    with pytest.raises(TrainerError, match="f:1: what the assistant says in turn 2 cannot be found") as caught:
+    with pytest.raises(StageError, match="f:1: what the assistant says in turn 2 cannot be found") as caught:
         learned(encoder(template), *TALK[1:3])
     assert caught.value.reason is Reason.INVALID_MODEL

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tunesmith_trainer.config import TrainerError
+from tunesmith_api.failures import StageError
 from tunesmith_trainer.data.readers import kind_of, read_rows
 
 ROWS = [
@@ -101,5 +101,5 @@ def test_a_row_of_exactly_the_limit_is_read(tmp_path: Path, monkeypatch: pytest.
     path.write_text(row)
     assert len(rows_of(path)) == 1
     path.write_text(row.replace("xx", "xxx"))
-    with pytest.raises(TrainerError, match="longer than"):
+    with pytest.raises(StageError, match="longer than"):
         rows_of(path)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from lupa import LuaRuntime
 
-from tunesmith_operator import status
-from tunesmith_trainer.config import Stage
+from tunesmith_api import status
+from tunesmith_api.work_folder import Stage
 
 SCRIPT = (Path(__file__).parents[3] / "helm/tunesmith/files/argocd-health.lua").read_text()
 

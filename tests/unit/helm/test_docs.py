@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tunesmith_operator.api import FineTuneJobSpec, InferenceWorkspaceSpec
+from tunesmith_api.objects import FineTuneJobSpec, InferenceWorkspaceSpec
 
 DOCS = Path(__file__).parents[3] / "docs"
 SPECS = {"FineTuneJob": FineTuneJobSpec, "InferenceWorkspace": InferenceWorkspaceSpec}

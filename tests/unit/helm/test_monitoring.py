@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tunesmith_api.failures import Reason
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_trainer.config import Reason
 
 ROOT = Path(__file__).parents[3]
 FILES = ROOT / "helm/tunesmith/files"
@@ -105,7 +105,8 @@ def test_the_docs_tell_what_to_do_at_every_reason() -> None:
     told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     told |= {"Completed", "Serving", "ScaledToZero"} & set(re.findall(r"`(\w+)`", DOCS))
     used = {reason.value for reason in Reason}
-    modules = [OPERATOR / "status.py", *OPERATOR.glob("finetunejob/*.py"), *OPERATOR.glob("inferenceworkspace/*.py")]
+    kinds = (*OPERATOR.glob("finetunejob/*.py"), *OPERATOR.glob("inferenceworkspace/*.py"))
+    modules = [ROOT / "api/tunesmith_api/status.py", *kinds]
     for module in modules:
         used |= set(reasons_in(module))
     assert {"Accepted", "OutOfMemory", "Queued"} <= used

@@ -40,7 +40,8 @@ def append(path: Path, text: str) -> None:
     [
         ("trainer/tunesmith_trainer/__main__.py", {"trainer", "operator"}),
         ("serving/tunesmith_serving/__main__.py", {"serving", "operator"}),
-        ("operator/tunesmith_operator/status.py", {"operator"}),
+        ("operator/tunesmith_operator/__main__.py", {"operator"}),
+        ("api/tunesmith_api/__init__.py", {"operator", "serving", "trainer"}),
         ("images/serving/Dockerfile", {"serving"}),
         ("constraints.txt", {"operator", "serving", "trainer"}),
     ],

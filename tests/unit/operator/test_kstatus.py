@@ -20,9 +20,9 @@ from support.workspaces import (
     served,
     waiting,
 )
-from tunesmith_operator import status as state
-from tunesmith_operator.api.crd import custom_resource_definitions
-from tunesmith_trainer.config import Stage
+from tunesmith_api import status as state
+from tunesmith_api.codegen.crd import custom_resource_definitions
+from tunesmith_api.work_folder import Stage
 
 
 def an_object(status, generation=1):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tunesmith_trainer.config import JobConfig
+from tunesmith_api.spec import JobConfig
 from tunesmith_trainer.publish.artifact import assemble, describe, files_digest
 
 JOB = JobConfig.model_validate(

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunesmith_trainer.publish.batches import like_lengths
+from tunesmith_trainer.evaluate.batches import like_lengths
 
 
 def test_rows_of_like_lengths_come_together() -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tunesmith_trainer import storage
-from tunesmith_trainer.config import JobConfig, Reason, TrainerError, WorkFolder
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import JobConfig
+from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.publish.artifact import assemble
 from tunesmith_trainer.publish.deliver import deliver, output_uri
+from tunesmith_trainer.storage import filesystems as storage
 
 
 def make(folder: Path, content: bytes = b"weights") -> tuple[Path, str]:
@@ -51,7 +53,7 @@ def test_the_same_artifact_again_is_done(tmp_path: Path, memory: str, local: boo
 def test_another_artifact_is_never_overwritten(tmp_path: Path, memory: str, local: bool) -> None:
     uri = str(tmp_path / "out") if local else memory
     deliver(*make(tmp_path / "one"), uri)
-    with pytest.raises(TrainerError, match="another artifact") as caught:
+    with pytest.raises(StageError, match="another artifact") as caught:
         deliver(*make(tmp_path / "two", b"other"), uri)
     assert caught.value.reason is Reason.OUTPUT_FAILED
     with storage.open_source(f"{uri}/onnx/fp32/model.onnx") as file:
@@ -61,7 +63,7 @@ def test_another_artifact_is_never_overwritten(tmp_path: Path, memory: str, loca
 def test_a_manifest_that_cannot_be_read_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "manifest.json").write_text("{")
-    with pytest.raises(TrainerError, match="cannot be read"):
+    with pytest.raises(StageError, match="cannot be read"):
         deliver(*make(tmp_path / "one"), str(tmp_path / "out"))
     assert (tmp_path / "out" / "manifest.json").read_text() == "{"
 
@@ -69,7 +71,7 @@ def test_a_manifest_that_cannot_be_read_is_left_alone(tmp_path: Path) -> None:
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
-    with pytest.raises(TrainerError, match="not empty") as caught:
+    with pytest.raises(StageError, match="not empty") as caught:
         deliver(*make(tmp_path / "one"), str(tmp_path / "out"))
     assert caught.value.reason is Reason.OUTPUT_FAILED
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
@@ -77,7 +79,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
 
 def test_a_path_below_a_file_is_refused_in_words(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         deliver(*make(tmp_path / "one"), str(tmp_path / "file" / "out"))
     assert caught.value.reason is Reason.OUTPUT_FAILED
 
@@ -105,7 +107,7 @@ def test_an_object_store_gets_the_manifest_last_and_a_broken_upload_is_completed
 
     monkeypatch.setattr(store, "open", failing)
     artifact, digest = make(tmp_path / "one")
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         deliver(artifact, digest, memory)
     assert caught.value.reason is Reason.OUTPUT_FAILED
     assert storage.exists(f"{memory}/onnx/fp32/model.onnx")

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tunesmith_trainer.publish.evaluate import exact_match, read_questions
+from tunesmith_trainer.evaluate.evaluation import exact_match, read_questions
 
 
 @pytest.mark.parametrize(

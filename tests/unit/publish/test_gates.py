@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from tunesmith_trainer.config import GateSpec, Reason, TrainerError
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import GateSpec
 from tunesmith_trainer.publish.gates import check_gates, require_passed
 
 
@@ -46,7 +47,7 @@ def test_every_failed_gate_is_named_with_value_and_bound() -> None:
         GateSpec(metric="perplexity", min=2, max=4),
     ]
     results = check_gates(gates, {"exactMatch": 0.25, "evalLoss": 1.0, "perplexity": 5.5})
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         require_passed(results)
     error = caught.value
     assert error.reason is Reason.GATE_FAILED
@@ -60,5 +61,5 @@ def test_every_failed_gate_is_named_with_value_and_bound() -> None:
 
 def test_a_gate_that_cannot_be_measured_says_why() -> None:
     gates = [GateSpec(metric="exactMatch", min=0.8), GateSpec(metric="evalLoss", max=2)]
-    with pytest.raises(TrainerError, match="no validation rows with a prompt.*not a finite number"):
+    with pytest.raises(StageError, match="no validation rows with a prompt.*not a finite number"):
         require_passed(check_gates(gates, {"exactMatch": None, "evalLoss": math.nan}))

@@ -1,8 +1,9 @@
 import pytest
 
-from tunesmith_trainer.config import ParitySpec, Precision, Reason, TrainerError
-from tunesmith_trainer.publish.architectures import EXPORTABLE, export_options
-from tunesmith_trainer.publish.parity import require_parity
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import ParitySpec, Precision
+from tunesmith_trainer.export.architectures import EXPORTABLE, export_options
+from tunesmith_trainer.export.parity import require_parity
 
 GOOD = {
     "maxLogitDifference": 1e-5,
@@ -35,7 +36,7 @@ def test_numbers_within_bounds_pass(precision: Precision) -> None:
     ],
 )
 def test_a_number_out_of_bounds_fails(precision: str, name: str, value: float | None, said: str) -> None:
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         require_parity(Precision(precision), {**GOOD, name: value}, ParitySpec())
     assert caught.value.reason is Reason.EXPORT_FAILED
     assert said in caught.value.message
@@ -48,12 +49,12 @@ def test_each_precision_has_its_own_bounds() -> None:
 
 
 def test_an_architecture_that_cannot_be_exported_is_named_beside_those_that_can() -> None:
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         export_options(["Gemma3ForCausalLM"])
     assert caught.value.reason is Reason.EXPORT_FAILED
     assert "Gemma3ForCausalLM" in caught.value.message
     assert all(name in caught.value.remedy for name in EXPORTABLE)
-    with pytest.raises(TrainerError, match="none named"):
+    with pytest.raises(StageError, match="none named"):
         export_options(None)
     assert export_options(["LlamaForCausalLM"]) == ()
     assert export_options(["Gemma2ForCausalLM"]) == ("windowed_kv_cache=false",)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tunesmith_serving.config import RuntimeSpec, ServingConfig
+from tunesmith_api.spec.runtime import RuntimeSpec
+from tunesmith_serving.config import ServingConfig
 from tunesmith_serving.engine.cpus import available_cpus
 from tunesmith_serving.http.body import _path
 from tunesmith_serving.http.state import ServerState

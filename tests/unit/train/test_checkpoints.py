@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tunesmith_trainer.train.checkpoints import newest_usable, rotate, seal
+from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable, rotate, seal
 
 ABOUT = {"strategy": "ddp", "worldSize": 1}
 

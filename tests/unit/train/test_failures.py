@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tunesmith_trainer.config import JobConfig, Reason, TrainerError
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import JobConfig
 from tunesmith_trainer.train.failures import explained
 
 CONFIG = JobConfig.model_validate(
@@ -26,7 +27,7 @@ CONFIG = JobConfig.model_validate(
     ids=lambda error: type(error).__name__,
 )
 def test_it_is_told_with_ways_out(error: Exception) -> None:
-    with pytest.raises(TrainerError) as caught, explained(CONFIG):
+    with pytest.raises(StageError) as caught, explained(CONFIG):
         raise error
     assert caught.value.reason is Reason.OUT_OF_MEMORY
     assert caught.value.__cause__ is error

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from tunesmith_trainer.config import Reason, TrainerError, TrainingJobSpec
-from tunesmith_trainer.config.resolve import Resolved, resolve
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.resolve import Resolved, resolve
+from tunesmith_api.spec import TrainingJobSpec
 
 
 def chosen(world: int = 1, rows: int = 100, bf16: bool = False, **spec: Any) -> Resolved:
@@ -73,7 +74,7 @@ def test_batches_of_a_process(training: dict[str, Any], world: int, micro: int, 
     ],
 )
 def test_batches_that_do_not_fit_are_refused(training: dict[str, Any], world: int, field: str, remedy: str) -> None:
-    with pytest.raises(TrainerError) as caught:
+    with pytest.raises(StageError) as caught:
         chosen(world=world, training=training)
     assert caught.value.reason is Reason.INVALID_SPEC
     assert field in caught.value.message

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tunesmith_api.failures import EXIT_CODES, Reason, StageError
+from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.__main__ import main
-from tunesmith_trainer.config import EXIT_CODES, Reason, TrainerError, WorkFolder
-from tunesmith_trainer.container import JOB_CONFIG, config_maps, open_work
-from tunesmith_trainer.lock import held
-from tunesmith_trainer.stages import load_config
+from tunesmith_trainer.runtime.container import JOB_CONFIG, config_maps, open_work
+from tunesmith_trainer.runtime.lock import held
+from tunesmith_trainer.stages.runner import load_config
 
 CONFIG = json.dumps(
     {
@@ -58,7 +59,7 @@ def test_one_machine_writes_it(tmp_path, monkeypatch, umask):
 
 def test_a_variable_that_is_no_job_is_said_so(tmp_path, monkeypatch):
     monkeypatch.setenv(JOB_CONFIG, '{"name": "x"}')
-    with pytest.raises(TrainerError, match="TUNESMITH_JOB_CONFIG: spec"):
+    with pytest.raises(StageError, match="TUNESMITH_JOB_CONFIG: spec"):
         load_config(WorkFolder(tmp_path))
 
 
@@ -80,7 +81,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from tunesmith_trainer import __main__ as program
-import tunesmith_trainer.stages as stages
+import tunesmith_trainer.stages.runner as stages
 
 def work(stage, function, root):
     (root / "begun").touch()
@@ -97,7 +98,7 @@ import builtins, sys, time
 original = builtins.__import__
 
 def load(name, *rest, **more):
-    if name == "tunesmith_trainer.command":
+    if name == "tunesmith_trainer.stages.command":
         print("importing", flush=True)
         time.sleep(60)
     return original(name, *rest, **more)
@@ -158,7 +159,7 @@ def test_one_stage_at_a_time_works_in_a_folder(tmp_path):
     other = threading.Thread(target=work)
     other.start()
     assert inside.wait(10)
-    with pytest.raises(TrainerError) as refused, held(lock, seconds=0.1):
+    with pytest.raises(StageError) as refused, held(lock, seconds=0.1):
         pass
     assert refused.value.reason is Reason.INTERRUPTED
     leave.set()
@@ -183,7 +184,7 @@ def test_a_file_system_without_locks_is_worked_on(tmp_path, monkeypatch, caplog)
 def test_a_full_disk_says_what_to_do(tmp_path, monkeypatch, capsys):
     import errno
 
-    import tunesmith_trainer.stages as stages
+    import tunesmith_trainer.stages.runner as stages
 
     def fill(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/work/x")

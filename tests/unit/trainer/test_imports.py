@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tunesmith_trainer.imports import importing
+from tunesmith_trainer.runtime.imports import importing
 
 
 def test_the_collector_is_off_within_and_on_again_after():
@@ -29,11 +29,11 @@ def test_off_before_it_stays_off():
 def test_what_was_imported_is_not_looked_through_again():
     code = (
         "import gc\n"
-        "from tunesmith_trainer.imports import importing\n"
+        "from tunesmith_trainer.runtime.imports import importing\n"
         "with importing():\n"
-        "    import tunesmith_trainer.config\n"
+        "    import tunesmith_api.spec\n"
         "looked_at = {id(found) for found in gc.get_objects()}\n"
-        "print(id(tunesmith_trainer.config.__dict__) in looked_at, gc.get_freeze_count() > 10_000)\n"
+        "print(id(tunesmith_api.spec.__dict__) in looked_at, gc.get_freeze_count() > 10_000)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["False", "True"], done.stderr

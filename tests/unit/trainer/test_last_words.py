@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tunesmith_trainer.config import Reason, TrainerError
-from tunesmith_trainer.last_words import LONGEST, TERMINATION_LOG, encode, tell_failure, tell_result
+from tunesmith_api.contract import TERMINATION_LOG, TERMINATION_MESSAGE_BYTES
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.runtime.termination_message import encode, tell_failure, tell_result
 
 RESOLVED = {f"field{n}": {"value": n, "reason": f"because {'x' * 200}"} for n in range(20)}
 
@@ -24,7 +25,7 @@ def test_short_words_are_left_as_they_are():
 def test_reasons_are_shortened_before_values_are_left_out():
     said = words(resolved=RESOLVED, progress={"step": 1})
     shortened = json.loads(encode(said))
-    assert len(encode(said)) <= LONGEST
+    assert len(encode(said)) <= TERMINATION_MESSAGE_BYTES
     assert {name: entry["value"] for name, entry in shortened["result"]["resolved"].items()} == {
         name: entry["value"] for name, entry in RESOLVED.items()
     }
@@ -50,7 +51,7 @@ text = st.text(st.characters(), max_size=3000) | st.text('\x00"\\😀é\ud800', 
 
 
 @settings(max_examples=300, deadline=None, database=None, derandomize=True)
-@given(text, text, st.dictionaries(st.text(max_size=8), text, max_size=3), st.integers(256, LONGEST))
+@given(text, text, st.dictionaries(st.text(max_size=8), text, max_size=3), st.integers(256, TERMINATION_MESSAGE_BYTES))
 def test_whatever_is_said_it_is_short_and_json(message, remedy, result, longest):
     data = encode(words(message, remedy, **{"artifact": result, "resolved": {}}), longest)
     assert len(data) <= longest
@@ -65,7 +66,7 @@ def test_it_is_written_where_the_variable_says(tmp_path, monkeypatch):
     monkeypatch.setenv(TERMINATION_LOG, str(path))
     tell_result({"artifact": {"uri": "x"}})
     assert json.loads(path.read_bytes())["result"] == {"artifact": {"uri": "x"}}
-    tell_failure(TrainerError(Reason.GATE_FAILED, "no", "yes"))
+    tell_failure(StageError(Reason.GATE_FAILED, "no", "yes"))
     assert json.loads(path.read_bytes()) == {"reason": "GateFailed", "message": "no", "remedy": "yes", "result": {}}
 
 

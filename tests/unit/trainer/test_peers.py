@@ -6,11 +6,18 @@ import time
 
 import pytest
 
-from tunesmith_trainer.config import JobConfig, Reason, TrainerError
-from tunesmith_trainer.files import write_json
-from tunesmith_trainer.train import peers
-from tunesmith_trainer.train.peers import is_network, lost, unreachable, wait_for_master, wait_until_complete
-from tunesmith_trainer.train.torchrun import _failure, report_outcome
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import JobConfig
+from tunesmith_trainer.storage.files import write_json
+from tunesmith_trainer.train.distributed import peers
+from tunesmith_trainer.train.distributed.peers import (
+    is_network,
+    lost,
+    unreachable,
+    wait_for_master,
+    wait_until_complete,
+)
+from tunesmith_trainer.train.distributed.torchrun import _failure, report_outcome
 
 CONFIG = JobConfig.model_validate(
     {"name": "tiny", "spec": {"model": {"scratch": {}}, "dataset": {"sources": [{"uri": "./x.jsonl"}]}}}
@@ -44,7 +51,7 @@ def test_the_first_machine_is_waited_for(monkeypatch):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with pytest.raises(TrainerError) as refused:
+    with pytest.raises(StageError) as refused:
         wait_for_master("127.0.0.1", port, seconds=0.1)
     assert refused.value.reason is Reason.PEER_UNREACHABLE
     assert "Connection refused" in refused.value.message
@@ -87,7 +94,7 @@ def test_the_end_is_waited_for(monkeypatch):
     answers = [False, False, True]
     wait_until_complete(lambda: answers.pop(0))
     started = time.monotonic()
-    with pytest.raises(TrainerError) as refused:
+    with pytest.raises(StageError) as refused:
         wait_until_complete(lambda: False, seconds=0.1)
     assert refused.value.reason is Reason.PEER_LOST
     assert time.monotonic() - started < 5
@@ -104,7 +111,7 @@ def left_behind(folder, *, errors=(), codes=None, stepped=False, started=True):
     return _failure(CONFIG, folder, 1, interrupted=False, several=True).reason
 
 
-DIVERGED = TrainerError(Reason.TRAINING_DIVERGED, "the loss is nan")
+DIVERGED = StageError(Reason.TRAINING_DIVERGED, "the loss is nan")
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tunesmith_api import contract
+from tunesmith_api.work_folder import WorkFolder
 from tunesmith_operator.progress.report import progress_of
-from tunesmith_trainer import report
-from tunesmith_trainer.config import WorkFolder
+from tunesmith_trainer.runtime import progress_report as report
 
 PROGRESS = {
     "stage": "train",
@@ -118,8 +119,8 @@ def test_nobody_who_listens_costs_no_time(tmp_path, token, monkeypatch):
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
     monkeypatch.setattr(report, "_reporter", None)
-    monkeypatch.setenv(report.URL, url)
-    monkeypatch.setenv(report.TOKEN, str(token))
+    monkeypatch.setenv(contract.PROGRESS_URL, url)
+    monkeypatch.setenv(contract.PROGRESS_TOKEN, str(token))
     work = WorkFolder(tmp_path)
     started = time.monotonic()
     for step in range(100):
@@ -129,7 +130,7 @@ def test_nobody_who_listens_costs_no_time(tmp_path, token, monkeypatch):
 
 
 def test_without_a_server_there_is_only_the_file(tmp_path, monkeypatch):
-    monkeypatch.delenv(report.URL, raising=False)
+    monkeypatch.delenv(contract.PROGRESS_URL, raising=False)
     monkeypatch.setattr(report, "_reporter", None)
     report.tell(WorkFolder(tmp_path), PROGRESS)
     assert report.reporter() is None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tunesmith_trainer.config import Reason, TrainerError
+from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.rows import Row, Turn
 
@@ -17,7 +17,7 @@ _MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|eot|>", "</s>", "<|endoftext|>")
 
 
-class TurnsNotSeparableError(TrainerError):
+class TurnsNotSeparableError(StageError):
     """The template writes an earlier turn differently when others follow, so its span cannot be found."""
 
 
@@ -44,7 +44,7 @@ class ChatFormat:
         try:
             _compile_jinja_template(self._template)
         except TemplateSyntaxError as error:
-            raise TrainerError(
+            raise StageError(
                 Reason.INVALID_MODEL,
                 f"the model's chat template is broken at line {error.lineno}: {error.message}",
                 "Correct chat_template.jinja in the model's folder",
@@ -92,13 +92,13 @@ class ChatFormat:
         The token that ends the assistant's turn is learned with it.
 
         Raises:
-            TrainerError: The template refuses the conversation, or what the assistant says cannot be found in it.
+            StageError: The template refuses the conversation, or what the assistant says cannot be found in it.
         """
         text, marked = self._render(row.location, row.turns)
         said = [index for index, turn in enumerate(row.turns) if turn.role == "assistant"]
         if self.marked:
             if len(marked) != len(said):
-                raise TrainerError(
+                raise StageError(
                     Reason.INVALID_MODEL,
                     f"{row.location}: the model's chat template marks {len(marked)} passages as generated "
                     f"where the assistant speaks {len(said)} times",

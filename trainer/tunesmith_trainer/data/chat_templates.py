@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunesmith_trainer.config import Reason, TrainerError
+from tunesmith_api.failures import Reason, StageError
 
 START, END = "<|im_start|>", "<|im_end|>"
 
@@ -53,10 +53,10 @@ def default_template(tokenizer: Any) -> str:  # noqa: ANN401 - transformers has 
     special tokens, since new tokens would need new rows of the embedding.
 
     Raises:
-        TrainerError: The tokenizer has no token that ends a text.
+        StageError: The tokenizer has no token that ends a text.
     """
     if tokenizer.eos_token is None:
-        raise TrainerError(
+        raise StageError(
             Reason.INVALID_MODEL,
             "the tokenizer has neither a chat template nor an end-of-text token",
             "Add eos_token to the model's tokenizer_config.json",

@@ -25,7 +25,7 @@ def as_text(location: str, field: str, value: Any) -> str:  # noqa: ANN401 - any
     """Return a field's text.
 
     Raises:
-        TrainerError: The value is null, empty or no text, or cannot be written as UTF-8.
+        StageError: The value is null, empty or no text, or cannot be written as UTF-8.
     """
     if value is None:
         raise dataset_error(location, f"{field} is null", "Write its text, or remove the row")
@@ -80,7 +80,7 @@ def read_turns(
         content_key: The key with what is said.
 
     Raises:
-        TrainerError: It is not a list of messages with a known role and a text each.
+        StageError: It is not a list of messages with a known role and a text each.
     """
     shape = f'Write [{{"{role_key}": "user", "{content_key}": "..."}}, ...]'
     if not isinstance(value, list):
@@ -114,7 +114,7 @@ def check_conversation(location: str, field: str, turns: list[Turn]) -> tuple[Tu
     """Return the turns of a conversation from which something can be learned.
 
     Raises:
-        TrainerError: There is no turn of the assistant to learn, or the system's is not the first.
+        StageError: There is no turn of the assistant to learn, or the system's is not the first.
     """
     if not turns:
         raise dataset_error(location, f"{field} is empty", "Write at least a user's and an assistant's turn")

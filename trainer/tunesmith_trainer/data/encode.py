@@ -70,7 +70,7 @@ class Encoder:
         """Yield what each row becomes, in order: one or several rows of tokens, or none when it is skipped.
 
         Raises:
-            TrainerError: A row cannot be encoded, or nothing in it would be learned.
+            StageError: A row cannot be encoded, or nothing in it would be learned.
         """
         iterator = iter(rows)
         while batch := list(islice(iterator, _BATCH)):

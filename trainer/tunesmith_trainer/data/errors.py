@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tunesmith_trainer.config import Reason, TrainerError
+from tunesmith_api.failures import Reason, StageError
 
 
-def dataset_error(location: str, problem: str, remedy: str) -> TrainerError:
+def dataset_error(location: str, problem: str, remedy: str) -> StageError:
     """Return the error for a problem at a location.
 
     Args:
@@ -13,7 +13,7 @@ def dataset_error(location: str, problem: str, remedy: str) -> TrainerError:
         problem: What is wrong, beginning with the field where there is one.
         remedy: What to write instead.
     """
-    return TrainerError(Reason.INVALID_DATASET, f"{location}: {problem}", remedy)
+    return StageError(Reason.INVALID_DATASET, f"{location}: {problem}", remedy)
 
 
 def shown(value: object, limit: int = 60) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tunesmith_trainer.config import DatasetFormat, Reason, TrainerError
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import DatasetFormat
 from tunesmith_trainer.data.conversation import as_text, check_conversation, read_turns
 from tunesmith_trainer.data.errors import dataset_error, shown
 from tunesmith_trainer.data.rows import Row, Turn
@@ -122,7 +123,7 @@ class RowParser:
         for name in self.columns:
             known = _column_names(self.format)
             if name not in known:
-                raise TrainerError(
+                raise StageError(
                     Reason.INVALID_SPEC,
                     f"spec.dataset.columns: {self.format.value} has no column {shown(name)}",
                     f"On the left of a colon write one of {', '.join(known)}; on the right the name in your file",
@@ -132,7 +133,7 @@ class RowParser:
         """Return the checked row.
 
         Raises:
-            TrainerError: The row is not in the format; the message says where and what is wrong.
+            StageError: The row is not in the format; the message says where and what is wrong.
         """
         fields = self._rename(location, raw)
         if self.format is DatasetFormat.AUTO:
@@ -174,7 +175,7 @@ class RowParser:
             + "), or write spec.dataset.format and spec.dataset.columns",
         )
 
-    def _other_format(self, location: str, fields: Fields, missing: str) -> TrainerError:
+    def _other_format(self, location: str, fields: Fields, missing: str) -> StageError:
         """Return the error for a row that lacks a column, naming the format that it seems to be in."""
         example = f"Write {FORMATS[self.format].example}"
         for name, form in FORMATS.items():

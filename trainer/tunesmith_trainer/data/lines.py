@@ -22,7 +22,7 @@ def decode(data: bytes, location: str) -> str:
     """Return UTF-8 bytes as text.
 
     Raises:
-        TrainerError: They are no UTF-8; the message names the byte.
+        StageError: They are no UTF-8; the message names the byte.
     """
     try:
         return data.decode("utf-8")
@@ -35,7 +35,7 @@ def decode(data: bytes, location: str) -> str:
 
 
 def check_encoding(start: bytes, name: str) -> None:
-    """Raise a TrainerError when a file's first bytes say that it is not UTF-8 text."""
+    """Raise a StageError when a file's first bytes say that it is not UTF-8 text."""
     for bom, encoding in _OTHER_BOMS.items():
         if start.startswith(bom):
             raise dataset_error(
@@ -53,7 +53,7 @@ def read_lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
         name: What the file is called in messages.
 
     Raises:
-        TrainerError: A line is no UTF-8, or longer than 16 MiB.
+        StageError: A line is no UTF-8, or longer than 16 MiB.
     """
     with path.open("rb") as file:
         number = 0

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from tunesmith_trainer.config import Stage, WorkFolder
-from tunesmith_trainer.report import tell
+from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.runtime.progress_report import tell
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -32,7 +32,7 @@ def kind_of(path: Path, name: str) -> str:
     A .json file that holds one object a line is taken as jsonl.
 
     Raises:
-        TrainerError: The file is empty, or of no known kind.
+        StageError: The file is empty, or of no known kind.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
@@ -65,7 +65,7 @@ def read_rows(path: Path, name: str) -> Rows:
         name: What it is called in messages; its ending says how it is read.
 
     Raises:
-        TrainerError: The file cannot be read, or has no rows.
+        StageError: The file cannot be read, or has no rows.
     """
     empty = True
     for location, row in READERS[kind_of(path, name)](path, name):

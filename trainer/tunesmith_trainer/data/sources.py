@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunesmith_trainer.config import ConfigMapKeyRef, DatasetSource, Reason, Stage, TrainerError, WorkFolder
-from tunesmith_trainer.container import config_maps
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import ConfigMapKeyRef, DatasetSource
+from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.readers import read_rows
 from tunesmith_trainer.data.rows import Row
-from tunesmith_trainer.files import sha256_file
-from tunesmith_trainer.storage import check_sha256, fetch_file
-from tunesmith_trainer.uris import local_path, public
+from tunesmith_trainer.runtime.container import config_maps
+from tunesmith_trainer.storage.files import sha256_file
+from tunesmith_trainer.storage.filesystems import check_sha256, fetch_file
+from tunesmith_trainer.storage.uris import local_path, public
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ def locate(source: DatasetSource, work: WorkFolder, slot: str) -> SourceFile:
         slot: A file name that no other source of the job has.
 
     Raises:
-        TrainerError: The file is not there, cannot be had, or has another digest.
+        StageError: The file is not there, cannot be had, or has another digest.
     """
     if source.config_map_key_ref is not None:
         name, path = _config_map(source.config_map_key_ref, work)
@@ -74,14 +76,14 @@ def _config_map(ref: ConfigMapKeyRef, work: WorkFolder) -> tuple[str, Path]:
     folder = config_maps(work) / ref.name
     path, name = folder / ref.key, f"{ref.name}/{ref.key}"
     if not folder.is_dir():
-        raise TrainerError(
+        raise StageError(
             Reason.INVALID_DATASET,
             f"ConfigMap {ref.name}: not found",
             "Add the ConfigMap to the manifests, or correct configMapKeyRef.name",
         )
     if not path.is_file():
         keys = ", ".join(sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))) or "none"
-        raise TrainerError(
+        raise StageError(
             Reason.INVALID_DATASET,
             f"ConfigMap {ref.name}: there is no key {ref.key} (its keys: {keys})",
             "Correct configMapKeyRef.key",

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunesmith_trainer.config import JobConfig, Reason, Stage, TrainerError, WorkFolder
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import JobConfig
+from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.chat_templates import default_template
 from tunesmith_trainer.data.progress import Progress
-from tunesmith_trainer.files import digest_json, read_json, sha256_tree, write_json
 from tunesmith_trainer.models.checks import check_model, load_tokenizer
 from tunesmith_trainer.models.hf import download, resolve_commit
 from tunesmith_trainer.models.layout import wanted_files
 from tunesmith_trainer.models.scratch import build_scratch
-from tunesmith_trainer.storage import fetch_folder, list_folder
-from tunesmith_trainer.uris import local_path
+from tunesmith_trainer.storage.files import digest_json, read_json, sha256_tree, write_json
+from tunesmith_trainer.storage.filesystems import fetch_folder, list_folder
+from tunesmith_trainer.storage.uris import local_path
 
 Texts = Callable[[], Iterable[str]]
 
@@ -66,7 +68,7 @@ def bring_model(config: JobConfig, work: WorkFolder, texts: Texts, *, chat: bool
         chat: Whether the rows are conversations, so that a chat template is needed.
 
     Raises:
-        TrainerError: The model is not found, cannot be had now, or cannot be used.
+        StageError: The model is not found, cannot be had now, or cannot be used.
     """
     model = config.spec.model
     folder, uri, revision = work.prepared_model, model.uri or "scratch", None
@@ -82,7 +84,7 @@ def bring_model(config: JobConfig, work: WorkFolder, texts: Texts, *, chat: bool
     elif (local := local_path(uri)) is not None:
         if not local.is_dir():
             problem = "this is a file, not a folder" if local.exists() else "no such folder"
-            raise TrainerError(Reason.MODEL_NOT_FOUND, f"{uri}: {problem}", "Correct spec.model.uri")
+            raise StageError(Reason.MODEL_NOT_FOUND, f"{uri}: {problem}", "Correct spec.model.uri")
         if chat and _check(local, uri, config)[1].chat_template is None:
             shutil.rmtree(folder, ignore_errors=True)
             _make(folder, uri, config, chat, lambda partial: _link(local, partial))

@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tunesmith_trainer.config import Reason, TrainerError
-from tunesmith_trainer.imports import importing
-from tunesmith_trainer.publish.architectures import EXPORTABLE
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.export.architectures import EXPORTABLE
+from tunesmith_trainer.runtime.imports import importing
 
 _LAYOUT = "Give a folder in the transformers layout: config.json, *.safetensors, tokenizer.json, tokenizer_config.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
-def invalid(name: str, problem: str, remedy: str) -> TrainerError:
+def invalid(name: str, problem: str, remedy: str) -> StageError:
     """Return the error for a base model that cannot be used."""
-    return TrainerError(Reason.INVALID_MODEL, f"{name}: {problem}", remedy)
+    return StageError(Reason.INVALID_MODEL, f"{name}: {problem}", remedy)
 
 
 def check_model(folder: Path, name: str, max_length: int) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def check_model(folder: Path, name: str, max_length: int) -> dict[str, Any]:
         max_length: Longest row in tokens that training will use.
 
     Raises:
-        TrainerError: Something is missing, broken or refused (INVALID_MODEL), or the model is too short for
+        StageError: Something is missing, broken or refused (INVALID_MODEL), or the model is too short for
             `max_length` (INVALID_SPEC).
     """
     config = _read_config(folder / "config.json", name)
@@ -37,7 +37,7 @@ def check_model(folder: Path, name: str, max_length: int) -> dict[str, Any]:
     _check_tokenizer(folder, name)
     positions = config.get("max_position_embeddings")
     if isinstance(positions, int) and positions < max_length:
-        raise TrainerError(
+        raise StageError(
             Reason.INVALID_SPEC,
             f"spec.training.maxLength is {max_length}, but {name} takes {positions} tokens at most",
             f"Write maxLength: {positions} or less",
@@ -101,7 +101,7 @@ def _check_weights(folder: Path, name: str) -> None:
         _check_safetensors(path, name)
 
 
-def pickled_only(name: str, files: list[str]) -> TrainerError:
+def pickled_only(name: str, files: list[str]) -> StageError:
     """Return the error for a model without safetensors."""
     return invalid(
         name,
@@ -145,7 +145,7 @@ def load_tokenizer(folder: Path, name: str, vocabulary: int) -> Any:  # noqa: AN
         vocabulary: Rows of the model's embedding; the tokenizer may not have more tokens.
 
     Raises:
-        TrainerError: INVALID_MODEL; it cannot be loaded or does not fit the model.
+        StageError: INVALID_MODEL; it cannot be loaded or does not fit the model.
     """
     with importing():
         from transformers import AutoTokenizer

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tunesmith_trainer.config import Reason, TrainerError
+from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.models.layout import wanted_files
 
 log = logging.getLogger(__name__)
@@ -36,21 +36,21 @@ def _failures(uri: str, revision: str | None) -> Iterator[None]:
     try:
         yield
     except errors.GatedRepoError as error:
-        raise TrainerError(
+        raise StageError(
             Reason.MODEL_NOT_FOUND,
             f"{uri}: the model is gated and this token has no access",
             "Accept the model's terms on its page, and set HF_TOKEN to your token",
         ) from error
     except errors.RevisionNotFoundError as error:
-        raise TrainerError(
+        raise StageError(
             Reason.MODEL_NOT_FOUND, f"{uri}: there is no revision {revision}", "Correct spec.model.revision"
         ) from error
     except errors.RepositoryNotFoundError as error:
-        raise TrainerError(Reason.MODEL_NOT_FOUND, f"{uri}: no such model on the hub", _NAME) from error
+        raise StageError(Reason.MODEL_NOT_FOUND, f"{uri}: no such model on the hub", _NAME) from error
     except errors.HFValidationError as error:
-        raise TrainerError(Reason.INVALID_SPEC, f"{uri}: {error}", "Write uri: hf://ORGANISATION/NAME") from error
+        raise StageError(Reason.INVALID_SPEC, f"{uri}: {error}", "Write uri: hf://ORGANISATION/NAME") from error
     except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
-        raise TrainerError(
+        raise StageError(
             Reason.SOURCE_UNAVAILABLE,
             f"{uri}: the hub cannot be reached",
             "Check the network, HF_ENDPOINT and HF_HUB_OFFLINE; without a network give a folder, or scratch",
@@ -58,15 +58,15 @@ def _failures(uri: str, revision: str | None) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 500
         if status in (401, 403):
-            raise TrainerError(Reason.MODEL_NOT_FOUND, f"{uri}: no access (HTTP {status})", _NAME) from error
+            raise StageError(Reason.MODEL_NOT_FOUND, f"{uri}: no access (HTTP {status})", _NAME) from error
         if status in (404, 410):
-            raise TrainerError(Reason.MODEL_NOT_FOUND, f"{uri}: not found (HTTP {status})", _NAME) from error
-        raise TrainerError(
+            raise StageError(Reason.MODEL_NOT_FOUND, f"{uri}: not found (HTTP {status})", _NAME) from error
+        raise StageError(
             Reason.SOURCE_UNAVAILABLE, f"{uri}: the hub answers HTTP {status}", "Try again later"
         ) from error
     except (httpx2.HTTPError, OSError) as error:
         text = " ".join(str(error).split())[:200] or type(error).__name__
-        raise TrainerError(
+        raise StageError(
             Reason.SOURCE_UNAVAILABLE,
             f"{uri}: the hub cannot be reached: {text}",
             "Check the network and HF_ENDPOINT; without a network give a folder, or scratch",
@@ -77,14 +77,14 @@ def resolve_commit(uri: str, revision: str | None) -> str:
     """Return the commit that a revision of an hf:// model stands for now.
 
     Raises:
-        TrainerError: MODEL_NOT_FOUND, or SOURCE_UNAVAILABLE when the hub cannot be reached.
+        StageError: MODEL_NOT_FOUND, or SOURCE_UNAVAILABLE when the hub cannot be reached.
     """
     from huggingface_hub import HfApi
 
     with _failures(uri, revision or "main"):
         commit = HfApi(endpoint=_endpoint()).model_info(_repository(uri), revision=revision).sha
     if not commit:
-        raise TrainerError(Reason.SOURCE_UNAVAILABLE, f"{uri}: the hub names no commit", "Try again later")
+        raise StageError(Reason.SOURCE_UNAVAILABLE, f"{uri}: the hub names no commit", "Try again later")
     log.info("%s: revision %s is commit %s", uri, revision or "main", commit)
     return commit
 
@@ -93,7 +93,7 @@ def download(uri: str, commit: str, target: Path) -> None:
     """Download a model's files of one commit into a folder; what is there already is kept.
 
     Raises:
-        TrainerError: INVALID_MODEL without safetensors; MODEL_NOT_FOUND; SOURCE_UNAVAILABLE.
+        StageError: INVALID_MODEL without safetensors; MODEL_NOT_FOUND; SOURCE_UNAVAILABLE.
     """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.utils.tqdm import disable_progress_bars

@@ -20,7 +20,7 @@ def wanted_files(name: str, files: list[str]) -> list[str]:
         files: Paths relative to the model's folder.
 
     Raises:
-        TrainerError: There are no weights as safetensors.
+        StageError: There are no weights as safetensors.
     """
     top = sorted(file for file in files if "/" not in file)
     weights = [file for file in top if any(fnmatch(file, pattern) for pattern in _WEIGHTS)]

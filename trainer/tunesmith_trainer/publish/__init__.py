@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunesmith_trainer.config import JobConfig, WorkFolder
-from tunesmith_trainer.imports import importing
+from tunesmith_api.spec import JobConfig
+from tunesmith_api.work_folder import WorkFolder
+from tunesmith_trainer.runtime.imports import importing
 
 
 def publish(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def publish(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         `{artifact: {uri, digest}, metrics: {before, after}, gates: [...], parity: {precision: numbers}}`.
 
     Raises:
-        TrainerError: A gate failed, an export failed its parity, or the output cannot be written.
+        StageError: A gate failed, an export failed its parity, or the output cannot be written.
     """
     with importing():
         from tunesmith_trainer.publish.pipeline import run

@@ -9,11 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tunesmith_trainer.config import JobConfig
-from tunesmith_trainer.files import digest_json, link_tree, sha256_tree, write_json
+from tunesmith_api.contract import FORMAT_VERSION, MANIFEST
+from tunesmith_api.spec import JobConfig
+from tunesmith_trainer.storage.files import digest_json, link_tree, sha256_tree, write_json
 
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
 _PACKAGES = (
     "tunesmith",
     "torch",

@@ -9,12 +9,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tunesmith_trainer import storage
-from tunesmith_trainer.config import JobConfig, Reason, TrainerError, WorkFolder
-from tunesmith_trainer.files import link_tree, sweep
-from tunesmith_trainer.publish.artifact import MANIFEST
-from tunesmith_trainer.uris import local_path
-from tunesmith_trainer.work_store import work_store
+from tunesmith_api.contract import MANIFEST
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import JobConfig
+from tunesmith_api.work_folder import WorkFolder
+from tunesmith_trainer.storage import filesystems as storage
+from tunesmith_trainer.storage.files import link_tree, sweep
+from tunesmith_trainer.storage.uris import local_path
+from tunesmith_trainer.storage.work_store import work_store
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +46,14 @@ def deliver(artifact: Path, digest: str, uri: str, report: storage.Report | None
         Where it is: an absolute path, or the URI.
 
     Raises:
-        TrainerError: OUTPUT_FAILED: there is another artifact already, or it cannot be written.
+        StageError: OUTPUT_FAILED: there is another artifact already, or it cannot be written.
     """
     folder = local_path(uri)
     present = _digest_at(uri)
     if present == digest:
         log.info("%s holds the artifact already", uri)
     elif present is not None:
-        raise TrainerError(
+        raise StageError(
             Reason.OUTPUT_FAILED,
             f"{uri} holds another artifact ({present}), and artifacts are never changed",
             "Write another output.uri, or remove that artifact if nothing uses it",
@@ -81,7 +83,7 @@ def _deliver_local(artifact: Path, folder: Path) -> None:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         if folder.is_dir() and any(folder.iterdir()):
-            raise TrainerError(
+            raise StageError(
                 Reason.OUTPUT_FAILED,
                 f"{folder} is not empty, and holds no artifact",
                 "Write an output.uri that does not exist yet, or empty that folder",
@@ -91,7 +93,7 @@ def _deliver_local(artifact: Path, folder: Path) -> None:
         link_tree(artifact, temporary)
         temporary.replace(folder)
     except OSError as error:
-        raise TrainerError(
+        raise StageError(
             Reason.OUTPUT_FAILED,
             f"{folder}: cannot write: {error.strerror or error}",
             "Check the path, its permissions and the free space",

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunesmith_trainer.config import GateSpec, Reason, TrainerError
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import GateSpec
 
 
 def check_gates(gates: Sequence[GateSpec], metrics: Mapping[str, float | None]) -> list[dict[str, Any]]:
@@ -37,11 +38,11 @@ def require_passed(results: Sequence[Mapping[str, Any]]) -> None:
     """Fail when a gate has not passed.
 
     Raises:
-        TrainerError: With metric, value and bound of every failed gate.
+        StageError: With metric, value and bound of every failed gate.
     """
     failed = [_describe(result) for result in results if not result["passed"]]
     if failed:
-        raise TrainerError(
+        raise StageError(
             Reason.GATE_FAILED,
             f"{len(failed)} of {len(results)} gates failed: {'; '.join(failed)}",
             "Train longer or on more data, or change evaluation.gates; "

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tunesmith_trainer.config import Reason, TrainerError
+from tunesmith_api.failures import Reason, StageError
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +30,13 @@ def merge_adapter(base: Any, adapter: Path, rows: Sequence[Sequence[int]]) -> An
         The merged transformers model.
 
     Raises:
-        TrainerError: The adapter cannot be read, or the merged model's logits are others.
+        StageError: The adapter cannot be read, or the merged model's logits are others.
     """
     from peft import PeftModel
 
     # peft would unpickle an adapter_model.bin where there are no safetensors.
     if not (adapter / "adapter_model.safetensors").is_file():
-        raise TrainerError(
+        raise StageError(
             Reason.EXPORT_FAILED,
             f"{adapter}: there is no adapter_model.safetensors",
             "Run the job again in a new work folder",
@@ -51,7 +51,7 @@ def merge_adapter(base: Any, adapter: Path, rows: Sequence[Sequence[int]]) -> An
         difference = float((found - expected).abs().max())
         bound = TOLERANCE * max(1.0, float(expected.abs().max()))
         if not difference <= bound:
-            raise TrainerError(
+            raise StageError(
                 Reason.EXPORT_FAILED,
                 f"merging the adapter changes the model: a logit is off by {difference:.3g}, more than {bound:.3g}",
                 "Train with method: lora or full, and with a learning rate at which the weights stay moderate",

@@ -11,16 +11,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tunesmith_trainer.config import JobConfig, Precision, Stage, WorkFolder
-from tunesmith_trainer.files import link_tree, read_json, write_json
-from tunesmith_trainer.imports import importing
-from tunesmith_trainer.prepared import TokenStore, model_path
-from tunesmith_trainer.publish.architectures import export_options
-from tunesmith_trainer.publish.artifact import MANIFEST, assemble, describe
+from tunesmith_api.contract import MANIFEST
+from tunesmith_api.spec import JobConfig, Precision
+from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.export.architectures import export_options
+from tunesmith_trainer.export.exporter import Exporter
+from tunesmith_trainer.models.location import model_path
+from tunesmith_trainer.publish.artifact import assemble, describe
 from tunesmith_trainer.publish.deliver import deliver, output_uri
-from tunesmith_trainer.publish.export import Exporter
 from tunesmith_trainer.publish.gates import check_gates, require_passed
 from tunesmith_trainer.publish.progress import Progress
+from tunesmith_trainer.runtime.imports import importing
+from tunesmith_trainer.storage.files import link_tree, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +123,7 @@ class _Models:
     def _library(self) -> ModuleType:
         """What loads and saves models, and with it torch and transformers: imported only when it is needed."""
         with importing():
-            from tunesmith_trainer.publish import models
+            from tunesmith_trainer.models import loading as models
 
         return models
 
@@ -138,7 +141,7 @@ class _Models:
     @cached_property
     def questions(self) -> list[Any]:
         """The first validation prompts with their references."""
-        from tunesmith_trainer.publish.evaluate import read_questions
+        from tunesmith_trainer.evaluate.evaluation import read_questions
 
         path = self._work.stage(Stage.PREPARE) / "data" / "evaluation.jsonl"
         return read_questions(path, self._config.spec.evaluation.max_rows)
@@ -221,7 +224,7 @@ def _evaluate_one(
     progress: Progress,
     when: str,
 ) -> dict[str, Any]:
-    from tunesmith_trainer.publish.evaluate import evaluate
+    from tunesmith_trainer.evaluate.evaluation import evaluate
 
     rows = _rows(config, models)
     title = {"before": "evaluating the base model", "after": "evaluating the tuned model"}[when]
@@ -248,8 +251,8 @@ def _parity(
     config: JobConfig, folder: Path, precision: Precision, models: _Models, progress: Progress
 ) -> dict[str, Any]:
     """Compare one export with the merged model, unless that is done, and return the numbers."""
-    from tunesmith_trainer.publish.onnx_runner import OnnxModel
-    from tunesmith_trainer.publish.parity import Reference, measure, require_parity
+    from tunesmith_trainer.export.onnx_runner import OnnxModel
+    from tunesmith_trainer.export.parity import Reference, measure, require_parity
 
     path = folder / f"parity-{precision.value}.json"
     bounds = config.spec.export.parity

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from tunesmith_trainer.config import Stage, WorkFolder
-from tunesmith_trainer.report import tell
+from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.runtime.progress_report import tell
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from tunesmith_trainer.config import JobConfig, WorkFolder
-from tunesmith_trainer.config.resolve import Resolved
-from tunesmith_trainer.train.peers import COLLECTIVE_SECONDS
-from tunesmith_trainer.train.zero import deepspeed_config
+from tunesmith_api.resolve import Resolved
+from tunesmith_api.spec import JobConfig
+from tunesmith_api.work_folder import WorkFolder
+from tunesmith_trainer.train.distributed.peers import COLLECTIVE_SECONDS
+from tunesmith_trainer.train.distributed.zero import deepspeed_config
 
 _SCHEDULERS = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 

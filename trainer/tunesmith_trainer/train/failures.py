@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
-from tunesmith_trainer.config import JobConfig, Reason, TrainerError
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import JobConfig
 
 # What neither torch.OutOfMemoryError nor MemoryError is made of: the CPU's allocator, and CUDA outside torch's own.
 _NO_MEMORY = re.compile(
@@ -17,7 +18,7 @@ _NO_MEMORY = re.compile(
 )
 
 
-def out_of_memory(config: JobConfig, detail: str) -> TrainerError:
+def out_of_memory(config: JobConfig, detail: str) -> StageError:
     """Return the error for training that needs more memory than there is."""
     training = config.spec.training
     ways = []
@@ -31,12 +32,12 @@ def out_of_memory(config: JobConfig, detail: str) -> TrainerError:
     if config.spec.distributed.strategy != "zero3":
         ways.append("set spec.distributed.strategy: zero3 with more processes")
     remedy = ", or ".join(ways)
-    return TrainerError(Reason.OUT_OF_MEMORY, f"out of memory: {detail}", remedy[0].upper() + remedy[1:])
+    return StageError(Reason.OUT_OF_MEMORY, f"out of memory: {detail}", remedy[0].upper() + remedy[1:])
 
 
 @contextmanager
 def explained(config: JobConfig) -> Iterator[None]:
-    """Turn running out of memory into a TrainerError that says what to do."""
+    """Turn running out of memory into a StageError that says what to do."""
     try:
         yield
     except torch.OutOfMemoryError as error:

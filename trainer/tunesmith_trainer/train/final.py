@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tunesmith_trainer.config import WorkFolder
+from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.train.trainer import FineTuner
 
 _TOKENIZER_FILES = (

@@ -16,24 +16,27 @@ import torch
 from transformers.trainer_pt_utils import get_model_param_count
 from transformers.trainer_utils import set_seed
 
-from tunesmith_trainer.config import JobConfig, Reason, Stage, TrainerError, WorkFolder
-from tunesmith_trainer.config.resolve import Resolved, resolve
-from tunesmith_trainer.files import write_json
-from tunesmith_trainer.prepared import TokenStore, model_path
-from tunesmith_trainer.report import DISABLE_OTHERS
+from tunesmith_api.contract import DISABLE_TRANSFORMERS_REPORT
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.resolve import Resolved, resolve
+from tunesmith_api.spec import JobConfig
+from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.models.location import model_path
+from tunesmith_trainer.storage.files import write_json
 from tunesmith_trainer.train.arguments import training_arguments
-from tunesmith_trainer.train.checkpoints import newest_usable
+from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable
+from tunesmith_trainer.train.checkpointing.outbox import outbox_of
+from tunesmith_trainer.train.checkpointing.parts import agreed, part_of_this_process
+from tunesmith_trainer.train.distributed.interrupt import Interrupt
+from tunesmith_trainer.train.distributed.zero import join_deepspeed
 from tunesmith_trainer.train.final import save_final
-from tunesmith_trainer.train.interrupt import Interrupt
 from tunesmith_trainer.train.model import add_adapter, load_base, takes_logits_to_keep
-from tunesmith_trainer.train.outbox import outbox_of
-from tunesmith_trainer.train.parts import agreed, part_of_this_process
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.rows import Collator, OrderedRows
 from tunesmith_trainer.train.sampler import training_order
 from tunesmith_trainer.train.trainer import FineTuner
 from tunesmith_trainer.train.training_log import read_log
-from tunesmith_trainer.train.zero import join_deepspeed
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         What the stage's marker holds: nothing in it differs between two runs of the same job on the same machine.
 
     Raises:
-        TrainerError: The job cannot be trained, or was interrupted.
+        StageError: The job cannot be trained, or was interrupted.
     """
     started = time.monotonic()
     spec = config.spec
@@ -101,7 +104,7 @@ def _train(trainer: FineTuner, checkpoint: Path | None) -> None:
     """Train to the end.
 
     Raises:
-        TrainerError: Training was interrupted; a checkpoint was saved.
+        StageError: Training was interrupted; a checkpoint was saved.
     """
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -111,7 +114,7 @@ def _train(trainer: FineTuner, checkpoint: Path | None) -> None:
             trainer.progress.end()
     step, total = trainer.state.global_step, trainer.resolved.total_steps
     if step < total:
-        raise TrainerError(
+        raise StageError(
             Reason.INTERRUPTED, f"interrupted after step {step} of {total}; a checkpoint was saved", "Run it again"
         )
 
@@ -121,7 +124,7 @@ def _check_gpus() -> None:
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if 0 < gpus < processes:
-        raise TrainerError(
+        raise StageError(
             Reason.INVALID_SPEC,
             f"spec.distributed.numProcPerNode: {processes} processes, but this machine has {gpus} GPUs",
             f"Write numProcPerNode: {gpus}, or leave it out for one process a GPU",
@@ -130,7 +133,7 @@ def _check_gpus() -> None:
 
 def _environment(work: WorkFolder, resolved: Resolved) -> None:
     """Set what the libraries read from the environment, before they do."""
-    os.environ[DISABLE_OTHERS] = "TRUE"  # transformers would report what `report` tells, and less of it
+    os.environ[DISABLE_TRANSFORMERS_REPORT] = "TRUE"  # transformers would report what `report` tells, and less of it
     if resolved.zero_stage is None:
         # accelerate imports DeepSpeed, which takes seconds, wherever it is installed.
         import accelerate.utils.other

@@ -10,7 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from tunesmith_trainer.config import AdapterSpec, Reason, TrainerError
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import AdapterSpec
 
 transformers_logging.disable_progress_bar()
 
@@ -19,12 +20,12 @@ def load_base(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - a tran
     """Return the causal language model in a folder.
 
     Raises:
-        TrainerError: The folder holds no such model.
+        StageError: The folder holds no such model.
     """
     try:
         return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise TrainerError(
+        raise StageError(
             Reason.INVALID_MODEL,
             f"{folder}: {' '.join(str(error).split())}",
             "Use a causal language model in the transformers layout, with its weights in safetensors",
@@ -35,7 +36,7 @@ def add_adapter(model: Any, adapter: AdapterSpec, *, dora: bool) -> Any:  # noqa
     """Return the model with a new LoRA or DoRA adapter; its base no longer learns.
 
     Raises:
-        TrainerError: A name in `targetModules` is that of no linear layer.
+        StageError: A name in `targetModules` is that of no linear layer.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -73,7 +74,7 @@ def check_targets(targets: tuple[str, ...], layers: list[str]) -> None:
     wrong = [t for t in targets if not any(name == t or name.endswith(f".{t}") for name in layers)]
     if wrong:
         known = sorted({name.rsplit(".", 1)[-1] for name in layers})
-        raise TrainerError(
+        raise StageError(
             Reason.INVALID_SPEC,
             f"spec.adapter.targetModules: the model has no linear layer {', '.join(wrong)}",
             f"Write some of {', '.join(known)}, or leave targetModules out for all of them",

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
-from tunesmith_trainer.config import Stage, WorkFolder
-from tunesmith_trainer.config.resolve import Resolved
-from tunesmith_trainer.report import flush, tell
+from tunesmith_api.resolve import Resolved
+from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.runtime.progress_report import flush, tell
 from tunesmith_trainer.train.training_log import TrainingLog
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from tunesmith_trainer.prepared import Example, TokenStore
+from tunesmith_trainer.data.token_store import Example, TokenStore
 
 IGNORED = -100
 """Label of a token that is not learned."""

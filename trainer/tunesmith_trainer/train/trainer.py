@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
-from tunesmith_trainer.config import Reason, TrainerError
-from tunesmith_trainer.config.resolve import Resolved
-from tunesmith_trainer.train.checkpoints import rotate, seal
-from tunesmith_trainer.train.interrupt import Interrupt
-from tunesmith_trainer.train.outbox import Outbox
-from tunesmith_trainer.train.parts import Part
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.resolve import Resolved
+from tunesmith_trainer.train.checkpointing.checkpoints import rotate, seal
+from tunesmith_trainer.train.checkpointing.outbox import Outbox
+from tunesmith_trainer.train.checkpointing.parts import Part
+from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.rows import Collator, OrderedRows, learned_tokens, loss_sum
 
@@ -76,12 +76,12 @@ class FineTuner(Trainer):
         """Do one forward and backward pass.
 
         Raises:
-            TrainerError: The loss is not finite.
+            StageError: The loss is not finite.
         """
         loss: torch.Tensor = super().training_step(*arguments, **options)
         if not torch.isfinite(loss):
             step = self.state.global_step + 1
-            raise TrainerError(Reason.TRAINING_DIVERGED, f"the loss of step {step} is {loss.item()}", _LOWER_RATE)
+            raise StageError(Reason.TRAINING_DIVERGED, f"the loss of step {step} is {loss.item()}", _LOWER_RATE)
         return loss
 
     def floating_point_ops(self, inputs: Any) -> int:  # noqa: ANN401
@@ -95,7 +95,7 @@ class FineTuner(Trainer):
         norm = logs.get("grad_norm")
         if norm is not None and not math.isfinite(norm):
             step = self.state.global_step
-            raise TrainerError(
+            raise StageError(
                 Reason.TRAINING_DIVERGED,
                 f"the gradient's norm at step {step} is {norm}, at loss {logs['loss']}",
                 _LOWER_RATE,
@@ -125,7 +125,7 @@ class FineTuner(Trainer):
         loss = float(sums[0] / sums[1].clamp(min=1))
         if not math.isfinite(loss):
             step = self.state.global_step
-            raise TrainerError(Reason.TRAINING_DIVERGED, f"the evaluation loss at step {step} is {loss}", _LOWER_RATE)
+            raise StageError(Reason.TRAINING_DIVERGED, f"the evaluation loss at step {step} is {loss}", _LOWER_RATE)
         metrics = {"eval_loss": loss}
         self.log(metrics)
         if self.progress:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tunesmith_trainer.files import write_atomic
+from tunesmith_trainer.storage.files import write_atomic
 
 
 class TrainingLog:

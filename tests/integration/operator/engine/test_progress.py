@@ -13,7 +13,7 @@ import pytest
 from support.cluster import Cluster, condition
 from support.engine_process import free_port, pod_spec
 from support.manifests import job
-from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID, STAGE
+from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID, STAGE
 
 pytestmark = pytest.mark.integration
 

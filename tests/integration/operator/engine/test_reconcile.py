@@ -7,7 +7,7 @@ import pytest
 from support.cluster import Cluster, condition
 from support.engine_process import EngineProcess
 from support.manifests import job, workspace
-from tunesmith_operator.engine.decision import OWNER_NAME, OWNER_UID
+from tunesmith_operator.engine.labels import OWNER_NAME, OWNER_UID
 
 pytestmark = pytest.mark.integration
 

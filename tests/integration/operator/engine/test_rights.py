@@ -7,8 +7,8 @@ import pytest
 
 from support.cluster import Cluster
 from support.rights import kubeconfig_of
-from tunesmith_operator.engine.api_errors import ApiError
-from tunesmith_operator.engine.client import APPLY, KubeClient
+from tunesmith_operator.engine.kube.api_errors import ApiError
+from tunesmith_operator.engine.kube.client import APPLY, KubeClient
 from tunesmith_operator.engine.metrics import Metrics
 
 pytestmark = pytest.mark.integration

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from tunesmith_operator.engine import burst as module
-from tunesmith_operator.engine.burst import LONGEST_WAIT_SECONDS, NEW_A_SECOND, Burst
+from tunesmith_operator.engine.work import burst as module
+from tunesmith_operator.engine.work.burst import LONGEST_WAIT_SECONDS, NEW_A_SECOND, Burst
 
 pytestmark = pytest.mark.asyncio
 

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from tunesmith_operator.engine.api_errors import ApiUnreachableError
-from tunesmith_operator.engine.burst import NEW_A_SECOND
-from tunesmith_operator.engine.controller import LONGEST_STREAK, Controller
-from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID, ApplyError, Context, Decision, Ref
+from tunesmith_operator.engine.kube.api_errors import ApiUnreachableError
+from tunesmith_operator.engine.kube.writer import OutdatedError, Result
+from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.slots import Key
-from tunesmith_operator.engine.store import ObjectStore
-from tunesmith_operator.engine.writer import OutdatedError, Result
+from tunesmith_operator.engine.reconciler import ApplyError, Context, Decision, Ref
+from tunesmith_operator.engine.watch.slots import Key
+from tunesmith_operator.engine.watch.store import ObjectStore
+from tunesmith_operator.engine.work.burst import NEW_A_SECOND
+from tunesmith_operator.engine.work.controller import LONGEST_STREAK, Controller
 
 pytestmark = pytest.mark.asyncio
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from support.fake_api import FakeClient
-from tunesmith_operator.engine.api_errors import ApiError, ApiUnreachableError
-from tunesmith_operator.engine.lease import LeaderElection, LeaseClient
+from tunesmith_operator.engine.kube.api_errors import ApiError, ApiUnreachableError
+from tunesmith_operator.engine.leadership.lease import LeaderElection, LeaseClient
 
 pytestmark = pytest.mark.asyncio
 

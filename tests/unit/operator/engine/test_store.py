@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID
-from tunesmith_operator.engine.slots import Key, Shelf, owner_of
-from tunesmith_operator.engine.store import ObjectStore
+from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
+from tunesmith_operator.engine.watch.slots import Key, Shelf, owner_of
+from tunesmith_operator.engine.watch.store import ObjectStore
 
 Object = dict[str, Any]
 

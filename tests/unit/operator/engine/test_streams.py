@@ -10,7 +10,7 @@ import pytest
 from kopf._cogs.clients import watching
 from kopf._core.reactor import queueing
 
-from tunesmith_operator.engine import streams
+from tunesmith_operator.engine.watch import streams
 
 KOPFS_WATCHER = queueing.watcher
 KOPFS_STREAM = watching.infinite_watch

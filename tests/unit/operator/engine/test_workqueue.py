@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from tunesmith_operator.engine import workqueue
-from tunesmith_operator.engine.workqueue import WorkQueue
+from tunesmith_operator.engine.work import workqueue
+from tunesmith_operator.engine.work.workqueue import WorkQueue
 
 pytestmark = pytest.mark.asyncio
 

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from support.fake_api import FakeClient
-from tunesmith_operator.engine.api_errors import ApiError
-from tunesmith_operator.engine.decision import OWNER_KIND, OWNER_NAME, OWNER_UID, Decision, Note, Ref
-from tunesmith_operator.engine.difference import APPLIED
-from tunesmith_operator.engine.events import EventPoster
+from tunesmith_operator.engine.kube.api_errors import ApiError
+from tunesmith_operator.engine.kube.difference import APPLIED
+from tunesmith_operator.engine.kube.events import EventPoster
+from tunesmith_operator.engine.kube.writer import DecisionWriter, OutdatedError
+from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.store import ObjectStore
-from tunesmith_operator.engine.writer import DecisionWriter, OutdatedError
+from tunesmith_operator.engine.reconciler import Decision, Note, Ref
+from tunesmith_operator.engine.watch.store import ObjectStore
 
 pytestmark = pytest.mark.asyncio
 

@@ -3,7 +3,7 @@
 import pytest
 
 from support.job_facts import World, stamp
-from tunesmith_operator import status as state
+from tunesmith_api import status as state
 
 
 @pytest.fixture(autouse=True)

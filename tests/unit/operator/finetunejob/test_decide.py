@@ -5,9 +5,9 @@ import copy
 import pytest
 
 from support.job_facts import RESULT, SETTINGS, TRAINED, UID, World, later, scheduled
-from tunesmith_operator.engine.decision import ApplyError, Decision, Ref
+from tunesmith_api.work_folder import Stage
+from tunesmith_operator.engine.reconciler import ApplyError, Decision, Ref
 from tunesmith_operator.finetunejob.decide import decide
-from tunesmith_trainer.config import Stage
 
 PREPARE, TRAIN, PUBLISH = "tiny-prepare-1", "tiny-train-1", "tiny-publish-1"
 WORKING, DONE, STALLED = ("Unknown", "True", "False"), ("True", "False", "False"), ("False", "False", "True")

@@ -5,11 +5,13 @@ import json
 import pytest
 
 from support.job_facts import SETTINGS, UID, World
-from tunesmith_operator.api import FineTuneJobSpec
+from tunesmith_api.failures import EXIT_CODES, Reason
+from tunesmith_api.objects import FineTuneJobSpec
+from tunesmith_api.spec import JobConfig
+from tunesmith_api.work_folder import Stage
 from tunesmith_operator.finetunejob.jobs import stage_job, train_service
 from tunesmith_operator.finetunejob.names import claim_name, job_name, service_name
 from tunesmith_operator.finetunejob.volume import artifact_uri, claim
-from tunesmith_trainer.config import EXIT_CODES, JobConfig, Reason, Stage
 
 GPU = {"gpusPerNode": 2}
 

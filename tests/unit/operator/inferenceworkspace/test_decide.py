@@ -19,8 +19,8 @@ from support.workspaces import (
     served,
     waiting,
 )
-from tunesmith_operator.api import InferenceWorkspaceStatus
-from tunesmith_operator.engine.decision import ApplyError, Ref
+from tunesmith_api.objects import InferenceWorkspaceStatus
+from tunesmith_operator.engine.reconciler import ApplyError, Ref
 
 WORKING, DONE, STALLED = ("Unknown", "True", "False"), ("True", "False", "False"), ("False", "False", "True")
 A, B = a_job("job-a", DIGEST["a"]), a_job("job-b", DIGEST["b"])

@@ -4,8 +4,8 @@ from typing import Any, cast
 
 import pytest
 
-from tunesmith_operator.engine.api_errors import ApiError
-from tunesmith_operator.engine.client import KubeClient
+from tunesmith_operator.engine.kube.api_errors import ApiError
+from tunesmith_operator.engine.kube.client import KubeClient
 from tunesmith_operator.progress.namespaces import BELIEVED_SECONDS, TrustingNamespaces
 
 pytestmark = pytest.mark.asyncio

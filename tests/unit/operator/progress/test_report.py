@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tunesmith_operator.api.finetunejob import Progress
+from tunesmith_api.objects.finetunejob import Progress
 from tunesmith_operator.progress.report import ReportError, merged, progress_of
 
 

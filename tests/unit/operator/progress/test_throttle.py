@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from support.fake_api import FakeClient
-from tunesmith_operator.engine.api_errors import ApiError
-from tunesmith_operator.engine.store import ObjectStore
+from tunesmith_operator.engine.kube.api_errors import ApiError
+from tunesmith_operator.engine.watch.store import ObjectStore
 from tunesmith_operator.progress.throttle import ProgressWriter, has_ended
 
 pytestmark = pytest.mark.asyncio

@@ -1,0 +1,1 @@
+"""CRDs and docs/api.md, generated from the API models."""

@@ -1,0 +1,135 @@
+"""The two CustomResourceDefinitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from tunesmith_api.codegen.schema import Schema, model_schema
+from tunesmith_api.objects.finetunejob import CHANGEABLE, FineTuneJob
+from tunesmith_api.objects.inferenceworkspace import InferenceWorkspace
+from tunesmith_api.objects.metadata import GROUP, VERSION, ObjectMeta
+
+Column = dict[str, Any]
+
+# An object without a status is done in the eyes of Flux and Helm; this one is still to be looked at.
+_STATUS_DEFAULT = {"observedGeneration": -1}
+
+
+def _column(name: str, kind: str, path: str, description: str, *, wide: bool = False) -> Column:
+    column: Column = {"name": name, "type": kind, "jsonPath": path, "description": description}
+    return {**column, "priority": 1} if wide else column
+
+
+_REASON = _column(
+    "Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', "Why the object is ready, or is not."
+)
+_AGE = _column("Age", "date", ".metadata.creationTimestamp", "Time since the object was created.")
+_PHASE = _column("Phase", "string", ".status.phase", "Where the object stands.")
+
+_FINE_TUNE_JOB_COLUMNS = (
+    _PHASE,
+    _column("Step", "integer", ".status.progress.step", "Optimizer steps done."),
+    _column("Steps", "integer", ".status.progress.totalSteps", "Optimizer steps in all."),
+    _column("Loss", "number", ".status.progress.loss", "Newest training loss."),
+    _REASON,
+    _AGE,
+    _column("Method", "string", ".spec.method", "How the weights are trained.", wide=True),
+    _column("ETA", "number", ".status.progress.etaSeconds", "Estimated seconds until training is done.", wide=True),
+    _column("Artifact", "string", ".status.artifact.uri", "Folder of the artifact.", wide=True),
+)
+_INFERENCE_WORKSPACE_COLUMNS = (
+    _PHASE,
+    _column("Ready", "integer", ".status.readyReplicas", "Servers that are ready."),
+    _column("Replicas", "integer", ".spec.replicas", "Servers to run."),
+    _column("Revision", "string", ".status.revision", "Revision that is being served."),
+    _column("Endpoint", "string", ".status.endpoint", "Base URL for an OpenAI client."),
+    _REASON,
+    _AGE,
+    _column("Job", "string", ".spec.model.fineTuneJob", "FineTuneJob whose result is served.", wide=True),
+)
+
+
+def _root_schema(model: type[BaseModel]) -> Schema:
+    """Return the schema of a whole object. A CRD may say of its metadata nothing but what a name is."""
+    schema = model_schema(model)
+    fields = schema["properties"]
+    for name in ("apiVersion", "kind"):
+        fields[name] = {key: fields[name][key] for key in ("description", "type")}
+    fields["metadata"] = {"type": "object", "properties": {"name": model_schema(ObjectMeta)["properties"]["name"]}}
+    status = fields["status"]
+    fields["status"] = {
+        "description": status.pop("description"),
+        "type": "object",
+        "default": _STATUS_DEFAULT,
+        **status,
+    }
+    if model is FineTuneJob:
+        _fix(fields["spec"])
+    return {**schema, "required": ["spec"]}
+
+
+def _fix(spec: Schema) -> None:
+    """Let a job's fields not change once it is created, in place: only an API server knows the old object.
+
+    Each field has a rule of its own. As rules of the whole spec they would be a sixth of what the writing of a status
+    costs the API server: they are evaluated at each write, and there a mention of a field costs what the spec is large.
+    """
+    rules = spec.setdefault("x-kubernetes-validations", [])
+    for name, field in spec["properties"].items():
+        if name in CHANGEABLE:
+            continue
+        message = f"{name} does not change once the job is created; write a new FineTuneJob under another name"
+        own = field.get("x-kubernetes-validations", [])
+        field["x-kubernetes-validations"] = [*own, {"rule": "self == oldSelf", "message": message}]
+        if "default" not in field and name not in spec.get("required", ()):
+            # The rule of a field is not asked where the field is added or taken away.
+            rules.append({"rule": f"has(self.{name}) == has(oldSelf.{name})", "message": message})
+
+
+def _definition(
+    model: type[BaseModel], plural: str, short: str, columns: tuple[Column, ...], subresources: dict[str, Any]
+) -> dict[str, Any]:
+    kind = model.__name__
+    names = {
+        "kind": kind,
+        "listKind": f"{kind}List",
+        "plural": plural,
+        "singular": kind.lower(),
+        "shortNames": [short],
+        "categories": [GROUP.split(".")[0]],
+    }
+    version = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "additionalPrinterColumns": list(columns),
+        "subresources": subresources,
+        "schema": {"openAPIV3Schema": _root_schema(model)},
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{GROUP}"},
+        "spec": {"group": GROUP, "names": names, "scope": "Namespaced", "versions": [version]},
+    }
+
+
+def custom_resource_definitions() -> list[dict[str, Any]]:
+    """Return the CustomResourceDefinitions of both kinds."""
+    scale = {
+        "specReplicasPath": ".spec.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    }
+    return [
+        _definition(FineTuneJob, "finetunejobs", "ftj", _FINE_TUNE_JOB_COLUMNS, {"status": {}}),
+        _definition(
+            InferenceWorkspace,
+            "inferenceworkspaces",
+            "iw",
+            _INFERENCE_WORKSPACE_COLUMNS,
+            {"status": {}, "scale": scale},
+        ),
+    ]

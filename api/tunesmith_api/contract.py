@@ -1,0 +1,83 @@
+"""What processes agree on: variables, exit codes, the termination message, and names of files.
+
+The command line and the operator start stages and servers; these read what is named here. Nothing of it is written
+anywhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunesmith_api.failures import EXIT_CODES, Reason, StageError
+
+# Variables of a stage's container.
+JOB_CONFIG = "TUNESMITH_JOB_CONFIG"
+"""The job's `JobConfig` as JSON; when it is set, the work folder's config.json does not count."""
+CONFIG_MAPS = "TUNESMITH_CONFIG_MAPS"
+"""Folder with the mounted ConfigMaps, `NAME/KEY`; by default the work folder's `config-maps`."""
+TERMINATION_LOG = "TUNESMITH_TERMINATION_LOG"
+"""Path of the container's termination log; no termination message is written when it is not set."""
+GRACE_SECONDS = "TUNESMITH_GRACE_SECONDS"
+"""Seconds from SIGTERM to SIGKILL."""
+WORK_URI = "TUNESMITH_WORK_URI"
+"""Prefix of the object store that holds the job's work; the work folder is then local and temporary."""
+
+# Variables of Kubeflow Trainer's status protocol, which transformers reports to by itself.
+PROGRESS_URL = "KUBEFLOW_TRAINER_SERVER_URL"
+PROGRESS_CA_CERT = "KUBEFLOW_TRAINER_SERVER_CA_CERT"
+PROGRESS_TOKEN = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 - the name of a variable
+DISABLE_TRANSFORMERS_REPORT = "DISABLE_KUBEFLOW_INTEGRATION"
+"""Keeps transformers from reporting progress by itself."""
+
+# Variables of a server.
+API_KEY = "TUNESMITH_API_KEY"
+"""The key that requests to a server must send."""
+
+# Exit codes. Those of a stage are `EXIT_CODES`.
+FIRST_RETRYABLE_CODE = 64
+"""A stage's exit codes below this are final; from here on, another attempt can help."""
+KILLED = 137
+"""Exit code of a container that got SIGKILL."""
+SERVER_INVALID_ARTIFACT = 2
+"""Exit code of a server that cannot start: the artifact or an option is wrong."""
+SERVER_OUT_OF_MEMORY = 3
+"""Exit code of a server whose model does not fit in the memory there is."""
+
+_REASON_OF_CODE = {code: reason for reason, code in EXIT_CODES.items()}
+
+# Files of an artifact.
+MANIFEST = "manifest.json"
+"""Written last: an artifact is complete if and only if it is there."""
+FORMAT_VERSION = 1
+
+TERMINATION_MESSAGE_BYTES = 4096
+"""Bytes that a kubelet reads of a termination message."""
+
+COMPLETED = "Completed"
+"""The outcome's `reason` of a stage that is complete."""
+
+
+def reason_of(code: int) -> Reason | None:
+    """Return the reason that a stage's exit code carries; None for a code that is not a stage's own."""
+    return _REASON_OF_CODE.get(code)
+
+
+def is_final(reason: Reason) -> bool:
+    """Return whether the same input always fails for this reason, so that no other attempt can help."""
+    return EXIT_CODES[reason] < FIRST_RETRYABLE_CODE
+
+
+def outcome_of(error: StageError | None = None) -> dict[str, Any]:
+    """Return a stage's outcome as its outcome file and its termination message hold it.
+
+    Args:
+        error: Why the stage cannot be completed; None when it is complete.
+    """
+    if error is None:
+        return {"reason": COMPLETED, "message": "", "remedy": ""}
+    return {"reason": error.reason.value, "message": error.message, "remedy": error.remedy}
+
+
+def sentence_of(outcome: dict[str, Any]) -> str:
+    """Return an outcome's message and remedy as text for a condition, empty when it has neither."""
+    return ". ".join(str(outcome[key]).rstrip(".") for key in ("message", "remedy") if outcome.get(key))

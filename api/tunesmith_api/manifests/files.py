@@ -1,0 +1,72 @@
+"""Which files are manifests, and their text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tunesmith_api.manifests.findings import Finding
+
+ENDINGS = (".yaml", ".yml", ".json")
+MAX_BYTES = 16 << 20
+
+
+def manifest_files(paths: Iterable[Path], findings: list[Finding]) -> list[Path]:
+    """Return the files that are named, and those of the folders that are named; each once.
+
+    Like `kubectl apply -f`, only the files that lie in a folder itself are taken, by their endings.
+    """
+    files: dict[Path, Path] = {}
+    for path in paths:
+        try:
+            if path.is_dir():
+                found = sorted(file for file in path.iterdir() if file.suffix in ENDINGS and file.is_file())
+                if not found:
+                    findings.append(
+                        Finding(path, 0, "", "the folder holds no *.yaml, *.yml or *.json file", "name another folder")
+                    )
+            elif path.exists():
+                found = [path]
+            else:
+                findings.append(Finding(path, 0, "", "there is no such file or folder", "correct the path"))
+                continue
+        except (OSError, ValueError) as error:
+            findings.append(Finding(path, 0, "", f"cannot be read ({_why(error)})", "correct the path or its rights"))
+            continue
+        for file in found:
+            files.setdefault(file.resolve(), file)
+    return list(files.values())
+
+
+def read_text(file: Path, findings: list[Finding]) -> str | None:
+    """Return the text of a file, or None after adding what is wrong with it to `findings`."""
+
+    def refuse(line: int, message: str, remedy: str) -> None:
+        findings.append(Finding(file, line, "", message, remedy))
+
+    try:
+        size = file.stat().st_size
+        if size > MAX_BYTES:
+            refuse(0, f"is {size / 2**20:.0f} MiB, more than any manifest", "keep large data in files of their own")
+            return None
+        data = file.read_bytes()
+    except OSError as error:
+        refuse(0, f"cannot be read ({_why(error)})", "correct the path or its rights")
+        return None
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        refuse(0, "is written in UTF-16", "write it in UTF-8 (save as UTF-8 in your editor)")
+        return None
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if (zero := data.find(b"\0")) >= 0:
+        refuse(data.count(b"\n", 0, zero) + 1, "is a binary file", "name a YAML or JSON file")
+        return None
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        refuse(line, f"holds the byte 0x{data[error.start]:02x}, which is not UTF-8", "write it in UTF-8")
+        return None
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,67 @@
+"""What objects name in one another: ConfigMaps must be at hand, jobs may be elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tunesmith_api.manifests.findings import Finding, Note, Source
+from tunesmith_api.manifests.nodes import path_of
+from tunesmith_api.manifests.objects import LoadedFineTuneJob
+from tunesmith_api.manifests.result import Manifests
+from tunesmith_api.spec import ConfigMapKeyRef
+
+_SHOWN = 8
+
+
+def check_references(manifests: Manifests, names: Mapping[tuple[str, str, str], Source]) -> None:
+    """Add to the findings and the notes of `manifests` what its objects name that is not there.
+
+    Args:
+        manifests: The objects.
+        names: Every object that is written, valid or not: `{(kind, namespace, name): source}`.
+    """
+    for job in manifests.fine_tune_jobs:
+        namespace = job.metadata.namespace or "default"
+        for location, ref in _config_map_refs(job):
+            contents = manifests.config_maps.get((namespace, ref.name))
+            if contents is None and ("ConfigMap", namespace, ref.name) in names:
+                continue  # It is there, and what is wrong with it has been said.
+            if contents is None:
+                there = [name for kind, space, name in names if kind == "ConfigMap" and space == namespace]
+                location = (*location, "name")
+                message = f"there is no ConfigMap {ref.name} in namespace {namespace} among these files"
+                remedy = f"write one of {_listed(there)}" if there else "add its manifest to the folder"
+            elif ref.key not in contents:
+                location = (*location, "key")
+                message = f"ConfigMap {ref.name} has no key {ref.key}"
+                remedy = f"write one of {_listed(contents)}" if contents else "write the rows into its data"
+            else:
+                continue
+            line = job.document.line_of(location)
+            manifests.findings.append(Finding(job.source.file, line, path_of(location), message, remedy))
+    for workspace in manifests.inference_workspaces:
+        name = workspace.spec.model.fine_tune_job
+        namespace = workspace.metadata.namespace or "default"
+        if name is not None and ("FineTuneJob", namespace, name) not in names:
+            line = workspace.document.line_of(("spec", "model", "fineTuneJob"))
+            message = f"spec.model.fineTuneJob: {name} is not among these files; it must have been run before"
+            manifests.notes.append(Note(workspace.source.file, line, message))
+
+
+def _config_map_refs(job: LoadedFineTuneJob) -> Iterator[tuple[tuple[str | int, ...], ConfigMapKeyRef]]:
+    """Yield the ConfigMap keys that a job reads, with their locations."""
+    dataset = job.spec.dataset
+    places = ((("spec", "dataset", "sources"), dataset.sources), (_VALIDATION, dataset.validation.sources or ()))
+    for location, sources in places:
+        for index, source in enumerate(sources):
+            if source.config_map_key_ref is not None:
+                yield (*location, index, "configMapKeyRef"), source.config_map_key_ref
+
+
+_VALIDATION = ("spec", "dataset", "validation", "sources")
+
+
+def _listed(words: Mapping[str, bytes] | list[str]) -> str:
+    shown = sorted(words)
+    more = f" (and {len(shown) - _SHOWN} more)" if len(shown) > _SHOWN else ""
+    return ", ".join(shown[:_SHOWN]) + more

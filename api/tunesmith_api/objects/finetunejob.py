@@ -1,0 +1,243 @@
+"""The FineTuneJob: what to train, and how far it is."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from tunesmith_api.objects.inputs import JobDatasetSpec, JobModelSpec, JobOutputSpec
+from tunesmith_api.objects.metadata import ApiObject, StatusModel
+from tunesmith_api.objects.pod_template import PodTemplateSpec
+from tunesmith_api.objects.resources import ResourcesSpec
+from tunesmith_api.objects.scheduling import SchedulingSpec
+from tunesmith_api.objects.status_common import CommonStatus
+from tunesmith_api.objects.storage import OBJECT_STORE, StorageSpec
+from tunesmith_api.spec import Rule, TrainingJobSpec
+
+CHANGEABLE = {"suspend", "ttlSecondsAfterFinished"}
+"""What of a spec can change once the job is created."""
+
+# Processes that train together: distributed.numProcPerNode or the GPUs of a node, on each node.
+_WORLD = (
+    "(self.resources.nodes * (has(self.distributed.numProcPerNode) ? self.distributed.numProcPerNode : "
+    "self.resources.gpusPerNode > 0 ? self.resources.gpusPerNode : 1))"
+)
+
+
+class JobPodTemplateSpec(PodTemplateSpec):
+    """Additions to the pods of all stages, merged last: for identities, meshes, proxies and policies of a cluster."""
+
+    image: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=512,
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$",
+            description="Image of the stages instead of the operator's own.",
+            examples=["registry.example.com/tunesmith-trainer:0.1.0"],
+        ),
+    ] = None
+
+
+class FineTuneJobSpec(TrainingJobSpec):
+    """What to train, and where. Once created only suspend and ttlSecondsAfterFinished can change."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *TrainingJobSpec.rules,
+        Rule(
+            "self.resources.nodes == 1 || has(self.storage.claimName) || has(self.storage.uri) || "
+            "(has(self.storage.accessMode) && self.storage.accessMode == 'ReadWriteMany')",
+            "resources.nodes above 1 needs what all nodes can write to; write storage: {accessMode: ReadWriteMany}, "
+            "storage: {claimName: NAME} or storage: {uri: s3://BUCKET/PREFIX}",
+            lambda s: (
+                s.resources.nodes == 1
+                or s.storage.access_mode == "ReadWriteMany"
+                or (s.storage.claim_name or s.storage.uri) is not None
+            ),
+        ),
+        Rule(
+            "!has(self.distributed.numProcPerNode) || self.resources.gpusPerNode == 0 || "
+            "self.distributed.numProcPerNode <= self.resources.gpusPerNode",
+            "distributed.numProcPerNode must not be above resources.gpusPerNode; remove numProcPerNode for one process "
+            "a GPU, or raise gpusPerNode",
+            lambda s: (
+                s.resources.gpus_per_node == 0 or (s.distributed.num_proc_per_node or 0) <= s.resources.gpus_per_node
+            ),
+        ),
+        Rule(
+            f"self.training.globalBatchSize % {_WORLD} == 0",
+            "training.globalBatchSize must be a multiple of the number of processes (resources.nodes times "
+            "resources.gpusPerNode, or distributed.numProcPerNode); write for example globalBatchSize: 16 with 8 GPUs",
+            lambda s: s.training.global_batch_size % s.processes == 0,
+        ),
+        Rule(
+            f"!has(self.training.microBatchSize) || self.training.globalBatchSize % "
+            f"(self.training.microBatchSize * {_WORLD}) == 0",
+            "training.globalBatchSize must be a multiple of training.microBatchSize times the number of processes; "
+            "write for example microBatchSize: 2, globalBatchSize: 16 with 8 GPUs",
+            lambda s: (
+                s.training.micro_batch_size is None
+                or s.training.global_batch_size % (s.training.micro_batch_size * s.processes) == 0
+            ),
+        ),
+        Rule(
+            "!has(self.output) || self.output.retain || !(has(self.storage.claimName) || has(self.storage.uri))",
+            "output.retain false removes the volume that the job makes for itself, and storage.claimName and "
+            "storage.uri are yours; remove retain, or remove claimName or uri",
+            lambda s: s.output is None or s.output.retain or (s.storage.claim_name or s.storage.uri) is None,
+        ),
+        Rule(
+            "!has(self.storage.uri) || !has(self.output) || !has(self.output.uri) || "
+            f"self.output.uri.matches('{OBJECT_STORE}')",
+            "output.uri is a path, and with storage.uri each pod's disk goes with it; write output.uri: "
+            "s3://BUCKET/ARTIFACT, or remove it for a folder beside the job's work",
+            lambda s: (
+                s.storage.uri is None
+                or s.output is None
+                or s.output.uri is None
+                or re.match(OBJECT_STORE, s.output.uri) is not None
+            ),
+        ),
+    )
+
+    model: Annotated[
+        JobModelSpec,
+        Field(description="The model to fine-tune.", examples=[{"uri": "hf://HuggingFaceTB/SmolLM2-135M-Instruct"}]),
+    ]
+    dataset: Annotated[
+        JobDatasetSpec,
+        Field(description="The rows to learn from.", examples=[{"sources": [{"uri": "./data.jsonl"}]}]),
+    ]
+    output: Annotated[
+        JobOutputSpec | None,
+        Field(description="Where the artifact goes; by default a folder beside the job's work."),
+    ] = None
+    resources: Annotated[
+        ResourcesSpec, Field(description="What training gets, and where it runs. Concerns clusters only.")
+    ] = ResourcesSpec()
+    scheduling: Annotated[
+        SchedulingSpec, Field(description="When the job runs, how long, and how often it is tried.")
+    ] = SchedulingSpec()
+    storage: Annotated[
+        StorageSpec, Field(description="The volume that the stages share, or a prefix of an object store.")
+    ] = StorageSpec()
+    suspend: Annotated[
+        bool,
+        Field(
+            description="Stop the job and give its machines back; false lets it go on from its last checkpoint. "
+            "Can be changed at any time."
+        ),
+    ] = False
+    ttl_seconds_after_finished: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=315_360_000,
+            description="Seconds after its end at which the FineTuneJob is deleted; never by default. "
+            "Can be changed at any time. Concerns clusters only.",
+            examples=[604_800],
+        ),
+    ] = None
+    pod_template: Annotated[
+        JobPodTemplateSpec | None,
+        Field(
+            description="Additions to the pods of all stages. Concerns clusters only.",
+            examples=[{"serviceAccountName": "my-identity"}],
+        ),
+    ] = None
+
+    @property
+    def processes(self) -> int:
+        """The number of processes that train together in a cluster."""
+        per_node = self.distributed.num_proc_per_node or max(1, self.resources.gpus_per_node)
+        return self.resources.nodes * per_node
+
+    def training_spec(self) -> TrainingJobSpec:
+        """Return what the trainer reads of it: what does not depend on where it runs."""
+        spec = TrainingJobSpec.model_validate(self.model_dump(by_alias=True, exclude_unset=True), extra="ignore")
+        has_output = spec.output is not None and spec.output.uri is not None
+        return spec if has_output else spec.model_copy(update={"output": None})
+
+
+class Progress(StatusModel):
+    """How far a job is."""
+
+    stage: Annotated[str | None, Field(description="Stage that runs: prepare, train or publish.")] = None
+    step: Annotated[int | None, Field(description="Optimizer steps done.")] = None
+    total_steps: Annotated[int | None, Field(description="Optimizer steps in all.")] = None
+    epoch: Annotated[float | None, Field(description="Passes over the data done.")] = None
+    loss: Annotated[float | None, Field(description="Newest training loss.")] = None
+    eval_loss: Annotated[float | None, Field(description="Newest loss on validation rows.")] = None
+    tokens_per_second: Annotated[float | None, Field(description="Tokens trained on a second.")] = None
+    eta_seconds: Annotated[float | None, Field(description="Estimated seconds until training is done.")] = None
+    detail: Annotated[str | None, Field(description="What is being done right now.")] = None
+
+
+class Attempts(StatusModel):
+    """How often each stage was started. Pods that its Job replaces by itself do not count."""
+
+    prepare: Annotated[int | None, Field(description="Starts of prepare.")] = None
+    train: Annotated[int | None, Field(description="Starts of train.")] = None
+    publish: Annotated[int | None, Field(description="Starts of publish.")] = None
+
+
+class Evaluation(StatusModel):
+    """Metrics on the validation rows."""
+
+    eval_loss: Annotated[float | None, Field(description="Mean loss of a learned token.")] = None
+    perplexity: Annotated[float | None, Field(description="Exponential of the loss.")] = None
+    exact_match: Annotated[float | None, Field(description="Share of answers that are equal to the expected.")] = None
+
+
+class Metrics(StatusModel):
+    """Metrics before and after training."""
+
+    before: Annotated[Evaluation | None, Field(description="Metrics of the base model.")] = None
+    after: Annotated[Evaluation | None, Field(description="Metrics of the tuned model.")] = None
+
+
+class ArtifactRef(StatusModel):
+    """The result of a job."""
+
+    uri: Annotated[str | None, Field(description="Folder of the artifact.")] = None
+    digest: Annotated[str | None, Field(description="Digest over the digests of its files.")] = None
+
+
+class FineTuneJobStatus(CommonStatus):
+    """How far the job is."""
+
+    progress: Annotated[Progress | None, Field(description="Newest progress of the stage that runs.")] = None
+    attempts: Annotated[Attempts | None, Field(description="How often each stage was started.")] = None
+    metrics: Annotated[Metrics | None, Field(description="Quality before and after training.")] = None
+    artifact: Annotated[ArtifactRef | None, Field(description="The result.")] = None
+    start_time: Annotated[
+        str | None, Field(json_schema_extra={"format": "date-time"}, description="When the job was first seen.")
+    ] = None
+    completion_time: Annotated[
+        str | None, Field(json_schema_extra={"format": "date-time"}, description="When the job ended.")
+    ] = None
+    paused_since: Annotated[
+        str | None,
+        Field(
+            json_schema_extra={"format": "date-time"},
+            description="Since when the job is suspended or waits in a queue; absent while it is neither.",
+        ),
+    ] = None
+    paused_seconds: Annotated[
+        int | None, Field(description="Seconds that it was suspended or waited in a queue before.")
+    ] = None
+
+
+class FineTuneJob(ApiObject):
+    """Trains a model on a data set, evaluates it and exports it."""
+
+    kind: Annotated[Literal["FineTuneJob"], Field(description="Kind of the object.")] = "FineTuneJob"
+    spec: Annotated[
+        FineTuneJobSpec,
+        Field(
+            description="What to train. Once the job is created, only suspend and ttlSecondsAfterFinished can change."
+        ),
+    ]
+    status: Annotated[FineTuneJobStatus | None, Field(description="How far the job is.")] = None

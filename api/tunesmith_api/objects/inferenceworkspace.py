@@ -1,0 +1,228 @@
+"""The InferenceWorkspace: what to serve, and what is being served."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from tunesmith_api.objects.metadata import ApiObject, StatusModel
+from tunesmith_api.objects.pod_template import Labels, LocalObjectReference, PodTemplateSpec, SecretKeyRef, Toleration
+from tunesmith_api.objects.quantity import Cpu, Memory
+from tunesmith_api.objects.status_common import CommonStatus
+from tunesmith_api.spec import Rule, SpecModel
+from tunesmith_api.spec.runtime import RuntimeSpec
+
+_SERVICE_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+
+
+class JobSelector(SpecModel):
+    """Labels of FineTuneJobs in the same namespace."""
+
+    match_labels: Annotated[
+        Labels, Field(min_length=1, description="Labels that a job must have, all of them.", examples=[{"app": "faq"}])
+    ]
+
+
+class ServedModelSpec(SpecModel):
+    """The model to serve."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "[has(self.fineTuneJob), has(self.fineTuneJobSelector), has(self.uri)].filter(x, x).size() == 1",
+            "exactly one of fineTuneJob, fineTuneJobSelector and uri must be set; write fineTuneJob: NAME to serve a "
+            "job's result, fineTuneJobSelector: {matchLabels: {app: NAME}} to follow the newest, "
+            "or uri: s3://BUCKET/ARTIFACT to serve an artifact",
+            lambda m: sum(x is not None for x in (m.fine_tune_job, m.fine_tune_job_selector, m.uri)) == 1,
+        ),
+        Rule(
+            "!has(self.uri) || !self.uri.startsWith('pvc://') || !self.uri.contains('..')",
+            "uri must not lead out of its volume; write pvc://CLAIM/PATH without '..'",
+            lambda m: m.uri is None or not m.uri.startswith("pvc://") or ".." not in m.uri,
+        ),
+        Rule(
+            "!has(self.secretRef) || !has(self.uri) || !self.uri.startsWith('pvc://')",
+            "secretRef has no meaning with a volume; remove it, or write uri: s3://BUCKET/ARTIFACT",
+            lambda m: m.secret_ref is None or m.uri is None or not m.uri.startswith("pvc://"),
+        ),
+    )
+
+    fine_tune_job: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=63,
+            pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+            description="Name of a FineTuneJob in the same namespace; served once it has passed its gates.",
+            examples=["my-job"],
+        ),
+    ] = None
+    fine_tune_job_selector: Annotated[
+        JobSelector | None,
+        Field(
+            description="Follow the FineTuneJobs with these labels: the one that completed last, having passed its "
+            "gates, is served.",
+            examples=[{"matchLabels": {"app": "faq"}}],
+        ),
+    ] = None
+    uri: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=1024,
+            pattern=r"^((s3|abfs|abfss|az|gs|file)://.+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^/]+)+|\.{0,2}/.+)$",
+            description="Folder of an artifact: pvc://CLAIM/PATH on a volume, an s3://, abfs:// or gs:// URI; "
+            "on one machine without a cluster also a path or a file:// URI. An artifact never changes: a new one has a "
+            "new URI, and the revision is a hash of it.",
+            examples=["pvc://my-claim/artifacts/my-model"],
+        ),
+    ] = None
+    secret_ref: Annotated[
+        LocalObjectReference | None,
+        Field(
+            description="Secret with the variables that reading an s3://, abfs:// or gs:// artifact takes "
+            "(AWS_ACCESS_KEY_ID, AZURE_STORAGE_CONNECTION_STRING, ...); by default that of the job's output.",
+            examples=[{"name": "my-storage"}],
+        ),
+    ] = None
+
+
+class ServingResources(SpecModel):
+    """What each server gets, and where it runs."""
+
+    cpu: Annotated[
+        Cpu | None,
+        Field(
+            description='CPUs to ask for, for each server: 2, "0.5" or 500m; it runs as many threads. By default '
+            "250m, and as many threads as the node has CPUs.",
+            examples=["2"],
+        ),
+    ] = None
+    memory: Annotated[
+        Memory | None,
+        Field(
+            description="Memory of each server, as request and limit, with its unit: 4Gi. By default 512Mi are asked "
+            "for, without a limit.",
+            examples=["4Gi"],
+        ),
+    ] = None
+    node_selector: Annotated[
+        Labels | None,
+        Field(description="Labels of the nodes to run on.", examples=[{"kubernetes.azure.com/agentpool": "serving"}]),
+    ] = None
+    tolerations: Annotated[
+        tuple[Toleration, ...] | None,
+        Field(
+            max_length=32,
+            description="Taints of nodes that do not keep the servers away.",
+            examples=[[{"key": "sku", "operator": "Exists"}]],
+        ),
+    ] = None
+
+
+class RolloutSpec(SpecModel):
+    """How a new revision takes over: one server at a time, each old one leaving after a new one is ready."""
+
+    progress_deadline_seconds: Annotated[
+        int,
+        Field(
+            ge=30,
+            le=86_400,
+            description="Seconds without progress after which a rollout is given up; the old revision serves on.",
+        ),
+    ] = 600
+    drain_seconds: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=600,
+            description="Seconds that a server that is to end still takes requests, until all nodes and load "
+            "balancers know that it leaves.",
+        ),
+    ] = 5
+    shutdown_seconds: Annotated[
+        int, Field(ge=1, le=86_400, description="Seconds that its running requests then have to finish.")
+    ] = 60
+
+
+class AuthSpec(SpecModel):
+    """Who may ask."""
+
+    api_key_secret_ref: Annotated[
+        SecretKeyRef,
+        Field(
+            description="Key of a Secret whose content requests must send as `Authorization: Bearer`. Servers read it "
+            "when they start. On one machine without a cluster it is taken from the variable TUNESMITH_API_KEY.",
+            examples=[{"name": "my-api-key", "key": "key"}],
+        ),
+    ]
+
+
+class InferenceWorkspaceSpec(SpecModel):
+    """What to serve."""
+
+    model: Annotated[ServedModelSpec, Field(description="The model to serve.", examples=[{"fineTuneJob": "my-job"}])]
+    runtime: Annotated[RuntimeSpec, Field(description="How the model is run.")] = RuntimeSpec()
+    replicas: Annotated[
+        int, Field(ge=0, le=100, description="Servers to run; 0 stops serving. One machine without a cluster runs one.")
+    ] = 1
+    resources: Annotated[
+        ServingResources, Field(description="What each server gets, and where it runs. Concerns clusters only.")
+    ] = ServingResources()
+    auth: Annotated[
+        AuthSpec | None,
+        Field(
+            description="Who may ask; everybody who reaches the Service by default.",
+            examples=[{"apiKeySecretRef": {"name": "my-api-key", "key": "key"}}],
+        ),
+    ] = None
+    rollout: Annotated[RolloutSpec, Field(description="How a new revision takes over.")] = RolloutSpec()
+    pod_template: Annotated[
+        PodTemplateSpec | None,
+        Field(
+            description="Additions to the servers' pods. Concerns clusters only.",
+            examples=[{"serviceAccountName": "my-identity"}],
+        ),
+    ] = None
+
+
+class Revision(StatusModel):
+    """A version of the model that was served."""
+
+    revision: Annotated[str, Field(description="Name of the revision.")]
+    artifact: Annotated[str, Field(description="Folder of its artifact.")]
+    time: Annotated[
+        str, Field(json_schema_extra={"format": "date-time"}, description="When it was first being served.")
+    ]
+
+
+class InferenceWorkspaceStatus(CommonStatus):
+    """What is being served."""
+
+    revision: Annotated[str | None, Field(description="Revision that is being served.")] = None
+    previous_revision: Annotated[str | None, Field(description="Revision that was served before.")] = None
+    endpoint: Annotated[str | None, Field(description="Base URL for an OpenAI client.")] = None
+    replicas: Annotated[int | None, Field(description="Servers that there are, old and new.")] = None
+    ready_replicas: Annotated[int | None, Field(description="Servers that are ready.")] = None
+    selector: Annotated[str | None, Field(description="Labels of the servers' pods, for autoscalers.")] = None
+    history: Annotated[list[Revision] | None, Field(description="Revisions served so far, newest last.")] = None
+
+
+class InferenceWorkspace(ApiObject):
+    """Serves a tuned model behind the OpenAI API."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"self.metadata.name.matches('{_SERVICE_NAME}')",
+            "metadata.name becomes the name of a Service, so it must be lower-case letters, digits and '-', with a "
+            "letter first; write for example name: my-model",
+            lambda w: re.fullmatch(_SERVICE_NAME, w.metadata.name) is not None,
+        ),
+    )
+
+    kind: Annotated[Literal["InferenceWorkspace"], Field(description="Kind of the object.")] = "InferenceWorkspace"
+    spec: Annotated[
+        InferenceWorkspaceSpec, Field(description="What to serve.", examples=[{"model": {"fineTuneJob": "my-job"}}])
+    ]
+    status: Annotated[InferenceWorkspaceStatus | None, Field(description="What is being served.")] = None

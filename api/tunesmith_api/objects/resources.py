@@ -1,0 +1,136 @@
+"""The machines that a job runs on."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from tunesmith_api.objects.pod_template import Labels, Toleration
+from tunesmith_api.objects.quantity import Cpu, Memory
+from tunesmith_api.spec import Rule, SpecModel
+
+DEFAULT_GPU_RESOURCE = "nvidia.com/gpu"
+NODE_POOL_LABEL = "kubernetes.azure.com/agentpool"
+INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
+
+_LABEL_VALUE = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+
+
+class GpuSpec(SpecModel):
+    """Which GPUs will do, by the labels that NVIDIA's GPU feature discovery gives nodes."""
+
+    product: Annotated[
+        str | None,
+        Field(
+            max_length=63,
+            pattern=_LABEL_VALUE,
+            description="Model of the GPU, as the node label nvidia.com/gpu.product has it.",
+            examples=["NVIDIA-A100-SXM4-80GB"],
+        ),
+    ] = None
+    min_memory_gib: Annotated[
+        int | None,
+        Field(
+            alias="minMemoryGiB",
+            ge=1,
+            le=1024,
+            description="Least memory of one GPU in GiB, by the node label nvidia.com/gpu.memory. "
+            "7% less will do, as drivers keep some of the nominal size.",
+            examples=[40],
+        ),
+    ] = None
+
+
+class ResourcesSpec(SpecModel):
+    """What training gets, and where it runs. Without GPUs this holds for all stages; with GPUs, cpu and memory do."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            # The server validates `default: {}` before it fills in what is in it, hence has().
+            "!has(self.gpu) || (has(self.gpusPerNode) && self.gpusPerNode > 0)",
+            "gpu has no meaning without GPUs; write gpusPerNode: 1, or remove gpu",
+            lambda r: r.gpu is None or r.gpus_per_node > 0,
+        ),
+        Rule(
+            f"!has(self.resourceName) || self.resourceName == '{DEFAULT_GPU_RESOURCE}' || "
+            "(has(self.gpusPerNode) && self.gpusPerNode > 0)",
+            "resourceName has no meaning without GPUs; write gpusPerNode: 1, or remove resourceName",
+            lambda r: r.resource_name == DEFAULT_GPU_RESOURCE or r.gpus_per_node > 0,
+        ),
+        Rule(
+            f"!has(self.nodePool) || !has(self.nodeSelector) || !('{NODE_POOL_LABEL}' in self.nodeSelector)",
+            f"nodePool and the label {NODE_POOL_LABEL} in nodeSelector say the same; remove one of them",
+            lambda r: r.node_pool is None or NODE_POOL_LABEL not in (r.node_selector or {}),
+        ),
+        Rule(
+            f"!has(self.instanceType) || !has(self.nodeSelector) || !('{INSTANCE_TYPE_LABEL}' in self.nodeSelector)",
+            f"instanceType and the label {INSTANCE_TYPE_LABEL} in nodeSelector say the same; remove one of them",
+            lambda r: r.instance_type is None or INSTANCE_TYPE_LABEL not in (r.node_selector or {}),
+        ),
+    )
+
+    nodes: Annotated[
+        int, Field(ge=1, le=64, description="Machines that train together; more than 1 needs a shared volume.")
+    ] = 1
+    gpus_per_node: Annotated[
+        int, Field(ge=0, le=64, description="GPUs on each machine; 0 trains on the CPU. Only training holds GPUs.")
+    ] = 0
+    gpu: Annotated[
+        GpuSpec | None, Field(description="Which GPUs will do; any by default.", examples=[{"minMemoryGiB": 40}])
+    ] = None
+    instance_type: Annotated[
+        str | None,
+        Field(
+            max_length=63,
+            pattern=_LABEL_VALUE,
+            description=f"Type of the machines, by the node label {INSTANCE_TYPE_LABEL}.",
+            examples=["Standard_NC24ads_A100_v4"],
+        ),
+    ] = None
+    node_pool: Annotated[
+        str | None,
+        Field(
+            max_length=63,
+            pattern=_LABEL_VALUE,
+            description=f"Node pool to run in, by the node label {NODE_POOL_LABEL}.",
+            examples=["gpu"],
+        ),
+    ] = None
+    node_selector: Annotated[
+        Labels | None,
+        Field(description="Labels of the nodes to run on.", examples=[{"topology.kubernetes.io/zone": "westeurope-1"}]),
+    ] = None
+    tolerations: Annotated[
+        tuple[Toleration, ...] | None,
+        Field(
+            max_length=32,
+            description="Taints of nodes that do not keep the pods away. With GPUs the usual ones are there already: "
+            "sku=gpu and the resource's own name.",
+            examples=[[{"key": "team", "value": "search"}]],
+        ),
+    ] = None
+    spot: Annotated[
+        bool, Field(description="Run on spot machines; when they are taken away, training goes on from a checkpoint.")
+    ] = False
+    cpu: Annotated[
+        Cpu | None,
+        Field(description='CPUs to ask for, for each pod: 2, "0.5" or 500m; 250m by default.', examples=["4"]),
+    ] = None
+    memory: Annotated[
+        Memory | None,
+        Field(
+            description="Memory of each pod, as request and limit, with its unit; by default 512Mi are asked for, "
+            "without a limit.",
+            examples=["16Gi"],
+        ),
+    ] = None
+    resource_name: Annotated[
+        str,
+        Field(
+            max_length=253,
+            pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+            description="Resource that stands for a GPU on the nodes.",
+            examples=["amd.com/gpu"],
+        ),
+    ] = DEFAULT_GPU_RESOURCE

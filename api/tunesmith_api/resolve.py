@@ -1,0 +1,200 @@
+"""Every value that the trainer chooses where the spec leaves it open, and why."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec.job import TrainingJobSpec
+from tunesmith_api.spec.training import AdapterSpec
+
+Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
+
+_LARGEST_MICRO_BATCH = 8
+_DEFAULT_EPOCHS = 3.0
+_CHECKPOINTS = 10  # checkpoints of a run, and evaluations during it, by default
+_SET = "set in the spec"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The values that a run trains with.
+
+    Attributes:
+        world_size: Processes that train together.
+        train_rows: Rows of the training data.
+        global_batch_size: Rows of one optimizer step.
+        micro_batch_size: Rows of one forward pass in one process.
+        gradient_accumulation_steps: Forward passes of one process in one optimizer step.
+        total_steps: Optimizer steps of the whole run.
+        epochs: Passes over the training rows that these steps make.
+        learning_rate: Peak learning rate.
+        warmup_steps: Steps over which the learning rate rises.
+        precision: Numeric precision.
+        strategy: How training is spread over processes.
+        checkpoint_steps: Steps between two checkpoints.
+        eval_steps: Steps between two evaluations.
+        adapter: The adapter's settings, None with method full.
+        reasons: Why each value, by the field's name in the spec (or a name like one).
+    """
+
+    world_size: int
+    train_rows: int
+    global_batch_size: int
+    micro_batch_size: int
+    gradient_accumulation_steps: int
+    total_steps: int
+    epochs: float
+    learning_rate: float
+    warmup_steps: int
+    precision: Literal["fp32", "bf16"]
+    strategy: Strategy
+    checkpoint_steps: int
+    eval_steps: int
+    adapter: AdapterSpec | None
+    reasons: dict[str, str]
+
+    @property
+    def zero_stage(self) -> int | None:
+        """The stage of DeepSpeed ZeRO, None for plain torch."""
+        return int(self.strategy[-1]) if self.strategy.startswith("zero") else None
+
+    def to_status(self) -> dict[str, dict[str, Any]]:
+        """Return `{field: {value, reason}}` as it stands in a status's `resolved`."""
+        values: dict[str, Any] = {
+            "processes": self.world_size,
+            "totalSteps": self.total_steps,
+            "epochs": self.epochs,
+            "learningRate": self.learning_rate,
+            "warmupSteps": self.warmup_steps,
+            "microBatchSize": self.micro_batch_size,
+            "gradientAccumulationSteps": self.gradient_accumulation_steps,
+            "precision": self.precision,
+            "strategy": self.strategy,
+            "checkpoint.everySteps": self.checkpoint_steps,
+        }
+        if self.adapter is not None:
+            values["adapter.rank"] = self.adapter.rank
+            values["adapter.alpha"] = self.adapter.alpha
+            values["adapter.targetModules"] = list(self.adapter.target_modules or ["all linear layers"])
+        return {name: {"value": value, "reason": self.reasons[name]} for name, value in values.items()}
+
+
+def resolve(spec: TrainingJobSpec, world_size: int, train_rows: int, has_bf16: bool) -> Resolved:
+    """Return all values of a run.
+
+    Args:
+        spec: What to train.
+        world_size: Processes that train together, over all machines.
+        train_rows: Rows of the training data, at least 1.
+        has_bf16: Whether there is a GPU that computes in bf16.
+
+    Raises:
+        StageError: The spec's batch sizes do not go with the number of processes.
+    """
+    training = spec.training
+    reasons: dict[str, str] = {"processes": _processes_reason(spec, world_size)}
+    micro, reasons["microBatchSize"] = micro_batch(spec, world_size)
+    share = training.global_batch_size // world_size
+    reasons["gradientAccumulationSteps"] = (
+        f"{training.global_batch_size} rows a step / {world_size} processes / {micro} rows a forward pass"
+    )
+    steps, reasons["totalSteps"] = _total_steps(spec, train_rows)
+    epochs = round(steps * training.global_batch_size / train_rows, 4)
+    reasons["epochs"] = f"{steps} steps of {training.global_batch_size} rows over {train_rows} rows"
+    rate, reasons["learningRate"] = _learning_rate(spec)
+    reasons["warmupSteps"] = f"warmupRatio {training.warmup_ratio:g} of {steps} steps"
+    precision, reasons["precision"] = _precision(spec, has_bf16)
+    strategy, reasons["strategy"] = _strategy(spec, world_size)
+    every = training.checkpoint.every_steps
+    reasons["checkpoint.everySteps"] = _SET if every else f"a tenth of {steps} steps"
+    adapter = None if spec.method == "full" else spec.adapter or AdapterSpec()
+    for name in ("rank", "alpha", "targetModules"):
+        field = "target_modules" if name == "targetModules" else name
+        given = spec.adapter is not None and field in spec.adapter.model_fields_set
+        reasons[f"adapter.{name}"] = _SET if given else f"default of {spec.method}"
+    return Resolved(
+        world_size=world_size,
+        train_rows=train_rows,
+        global_batch_size=training.global_batch_size,
+        micro_batch_size=micro,
+        gradient_accumulation_steps=share // micro,
+        total_steps=steps,
+        epochs=epochs,
+        learning_rate=rate,
+        warmup_steps=math.ceil(training.warmup_ratio * steps),
+        precision=precision,
+        strategy=strategy,
+        checkpoint_steps=every or max(1, steps // _CHECKPOINTS),
+        eval_steps=max(1, steps // _CHECKPOINTS),
+        adapter=adapter,
+        reasons=reasons,
+    )
+
+
+def micro_batch(spec: TrainingJobSpec, world_size: int) -> tuple[int, str]:
+    """Return the rows of one forward pass in one process, and why.
+
+    Raises:
+        StageError: The batch sizes do not go with the number of processes.
+    """
+    size = spec.training.global_batch_size
+    if size % world_size:
+        below, above = size // world_size * world_size, -(-size // world_size) * world_size
+        nearest = " or ".join(str(n) for n in (below, above) if n)
+        raise StageError(
+            Reason.INVALID_SPEC,
+            f"spec.training.globalBatchSize: {size} rows cannot be shared equally by {world_size} processes",
+            f"Write globalBatchSize: {nearest}, or another number of processes",
+        )
+    share = size // world_size
+    given = spec.training.micro_batch_size
+    largest = max(n for n in range(1, min(share, _LARGEST_MICRO_BATCH) + 1) if share % n == 0)
+    if given is None:
+        return largest, f"the largest divisor of {share} rows a process, up to {_LARGEST_MICRO_BATCH}"
+    if share % given:
+        raise StageError(
+            Reason.INVALID_SPEC,
+            f"spec.training.microBatchSize: {given} does not divide the {share} rows that each of {world_size} "
+            "processes has in a step",
+            f"Write microBatchSize: {largest}, or leave it out",
+        )
+    return given, _SET
+
+
+def _processes_reason(spec: TrainingJobSpec, world_size: int) -> str:
+    if spec.distributed.num_proc_per_node is not None:
+        return f"distributed.numProcPerNode is {spec.distributed.num_proc_per_node}"
+    return "one for each GPU" if world_size > 1 else "one process: there is at most one GPU"
+
+
+def _total_steps(spec: TrainingJobSpec, rows: int) -> tuple[int, str]:
+    training = spec.training
+    if training.max_steps is not None:
+        return training.max_steps, "maxSteps is set in the spec"
+    epochs = _DEFAULT_EPOCHS if training.epochs is None else training.epochs
+    steps = max(1, math.ceil(rows * epochs / training.global_batch_size - 1e-9))
+    default = " (default)" if training.epochs is None else ""
+    return steps, f"{epochs:g} epochs{default} of {rows} rows, {training.global_batch_size} rows a step"
+
+
+def _learning_rate(spec: TrainingJobSpec) -> tuple[float, str]:
+    if spec.training.learning_rate is not None:
+        return spec.training.learning_rate, _SET
+    if spec.model.scratch is not None:
+        return 1e-3, "default for a model from scratch"
+    return (2e-5 if spec.method == "full" else 2e-4), f"default of {spec.method}"
+
+
+def _precision(spec: TrainingJobSpec, has_bf16: bool) -> tuple[Literal["fp32", "bf16"], str]:
+    if spec.training.precision != "auto":
+        return spec.training.precision, _SET
+    return ("bf16", "the GPU has bf16") if has_bf16 else ("fp32", "there is no GPU with bf16")
+
+
+def _strategy(spec: TrainingJobSpec, world_size: int) -> tuple[Strategy, str]:
+    if spec.distributed.strategy != "auto":
+        return spec.distributed.strategy, _SET
+    return "ddp", "auto takes ddp" if world_size > 1 else "plain torch, as there is one process"

@@ -1,0 +1,125 @@
+"""The data set: sources, format, columns and the validation split."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from tunesmith_api.spec.base import Rule, SpecModel
+
+
+class DatasetFormat(StrEnum):
+    """How a row becomes a conversation or a text."""
+
+    AUTO = "auto"
+    MESSAGES = "messages"
+    PROMPT_COMPLETION = "promptCompletion"
+    ALPACA = "alpaca"
+    SHAREGPT = "sharegpt"
+    TEXT = "text"
+
+
+class ConfigMapKeyRef(SpecModel):
+    """One key of a ConfigMap in the job's namespace."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        description="Name of the ConfigMap.",
+        examples=["my-data"],
+    )
+    key: str = Field(
+        min_length=1,
+        max_length=253,
+        pattern=r"^[-._a-zA-Z0-9]*[-_a-zA-Z0-9][-._a-zA-Z0-9]*$",
+        description="Key in the ConfigMap. Its ending (.jsonl, .json, .csv) says how it is read.",
+        examples=["train.jsonl"],
+    )
+
+
+class DatasetSource(SpecModel):
+    """One file of rows."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.uri) != has(self.configMapKeyRef)",
+            "exactly one of uri and configMapKeyRef must be set; write uri: ./data.jsonl, "
+            "or configMapKeyRef: {name: my-data, key: train.jsonl}",
+            lambda s: (s.uri is None) != (s.config_map_key_ref is None),
+        ),
+    )
+
+    uri: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        pattern=r"^((s3|abfs|abfss|az|gs|https?|file|memory)://.+|([^:]|:[^:/]|:/[^/])+)$",
+        description="A .jsonl, .json, .csv or .parquet file: a path, or an s3://, abfs://, gs://, https:// or file:// "
+        "URI.",
+        examples=["./data.jsonl"],
+    )
+    sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="SHA-256 of the file in lower-case hexadecimal; the job fails when the file is another.",
+        examples=["0123456789abcdef" * 4],
+    )
+    config_map_key_ref: ConfigMapKeyRef | None = Field(
+        default=None, description="A key of a ConfigMap, for small data sets that travel with the manifest."
+    )
+
+
+class ValidationSpec(SpecModel):
+    """The rows that are kept out of training and used to evaluate it."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.fraction) != has(self.sources)",
+            "exactly one of fraction and sources must be set; write fraction: 0.05 to split rows off the data, "
+            "or sources: [{uri: ./validation.jsonl}]",
+            lambda v: (v.fraction is None) != (v.sources is None),
+        ),
+    )
+
+    fraction: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Share of the rows that is kept out of training, between 0 and 1.",
+        examples=[0.05],
+    )
+    sources: tuple[DatasetSource, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="Files of rows to validate on, in the same format.",
+        examples=[[{"uri": "./validation.jsonl"}]],
+    )
+
+
+class DatasetSpec(SpecModel):
+    """The rows to learn from."""
+
+    sources: tuple[DatasetSource, ...] = Field(
+        min_length=1,
+        max_length=64,
+        description="Files of rows, read one after the other.",
+        examples=[[{"uri": "./data.jsonl"}]],
+    )
+    format: DatasetFormat = Field(
+        default=DatasetFormat.AUTO,
+        description="Format of the rows: messages, promptCompletion, alpaca, sharegpt, text, or auto to recognise it.",
+    )
+    columns: dict[str, Annotated[str, Field(min_length=1, max_length=253)]] | None = Field(
+        default=None,
+        max_length=16,
+        description="Names of the columns where they differ from the format's own: for example "
+        "{prompt: question, completion: answer}.",
+    )
+    validation: ValidationSpec = Field(
+        default=ValidationSpec(fraction=0.05),
+        description="Rows to evaluate on; 5% of the data by default.",
+    )

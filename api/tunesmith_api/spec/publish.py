@@ -1,0 +1,107 @@
+"""What must come out: evaluation and its gates, export and its parity, the output."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from tunesmith_api.spec.base import Rule, SpecModel
+
+
+class Precision(StrEnum):
+    """Number format of an exported ONNX model."""
+
+    FP32 = "fp32"
+    INT4 = "int4"
+
+
+class GateSpec(SpecModel):
+    """A bound that a metric of the tuned model must keep for the model to be served."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.min) || has(self.max)",
+            "a gate needs min or max; write for example {metric: exactMatch, min: 0.8}",
+            lambda g: g.min is not None or g.max is not None,
+        ),
+        Rule(
+            "!has(self.min) || !has(self.max) || self.min <= self.max",
+            "min must not be above max; swap them",
+            lambda g: g.min is None or g.max is None or g.min <= g.max,
+        ),
+    )
+
+    metric: Literal["evalLoss", "perplexity", "exactMatch"] = Field(
+        description="Metric on the validation rows: evalLoss, perplexity or exactMatch (0 to 1)."
+    )
+    min: float | None = Field(default=None, description="Smallest value that passes.", examples=[0.8])
+    max: float | None = Field(default=None, description="Largest value that passes.", examples=[1.5])
+
+
+class EvaluationSpec(SpecModel):
+    """How the model is evaluated before and after training."""
+
+    max_rows: int = Field(
+        default=200, ge=1, le=100_000, description="Most validation rows that are evaluated, the first ones."
+    )
+    max_new_tokens: int = Field(
+        default=128, ge=1, le=8192, description="Most tokens generated for a row when its answer is compared."
+    )
+    gates: tuple[GateSpec, ...] = Field(
+        default=(), max_length=16, description="Bounds that the tuned model must keep; else the job ends as GateFailed."
+    )
+
+
+class ParitySpec(SpecModel):
+    """How far an exported model may be from the torch model it was made from."""
+
+    rows: int = Field(default=16, ge=1, le=1000, description="Validation rows that are compared.")
+    max_logit_difference: float = Field(default=1e-3, gt=0, le=10, description="fp32: largest difference of any logit.")
+    min_greedy_agreement: float = Field(
+        default=1.0, ge=0, le=1, description="fp32: smallest share of equal tokens in greedy generation."
+    )
+    min_next_token_agreement: float = Field(
+        default=0.9, ge=0, le=1, description="int4: smallest share of positions with the same most likely next token."
+    )
+    max_perplexity_increase: float = Field(
+        default=0.1, ge=0, le=100, description="int4: largest relative rise of the perplexity (0.1 is 10%)."
+    )
+
+
+class ExportSpec(SpecModel):
+    """Which ONNX models are made of the result."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.precisions) || self.precisions.all(p, self.precisions.exists_one(q, p == q))",
+            "precisions must not name one twice; remove the second",
+            lambda e: len(set(e.precisions)) == len(e.precisions),
+        ),
+    )
+
+    precisions: tuple[Precision, ...] = Field(
+        default=(Precision.INT4,),
+        min_length=1,
+        max_length=2,
+        description="Number formats to export: fp32, int4 or both. int4 is smallest and fastest.",
+    )
+    merge_weights: bool = Field(
+        default=False, description="Also keep the merged torch model (safetensors) in the artifact, under model/."
+    )
+    parity: ParitySpec = Field(default=ParitySpec(), description="Bounds on the difference that exporting makes.")
+
+
+class OutputSpec(SpecModel):
+    """Where the artifact goes."""
+
+    uri: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        pattern=r"^((s3|abfs|abfss|az|gs|file|memory)://.+|\.{0,2}/.+)$",
+        description="A folder that does not exist yet or is empty: a path, or an s3://, abfs://, gs:// or file:// URI; "
+        "by default a folder beside the job's work.",
+        examples=["./artifacts/my-model"],
+    )

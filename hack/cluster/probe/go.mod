@@ -1,0 +1,3 @@
+module tunesmith.dev/hack/cluster/probe
+
+go 1.26.0

@@ -1,0 +1,1 @@
+"""The API server: the client, reads, and the writer of what was decided."""

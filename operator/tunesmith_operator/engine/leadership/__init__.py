@@ -1,0 +1,1 @@
+"""Which replica reconciles, whether it is healthy, and when it stops."""

@@ -1,0 +1,1 @@
+"""What is there: watches, resynchronisation and the store that they fill."""

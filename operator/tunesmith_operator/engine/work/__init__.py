@@ -1,0 +1,1 @@
+"""The work loop: a queue of names and the workers that reconcile them."""

@@ -1,3 +1,0 @@
-module tunesmith.dev/tests/cluster/probe
-
-go 1.26.0

@@ -1,0 +1,1 @@
+"""Export to ONNX, and its comparison with the torch model."""

@@ -1,0 +1,52 @@
+"""The onnxruntime-genai model builder as a process of its own: requests as JSON lines in, answers as JSON lines out.
+
+A request is `{model, output, precision, options: ["key=value", ...]}`, its answer `{}` or `{error}`. All that the
+builder prints goes to standard error. The process ends when its standard input is closed. Its imports take seconds,
+which pass beside the evaluation when it is started early.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Any
+
+from tunesmith_trainer.runtime.imports import importing
+
+
+def main() -> int:
+    """Answer requests until there are no more."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # the builder and its libraries print to standard output
+    with importing():
+        from onnxruntime_genai.models import builder
+
+    for line in sys.stdin:
+        try:
+            build(builder, **json.loads(line))
+            answer = {}
+        except Exception as error:
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        sys.stdout.flush()
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+    return 0
+
+
+def build(builder: Any, model: str, output: str, precision: str, options: list[str]) -> None:  # noqa: ANN401
+    """Export the transformers model in a folder to another folder, for the CPU."""
+    from tunesmith_trainer.export.graph import merge_gate_and_up
+
+    with tempfile.TemporaryDirectory() as cache:
+        prepared = builder.parse_extra_options("", model, output, precision, "cpu", cache, options)
+        builder.create_model("", model, output, precision, "cpu", cache, **prepared)
+    merge_gate_and_up(Path(output))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""An exported model on ONNX Runtime itself: logits of whole rows, and of tokens decoded one by one with a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Logits = npt.NDArray[np.float32]
+_Values = dict[str, npt.NDArray[Any]]
+
+
+class OnnxModel:
+    """A decoder exported with inputs `input_ids`, `attention_mask` and `past_key_values.*`, on the CPU."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._session: Any = None
+        self._is_whole: bool | None = None
+        session = self._open(whole=True)
+        inputs = {value.name: value for value in session.get_inputs()}
+        self._outputs = [value.name for value in session.get_outputs()]
+        self._takes_positions = "position_ids" in inputs
+        self._empty: _Values = {}
+        for name, value in inputs.items():
+            if name.startswith("past_key_values."):
+                heads, size = value.shape[1], self._head_size(value.shape[3], folder)
+                self._empty[name] = np.zeros((1, heads, 0, size), np.float32)
+
+    def _open(self, whole: bool) -> Any:  # noqa: ANN401
+        """Return the session, of which there is one at a time: each has the weights in memory.
+
+        Args:
+            whole: Whether it is to compute the logits of every token, where the export computes the last one's.
+        """
+        if self._is_whole is whole:
+            return self._session
+        import onnx
+        import onnxruntime
+
+        from tunesmith_trainer.export.graph import with_all_logits
+
+        self._session = None
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        # torch computes in between: threads that wait busily for more work would take its cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        path = self._folder / "model.onnx"
+        model: str | bytes = str(path)
+        if whole:
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(self._folder))
+            model = with_all_logits(onnx.load(str(path), load_external_data=False)).SerializeToString()
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._is_whole = whole
+        return self._session
+
+    @staticmethod
+    def _head_size(declared: int | str, folder: Path) -> int:
+        """Return the size of a head, which the graph may give by name only."""
+        if isinstance(declared, int):
+            return declared
+        import json
+
+        return int(json.loads((folder / "genai_config.json").read_bytes())["model"]["decoder"]["head_size"])
+
+    def logits(self, ids: Sequence[int]) -> Logits:
+        """Return float32 [tokens, vocabulary] of a row, computed in one go."""
+        return self._run(ids, 0, self._empty, whole=True)[0]
+
+    def decode(self, prompt: Sequence[int], answer: Sequence[int]) -> Logits:
+        """Return the logits that choose each token of an answer, with the answer fed token by token over the cache.
+
+        Returns:
+            float32 [answer tokens, vocabulary]; row i is computed from the prompt and `answer[:i]`.
+        """
+        step, past = self._run(prompt, 0, self._empty)
+        rows = [step[-1]]
+        for index, token in enumerate(answer[:-1]):
+            step, past = self._run([token], len(prompt) + index, past)
+            rows.append(step[-1])
+        return np.stack(rows)
+
+    def _run(self, ids: Sequence[int], before: int, past: _Values, whole: bool = False) -> tuple[Logits, _Values]:
+        feeds: _Values = {
+            "input_ids": np.asarray([ids], np.int64),
+            "attention_mask": np.ones((1, before + len(ids)), np.int64),
+            **past,
+        }
+        if self._takes_positions:
+            feeds["position_ids"] = np.arange(before, before + len(ids), dtype=np.int64)[None]
+        values = dict(zip(self._outputs, self._open(whole).run(None, feeds), strict=True))
+        present = {name: values[name.replace("past_key_values.", "present.")] for name in past}
+        return values["logits"][0].astype(np.float32, copy=False), present

@@ -1,0 +1,162 @@
+"""The prepare stage: fetch, validate, tokenise. Nothing here needs a GPU, and what is wrong is found here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import DatasetFormat, DatasetSource, JobConfig
+from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.data.encode import Encoder
+from tunesmith_trainer.data.formats import RowParser
+from tunesmith_trainer.data.progress import Progress
+from tunesmith_trainer.data.rows import Row
+from tunesmith_trainer.data.sources import Dataset, locate
+from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.models.base import bring_model
+from tunesmith_trainer.storage.files import digest_json, write_atomic
+
+log = logging.getLogger(__name__)
+
+_CUT = "Raise spec.training.maxLength, or shorten the rows"
+
+
+def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
+    """Run the stage and return its result; see `prepared.py` for how the others read it.
+
+    Run again after it was stopped at any moment, it ends in the same files.
+
+    Raises:
+        StageError: The data or the model cannot be used; the message says where and what to do.
+    """
+    folder = work.stage(Stage.PREPARE)
+    spec = config.spec.dataset
+    parser = RowParser(spec.format, spec.columns)
+    train = _dataset(spec.sources, parser, work, "train")
+    validation = _dataset(spec.validation.sources, parser, work, "validation") if spec.validation.sources else None
+    rows = _count(train, work)
+    held_out = _held_out(rows, spec.validation.fraction, config.spec.training.seed)
+    _check_gates(config, parser.format)
+    if validation is not None:
+        _count(validation, work)
+
+    def training_rows() -> Iterator[Row]:
+        return (row for index, row in enumerate(train) if index not in held_out)
+
+    def validation_rows() -> Iterable[Row]:
+        return validation if validation is not None else (row for i, row in enumerate(train) if i in held_out)
+
+    def texts() -> Iterator[str]:
+        return (text for row in training_rows() for text in row.texts)
+
+    model = bring_model(config, work, texts, chat=parser.format is not DatasetFormat.TEXT)
+    encoder = Encoder(model.tokenizer, config.spec.training.max_length, config.spec.training.loss_on)
+    partial = folder / ".data.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    train_store = _store(partial / "train", encoder, training_rows(), work, rows - len(held_out))
+    total = sum(validation.counts) if validation is not None else len(held_out)
+    validation_store = _store(partial / "validation", encoder, validation_rows(), work, total, partial)
+    result = {
+        "digest": digest_json([file.sha256 for data in (train, validation) if data for file in data.files]),
+        "format": parser.format.value,
+        "rows": rows + (sum(validation.counts) if validation is not None else 0),
+        "trainRows": len(train_store),
+        "validationRows": len(validation_store),
+        "trainTokens": len(train_store.tokens),
+        "learnedTokens": int(train_store.mask.sum()),
+        "truncatedRows": encoder.counts.truncated,
+        "skippedRows": encoder.counts.skipped,
+        "maxLength": encoder.max_length,
+        "longestRow": int(train_store.lengths.max()),
+        "sources": _describe(train, parser) + (_describe(validation, parser) if validation else []),
+    }
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    partial.replace(folder / "data")
+    log.info("%d rows to train on (%d tokens), %d to validate", len(train_store), result["trainTokens"], total)
+    return {"model": model.describe(work), "data": result}
+
+
+def _dataset(sources: tuple[DatasetSource, ...], parser: RowParser, work: WorkFolder, role: str) -> Dataset:
+    return Dataset([locate(source, work, f"{role}-{index}") for index, source in enumerate(sources)], parser)
+
+
+def _count(data: Dataset, work: WorkFolder) -> int:
+    """Return the number of rows, having checked each."""
+    recognised = data.parser.format is not DatasetFormat.AUTO
+    with Progress(work, "checking rows", None) as progress:
+        rows = sum(1 for _ in progress.over(data))
+    if not recognised:
+        log.info("%s: recognised as %s", data.files[0].name, data.parser.format.value)
+    return rows
+
+
+def _held_out(rows: int, fraction: float | None, seed: int) -> frozenset[int]:
+    """Return the numbers of the rows that are kept for validation: at least one, and not all."""
+    if fraction is None:
+        return frozenset()
+    if rows < 2:
+        raise StageError(
+            Reason.INVALID_DATASET,
+            "the data set has a single row, which cannot be split into training and validation",
+            "Add rows, or give spec.dataset.validation.sources",
+        )
+    count = min(max(1, round(rows * fraction)), rows - 1)
+    return frozenset(np.random.default_rng(seed).permutation(rows)[:count].tolist())
+
+
+def _check_gates(config: JobConfig, data_format: DatasetFormat) -> None:
+    """Refuse a gate that plain texts can never pass."""
+    gates = config.spec.evaluation.gates
+    if data_format is DatasetFormat.TEXT and any(gate.metric == "exactMatch" for gate in gates):
+        raise StageError(
+            Reason.INVALID_SPEC,
+            "spec.evaluation.gates: exactMatch compares answers, and rows of the format text have none",
+            "Use a gate on evalLoss or perplexity, or rows with prompts and completions",
+        )
+
+
+def _store(
+    target: Path, encoder: Encoder, rows: Iterable[Row], work: WorkFolder, total: int, evaluation: Path | None = None
+) -> TokenStore:
+    """Tokenise rows into a store, and with `evaluation` the questions of `evaluation.jsonl` into that folder."""
+    questions: list[bytes] = []
+
+    def examples() -> Iterator[tuple[list[int], list[int]]]:
+        number = 0
+        with Progress(work, "tokenising", total) as progress:
+            for pieces in progress.over(encoder.encode(rows)):
+                for piece in pieces:
+                    if evaluation is not None and piece.row.turns:
+                        ids, reference = encoder.prompt_ids(piece.row)
+                        question = {"row": number, "prompt_ids": ids, "reference": reference}
+                        questions.append(json.dumps(question, ensure_ascii=False).encode() + b"\n")
+                    number += 1
+                    yield piece.ids, piece.mask
+
+    store = TokenStore.write(target, examples())
+    if evaluation is not None:
+        write_atomic(evaluation / "evaluation.jsonl", b"".join(questions))
+    if len(store) == 0:
+        raise StageError(
+            Reason.INVALID_DATASET,
+            f"all {total} rows of {target.name} are longer than {encoder.max_length} tokens and were skipped",
+            _CUT,
+        )
+    if encoder.counts.skipped:
+        log.warning("%d rows are longer than %d tokens and were skipped", encoder.counts.skipped, encoder.max_length)
+    return store
+
+
+def _describe(data: Dataset, parser: RowParser) -> list[dict[str, Any]]:
+    """Return an entry for each source file."""
+    return [
+        {"name": file.name, "sha256": file.sha256, "rows": rows, "format": parser.format.value}
+        for file, rows in zip(data.files, data.counts, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""The three stages as commands, and how each is run."""

@@ -1,0 +1,33 @@
+"""Copies an artifact to where it is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tunesmith_api.contract import MANIFEST
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.storage import filesystems as storage
+
+
+def fetch_artifact(uri: str, folder: Path, precision: str | None = None) -> None:
+    """Copy an artifact, its manifest last, so that its presence means here too that all is there.
+
+    Args:
+        uri: The artifact.
+        folder: Where to; what is there already is kept.
+        precision: Copy the exported model of this precision only; everything by default.
+
+    Raises:
+        StageError: MODEL_NOT_FOUND: there is no complete artifact; SOURCE_UNAVAILABLE: it cannot be read just now.
+    """
+    names = list(storage.list_folder(uri))
+    if MANIFEST not in names:
+        raise StageError(
+            Reason.MODEL_NOT_FOUND,
+            f"{uri} holds no complete artifact (manifest.json is missing)",
+            "Check the URI; an artifact that is still being written has its manifest last",
+        )
+    wanted = [name for name in names if precision is None or name.startswith(f"onnx/{precision}/")]
+    if wanted := [name for name in wanted if name != MANIFEST]:
+        storage.fetch_folder(uri, folder, names=wanted)
+    storage.fetch_folder(uri, folder, names=[MANIFEST])

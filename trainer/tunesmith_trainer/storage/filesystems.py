@@ -1,0 +1,268 @@
+"""Files and folders by URI: local paths, file://, s3://, abfs://, gs://, https://, memory://, all through fsspec."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.storage.failures import understood_failures
+from tunesmith_trainer.storage.files import sha256_file
+from tunesmith_trainer.storage.uris import local_path, public, scheme_of
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[int, int | None], None]
+"""Called with the bytes done so far and the bytes in all (None when unknown)."""
+
+_SCHEMES = ("file", "s3", "abfs", "abfss", "az", "gs", "gcs", "http", "https", "memory")
+_CHUNK = 1 << 20
+
+
+def _filesystem(uri: str) -> tuple[Any, str]:
+    """Return the fsspec file system of a URI and the path in it."""
+    import fsspec
+
+    scheme = scheme_of(uri)
+    if scheme not in _SCHEMES:
+        raise StageError(
+            Reason.INVALID_SPEC,
+            f"{uri}: {scheme}:// is not a known kind of storage",
+            "Write a path, or a URI that starts with " + ", ".join(f"{s}://" for s in _SCHEMES),
+        )
+    if scheme == "file":
+        return fsspec.filesystem("file"), str(local_path(uri))
+    if scheme == "s3":
+        return _s3(), uri.split("://", 1)[1].strip("/")
+    if scheme in ("http", "https"):
+        return fsspec.filesystem("http"), uri
+    fs, path = fsspec.core.url_to_fs(uri)
+    return fs, path.rstrip("/")
+
+
+def _s3() -> Any:  # noqa: ANN401 - an fsspec file system, which has no types
+    """Return S3 by Arrow's own client, which needs no aiobotocore; AWS_* variables are honoured."""
+    from fsspec.implementations.arrow import ArrowFSWrapper
+    from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
+
+    options: dict[str, Any] = {
+        "connect_timeout": 10,
+        "request_timeout": 60,
+        "retry_strategy": AwsStandardS3RetryStrategy(max_attempts=3),
+        "allow_delayed_open": True,  # small files go up in one request
+    }
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if endpoint:
+        scheme, _, host = endpoint.partition("://")
+        options.update({"endpoint_override": host.rstrip("/"), "scheme": scheme} if host else {})
+        region = region or "us-east-1"
+    if region:
+        options["region"] = region
+    return ArrowFSWrapper(S3FileSystem(**options), skip_instance_cache=True)
+
+
+def exists(uri: str) -> bool:
+    """Return whether there is a file or a folder at the URI.
+
+    Raises:
+        StageError: It cannot be found out (no permission, no network).
+    """
+    with understood_failures(uri, Reason.OUTPUT_FAILED):
+        fs, path = _filesystem(uri)
+        return bool(fs.exists(path))
+
+
+@contextmanager
+def open_source(uri: str, missing: Reason = Reason.INVALID_DATASET) -> Iterator[BinaryIO]:
+    """Open a file for reading bytes.
+
+    Args:
+        uri: A path or URI; relative paths are relative to the current directory.
+        missing: The reason of the error where it does not exist or may not be read.
+    """
+    with understood_failures(uri, missing):
+        fs, path = _filesystem(uri)
+        with fs.open(path, "rb") as file:
+            yield cast(BinaryIO, file)
+
+
+def fetch_file(
+    uri: str,
+    target: Path,
+    *,
+    sha256: str | None = None,
+    missing: Reason = Reason.INVALID_DATASET,
+    report: Report | None = None,
+) -> Path:
+    """Copy a file to `target`, which is whole or absent at any moment.
+
+    Args:
+        uri: A path or URI.
+        target: The local file. When it is there already (and has the digest) nothing is fetched.
+        sha256: The digest that the file must have, in hexadecimal.
+        missing: The reason of the error where it does not exist or may not be read.
+        report: Called now and then with the bytes so far and in all.
+
+    Raises:
+        StageError: The file cannot be had, or is another one than `sha256` says.
+    """
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            with understood_failures(uri, missing):
+                fs, path = _filesystem(uri)
+                _download(fs, path, temporary, report)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    if sha256:
+        check_sha256(uri, target, sha256, missing)
+    return target
+
+
+def check_sha256(uri: str, path: Path, sha256: str, reason: Reason) -> None:
+    """Raise a StageError when the file at `path`, which came from `uri`, has another digest."""
+    found = sha256_file(path)
+    if found != sha256:
+        raise StageError(
+            reason,
+            f"{public(uri)}: sha256 is {found}, not {sha256}",
+            "The file has changed: use the one that was meant, or write its own sha256",
+        )
+
+
+def _download(fs: Any, path: str, target: Path, report: Report | None) -> None:  # noqa: ANN401
+    """Copy one file of a file system to a local path."""
+    info = fs.info(path)
+    if info.get("type") == "directory":
+        raise IsADirectoryError("it is a folder, not a file")
+    size, done = info.get("size"), 0
+    with fs.open(path, "rb") as source, target.open("wb") as file:
+        while chunk := source.read(_CHUNK):
+            file.write(chunk)
+            done += len(chunk)
+            if report:
+                report(done, size)
+    if isinstance(size, int) and done != size:
+        raise TimeoutError(f"connection timed out after {done} of {size} bytes")
+
+
+def list_folder(uri: str, missing: Reason = Reason.MODEL_NOT_FOUND) -> dict[str, int]:
+    """Return `{relative path: size in bytes}` of all files below a folder; empty when there is none."""
+    with understood_failures(uri, missing):
+        fs, root = _filesystem(uri)
+        found = fs.find(root, detail=True)
+        prefix = root.strip("/") + "/"
+        return {
+            name.lstrip("/").removeprefix(prefix): info.get("size") or 0
+            for name, info in sorted(found.items())
+            if name.lstrip("/").startswith(prefix)
+        }
+
+
+def fetch_folder(
+    uri: str,
+    target: Path,
+    *,
+    names: list[str] | None = None,
+    missing: Reason = Reason.MODEL_NOT_FOUND,
+    report: Report | None = None,
+) -> Path:
+    """Copy the files of a folder below `target`. Files that are there with the right size are kept.
+
+    Args:
+        uri: A folder.
+        target: The local folder.
+        names: Relative paths of the files to copy; all of them by default.
+        missing: The reason of the error where there is no such folder.
+        report: Called now and then with the bytes so far and in all.
+    """
+    sizes = list_folder(uri, missing)
+    wanted = [name for name in sizes if names is None or name in names]
+    if not wanted:
+        raise StageError(missing, f"{uri}: no such folder, or it is empty", "Check the path or URI")
+    total, before = sum(sizes[name] for name in wanted), 0
+    for name in wanted:
+        local = target / name
+        if local.exists() and local.stat().st_size != sizes[name]:
+            local.unlink()
+        onward = _shifted(report, before, total) if report else None
+        fetch_file(f"{uri.rstrip('/')}/{name}", local, missing=missing, report=onward)
+        before += sizes[name]
+    return target
+
+
+def _shifted(report: Report, before: int, total: int) -> Report:
+    """Return a report of one file's bytes as part of several files'."""
+    return lambda done, _: report(before + done, total)
+
+
+def put_folder(local: Path, uri: str, *, last: str = "manifest.json", report: Report | None = None) -> None:
+    """Copy a local folder's files to a URI, one file after all others.
+
+    A reader that waits for the last file never sees a part: on a local disk each file appears whole, and object stores
+    only ever show whole objects. It may be called again after a failure.
+
+    Args:
+        local: The folder to copy.
+        uri: Where to; missing folders are made.
+        last: Relative path of the file that is written last, its presence meaning completeness.
+        report: Called after each file with the bytes so far and in all.
+
+    Raises:
+        StageError: OUTPUT_FAILED, whatever the cause.
+    """
+    paths = sorted(path for path in local.rglob("*") if path.is_file())
+    paths.sort(key=lambda path: path.relative_to(local).as_posix() == last)
+    total, done = sum(path.stat().st_size for path in paths), 0
+    try:
+        with understood_failures(uri, Reason.OUTPUT_FAILED, "write"):
+            fs, root = _filesystem(uri)
+            for path in paths:
+                name = path.relative_to(local).as_posix()
+                if (folder := local_path(uri)) is not None:
+                    _put_local(path, folder / name)
+                else:
+                    # Not put_file, which makes folders first: there are none in an object store, and no right to.
+                    with path.open("rb") as source, fs.open(f"{root}/{name}", "wb") as file:
+                        shutil.copyfileobj(source, file, _CHUNK)
+                done += path.stat().st_size
+                if report:
+                    report(done, total)
+    except StageError as error:
+        raise StageError(Reason.OUTPUT_FAILED, error.message, error.remedy) from error
+
+
+def remove(uri: str, names: Iterable[str]) -> None:
+    """Remove files of a folder, one after the other; those that are not there count as removed.
+
+    Args:
+        uri: The folder.
+        names: Their relative paths.
+
+    Raises:
+        StageError: One cannot be removed.
+    """
+    with understood_failures(uri, Reason.OUTPUT_FAILED, "remove"):
+        fs, root = _filesystem(uri)
+        for name in names:
+            with suppress(FileNotFoundError):
+                fs.rm_file(f"{root}/{name}")
+
+
+def _put_local(path: Path, target: Path) -> None:
+    """Copy a file to a local path by way of a temporary name, waiting for the disk."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    with path.open("rb") as source, temporary.open("wb") as file:
+        shutil.copyfileobj(source, file, _CHUNK)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(target)

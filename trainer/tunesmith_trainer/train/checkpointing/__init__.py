@@ -1,0 +1,1 @@
+"""Checkpoints: written, sealed, found again, uploaded."""
