@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tunesmith_api.contract import MANIFEST
+from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.spec import Precision
 from tunesmith_cli.console import CliError, Exit
 from tunesmith_cli.local import children, term

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from tunesmith_api.contract import MANIFEST
+from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
 from tunesmith_api.status import Phase
 from tunesmith_api.work_folder import Stage, WorkFolder

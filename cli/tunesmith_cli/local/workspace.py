@@ -11,7 +11,8 @@ import urllib.request
 from pathlib import Path
 
 from tunesmith_api import status as state
-from tunesmith_api.contract import API_KEY, MANIFEST
+from tunesmith_api.artifact import MANIFEST
+from tunesmith_api.contract import API_KEY
 from tunesmith_api.objects import InferenceWorkspace
 from tunesmith_cli.console import CliError, Exit, complain, title
 from tunesmith_cli.local import children
@@ -19,7 +20,6 @@ from tunesmith_cli.local.cluster_only import tell_cluster_only
 from tunesmith_cli.local.store import StatusFile, object_folder, read_json
 
 _POLL_SECONDS = 0.1
-_CLUSTER_ONLY = ("model.secretRef", "resources", "rollout", "podTemplate")
 
 
 class LocalWorkspace:
@@ -63,7 +63,7 @@ class LocalWorkspace:
                 f"machine; set {API_KEY}=KEY, or remove auth",
                 Exit.FAILED,
             )
-        tell_cluster_only("InferenceWorkspace", self.name, spec, _CLUSTER_ONLY)
+        tell_cluster_only("InferenceWorkspace", self.name, spec)
         _check_free(self.host, self.port)
         self.file.write(state.progressing(self.file.status, f"Starting {artifact}"))
         arguments = [

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tunesmith_api.contract import MANIFEST
+from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.spec import JobConfig, Precision
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.token_store import TokenStore

@@ -11,11 +11,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.contract import COMPLETED, JOB_CONFIG, outcome_of
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import JobConfig
-from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_trainer.storage.files import digest_json, read_json, sweep, write_json
+from tunesmith_api.work_folder import STAGE_INPUTS, Stage, WorkFolder
+from tunesmith_trainer.storage.files import read_json, sweep, write_json
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,8 @@ def stage_inputs(stage: Stage, config: JobConfig, work: WorkFolder) -> str:
             raise StageError(
                 Reason.INTERNAL_ERROR, f"{earlier.value} is not complete", f"Run the {earlier.value} stage first"
             )
-        markers[earlier.value] = digest_json(marker)
-    return digest_json({"name": config.name, "spec": spec, "before": markers})
+        markers[earlier.value] = digest_of_json(marker)
+    return digest_of_json({"name": config.name, "spec": spec, "before": markers})
 
 
 def run_stage(stage: Stage, function: StageFunction, root: Path) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def run_stage(stage: Stage, function: StageFunction, root: Path) -> dict[str, An
     try:
         config = load_config(work)
         inputs = stage_inputs(stage, config, work)
-        started = work.stage(stage) / "inputs.json"
+        started = work.stage(stage) / STAGE_INPUTS
         marker = read_json(work.stage_marker(stage))
         if marker is not None and marker.get("inputs") == inputs:
             log.info("%s is complete already", stage.value)

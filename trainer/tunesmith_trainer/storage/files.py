@@ -92,9 +92,3 @@ def link_tree(source: Path, target: Path) -> None:
             os.link(path.resolve(), new)
         except OSError:
             shutil.copyfile(path, new)
-
-
-def digest_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    """Return the SHA-256 of a JSON value in canonical form, as `sha256:...`."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()

@@ -19,7 +19,7 @@ from typing import Any
 
 from tunesmith_api.contract import WORK_URI
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_api.work_folder import STAGE_INPUTS, STAGE_MARKER, Stage, WorkFolder
 from tunesmith_trainer.runtime.progress_report import tell
 from tunesmith_trainer.storage import filesystems as storage
 from tunesmith_trainer.storage.files import link_tree, sha256_file, sha256_tree, write_json
@@ -27,7 +27,7 @@ from tunesmith_trainer.storage.files import link_tree, sha256_file, sha256_tree,
 log = logging.getLogger(__name__)
 
 SEAL = "complete.json"
-_MARKERS = ("stage.json", "inputs.json")
+_MARKERS = (STAGE_MARKER, STAGE_INPUTS)
 
 # What the next stages do not read: raw sources, compiled kernels, and what is a bundle of its own.
 _LEFT_OUT = {
