@@ -16,7 +16,7 @@ from tunesmith_api.failures import EXIT_CODES, Reason, StageError
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.__main__ import main
 from tunesmith_trainer.runtime.container import JOB_CONFIG, config_maps, open_work
-from tunesmith_trainer.runtime.lock import held
+from tunesmith_trainer.runtime.stage_lock import stage_lock
 from tunesmith_trainer.stages.runner import load_config
 
 CONFIG = json.dumps(
@@ -152,18 +152,18 @@ def test_one_stage_at_a_time_works_in_a_folder(tmp_path):
     inside, leave = threading.Event(), threading.Event()
 
     def work() -> None:
-        with held(lock):
+        with stage_lock(lock):
             inside.set()
             leave.wait(10)
 
     other = threading.Thread(target=work)
     other.start()
     assert inside.wait(10)
-    with pytest.raises(StageError) as refused, held(lock, seconds=0.1):
+    with pytest.raises(StageError) as refused, stage_lock(lock, seconds=0.1):
         pass
     assert refused.value.reason is Reason.INTERRUPTED
     leave.set()
-    with held(lock, seconds=10):
+    with stage_lock(lock, seconds=10):
         pass
     other.join()
 
@@ -176,7 +176,7 @@ def test_a_file_system_without_locks_is_worked_on(tmp_path, monkeypatch, caplog)
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with held(tmp_path / "lock"):
+    with stage_lock(tmp_path / "lock"):
         pass
     assert "going on without" in caplog.text
 

@@ -11,9 +11,9 @@ from types import FrameType
 
 from tunesmith_api.contract import CONFIG_MAPS, GRACE_SECONDS, JOB_CONFIG
 from tunesmith_api.failures import EXIT_CODES, Reason, StageError
+from tunesmith_api.local.files import write_atomic
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.runtime.termination_message import tell_failure
-from tunesmith_trainer.storage.files import write_atomic
 
 _MARGIN = 10.0  # seconds before SIGKILL at which we end ourselves, so that our exit code tells what happened
 _GROUP_WRITES = 0o002

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.contract import PROGRESS_CA_CERT, PROGRESS_TOKEN, PROGRESS_URL
+from tunesmith_api.local.files import write_json
 from tunesmith_api.work_folder import WorkFolder
-from tunesmith_trainer.storage.files import write_json
 
 log = logging.getLogger(__name__)
 

@@ -76,13 +76,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(stage: Stage, work: WorkFolder, options: argparse.Namespace) -> dict[str, Any]:
     """Run one stage and return what it leaves for the job's status."""
-    from tunesmith_trainer.runtime.lock import held
+    from tunesmith_trainer.runtime.stage_lock import stage_lock
     from tunesmith_trainer.storage.work_store import work_store
 
     open_work(work, writes=options.node_rank == 0)
     if not work.root.is_dir():
         raise StageError(Reason.INVALID_SPEC, f"{work.root}: no such folder", "Give the work folder of a job")
-    with held(work.lock(options.node_rank)):
+    with stage_lock(work.lock(options.node_rank)):
         store = work_store(work)
         if store is None or store.bring(stage):
             return _stage(stage, work, options)

@@ -11,7 +11,10 @@ from pathlib import Path
 from types import FrameType
 
 from tunesmith_api.failures import EXIT_CODES, Reason
-from tunesmith_trainer.runtime.processes import LAUNCHER_LOCK, is_locked
+from tunesmith_api.local.locks import is_locked
+
+LAUNCHER_LOCK = "launcher.lock"
+"""File in the run folder of the launcher, which holds a lock on it while it lives."""
 
 STEPPED = "stepped"
 """File in the launcher's run folder: a step was completed."""

@@ -15,11 +15,12 @@ from typing import Any
 
 from tunesmith_api.contract import outcome_of
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.local.locks import locked
+from tunesmith_api.local.processes import die_with_parent
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
-from tunesmith_trainer.runtime.processes import LAUNCHER_LOCK, die_with_parent, locked
 from tunesmith_trainer.storage.files import read_json, write_json
-from tunesmith_trainer.train.distributed.interrupt import STEPPED, Interrupt
+from tunesmith_trainer.train.distributed.interrupt import LAUNCHER_LOCK, STEPPED, Interrupt
 from tunesmith_trainer.train.distributed.peers import RENDEZVOUS_SECONDS, lost, unreachable, wait_for_master
 
 log = logging.getLogger(__name__)

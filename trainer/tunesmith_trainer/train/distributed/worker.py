@@ -10,9 +10,9 @@ import traceback
 from pathlib import Path
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.local.processes import die_with_parent
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.runtime.imports import importing
-from tunesmith_trainer.runtime.processes import die_with_parent
 from tunesmith_trainer.stages.runner import load_config
 from tunesmith_trainer.storage.files import write_json
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
