@@ -15,9 +15,8 @@ import pytest
 from tunesmith_api.failures import EXIT_CODES, Reason, StageError
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.__main__ import main
-from tunesmith_trainer.runtime.container import JOB_CONFIG, config_maps, open_work
+from tunesmith_trainer.runtime.job_config import JOB_CONFIG, config_maps, load_config, open_work
 from tunesmith_trainer.runtime.stage_lock import stage_lock
-from tunesmith_trainer.stages.runner import load_config
 
 CONFIG = json.dumps(
     {
@@ -119,7 +118,7 @@ def test_sigterm_is_heard_before_anything_is_imported(tmp_path):
 
 
 def run_until_stopped(tmp_path: Path, body: str, **variables: str) -> tuple[int, dict, float]:
-    """Run a stage that does `body`, send SIGTERM, and return its exit code, its last words and how long it took."""
+    """Run a stage that does `body`, send SIGTERM, and return the exit code, the termination message and the seconds."""
     words = tmp_path / "words"
     environment = {**os.environ, JOB_CONFIG: CONFIG, "TUNESMITH_TERMINATION_LOG": str(words), **variables}
     process = subprocess.Popen([sys.executable, "-c", PROGRAM.format(body=body), str(tmp_path / "w")], env=environment)
