@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from support.cluster import Cluster, condition
+from cluster.client import Cluster, condition
 from support.operator_process import OperatorProcess, running
 from tunesmith_api import status as state
 from tunesmith_operator.app.replica import Operator

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from support.cluster import Cluster, condition
+from cluster.client import Cluster, condition
 from support.fake_kubelet import RESULTS, finished, outcome, running
 from support.manifests import config_map, job
 from support.operator import ended

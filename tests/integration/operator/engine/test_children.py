@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from support.cluster import Cluster
+from cluster.client import Cluster
 from support.engine_process import child
 from support.manifests import job
 from tunesmith_operator.engine.kube.children import ChildWriter

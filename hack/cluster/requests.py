@@ -60,7 +60,14 @@ class Http:
         self._client = config.new_client_from_config(str(kubeconfig), context)
         self._resources: dict[str, Resource] = {}
 
-    def request(self, method: str, path: str, body: Any = None, kind: str = "application/json", **query: Any) -> Object:
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Object | bytes | None = None,
+        kind: str = "application/json",
+        **query: str | int,
+    ) -> Object:
         """Return the answer to one request.
 
         Raises:
@@ -73,7 +80,7 @@ class Http:
             raise ApiError(response.status, text)
         return json.loads(text) if text.startswith("{") else {"text": text}
 
-    def watch(self, path: str, seconds: float, **query: Any) -> Iterator[Object]:
+    def watch(self, path: str, seconds: float, **query: str | int) -> Iterator[Object]:
         """Yield a watch's events, for some seconds at most.
 
         Raises:
@@ -117,7 +124,14 @@ class Http:
         return found
 
     def _send(
-        self, method: str, path: str, body: Any, kind: str, query: Object, timeout: float, preload: bool = True
+        self,
+        method: str,
+        path: str,
+        body: Object | bytes | None,
+        kind: str,
+        query: Object,
+        timeout: float,
+        preload: bool = True,
     ) -> urllib3.BaseHTTPResponse:
         headers = {"Accept": "application/json", **({"Content-Type": kind} if body is not None else {})}
         self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)

@@ -1,4 +1,7 @@
-"""A cluster as tests use it: objects as dictionaries, and waiting by watch."""
+"""A client for a cluster: objects as dictionaries, and waiting by watch.
+
+Unlike the modules that start a cluster it needs the virtual environment: `kubernetes`, `urllib3` and PyYAML.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import urllib3
 import yaml
 
 from cluster import lifecycle
 from cluster.errors import CannotRunError
-from support.cluster_http import ApiError, Http, Object
+from cluster.requests import ApiError, Http, Object
+
+if TYPE_CHECKING:
+    from kubernetes.client import ApiClient
 
 MANAGER = "test"
 CRDS = Path(__file__).parents[2] / "crds"
@@ -52,7 +58,7 @@ class Cluster:
         """The environment for programs that are to use this cluster."""
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
 
-    def client(self) -> Any:
+    def client(self) -> ApiClient:
         """Return a new `kubernetes.client.ApiClient`."""
         from kubernetes import config
 
@@ -77,7 +83,8 @@ class Cluster:
             [self.kubectl, *context, *arguments], env=self.environment, input=text, text=True, timeout=timeout,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=None if text is not None else subprocess.DEVNULL,
         )  # fmt: skip
-        assert not check or result.returncode == 0, f"kubectl {' '.join(arguments)}:\n{result.stdout}"
+        if check and result.returncode:
+            raise AssertionError(f"kubectl {' '.join(arguments)}:\n{result.stdout}")
         return result.stdout
 
     def apply(self, objects: Object | Iterable[Object] | str | Path, namespace: str | None = None) -> list[Object]:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cluster import binaries
+from cluster.client import Cluster
 from cluster.errors import CannotRunError
 from cluster.paths import Paths
 from image_build.build import INPUTS, build
 from image_build.choose import engine
 from image_build.load import load
 from image_build.project import IMAGES
-from support.cluster import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASE = NAMESPACE = "tunesmith-system"

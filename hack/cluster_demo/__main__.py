@@ -18,11 +18,11 @@ from typing import Any
 
 import yaml
 
-from support.cluster import Cluster, condition
-from support.install import connect, install
-from support.operator import POD_SECURITY, RESTRICTED, operator_image, read_volume, run_pod
+from cluster.client import Cluster, condition
+from cluster_demo.install import connect, install
+from cluster_demo.pods import POD_SECURITY, RESTRICTED, operator_image, read_volume, run_pod
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "quickstart"
 NAMESPACE = "quickstart"
 ASK = """
