@@ -10,11 +10,11 @@ import time
 import uuid
 from collections.abc import Iterable
 
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
+from tunesmith_operator.engine.apply.events import EventPoster
+from tunesmith_operator.engine.apply.writer import DecisionWriter
 from tunesmith_operator.engine.kube.client import KubeClient
-from tunesmith_operator.engine.kube.events import EventPoster
 from tunesmith_operator.engine.kube.reads import ApiReader
-from tunesmith_operator.engine.kube.writer import DecisionWriter
 from tunesmith_operator.engine.leadership import signals
 from tunesmith_operator.engine.leadership.health import HealthServer
 from tunesmith_operator.engine.leadership.lease import LeaderElection, LeaseClient

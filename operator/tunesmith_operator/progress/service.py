@@ -10,7 +10,7 @@ import tempfile
 
 from aiohttp import web
 
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.kube.api_errors import ApiError, ApiUnreachableError
 from tunesmith_operator.engine.kube.client import KubeClient, backoff
 from tunesmith_operator.engine.kube.resources import FINE_TUNE_JOB

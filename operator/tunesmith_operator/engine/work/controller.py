@@ -8,8 +8,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
+from tunesmith_operator.engine.apply.writer import DecisionWriter, OutdatedError
 from tunesmith_operator.engine.kube.api_errors import ApiError, ApiUnreachableError
-from tunesmith_operator.engine.kube.writer import DecisionWriter, OutdatedError
 from tunesmith_operator.engine.logs import with_key
 from tunesmith_operator.engine.metrics import Metrics
 from tunesmith_operator.engine.reconciler import Api, ApplyError, Context, Object, Reconciler

@@ -9,7 +9,7 @@ import pytest_asyncio
 from support.cluster import Cluster
 from support.engine_process import child
 from support.manifests import job
-from tunesmith_operator.engine.kube.children import ChildWriter
+from tunesmith_operator.engine.apply.children import ChildWriter
 from tunesmith_operator.engine.kube.client import KubeClient
 from tunesmith_operator.engine.metrics import Metrics
 from tunesmith_operator.engine.watch.store import ObjectStore

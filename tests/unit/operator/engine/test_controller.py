@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from tunesmith_operator.engine.apply.writer import OutdatedError, Result
 from tunesmith_operator.engine.kube.api_errors import ApiUnreachableError
-from tunesmith_operator.engine.kube.writer import OutdatedError, Result
 from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
 from tunesmith_operator.engine.metrics import Metrics
 from tunesmith_operator.engine.reconciler import ApplyError, Context, Decision, Ref

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from support.fake_api import FakeClient
+from tunesmith_operator.engine.apply.difference import APPLIED
+from tunesmith_operator.engine.apply.events import EventPoster
+from tunesmith_operator.engine.apply.writer import DecisionWriter, OutdatedError
 from tunesmith_operator.engine.kube.api_errors import ApiError
-from tunesmith_operator.engine.kube.difference import APPLIED
-from tunesmith_operator.engine.kube.events import EventPoster
-from tunesmith_operator.engine.kube.writer import DecisionWriter, OutdatedError
 from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
 from tunesmith_operator.engine.metrics import Metrics
 from tunesmith_operator.engine.reconciler import Decision, Note, Ref

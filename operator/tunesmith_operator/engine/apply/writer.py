@@ -6,11 +6,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from tunesmith_operator.engine.apply.children import ChildWriter, ForeignObjectError
+from tunesmith_operator.engine.apply.difference import digest
+from tunesmith_operator.engine.apply.events import EventPoster
 from tunesmith_operator.engine.kube.api_errors import ApiError
-from tunesmith_operator.engine.kube.children import ChildWriter, ForeignObjectError
 from tunesmith_operator.engine.kube.client import APPLY, KubeClient
-from tunesmith_operator.engine.kube.difference import digest
-from tunesmith_operator.engine.kube.events import EventPoster
 from tunesmith_operator.engine.kube.resources import resource_of
 from tunesmith_operator.engine.labels import PROGRESS_FIELD_MANAGER, STATUS_FIELD_MANAGER
 from tunesmith_operator.engine.metrics import Metrics
