@@ -69,7 +69,7 @@ class ProgressService:
             await runner.cleanup()
             await self._writer.close()
 
-    async def prepare(self, obj: Object) -> None:
+    async def before_reconcile(self, obj: Object) -> None:
         """Let the namespace of a job have the authority that its pods trust this server by."""
         if not self._is_on or obj["kind"] != FINE_TUNE_JOB.kind or "deletionTimestamp" in obj["metadata"]:
             return

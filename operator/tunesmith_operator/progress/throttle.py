@@ -13,7 +13,7 @@ from tunesmith_operator.engine.kube.resources import FINE_TUNE_JOB
 from tunesmith_operator.engine.labels import PROGRESS_FIELD_MANAGER
 from tunesmith_operator.engine.logs import with_key
 from tunesmith_operator.engine.reconciler import Object
-from tunesmith_operator.engine.watch.slots import Key
+from tunesmith_operator.engine.watch.cache import Key
 from tunesmith_operator.engine.watch.store import ObjectStore
 from tunesmith_operator.progress.report import Progress, merged
 

@@ -30,7 +30,7 @@ class ChildWriter:
         self._on_child = on_child
         self._normalised: dict[str, tuple[str, str]] = {}
 
-    async def keep(self, owner: Object, child: Object) -> bool:
+    async def ensure(self, owner: Object, child: Object) -> bool:
         """Apply a child where it is not already as given.
 
         Raises:

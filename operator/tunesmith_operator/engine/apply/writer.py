@@ -68,7 +68,7 @@ class DecisionWriter:
         self._on_status = on_status
         self._written: dict[str, tuple[str, str]] = {}
 
-    async def carry_out(self, obj: Object, decision: Decision) -> Result:
+    async def apply(self, obj: Object, decision: Decision) -> Result:
         """Write the status, then the children that differ, then delete.
 
         Raises:
@@ -82,7 +82,7 @@ class DecisionWriter:
         is_going = "deletionTimestamp" in obj["metadata"]
         if not is_going:
             for child in decision.apply:
-                await self._attempt(result, _ref(child), self._children.keep(obj, child))
+                await self._attempt(result, _ref(child), self._children.ensure(obj, child))
             for child in decision.create:
                 await self._attempt(result, _ref(child), self._children.create(obj, child))
         for ref in decision.delete:

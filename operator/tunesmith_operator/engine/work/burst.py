@@ -21,7 +21,7 @@ _WINDOW_SECONDS = 1.0
 _CHECK_SECONDS = 0.25
 
 
-class Burst(Generic[K]):
+class CreationBurst(Generic[K]):
     """Notices bursts of new objects, and holds back keys until a burst is over."""
 
     def __init__(self, release: Callable[[K], None], clock: Callable[[], float] = time.monotonic) -> None:

@@ -13,9 +13,9 @@ from tunesmith_operator.engine.kube.api_errors import ApiError, ApiUnreachableEr
 from tunesmith_operator.engine.logs import with_key
 from tunesmith_operator.engine.metrics import Metrics
 from tunesmith_operator.engine.reconciler import Api, ApplyError, Context, Object, Reconciler
-from tunesmith_operator.engine.watch.slots import Key, owner_of
+from tunesmith_operator.engine.watch.cache import Key, owner_of
 from tunesmith_operator.engine.watch.store import ObjectStore
-from tunesmith_operator.engine.work.burst import Burst
+from tunesmith_operator.engine.work.burst import CreationBurst
 from tunesmith_operator.engine.work.workqueue import WorkQueue
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Controller:
         api: Api,
         metrics: Metrics,
         workers: int,
-        prepare: Callable[[Object], Awaitable[None]] | None = None,
+        before_reconcile: Callable[[Object], Awaitable[None]] | None = None,
     ) -> None:
         """Make it.
 
@@ -48,7 +48,7 @@ class Controller:
             api: Reads of what is not watched.
             metrics: Where reconciles are counted.
             workers: How many objects are reconciled at the same time.
-            prepare: Awaited with an object before it is reconciled.
+            before_reconcile: Awaited with an object before it is reconciled.
         """
         self._reconcilers: Mapping[str, Reconciler] = {reconciler.kind: reconciler for reconciler in reconcilers}
         self._store = store
@@ -56,7 +56,7 @@ class Controller:
         self._api = api
         self._metrics = metrics
         self._workers = workers
-        self._prepare = prepare
+        self._before_reconcile = before_reconcile
         self._errors: dict[Key, tuple[ApplyError, ...]] = {}
         self._streaks: dict[Key, int] = {}
         self._uids: dict[Key, str] = {}
@@ -64,8 +64,8 @@ class Controller:
         self._idle: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self.queue: WorkQueue[Key] = WorkQueue()
-        self._burst: Burst[Key] = Burst(lambda key: self.queue.add(key, urgent=False))
-        store.listener = self.wake
+        self._burst: CreationBurst[Key] = CreationBurst(lambda key: self.queue.add(key, urgent=False))
+        store.listener = self.enqueue
         metrics.observe_queue(lambda: self.queue.depth + self._burst.held, lambda: self.queue.running)
 
     @property
@@ -73,7 +73,7 @@ class Controller:
         """Whether the workers are started and none has ended."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
-    def wake(self, obj: Object) -> None:
+    def enqueue(self, obj: Object) -> None:
         """Queue whatever an object that was added, changed or deleted concerns.
 
         That is the object itself, the owner of a child, and whatever a reconciler says follows it.
@@ -90,7 +90,7 @@ class Controller:
                 for name in reconciler.wakes(kind, obj, self._store):
                     self._add(Key(reconciler.kind, namespace, name))
 
-    def wake_all(self) -> None:
+    def enqueue_all(self) -> None:
         """Queue every object, after those to which something has just happened."""
         for kind in self._reconcilers:
             for key in self._store.keys(kind):
@@ -159,8 +159,8 @@ class Controller:
             return "gone"
         is_first_look = self._uids.get(key) != obj["metadata"]["uid"]
         self._uids[key] = obj["metadata"]["uid"]
-        if self._prepare is not None:
-            await self._prepare(obj)
+        if self._before_reconcile is not None:
+            await self._before_reconcile(obj)
         before = self._errors.get(key, ())
         context = Context(self._store, self._api, before)
         decision = await self._reconcilers[key.kind].reconcile(obj, context)
@@ -170,7 +170,7 @@ class Controller:
                 # Its children first: what their being there makes of the status is told after the burst.
                 decision = replace(decision, status=None, events=())
                 self._burst.hold(key)
-        result = await self._writer.carry_out(obj, decision)
+        result = await self._writer.apply(obj, decision)
         if result.errors:
             return self._refused(key, before, tuple(result.errors))
         self._errors.pop(key, None)
