@@ -32,19 +32,18 @@ _STUCK_SECONDS = 300.0
 
 
 class Operator:
-    """One replica."""
+    """One replica.
+
+    Args:
+        settings: What it is told.
+        reconcilers: One for each kind.
+        client: A connected client; it stays the caller's to close.
+        metrics: What is counted; the client counts there too.
+    """
 
     def __init__(
         self, settings: OperatorSettings, reconcilers: Iterable[Reconciler], client: KubeClient, metrics: Metrics
     ) -> None:
-        """Make it.
-
-        Args:
-            settings: What it is told.
-            reconcilers: One for each kind.
-            client: A connected client; it stays the caller's to close.
-            metrics: What is counted; the client counts there too.
-        """
         self._settings = settings
         self._metrics = metrics
         self._stop = asyncio.Event()

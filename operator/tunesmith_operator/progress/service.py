@@ -30,17 +30,16 @@ _FIRST_WAIT_SECONDS = 5.0
 
 
 class ProgressService:
-    """Runs on every replica, whether it leads or not: a Service spreads the pods' reports over all of them."""
+    """Runs on every replica, whether it leads or not: a Service spreads the pods' reports over all of them.
+
+    Args:
+        settings: Port, URL and Secret.
+        client: The client.
+        store: The watched objects.
+        metrics: Where reports are counted.
+    """
 
     def __init__(self, settings: OperatorSettings, client: KubeClient, store: ObjectStore, metrics: Metrics) -> None:
-        """Make it.
-
-        Args:
-            settings: Port, URL and Secret.
-            client: The client.
-            store: The watched objects.
-            metrics: Where reports are counted.
-        """
         self._settings = settings
         self._client = client
         self._is_on = bool(settings.progress_url) and settings.progress_port > 0

@@ -39,7 +39,16 @@ class Result:
 
 
 class DecisionWriter:
-    """Carries out decisions for one object at a time; calls for different objects may run side by side."""
+    """Carries out decisions for one object at a time; calls for different objects may run side by side.
+
+    Args:
+        client: The client.
+        store: Where answers go.
+        metrics: Where refusals are counted.
+        events: What posts the events that come with a status.
+        on_status: Called after a status was written, with the object before and after.
+        on_child: Called after a child was created, with its owner and the child.
+    """
 
     def __init__(
         self,
@@ -50,16 +59,6 @@ class DecisionWriter:
         on_status: Callable[[Object, Object], None],
         on_child: Callable[[Object, Object], None],
     ) -> None:
-        """Make it.
-
-        Args:
-            client: The client.
-            store: Where answers go.
-            metrics: Where refusals are counted.
-            events: What posts the events that come with a status.
-            on_status: Called after a status was written, with the object before and after.
-            on_child: Called after a child was created, with its owner and the child.
-        """
         self._client = client
         self._store = store
         self._metrics = metrics

@@ -57,14 +57,12 @@ class CompressedCache:
 
     A Job or pod takes 11 KB as dictionaries and 2 KB packed; unpacking takes 0.05 ms. Thousands of finished jobs are
     hardly looked at. The objects of the project's own kinds are looked through often, and always stay unpacked.
+
+    Args:
+        size: How many objects stay unpacked, beside those of the project's own kinds.
     """
 
     def __init__(self, size: int = 1000) -> None:
-        """Make it.
-
-        Args:
-            size: How many objects stay unpacked, beside those of the project's own kinds.
-        """
         self._size = size
         self._unpacked: OrderedDict[str, CacheEntry] = OrderedDict()
 

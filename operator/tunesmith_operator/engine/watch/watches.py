@@ -27,7 +27,16 @@ _INACTIVITY_SECONDS = 75.0
 
 
 class Watches:
-    """Keeps the watches open. `on_event` is called with each event's type (None for listed) and object."""
+    """Keeps the watches open. `on_event` is called with each event's type (None for listed) and object.
+
+    Args:
+        client: Gives the session that is watched with.
+        namespaces: The namespaces to watch; all when empty.
+        watch_seconds: Seconds after which the server ends a watch, to be opened anew.
+        on_event: Takes events in. It must not wait.
+        on_listed: Called when a kind had to be listed anew, so that deletions may have been missed.
+        on_started: Called after kopf was started, which takes the process's signals for itself.
+    """
 
     def __init__(
         self,
@@ -38,16 +47,6 @@ class Watches:
         on_listed: Callable[[], None],
         on_started: Callable[[], None],
     ) -> None:
-        """Make it.
-
-        Args:
-            client: Gives the session that is watched with.
-            namespaces: The namespaces to watch; all when empty.
-            watch_seconds: Seconds after which the server ends a watch, to be opened anew.
-            on_event: Takes events in. It must not wait.
-            on_listed: Called when a kind had to be listed anew, so that deletions may have been missed.
-            on_started: Called after kopf was started, which takes the process's signals for itself.
-        """
         self._client = client
         self._namespaces = namespaces
         self._watch_seconds = watch_seconds

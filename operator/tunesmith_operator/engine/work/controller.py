@@ -27,7 +27,17 @@ STREAK_SECONDS = 5.0
 
 
 class Controller:
-    """Reconciles objects of the given kinds. The store wakes keys at any time; workers run between start and stop."""
+    """Reconciles objects of the given kinds. The store wakes keys at any time; workers run between start and stop.
+
+    Args:
+        reconcilers: One for each kind.
+        store: The watched objects.
+        writer: What carries out decisions.
+        api: Reads of what is not watched.
+        metrics: Where reconciles are counted.
+        workers: How many objects are reconciled at the same time.
+        before_reconcile: Awaited with an object before it is reconciled.
+    """
 
     def __init__(
         self,
@@ -39,17 +49,6 @@ class Controller:
         workers: int,
         before_reconcile: Callable[[Object], Awaitable[None]] | None = None,
     ) -> None:
-        """Make it.
-
-        Args:
-            reconcilers: One for each kind.
-            store: The watched objects.
-            writer: What carries out decisions.
-            api: Reads of what is not watched.
-            metrics: Where reconciles are counted.
-            workers: How many objects are reconciled at the same time.
-            before_reconcile: Awaited with an object before it is reconciled.
-        """
         self._reconcilers: Mapping[str, Reconciler] = {reconciler.kind: reconciler for reconciler in reconcilers}
         self._store = store
         self._writer = writer
