@@ -6,7 +6,7 @@ from tunesmith_api.contract import FIRST_RETRYABLE_CODE, KILLED
 from tunesmith_api.failures import EXIT_CODES, Reason
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.work_folder import Stage
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.finetunejob.names import job_name, labels, metadata, service_name
 from tunesmith_operator.finetunejob.pods import CONTAINER, pod_template

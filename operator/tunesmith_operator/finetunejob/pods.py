@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.work_folder import Stage
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.finetunejob.names import job_name, labels, service_name, work_folder
 from tunesmith_operator.finetunejob.placement import placement

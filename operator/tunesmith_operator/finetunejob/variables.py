@@ -9,7 +9,7 @@ from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.objects.quantity import amount
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.finetunejob.volume import work_uri
 

@@ -7,7 +7,7 @@ import math
 from tunesmith_api.contract import API_KEY
 from tunesmith_api.objects import InferenceWorkspaceSpec
 from tunesmith_api.objects.quantity import amount
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.inferenceworkspace.metadata import REVISION, selector_of
 from tunesmith_operator.inferenceworkspace.model import Target

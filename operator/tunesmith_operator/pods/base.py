@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tunesmith_api.objects.pod_template import PodTemplateSpec
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Object
 
 _USER = 65532

@@ -1,4 +1,4 @@
-"""How objects lie in memory: those in use as dictionaries, the others packed to a tenth of that."""
+"""The objects in memory: those in use as dictionaries, the others compressed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Key(NamedTuple):
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
-class Slot:
+class CacheEntry:
     """One object, and what has to be known of it without unpacking it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Slot:
         packed: The object, packed; None when it never was.
     """
 
-    __slots__ = ("is_whole", "key", "obj", "owner_uid", "packed", "uid", "version")
+    __entrys__ = ("is_whole", "key", "obj", "owner_uid", "packed", "uid", "version")
 
     def __init__(self, obj: Object, is_whole: bool = True) -> None:
         metadata = obj["metadata"]
@@ -52,31 +52,29 @@ class Slot:
         self.packed: bytes | None = None
 
 
-class Shelf:
+class CompressedCache:
     """Keeps the most recently used objects unpacked.
 
     A Job or pod takes 11 KB as dictionaries and 2 KB packed; unpacking takes 0.05 ms. Thousands of finished jobs are
     hardly looked at. The objects of the project's own kinds are looked through often, and always stay unpacked.
+
+    Args:
+        size: How many objects stay unpacked, beside those of the project's own kinds.
     """
 
     def __init__(self, size: int = 1000) -> None:
-        """Make it.
-
-        Args:
-            size: How many objects stay unpacked, beside those of the project's own kinds.
-        """
         self._size = size
-        self._unpacked: OrderedDict[str, Slot] = OrderedDict()
+        self._unpacked: OrderedDict[str, CacheEntry] = OrderedDict()
 
-    def take(self, slot: Slot) -> Object:
-        """Return a slot's object; it counts as used."""
-        if slot.key.kind in OWNER_KINDS and slot.obj is not None:
-            return slot.obj
-        self._unpacked[slot.uid] = slot
-        self._unpacked.move_to_end(slot.uid)
-        if slot.obj is None:
-            slot.obj = from_json(zlib.decompress(slot.packed or b""))
-        obj: Object = slot.obj
+    def take(self, entry: CacheEntry) -> Object:
+        """Return an entry's object; it counts as used."""
+        if entry.key.kind in OWNER_KINDS and entry.obj is not None:
+            return entry.obj
+        self._unpacked[entry.uid] = entry
+        self._unpacked.move_to_end(entry.uid)
+        if entry.obj is None:
+            entry.obj = from_json(zlib.decompress(entry.packed or b""))
+        obj: Object = entry.obj
         while len(self._unpacked) > self._size:
             _, oldest = self._unpacked.popitem(last=False)
             if oldest.packed is None:
@@ -84,9 +82,9 @@ class Shelf:
             oldest.obj = None
         return obj
 
-    def drop(self, slot: Slot) -> None:
-        """Forget a slot that is no longer held."""
-        self._unpacked.pop(slot.uid, None)
+    def drop(self, entry: CacheEntry) -> None:
+        """Forget an entry that is no longer held."""
+        self._unpacked.pop(entry.uid, None)
 
 
 def owner_of(obj: Object) -> Key | None:

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from tunesmith_operator.engine.apply.children import ChildWriter, ForeignObjectError
+from tunesmith_operator.engine.apply.difference import digest
+from tunesmith_operator.engine.apply.events import EventPoster
 from tunesmith_operator.engine.kube.api_errors import ApiError
-from tunesmith_operator.engine.kube.children import ChildWriter, ForeignObjectError
 from tunesmith_operator.engine.kube.client import APPLY, KubeClient
-from tunesmith_operator.engine.kube.difference import digest
-from tunesmith_operator.engine.kube.events import EventPoster
 from tunesmith_operator.engine.kube.resources import resource_of
 from tunesmith_operator.engine.labels import PROGRESS_FIELD_MANAGER, STATUS_FIELD_MANAGER
 from tunesmith_operator.engine.metrics import Metrics
@@ -39,7 +39,16 @@ class Result:
 
 
 class DecisionWriter:
-    """Carries out decisions for one object at a time; calls for different objects may run side by side."""
+    """Carries out decisions for one object at a time; calls for different objects may run side by side.
+
+    Args:
+        client: The client.
+        store: Where answers go.
+        metrics: Where refusals are counted.
+        events: What posts the events that come with a status.
+        on_status: Called after a status was written, with the object before and after.
+        on_child: Called after a child was created, with its owner and the child.
+    """
 
     def __init__(
         self,
@@ -50,16 +59,6 @@ class DecisionWriter:
         on_status: Callable[[Object, Object], None],
         on_child: Callable[[Object, Object], None],
     ) -> None:
-        """Make it.
-
-        Args:
-            client: The client.
-            store: Where answers go.
-            metrics: Where refusals are counted.
-            events: What posts the events that come with a status.
-            on_status: Called after a status was written, with the object before and after.
-            on_child: Called after a child was created, with its owner and the child.
-        """
         self._client = client
         self._store = store
         self._metrics = metrics
@@ -68,7 +67,7 @@ class DecisionWriter:
         self._on_status = on_status
         self._written: dict[str, tuple[str, str]] = {}
 
-    async def carry_out(self, obj: Object, decision: Decision) -> Result:
+    async def apply(self, obj: Object, decision: Decision) -> Result:
         """Write the status, then the children that differ, then delete.
 
         Raises:
@@ -82,7 +81,7 @@ class DecisionWriter:
         is_going = "deletionTimestamp" in obj["metadata"]
         if not is_going:
             for child in decision.apply:
-                await self._attempt(result, _ref(child), self._children.keep(obj, child))
+                await self._attempt(result, _ref(child), self._children.ensure(obj, child))
             for child in decision.create:
                 await self._attempt(result, _ref(child), self._children.create(obj, child))
         for ref in decision.delete:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tunesmith_operator.engine.apply.difference import APPLIED, configuration_digest, contains, overlaid, with_digest
+from tunesmith_operator.engine.apply.managed_fields import as_applied
 from tunesmith_operator.engine.kube.api_errors import ApiError
 from tunesmith_operator.engine.kube.client import APPLY, JSON, MERGE, METADATA_ONLY, KubeClient
-from tunesmith_operator.engine.kube.difference import APPLIED, configuration_digest, contains, overlaid, with_digest
-from tunesmith_operator.engine.kube.managed_fields import as_applied
 from tunesmith_operator.engine.kube.resources import watched_resource_of
 from tunesmith_operator.engine.labels import FIELD_MANAGER, OWNER_UID
 from tunesmith_operator.engine.reconciler import Object, Ref
@@ -30,7 +30,7 @@ class ChildWriter:
         self._on_child = on_child
         self._normalised: dict[str, tuple[str, str]] = {}
 
-    async def keep(self, owner: Object, child: Object) -> bool:
+    async def ensure(self, owner: Object, child: Object) -> bool:
         """Apply a child where it is not already as given.
 
         Raises:

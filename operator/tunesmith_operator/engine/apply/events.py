@@ -17,15 +17,14 @@ _REPORTER = "tunesmith.dev/operator"
 
 
 class EventPoster:
-    """Posts events. One that cannot be posted is dropped: the status says the same."""
+    """Posts events. One that cannot be posted is dropped: the status says the same.
+
+    Args:
+        client: The client.
+        instance: Name of this replica.
+    """
 
     def __init__(self, client: KubeClient, instance: str) -> None:
-        """Make it.
-
-        Args:
-            client: The client.
-            instance: Name of this replica.
-        """
         self._client = client
         self._instance = instance[:128]
 
