@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel
 
-from tunesmith_cli.console import title
+from tunesmith_cli.terminal.console import title
 
 
 def tell_cluster_only(kind: str, name: str, spec: BaseModel, paths: Iterable[str]) -> None:
