@@ -1,10 +1,12 @@
+"""Imports without the garbage collector."""
+
 import gc
 import subprocess
 import sys
 
 import pytest
 
-from tunesmith_trainer.runtime.imports import importing
+from tunesmith_api.local.imports import importing
 
 
 def test_the_collector_is_off_within_and_on_again_after():
@@ -29,7 +31,7 @@ def test_off_before_it_stays_off():
 def test_what_was_imported_is_not_looked_through_again():
     code = (
         "import gc\n"
-        "from tunesmith_trainer.runtime.imports import importing\n"
+        "from tunesmith_api.local.imports import importing\n"
         "with importing():\n"
         "    import tunesmith_api.spec\n"
         "looked_at = {id(found) for found in gc.get_objects()}\n"

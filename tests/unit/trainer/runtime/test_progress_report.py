@@ -84,10 +84,10 @@ def test_the_body_says_all_values_as_the_operator_reads_them():
 
 def test_reports_arrive_with_the_newest_token(server, token):
     reporter = report.Reporter(server.url, token, None)
-    reporter.tell(PROGRESS)
+    reporter.submit(PROGRESS)
     assert reporter.flush(5)
     token.write_text("renewed")
-    reporter.tell({**PROGRESS, "step": 4})
+    reporter.submit({**PROGRESS, "step": 4})
     assert reporter.flush(5)
     assert [authorization for authorization, _ in server.bodies] == ["Bearer secret", "Bearer renewed"]
     assert progress_of(server.bodies[1][1])["step"] == 4
@@ -97,7 +97,7 @@ def test_what_is_overtaken_is_not_sent(server, token, monkeypatch):
     monkeypatch.setattr(report, "_INTERVAL", 0.3)
     reporter = report.Reporter(server.url, token, None)
     for step in range(1, 1000):
-        reporter.tell({"step": step})
+        reporter.submit({"step": step})
     assert reporter.flush(5)
     assert len(server.bodies) <= 3
     assert progress_of(server.bodies[-1][1])["step"] == 999
@@ -106,10 +106,10 @@ def test_what_is_overtaken_is_not_sent(server, token, monkeypatch):
 def test_a_server_that_refuses_is_tried_again_with_the_newest(server, token):
     server.code = 500
     reporter = report.Reporter(server.url, token, None)
-    reporter.tell({"step": 1})
+    reporter.submit({"step": 1})
     assert reporter.flush(5)
     server.code = 200
-    reporter.tell({"step": 2})
+    reporter.submit({"step": 2})
     assert reporter.flush(5)
     assert progress_of(server.bodies[-1][1])["step"] == 2
 
@@ -124,7 +124,7 @@ def test_nobody_who_listens_costs_no_time(tmp_path, token, monkeypatch):
     work = WorkFolder(tmp_path)
     started = time.monotonic()
     for step in range(100):
-        report.tell(work, {"step": step})
+        report.report_progress(work, {"step": step})
     assert time.monotonic() - started < 1
     assert json.loads(work.progress.read_text()) == {"step": 99}
 
@@ -132,6 +132,6 @@ def test_nobody_who_listens_costs_no_time(tmp_path, token, monkeypatch):
 def test_without_a_server_there_is_only_the_file(tmp_path, monkeypatch):
     monkeypatch.delenv(contract.PROGRESS_URL, raising=False)
     monkeypatch.setattr(report, "_reporter", None)
-    report.tell(WorkFolder(tmp_path), PROGRESS)
+    report.report_progress(WorkFolder(tmp_path), PROGRESS)
     assert report.reporter() is None
-    report.flush()
+    report.flush_progress()

@@ -11,13 +11,14 @@ from tunesmith_api.spec import JobConfig
 from tunesmith_trainer.storage.files import write_json
 from tunesmith_trainer.train.distributed import peers
 from tunesmith_trainer.train.distributed.peers import (
-    is_network,
-    lost,
-    unreachable,
+    is_network_error,
+    peer_lost,
+    peer_unreachable,
     wait_for_master,
     wait_until_complete,
 )
-from tunesmith_trainer.train.distributed.torchrun import _failure, report_outcome
+from tunesmith_trainer.train.distributed.run_folder import RunFolder
+from tunesmith_trainer.train.distributed.torchrun import _failure
 
 CONFIG = JobConfig.model_validate(
     {"name": "tiny", "spec": {"model": {"scratch": {}}, "dataset": {"sources": [{"uri": "./x.jsonl"}]}}}
@@ -37,13 +38,13 @@ CONFIG = JobConfig.model_validate(
     ],
 )
 def test_errors_of_the_network_are_known(error, expected):
-    assert is_network(error) is expected
+    assert is_network_error(error) is expected
 
 
 def test_errors_of_torch_itself_are_known():
     import torch
 
-    assert is_network(torch.distributed.DistStoreError("anything"))
+    assert is_network_error(torch.distributed.DistStoreError("anything"))
 
 
 def test_the_first_machine_is_waited_for(monkeypatch):
@@ -102,13 +103,13 @@ def test_the_end_is_waited_for(monkeypatch):
 
 def left_behind(folder, *, errors=(), codes=None, stepped=False, started=True):
     for rank, error in enumerate(errors):
-        report_outcome(folder, str(rank), error)
+        RunFolder(folder).write_error(str(rank), error)
     if codes is not None:
         write_json(folder / "failures.json", codes)
     for name, there in (("stepped", stepped), ("started-0", started)):
         if there:
             (folder / name).touch()
-    return _failure(CONFIG, folder, 1, interrupted=False, several=True).reason
+    return _failure(CONFIG, RunFolder(folder), 1, interrupted=False, several=True).reason
 
 
 DIVERGED = StageError(Reason.TRAINING_DIVERGED, "the loss is nan")
@@ -117,9 +118,9 @@ DIVERGED = StageError(Reason.TRAINING_DIVERGED, "the loss is nan")
 @pytest.mark.parametrize(
     ("facts", "reason"),
     [
-        ({"errors": [lost("x")]}, Reason.PEER_LOST),
-        ({"errors": [unreachable("x")]}, Reason.PEER_UNREACHABLE),
-        ({"errors": [lost("x"), DIVERGED]}, Reason.TRAINING_DIVERGED),
+        ({"errors": [peer_lost("x")]}, Reason.PEER_LOST),
+        ({"errors": [peer_unreachable("x")]}, Reason.PEER_UNREACHABLE),
+        ({"errors": [peer_lost("x"), DIVERGED]}, Reason.TRAINING_DIVERGED),
         ({"codes": {"0": -6}, "stepped": True}, Reason.PEER_LOST),
         ({"codes": {"0": -6}}, Reason.PEER_UNREACHABLE),
         ({"codes": {"0": -9}, "stepped": True}, Reason.OUT_OF_MEMORY),

@@ -15,9 +15,8 @@ import pytest
 from tunesmith_api.failures import EXIT_CODES, Reason, StageError
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.__main__ import main
-from tunesmith_trainer.runtime.container import JOB_CONFIG, config_maps, open_work
-from tunesmith_trainer.runtime.lock import held
-from tunesmith_trainer.stages.runner import load_config
+from tunesmith_trainer.runtime.job_config import JOB_CONFIG, config_maps, load_config, open_work
+from tunesmith_trainer.runtime.stage_lock import stage_lock
 
 CONFIG = json.dumps(
     {
@@ -119,7 +118,7 @@ def test_sigterm_is_heard_before_anything_is_imported(tmp_path):
 
 
 def run_until_stopped(tmp_path: Path, body: str, **variables: str) -> tuple[int, dict, float]:
-    """Run a stage that does `body`, send SIGTERM, and return its exit code, its last words and how long it took."""
+    """Run a stage that does `body`, send SIGTERM, and return the exit code, the termination message and the seconds."""
     words = tmp_path / "words"
     environment = {**os.environ, JOB_CONFIG: CONFIG, "TUNESMITH_TERMINATION_LOG": str(words), **variables}
     process = subprocess.Popen([sys.executable, "-c", PROGRAM.format(body=body), str(tmp_path / "w")], env=environment)
@@ -152,18 +151,18 @@ def test_one_stage_at_a_time_works_in_a_folder(tmp_path):
     inside, leave = threading.Event(), threading.Event()
 
     def work() -> None:
-        with held(lock):
+        with stage_lock(lock):
             inside.set()
             leave.wait(10)
 
     other = threading.Thread(target=work)
     other.start()
     assert inside.wait(10)
-    with pytest.raises(StageError) as refused, held(lock, seconds=0.1):
+    with pytest.raises(StageError) as refused, stage_lock(lock, seconds=0.1):
         pass
     assert refused.value.reason is Reason.INTERRUPTED
     leave.set()
-    with held(lock, seconds=10):
+    with stage_lock(lock, seconds=10):
         pass
     other.join()
 
@@ -176,7 +175,7 @@ def test_a_file_system_without_locks_is_worked_on(tmp_path, monkeypatch, caplog)
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with held(tmp_path / "lock"):
+    with stage_lock(tmp_path / "lock"):
         pass
     assert "going on without" in caplog.text
 

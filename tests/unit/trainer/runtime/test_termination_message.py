@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tunesmith_api.contract import TERMINATION_LOG, TERMINATION_MESSAGE_BYTES
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_trainer.runtime.termination_message import encode, tell_failure, tell_result
+from tunesmith_trainer.runtime.termination_message import encode, write_failure, write_result
 
 RESOLVED = {f"field{n}": {"value": n, "reason": f"because {'x' * 200}"} for n in range(20)}
 
@@ -62,15 +62,15 @@ def test_whatever_is_said_it_is_short_and_json(message, remedy, result, longest)
 
 def test_it_is_written_where_the_variable_says(tmp_path, monkeypatch):
     path = tmp_path / "log"
-    tell_result({"artifact": {}})  # nowhere
+    write_result({"artifact": {}})  # nowhere
     monkeypatch.setenv(TERMINATION_LOG, str(path))
-    tell_result({"artifact": {"uri": "x"}})
+    write_result({"artifact": {"uri": "x"}})
     assert json.loads(path.read_bytes())["result"] == {"artifact": {"uri": "x"}}
-    tell_failure(StageError(Reason.GATE_FAILED, "no", "yes"))
+    write_failure(StageError(Reason.GATE_FAILED, "no", "yes"))
     assert json.loads(path.read_bytes()) == {"reason": "GateFailed", "message": "no", "remedy": "yes", "result": {}}
 
 
 @pytest.mark.usefixtures("caplog")
 def test_a_log_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv(TERMINATION_LOG, str(tmp_path / "no" / "log"))
-    tell_result({})
+    write_result({})
