@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from tunesmith_api.objects.cluster_only import set_cluster_only_fields
 from tunesmith_cli.console import title
+from tunesmith_cli.terminal.console import title
 
 
 def tell_cluster_only(kind: str, name: str, spec: BaseModel) -> None:

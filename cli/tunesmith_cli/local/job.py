@@ -12,11 +12,11 @@ from tunesmith_api.failures import Reason
 from tunesmith_api.objects import FineTuneJob
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_cli.console import CliError, Exit, say, title
 from tunesmith_cli.local import children
 from tunesmith_cli.local.cluster_only import tell_cluster_only
 from tunesmith_cli.local.inputs import ConfigMaps, changed_sources, local_spec, write_inputs
 from tunesmith_cli.local.store import StatusFile, locked, object_folder, read_json
+from tunesmith_cli.terminal.console import CliError, Exit, say, title
 
 _KILLED = (-9, KILLED)
 

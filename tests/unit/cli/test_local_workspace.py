@@ -6,10 +6,10 @@ import pytest
 
 from support.manifests import job, workspace
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
-from tunesmith_cli.console import CliError, out
 from tunesmith_cli.local.artifacts import local_artifact
 from tunesmith_cli.local.cluster_only import tell_cluster_only
 from tunesmith_cli.local.workspace import LocalWorkspace
+from tunesmith_cli.terminal.console import CliError, out
 
 
 def a_workspace(**spec) -> InferenceWorkspace:

@@ -43,6 +43,6 @@ def title(kind: str, name: str, text: str) -> None:
     say(f"[bold]{kind} {escape(name)}[/bold]  {text}")
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Print an error on standard error."""
     err.print(f"[bold red]error[/bold red] {escape(text)}", soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tunesmith_cli.console import CliError, Exit, complain, say
+from tunesmith_cli.terminal.console import CliError, Exit, print_error, say
 
 app = typer.Typer(
     name="tunesmith",
@@ -85,13 +85,13 @@ def main() -> None:
     except CliError as error:
         if debug:
             raise
-        complain(str(error))
+        print_error(str(error))
         sys.exit(error.code)
     except KeyboardInterrupt:
-        complain("interrupted; the same command goes on from here")
+        print_error("interrupted; the same command goes on from here")
         sys.exit(Exit.INTERRUPTED)
     except OSError as error:
         if debug:
             raise
-        complain(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
+        print_error(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
         sys.exit(Exit.FAILED)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP as an exception, so that they end children the way Ctrl-C does."""
+"""SIGTERM and SIGHUP as KeyboardInterrupt, so that they stop child processes the way Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def catch() -> None:
+def raise_keyboard_interrupt() -> None:
     """Turn SIGTERM and SIGHUP into KeyboardInterrupt from now on."""
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGHUP, _interrupt)
