@@ -5,7 +5,6 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from tunesmith_api.objects.cluster_only import set_cluster_only_fields
-from tunesmith_cli.console import title
 from tunesmith_cli.terminal.console import title
 
 
