@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.objects.quantity import amount
 from tunesmith_api.work_folder import Stage
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.finetunejob.placement import placement
 from tunesmith_operator.pods.base import DEFAULT_REQUESTS
