@@ -32,8 +32,9 @@ class WorkspaceOperator(OperatorProcess):
 
     def start(self) -> None:
         """Start it; it is not waited for."""
-        tests = str(Path(__file__).parents[1])
-        environment = {**self._environment, "PYTHONPATH": os.pathsep.join((tests, os.environ.get("PYTHONPATH", "")))}
+        tests = Path(__file__).parents[1]
+        path = os.pathsep.join((str(tests), str(tests.parent / "hack"), os.environ.get("PYTHONPATH", "")))
+        environment = {**self._environment, "PYTHONPATH": path}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen([sys.executable, "-m", __name__], env=environment, stdout=log, stderr=log)
 

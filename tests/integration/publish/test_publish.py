@@ -81,7 +81,7 @@ def test_the_evaluation_shows_answers(lora: Path) -> None:
 
 
 def test_serving_can_open_it(lora: Path) -> None:
-    from tunesmith_serving.artifact import open_artifact
+    from tunesmith_serving.artifact.opening import open_artifact
 
     for precision in ("fp32", "int4"):
         assert open_artifact(lora / "artifact", precision).name == "tiny"
