@@ -79,12 +79,12 @@ def _run(stage: Stage, work: WorkFolder, topology: NodeTopology, *, debug: bool)
         raise StageError(Reason.INVALID_SPEC, f"{work.root}: no such folder", "Give the work folder of a job")
     with stage_lock(work.lock(topology.node_rank)):
         store = work_store(work)
-        if store is None or store.bring(stage):
+        if store is None or store.download(stage):
             return _stage(stage, work, topology, debug=debug)
         if stage is Stage.TRAIN:
             return _train_with(store, topology, debug=debug)
         result = _stage(stage, work, topology, debug=debug)
-        store.keep(stage)
+        store.upload(stage)
         return result
 
 
@@ -114,14 +114,14 @@ def _stage(stage: Stage, work: WorkFolder, topology: NodeTopology, *, debug: boo
 
 def _train_with(store: WorkStore, topology: NodeTopology, *, debug: bool) -> dict[str, Any]:
     """Train from the newest checkpoint in a store. Upload checkpoints while training, and then the result."""
-    from tunesmith_trainer.train.checkpointing.uploads import Checkpoints, CheckpointUploads
+    from tunesmith_trainer.train.checkpointing.uploads import CheckpointUploads, StoredCheckpoints
 
-    checkpoints = Checkpoints(store, topology.node_rank, topology.nnodes)
-    checkpoints.bring()
+    checkpoints = StoredCheckpoints(store, topology.node_rank, topology.nnodes)
+    checkpoints.download()
     with CheckpointUploads(checkpoints, load_config(store.work).spec.training.checkpoint.keep):
         result = _stage(Stage.TRAIN, store.work, topology, debug=debug)
     if topology.is_first:
-        store.keep(Stage.TRAIN)
+        store.upload(Stage.TRAIN)
     checkpoints.remove_all()
     return result
 

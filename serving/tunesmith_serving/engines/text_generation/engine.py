@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunesmith_api.artifact import MODEL_FILES
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.base import Statistic
 from tunesmith_serving.engines.text_generation.batching.batcher import ContinuousBatcher
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from tunesmith_serving.http.context import ServerContext
-
-REQUIRED_FILES = ("model.onnx", "genai_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class TextGenerationEngine:
             ArtifactError: The artifact cannot be served.
             MemoryShortageError: The model does not fit in memory.
         """
-        artifact.require(*REQUIRED_FILES)
+        artifact.require(*MODEL_FILES)
         tokenizer_config = artifact.read_json("tokenizer_config.json")
         tokenizer = Tokenizer(artifact.read_text("tokenizer.json") or "")
         template = load_chat_template(artifact.read_text("chat_template.jinja"), tokenizer_config)

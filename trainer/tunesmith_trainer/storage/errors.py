@@ -1,4 +1,4 @@
-"""What the failures of file systems and of their client libraries mean."""
+"""Translates the errors of file systems and of their client libraries into StageErrors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _MISSING = re.compile(r"NO_SUCH_BUCKET|NO_SUCH_KEY|bucket does not exist|not fou
 
 
 @contextmanager
-def understood_failures(uri: str, missing: Reason, doing: str = "read") -> Iterator[None]:
-    """Turn whatever a file system raises into a StageError that names the URI.
+def translate_errors(uri: str, missing: Reason, doing: str = "read") -> Iterator[None]:
+    """Turn any error of a file system into a StageError that names the URI.
 
     Args:
         uri: What is being read or written.
-        missing: The reason where the file does not exist or may not be read.
+        missing: The reason if the file does not exist or access is denied.
         doing: read or write.
     """
     shown = public(uri)
@@ -35,17 +35,17 @@ def understood_failures(uri: str, missing: Reason, doing: str = "read") -> Itera
     except ImportError as error:
         raise StageError(Reason.INVALID_SPEC, f"{shown}: {error}", "Install tunesmith with [trainer]") from error
     except Exception as error:
-        raise _understood(error, uri, missing, doing) from error
+        raise _translate(error, uri, missing, doing) from error
 
 
-def _understood(error: Exception, uri: str, missing: Reason, doing: str) -> StageError:
-    """Return what the failure of a file system or of its client library means."""
+def _translate(error: Exception, uri: str, missing: Reason, doing: str) -> StageError:
+    """Translate an error of a file system or of its client library."""
     shown = public(uri)
     absent = StageError(missing, f"{shown}: no such file or folder", "Check the path or URI")
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         if not isinstance(error.__cause__, Exception):
             return absent
-        error = error.__cause__  # fsspec's HTTP calls every failure a missing file
+        error = error.__cause__  # fsspec reports every HTTP error as a missing file
     text = " ".join(str(error).replace(uri, shown).split())[:500] or type(error).__name__
     status = _http_status(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -72,7 +72,7 @@ def _is_network(error: BaseException) -> bool:
 
 
 def _http_status(error: BaseException) -> int | None:
-    """Return the HTTP status that an error carries, however its library says it."""
+    """Return the HTTP status of an error, from the attribute or text that its library puts it in."""
     for name in ("status", "status_code", "code"):
         value = getattr(error, name, None)
         if isinstance(value, int) and 400 <= value < 600:
@@ -82,7 +82,7 @@ def _http_status(error: BaseException) -> int | None:
 
 
 def _credentials(uri: str) -> str:
-    """Return which settings give access to a kind of storage."""
+    """Return a remedy: the credentials to check for this kind of storage."""
     scheme = scheme_of(uri)
     if scheme == "s3":
         return "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL"
