@@ -91,7 +91,7 @@ cluster-status: ## Tell what of it runs
 	@PYTHONPATH=hack $(PYTHON) -m cluster status $(if $(MODE),--mode $(MODE)) $(if $(NAME),--name $(NAME))
 
 cluster-demo: $(INSTALLED) cluster-up ## Install Tunesmith in it, run examples/quickstart there, ask the served model
-	PYTHONPATH=hack:tests $(BIN)/python hack/cluster_demo.py
+	PYTHONPATH=hack $(BIN)/python -m cluster_demo
 
 clean: ## Remove the virtual environment and what jobs left in .tunesmith/
 	rm -rf $(VENV) .tunesmith build *.egg-info

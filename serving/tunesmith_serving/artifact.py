@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tunesmith_api.contract import FORMAT_VERSION, MANIFEST
+from tunesmith_api.artifact import FORMAT_VERSION, MANIFEST, MODEL_FILES, artifact_digest
 from tunesmith_serving.errors import ArtifactError
-
-REQUIRED = ("model.onnx", "genai_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def open_artifact(folder: Path | str, precision: str, expect_digest: str = "") -
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise ArtifactError(f"{folder / MANIFEST} lists {prefix}{name}, which leaves the folder")
         _verify(onnx / name, entry, folder)
-    for name in REQUIRED:
+    for name in MODEL_FILES:
         if name not in names:
             raise ArtifactError(f"{folder / MANIFEST} does not list {prefix}{name}; export the model again")
     return Artifact(str(manifest.get("name") or folder.name), folder, onnx, frozenset(names), manifest)
@@ -111,7 +109,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def _verify_digest(folder: Path, manifest: dict[str, Any], expected: str) -> None:
     """Raise ArtifactError unless the manifest's digest is that of its list of files, and the expected one."""
     path, digest = folder / MANIFEST, manifest.get("digest")
-    if digest is not None and digest != _digest_of(manifest["files"]):
+    if digest is not None and digest != artifact_digest(manifest["files"]):
         raise ArtifactError(
             f"{path} is damaged: its digest is not that of the files it lists; copy or publish the artifact again"
         )
@@ -121,13 +119,6 @@ def _verify_digest(folder: Path, manifest: dict[str, Any], expected: str) -> Non
             f"{folder} is not the artifact that was asked for: it has {have}, not {expected[:17]}...; an artifact is "
             "never changed, so put the right one there, or publish the new one elsewhere"
         )
-
-
-def _digest_of(files: dict[str, Any]) -> str:
-    """The digest of an artifact with these files: SHA-256 over their paths and digests as canonical JSON."""
-    digests = {path: entry.get("sha256") if isinstance(entry, dict) else None for path, entry in files.items()}
-    canonical = json.dumps(digests, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
 
 
 def _verify(path: Path, entry: object, folder: Path) -> None:

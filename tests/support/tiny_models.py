@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from tunesmith_trainer.storage.files import digest_json
+from tunesmith_api.artifact import digest_of_json
 
 Architecture = Literal["llama", "phi3", "qwen2"]
 
@@ -157,7 +157,7 @@ def write_manifest(folder: Path | str, name: str = "tiny") -> Path:
         "model": {"base": "scratch"},
         "precisions": sorted(p.name for p in onnx.iterdir()) if onnx.is_dir() else [],
         "files": files,
-        "digest": digest_json({name: entry["sha256"] for name, entry in files.items()}),
+        "digest": digest_of_json({name: entry["sha256"] for name, entry in files.items()}),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
     return folder

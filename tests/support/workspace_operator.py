@@ -14,11 +14,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from support.cluster import Cluster, condition
+from cluster.client import Cluster, condition
 from support.operator_process import OperatorProcess, running
 from tunesmith_api import status as state
 from tunesmith_operator.app.replica import Operator
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine import logs
 from tunesmith_operator.engine.kube.client import KubeClient
 from tunesmith_operator.engine.metrics import Metrics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith_api.manifests.findings import Finding
@@ -36,6 +37,19 @@ def manifest_files(paths: Iterable[Path], findings: list[Finding]) -> list[Path]
         for file in found:
             files.setdefault(file.resolve(), file)
     return list(files.values())
+
+
+@dataclass(frozen=True)
+class Document:
+    """A manifest file as text, wherever it came from.
+
+    Attributes:
+        path: Its name in findings; the folder that relative paths in it start from is the parent.
+        text: Its content: one or more YAML documents, or JSON.
+    """
+
+    path: Path
+    text: str
 
 
 def read_text(file: Path, findings: list[Finding]) -> str | None:

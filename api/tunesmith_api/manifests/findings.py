@@ -46,13 +46,13 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Note:
-    """Something worth knowing that stops nothing.
+class Ignored:
+    """A document that is no object of this API, such as a Secret: worth knowing, but no error.
 
     Attributes:
         file: The file.
         line: Line in the file, from 1.
-        message: What is to be known.
+        message: What was done with it.
     """
 
     file: Path

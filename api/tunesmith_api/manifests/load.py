@@ -1,4 +1,4 @@
-"""Manifests from files and folders: typed objects, ConfigMaps, and everything that is wrong with them."""
+"""Manifests from files, folders and texts: typed objects, ConfigMaps, and everything that is wrong with them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tunesmith_api.manifests.config_maps import Problem, metadata_problems, read_config_map
 from tunesmith_api.manifests.fields import closest
-from tunesmith_api.manifests.files import manifest_files, read_text
-from tunesmith_api.manifests.findings import Finding, Note, Source
+from tunesmith_api.manifests.files import Document, manifest_files, read_text
+from tunesmith_api.manifests.findings import Finding, Ignored, Source
 from tunesmith_api.manifests.nodes import Location, Node, path_of, shown
 from tunesmith_api.manifests.objects import LoadedFineTuneJob, LoadedInferenceWorkspace, read_object
 from tunesmith_api.manifests.references import check_references
@@ -26,11 +26,23 @@ def load_manifests(paths: Sequence[Path]) -> Manifests:
     Args:
         paths: Files, and folders whose *.yaml, *.yml and *.json files are read.
     """
+    findings: list[Finding] = []
+    files = manifest_files(paths, findings)
+    documents = [Document(file, text) for file in files if (text := read_text(file, findings)) is not None]
+    return load_documents(documents, findings)
+
+
+def load_documents(documents: Iterable[Document], findings: Sequence[Finding] = ()) -> Manifests:
+    """Return what documents hold. Never raises for what is in them: that is in `findings`.
+
+    Args:
+        documents: The documents, for example a request's body.
+        findings: What was found already; the result's findings begin with these.
+    """
     loader = _Loader()
-    for file in manifest_files(paths, loader.result.findings):
-        text = read_text(file, loader.result.findings)
-        if text is not None:
-            loader.read(file, text)
+    loader.result.findings.extend(findings)
+    for document in documents:
+        loader.read(document.path, document.text)
     check_references(loader.result, loader.names)
     return loader.result
 
@@ -80,7 +92,7 @@ class _Loader:
         elif version is None:
             self._refuse(file, document, ("apiVersion",), "is missing", f"write apiVersion: {API_VERSION}")
         else:
-            self.result.notes.append(Note(file, document.line, f"left alone (kind {kind})"))
+            self.result.notes.append(Ignored(file, document.line, f"left alone (kind {kind})"))
 
     def _list(self, file: Path, document: Node) -> None:
         items = document.get("items")

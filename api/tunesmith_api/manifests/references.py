@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tunesmith_api.manifests.findings import Finding, Note, Source
+from tunesmith_api.manifests.findings import Finding, Ignored, Source
 from tunesmith_api.manifests.nodes import path_of
 from tunesmith_api.manifests.objects import LoadedFineTuneJob
 from tunesmith_api.manifests.result import Manifests
@@ -45,7 +45,7 @@ def check_references(manifests: Manifests, names: Mapping[tuple[str, str, str], 
         if name is not None and ("FineTuneJob", namespace, name) not in names:
             line = workspace.document.line_of(("spec", "model", "fineTuneJob"))
             message = f"spec.model.fineTuneJob: {name} is not among these files; it must have been run before"
-            manifests.notes.append(Note(workspace.source.file, line, message))
+            manifests.notes.append(Ignored(workspace.source.file, line, message))
 
 
 def _config_map_refs(job: LoadedFineTuneJob) -> Iterator[tuple[tuple[str | int, ...], ConfigMapKeyRef]]:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tunesmith_api.manifests import Manifests
 from tunesmith_cli.commands.validate import load_valid
-from tunesmith_cli.console import CliError, Exit, complain, say
-from tunesmith_cli.local import term
 from tunesmith_cli.local.artifacts import local_artifact
 from tunesmith_cli.local.job import LocalJob
 from tunesmith_cli.local.workspace import LocalWorkspace
+from tunesmith_cli.terminal import signals
+from tunesmith_cli.terminal.console import CliError, Exit, print_error, say
 
 _POLL_SECONDS = 0.5
 
@@ -43,7 +43,7 @@ def run_manifests(
         return Exit.INVALID
     if not manifests.fine_tune_jobs and not manifests.inference_workspaces:
         raise CliError("no FineTuneJob or InferenceWorkspace in " + ", ".join(map(str, paths)))
-    term.catch()
+    signals.raise_keyboard_interrupt()
     root = work.resolve()
     code = Exit.OK
     for job in manifests.fine_tune_jobs:
@@ -66,7 +66,7 @@ def _serve(manifests: Manifests, root: Path, host: str, port: int) -> Exit:
                 base = Path(workspace.source.file).parent
                 local.start(local_artifact(workspace, base, root, manifests.fine_tune_jobs))
             except CliError as error:
-                complain(str(error))
+                print_error(str(error))
                 code = Exit.FAILED
                 continue
             finally:

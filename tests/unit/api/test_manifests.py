@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tunesmith_api.manifests import load_manifests
+from tunesmith_api.manifests import Document, load_documents, load_manifests
 
 JOB = """\
 apiVersion: tunesmith.dev/v1alpha1
@@ -245,3 +245,12 @@ def test_hostile_text_is_one_finding(tmp_path, text, message):
     (finding,) = load_manifests([write(tmp_path, "a.yaml", text)]).findings
     assert message in finding.message
     assert len(str(finding)) < 500
+
+
+def test_documents_are_read_as_files_are(tmp_path):
+    text = "apiVersion: tunesmith.dev/v1alpha1\nkind: FineTuneJob\nmetadata: {name: a}\nspec: {modle: 1}\n"
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    from_text = load_documents([Document(path, text)])
+    assert from_text == load_manifests([path])
+    assert [finding.file for finding in from_text.findings if finding.line] != []

@@ -40,7 +40,7 @@ def test_modules_are_small():
 
 def test_the_operator_and_the_command_line_import_no_machine_learning():
     code = (
-        "import sys, tunesmith_cli.main, tunesmith_api.objects, tunesmith_api.manifests\n"
+        "import sys, tunesmith_cli.commands.main, tunesmith_api.objects, tunesmith_api.manifests\n"
         "print([m for m in ('torch', 'transformers', 'numpy', 'onnxruntime', 'fastapi') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.readers import read_rows
 from tunesmith_trainer.data.rows import Row
-from tunesmith_trainer.runtime.container import config_maps
+from tunesmith_trainer.runtime.job_config import config_maps
 from tunesmith_trainer.storage.files import sha256_file
 from tunesmith_trainer.storage.filesystems import check_sha256, fetch_file
 from tunesmith_trainer.storage.uris import local_path, public

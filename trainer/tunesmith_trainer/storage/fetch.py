@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tunesmith_api.contract import MANIFEST
+from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.storage import filesystems as storage
 

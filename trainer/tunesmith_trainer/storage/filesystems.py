@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.storage.failures import understood_failures
 from tunesmith_trainer.storage.files import sha256_file
@@ -204,7 +205,7 @@ def _shifted(report: Report, before: int, total: int) -> Report:
     return lambda done, _: report(before + done, total)
 
 
-def put_folder(local: Path, uri: str, *, last: str = "manifest.json", report: Report | None = None) -> None:
+def put_folder(local: Path, uri: str, *, last: str = MANIFEST, report: Report | None = None) -> None:
     """Copy a local folder's files to a URI, one file after all others.
 
     A reader that waits for the last file never sees a part: on a local disk each file appears whole, and object stores

@@ -19,15 +19,15 @@ from typing import Any
 
 from tunesmith_api.contract import WORK_URI
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_trainer.runtime.progress_report import tell
+from tunesmith_api.work_folder import STAGE_INPUTS, STAGE_MARKER, Stage, WorkFolder
+from tunesmith_trainer.runtime.progress_report import report_progress
 from tunesmith_trainer.storage import filesystems as storage
 from tunesmith_trainer.storage.files import link_tree, sha256_file, sha256_tree, write_json
 
 log = logging.getLogger(__name__)
 
 SEAL = "complete.json"
-_MARKERS = ("stage.json", "inputs.json")
+_MARKERS = (STAGE_MARKER, STAGE_INPUTS)
 
 # What the next stages do not read: raw sources, compiled kernels, and what is a bundle of its own.
 _LEFT_OUT = {
@@ -186,7 +186,7 @@ class WorkStore:
     def _report(self, stage: Stage) -> storage.Report:
         def report(done: int, total: int | None) -> None:
             detail = f"keeping {done / 1e6:.0f}/{(total or done) / 1e6:.0f} MB"
-            tell(self.work, {"stage": stage.value, "detail": detail})
+            report_progress(self.work, {"stage": stage.value, "detail": detail})
 
         return report
 

@@ -3,7 +3,7 @@
 import pytest
 
 from support.workspaces import DIGEST, UID, a_job, a_workspace, child, decided
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 
 JOB = a_job("job-a", DIGEST["a"])
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from tunesmith_api.contract import WORK_URI
-from tunesmith_trainer.train.distributed.peers import lost
+from tunesmith_trainer.train.distributed.peers import peer_lost
 
 
 @dataclass(frozen=True)
@@ -50,5 +50,5 @@ def agreed(part: Part, checkpoint: str | None) -> str | None:
     torch.distributed.all_gather_object(answers, (part.is_mine, checkpoint))
     found = {name for counts, name in answers if counts}
     if len(found) > 1:
-        raise lost(f"they would go on from different checkpoints ({', '.join(sorted(map(str, found)))})")
+        raise peer_lost(f"they would go on from different checkpoints ({', '.join(sorted(map(str, found)))})")
     return found.pop()

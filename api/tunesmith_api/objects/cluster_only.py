@@ -1,0 +1,54 @@
+"""Which fields of a spec have no effect on one machine without a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class ClusterOnly:
+    """Marks a field in `Annotated[...]` as one that has no effect without a cluster. Not part of the schema."""
+
+
+def cluster_only_fields(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the fields that have no effect without a cluster, as dotted paths: `resources`, `output.retain`.
+
+    Args:
+        model: The model of a spec.
+    """
+    return tuple(_paths(model, ""))
+
+
+def set_cluster_only_fields(spec: BaseModel) -> list[str]:
+    """Return those of `cluster_only_fields` that a spec sets to something other than their default."""
+    return [path for path in cluster_only_fields(type(spec)) if _is_set(spec, path)]
+
+
+def _paths(model: type[BaseModel], prefix: str) -> list[str]:
+    found: list[str] = []
+    for name, field in model.model_fields.items():
+        path = f"{prefix}{field.alias or name}"
+        if any(isinstance(item, ClusterOnly) for item in field.metadata):
+            found.append(path)
+            continue
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                found += _paths(part, f"{path}.")
+    return found
+
+
+def _is_set(spec: BaseModel, path: str) -> bool:
+    current: object = spec
+    for step in path.split("."):
+        if not isinstance(current, BaseModel):
+            return False
+        names = {info.alias or name: name for name, info in type(current).model_fields.items()}
+        default = type(current).model_fields[names[step]].get_default(call_default_factory=True)
+        value = getattr(current, names[step])
+        if value == default:
+            return False
+        current = value
+    return True
