@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -16,6 +17,10 @@ from tunesmith_api.spec.training import AdapterSpec, DistributedSpec, TrainingSp
 from tunesmith_api.tasks import DEFAULT_TASK, TASKS
 
 
+def _has_no_adapter(method: str) -> Callable[[TrainingJobSpec], bool]:
+    return lambda spec: spec.method != method or spec.adapter is None
+
+
 class TrainingJobSpec(SpecModel):
     """What to train: the part of a FineTuneJob's spec that does not depend on where it runs."""
 
@@ -24,7 +29,7 @@ class TrainingJobSpec(SpecModel):
             Rule(
                 f"self.method != '{name}' || !has(self.adapter)",
                 f"adapter has no meaning with method: {name}; remove adapter, or write method: {DEFAULT_METHOD}",
-                lambda s, name=name: s.method != name or s.adapter is None,
+                _has_no_adapter(name),
             )
             for name in whole_methods()
         ),
