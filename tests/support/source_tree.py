@@ -19,7 +19,7 @@ def modules() -> dict[str, Path]:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Yield what a module imports, in functions too, except for type checkers only. Packages are followed by members."""
+    """Yield what a module imports, in functions too, except what is for type checkers. A member follows its package."""
     yield from _imported(ast.parse(path.read_text(encoding="utf-8")))
 
 
