@@ -5,8 +5,8 @@ import logging
 from typing import Any
 
 import pytest
-from support.cluster import Cluster
 
+from cluster.client import Cluster
 from support.manifests import job
 from tunesmith_operator.engine.kube.client import KubeClient
 from tunesmith_operator.engine.metrics import Metrics
