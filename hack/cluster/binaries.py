@@ -70,7 +70,7 @@ def object_store() -> Path:
 
 
 def _tools() -> Path:
-    """Return the folder of the programs that are built together, because they share most of their packages (4 minutes)."""
+    """Return the folder of programs that are built together, because they share most of their packages (4 minutes)."""
     package = "helm.sh/helm/v4/internal/version"
     flags = f"-X {package}.version={version('helm.sh/helm/v4', _TOOLS)}"
     return built("helm-coredns-registry", _TOOLS, lambda folder: _go_build(_TOOLS, "./...", folder, flags))
