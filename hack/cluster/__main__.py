@@ -12,7 +12,7 @@ from cluster.state import State
 
 
 def main() -> int:
-    """Do what the command line says and return the exit code: 0, 1 for a failure, 3 where this machine cannot."""
+    """Run the command and return the exit code: 0, 1 for a failure, 3 if this machine cannot run a cluster."""
     parser = argparse.ArgumentParser(prog="cluster", description="A Kubernetes cluster as processes of this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="build the programs that it is made of, unless others are named")

@@ -1,4 +1,4 @@
-"""What a cluster needs beside its own programs: names for Services, and storage classes."""
+"""Add-ons of a cluster: DNS and storage classes."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ _DNS = {"name": "coredns", "namespace": "kube-system", "labels": {"k8s-app": "ku
 
 
 def start(state: State) -> None:
-    """Start the provisioner of volumes, and give the node CoreDNS's image."""
+    """Start the volume provisioner, and load CoreDNS's image into the node."""
     environment = {"PYTHONPATH": str(SOURCES.parent)}
     state.start("provisioner", [sys.executable, "-m", "cluster.provisioner", state.name], environment)
     images.load_program(state.name, binaries.coredns(), _DNS_IMAGE)
@@ -34,7 +34,7 @@ def objects(resolver: bool) -> list[dict[str, Any]]:
 
 
 def has_resolver(path: Path) -> bool:
-    """Return whether a resolv.conf names a server that a pod can ask too."""
+    """Return whether a resolv.conf names a server that pods can reach too."""
     lines = path.read_text().splitlines() if path.exists() else []
     servers = [line.split()[1] for line in lines if line.startswith("nameserver ")]
     return bool(servers) and not any(server.startswith("127.") or server == "::1" for server in servers)

@@ -1,4 +1,4 @@
-"""A small client of the Kubernetes API on the standard library alone."""
+"""A small client of the Kubernetes API that needs only the standard library."""
 
 import base64
 import http.client
@@ -14,7 +14,7 @@ Object = dict[str, Any]
 
 
 class ApiError(Exception):
-    """The API server's refusal.
+    """The API server refused a request.
 
     Attributes:
         status: The HTTP status.
@@ -26,7 +26,7 @@ class ApiError(Exception):
 
 
 class Api:
-    """A client by a kubeconfig that `pki.write_kubeconfig` wrote."""
+    """A client for a kubeconfig that `pki.write_kubeconfig` wrote."""
 
     def __init__(self, kubeconfig: Path) -> None:
         config = json.loads(kubeconfig.read_text())

@@ -1,4 +1,4 @@
-"""Programs that are built from their Go modules, once for each version, into the cache."""
+"""Programs built from their Go modules into the cache, once for each version."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ def version(module: str, folder: Path) -> str:
 
 
 def kubernetes() -> Path:
-    """Return the folder that holds each of `PROGRAMS`, building it if need be (5 minutes on 2 cores)."""
+    """Return the folder that holds each of `PROGRAMS`, building it if necessary (5 minutes on 2 cores)."""
     wanted = version("k8s.io/kubernetes", _KUBERNETES)
     major, minor, _ = wanted.removeprefix("v").split(".", 2)
     package = "k8s.io/component-base/version"
@@ -43,41 +43,41 @@ def kubernetes() -> Path:
 
 
 def helm() -> Path:
-    """Return the helm program, building it if need be."""
+    """Return the helm program, building it if necessary."""
     return _tools() / "helm"
 
 
 def coredns() -> Path:
-    """Return the coredns program, building it if need be."""
+    """Return the coredns program, building it if necessary."""
     return _tools() / "coredns"
 
 
 def registry() -> Path:
-    """Return the program of a registry of images, building it if need be."""
+    """Return the image registry's program, building it if necessary."""
     return _tools() / "registry"
 
 
 def probe() -> Path:
-    """Return the program that runs in the pods of tests, building it if need be."""
+    """Return the program that runs in the pods of tests, building it if necessary."""
     return built("probe", _PROBE, lambda folder: _go_build(_PROBE, ".", folder / "probe")) / "probe"
 
 
 def object_store() -> Path:
-    """Return the program of an object store that speaks S3, building it if need be (1 minute)."""
+    """Return the program of an object store that speaks S3, building it if necessary (1 minute)."""
     package = "github.com/versity/versitygw/cmd/versitygw"
     name = f"versitygw-{version(package.removesuffix('/cmd/versitygw'), _STORE)}"
     return built(name, _STORE, lambda folder: _go_build(_STORE, package, folder / "versitygw")) / "versitygw"
 
 
 def _tools() -> Path:
-    """Return the folder of the programs that are built together, for they share most of their packages (4 minutes)."""
+    """Return the folder of programs that are built together, because they share most of their packages (4 minutes)."""
     package = "helm.sh/helm/v4/internal/version"
     flags = f"-X {package}.version={version('helm.sh/helm/v4', _TOOLS)}"
     return built("helm-coredns-registry", _TOOLS, lambda folder: _go_build(_TOOLS, "./...", folder, flags))
 
 
 def built(name: str, module: Path, build: Callable[[Path], None]) -> Path:
-    """Return the cache's folder for what is made of a Go module; `build` fills it when it is missing.
+    """Return the cache's folder for what is built from a Go module; if it is missing, `build` fills it.
 
     It is filled under another name and renamed at the end, so a build that was killed leaves nothing that looks whole.
     """
@@ -99,7 +99,7 @@ def built(name: str, module: Path, build: Callable[[Path], None]) -> Path:
 
 
 def _go_build(module: Path, package: str, output: Path, flags: str = "") -> None:
-    """Build a package, or several into a folder, leaving the processor to whoever else needs it."""
+    """Build a package, or several into a folder, at a low priority."""
     nice = ["nice", "-n", "10"] if shutil.which("nice") else []
     command = ["go", "build", "-mod=readonly", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(output), package]
     result = subprocess.run(

@@ -38,7 +38,7 @@ class Cluster:
         kubeconfig: The path of its kubeconfig.
         kubectl: The path of a kubectl of its version.
         context: The context to use of the kubeconfig; None for its current one.
-        name: The embedded cluster's name; None for a cluster that somebody named.
+        name: The embedded cluster's name; None for somebody's own cluster.
         runs_pods: Whether it has nodes.
     """
 
@@ -50,12 +50,12 @@ class Cluster:
 
     @cached_property
     def http(self) -> Http:
-        """Raw requests."""
+        """The client for raw requests."""
         return Http(self.kubeconfig, self.context)
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment for programs that are to use this cluster."""
+        """The environment for programs that use this cluster."""
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
 
     def client(self) -> ApiClient:
@@ -88,7 +88,7 @@ class Cluster:
         return result.stdout
 
     def apply(self, objects: Object | Iterable[Object] | str | Path, namespace: str | None = None) -> list[Object]:
-        """Apply objects, YAML text, or a file's, on the server (field manager `test`), and return what became of them.
+        """Apply objects, YAML text or a YAML file on the server (field manager `test`), and return the results.
 
         Raises:
             ApiError: The API server refuses one; those before it are applied.
@@ -109,7 +109,7 @@ class Cluster:
         return self.http.request("POST", path, obj)
 
     def find(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
-        """Return an object, or None when there is none."""
+        """Return an object, or None if it does not exist."""
         try:
             return self.get(kind, name, namespace)
         except ApiError as error:
@@ -122,7 +122,7 @@ class Cluster:
         return self.http.request("GET", self.http.resource(kind).path(namespace, name))
 
     def list(self, kind: str, namespace: str | None = None, labels: str = "", fields: str = "") -> list[Object]:
-        """Return the objects of a kind, by selectors."""
+        """Return the objects of a kind, filtered by selectors."""
         return self._list(kind, namespace, labels, fields)["items"]
 
     def patch(self, kind: str, name: str, body: Object, namespace: str | None = None, subresource: str = "") -> Object:
@@ -131,7 +131,7 @@ class Cluster:
         return self.http.request("PATCH", path, body, "application/merge-patch+json")
 
     def delete(self, kind: str, name: str, namespace: str | None = None, grace: int | None = None) -> None:
-        """Delete an object, if it is there, and in the background what it owns."""
+        """Delete an object if it exists, and its dependents in the background."""
         query = {"propagationPolicy": "Background", **({} if grace is None else {"gracePeriodSeconds": grace})}
         try:
             self.http.request("DELETE", self.http.resource(kind).path(namespace, name), **query)
@@ -142,7 +142,7 @@ class Cluster:
     def wait(
         self, kind: str, name: str, until: Callable[[Object], Any], namespace: str | None = None, timeout: float = 60
     ) -> Object:
-        """Watch an object until `until` is true of it, and return it; until then it need not exist.
+        """Watch an object until `until` is true of it, and return it; it need not exist yet.
 
         Raises:
             AssertionError: It was not within `timeout` seconds; the message has the object's last state.
@@ -151,7 +151,7 @@ class Cluster:
         return self.wait_all(kind, chosen, namespace, fields=f"metadata.name={name}", timeout=timeout)[0]
 
     def wait_gone(self, kind: str, name: str, namespace: str | None = None, timeout: float = 60) -> None:
-        """Watch until an object is not there."""
+        """Watch until an object does not exist."""
         fields = f"metadata.name={name}"
         self.wait_all(kind, lambda objects: not objects, namespace, fields=fields, timeout=timeout)
 
@@ -164,9 +164,9 @@ class Cluster:
         fields: str = "",
         timeout: float = 60,
     ) -> list[Object]:
-        """Watch the objects of a kind until `until` is true of them all together, and return them, by name.
+        """Watch the objects of a kind until `until` is true of their list, and return them sorted by name.
 
-        An API server that is away meanwhile is waited for.
+        Waits for an API server that is down meanwhile.
 
         Raises:
             AssertionError: It was not within `timeout` seconds; the message has their last states.
@@ -203,7 +203,7 @@ class Cluster:
         )
 
     def stop_api_server(self) -> None:
-        """Stop the API server: only of a cluster that no other test uses now."""
+        """Stop the API server. Only for a cluster that no other test is using."""
         lifecycle.stop_process(self._embedded(), "kube-apiserver")
 
     def start_api_server(self) -> None:
@@ -225,7 +225,7 @@ class Cluster:
         query = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
         resource = self.http.resource(kind)
         listed = self.http.request("GET", resource.path(namespace), **query)
-        for obj in listed["items"]:  # which a list leaves to be understood
+        for obj in listed["items"]:  # a list omits them
             obj.update(kind=kind, apiVersion=resource.version)
         return listed
 

@@ -64,12 +64,12 @@ SystemdCgroup = false
 
 
 def start(state: State) -> None:
-    """Start containerd; it answers a little later."""
+    """Start containerd, without waiting until it answers."""
     state.start("containerd", ["containerd", "--config", str(state.paths.root / "containerd.toml")])
 
 
 def answers(state: State) -> bool:
-    """Return whether containerd takes requests."""
+    """Return whether containerd accepts requests."""
     return socket(state.paths).exists() and _ctr(state.paths, "version").returncode == 0
 
 

@@ -8,7 +8,7 @@ from cluster.state import State
 
 
 def address(state: State) -> str:
-    """Return the address of the API server: one that pods reach too, where there are pods."""
+    """Return the address of the API server; pods, if any, can reach it too."""
     return GATEWAY if state.mode == "full" else "127.0.0.1"
 
 
@@ -44,7 +44,7 @@ def make_credentials(state: State) -> None:
 
 
 def etcd(state: State) -> list[str]:
-    """Return etcd's command line. Nothing is synced to disk: what it holds need not outlive a crash of the machine."""
+    """Return etcd's command line. Nothing is synced to disk: its data need not survive a crash of the machine."""
     client, peer = (f"http://127.0.0.1:{state.port(name)}" for name in ("etcd", "etcd-peer"))
     return [
         "--name=tunesmith",
@@ -128,7 +128,7 @@ def scheduler(state: State) -> list[str]:
 
 
 def _clients(state: State, name: str) -> dict[str, object]:
-    """Return what the programs that follow the API server have in common."""
+    """Return the options that all clients of the API server share."""
     kubeconfig = state.paths.pki / f"{name}.kubeconfig"
     return {
         "kubeconfig": kubeconfig,

@@ -1,8 +1,8 @@
-"""What can go wrong, told apart by whether the tests may be left out because of it."""
+"""Errors: those for which tests may be skipped, and those for which they may not."""
 
 
 class CannotRunError(Exception):
-    """This machine cannot run such a cluster; the message is one sentence that says why and what would help."""
+    """This machine cannot run such a cluster; the message is one sentence that gives the reason and a remedy."""
 
     exit_code = 3
 

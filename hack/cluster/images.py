@@ -1,4 +1,4 @@
-"""Images in the node: made from one static program, or imported from an archive."""
+"""Images in the node: built from one static program, or imported from an archive."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""What of the kernel a node changes, and how it is changed back: settings, cgroups, mounts."""
+"""Kernel state that a node changes, and how it is restored: settings, cgroups, mounts."""
 
 import os
 import signal
@@ -21,12 +21,12 @@ _SYSCTLS = {
 
 
 def read_settings() -> dict[str, str]:
-    """Return the settings that a node changes, as they are now."""
+    """Return the current values of the settings that a node changes."""
     return {name: _sysctl(name).read_text().strip() for name in _SYSCTLS if _sysctl(name).exists()}
 
 
 def change_settings() -> None:
-    """Set what a node needs.
+    """Apply the settings that a node needs.
 
     Raises:
         CannotRunError: The kernel has no such setting, or may not be changed.
@@ -37,7 +37,7 @@ def change_settings() -> None:
 
 
 def write_settings(values: dict[str, str]) -> None:
-    """Write settings, as far as they differ."""
+    """Write the settings that differ."""
     for name, value in values.items():
         try:
             if _sysctl(name).read_text().strip() != value:
@@ -47,7 +47,7 @@ def write_settings(values: dict[str, str]) -> None:
 
 
 def make_cgroups(name: str) -> None:
-    """Make the cgroup NAME, which all pods are to be in, in each hierarchy."""
+    """Create the cgroup NAME, in which all pods run, in each hierarchy."""
     for hierarchy in _hierarchies():
         folder = hierarchy / name
         try:
@@ -60,7 +60,7 @@ def make_cgroups(name: str) -> None:
 
 
 def kill_cgroups(name: str, patience: float = 20.0) -> None:
-    """Kill every process in the pods' cgroups: they are the cluster's, whoever started them."""
+    """Kill every process in the pods' cgroups: all of them belong to the cluster."""
     deadline = time.monotonic() + patience
     while pids := _pids(name):
         for pid in pids:
@@ -72,14 +72,14 @@ def kill_cgroups(name: str, patience: float = 20.0) -> None:
 
 
 def remove_cgroups(name: str) -> None:
-    """Remove the pods' cgroups, which hold no process any more."""
+    """Remove the pods' cgroups, which must be empty."""
     for hierarchy in _hierarchies():
         for folder, _, _ in os.walk(hierarchy / name, topdown=False):
             os.rmdir(folder)
 
 
 def unmount_below(*folders: Path) -> None:
-    """Unmount all that is mounted in folders, the innermost first."""
+    """Unmount everything mounted in folders, innermost first."""
     for _ in range(3):  # a mount can hide another one of the same place
         for place in sorted(mounts_below(*folders), key=len, reverse=True):
             subprocess.run(["umount", "--lazy", place], capture_output=True)
@@ -88,14 +88,14 @@ def unmount_below(*folders: Path) -> None:
 
 
 def mounts_below(*folders: Path) -> list[str]:
-    """Return where something is mounted in folders."""
+    """Return the mount points in folders."""
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     places = [place.encode().decode("unicode_escape") for place in mounts]
     return [place for place in places if any(Path(place).is_relative_to(folder) for folder in folders)]
 
 
 def cgroups(name: str) -> list[Path]:
-    """Return the cgroups NAME that there are."""
+    """Return the existing cgroups NAME."""
     return [hierarchy / name for hierarchy in _hierarchies() if (hierarchy / name).exists()]
 
 

@@ -59,7 +59,7 @@ def up(
 
 
 def require_linux() -> None:
-    """Refuse what only Linux can run.
+    """Raise CannotRunError unless this is Linux.
 
     Raises:
         CannotRunError: This is another system.
@@ -69,7 +69,7 @@ def require_linux() -> None:
 
 
 def release(name: str, holder: Process) -> None:
-    """Say that a test run needs a cluster no more; it is stopped when none does and nobody asked for it by hand."""
+    """Release a test run's hold on a cluster; without holders it is stopped, unless it was started by hand."""
     with locked(Paths(name).lock):
         state = State.load(name)
         if state is None:
@@ -81,7 +81,7 @@ def release(name: str, holder: Process) -> None:
 
 
 def down(name: str) -> bool:
-    """Stop a cluster and remove all that it left; return whether there was something."""
+    """Stop a cluster and remove everything it left; return whether there was anything."""
     with locked(Paths(name).lock):
         there = Paths(name).root.exists() or bool(processes.marked(Paths(name).root))
         _remove(name)
@@ -125,7 +125,7 @@ def _existing(name: str) -> State:
 
 
 def _failed(name: str) -> Path:
-    """Return where the logs of the last start that failed are kept."""
+    """Return the folder of the logs of the last failed start."""
     return Paths(name).root.with_suffix(".failed")
 
 
@@ -137,7 +137,7 @@ def _only_one(name: str) -> None:
 
 
 def _works(state: State) -> bool:
-    """Return whether a cluster was started to the end and all its processes run; a busy API server is waited for."""
+    """Return whether a cluster was fully started and all its processes run; waits for a busy API server."""
     if not state.ready or not all(process.alive() for process in state.processes.values()):
         return False
     try:
@@ -148,14 +148,14 @@ def _works(state: State) -> bool:
 
 
 def _wait_for_outage(name: str, seconds: float = 180) -> None:
-    """Wait while a test has stopped a process of the cluster on purpose."""
+    """Wait while a process of the cluster is stopped on purpose by a test."""
     deadline = time.monotonic() + seconds
     while (state := State.load(name)) and state.stopped and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
 def _remove(name: str) -> None:
-    """Stop whatever runs of a cluster, recorded or only marked, and remove its folder."""
+    """Stop all processes of a cluster, recorded or only marked, and remove its folder."""
     paths, state = Paths(name), State.load(name)
     full = paths.run.exists() or (state is not None and state.mode == "full")
     if full:

@@ -1,4 +1,4 @@
-"""The cluster's addresses and names, and the bridge that its pods are on."""
+"""The cluster's addresses and names, and the bridge that connects its pods."""
 
 import subprocess
 
@@ -37,7 +37,7 @@ def check_free() -> None:
 
 
 def set_up() -> None:
-    """Make the bridge, and let what pods send elsewhere go out under this machine's address."""
+    """Create the bridge, and masquerade traffic from pods to other networks."""
     _run("ip", "link", "add", BRIDGE, "address", _MAC, "type", "bridge")
     _run("ip", "address", "add", f"{GATEWAY}/{PODS.partition('/')[2]}", "dev", BRIDGE)
     _run("ip", "link", "set", BRIDGE, "up")
@@ -45,13 +45,13 @@ def set_up() -> None:
 
 
 def tear_down() -> None:
-    """Remove the bridge and the firewall's tables, those of kube-proxy too, as far as they are there."""
+    """Remove the bridge and the firewall's tables, including kube-proxy's, if they exist."""
     for left in leftovers():
         _run(*_REMOVE[left.split()[0]], *left.split()[1:])
 
 
 def leftovers() -> list[str]:
-    """Return what there is of the bridge and the tables: `interface NAME`, `table FAMILY NAME`."""
+    """Return what exists of the bridge and the tables: `interface NAME`, `table FAMILY NAME`."""
     names = [line.split()[1].rstrip(":") for line in _run("ip", "-o", "link", "show").splitlines()]
     tables = _run("nft", "list", "tables").splitlines()
     wanted = [f"table {table}" for table in (*_PROXY_TABLES, "ip tunesmith")]

@@ -1,4 +1,4 @@
-"""The node: what it needs of the machine, containerd, the kubelet and kube-proxy."""
+"""The node: its requirements on this machine, containerd, the kubelet and kube-proxy."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ NAME = "tunesmith"
 
 
 def prepare(state: State) -> None:
-    """Install and build what a node needs, and change the machine for it.
+    """Install and build what a node needs, and configure the machine for it.
 
     Raises:
         CannotRunError: This machine cannot be such a node.
@@ -28,7 +28,7 @@ def prepare(state: State) -> None:
 
 
 def start_runtime(state: State) -> None:
-    """Start containerd, with nothing of an earlier cluster but the images."""
+    """Start containerd, with only the images of earlier clusters."""
     containerd.configure(state)
     containerd.forget_sandboxes(state.paths)
     containerd.start(state)
@@ -104,7 +104,7 @@ def _kubelet(state: State) -> dict[str, object]:
 
 
 def resolver() -> str:
-    """Return the resolv.conf that names this machine's real name servers, where /etc/resolv.conf names a local one."""
+    """Return a resolv.conf with this machine's real name servers, even if /etc/resolv.conf names a local one."""
     real = Path("/run/systemd/resolve/resolv.conf")
     return str(real if real.exists() else "/etc/resolv.conf")
 

@@ -1,4 +1,4 @@
-"""Programs that come from Debian."""
+"""Programs from Debian's packages."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ _SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 def find(program: str) -> str | None:
-    """Return a program's path; also where only root's PATH would find it."""
+    """Return a program's path, also if it is only on root's PATH."""
     return shutil.which(program, path=os.pathsep.join([os.environ.get("PATH", ""), *_SYSTEM]))
 
 
@@ -26,7 +26,7 @@ def cni_folder() -> Path | None:
 
 
 def ensure(programs: dict[str, str], cni: bool = False) -> None:
-    """Install what is missing of programs, given as {program: package}.
+    """Install the programs that are missing, given as {program: package}.
 
     Raises:
         CannotRunError: Something is missing and cannot be installed by this user on this system.
@@ -59,7 +59,7 @@ def ensure(programs: dict[str, str], cni: bool = False) -> None:
 
 
 def etcd() -> str:
-    """Return etcd's path, installing it if need be; where this user may not, it is unpacked into the cache."""
+    """Return etcd's path, installing it if necessary; if this user may not install, it is unpacked into the cache."""
     unpacked = cache() / "bin" / "etcd-unpacked"
     program = unpacked / "usr" / "bin" / "etcd"
     found = find("etcd") or (str(program) if program.exists() else None)

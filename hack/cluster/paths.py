@@ -1,4 +1,4 @@
-"""Where things are: what is built, and what a cluster writes."""
+"""Paths: of what is built, and of what a cluster writes."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ MARK = "TUNESMITH_CLUSTER"
 
 
 def cache() -> Path:
-    """Return the folder for all that outlives a checkout, from `TUNESMITH_CACHE` or ~/.cache/tunesmith."""
+    """Return the folder for everything that outlives a checkout, from `TUNESMITH_CACHE` or ~/.cache/tunesmith."""
     folder = Path(os.environ.get("TUNESMITH_CACHE") or Path.home() / ".cache" / "tunesmith").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -36,7 +36,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Paths:
-    """The places of one cluster.
+    """The paths of one cluster.
 
     Attributes:
         name: The cluster's name.
@@ -46,17 +46,17 @@ class Paths:
 
     @property
     def root(self) -> Path:
-        """Everything that goes when the cluster goes."""
+        """Everything that is deleted with the cluster."""
         return cache() / "clusters" / self.name
 
     @property
     def run(self) -> Path:
-        """Sockets and running containers: not below `root`, since a socket's path has 107 bytes at most."""
+        """Sockets and running containers: not below `root`, because a socket's path can have 107 bytes at most."""
         return Path("/run") / f"tunesmith-{self.name}"
 
     @property
     def cgroup(self) -> str:
-        """The cgroup, of the same name in each hierarchy, that all pods are in."""
+        """The cgroup, of the same name in each hierarchy, in which all pods run."""
         return f"tunesmith-{self.name}"
 
     @property
@@ -101,5 +101,5 @@ class Paths:
 
     @property
     def volumes(self) -> Path:
-        """The contents of the PersistentVolumes that were made for claims."""
+        """The contents of the PersistentVolumes."""
         return self.root / "volumes"

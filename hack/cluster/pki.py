@@ -1,4 +1,4 @@
-"""Certificates and kubeconfigs, by openssl."""
+"""Certificates and kubeconfigs, made with openssl."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ _CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
 
 
 def make_authority(folder: Path) -> None:
-    """Write ca.crt and ca.key, and the key by which service-account tokens are signed."""
+    """Write ca.crt and ca.key, and the key that signs service-account tokens."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign", "-addext", "basicConstraints=critical,CA:TRUE"]
@@ -34,7 +34,7 @@ def make_certificate(folder: Path, name: str, user: str, group: str = "", addres
 
 
 def write_kubeconfig(path: Path, server: str, folder: Path, name: str) -> None:
-    """Write a kubeconfig (JSON is YAML) that holds the certificate NAME in itself."""
+    """Write a kubeconfig (JSON is YAML) that contains the certificate NAME."""
     data = {
         file: base64.b64encode((folder / file).read_bytes()).decode()
         for file in ("ca.crt", f"{name}.crt", f"{name}.key")

@@ -1,4 +1,4 @@
-"""Processes that go on without their starter, and are stopped only if they are still the ones that were started."""
+"""Processes that outlive their starter, and are stopped only if they are still the ones that were started."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from cluster.paths import MARK
 
 @dataclass(frozen=True)
 class Process:
-    """One process, told apart from a later one of the same number.
+    """One process, distinguished from a later one with the same number.
 
     Attributes:
         pid: Its number.
@@ -29,7 +29,7 @@ class Process:
 
     @staticmethod
     def of(pid: int, argv: tuple[str, ...] = ()) -> "Process":
-        """Return the process that has this number now.
+        """Return the process that has this number.
 
         Raises:
             ProcessLookupError: There is none.
@@ -46,7 +46,7 @@ class Process:
 
 
 def boot_id() -> str:
-    """Return what is different after each boot of this machine."""
+    """Return the ID of this machine's current boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
@@ -60,7 +60,7 @@ def _stat(pid: int) -> tuple[str, int] | None:
 
 
 def start(argv: list[str], log: Path, mark: Path, environment: dict[str, str] | None = None) -> Process:
-    """Start a process in a session of its own, writing to `log`, marked as one of the cluster in the folder `mark`."""
+    """Start a process in its own session, writing to `log`, marked as one of the cluster in the folder `mark`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     write = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     pid = os.posix_spawn(
@@ -80,7 +80,7 @@ def start(argv: list[str], log: Path, mark: Path, environment: dict[str, str] | 
 
 
 def stop(processes: list[Process], grace: float = 10.0) -> None:
-    """Ask processes to end, all at once; those that have not after `grace` seconds are killed.
+    """Terminate processes together; those that are alive after `grace` seconds are killed.
 
     Raises:
         ClusterError: One is still there 10 seconds after it was killed.
@@ -104,7 +104,7 @@ def stop(processes: list[Process], grace: float = 10.0) -> None:
 
 
 def marked(mark: Path) -> list[Process]:
-    """Return the processes of the cluster in the folder `mark`, however they came to be left."""
+    """Return all processes of the cluster in the folder `mark`, recorded or not."""
     entry = f"{MARK}={mark}".encode()
     found = []
     for folder in Path("/proc").iterdir():

@@ -1,4 +1,4 @@
-"""Makes a PersistentVolume, a folder of this machine, for each claim of the cluster's storage classes.
+"""Creates a PersistentVolume, a folder on this machine, for each claim of the cluster's storage classes.
 
 `python -m cluster.provisioner NAME`. What it does follows from what there is, looked at again after each change, so it
 can be ended and started at any time.
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def follow(api: Api, path: str, changes: "queue.SimpleQueue[None]") -> None:
-    """Tell of each change in a list, for ever."""
+    """Call back on each change of a list, forever."""
     while True:
         try:
             version = api.request("GET", path)["metadata"]["resourceVersion"]
@@ -58,7 +58,7 @@ def follow(api: Api, path: str, changes: "queue.SimpleQueue[None]") -> None:
 
 
 def reconcile(api: Api, folder: Path) -> None:
-    """Make the volumes that are asked for, and remove those that are released, with their contents."""
+    """Create the requested volumes, and remove released ones with their contents."""
     for claim in api.request("GET", _CLAIMS)["items"]:
         asked = claim["metadata"].get("annotations", {}).get(_FOR) == PROVISIONER
         if asked and not claim["spec"].get("volumeName") and "deletionTimestamp" not in claim["metadata"]:
@@ -78,7 +78,7 @@ def reconcile(api: Api, folder: Path) -> None:
 
 
 def _send(api: Api, method: str, path: str, body: Object | None = None) -> None:
-    """Make a change that may have been made already."""
+    """Make a change, unless it has been made already."""
     try:
         api.request(method, path, body)
     except ApiError as error:
@@ -87,7 +87,7 @@ def _send(api: Api, method: str, path: str, body: Object | None = None) -> None:
 
 
 def _volume(api: Api, claim: Object, folder: Path) -> Object:
-    """Return the PersistentVolume for a claim; whatever access modes it asks for, a folder can do them."""
+    """Return the PersistentVolume for a claim; a folder supports any access mode."""
     meta, spec = claim["metadata"], claim["spec"]
     storage_class = api.request("GET", f"{_CLASSES}/{spec['storageClassName']}")
     name = f"pvc-{meta['uid']}"

@@ -1,4 +1,4 @@
-"""A registry of images on this machine, from which the node pulls only the layers that it lacks."""
+"""An image registry on this machine, from which the node pulls only the layers that it lacks."""
 
 import json
 import urllib.request
@@ -12,7 +12,7 @@ _PROCESS = "registry"
 
 
 def registry_address(name: str = "full") -> str:
-    """Return HOST:PORT of a cluster's registry, started if need be: it is part of the cluster and stops with it.
+    """Return HOST:PORT of a cluster's registry, starting it if necessary; it is part of the cluster and stops with it.
 
     What is in it stays in the cache, and the port stays the same too, so that names of images go on to be right. Push
     by plain HTTP (`--tls-verify=false`); pods name images as HOST:PORT/NAME:TAG.
@@ -57,7 +57,7 @@ def _answers(address: str) -> bool:
 
 
 def _port(state: State) -> int:
-    """Return the registry's port: the same as in earlier clusters, as long as it can be had."""
+    """Return the registry's port: the same as in earlier clusters if it is free."""
     path = cache() / "registry-port"
     if _PROCESS not in state.ports and path.exists() and is_free(int(path.read_text())):
         state.ports[_PROCESS] = int(path.read_text())

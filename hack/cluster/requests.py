@@ -1,4 +1,4 @@
-"""Requests to the Kubernetes API by any kubeconfig, with objects as the API server writes them."""
+"""Requests to the Kubernetes API with any kubeconfig, and objects as the API server returns them."""
 
 import json
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ Object = dict[str, Any]
 
 
 class ApiError(Exception):
-    """The API server's refusal.
+    """The API server refused a request.
 
     Attributes:
         status: The HTTP status.
         reason: The API's reason, such as `NotFound` or `Invalid`.
-        message: The API's own words.
+        message: The API server's message.
     """
 
     def __init__(self, status: int, text: str) -> None:
@@ -33,7 +33,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Resource:
-    """Where the objects of a kind are.
+    """The path of a kind's objects.
 
     Attributes:
         version: Group and version, such as `batch/v1`.
@@ -81,7 +81,7 @@ class Http:
         return json.loads(text) if text.startswith("{") else {"text": text}
 
     def watch(self, path: str, seconds: float, **query: str | int) -> Iterator[Object]:
-        """Yield a watch's events, for some seconds at most.
+        """Yield a watch's events, for at most some seconds.
 
         Raises:
             ApiError: The API server refuses, or says that the version is too old.
@@ -104,7 +104,7 @@ class Http:
             response.close()
 
     def resource(self, kind: str) -> Resource:
-        """Return where a kind's objects are: the group that the API server names first, if several have it."""
+        """Return a kind's resource: in the API server's first group if several have it."""
         if kind not in self._resources:
             self._resources = self._discover()
         if kind not in self._resources:

@@ -1,4 +1,4 @@
-"""The order in which a cluster's parts are started, and what is waited for between them."""
+"""Starts a cluster's parts in order, and waits between them."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from cluster.state import State
 
 
 def start(state: State, extra: list[str]) -> None:
-    """Start all of a cluster, with more options for the API server.
+    """Start a whole cluster, with extra options for the API server.
 
     Raises:
         CannotRunError: This machine cannot run it.
@@ -52,7 +52,7 @@ def start(state: State, extra: list[str]) -> None:
 
 
 def wait(condition: Callable[[], bool], seconds: float, what: str, state: State) -> None:
-    """Look at a condition until it holds.
+    """Poll a condition until it holds.
 
     Raises:
         ClusterError: One of the cluster's processes has ended, or the time is over.
@@ -66,7 +66,7 @@ def wait(condition: Callable[[], bool], seconds: float, what: str, state: State)
 
 
 def ready(state: State) -> bool:
-    """Return whether the API server answers and says that it is ready."""
+    """Return whether the API server reports that it is ready."""
     return _found(state, "/readyz")
 
 

@@ -1,4 +1,4 @@
-"""What is recorded of a cluster."""
+"""The record of a cluster."""
 
 import json
 import os
@@ -40,12 +40,12 @@ class State:
 
     @property
     def paths(self) -> Paths:
-        """The cluster's places."""
+        """The cluster's paths."""
         return Paths(self.name)
 
     @staticmethod
     def load(name: str) -> "State | None":
-        """Return what is recorded of a cluster, or None when it is not there."""
+        """Return a cluster's record, or None if there is no such cluster."""
         try:
             fields = json.loads(Paths(name).state.read_text())
         except FileNotFoundError:
@@ -55,7 +55,7 @@ class State:
         return State(**fields)
 
     def save(self) -> None:
-        """Write the record, whole or not at all."""
+        """Write the record atomically."""
         self.paths.root.mkdir(parents=True, exist_ok=True)
         temporary = self.paths.state.with_suffix(".new")
         temporary.write_text(json.dumps(asdict(self), indent=1))
@@ -71,7 +71,7 @@ class State:
         self.save()
 
     def check(self) -> None:
-        """Raise ClusterError, with the end of its log, when a process has ended by itself."""
+        """Raise ClusterError, with the end of its log, if a process has exited by itself."""
         for name, process in self.processes.items():
             if not process.alive():
                 log = self.paths.logs / f"{name}.log"

@@ -1,4 +1,4 @@
-"""Stop a node so that nothing of it is left: processes, mounts, network namespaces, interfaces, tables, cgroups."""
+"""Stops a node and leaves nothing behind: processes, mounts, network namespaces, interfaces, tables, cgroups."""
 
 import shutil
 from contextlib import suppress
@@ -22,7 +22,7 @@ def stop_node(name: str, state: State | None) -> None:
 
 
 def clean(name: str, state: State | None) -> None:
-    """Undo what was done to the machine, when all processes have ended."""
+    """Restore the machine, once all processes have ended."""
     paths = Paths(name)
     kernel.kill_cgroups(paths.cgroup)
     kernel.unmount_below(paths.run, paths.root)

@@ -1,4 +1,4 @@
-"""The quickstart's manifests on a cluster: install the operator, apply them, watch, ask the served model.
+"""The quickstart's manifests on a cluster: install the operator, apply them, watch, query the served model.
 
 On the embedded cluster by default (`make cluster-demo` starts it and builds the images); on another one where
 TUNESMITH_E2E_CONTEXT names it. Ends with how long the cluster took from `kubectl apply` to the first training step, and
@@ -39,12 +39,12 @@ for question, expected in json.loads(sys.argv[2]):
 
 
 def show(command: str) -> None:
-    """Print a command as a person would type it."""
+    """Print a command as one would type it."""
     print(f"\n$ {command}", flush=True)
 
 
 def fresh_namespace(cluster: Cluster) -> None:
-    """Make the namespace anew, with Pod Security `restricted` enforced."""
+    """Delete and create the namespace, with Pod Security `restricted` enforced."""
     cluster.delete("Namespace", NAMESPACE)
     cluster.wait_gone("Namespace", NAMESPACE, timeout=120)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -70,14 +70,14 @@ class Watch:
             print(f"{time.strftime('%H:%M:%S')} {kind} {line}", end="", flush=True)
 
     def stop(self) -> None:
-        """End them."""
+        """Stop watching."""
         for process in self._processes:
             process.terminate()
             process.wait()
 
 
 def ready(cluster: Cluster, kind: str, timeout: float) -> dict[str, Any]:
-    """Wait until the object has ended, and return it; end the program when it has failed."""
+    """Wait until the object is Ready or Stalled, and return it; exit if it has failed."""
     found = cluster.wait(
         kind, "quickstart",
         lambda obj: "True" in (condition(obj, "Ready").get("status"), condition(obj, "Stalled").get("status")),
@@ -103,7 +103,7 @@ def questions(count: int = 5) -> list[tuple[str, str]]:
 
 
 def ask(cluster: Cluster, endpoint: str) -> str:
-    """Ask the served model from a pod, by the Service's DNS name, and return what was said."""
+    """Query the served model from a pod, by the Service's DNS name, and return the output."""
     container = {
         "name": "ask",
         "image": operator_image(cluster),

@@ -1,4 +1,4 @@
-"""Tunesmith as people install it in a cluster: images built and loaded, the chart installed and waited for."""
+"""Installs Tunesmith in a cluster: builds and loads images, installs the chart and waits for it."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ RELEASE = NAMESPACE = "tunesmith-system"
 
 
 def connect() -> Cluster:
-    """Return the cluster that TUNESMITH_E2E_CONTEXT names, or the embedded one, which runs."""
+    """Return the cluster that TUNESMITH_E2E_CONTEXT names, or the embedded one, which must be running."""
     kubectl = str(binaries.kubernetes() / "kubectl")
     if context := os.environ.get("TUNESMITH_E2E_CONTEXT"):
         kubeconfig = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
@@ -34,7 +34,7 @@ def connect() -> Cluster:
 def bring_images(cluster: Cluster) -> str:
     """Build what has changed, load it into an embedded cluster, and return the operator image's inputs.
 
-    A cluster of somebody's own pulls them from the registry that its values name, so they are neither built nor loaded.
+    Another cluster pulls them from the registry that its values name, so they are neither built nor loaded.
     """
     if cluster.name is None:
         return ""
@@ -49,7 +49,7 @@ def install(cluster: Cluster, show: Callable[[str], None] = lambda command: None
 
     Args:
         cluster: The cluster.
-        show: Told the command, for people.
+        show: Called with the command to print.
 
     Raises:
         subprocess.CalledProcessError: helm failed; it has said why.

@@ -22,7 +22,7 @@ POD_SECURITY = {
 
 
 def pod_with_volume(namespace: str, claim: str, image: str, command: str, read_only: bool = True) -> Object:
-    """A pod that runs a shell command with a claim at /work, as `restricted` wants it."""
+    """Return a pod that runs a shell command with a claim at /work and satisfies `restricted`."""
     container = {
         "name": "main",
         "image": image,
@@ -48,7 +48,7 @@ def run_pod(cluster: Cluster, pod: Object, timeout: float = 120) -> str:
     """Run a pod to its end and return what it printed.
 
     Raises:
-        AssertionError: It did not succeed.
+        AssertionError: The pod failed.
     """
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
     cluster.create(pod, namespace)

@@ -1,1 +1,1 @@
-"""Builds the images of images/*/Dockerfile: `make images`."""
+"""Builds the images of images/: `make images`."""

@@ -1,4 +1,4 @@
-"""The image that ours are built on: a public slim Python, or Debian's where no registry is reached."""
+"""The base image: a public slim Python, or one built from Debian's packages if no registry can be reached."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LEFT_OUT = ("var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "
 
 
 def base_image(engine: Engine, wanted: str) -> str:
-    """Return the base image that is in the local storage now.
+    """Return the base image, once it is in the local storage.
 
     Args:
         engine: What builds.
@@ -31,7 +31,7 @@ def base_image(engine: Engine, wanted: str) -> str:
             Debian's packages.
 
     Raises:
-        BuildError: It cannot be had.
+        BuildError: It is not available.
     """
     own = _own_name()
     if wanted == DEBOOTSTRAP or (not wanted and engine.identity(own) and not engine.identity(_full(DEFAULT))):

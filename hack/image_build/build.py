@@ -1,4 +1,4 @@
-"""Builds those images whose inputs have changed."""
+"""Builds the images whose inputs have changed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NEEDED = {"operator": 1 * 10**9, "serving": 2 * 10**9, "trainer": 14 * 10**9}
 
 
 def build(engine: Engine, names: Sequence[str], base: str, arguments: Mapping[str, str]) -> list[str]:
-    """Build images and return the names of those that were built; one whose inputs are as they were is left alone.
+    """Build the images whose inputs have changed and return their names.
 
     Args:
         engine: What builds.
@@ -71,7 +71,7 @@ def _declared(image: Image, arguments: Mapping[str, str]) -> dict[str, str]:
 
 
 def _make_room(engine: Engine, image: Image) -> None:
-    """See to it that a build leaves some of the disk free, giving up what only saves time if need be."""
+    """Ensure that a build leaves some of the disk free, by pruning the layer cache if necessary."""
     needed = ROOM + _NEEDED[image.name]
     if shutil.disk_usage(cache()).free < needed:
         engine.prune()

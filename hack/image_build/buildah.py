@@ -14,7 +14,7 @@ _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 class Buildah:
-    """buildah, with a storage of its own in the cache: layers stay for the next build and nobody else's are pruned."""
+    """buildah, with its own storage in the cache: layers stay for the next build, and only ours are pruned."""
 
     def __init__(self) -> None:
         root = cache() / "images"
@@ -31,12 +31,12 @@ class Buildah:
         return self.ask("images", "--quiet", "--no-trunc", _local(image))
 
     def size(self, image: str) -> int:
-        """Return the bytes of an image's layers, unpacked, as precise as buildah says them (three digits)."""
+        """Return the bytes of an image's layers, unpacked, as precisely as buildah reports them (three digits)."""
         number, unit = self.ask("images", "--format", "{{.Size}}", _local(image)).split()
         return round(float(number) * _UNITS[unit.upper()])
 
     def pull(self, image: str) -> str:
-        """Pull an image; return why it could not be had, or nothing."""
+        """Pull an image; return why it failed, or nothing."""
         return failure([*self._base, "pull", "--quiet", "--retry", "0", image], timeout=600)
 
     def build(self, request: Request) -> None:
@@ -47,7 +47,7 @@ class Buildah:
         run([*self._base, "bud", *options, *request.options(), str(request.context)])
 
     def from_folder(self, folder: Path, image: str) -> None:
-        """Make an image of one layer out of a root file system."""
+        """Make an image with one layer from a root file system."""
         container = self.ask("from", "scratch")
         run([*self._base, "add", "--quiet", container, str(folder), "/"])
         run([*self._base, "config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin", container])
@@ -69,7 +69,7 @@ class Buildah:
         self.ask("rmi", identity)
 
     def prune(self) -> None:
-        """Remove all layers that only a next build would use."""
+        """Remove all cached layers."""
         run([*self._base, "rmi", "--prune"])
 
     def ask(self, *arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""Which program builds images on this machine."""
+"""Chooses the program that builds images on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from image_build.engine import Engine
 
 
 def engine() -> Engine:
-    """Return the program that builds here; buildah is installed where neither is there and apt-get may.
+    """Return docker or buildah; if neither is installed, buildah is, where apt-get may be used.
 
     Raises:
         CannotRunError: There is none.

@@ -1,4 +1,4 @@
-"""Running other programs."""
+"""Runs other programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def answer(command: list[str]) -> str:
 
 
 def failure(command: list[str], timeout: float) -> str:
-    """Run a command; return its last words when it fails, or nothing."""
+    """Run a command; return the end of its output if it fails, or nothing."""
     try:
         result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=timeout)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a build is given: the context folder, and the host's pip settings as secrets."""
+"""The inputs of a build: the context folder, and the host's pip settings as secrets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SYSTEM_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 
 @contextmanager
 def wheel() -> Iterator[Path]:
-    """Give the project's wheel. It is built from a copy: what a checkout's build/ holds does not get in."""
+    """Provide the project's wheel. It is built from a copy, without what a checkout's build/ holds."""
     with TemporaryDirectory(prefix="tunesmith-wheel-") as name:
         folder = Path(name)
         for file in ("pyproject.toml", "README.md", "LICENSE"):
@@ -50,7 +50,7 @@ def wheel() -> Iterator[Path]:
 
 @contextmanager
 def context(image: Image, wheel_file: Path) -> Iterator[Path]:
-    """Give a folder with the wheel and what says what is to be installed."""
+    """Provide the context folder: the Dockerfile, the requirements and the wheel."""
     with TemporaryDirectory(prefix=f"tunesmith-{image.name}-") as name:
         folder = Path(name)
         for file, text in context_files(image).items():
@@ -61,7 +61,7 @@ def context(image: Image, wheel_file: Path) -> Iterator[Path]:
 
 @contextmanager
 def secrets() -> Iterator[dict[str, Path]]:
-    """Give the host's pip settings and CA bundle: mounted for the build, never a part of an image."""
+    """Provide the host's pip settings and CA bundle: mounted for the build, never part of an image."""
     with TemporaryDirectory(prefix="tunesmith-pip-") as name:
         settings = _pip_settings()
         given = {"pip": Path(name) / "pip.conf"}
@@ -75,7 +75,7 @@ def secrets() -> Iterator[dict[str, Path]]:
 
 
 def _pip_settings() -> dict[str, str]:
-    """Return what pip is told here of where packages come from, by files and by variables."""
+    """Return this machine's pip settings for package indexes, from files and variables."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     parser = configparser.RawConfigParser(delimiters=("=",))

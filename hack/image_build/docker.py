@@ -25,7 +25,7 @@ class Docker:
         return int(self.ask("image", "inspect", "--format", "{{.Size}}", image))
 
     def pull(self, image: str) -> str:
-        """Pull an image; return why it could not be had, or nothing."""
+        """Pull an image; return why it failed, or nothing."""
         return failure(["docker", "pull", "--quiet", image], timeout=600)
 
     def build(self, request: Request) -> None:
@@ -33,7 +33,7 @@ class Docker:
         run(["docker", "build", *request.options(), str(request.context)], {"DOCKER_BUILDKIT": "1"})
 
     def from_folder(self, folder: Path, image: str) -> None:
-        """Make an image of one layer out of a root file system."""
+        """Make an image with one layer from a root file system."""
         with subprocess.Popen(["tar", "-C", str(folder), "-c", "."], stdout=subprocess.PIPE) as tar:
             subprocess.run(["docker", "import", "-", image], stdin=tar.stdout, check=True, stdout=subprocess.DEVNULL)
 
@@ -51,7 +51,7 @@ class Docker:
         self.ask("image", "rm", identity)
 
     def prune(self) -> None:
-        """Remove all layers that only a next build would use."""
+        """Remove all cached layers."""
         run(["docker", "builder", "prune", "--force"])
 
     def ask(self, *arguments: str) -> str:

@@ -1,4 +1,4 @@
-"""What is asked of a program that builds images."""
+"""The interface to a program that builds images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Request:
     labels: Mapping[str, str]
 
     def options(self) -> list[str]:
-        """Return what both programs are told in the same words."""
+        """Return the options that docker and buildah share."""
         options = ["-f", str(self.dockerfile), "-t", self.tag]
         options += [f"--build-arg={name}={value}" for name, value in self.arguments.items()]
         options += [f"--secret=id={name},src={path}" for name, path in self.secrets.items()]
@@ -37,7 +37,7 @@ class Request:
 
 
 class Engine(Protocol):
-    """What is asked of such a program. An image is named by its reference."""
+    """A program that builds images. An image is named by its reference."""
 
     def label(self, image: str, name: str) -> str:
         """Return a label of an image; empty when it or the image is missing."""
@@ -49,13 +49,13 @@ class Engine(Protocol):
         """Return the bytes of an image's layers, unpacked."""
 
     def pull(self, image: str) -> str:
-        """Pull an image; return why it could not be had, or nothing."""
+        """Pull an image; return why it failed, or nothing."""
 
     def build(self, request: Request) -> None:
         """Build an image."""
 
     def from_folder(self, folder: Path, image: str) -> None:
-        """Make an image of one layer out of a root file system."""
+        """Make an image with one layer from a root file system."""
 
     def push(self, image: str, target: str, insecure: bool) -> None:
         """Push an image to a registry; layers that are there already are not sent again."""
@@ -67,4 +67,4 @@ class Engine(Protocol):
         """Remove an image that has been replaced, with the layers that only it needs; one that is in use stays."""
 
     def prune(self) -> None:
-        """Remove all layers that only a next build would use."""
+        """Remove all cached layers."""

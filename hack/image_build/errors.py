@@ -1,4 +1,4 @@
-"""What can go wrong in a build."""
+"""The error of a build."""
 
 
 class BuildError(Exception):

@@ -1,4 +1,4 @@
-"""Brings images into the node of the embedded cluster: only what it lacks, and only the layers that changed."""
+"""Loads images into the node of the embedded cluster: only those it lacks, and only layers that changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the repository says of the images: their requirements, and which sources each is made from."""
+"""The images that the repository defines: their requirements, sources and digests."""
 
 from __future__ import annotations
 
@@ -58,19 +58,19 @@ def version() -> str:
 
 
 def requirements(image: Image) -> str:
-    """Return what an image installs: the project's requirements and those of the extra of the image's name."""
+    """Return an image's requirements: the project's, and those of the extra with the image's name."""
     project = _project()
     lines = [*project["dependencies"], *project["optional-dependencies"][image.name]]
     return "".join(f"{line}\n" for line in sorted(lines))
 
 
 def constraints() -> str:
-    """Return the versions that are installed."""
+    """Return the pinned versions."""
     return (ROOT / "constraints.txt").read_text(encoding="utf-8")
 
 
 def torch_pins() -> str:
-    """Return those versions that the largest layer depends on, which so outlives most changes of the others."""
+    """Return the pins of the largest layer, so that it is not rebuilt when other versions change."""
     lines = constraints().splitlines()
     return "".join(f"{line}\n" for line in lines if re.match(r"(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z-]+)==", line))
 
@@ -86,7 +86,7 @@ def context_files(image: Image) -> dict[str, str]:
 
 
 def layer_digests(image: Image) -> dict[str, str]:
-    """Return the build arguments that tell a builder when layers are outdated whose inputs it only mounts."""
+    """Return build arguments that invalidate layers whose inputs are only mounted."""
     return {
         "TORCH_DIGEST": _digest([torch_pins()]),
         "REQUIREMENTS_DIGEST": _digest([requirements(image), constraints()]),
@@ -94,7 +94,7 @@ def layer_digests(image: Image) -> dict[str, str]:
 
 
 def dependencies_digest(image: Image, base: str, arguments: Mapping[str, str]) -> str:
-    """Return a digest of all that the layers below the project's depend on.
+    """Return a digest of everything that the layers below the project's depend on.
 
     Args:
         image: The image.
@@ -106,7 +106,7 @@ def dependencies_digest(image: Image, base: str, arguments: Mapping[str, str]) -
 
 
 def inputs_digest(image: Image, base: str, arguments: Mapping[str, str]) -> str:
-    """Return a digest of all that an image depends on."""
+    """Return a digest of everything that an image depends on."""
     texts = [dependencies_digest(image, base, arguments), json.dumps(_packaging(), sort_keys=True)]
     for path in source_files(image.sources):
         texts += [str(path.relative_to(ROOT)), hashlib.sha256(path.read_bytes()).hexdigest()]
