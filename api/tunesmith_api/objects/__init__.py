@@ -1,5 +1,6 @@
 """The API: group tunesmith.dev, version v1alpha1. The pydantic models here are its single source."""
 
+from tunesmith_api.objects.cluster_only import cluster_only_fields
 from tunesmith_api.objects.finetunejob import FineTuneJob, FineTuneJobSpec, FineTuneJobStatus
 from tunesmith_api.objects.inferenceworkspace import (
     InferenceWorkspace,
@@ -23,4 +24,5 @@ __all__ = [
     "InferenceWorkspaceStatus",
     "ObjectMeta",
     "ResolvedValue",
+    "cluster_only_fields",
 ]

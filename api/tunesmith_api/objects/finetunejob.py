@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tunesmith_api.objects.cluster_only import CLUSTER_ONLY
 from tunesmith_api.objects.inputs import JobDatasetSpec, JobModelSpec, JobOutputSpec
 from tunesmith_api.objects.metadata import ApiObject, StatusModel
 from tunesmith_api.objects.pod_template import PodTemplateSpec
@@ -115,13 +116,19 @@ class FineTuneJobSpec(TrainingJobSpec):
         Field(description="Where the artifact goes; by default a folder beside the job's work."),
     ] = None
     resources: Annotated[
-        ResourcesSpec, Field(description="What training gets, and where it runs. Concerns clusters only.")
+        ResourcesSpec,
+        Field(description="What training gets, and where it runs. Concerns clusters only."),
+        CLUSTER_ONLY,
     ] = ResourcesSpec()
     scheduling: Annotated[
-        SchedulingSpec, Field(description="When the job runs, how long, and how often it is tried.")
+        SchedulingSpec,
+        Field(description="When the job runs, how long, and how often it is tried."),
+        CLUSTER_ONLY,
     ] = SchedulingSpec()
     storage: Annotated[
-        StorageSpec, Field(description="The volume that the stages share, or a prefix of an object store.")
+        StorageSpec,
+        Field(description="The volume that the stages share, or a prefix of an object store."),
+        CLUSTER_ONLY,
     ] = StorageSpec()
     suspend: Annotated[
         bool,
@@ -139,6 +146,7 @@ class FineTuneJobSpec(TrainingJobSpec):
             "Can be changed at any time. Concerns clusters only.",
             examples=[604_800],
         ),
+        CLUSTER_ONLY,
     ] = None
     pod_template: Annotated[
         JobPodTemplateSpec | None,
@@ -146,6 +154,7 @@ class FineTuneJobSpec(TrainingJobSpec):
             description="Additions to the pods of all stages. Concerns clusters only.",
             examples=[{"serviceAccountName": "my-identity"}],
         ),
+        CLUSTER_ONLY,
     ] = None
 
     @property

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tunesmith_api.objects.cluster_only import CLUSTER_ONLY
 from tunesmith_api.objects.metadata import ApiObject, StatusModel
 from tunesmith_api.objects.pod_template import Labels, LocalObjectReference, PodTemplateSpec, SecretKeyRef, Toleration
 from tunesmith_api.objects.quantity import Cpu, Memory
@@ -85,6 +86,7 @@ class ServedModelSpec(SpecModel):
             "(AWS_ACCESS_KEY_ID, AZURE_STORAGE_CONNECTION_STRING, ...); by default that of the job's output.",
             examples=[{"name": "my-storage"}],
         ),
+        CLUSTER_ONLY,
     ] = None
 
 
@@ -168,7 +170,9 @@ class InferenceWorkspaceSpec(SpecModel):
         int, Field(ge=0, le=100, description="Servers to run; 0 stops serving. One machine without a cluster runs one.")
     ] = 1
     resources: Annotated[
-        ServingResources, Field(description="What each server gets, and where it runs. Concerns clusters only.")
+        ServingResources,
+        Field(description="What each server gets, and where it runs. Concerns clusters only."),
+        CLUSTER_ONLY,
     ] = ServingResources()
     auth: Annotated[
         AuthSpec | None,
@@ -177,13 +181,14 @@ class InferenceWorkspaceSpec(SpecModel):
             examples=[{"apiKeySecretRef": {"name": "my-api-key", "key": "key"}}],
         ),
     ] = None
-    rollout: Annotated[RolloutSpec, Field(description="How a new revision takes over.")] = RolloutSpec()
+    rollout: Annotated[RolloutSpec, Field(description="How a new revision takes over."), CLUSTER_ONLY] = RolloutSpec()
     pod_template: Annotated[
         PodTemplateSpec | None,
         Field(
             description="Additions to the servers' pods. Concerns clusters only.",
             examples=[{"serviceAccountName": "my-identity"}],
         ),
+        CLUSTER_ONLY,
     ] = None
 
 
