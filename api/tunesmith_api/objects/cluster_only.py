@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import get_args
+from types import UnionType
+from typing import Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -42,6 +43,7 @@ def _marked(model: type[BaseModel], prefix: str) -> Iterator[str]:
 
 def _models(annotation: object) -> Iterator[type[BaseModel]]:
     """Yield the models of an annotation `Model` or `Model | None`."""
-    for part in (annotation, *get_args(annotation)):
+    parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    for part in parts:
         if isinstance(part, type) and issubclass(part, BaseModel):
             yield part
