@@ -1,16 +1,19 @@
-"""Manifests from files: what `tunesmith run -f` and `tunesmith validate -f` read."""
+"""Reads manifests from files, as `tunesmith run -f` and `tunesmith validate -f` do, or from text."""
 
-from tunesmith_api.manifests.findings import Finding, Note, Source
-from tunesmith_api.manifests.load import load_manifests
+from tunesmith_api.manifests.files import Document
+from tunesmith_api.manifests.findings import Finding, ManifestNote, Source
+from tunesmith_api.manifests.load import load_documents, load_manifests
 from tunesmith_api.manifests.objects import LoadedFineTuneJob, LoadedInferenceWorkspace
 from tunesmith_api.manifests.result import Manifests
 
 __all__ = [
+    "Document",
     "Finding",
     "LoadedFineTuneJob",
     "LoadedInferenceWorkspace",
+    "ManifestNote",
     "Manifests",
-    "Note",
     "Source",
+    "load_documents",
     "load_manifests",
 ]

@@ -1,4 +1,4 @@
-"""What is found in manifests: where, what is wrong, and what to do about it."""
+"""Findings and notes about manifests: where, what is wrong, and what to do about it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ class Source:
     """Where an object is written.
 
     Attributes:
-        file: The file.
+        file: The file, or the name of the document.
         line: Line of its first field, from 1.
+        base: Folder at which relative paths in the object start.
     """
 
     file: Path
     line: int
+    base: Path
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
@@ -24,12 +26,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that must be changed before anything can be run.
+    """A fault that must be corrected before anything can run.
 
     Attributes:
-        file: The file, or what was given as one.
-        line: Line in the file, from 1; 0 when it is about the file as a whole.
-        field: Path of the field, like `spec.dataset.sources[0].uri`; empty when it is about no field.
+        file: The file or folder that was given, or the name of the document.
+        line: Line in the file, from 1; 0 for the whole file.
+        field: Path of the field, like `spec.dataset.sources[0].uri`; empty when no field is concerned.
         message: What is wrong.
         remedy: What to do about it.
     """
@@ -46,13 +48,13 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Note:
-    """Something worth knowing that stops nothing.
+class ManifestNote:
+    """Something that users should know and that prevents nothing.
 
     Attributes:
         file: The file.
         line: Line in the file, from 1.
-        message: What is to be known.
+        message: What they should know.
     """
 
     file: Path

@@ -1,14 +1,14 @@
-"""Manifests from files and folders: typed objects, ConfigMaps, and everything that is wrong with them."""
+"""Loads manifests: typed objects, ConfigMaps, and findings about everything that is wrong with them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from tunesmith_api.manifests.config_maps import Problem, metadata_problems, read_config_map
 from tunesmith_api.manifests.fields import closest
-from tunesmith_api.manifests.files import manifest_files, read_text
-from tunesmith_api.manifests.findings import Finding, Note, Source
+from tunesmith_api.manifests.files import Document, read_files, too_large
+from tunesmith_api.manifests.findings import Finding, ManifestNote, Source
 from tunesmith_api.manifests.nodes import Location, Node, path_of, shown
 from tunesmith_api.manifests.objects import LoadedFineTuneJob, LoadedInferenceWorkspace, read_object
 from tunesmith_api.manifests.references import check_references
@@ -20,37 +20,51 @@ _KINDS = ("FineTuneJob", "InferenceWorkspace")
 _DEFAULT_NAMESPACE = "default"
 
 
-def load_manifests(paths: Sequence[Path]) -> Manifests:
-    """Return what files and folders hold. Never raises for what is in them: that is in `findings`.
+def load_manifests(paths: Iterable[Path]) -> Manifests:
+    """Load the manifests in files and folders. Faults in them are in `findings` and never raise.
 
     Args:
         paths: Files, and folders whose *.yaml, *.yml and *.json files are read.
     """
-    loader = _Loader()
-    for file in manifest_files(paths, loader.result.findings):
-        text = read_text(file, loader.result.findings)
-        if text is not None:
-            loader.read(file, text)
+    findings: list[Finding] = []
+    return load_documents(read_files(paths, findings), findings)
+
+
+def load_documents(documents: Iterable[Document], findings: list[Finding] | None = None) -> Manifests:
+    """Load manifests that are given as text. Faults in them are in `findings` and never raise.
+
+    Args:
+        documents: The texts.
+        findings: List that becomes the result's `findings`; iterating over `documents` may add to it.
+    """
+    loader = _Loader([] if findings is None else findings)
+    for document in documents:
+        loader.read(document)
     check_references(loader.result, loader.names)
     return loader.result
 
 
 class _Loader:
-    """Sorts documents by their kind."""
+    """Sorts the objects of documents by their kind."""
 
-    def __init__(self) -> None:
-        self.result = Manifests()
-        # Every object that is written, valid or not: (kind, namespace, name).
+    def __init__(self, findings: list[Finding]) -> None:
+        self.result = Manifests(findings=findings)
+        # Every object, valid or not: (kind, namespace, name).
         self.names: dict[tuple[str, str, str], Source] = {}
+        self._base = Path()  # of the document that is being read
 
-    def read(self, file: Path, text: str) -> None:
-        """Read the documents of one file."""
+    def read(self, document: Document) -> None:
+        """Read the objects of one document."""
+        file, self._base = Path(document.name), document.base
+        if (finding := too_large(file, len(document.text.encode(errors="surrogatepass")))) is not None:
+            self.result.findings.append(finding)
+            return
         problems: list[YamlError] = []
-        documents = read_documents(text, problems)
+        objects = read_documents(document.text.removeprefix("\ufeff"), problems)
         for problem in problems:
             self.result.findings.append(Finding(file, problem.line, problem.field, problem.message, problem.remedy))
-        for document in documents:
-            self._document(file, document)
+        for node in objects:
+            self._document(file, node)
 
     def _refuse(self, file: Path, document: Node, location: Location, message: str, remedy: str) -> None:
         self.result.findings.append(Finding(file, document.line_of(location), path_of(location), message, remedy))
@@ -80,7 +94,7 @@ class _Loader:
         elif version is None:
             self._refuse(file, document, ("apiVersion",), "is missing", f"write apiVersion: {API_VERSION}")
         else:
-            self.result.notes.append(Note(file, document.line, f"left alone (kind {kind})"))
+            self.result.notes.append(ManifestNote(file, document.line, f"left alone (kind {kind})"))
 
     def _list(self, file: Path, document: Node) -> None:
         items = document.get("items")
@@ -91,7 +105,7 @@ class _Loader:
             self._document(file, item)
 
     def _object(self, file: Path, document: Node, kind: str) -> None:
-        source = Source(file, document.line)
+        source = Source(file, document.line, self._base)
         if self._twice(source, document, kind):
             return
         findings = self.result.findings
@@ -109,11 +123,11 @@ class _Loader:
             problems.append((("apiVersion",), "must be v1 for a ConfigMap", "write apiVersion: v1"))
         for location, message, remedy in problems:
             self._refuse(file, document, location, message, remedy)
-        if not self._twice(Source(file, document.line), document, "ConfigMap") and not problems:
+        if not self._twice(Source(file, document.line, self._base), document, "ConfigMap") and not problems:
             self.result.config_maps[_name(document)] = contents
 
     def _twice(self, source: Source, document: Node, kind: str) -> bool:
-        """Note an object's name; return whether another object had it before."""
+        """Record an object's name and return whether another object already has it."""
         namespace, name = _name(document)
         if not name:
             return False
@@ -127,7 +141,7 @@ class _Loader:
 
 
 def _name(document: Node) -> tuple[str, str]:
-    """Return the namespace and the name of an object; the name is empty when it has none."""
+    """Return the namespace and the name of an object; the name is empty if it has none."""
     values: Iterable[Node | None] = (document.get("metadata", key) for key in ("namespace", "name"))
     namespace, name = (node.value if node and isinstance(node.value, str) else "" for node in values)
     return namespace or _DEFAULT_NAMESPACE, name

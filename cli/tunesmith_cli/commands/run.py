@@ -47,7 +47,7 @@ def run_manifests(
     root = work.resolve()
     code = Exit.OK
     for job in manifests.fine_tune_jobs:
-        local = LocalJob(job, Path(job.source.file).parent, root, debug=debug)
+        local = LocalJob(job, job.source.base, root, debug=debug)
         code = max(code, local.run(manifests.config_maps, restart=restart).code)
     return max(code, _serve(manifests, root, host, port)) if serve else code
 
@@ -63,7 +63,7 @@ def _serve(manifests: Manifests, root: Path, host: str, port: int) -> Exit:
                 local.scaled_to_zero()
                 continue
             try:
-                base = Path(workspace.source.file).parent
+                base = workspace.source.base
                 local.start(local_artifact(workspace, base, root, manifests.fine_tune_jobs))
             except CliError as error:
                 complain(str(error))
