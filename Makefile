@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data crds test test-kubernetes test-images lint format bench clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
+.PHONY: help install quickstart quickstart-data crds test test-fast test-kubernetes test-images lint format bench clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
-install: $(INSTALLED) ## Make the virtual environment
+install: $(INSTALLED) ## Create the virtual environment
 
 # uv takes seconds over torch and what comes with it, for which pip takes two minutes. It does not read pip's settings,
 # so it is told the index, which may hold a password and is not shown. INSTALL=".venv/bin/python -m pip install" does
@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(INSTALL) --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-quickstart: $(INSTALLED) ## Train, export, check, serve and question a small model
+quickstart: $(INSTALLED) ## Train, export, check, serve and query a small model
 	$(BIN)/python examples/quickstart/quickstart.py
 
 quickstart-data: $(INSTALLED) ## Write the quickstart's questions and answers again
@@ -47,6 +47,10 @@ test: ## Run all tests
 	$(BIN)/python -m pytest -m "not e2e" -n 3 --dist worksteal --durations 15
 	$(BIN)/python -m pytest -m e2e --durations 15
 
+# For the edit loop: no cluster, no training, no type checker (`make lint` has that). Half a minute to a minute.
+test-fast: $(INSTALLED) ## Run the quick tests: no cluster, no training
+	$(BIN)/python -m pytest tests/unit -m "not slow" -n 2 -q --deselect tests/unit/repository/test_style.py::test_is_clean
+
 test-kubernetes:
 	@PYTHONPATH=hack $(PYTHON) -m cluster build || test $$? = 3
 
@@ -63,7 +67,7 @@ format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) ## Measure training and serving against what one would use instead (20 minutes)
+bench: $(INSTALLED) ## Compare training and serving with the alternatives (20 minutes)
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/serving.py
 
@@ -72,26 +76,26 @@ IMAGE_BUILD = PYTHONPATH=hack $(or $(wildcard $(BIN)/python),$(PYTHON)) -m image
 images: ## Build the images that changed (IMAGES=, BASE_IMAGE=, BUILD_ARGS="TORCH_INDEX_URL=... ONNXRUNTIME=...")
 	@$(IMAGE_BUILD) build $(IMAGES) --base-image "$(BASE_IMAGE)" $(foreach argument,$(BUILD_ARGS),--build-arg $(argument))
 
-images-load: images ## Bring them into the cluster of `make cluster-up` (NAME=full)
+images-load: images ## Load them into the cluster of `make cluster-up` (NAME=full)
 	@$(IMAGE_BUILD) load $(IMAGES) $(if $(NAME),--cluster $(NAME))
 
 images-push: images ## Push them to a registry (REGISTRY=example.azurecr.io/ml)
 	@$(IMAGE_BUILD) push $(REGISTRY) $(IMAGES)
 
-images-sizes: ## Tell how large they are, and over their base image
+images-sizes: ## Print their sizes, in total and over their base image
 	@$(IMAGE_BUILD) sizes $(IMAGES)
 
 cluster-up: ## Start Kubernetes on this machine (MODE=full; MODE=api: control plane only, no root)
 	@PYTHONPATH=hack $(PYTHON) -m cluster up $(if $(MODE),--mode $(MODE)) $(if $(NAME),--name $(NAME))
 
-cluster-down: ## Stop it and remove all that it left (both modes, or MODE=, NAME=)
+cluster-down: ## Stop it and remove everything it left (both modes, or MODE=, NAME=)
 	@PYTHONPATH=hack $(PYTHON) -m cluster down $(if $(MODE),--mode $(MODE)) $(if $(NAME),--name $(NAME))
 
-cluster-status: ## Tell what of it runs
+cluster-status: ## Print which parts of it run
 	@PYTHONPATH=hack $(PYTHON) -m cluster status $(if $(MODE),--mode $(MODE)) $(if $(NAME),--name $(NAME))
 
 cluster-demo: $(INSTALLED) cluster-up ## Install Tunesmith in it, run examples/quickstart there, ask the served model
-	PYTHONPATH=hack:tests $(BIN)/python hack/cluster_demo.py
+	PYTHONPATH=hack $(BIN)/python -m cluster_demo
 
 clean: ## Remove the virtual environment and what jobs left in .tunesmith/
 	rm -rf $(VENV) .tunesmith build *.egg-info

@@ -1,7 +1,7 @@
-"""What processes agree on: variables, exit codes, the termination message, and names of files.
+"""What processes agree on: variables, exit codes and the termination message.
 
 The command line and the operator start stages and servers; these read what is named here. Nothing of it is written
-anywhere else.
+anywhere else. The artifact's layout is in artifact.py, the work folder's in work_folder.py.
 """
 
 from __future__ import annotations
@@ -44,11 +44,6 @@ SERVER_OUT_OF_MEMORY = 3
 """Exit code of a server whose model does not fit in the memory there is."""
 
 _REASON_OF_CODE = {code: reason for reason, code in EXIT_CODES.items()}
-
-# Files of an artifact.
-MANIFEST = "manifest.json"
-"""Written last: an artifact is complete if and only if it is there."""
-FORMAT_VERSION = 1
 
 TERMINATION_MESSAGE_BYTES = 4096
 """Bytes that a kubelet reads of a termination message."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.methods import METHODS, SCRATCH_LEARNING_RATE
 from tunesmith_api.spec.job import TrainingJobSpec
 from tunesmith_api.spec.training import AdapterSpec
 
@@ -36,7 +37,7 @@ class Resolved:
         strategy: How training is spread over processes.
         checkpoint_steps: Steps between two checkpoints.
         eval_steps: Steps between two evaluations.
-        adapter: The adapter's settings, None with method full.
+        adapter: The adapter's settings; None where the method trains none.
         reasons: Why each value, by the field's name in the spec (or a name like one).
     """
 
@@ -110,7 +111,7 @@ def resolve(spec: TrainingJobSpec, world_size: int, train_rows: int, has_bf16: b
     strategy, reasons["strategy"] = _strategy(spec, world_size)
     every = training.checkpoint.every_steps
     reasons["checkpoint.everySteps"] = _SET if every else f"a tenth of {steps} steps"
-    adapter = None if spec.method == "full" else spec.adapter or AdapterSpec()
+    adapter = spec.adapter or AdapterSpec() if METHODS[spec.method].trains_adapter else None
     for name in ("rank", "alpha", "targetModules"):
         field = "target_modules" if name == "targetModules" else name
         given = spec.adapter is not None and field in spec.adapter.model_fields_set
@@ -184,8 +185,8 @@ def _learning_rate(spec: TrainingJobSpec) -> tuple[float, str]:
     if spec.training.learning_rate is not None:
         return spec.training.learning_rate, _SET
     if spec.model.scratch is not None:
-        return 1e-3, "default for a model from scratch"
-    return (2e-5 if spec.method == "full" else 2e-4), f"default of {spec.method}"
+        return SCRATCH_LEARNING_RATE, "default for a model from scratch"
+    return METHODS[spec.method].default_learning_rate, f"default of {spec.method}"
 
 
 def _precision(spec: TrainingJobSpec, has_bf16: bool) -> tuple[Literal["fp32", "bf16"], str]:

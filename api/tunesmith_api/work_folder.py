@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+STAGE_MARKER = "stage.json"
+"""Written last into a stage's folder: the stage is complete if and only if it is there."""
+STAGE_INPUTS = "inputs.json"
+"""Digest of what a stage in progress depends on."""
+
 
 class Stage(StrEnum):
     """The three stages of a job, in order."""
@@ -57,7 +62,7 @@ class WorkFolder:
 
     def stage_marker(self, stage: Stage) -> Path:
         """Return the file whose presence says that a stage is complete."""
-        return self.stage(stage) / "stage.json"
+        return self.stage(stage) / STAGE_MARKER
 
     def outcome(self, stage: Stage) -> Path:
         """Return the file with the last outcome of a stage: `{reason, message, remedy}` or `{reason: "Completed"}`."""

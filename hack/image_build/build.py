@@ -57,7 +57,7 @@ def build(engine: Engine, names: Sequence[str], base: str, arguments: Mapping[st
             }
             with context(image, wheel_file) as folder:
                 known = {"BASE_IMAGE": base, **_declared(image, {**arguments, **layer_digests(image)})}
-                engine.build(Request(folder, image.dockerfile, image.reference, known, given, labels))
+                engine.build(Request(folder, folder / "Dockerfile", image.reference, known, given, labels))
             if before:
                 engine.remove(before)
             print(f"Built {image.reference} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
@@ -66,8 +66,7 @@ def build(engine: Engine, names: Sequence[str], base: str, arguments: Mapping[st
 
 def _declared(image: Image, arguments: Mapping[str, str]) -> dict[str, str]:
     """Return the arguments that an image's Dockerfile declares."""
-    lines = image.dockerfile.read_text(encoding="utf-8").splitlines()
-    names = {line.split()[1].split("=")[0] for line in lines if line.startswith("ARG ")}
+    names = {line.split()[1].split("=")[0] for line in image.recipe.splitlines() if line.startswith("ARG ")}
     return {name: value for name, value in arguments.items() if name in names}
 
 

@@ -29,8 +29,13 @@ class Image:
 
     @property
     def dockerfile(self) -> Path:
-        """Its Dockerfile."""
+        """Its own part of the Dockerfile."""
         return ROOT / "images" / self.name / "Dockerfile"
+
+    @property
+    def recipe(self) -> str:
+        """The whole Dockerfile: the stages that all images begin with, then its own."""
+        return base_dockerfile().read_text(encoding="utf-8") + self.dockerfile.read_text(encoding="utf-8")
 
     @property
     def reference(self) -> str:
@@ -40,6 +45,11 @@ class Image:
 
 _ALL = (Image("operator", SOURCES), Image("serving", ("api", "serving")), Image("trainer", ("api", "trainer")))
 IMAGES = {image.name: image for image in _ALL}
+
+
+def base_dockerfile() -> Path:
+    """Return the stages that all images begin with."""
+    return ROOT / "images" / "base.Dockerfile"
 
 
 def version() -> str:
@@ -66,8 +76,13 @@ def torch_pins() -> str:
 
 
 def context_files(image: Image) -> dict[str, str]:
-    """Return the files of an image's build context, but for the wheel."""
-    return {"requirements.txt": requirements(image), "constraints.txt": constraints(), "torch.txt": torch_pins()}
+    """Return the files of an image's build context, except the wheel."""
+    return {
+        "Dockerfile": image.recipe,
+        "requirements.txt": requirements(image),
+        "constraints.txt": constraints(),
+        "torch.txt": torch_pins(),
+    }
 
 
 def layer_digests(image: Image) -> dict[str, str]:
@@ -86,7 +101,7 @@ def dependencies_digest(image: Image, base: str, arguments: Mapping[str, str]) -
         base: What identifies the content of the base image.
         arguments: The build arguments.
     """
-    parts = [image.dockerfile.read_text(encoding="utf-8"), requirements(image), constraints(), base]
+    parts = [image.recipe, requirements(image), constraints(), base]
     return _digest([*parts, json.dumps(dict(arguments), sort_keys=True)])
 
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from tunesmith_trainer.runtime.imports import importing
+from tunesmith_api.local.imports import importing
 
 with importing():
     from tunesmith_operator.app.command import main

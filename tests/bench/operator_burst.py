@@ -33,9 +33,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
 from bench.usage import ControlPlane, cpu_of, peak_of, until_quiet, usage
 from cluster import binaries, lifecycle
+from cluster.client import Cluster
 from cluster.paths import Paths
 from cluster.state import State
-from support.cluster import Cluster
 from support.cluster_fixtures import install_crds
 from support.manifests import config_map, job
 from support.operator_process import OperatorProcess

@@ -1,6 +1,6 @@
 """What a namespace held when a test failed."""
 
-from support.cluster import Cluster
+from cluster.client import Cluster
 
 KINDS = "finetunejobs,inferenceworkspaces,jobs,deployments,pods,services,persistentvolumeclaims,configmaps,leases"
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from support.cluster import Cluster
-from support.cluster_http import Object
+from cluster.client import Cluster
+from cluster.requests import Object
 
 GPU = "nvidia.com/gpu"
 _TIME = "2026-01-01T00:00:00Z"

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from cluster import binaries, lifecycle
+from cluster.client import CRDS, Cluster, condition
 from cluster.errors import CannotRunError
 from cluster.paths import cache
 from cluster.processes import Process
 from cluster.state import State
-from support.cluster import CRDS, Cluster, condition
 from support.cluster_dump import describe
 
 KEEP = "TUNESMITH_KEEP_CLUSTER"

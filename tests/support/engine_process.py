@@ -21,7 +21,7 @@ from typing import Any
 
 from tunesmith_api import status
 from tunesmith_operator.app.replica import Operator
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine import logs
 from tunesmith_operator.engine.kube.client import KubeClient
 from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID, STAGE

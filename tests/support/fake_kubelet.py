@@ -12,8 +12,8 @@ from typing import Any
 
 import urllib3
 
-from support.cluster import Cluster
-from support.cluster_http import ApiError
+from cluster.client import Cluster
+from cluster.requests import ApiError
 
 Object = dict[str, Any]
 AWAY = (ApiError, OSError, urllib3.exceptions.HTTPError)

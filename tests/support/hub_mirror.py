@@ -7,15 +7,14 @@ process as HF_ENDPOINT (the client reads it when it is imported).
 import hashlib
 import json
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from support.loopback_server import LoopbackServer, QuietHandler
 
-class HubMirror:
+
+class HubMirror(LoopbackServer):
     """The mirror's state: change it while it runs to make it fail.
 
     Attributes:
@@ -37,37 +36,14 @@ class HubMirror:
         self.status: int | None = None
         self.cuts = 0
         self.requests: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"mirror": self}))
-        self._server.daemon_threads = True
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    @contextmanager
-    def serving(self) -> Iterator["HubMirror"]:
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
+        super().__init__(_Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    mirror: HubMirror
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
+class _Handler(QuietHandler, BaseHTTPRequestHandler):
+    owner: HubMirror
 
     def do_GET(self) -> None:
-        mirror, path = self.mirror, unquote(urlsplit(self.path).path)
+        mirror, path = self.owner, unquote(urlsplit(self.path).path)
         mirror.requests.append(f"{self.command} {path}")
         api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?(?:/.*)?", path)
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
@@ -103,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(404, "EntryNotFound")
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
-        headers = {"ETag": f'"{digest}"', "X-Repo-Commit": self.mirror.commit, "Accept-Ranges": "bytes"}
+        headers = {"ETag": f'"{digest}"', "X-Repo-Commit": self.owner.commit, "Accept-Ranges": "bytes"}
         requested = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if not requested:
             return self._send(200, data, headers, cut=True)
@@ -112,18 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(206, data[start:end], headers, cut=True)
 
     def _send(self, status: int, body: bytes, headers: dict[str, str], *, cut: bool = False) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "HEAD":
-            return
-        if cut and self.mirror.cuts > 0 and len(body) > 10_000:
-            self.mirror.cuts -= 1
-            self.wfile.write(body[: len(body) // 2])
-            self.close_connection = True
-            return
-        self.wfile.write(body)
+        cut = cut and self.command == "GET" and self.owner.cuts > 0 and len(body) > 10_000
+        self.owner.cuts -= cut
+        self.send(status, body, headers, cut=cut)
 
 
 def _entry(folder: Path, path: Path) -> dict[str, object]:

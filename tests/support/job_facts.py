@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tunesmith_api.objects import FineTuneJobSpec
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Decision, Object
 from tunesmith_operator.finetunejob.names import work_folder
 from tunesmith_operator.finetunejob.observed import JOB_NAME, Observed

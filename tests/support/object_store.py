@@ -4,18 +4,17 @@ It keeps objects in memory and checks no signatures. `BUCKET/KEY` is the path by
 """
 
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from support.loopback_server import LoopbackServer, QuietHandler
 
 XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
-class ObjectStore:
+class ObjectStore(LoopbackServer):
     """The store's state: change it while it runs to make it fail.
 
     Attributes:
@@ -32,56 +31,24 @@ class ObjectStore:
         self.parts: dict[int, bytes] = {}
         self.status: int | None = None
         self.cut = False
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"store": self}))
-        self._server.daemon_threads = True
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    @contextmanager
-    def serving(self) -> Iterator["ObjectStore"]:
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
+        super().__init__(_Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    store: ObjectStore
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: object) -> None:
-        pass
+class _Handler(QuietHandler, BaseHTTPRequestHandler):
+    owner: ObjectStore
 
     def _send(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        if self.command == "HEAD":
-            return
-        if self.store.cut and status in (200, 206):
-            self.wfile.write(body[: len(body) // 2])
-            self.close_connection = True
-            return
-        self.wfile.write(body)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.send(status, body, named, cut=self.owner.cut and status in (200, 206))
 
     def _error(self, status: int, code: str) -> None:
         self._send(status, f"{XML}<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode())
 
     def _refused(self) -> bool:
-        if self.store.status is not None:
+        if self.owner.status is not None:
             codes = {403: "AccessDenied", 404: "NoSuchKey"}
-            self._error(self.store.status, codes.get(self.store.status, "InternalError"))
-        return self.store.status is not None
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
+            self._error(self.owner.status, codes.get(self.owner.status, "InternalError"))
+        return self.owner.status is not None
 
     def do_GET(self) -> None:
         if self._refused():
@@ -90,10 +57,10 @@ class _Handler(BaseHTTPRequestHandler):
         if "list-type" in query:
             return self._list(name, query)
         if "/" not in name:
-            return self._send(200) if any(key.startswith(f"{name}/") for key in self.store.objects) else self._missing()
-        if name not in self.store.objects:
+            return self._send(200) if any(key.startswith(f"{name}/") for key in self.owner.objects) else self._missing()
+        if name not in self.owner.objects:
             return self._missing()
-        body = self.store.objects[name]
+        body = self.owner.objects[name]
         headers = {"ETag": '"e"', "Last_Modified": formatdate(0, usegmt=True), "Accept_Ranges": "bytes"}
         requested = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if self.command == "HEAD" or not requested:
@@ -107,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _list(self, bucket: str, query: dict[str, list[str]]) -> None:
         prefix, delimiter = query.get("prefix", [""])[0], query.get("delimiter", [""])[0]
         contents, folders = [], set()
-        for name, body in sorted(self.store.objects.items()):
+        for name, body in sorted(self.owner.objects.items()):
             key = name.removeprefix(f"{bucket}/")
             if key == name or not key.startswith(prefix):
                 continue
@@ -136,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         name, query = self._target()
         if "partNumber" in query:
-            self.store.parts[int(query["partNumber"][0])] = body
+            self.owner.parts[int(query["partNumber"][0])] = body
         else:
             self._keep(name, body)
         self._send(200, ETag='"e"')
@@ -147,18 +114,18 @@ class _Handler(BaseHTTPRequestHandler):
             return
         name, query = self._target()
         if "uploads" in query:
-            self.store.parts = {}
+            self.owner.parts = {}
             upload = "<UploadId>1</UploadId>"
             self._send(200, f"{XML}<InitiateMultipartUploadResult>{upload}</InitiateMultipartUploadResult>".encode())
         else:
-            self._keep(name, b"".join(self.store.parts[number] for number in sorted(self.store.parts)))
+            self._keep(name, b"".join(self.owner.parts[number] for number in sorted(self.owner.parts)))
             self._send(200, f"{XML}<CompleteMultipartUploadResult></CompleteMultipartUploadResult>".encode())
 
     def do_DELETE(self) -> None:
         if self._refused():
             return
         name, _ = self._target()
-        self.store.objects.pop(name, None)
+        self.owner.objects.pop(name, None)
         self._send(204)
 
     def _target(self) -> tuple[str, dict[str, list[str]]]:
@@ -166,8 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
         return unquote(parts.path).strip("/"), parse_qs(parts.query, keep_blank_values=True)
 
     def _keep(self, name: str, body: bytes) -> None:
-        self.store.objects[name] = body
-        self.store.order.append(name)
+        self.owner.objects[name] = body
+        self.owner.order.append(name)
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") == "chunked":

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from support.cluster import Cluster
+from cluster.client import Cluster
 from support.ports import free_port
 
 

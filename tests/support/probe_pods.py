@@ -3,7 +3,8 @@
 from typing import Any
 
 from cluster.containerd import PAUSE
-from support.cluster_http import Object
+from cluster.requests import Object
+from cluster_demo.pods import POD_SECURITY, RESTRICTED
 
 IMAGE = PAUSE
 
@@ -18,25 +19,18 @@ def spec(*command: str, volumes: dict[str, str] | None = None, **container: Any)
     """
     claims = volumes or {}
     mounts = [{"name": f"volume-{index}", "mountPath": path} for index, path in enumerate(claims)]
-    secure = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
     return {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 1,
         "automountServiceAccountToken": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "runAsGroup": 65532,
-            "fsGroup": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": POD_SECURITY,
         "containers": [
             {
                 "name": "probe",
                 "image": IMAGE,
                 "args": list(command),
                 "volumeMounts": mounts,
-                "securityContext": secure,
+                "securityContext": RESTRICTED,
                 **container,
             }
         ],

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from support.cluster import Cluster
+from cluster.client import Cluster
 
 Rule = tuple[str, list[str], list[str]]
 

@@ -20,8 +20,14 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 class ServingProcess:
     """`python -m tunesmith_serving` on a free loopback port, ready when the context is entered."""
 
-    def __init__(self, artifact: Path, *options: str, env: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "tunesmith_serving", "--artifact", str(artifact), "--port", "0", *options]
+    def __init__(
+        self,
+        artifact: Path,
+        *options: str,
+        env: dict[str, str] | None = None,
+        program: tuple[str, ...] = ("-m", "tunesmith_serving"),
+    ) -> None:
+        command = [sys.executable, *program, "--artifact", str(artifact), "--port", "0", *options]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

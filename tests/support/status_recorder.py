@@ -5,8 +5,8 @@ from typing import Any
 
 import urllib3
 
-from support.cluster import Cluster, condition
-from support.cluster_http import ApiError
+from cluster.client import Cluster, condition
+from cluster.requests import ApiError
 
 PHASES = ["Pending", "Preparing", "Training", "Publishing", "Succeeded"]
 

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from tunesmith_trainer.storage.files import digest_json
+from tunesmith_api.artifact import digest_of_json
 
 Architecture = Literal["llama", "phi3", "qwen2"]
 
@@ -143,8 +143,8 @@ def export_onnx(
     return target
 
 
-def write_manifest(folder: Path | str, name: str = "tiny") -> Path:
-    """Write manifest.json, last, over whatever the artifact folder holds now."""
+def write_manifest(folder: Path | str, name: str = "tiny", **fields: Any) -> Path:
+    """Write manifest.json, last, over whatever the artifact folder holds now; `fields` are added to it."""
     folder = Path(folder)
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / "manifest.json"):
@@ -157,7 +157,8 @@ def write_manifest(folder: Path | str, name: str = "tiny") -> Path:
         "model": {"base": "scratch"},
         "precisions": sorted(p.name for p in onnx.iterdir()) if onnx.is_dir() else [],
         "files": files,
-        "digest": digest_json({name: entry["sha256"] for name, entry in files.items()}),
+        "digest": digest_of_json({name: entry["sha256"] for name, entry in files.items()}),
+        **fields,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
     return folder

@@ -1,6 +1,5 @@
 """Work folders that are ready to be trained: a tiny Llama, random rows, and the marker of a completed `prepare`."""
 
-import argparse
 import json
 import os
 import subprocess
@@ -89,13 +88,6 @@ def training_job(
     marker = {"inputs": "prepared", "model": {"path": "prepare/model"}, "data": {"trainRows": rows}}
     (work / "prepare" / "stage.json").write_text(json.dumps(marker))
     return work
-
-
-def options(work: Path) -> argparse.Namespace:
-    """The options of the command line, for `launch`."""
-    return argparse.Namespace(
-        work=work, nnodes=1, node_rank=0, master_addr="127.0.0.1", master_port=0, debug=False, stage="train"
-    )
 
 
 def train_command(work: Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from support.cluster import Cluster
+from cluster.client import Cluster
 from support.operator import follow, has_ended
 
 LONG = {

@@ -14,11 +14,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from support.cluster import Cluster, condition
+from cluster.client import Cluster, condition
 from support.operator_process import OperatorProcess, running
 from tunesmith_api import status as state
 from tunesmith_operator.app.replica import Operator
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine import logs
 from tunesmith_operator.engine.kube.client import KubeClient
 from tunesmith_operator.engine.metrics import Metrics
@@ -32,8 +32,9 @@ class WorkspaceOperator(OperatorProcess):
 
     def start(self) -> None:
         """Start it; it is not waited for."""
-        tests = str(Path(__file__).parents[1])
-        environment = {**self._environment, "PYTHONPATH": os.pathsep.join((tests, os.environ.get("PYTHONPATH", "")))}
+        tests = Path(__file__).parents[1]
+        path = os.pathsep.join((str(tests), str(tests.parent / "hack"), os.environ.get("PYTHONPATH", "")))
+        environment = {**self._environment, "PYTHONPATH": path}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen([sys.executable, "-m", __name__], env=environment, stdout=log, stderr=log)
 

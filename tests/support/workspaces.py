@@ -4,7 +4,7 @@ import asyncio
 import copy
 from typing import Any
 
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Context, Decision
 from tunesmith_operator.inferenceworkspace.decide import decide
 from tunesmith_operator.inferenceworkspace.model import Observed

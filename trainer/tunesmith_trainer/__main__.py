@@ -6,7 +6,7 @@ import signal
 import sys
 from types import FrameType
 
-from tunesmith_trainer.runtime.imports import importing
+from tunesmith_api.local.imports import importing
 
 _INTERRUPTED = 66  # EXIT_CODES[Reason.INTERRUPTED], which is not imported yet
 
@@ -14,17 +14,17 @@ _INTERRUPTED = 66  # EXIT_CODES[Reason.INTERRUPTED], which is not imported yet
 def main(arguments: list[str] | None = None) -> int:
     """Run a stage and return the process exit code (see `EXIT_CODES`).
 
-    SIGTERM is asked for before anything is imported: the kernel does not give it to the first process of a container
-    that has not, and imports take seconds on a busy machine.
+    The SIGTERM handler is installed before anything is imported: without one the kernel does not deliver SIGTERM to the
+    first process of a container, and imports take seconds on a busy machine.
     """
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit)
     with importing():
         from tunesmith_trainer.stages.command import main as run
 
     return run(arguments)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _exit(number: int, frame: FrameType | None) -> None:
     sys.exit(_INTERRUPTED)
 
 

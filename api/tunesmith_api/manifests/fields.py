@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tunesmith_api.manifests.nodes import Location, path_of
+from tunesmith_api.spec.choice import OneOf
 
 
 def models_in(annotation: object) -> Iterator[type[BaseModel]]:
@@ -53,7 +54,7 @@ def example_of(field: FieldInfo | None) -> Any:  # noqa: ANN401 - any JSON value
     default = field.get_default(call_default_factory=True)
     if isinstance(default, str | int | float | bool):
         return default if type(default) in (str, int, float, bool) else str(default)
-    choices = choices_of(field.annotation)
+    choices = choices_of(field.annotation) or next((c for item in field.metadata if (c := choices_of(item))), [])
     return choices[0] if choices else None
 
 
@@ -61,6 +62,8 @@ def choices_of(annotation: object) -> list[str]:
     """Return the words that a field takes, when it takes words of a list only."""
     if typing.get_origin(annotation) is typing.Literal:
         return [str(value) for value in typing.get_args(annotation)]
+    if isinstance(annotation, OneOf):
+        return annotation.names
     found = [choices_of(argument) for argument in typing.get_args(annotation)]
     return next((choices for choices in found if choices), [])
 

@@ -1,8 +1,8 @@
-"""Finds the files that are manifests and reads their text."""
+"""Which files are manifests, and their text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,33 +12,10 @@ ENDINGS = (".yaml", ".yml", ".json")
 MAX_BYTES = 16 << 20
 
 
-@dataclass(frozen=True)
-class Document:
-    """The text of one manifest file, which may hold several objects.
-
-    Attributes:
-        name: Name by which findings refer to it: the file's path, or any other name.
-        text: YAML or JSON.
-        base: Folder at which relative paths in it start.
-    """
-
-    name: str
-    text: str
-    base: Path
-
-
-def read_files(paths: Iterable[Path], findings: list[Finding]) -> Iterator[Document]:
-    """Yield the documents of files and folders, one at a time; faults are added to `findings`."""
-    for file in manifest_files(paths, findings):
-        text = read_text(file, findings)
-        if text is not None:
-            yield Document(str(file), text, file.parent)
-
-
 def manifest_files(paths: Iterable[Path], findings: list[Finding]) -> list[Path]:
-    """Return the given files and the files in the given folders, each once.
+    """Return the files that are named, and those of the folders that are named; each once.
 
-    Like `kubectl apply -f`, it takes the files directly in a folder, by their endings.
+    Like `kubectl apply -f`, only the files that lie in a folder itself are taken, by their endings.
     """
     files: dict[Path, Path] = {}
     for path in paths:
@@ -62,15 +39,29 @@ def manifest_files(paths: Iterable[Path], findings: list[Finding]) -> list[Path]
     return list(files.values())
 
 
+@dataclass(frozen=True)
+class Document:
+    """A manifest file as text, wherever it came from.
+
+    Attributes:
+        path: Its name in findings; the folder that relative paths in it start from is the parent.
+        text: Its content: one or more YAML documents, or JSON.
+    """
+
+    path: Path
+    text: str
+
+
 def read_text(file: Path, findings: list[Finding]) -> str | None:
-    """Return the text of a file; None if it cannot be read, and why is then added to `findings`."""
+    """Return the text of a file, or None after adding what is wrong with it to `findings`."""
 
     def refuse(line: int, message: str, remedy: str) -> None:
         findings.append(Finding(file, line, "", message, remedy))
 
     try:
-        if (finding := too_large(file, file.stat().st_size)) is not None:
-            findings.append(finding)
+        size = file.stat().st_size
+        if size > MAX_BYTES:
+            refuse(0, f"is {size / 2**20:.0f} MiB, more than any manifest", "keep large data in files of their own")
             return None
         data = file.read_bytes()
     except OSError as error:
@@ -89,14 +80,6 @@ def read_text(file: Path, findings: list[Finding]) -> str | None:
         line = data.count(b"\n", 0, error.start) + 1
         refuse(line, f"holds the byte 0x{data[error.start]:02x}, which is not UTF-8", "write it in UTF-8")
         return None
-
-
-def too_large(file: Path, size: int) -> Finding | None:
-    """Return a finding if a manifest of `size` bytes is too large."""
-    if size <= MAX_BYTES:
-        return None
-    message = f"is {size / 2**20:.0f} MiB, more than any manifest"
-    return Finding(file, 0, "", message, "keep large data in files of their own")
 
 
 def _why(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Findings and notes about manifests: where, what is wrong, and what to do about it."""
+"""What is found in manifests: where, what is wrong, and what to do about it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ class Source:
     """Where an object is written.
 
     Attributes:
-        file: The file, or the name of the document.
+        file: The file.
         line: Line of its first field, from 1.
-        base: Folder at which relative paths in the object start.
     """
 
     file: Path
     line: int
-    base: Path
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
@@ -26,12 +24,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault that must be corrected before anything can run.
+    """Something that must be changed before anything can be run.
 
     Attributes:
-        file: The file or folder that was given, or the name of the document.
-        line: Line in the file, from 1; 0 for the whole file.
-        field: Path of the field, like `spec.dataset.sources[0].uri`; empty when no field is concerned.
+        file: The file, or what was given as one.
+        line: Line in the file, from 1; 0 when it is about the file as a whole.
+        field: Path of the field, like `spec.dataset.sources[0].uri`; empty when it is about no field.
         message: What is wrong.
         remedy: What to do about it.
     """
@@ -48,13 +46,13 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class ManifestNote:
-    """Something that users should know and that prevents nothing.
+class Ignored:
+    """A document that is no object of this API, such as a Secret: worth knowing, but no error.
 
     Attributes:
         file: The file.
         line: Line in the file, from 1.
-        message: What they should know.
+        message: What was done with it.
     """
 
     file: Path

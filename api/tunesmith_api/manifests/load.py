@@ -1,14 +1,14 @@
-"""Loads manifests: typed objects, ConfigMaps, and findings about everything that is wrong with them."""
+"""Manifests from files, folders and texts: typed objects, ConfigMaps, and everything that is wrong with them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tunesmith_api.manifests.config_maps import Problem, metadata_problems, read_config_map
 from tunesmith_api.manifests.fields import closest
-from tunesmith_api.manifests.files import Document, read_files, too_large
-from tunesmith_api.manifests.findings import Finding, ManifestNote, Source
+from tunesmith_api.manifests.files import Document, manifest_files, read_text
+from tunesmith_api.manifests.findings import Finding, Ignored, Source
 from tunesmith_api.manifests.nodes import Location, Node, path_of, shown
 from tunesmith_api.manifests.objects import LoadedFineTuneJob, LoadedInferenceWorkspace, read_object
 from tunesmith_api.manifests.references import check_references
@@ -20,51 +20,49 @@ _KINDS = ("FineTuneJob", "InferenceWorkspace")
 _DEFAULT_NAMESPACE = "default"
 
 
-def load_manifests(paths: Iterable[Path]) -> Manifests:
-    """Load the manifests in files and folders. Faults in them are in `findings` and never raise.
+def load_manifests(paths: Sequence[Path]) -> Manifests:
+    """Return what files and folders hold. Never raises for what is in them: that is in `findings`.
 
     Args:
         paths: Files, and folders whose *.yaml, *.yml and *.json files are read.
     """
     findings: list[Finding] = []
-    return load_documents(read_files(paths, findings), findings)
+    files = manifest_files(paths, findings)
+    documents = [Document(file, text) for file in files if (text := read_text(file, findings)) is not None]
+    return load_documents(documents, findings)
 
 
-def load_documents(documents: Iterable[Document], findings: list[Finding] | None = None) -> Manifests:
-    """Load manifests that are given as text. Faults in them are in `findings` and never raise.
+def load_documents(documents: Iterable[Document], findings: Sequence[Finding] = ()) -> Manifests:
+    """Return what documents hold. Never raises for what is in them: that is in `findings`.
 
     Args:
-        documents: The texts.
-        findings: List that becomes the result's `findings`; iterating over `documents` may add to it.
+        documents: The documents, for example a request's body.
+        findings: What was found already; the result's findings begin with these.
     """
-    loader = _Loader([] if findings is None else findings)
+    loader = _Loader()
+    loader.result.findings.extend(findings)
     for document in documents:
-        loader.read(document)
+        loader.read(document.path, document.text)
     check_references(loader.result, loader.names)
     return loader.result
 
 
 class _Loader:
-    """Sorts the objects of documents by their kind."""
+    """Sorts documents by their kind."""
 
-    def __init__(self, findings: list[Finding]) -> None:
-        self.result = Manifests(findings=findings)
-        # Every object, valid or not: (kind, namespace, name).
+    def __init__(self) -> None:
+        self.result = Manifests()
+        # Every object that is written, valid or not: (kind, namespace, name).
         self.names: dict[tuple[str, str, str], Source] = {}
-        self._base = Path()  # of the document that is being read
 
-    def read(self, document: Document) -> None:
-        """Read the objects of one document."""
-        file, self._base = Path(document.name), document.base
-        if (finding := too_large(file, len(document.text.encode(errors="surrogatepass")))) is not None:
-            self.result.findings.append(finding)
-            return
+    def read(self, file: Path, text: str) -> None:
+        """Read the documents of one file."""
         problems: list[YamlError] = []
-        objects = read_documents(document.text.removeprefix("\ufeff"), problems)
+        documents = read_documents(text, problems)
         for problem in problems:
             self.result.findings.append(Finding(file, problem.line, problem.field, problem.message, problem.remedy))
-        for node in objects:
-            self._document(file, node)
+        for document in documents:
+            self._document(file, document)
 
     def _refuse(self, file: Path, document: Node, location: Location, message: str, remedy: str) -> None:
         self.result.findings.append(Finding(file, document.line_of(location), path_of(location), message, remedy))
@@ -94,7 +92,7 @@ class _Loader:
         elif version is None:
             self._refuse(file, document, ("apiVersion",), "is missing", f"write apiVersion: {API_VERSION}")
         else:
-            self.result.notes.append(ManifestNote(file, document.line, f"left alone (kind {kind})"))
+            self.result.notes.append(Ignored(file, document.line, f"left alone (kind {kind})"))
 
     def _list(self, file: Path, document: Node) -> None:
         items = document.get("items")
@@ -105,7 +103,7 @@ class _Loader:
             self._document(file, item)
 
     def _object(self, file: Path, document: Node, kind: str) -> None:
-        source = Source(file, document.line, self._base)
+        source = Source(file, document.line)
         if self._twice(source, document, kind):
             return
         findings = self.result.findings
@@ -123,11 +121,11 @@ class _Loader:
             problems.append((("apiVersion",), "must be v1 for a ConfigMap", "write apiVersion: v1"))
         for location, message, remedy in problems:
             self._refuse(file, document, location, message, remedy)
-        if not self._twice(Source(file, document.line, self._base), document, "ConfigMap") and not problems:
+        if not self._twice(Source(file, document.line), document, "ConfigMap") and not problems:
             self.result.config_maps[_name(document)] = contents
 
     def _twice(self, source: Source, document: Node, kind: str) -> bool:
-        """Record an object's name and return whether another object already has it."""
+        """Note an object's name; return whether another object had it before."""
         namespace, name = _name(document)
         if not name:
             return False
@@ -141,7 +139,7 @@ class _Loader:
 
 
 def _name(document: Node) -> tuple[str, str]:
-    """Return the namespace and the name of an object; the name is empty if it has none."""
+    """Return the namespace and the name of an object; the name is empty when it has none."""
     values: Iterable[Node | None] = (document.get("metadata", key) for key in ("namespace", "name"))
     namespace, name = (node.value if node and isinstance(node.value, str) else "" for node in values)
     return namespace or _DEFAULT_NAMESPACE, name

@@ -1,10 +1,10 @@
-"""References between objects: a ConfigMap must be among the manifests, a job need not be."""
+"""What objects name in one another: ConfigMaps must be at hand, jobs may be elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tunesmith_api.manifests.findings import Finding, ManifestNote, Source
+from tunesmith_api.manifests.findings import Finding, Ignored, Source
 from tunesmith_api.manifests.nodes import path_of
 from tunesmith_api.manifests.objects import LoadedFineTuneJob
 from tunesmith_api.manifests.result import Manifests
@@ -14,18 +14,18 @@ _SHOWN = 8
 
 
 def check_references(manifests: Manifests, names: Mapping[tuple[str, str, str], Source]) -> None:
-    """Add a finding or a note to `manifests` for every object that is referred to and missing.
+    """Add to the findings and the notes of `manifests` what its objects name that is not there.
 
     Args:
         manifests: The objects.
-        names: Every object in the manifests, valid or not: `{(kind, namespace, name): source}`.
+        names: Every object that is written, valid or not: `{(kind, namespace, name): source}`.
     """
     for job in manifests.fine_tune_jobs:
         namespace = job.metadata.namespace or "default"
         for location, ref in _config_map_refs(job):
             contents = manifests.config_maps.get((namespace, ref.name))
             if contents is None and ("ConfigMap", namespace, ref.name) in names:
-                continue  # It exists, and its own findings say what is wrong with it.
+                continue  # It is there, and what is wrong with it has been said.
             if contents is None:
                 there = [name for kind, space, name in names if kind == "ConfigMap" and space == namespace]
                 location = (*location, "name")
@@ -45,7 +45,7 @@ def check_references(manifests: Manifests, names: Mapping[tuple[str, str, str], 
         if name is not None and ("FineTuneJob", namespace, name) not in names:
             line = workspace.document.line_of(("spec", "model", "fineTuneJob"))
             message = f"spec.model.fineTuneJob: {name} is not among these files; it must have been run before"
-            manifests.notes.append(ManifestNote(workspace.source.file, line, message))
+            manifests.notes.append(Ignored(workspace.source.file, line, message))
 
 
 def _config_map_refs(job: LoadedFineTuneJob) -> Iterator[tuple[tuple[str | int, ...], ConfigMapKeyRef]]:

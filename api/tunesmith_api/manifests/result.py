@@ -1,27 +1,27 @@
-"""The result of loading manifests."""
+"""What a set of manifests holds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tunesmith_api.manifests.findings import Finding, ManifestNote
+from tunesmith_api.manifests.findings import Finding, Ignored
 from tunesmith_api.manifests.objects import LoadedFineTuneJob, LoadedInferenceWorkspace
 
 
 @dataclass
 class Manifests:
-    """The objects in a set of manifests, and what was found about them.
+    """What a set of files holds.
 
     Attributes:
         fine_tune_jobs: The valid FineTuneJobs, in the order of the files.
         inference_workspaces: The valid InferenceWorkspaces, in the order of the files.
         config_maps: Contents of the ConfigMaps: `{(namespace, name): {key: content}}`.
-        notes: What users should know and what prevents nothing.
-        findings: Faults that must be corrected first; with none, everything is valid.
+        notes: Documents that are of no kind of this API.
+        findings: What must be changed first; none means that everything is valid.
     """
 
     fine_tune_jobs: list[LoadedFineTuneJob] = field(default_factory=list)
     inference_workspaces: list[LoadedInferenceWorkspace] = field(default_factory=list)
     config_maps: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict)
-    notes: list[ManifestNote] = field(default_factory=list)
+    notes: list[Ignored] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)

@@ -1,6 +1,5 @@
 """The API: group tunesmith.dev, version v1alpha1. The pydantic models here are its single source."""
 
-from tunesmith_api.objects.cluster_only import cluster_only_fields
 from tunesmith_api.objects.finetunejob import FineTuneJob, FineTuneJobSpec, FineTuneJobStatus
 from tunesmith_api.objects.inferenceworkspace import (
     InferenceWorkspace,
@@ -24,5 +23,4 @@ __all__ = [
     "InferenceWorkspaceStatus",
     "ObjectMeta",
     "ResolvedValue",
-    "cluster_only_fields",
 ]

@@ -1,49 +1,54 @@
-"""Marks the fields of a spec that have no effect without a cluster."""
+"""Which fields of a spec have no effect on one machine without a cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from types import UnionType
-from typing import Union, get_args, get_origin
+from typing import get_args
 
 from pydantic import BaseModel
 
 
 @dataclass(frozen=True)
 class ClusterOnly:
-    """Metadata of a field that has an effect in a cluster only. It is not part of the schema."""
+    """Marks a field in `Annotated[...]` as one that has no effect without a cluster. Not part of the schema."""
 
 
-CLUSTER_ONLY = ClusterOnly()
-
-
-def cluster_only_fields(model: type[BaseModel]) -> list[str]:
-    """Return the fields of a spec that have no effect without a cluster, as in a manifest: `output.retain`.
+def cluster_only_fields(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the fields that have no effect without a cluster, as dotted paths: `resources`, `output.retain`.
 
     Args:
-        model: The spec's model.
-
-    Returns:
-        Their dotted names, in the order of the model's fields. What a marked field contains is not listed again, and
-        neither are the items of lists.
+        model: The model of a spec.
     """
-    return list(_marked(model, ""))
+    return tuple(_paths(model, ""))
 
 
-def _marked(model: type[BaseModel], prefix: str) -> Iterator[str]:
+def set_cluster_only_fields(spec: BaseModel) -> list[str]:
+    """Return those of `cluster_only_fields` that a spec sets to something other than their default."""
+    return [path for path in cluster_only_fields(type(spec)) if _is_set(spec, path)]
+
+
+def _paths(model: type[BaseModel], prefix: str) -> list[str]:
+    found: list[str] = []
     for name, field in model.model_fields.items():
         path = f"{prefix}{field.alias or name}"
-        if CLUSTER_ONLY in field.metadata:
-            yield path
-        else:
-            for inner in _models(field.annotation):
-                yield from _marked(inner, f"{path}.")
+        if any(isinstance(item, ClusterOnly) for item in field.metadata):
+            found.append(path)
+            continue
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                found += _paths(part, f"{path}.")
+    return found
 
 
-def _models(annotation: object) -> Iterator[type[BaseModel]]:
-    """Yield the models of an annotation `Model` or `Model | None`."""
-    parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    for part in parts:
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            yield part
+def _is_set(spec: BaseModel, path: str) -> bool:
+    current: object = spec
+    for step in path.split("."):
+        if not isinstance(current, BaseModel):
+            return False
+        names = {info.alias or name: name for name, info in type(current).model_fields.items()}
+        default = type(current).model_fields[names[step]].get_default(call_default_factory=True)
+        value = getattr(current, names[step])
+        if value == default:
+            return False
+        current = value
+    return True

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tunesmith_api.objects.cluster_only import CLUSTER_ONLY
+from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.inputs import JobDatasetSpec, JobModelSpec, JobOutputSpec
 from tunesmith_api.objects.metadata import ApiObject, StatusModel
 from tunesmith_api.objects.pod_template import PodTemplateSpec
@@ -118,17 +118,17 @@ class FineTuneJobSpec(TrainingJobSpec):
     resources: Annotated[
         ResourcesSpec,
         Field(description="What training gets, and where it runs. Concerns clusters only."),
-        CLUSTER_ONLY,
+        ClusterOnly(),
     ] = ResourcesSpec()
     scheduling: Annotated[
         SchedulingSpec,
         Field(description="When the job runs, how long, and how often it is tried."),
-        CLUSTER_ONLY,
+        ClusterOnly(),
     ] = SchedulingSpec()
     storage: Annotated[
         StorageSpec,
         Field(description="The volume that the stages share, or a prefix of an object store."),
-        CLUSTER_ONLY,
+        ClusterOnly(),
     ] = StorageSpec()
     suspend: Annotated[
         bool,
@@ -146,7 +146,7 @@ class FineTuneJobSpec(TrainingJobSpec):
             "Can be changed at any time. Concerns clusters only.",
             examples=[604_800],
         ),
-        CLUSTER_ONLY,
+        ClusterOnly(),
     ] = None
     pod_template: Annotated[
         JobPodTemplateSpec | None,
@@ -154,7 +154,7 @@ class FineTuneJobSpec(TrainingJobSpec):
             description="Additions to the pods of all stages. Concerns clusters only.",
             examples=[{"serviceAccountName": "my-identity"}],
         ),
-        CLUSTER_ONLY,
+        ClusterOnly(),
     ] = None
 
     @property

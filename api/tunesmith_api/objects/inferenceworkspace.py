@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tunesmith_api.objects.cluster_only import CLUSTER_ONLY
+from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.metadata import ApiObject, StatusModel
 from tunesmith_api.objects.pod_template import Labels, LocalObjectReference, PodTemplateSpec, SecretKeyRef, Toleration
 from tunesmith_api.objects.quantity import Cpu, Memory
@@ -86,7 +86,7 @@ class ServedModelSpec(SpecModel):
             "(AWS_ACCESS_KEY_ID, AZURE_STORAGE_CONNECTION_STRING, ...); by default that of the job's output.",
             examples=[{"name": "my-storage"}],
         ),
-        CLUSTER_ONLY,
+        ClusterOnly(),
     ] = None
 
 
@@ -172,7 +172,7 @@ class InferenceWorkspaceSpec(SpecModel):
     resources: Annotated[
         ServingResources,
         Field(description="What each server gets, and where it runs. Concerns clusters only."),
-        CLUSTER_ONLY,
+        ClusterOnly(),
     ] = ServingResources()
     auth: Annotated[
         AuthSpec | None,
@@ -181,14 +181,14 @@ class InferenceWorkspaceSpec(SpecModel):
             examples=[{"apiKeySecretRef": {"name": "my-api-key", "key": "key"}}],
         ),
     ] = None
-    rollout: Annotated[RolloutSpec, Field(description="How a new revision takes over."), CLUSTER_ONLY] = RolloutSpec()
+    rollout: Annotated[RolloutSpec, Field(description="How a new revision takes over."), ClusterOnly()] = RolloutSpec()
     pod_template: Annotated[
         PodTemplateSpec | None,
         Field(
             description="Additions to the servers' pods. Concerns clusters only.",
             examples=[{"serviceAccountName": "my-identity"}],
         ),
-        CLUSTER_ONLY,
+        ClusterOnly(),
     ] = None
 
 

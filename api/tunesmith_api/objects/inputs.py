@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tunesmith_api.objects.cluster_only import CLUSTER_ONLY
+from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.pod_template import LocalObjectReference
 from tunesmith_api.spec import DatasetSource, DatasetSpec, ModelSpec, OutputSpec, Rule, ValidationSpec
 
@@ -111,7 +111,7 @@ class JobOutputSpec(OutputSpec):
             description="Whether the artifact stays when the FineTuneJob is deleted: then its volume stays. "
             "Concerns clusters only.",
         ),
-        CLUSTER_ONLY,
+        ClusterOnly(),
     ] = True
     secret_ref: Annotated[
         LocalObjectReference | None,

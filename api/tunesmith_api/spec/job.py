@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from tunesmith_api.methods import DEFAULT_METHOD, METHODS, describe_methods, whole_methods
 from tunesmith_api.spec.base import Rule, SpecModel
+from tunesmith_api.spec.choice import OneOf
 from tunesmith_api.spec.data import DatasetSpec
 from tunesmith_api.spec.model import ModelSpec
 from tunesmith_api.spec.publish import EvaluationSpec, ExportSpec, OutputSpec
 from tunesmith_api.spec.training import AdapterSpec, DistributedSpec, TrainingSpec
+from tunesmith_api.tasks import DEFAULT_TASK, TASKS
+
+
+def _has_no_adapter(method: str) -> Callable[[TrainingJobSpec], bool]:
+    return lambda spec: spec.method != method or spec.adapter is None
 
 
 class TrainingJobSpec(SpecModel):
     """What to train: the part of a FineTuneJob's spec that does not depend on where it runs."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "self.method != 'full' || !has(self.adapter)",
-            "adapter has no meaning with method: full; remove adapter, or write method: lora",
-            lambda s: s.method != "full" or s.adapter is None,
+        *(
+            Rule(
+                f"self.method != '{name}' || !has(self.adapter)",
+                f"adapter has no meaning with method: {name}; remove adapter, or write method: {DEFAULT_METHOD}",
+                _has_no_adapter(name),
+            )
+            for name in whole_methods()
         ),
         Rule(
             "!has(self.model.scratch) || !has(self.training) || !has(self.training.maxLength) || "
@@ -34,11 +45,8 @@ class TrainingJobSpec(SpecModel):
     model: ModelSpec = Field(
         description="The model to fine-tune.", examples=[{"uri": "hf://HuggingFaceTB/SmolLM2-135M-Instruct"}]
     )
-    task: Literal["textGeneration"] = Field(default="textGeneration", description="What the model learns to do.")
-    method: Literal["lora", "dora", "full"] = Field(
-        default="lora",
-        description="lora or dora (a small adapter is trained), or full (all weights are trained).",
-    )
+    task: Annotated[str, OneOf(TASKS)] = Field(default=DEFAULT_TASK, description="What the model learns to do.")
+    method: Annotated[str, OneOf(METHODS)] = Field(default=DEFAULT_METHOD, description=f"{describe_methods()}.")
     adapter: AdapterSpec | None = Field(
         default=None,
         description="Settings of the adapter, with lora and dora; rank 16 on all linear layers by default.",
@@ -57,6 +65,21 @@ class TrainingJobSpec(SpecModel):
     output: OutputSpec | None = Field(
         default=None, description="Where the artifact goes; by default a folder beside the job's work."
     )
+
+    @model_validator(mode="after")
+    def _check_task(self) -> Self:
+        """Refuse what the task does not have. While there is one task, its fields' own enums say the same in a CRD."""
+        task = TASKS[self.task]
+        asked = (
+            ("evaluation.gates", [gate.metric for gate in self.evaluation.gates], task.metric_names),
+            ("export.precisions", list(self.export.precisions), task.precisions),
+            ("dataset.format", [self.dataset.format], ("auto", *task.formats)),
+        )
+        for path, values, known in asked:
+            for value in values:
+                if value not in known:
+                    raise ValueError(f"{path}: task {self.task} has no {value}; write one of {', '.join(known)}")
+        return self
 
 
 class JobConfig(SpecModel):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from tunesmith_api.spec.base import Rule, SpecModel
+from tunesmith_api.spec.choice import OneOf
+from tunesmith_api.tasks import METRICS
 
 
 class Precision(StrEnum):
@@ -33,7 +35,7 @@ class GateSpec(SpecModel):
         ),
     )
 
-    metric: Literal["evalLoss", "perplexity", "exactMatch"] = Field(
+    metric: Annotated[str, OneOf(METRICS)] = Field(
         description="Metric on the validation rows: evalLoss, perplexity or exactMatch (0 to 1)."
     )
     min: float | None = Field(default=None, description="Smallest value that passes.", examples=[0.8])

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tunesmith_api.methods import describe_learning_rates
 from tunesmith_api.spec.base import Rule, SpecModel
 
 
@@ -71,7 +72,7 @@ class TrainingSpec(SpecModel):
         default=None,
         gt=0,
         le=1,
-        description="Peak learning rate; by default 2e-4 for lora and dora, 2e-5 for full, 1e-3 on a scratch model.",
+        description=f"Peak learning rate; by default {describe_learning_rates()}.",
         examples=[2e-4],
     )
     scheduler: Literal["linear", "cosine", "constant"] = Field(

@@ -10,8 +10,6 @@ from tunesmith_api.status.conditions import (
     observed,
     waiting,
     with_condition,
-    with_conditions,
-    working,
 )
 from tunesmith_api.status.finetunejob import (
     completed,
@@ -57,7 +55,5 @@ __all__ = [
     "trained",
     "waiting",
     "with_condition",
-    "with_conditions",
     "with_progress",
-    "working",
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tunesmith_api.status.conditions import Phase, Status, held, now, waiting, with_conditions, working
+from tunesmith_api.status import conditions
+from tunesmith_api.status.conditions import Phase, Status, held, waiting, with_conditions, working
 from tunesmith_api.work_folder import Stage
 
 _PHASE_OF_STAGE = {
@@ -70,7 +71,7 @@ def interrupted(status: Status, stage: Stage) -> Status:
 
 def completed(status: Status, artifact: Mapping[str, Any], metrics: Mapping[str, Any]) -> Status:
     """Return the status of a job that has done all it had to do."""
-    status = {"completionTime": now(), **status, "phase": Phase.SUCCEEDED.value}
+    status = {"completionTime": conditions.now(), **status, "phase": Phase.SUCCEEDED.value}
     status |= {"artifact": dict(artifact), "metrics": dict(metrics)}
     return with_conditions(status, "True", "False", "False", "Completed", f"The artifact is at {artifact.get('uri')}")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tunesmith_api.status.conditions import Phase, Status, now, waiting, with_conditions, working
+from tunesmith_api.status import conditions
+from tunesmith_api.status.conditions import Phase, Status, waiting, with_conditions, working
 
 HISTORY_LENGTH = 10
 
@@ -28,7 +29,10 @@ def serving(status: Status, endpoint: str, digest: str, artifact: str, replicas:
     if status.get("revision") != revision:
         if status.get("revision"):
             status["previousRevision"] = status["revision"]
-        history = [*(status.get("history") or []), {"revision": revision, "artifact": artifact, "time": now()}]
+        history = [
+            *(status.get("history") or []),
+            {"revision": revision, "artifact": artifact, "time": conditions.now()},
+        ]
         status |= {"revision": revision, "history": history[-HISTORY_LENGTH:]}
     status["phase"] = Phase.SERVING.value
     return with_conditions(status, "True", "False", "False", "Serving", f"Revision {revision} is served at {endpoint}")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tunesmith_api.manifests import Manifests
 from tunesmith_cli.commands.validate import load_valid
-from tunesmith_cli.console import CliError, Exit, complain, say
-from tunesmith_cli.local import term
 from tunesmith_cli.local.artifacts import local_artifact
 from tunesmith_cli.local.job import LocalJob
 from tunesmith_cli.local.workspace import LocalWorkspace
+from tunesmith_cli.terminal import signals
+from tunesmith_cli.terminal.console import CliError, Exit, print_error, say
 
 _POLL_SECONDS = 0.5
 
@@ -43,11 +43,11 @@ def run_manifests(
         return Exit.INVALID
     if not manifests.fine_tune_jobs and not manifests.inference_workspaces:
         raise CliError("no FineTuneJob or InferenceWorkspace in " + ", ".join(map(str, paths)))
-    term.catch()
+    signals.raise_keyboard_interrupt()
     root = work.resolve()
     code = Exit.OK
     for job in manifests.fine_tune_jobs:
-        local = LocalJob(job, job.source.base, root, debug=debug)
+        local = LocalJob(job, Path(job.source.file).parent, root, debug=debug)
         code = max(code, local.run(manifests.config_maps, restart=restart).code)
     return max(code, _serve(manifests, root, host, port)) if serve else code
 
@@ -63,10 +63,10 @@ def _serve(manifests: Manifests, root: Path, host: str, port: int) -> Exit:
                 local.scaled_to_zero()
                 continue
             try:
-                base = workspace.source.base
+                base = Path(workspace.source.file).parent
                 local.start(local_artifact(workspace, base, root, manifests.fine_tune_jobs))
             except CliError as error:
-                complain(str(error))
+                print_error(str(error))
                 code = Exit.FAILED
                 continue
             finally:

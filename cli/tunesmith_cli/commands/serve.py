@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tunesmith_api.contract import MANIFEST
+from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.spec import Precision
-from tunesmith_cli.console import CliError, Exit
-from tunesmith_cli.local import children, term
+from tunesmith_cli.local import children
 from tunesmith_cli.local.store import read_json
+from tunesmith_cli.terminal import signals
+from tunesmith_cli.terminal.console import CliError, Exit
 
 _SMALLEST_FIRST = (Precision.INT4, Precision.FP32)
 
@@ -29,7 +30,7 @@ def serve_artifact(artifact: Path, precision: str | None, name: str | None, host
     chosen = precision or next((item.value for item in _SMALLEST_FIRST if item.value in offered), None)
     if chosen is None or chosen not in offered:
         raise CliError(f"{artifact} holds no {chosen or 'ONNX'} model; write --precision {' or '.join(offered)}")
-    term.catch()
+    signals.raise_keyboard_interrupt()
     process = children.start(
         "tunesmith_serving",
         [

@@ -8,14 +8,14 @@ from pathlib import Path
 from rich.markup import escape
 
 from tunesmith_api.manifests import Manifests, load_manifests
-from tunesmith_cli.console import Exit, complain, err, say
+from tunesmith_cli.terminal.console import Exit, err, print_error, say
 
 
 def load_valid(paths: Sequence[Path]) -> Manifests | None:
     """Return the manifests of files and folders, or None after printing what is wrong with them."""
     manifests = load_manifests(paths)
     for finding in manifests.findings:
-        complain(str(finding))
+        print_error(str(finding))
     for note in manifests.notes:
         err.print(f"[yellow]note[/yellow] {escape(str(note))}", soft_wrap=True)
     return None if manifests.findings else manifests
@@ -29,6 +29,6 @@ def validate_manifests(paths: Sequence[Path]) -> Exit:
     for item in (*manifests.fine_tune_jobs, *manifests.inference_workspaces):
         say(f"{item.kind} {item.metadata.namespace or 'default'}/{item.metadata.name} is valid")
     if not manifests.fine_tune_jobs and not manifests.inference_workspaces:
-        complain("no FineTuneJob or InferenceWorkspace in " + ", ".join(map(str, paths)))
+        print_error("no FineTuneJob or InferenceWorkspace in " + ", ".join(map(str, paths)))
         return Exit.INVALID
     return Exit.OK

@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from tunesmith_api.contract import MANIFEST
+from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
 from tunesmith_api.status import Phase
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_cli.console import CliError, Exit, say
 from tunesmith_cli.local import children
 from tunesmith_cli.local.inputs import absolute_uri
 from tunesmith_cli.local.store import StatusFile, object_folder, read_json
+from tunesmith_cli.terminal.console import CliError, Exit, say
 
 
 def local_artifact(workspace: InferenceWorkspace, base: Path, root: Path, jobs: Sequence[FineTuneJob]) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tunesmith_api.spec import DatasetSource, JobConfig, ModelSpec, OutputSpec, TrainingJobSpec
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_cli.console import CliError
 from tunesmith_cli.local.store import read_json, write_file
+from tunesmith_cli.terminal.console import CliError
 
 ConfigMaps = Mapping[tuple[str, str], Mapping[str, bytes]]
 

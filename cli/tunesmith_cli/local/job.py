@@ -12,14 +12,13 @@ from tunesmith_api.failures import Reason
 from tunesmith_api.objects import FineTuneJob
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_cli.console import CliError, Exit, say, title
 from tunesmith_cli.local import children
 from tunesmith_cli.local.cluster_only import tell_cluster_only
 from tunesmith_cli.local.inputs import ConfigMaps, changed_sources, local_spec, write_inputs
 from tunesmith_cli.local.store import StatusFile, locked, object_folder, read_json
+from tunesmith_cli.terminal.console import CliError, Exit, say, title
 
 _KILLED = (-9, KILLED)
-_CLUSTER_ONLY = ("resources", "scheduling", "storage", "output.retain", "ttlSecondsAfterFinished", "podTemplate")
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class LocalJob:
 
     def _tell_what_has_no_effect(self) -> None:
         """Print what the manifest says that has a meaning in a cluster only."""
-        tell_cluster_only("FineTuneJob", self.name, self.spec, _CLUSTER_ONLY)
+        tell_cluster_only("FineTuneJob", self.name, self.spec)
         dataset, output = self.spec.dataset, self.spec.output
         sources = (*dataset.sources, *(dataset.validation.sources or ()))
         references = [self.spec.model.secret_ref, *(source.secret_ref for source in sources)]

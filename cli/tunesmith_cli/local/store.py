@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tunesmith_cli.console import CliError
+from tunesmith_cli.terminal.console import CliError
 
 Status = dict[str, Any]
 

@@ -11,15 +11,15 @@ import urllib.request
 from pathlib import Path
 
 from tunesmith_api import status as state
-from tunesmith_api.contract import API_KEY, MANIFEST
+from tunesmith_api.artifact import MANIFEST
+from tunesmith_api.contract import API_KEY
 from tunesmith_api.objects import InferenceWorkspace
-from tunesmith_cli.console import CliError, Exit, complain, title
 from tunesmith_cli.local import children
 from tunesmith_cli.local.cluster_only import tell_cluster_only
 from tunesmith_cli.local.store import StatusFile, object_folder, read_json
+from tunesmith_cli.terminal.console import CliError, Exit, print_error, title
 
 _POLL_SECONDS = 0.1
-_CLUSTER_ONLY = ("model.secretRef", "resources", "rollout", "podTemplate")
 
 
 class LocalWorkspace:
@@ -63,7 +63,7 @@ class LocalWorkspace:
                 f"machine; set {API_KEY}=KEY, or remove auth",
                 Exit.FAILED,
             )
-        tell_cluster_only("InferenceWorkspace", self.name, spec, _CLUSTER_ONLY)
+        tell_cluster_only("InferenceWorkspace", self.name, spec)
         _check_free(self.host, self.port)
         self.file.write(state.progressing(self.file.status, f"Starting {artifact}"))
         arguments = [
@@ -103,7 +103,7 @@ class LocalWorkspace:
             return True
         code = None if self.process is None else self.process.returncode
         self.file.write(state.failed(self.file.status, "ServerFailed", f"The server ended with exit code {code}"))
-        complain(f"InferenceWorkspace {self.name}: the server ended with exit code {code}")
+        print_error(f"InferenceWorkspace {self.name}: the server ended with exit code {code}")
         return False
 
     def scaled_to_zero(self) -> None:

@@ -13,7 +13,7 @@ from kubernetes.aio.config import ConfigException
 from pydantic import ValidationError
 
 from tunesmith_operator.app.replica import Operator
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine import logs
 from tunesmith_operator.engine.kube.client import KubeClient
 from tunesmith_operator.engine.metrics import Metrics

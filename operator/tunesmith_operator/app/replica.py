@@ -10,11 +10,11 @@ import time
 import uuid
 from collections.abc import Iterable
 
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
+from tunesmith_operator.engine.apply.events import EventPoster
+from tunesmith_operator.engine.apply.writer import DecisionWriter
 from tunesmith_operator.engine.kube.client import KubeClient
-from tunesmith_operator.engine.kube.events import EventPoster
 from tunesmith_operator.engine.kube.reads import ApiReader
-from tunesmith_operator.engine.kube.writer import DecisionWriter
 from tunesmith_operator.engine.leadership import signals
 from tunesmith_operator.engine.leadership.health import HealthServer
 from tunesmith_operator.engine.leadership.lease import LeaderElection, LeaseClient
@@ -32,19 +32,18 @@ _STUCK_SECONDS = 300.0
 
 
 class Operator:
-    """One replica."""
+    """One replica.
+
+    Args:
+        settings: What it is told.
+        reconcilers: One for each kind.
+        client: A connected client; it stays the caller's to close.
+        metrics: What is counted; the client counts there too.
+    """
 
     def __init__(
         self, settings: OperatorSettings, reconcilers: Iterable[Reconciler], client: KubeClient, metrics: Metrics
     ) -> None:
-        """Make it.
-
-        Args:
-            settings: What it is told.
-            reconcilers: One for each kind.
-            client: A connected client; it stays the caller's to close.
-            metrics: What is counted; the client counts there too.
-        """
         self._settings = settings
         self._metrics = metrics
         self._stop = asyncio.Event()
@@ -57,11 +56,22 @@ class Operator:
             client, self._store, metrics, EventPoster(client, self.identity), measure.status, measure.child
         )
         self._controller = Controller(
-            reconcilers, self._store, writer, ApiReader(client), metrics, settings.workers, self._progress.prepare
+            reconcilers,
+            self._store,
+            writer,
+            ApiReader(client),
+            metrics,
+            settings.workers,
+            self._progress.before_reconcile,
         )
         self._resync = Resync(client, self._store, metrics, settings.namespaces)
         self._watches = Watches(
-            client, settings.namespaces, settings.watch_seconds, self._on_event, self._resync.request, self._stop
+            client,
+            settings.namespaces,
+            settings.watch_seconds,
+            self._on_event,
+            self._resync.request,
+            self._handle_signals,
         )
         lease = LeaseClient(client, settings.pod_namespace, settings.lease_name, max(1.0, settings.lease_seconds / 5))
         self._election = LeaderElection(lease, self.identity, settings.lease_seconds)
@@ -73,7 +83,7 @@ class Operator:
         Raises:
             OSError: A port is taken.
         """
-        signals.handle(self._stop)
+        self._handle_signals()
         await self.health.start(self._settings.health_port)
         work = asyncio.create_task(self._run(), name="operator")
         stopped = asyncio.create_task(self._stop.wait(), name="stop")
@@ -101,7 +111,9 @@ class Operator:
                 await self._election.try_to_take()
             await self._resync.until_done()
             _log.info("watching; %s", self._summary())
-            tasks.create_task(self._resync.run(self._settings.resync_seconds, self._controller.wake_all), name="resync")
+            tasks.create_task(
+                self._resync.run(self._settings.resync_seconds, self._controller.enqueue_all), name="resync"
+            )
             tasks.create_task(self._progress.run(), name="progress")
             tasks.create_task(self._lead(), name="lead")
 
@@ -128,7 +140,7 @@ class Operator:
         # What another leader has just written may not have reached the watches yet.
         if self._settings.leader_election:
             await self._resync.until_done(since=self._election.led_since)
-        self._controller.wake_all()
+        self._controller.enqueue_all()
         self._metrics.leader.set(1)
         self._controller.start()
         try:
@@ -137,6 +149,9 @@ class Operator:
             self._metrics.leader.set(0)
             # What is left of the lease is longer than that.
             await self._controller.stop(min(FINISH_SECONDS, self._settings.lease_seconds / 2))
+
+    def _handle_signals(self) -> None:
+        signals.handle(self._stop)
 
     def _on_event(self, type: str | None, obj: Object) -> None:  # noqa: A002 - the API's word
         self._metrics.watch_events.labels(obj["kind"]).inc()

@@ -10,15 +10,14 @@ from tunesmith_operator.engine.watch.store import ObjectStore
 
 
 class Measure:
-    """Measures when something is written, from the times that the objects themselves carry."""
+    """Measures when something is written, from the times that the objects themselves carry.
+
+    Args:
+        metrics: Where the spans go.
+        store: The watched objects.
+    """
 
     def __init__(self, metrics: Metrics, store: ObjectStore) -> None:
-        """Make it.
-
-        Args:
-            metrics: Where the spans go.
-            store: The watched objects.
-        """
         self._metrics = metrics
         self._store = store
 

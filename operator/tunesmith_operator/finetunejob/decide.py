@@ -8,7 +8,7 @@ from typing import Any
 from tunesmith_api import status as state
 from tunesmith_api.failures import Reason
 from tunesmith_api.work_folder import Stage
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Decision, Object, Ref
 from tunesmith_operator.finetunejob import waits
 from tunesmith_operator.finetunejob.clock import paused, resumed, seconds_left, seconds_until_deletion

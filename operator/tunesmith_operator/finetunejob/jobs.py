@@ -6,10 +6,11 @@ from tunesmith_api.contract import FIRST_RETRYABLE_CODE, KILLED
 from tunesmith_api.failures import EXIT_CODES, Reason
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.work_folder import Stage
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.finetunejob.names import job_name, labels, metadata, service_name
 from tunesmith_operator.finetunejob.pods import CONTAINER, pod_template
+from tunesmith_operator.finetunejob.stage_resources import stage_resources
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 
@@ -43,18 +44,19 @@ def stage_job(
         deadline: Seconds that are left of the job's own deadline; None when it has none.
     """
     about = metadata(job, job_name(job["metadata"]["name"], stage, attempt), stage, attempt)
+    resources = stage_resources(spec, stage, settings)
     wanted: Object = {
-        # Two pods of one place would write the same files.
+        # Two pods with one index would write the same files.
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {"rules": _rules()},
-        "template": pod_template(job, spec, stage, attempt, claim, settings),
+        "template": pod_template(job, spec, stage, attempt, claim, resources, settings),
     }
     if stage is Stage.TRAIN:
         # Each machine has its own restarts, and the first that has none left ends the Job: all train or none.
         wanted |= {
             "completionMode": "Indexed",
-            "completions": spec.resources.nodes,
-            "parallelism": spec.resources.nodes,
+            "completions": resources.nodes,
+            "parallelism": resources.nodes,
             "backoffLimitPerIndex": spec.scheduling.max_restarts,
             "maxFailedIndexes": 0,
         }

@@ -17,14 +17,14 @@ _CAPACITY_TYPE = "karpenter.sh/capacity-type"
 _USABLE = 0.93
 
 
-def concerns(resources: ResourcesSpec, stage: Stage) -> bool:
+def applies_to(resources: ResourcesSpec, stage: Stage) -> bool:
     """Return whether the machines of `resources` are for a stage: with GPUs they are for training only."""
     return stage is Stage.TRAIN or resources.gpus_per_node == 0
 
 
 def placement(resources: ResourcesSpec, stage: Stage) -> Object:
     """Return the `nodeSelector`, `affinity` and `tolerations` of a stage's pods, as far as there are any."""
-    if not concerns(resources, stage):
+    if not applies_to(resources, stage):
         return {}
     parts: Object = {
         "nodeSelector": _node_selector(resources),

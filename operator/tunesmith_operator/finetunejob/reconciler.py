@@ -12,7 +12,7 @@ from tunesmith_api import status as state
 from tunesmith_api.failures import Reason
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.work_folder import Stage
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.labels import OWNER_UID
 from tunesmith_operator.engine.reconciler import Context, Decision, Object, Store
 from tunesmith_operator.finetunejob import names, waits

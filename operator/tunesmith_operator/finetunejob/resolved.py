@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.finetunejob.observed import Observed
-from tunesmith_operator.finetunejob.pods import image
+from tunesmith_operator.finetunejob.stage_resources import stage_image
 from tunesmith_operator.finetunejob.volume import DEFAULT_ACCESS_MODE, DEFAULT_SIZE, work_uri
 
 
@@ -14,7 +14,7 @@ def resolved(observed: Observed, settings: OperatorSettings) -> Object:
     spec = observed.spec
     found: Object = {}
     if spec.pod_template is None or spec.pod_template.image is None:
-        found["podTemplate.image"] = _value(image(spec, settings), "the operator's own trainer image")
+        found["podTemplate.image"] = _value(stage_image(spec, settings), "the operator's own trainer image")
     uri = work_uri(observed.job, spec)
     if uri is not None and (spec.output is None or spec.output.uri is None):
         found["output.uri"] = _value(f"{uri}/artifact", "beside the job's work")

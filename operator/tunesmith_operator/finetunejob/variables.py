@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
-
 from tunesmith_api import contract
 from tunesmith_api.objects import FineTuneJobSpec
-from tunesmith_api.objects.quantity import amount
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.finetunejob.stage_resources import StageResources
 from tunesmith_operator.finetunejob.volume import work_uri
+from tunesmith_operator.pods.base import with_template_env
 
 CONFIG_MAPS_MOUNT = "/config-maps"
 IDENTITY_MOUNT = "/var/run/secrets/tunesmith"
-GRACE_SECONDS = 120
-"""Time that a pod which is told to stop has to end its step and save a checkpoint."""
 
 # All on the pod's own emptyDir.
 _CACHES = {
@@ -30,8 +27,10 @@ _COMPILERS_CACHES = {
 }
 
 
-def variables(job: Object, spec: FineTuneJobSpec, stage: Stage, settings: OperatorSettings) -> list[Object]:
-    """Return the `env` of a stage's container; what the pod template says of a name wins."""
+def variables(
+    job: Object, spec: FineTuneJobSpec, stage: Stage, resources: StageResources, settings: OperatorSettings
+) -> list[Object]:
+    """Return the `env` of a stage's container; the pod template's variables win."""
     name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
     config = JobConfig(name=name, namespace=namespace, spec=spec.training_spec())
     values = {
@@ -41,47 +40,12 @@ def variables(job: Object, spec: FineTuneJobSpec, stage: Stage, settings: Operat
         contract.JOB_CONFIG: config.model_dump_json(by_alias=True, exclude_none=True),
         contract.CONFIG_MAPS: CONFIG_MAPS_MOUNT,
         contract.TERMINATION_LOG: "/dev/termination-log",
-        contract.GRACE_SECONDS: str(GRACE_SECONDS),
+        contract.GRACE_SECONDS: str(resources.grace_seconds),
         **_work(job, spec),
-        **_threads(spec, stage),
+        **({"OMP_NUM_THREADS": str(resources.threads)} if resources.threads is not None else {}),
         **_progress(name, namespace, settings),
     }
-    found: dict[str, Object] = {key: {"name": key, "value": value} for key, value in values.items()}
-    template = spec.pod_template
-    for variable in template.env or () if template else ():
-        found[variable.name] = variable.to_api()
-    return list(found.values())
-
-
-def secrets(spec: FineTuneJobSpec, stage: Stage) -> list[str]:
-    """Return the Secrets whose keys become variables of a stage, each only where it is needed; the last one wins.
-
-    Where GPUs are, that is the one of the object store that keeps the work, or none.
-    """
-    references = [spec.storage.secret_ref]
-    if stage is Stage.PREPARE:
-        sources = (*spec.dataset.sources, *(spec.dataset.validation.sources or ()))
-        references += [spec.model.secret_ref, *(source.secret_ref for source in sources)]
-    elif stage is Stage.PUBLISH and spec.output is not None:
-        references += [spec.output.secret_ref]
-    return list(dict.fromkeys(reference.name for reference in references if reference is not None))
-
-
-def config_maps(spec: FineTuneJobSpec, stage: Stage) -> list[str]:
-    """Return the ConfigMaps that a stage reads rows from."""
-    if stage is not Stage.PREPARE:
-        return []
-    sources = (*spec.dataset.sources, *(spec.dataset.validation.sources or ()))
-    names = (source.config_map_key_ref.name for source in sources if source.config_map_key_ref is not None)
-    return list(dict.fromkeys(names))
-
-
-def _threads(spec: FineTuneJobSpec, stage: Stage) -> dict[str, str]:
-    """Return as many threads as there are CPUs to run them; torch would take one for each CPU of the whole node."""
-    if spec.resources.cpu is None:
-        return {}
-    processes = (spec.processes // spec.resources.nodes) if stage is Stage.TRAIN else 1
-    return {"OMP_NUM_THREADS": str(max(1, math.ceil(amount(spec.resources.cpu)) // processes))}
+    return with_template_env(({"name": key, "value": value} for key, value in values.items()), spec.pod_template)
 
 
 def _work(job: Object, spec: FineTuneJobSpec) -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from tunesmith_api import status as state
 from tunesmith_api.objects import InferenceWorkspaceSpec
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import ApplyError, Decision, Note, Object, Ref
 from tunesmith_operator.inferenceworkspace.deployment import deployment
 from tunesmith_operator.inferenceworkspace.failures import VOLUME_NOT_MOUNTED

@@ -6,7 +6,7 @@ import hashlib
 import json
 
 from tunesmith_api.objects import InferenceWorkspaceSpec
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.inferenceworkspace.metadata import REVISION, TEMPLATE, labels_of, metadata_of, selector_of
 from tunesmith_operator.inferenceworkspace.model import Target

@@ -7,18 +7,23 @@ import math
 from tunesmith_api.contract import API_KEY
 from tunesmith_api.objects import InferenceWorkspaceSpec
 from tunesmith_api.objects.quantity import amount
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.inferenceworkspace.metadata import REVISION, selector_of
 from tunesmith_operator.inferenceworkspace.model import Target
-from tunesmith_operator.pods.base import accounts, restricted_container, restricted_pod
+from tunesmith_operator.pods.base import (
+    DEFAULT_REQUESTS,
+    accounts,
+    restricted_container,
+    restricted_pod,
+    with_template_env,
+)
 
 SERVER = "server"
 FETCH = "fetch"
 PORT = 8080
 MOUNT = "/artifact"
 
-_DEFAULT_REQUESTS = {"cpu": "250m", "memory": "512Mi"}
 # What the server has, beyond draining and shutting down, to close its connections and its engine.
 _MARGIN_SECONDS = 15
 _HOSTNAME = "kubernetes.io/hostname"
@@ -93,8 +98,8 @@ def _fetch(spec: InferenceWorkspaceSpec, target: Target, secret: str | None, set
         **_container(FETCH, settings.trainer_image, spec, settings),
         "command": ["python", "-m", "tunesmith_trainer.storage"],
         "args": ["fetch", target.uri, MOUNT, "--precision", spec.runtime.precision],
-        "env": _merged([{"name": "HOME", "value": "/tmp"}], spec),  # noqa: S108
-        "resources": {"requests": dict(_DEFAULT_REQUESTS)},
+        "env": with_template_env([{"name": "HOME", "value": "/tmp"}], spec.pod_template),  # noqa: S108
+        "resources": {"requests": dict(DEFAULT_REQUESTS)},
         "volumeMounts": [
             {"name": "artifact", "mountPath": MOUNT},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
@@ -144,20 +149,12 @@ def _variables(spec: InferenceWorkspaceSpec) -> list[Object]:
     if spec.auth is not None:
         key = spec.auth.api_key_secret_ref.to_api()
         variables.append({"name": API_KEY, "valueFrom": {"secretKeyRef": key}})
-    return _merged(variables, spec)
-
-
-def _merged(variables: list[Object], spec: InferenceWorkspaceSpec) -> list[Object]:
-    """Return variables with those of the pod template, which win."""
-    found = {variable["name"]: variable for variable in variables}
-    for added in (spec.pod_template.env or ()) if spec.pod_template else ():
-        found[added.name] = added.to_api()
-    return list(found.values())
+    return with_template_env(variables, spec.pod_template)
 
 
 def _resources(spec: InferenceWorkspaceSpec) -> Object:
     """Return requests and limits: no limit of CPU, which would stop threads that wait for one another."""
-    requests = dict(_DEFAULT_REQUESTS)
+    requests = dict(DEFAULT_REQUESTS)
     if spec.resources.cpu:
         requests["cpu"] = spec.resources.cpu
     if not spec.resources.memory:

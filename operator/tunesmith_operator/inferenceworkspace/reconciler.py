@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Context, Decision, Object, Store
 from tunesmith_operator.inferenceworkspace.decide import decide
 from tunesmith_operator.inferenceworkspace.observe import observe

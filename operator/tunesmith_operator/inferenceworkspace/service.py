@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.inferenceworkspace.metadata import metadata_of, selector_of
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tunesmith_api.objects.pod_template import PodTemplateSpec
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Object
 
 _USER = 65532
+
+DEFAULT_REQUESTS = {"cpu": "250m", "memory": "512Mi"}
+"""Requests of a container whose spec gives none."""
 
 
 def restricted_pod() -> Object:
@@ -36,6 +41,14 @@ def restricted_container() -> Object:
         # The last lines of the log are what a status can quote.
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
+
+
+def with_template_env(variables: Iterable[Object], template: PodTemplateSpec | None) -> list[Object]:
+    """Return the variables of a container with those of the pod template, which win."""
+    found = {variable["name"]: variable for variable in variables}
+    for added in (template.env or ()) if template else ():
+        found[added.name] = added.to_api()
+    return list(found.values())
 
 
 def accounts(template: PodTemplateSpec | None, settings: OperatorSettings) -> Object:

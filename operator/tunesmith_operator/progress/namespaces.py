@@ -13,15 +13,14 @@ BELIEVED_SECONDS = 10.0
 
 
 class TrustingNamespaces:
-    """Writes the authority's ConfigMap into namespaces, and remembers for a while where it is."""
+    """Writes the authority's ConfigMap into namespaces, and remembers for a while where it is.
+
+    Args:
+        client: The client.
+        clock: Seconds that only go forward.
+    """
 
     def __init__(self, client: KubeClient, clock: Callable[[], float] = time.monotonic) -> None:
-        """Make it.
-
-        Args:
-            client: The client.
-            clock: Seconds that only go forward.
-        """
         self._client = client
         self._clock = clock
         self._known: dict[str, tuple[bytes, float]] = {}

@@ -29,17 +29,16 @@ class _RefusedError(Exception):
 
 
 class ProgressHandler:
-    """Takes reports of pods about the job that they were made for."""
+    """Takes reports of pods about the job that they were made for.
+
+    Args:
+        store: The watched objects.
+        reviewer: Says whose a token is.
+        writer: Writes progress.
+        metrics: Where reports are counted.
+    """
 
     def __init__(self, store: ObjectStore, reviewer: TokenReviewer, writer: ProgressWriter, metrics: Metrics) -> None:
-        """Make it.
-
-        Args:
-            store: The watched objects.
-            reviewer: Says whose a token is.
-            writer: Writes progress.
-            metrics: Where reports are counted.
-        """
         self._store = store
         self._reviewer = reviewer
         self._writer = writer

@@ -10,7 +10,7 @@ import tempfile
 
 from aiohttp import web
 
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.kube.api_errors import ApiError, ApiUnreachableError
 from tunesmith_operator.engine.kube.client import KubeClient, backoff
 from tunesmith_operator.engine.kube.resources import FINE_TUNE_JOB
@@ -30,17 +30,16 @@ _FIRST_WAIT_SECONDS = 5.0
 
 
 class ProgressService:
-    """Runs on every replica, whether it leads or not: a Service spreads the pods' reports over all of them."""
+    """Runs on every replica, whether it leads or not: a Service spreads the pods' reports over all of them.
+
+    Args:
+        settings: Port, URL and Secret.
+        client: The client.
+        store: The watched objects.
+        metrics: Where reports are counted.
+    """
 
     def __init__(self, settings: OperatorSettings, client: KubeClient, store: ObjectStore, metrics: Metrics) -> None:
-        """Make it.
-
-        Args:
-            settings: Port, URL and Secret.
-            client: The client.
-            store: The watched objects.
-            metrics: Where reports are counted.
-        """
         self._settings = settings
         self._client = client
         self._is_on = bool(settings.progress_url) and settings.progress_port > 0
@@ -69,7 +68,7 @@ class ProgressService:
             await runner.cleanup()
             await self._writer.close()
 
-    async def prepare(self, obj: Object) -> None:
+    async def before_reconcile(self, obj: Object) -> None:
         """Let the namespace of a job have the authority that its pods trust this server by."""
         if not self._is_on or obj["kind"] != FINE_TUNE_JOB.kind or "deletionTimestamp" in obj["metadata"]:
             return

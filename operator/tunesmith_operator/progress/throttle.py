@@ -13,7 +13,7 @@ from tunesmith_operator.engine.kube.resources import FINE_TUNE_JOB
 from tunesmith_operator.engine.labels import PROGRESS_FIELD_MANAGER
 from tunesmith_operator.engine.logs import with_key
 from tunesmith_operator.engine.reconciler import Object
-from tunesmith_operator.engine.watch.slots import Key
+from tunesmith_operator.engine.watch.cache import Key
 from tunesmith_operator.engine.watch.store import ObjectStore
 from tunesmith_operator.progress.report import Progress, merged
 
@@ -23,7 +23,14 @@ _WRITES_AT_ONCE = 8
 
 
 class ProgressWriter:
-    """Takes reports and writes `status.progress`."""
+    """Takes reports and writes `status.progress`.
+
+    Args:
+        client: The client.
+        store: The watched objects.
+        interval: Seconds between two writes of one object.
+        clock: Seconds that only go forward.
+    """
 
     def __init__(
         self,
@@ -32,14 +39,6 @@ class ProgressWriter:
         interval: float = INTERVAL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make it.
-
-        Args:
-            client: The client.
-            store: The watched objects.
-            interval: Seconds between two writes of one object.
-            clock: Seconds that only go forward.
-        """
         self._client = client
         self._store = store
         self._interval = interval

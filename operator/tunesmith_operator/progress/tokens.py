@@ -38,7 +38,15 @@ class Caller:
 
 
 class TokenReviewer:
-    """Asks the API server whose a token is, and remembers the answer for a while."""
+    """Asks the API server whose a token is, and remembers the answer for a while.
+
+    Args:
+        client: The client.
+        clock: Seconds since 1970.
+        good_seconds: How long a good answer is remembered at most; never beyond the token's own end.
+        bad_seconds: How long a refusal is remembered.
+        size: How many answers are remembered.
+    """
 
     def __init__(
         self,
@@ -48,15 +56,6 @@ class TokenReviewer:
         bad_seconds: float = 30.0,
         size: int = 4096,
     ) -> None:
-        """Make it.
-
-        Args:
-            client: The client.
-            clock: Seconds since 1970.
-            good_seconds: How long a good answer is remembered at most; never beyond the token's own end.
-            bad_seconds: How long a refusal is remembered.
-            size: How many answers are remembered.
-        """
         self._client = client
         self._clock = clock
         self._good_seconds = good_seconds

@@ -1,27 +1,29 @@
-"""The FastAPI application."""
+"""The FastAPI application: the engine's routes, health, readiness and metrics."""
 
 import hmac
 from collections.abc import Awaitable, Callable
-from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tunesmith_serving.http.body import parse, read_json
-from tunesmith_serving.http.errors import ApiError, install_error_handlers, unavailable
-from tunesmith_serving.http.generate import Generator
-from tunesmith_serving.http.metrics import Metrics, RequestCounter
-from tunesmith_serving.http.schema import ChatRequest, CompletionRequest
-from tunesmith_serving.http.state import ServedModel, ServerState
+from tunesmith_serving.engines.base import Engine
+from tunesmith_serving.http.context import ServerContext
+from tunesmith_serving.http.errors import ApiError, install_error_handlers
+from tunesmith_serving.http.metrics import Metrics, RequestCounter, RouteLabels
+from tunesmith_serving.http.state import ServerState
+
+API_PREFIX = "/v1"
+OPERATIONS_PATHS = ("/healthz", "/readyz", "/metrics")
 
 
 class OpenRequests:
     """ASGI middleware that counts requests of /v1 until their last byte is sent, so that a shutdown can wait.
 
-    Once the server is leaving, each answer also ends its connection: the next request opens another one, to a server
-    that stays.
+    Once the server is terminating, each response also closes its connection: the client's next request opens a new
+    connection, to another server.
     """
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:
@@ -30,11 +32,11 @@ class OpenRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, counting."""
-        counted = scope["type"] == "http" and scope["path"].startswith("/v1/")
+        counted = scope["type"] == "http" and scope["path"].startswith(f"{API_PREFIX}/")
         self._state.open_requests += counted
 
         async def closing(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._state.leaving:
+            if message["type"] == "http.response.start" and self._state.terminating:
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
             await send(message)
 
@@ -45,66 +47,57 @@ class OpenRequests:
 
 
 def create_app(
-    model: ServedModel, state: ServerState, *, api_key: str | None = None, max_body_bytes: int = 4 << 20
+    engine: Engine,
+    state: ServerState,
+    *,
+    model_name: str = "model",
+    api_key: str | None = None,
+    max_body_bytes: int = 4 << 20,
 ) -> FastAPI:
-    """An application that serves one model.
+    """Return an application that serves one engine.
 
     Args:
-        model: What is served.
-        state: Shared with whoever starts and stops the server.
-        api_key: Asked for on /v1 as `Authorization: Bearer`; None or empty asks for none.
-        max_body_bytes: Largest body that is read.
+        engine: Answers the requests of /v1.
+        state: Shared with the code that starts and stops the server.
+        model_name: The name that requests give in `model`.
+        api_key: Required on /v1 as `Authorization: Bearer`; None or empty requires none.
+        max_body_bytes: The largest body that is read.
     """
     app = FastAPI(title="Tunesmith", docs_url=None, redoc_url=None, openapi_url=None)
-    metrics = Metrics(model.engine)
-    generator = Generator(model, state, metrics)
-    install_error_handlers(app)
+    metrics = Metrics(engine)
+    routes = engine.routes(ServerContext(model_name, state, metrics.registry, max_body_bytes))
+    paths = [API_PREFIX + route.path for route in routes.routes if isinstance(route, APIRoute)]
+    install_error_handlers(app, [path for path in paths if "{" not in path])
     app.add_middleware(OpenRequests, state=state)
-    app.add_middleware(RequestCounter, metrics=metrics)
-    guard = [Depends(_check_key(api_key))] if api_key else []
+    app.add_middleware(RequestCounter, metrics=metrics, labels=RouteLabels((*paths, *OPERATIONS_PATHS)))
+    app.include_router(routes, prefix=API_PREFIX, dependencies=[Depends(_check_key(api_key))] if api_key else [])
+    app.include_router(_operations_routes(engine, state, metrics))
+    return app
 
-    async def answer(request: Request, kind: type[ChatRequest] | type[CompletionRequest]) -> Response:
-        if state.draining:
-            raise unavailable("the server is shutting down; try again")
-        return await generator.answer(request, parse(kind, await read_json(request, max_body_bytes)))
 
-    @app.post("/v1/chat/completions", dependencies=guard)
-    async def chat(request: Request) -> Response:
-        return await answer(request, ChatRequest)
+def _operations_routes(engine: Engine, state: ServerState, metrics: Metrics) -> APIRouter:
+    """Return the routes for probes and for Prometheus, which need no API key."""
+    router = APIRouter()
 
-    @app.post("/v1/completions", dependencies=guard)
-    async def completions(request: Request) -> Response:
-        return await answer(request, CompletionRequest)
-
-    @app.get("/v1/models", dependencies=guard)
-    async def models() -> JSONResponse:
-        return JSONResponse({"object": "list", "data": [_model_card(model)]})
-
-    @app.get("/v1/models/{name:path}", dependencies=guard)
-    async def one_model(name: str) -> JSONResponse:
-        if name != model.name:
-            raise ApiError(404, f"there is no model {name!r} here", param="model", code="model_not_found")
-        return JSONResponse(_model_card(model))
-
-    @app.get("/healthz")
+    @router.get("/healthz")
     async def healthz() -> JSONResponse:
-        if model.engine.healthy:
+        if engine.healthy:
             return JSONResponse({"status": "ok"})
         return JSONResponse({"status": "the engine has stopped; restart the server"}, 503)
 
-    @app.get("/readyz")
+    @router.get("/readyz")
     async def readyz() -> JSONResponse:
-        if not model.engine.healthy:
+        if not engine.healthy:
             return JSONResponse({"status": "the engine has stopped"}, 503)
-        if state.leaving or state.draining:
+        if state.terminating or state.draining:
             return JSONResponse({"status": "shutting down"}, 503)
         return JSONResponse({"status": "ready"}) if state.ready else JSONResponse({"status": "warming up"}, 503)
 
-    @app.get("/metrics")
+    @router.get("/metrics")
     async def read_metrics() -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
-    return app
+    return router
 
 
 def _check_key(api_key: str) -> Callable[[Request], Awaitable[None]]:
@@ -122,7 +115,3 @@ def _check_key(api_key: str) -> Callable[[Request], Awaitable[None]]:
             )
 
     return check
-
-
-def _model_card(model: ServedModel) -> dict[str, Any]:
-    return {"id": model.name, "object": "model", "created": model.created, "owned_by": "tunesmith"}

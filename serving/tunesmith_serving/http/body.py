@@ -1,4 +1,4 @@
-"""From bytes to a checked request, or to an error that names the field."""
+"""Reading a request's body and checking it; errors name the field."""
 
 import json
 from typing import Any, TypeVar
@@ -10,41 +10,9 @@ from tunesmith_serving.http.errors import ApiError
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# Fields of OpenAI's API that are not answered here, each with the values that ask for nothing.
-UNSUPPORTED: dict[str, tuple[object, ...]] = {
-    "audio": (),
-    "best_of": (1,),
-    "echo": (False,),
-    "frequency_penalty": (0,),
-    "function_call": ("none",),
-    "functions": ([],),
-    "logit_bias": ({},),
-    "metadata": ({},),
-    "modalities": (["text"],),
-    "moderation": (),
-    "n": (1,),
-    "parallel_tool_calls": (),
-    "prediction": (),
-    "presence_penalty": (0,),
-    "prompt_cache_key": (),
-    "prompt_cache_options": (),
-    "prompt_cache_retention": (),
-    "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
-    "safety_identifier": (),
-    "service_tier": ("auto", "default"),
-    "store": (False,),
-    "suffix": ("",),
-    "tool_choice": ("none",),
-    "tools": ([],),
-    "user": (),
-    "verbosity": (),
-    "web_search_options": (),
-}
-
 
 async def read_json(request: Request, limit: int) -> dict[str, Any]:
-    """The body as a JSON object of at most `limit` bytes.
+    """Return the body, a JSON object of at most `limit` bytes.
 
     Raises:
         ApiError: It is larger, not JSON, or not an object.
@@ -65,31 +33,17 @@ async def read_json(request: Request, limit: int) -> dict[str, Any]:
     return value
 
 
-def parse(kind: type[Model], data: dict[str, Any]) -> Model:
-    """Check a body; what is not supported is refused by name, whatever has no effect is left out.
+def validate(kind: type[Model], data: dict[str, Any]) -> Model:
+    """Return a body as a model.
 
     Raises:
-        ApiError: With the field in `param`.
+        ApiError: A field is missing or invalid; `param` names it.
     """
-    known = {}
-    for name, value in data.items():
-        if name in kind.model_fields:
-            known[name] = value
-        elif name in UNSUPPORTED:
-            if value is not None and not any(_same(value, neutral) for neutral in UNSUPPORTED[name]):
-                raise ApiError(
-                    400,
-                    f"{name} is not supported by this server with this value; leave it out",
-                    param=name,
-                    code="unsupported_parameter",
-                )
-        else:
-            raise ApiError(400, f"unknown parameter {name}; leave it out", param=name, code="unknown_parameter")
     try:
-        return kind.model_validate(known)
+        return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        param = _path(first["loc"])
+        param = field_path(first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise ApiError(
             400,
@@ -99,12 +53,8 @@ def parse(kind: type[Model], data: dict[str, Any]) -> Model:
         ) from None
 
 
-def _same(value: object, neutral: object) -> bool:
-    return value == neutral and isinstance(value, bool) == isinstance(neutral, bool)
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    """`("messages", 0, "role")` as `messages[0].role`."""
+def field_path(location: tuple[int | str, ...]) -> str:
+    """Return the path of a field in JSON: `("messages", 0, "role")` is `messages[0].role`."""
     path = ""
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part

@@ -1,6 +1,7 @@
 """Errors in OpenAI's form: `{"error": {"message", "type", "param", "code"}}`."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
-    """An answer other than the one that was asked for."""
+    """A request that gets an error instead of its response."""
 
     def __init__(
         self,
@@ -29,22 +30,27 @@ class ApiError(Exception):
         self.headers = headers
 
     def response(self) -> JSONResponse:
-        """The HTTP response."""
+        """Return the HTTP response."""
         return JSONResponse(self.body, self.status, self.headers)
 
 
 def server_error(message: str) -> ApiError:
-    """A failure of this server, not of the request."""
+    """Return the error for a failure of this server, not of the request."""
     return ApiError(500, message, type="server_error", code="internal_error")
 
 
 def unavailable(message: str) -> ApiError:
-    """The server does not take requests now; another replica, or the same one later, does."""
+    """Return the error for a server that refuses requests now; clients should try again, maybe at another replica."""
     return ApiError(503, message, type="server_error", code="unavailable", headers={"Retry-After": "5"})
 
 
-def install_error_handlers(app: FastAPI) -> None:
-    """Give every error, unknown paths and defects included, the one form."""
+def install_error_handlers(app: FastAPI, paths: Sequence[str]) -> None:
+    """Give every error, unknown paths and defects included, the same form.
+
+    Args:
+        app: The application.
+        paths: The engine's paths, which the message for an unknown path lists.
+    """
 
     async def api_error(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ApiError)  # noqa: S101 (registered for this type only)
@@ -54,7 +60,7 @@ def install_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)  # noqa: S101
         path = f"{request.method} {request.url.path}"
         message = {
-            404: f"there is no {path} here; see /v1/models, /v1/chat/completions, /v1/completions",
+            404: f"there is no {path} here; see {', '.join(paths)}",
             405: f"{path} does not exist with this method",
         }.get(error.status_code, str(error.detail))
         return ApiError(error.status_code, message, code="not_found", headers=dict(error.headers or {})).response()

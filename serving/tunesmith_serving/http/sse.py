@@ -1,13 +1,19 @@
-"""Server-sent events, and noticing that a client has gone."""
+"""Server-sent events, and detecting that a client has disconnected."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-DONE = b"data: [DONE]\n\n"
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+def sse_data(body: dict[str, Any]) -> bytes:
+    """Return one server-sent event with a JSON body."""
+    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
 async def wait_for_disconnect(receive: Receive) -> None:
@@ -17,7 +23,7 @@ async def wait_for_disconnect(receive: Receive) -> None:
 
 
 class EventStream(Response):
-    """A response of `text/event-stream` that calls `on_disconnect` as soon as the client leaves."""
+    """A `text/event-stream` response that calls `on_disconnect` as soon as the client disconnects."""
 
     media_type = "text/event-stream"
 
@@ -28,7 +34,7 @@ class EventStream(Response):
         self._on_disconnect = on_disconnect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send what the iterator gives until it ends; leaving early ends it by `on_disconnect`."""
+        """Send the chunks until the iterator ends; `on_disconnect` makes it end early."""
         watcher = asyncio.create_task(wait_for_disconnect(receive))
         watcher.add_done_callback(lambda _: self._on_disconnect())
         try:

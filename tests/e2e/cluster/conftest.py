@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from cluster.client import Cluster
 from cluster.errors import CannotRunError
 from cluster.paths import cache
-from support.cluster import Cluster
-from support.install import NAMESPACE, install
+from cluster_demo.install import NAMESPACE, install
 
 
 @pytest.fixture(scope="session")

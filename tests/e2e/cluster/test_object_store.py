@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from cluster.client import Cluster
 from cluster.network import GATEWAY
-from support.cluster import Cluster
 from support.manifests import config_map, job, workspace
 from support.operator import serves, service_url, stage_pods, succeeded, wait_until
 from support.s3_server import BUCKET, S3Server, s3_server

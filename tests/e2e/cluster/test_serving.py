@@ -8,13 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from support.cluster import Cluster, condition
+from cluster.client import Cluster, condition
+from cluster_demo.pods import operator_image, pod_with_volume, run_pod
 from support.manifests import ROWS, config_map, job, workspace
 from support.operator import (
     ended,
-    operator_image,
-    pod_with_volume,
-    run_pod,
     serves,
     service_url,
     succeeded,

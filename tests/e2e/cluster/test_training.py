@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from support.cluster import Cluster, condition
+from cluster.client import Cluster, condition
+from cluster_demo.pods import read_volume
 from support.manifests import config_map, job
-from support.operator import ended, read_volume, stage_pods, succeeded
+from support.operator import ended, stage_pods, succeeded
 from support.training_pods import LONG, from_step, next_pod, wait_for_step
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]

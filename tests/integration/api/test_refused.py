@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.cluster import Cluster
-from support.cluster_http import ApiError
+from cluster.client import Cluster
+from cluster.requests import ApiError
 from support.manifests import job
 from tunesmith_api.manifests import load_manifests
 

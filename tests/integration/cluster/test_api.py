@@ -5,8 +5,8 @@ import threading
 import pytest
 import urllib3
 
-from support.cluster import Cluster
-from support.cluster_http import ApiError
+from cluster.client import Cluster
+from cluster.requests import ApiError
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from cluster import binaries, images
-from support.cluster import Cluster, condition
+from cluster.client import Cluster, condition
+from cluster.requests import Object
 from support.cluster_facts import GPU, add_node, set_gpus
-from support.cluster_http import Object
 from support.probe_pods import claim, pod
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cluster import binaries, images
+from cluster.client import Cluster
 from cluster.registry import registry_address
-from support.cluster import Cluster
 from support.probe_pods import pod
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]  # the registry may have to be built first

@@ -87,7 +87,9 @@ def test_a_cluster_stays_while_a_test_run_holds_it(name: str) -> None:
     lifecycle.up(name, "api", kept=False, holder=first)
     lifecycle.up(name, "api", kept=False, holder=second)
     lifecycle.release(name, second)
-    assert State.load(name), "the first one still runs"
+    held = State.load(name)
+    assert held is not None and held.holders == [first], "the first one still runs"
+    assert all(process.alive() for process in held.processes.values())
     killed.kill()
     killed.wait()
     lifecycle.release(name, second)
@@ -99,7 +101,9 @@ def test_a_cluster_that_somebody_started_by_hand_outlives_test_runs(name: str) -
     lifecycle.up(name, "api", kept=True)
     lifecycle.up(name, "api", kept=False, holder=me)
     lifecycle.release(name, me)
-    assert State.load(name)
+    left = State.load(name)
+    assert left is not None and left.kept and left.holders == []
+    assert all(process.alive() for process in left.processes.values())
 
 
 def test_binaries_of_envtest_are_used_where_given(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

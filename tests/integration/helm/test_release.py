@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.client import CRDS, Cluster, condition
 from support.chart import CHART, NAMESPACE, helm
-from support.cluster import CRDS, Cluster, condition
 from support.manifests import config_map, job
 from support.operator_process import operator
 

@@ -105,4 +105,6 @@ def test_two_releases_do_not_meet(objects: list[Object]) -> None:
     other = render({"crds": {"install": False}}, release="second")
     mine = {(obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"]) for obj in objects}
     theirs = {(obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"]) for obj in other}
+    assert len(mine) == len(objects) > 0
+    assert len(theirs) == len(other) > 0
     assert not mine & theirs

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from support.chart import CHART, CLUSTER_WIDE, HelmError, helm, kinds, named, render
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 
 pytestmark = pytest.mark.integration
 

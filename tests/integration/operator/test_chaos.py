@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from support.cluster import Cluster
+from cluster.client import Cluster
 from support.fake_kubelet import FakeKubelet
 from support.manifests import config_map, job
 from support.operator import has_ended

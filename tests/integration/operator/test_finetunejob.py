@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from support.cluster import Cluster, condition
+from cluster.client import Cluster, condition
 from support.fake_kubelet import RESULTS, finished, outcome, running
 from support.manifests import config_map, job
 from support.operator import ended
@@ -419,7 +419,7 @@ def expand() -> Callable[[Object], list[Object]]:
     """Return all objects that are made for a job."""
     from tunesmith_api.objects import FineTuneJobSpec
     from tunesmith_api.work_folder import Stage
-    from tunesmith_operator.app.settings import OperatorSettings
+    from tunesmith_operator.config.settings import OperatorSettings
     from tunesmith_operator.finetunejob.jobs import stage_job, train_service
     from tunesmith_operator.finetunejob.volume import claim
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from cluster import binaries
-from support.cluster import Cluster, condition
+from cluster.client import Cluster, condition
 from support.fake_kubelet import finished, outcome, running
 from support.manifests import config_map, job, workspace
 from support.operator_process import operator

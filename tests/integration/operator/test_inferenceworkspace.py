@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.cluster import Cluster, condition
+from cluster.client import Cluster, condition
 from support.kstatus import CURRENT, FAILED, IN_PROGRESS, kstatus
 from support.workspace_operator import Around, workspace_operator
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from support.trained_jobs import make_job, write_config
+from tunesmith_api.artifact import artifact_digest
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.publish import publish
-from tunesmith_trainer.publish.artifact import files_digest
 from tunesmith_trainer.stages.runner import run_stage
 
 FP32 = {"precisions": ["fp32"], "parity": {"rows": 2}}
@@ -46,7 +46,7 @@ def test_the_artifact_is_complete(lora: Path) -> None:
     assert found == {name: entry["sha256"] for name, entry in manifest["files"].items()}
     assert {name.rsplit("/", 1)[0] for name in found if "/" in name} == {"adapter", "onnx/fp32", "onnx/int4"}
     assert {"evaluation.json", "training_log.jsonl", "adapter/adapter_model.safetensors"} <= set(found)
-    assert manifest["digest"] == files_digest(manifest["files"])
+    assert manifest["digest"] == artifact_digest(manifest["files"])
     assert manifest["precisions"] == ["fp32", "int4"]
     assert manifest["parity"]["fp32"]["maxLogitDifference"] < 1e-4
     assert manifest["parity"]["int4"]["maxLogitDifference"] > 1e-2
@@ -81,7 +81,7 @@ def test_the_evaluation_shows_answers(lora: Path) -> None:
 
 
 def test_serving_can_open_it(lora: Path) -> None:
-    from tunesmith_serving.artifact import open_artifact
+    from tunesmith_serving.artifact.opening import open_artifact
 
     for precision in ("fp32", "int4"):
         assert open_artifact(lora / "artifact", precision).name == "tiny"
@@ -173,7 +173,8 @@ def test_an_output_with_another_artifact_is_kept(lora: Path, tmp_path: Path) -> 
     config = json.loads((work / "config.json").read_text())["spec"]
     write_config(work, export=config["export"], output={"uri": str(taken)})
     # Another output is another job to the stage: let it go on from here all the same.
-    from tunesmith_trainer.stages.runner import load_config, stage_inputs
+    from tunesmith_trainer.runtime.job_config import load_config
+    from tunesmith_trainer.stages.runner import stage_inputs
 
     inputs = stage_inputs(Stage.PUBLISH, load_config(WorkFolder(work)), WorkFolder(work))
     (work / "publish" / "inputs.json").write_text(json.dumps({"inputs": inputs}))

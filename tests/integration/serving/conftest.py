@@ -6,9 +6,10 @@ import pytest
 
 from support.serving_process import ServingProcess
 from support.tiny_models import build_model, make_artifact
-from tunesmith_serving.config import ServingConfig
-from tunesmith_serving.engine.load import LoadedModel, load_model
-from tunesmith_serving.text.tokenizer import Tokenizer
+from tunesmith_serving.artifact.opening import open_artifact
+from tunesmith_serving.engines.text_generation.engine import TextGenerationEngine
+from tunesmith_serving.engines.text_generation.text.tokenizer import Tokenizer
+from tunesmith_serving.runtime.config import ServingConfig
 
 
 @pytest.fixture(scope="session")
@@ -27,18 +28,22 @@ def config(**options: object) -> ServingConfig:
     return ServingConfig.model_validate(given)
 
 
+def load_engine(artifact: Path, config: ServingConfig) -> TextGenerationEngine:
+    return TextGenerationEngine.load(open_artifact(artifact, config.precision, config.expect_digest), config)
+
+
 @pytest.fixture
 def load(artifact: Path) -> Iterator[object]:
     """Loads the artifact with the given options; engines are closed at the end."""
-    loaded: list[LoadedModel] = []
+    loaded: list[TextGenerationEngine] = []
 
-    def start(**options: object) -> LoadedModel:
-        loaded.append(load_model(artifact, config(**options)))
+    def start(**options: object) -> TextGenerationEngine:
+        loaded.append(load_engine(artifact, config(**options)))
         return loaded[-1]
 
     yield start
     for model in loaded:
-        model.engine.close()
+        model.close()
 
 
 @pytest.fixture(scope="module")

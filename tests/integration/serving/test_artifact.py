@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from support.tiny_models import copy_artifact, write_manifest
-from tunesmith_serving.artifact import open_artifact
-from tunesmith_serving.errors import ArtifactError
+from tunesmith_serving.artifact.opening import open_artifact
+from tunesmith_serving.runtime.errors import ArtifactError
 
 
 @pytest.fixture
@@ -89,6 +89,20 @@ def test_manifest_that_is_not_json(copied: Path) -> None:
     (copied / "manifest.json").write_text('{"formatVersion": 1,')
     with pytest.raises(ArtifactError, match="cannot be read"):
         open_artifact(copied, "fp32")
+
+
+@pytest.mark.parametrize("task", ["imageClassification", 5])
+def test_a_task_without_an_engine(copied: Path, task: object) -> None:
+    write_manifest(copied, task=task)
+    code, stderr = run("--artifact", str(copied), "--precision", "fp32", "--port", "0")
+    assert (code, len(stderr.splitlines())) == (2, 1)
+    assert f"holds a model for the task '{task}'; this server serves textGeneration" in stderr
+
+
+def test_a_manifest_that_names_the_task(copied: Path) -> None:
+    assert open_artifact(copied, "fp32").task == "textGeneration"
+    write_manifest(copied, task="textGeneration")
+    assert open_artifact(copied, "fp32").task == "textGeneration"
 
 
 def test_files_outside_the_manifest_are_not_read(copied: Path) -> None:

@@ -7,19 +7,19 @@ from collections.abc import Callable
 import pytest
 
 from support.serving_process import wait_until
-from tunesmith_serving.engine.collect import Collector
-from tunesmith_serving.engine.load import LoadedModel
-from tunesmith_serving.engine.types import (
+from tunesmith_serving.engines.base import EngineFailedError
+from tunesmith_serving.engines.text_generation.batching.collect import Collector
+from tunesmith_serving.engines.text_generation.batching.types import (
     DrainingError,
-    EngineFailedError,
     Event,
     GenerationRequest,
     PromptTooLongError,
     QueueFullError,
     SamplingParams,
 )
+from tunesmith_serving.engines.text_generation.engine import TextGenerationEngine
 
-Load = Callable[..., LoadedModel]
+Load = Callable[..., TextGenerationEngine]
 LONG = SamplingParams(temperature=0, max_tokens=400, ignore_eos=True)
 
 
@@ -41,23 +41,23 @@ def mixed_requests(count: int, vocab_size: int) -> list[GenerationRequest]:
     return requests
 
 
-def together(loaded: LoadedModel, requests: list[GenerationRequest]) -> tuple[list[Collector], int]:
+def together(loaded: TextGenerationEngine, requests: list[GenerationRequest]) -> tuple[list[Collector], int]:
     """Submit at random moments of the engine's progress; also returns the most slots seen in use."""
     draw = random.Random(5)
     collectors: list[Collector] = []
     most = 0
     for request in requests:
         collector = Collector()
-        loaded.engine.submit(request, collector)
+        loaded.batcher.submit(request, collector)
         collectors.append(collector)
-        target = loaded.engine.stats().generated_tokens + draw.choice([0, 0, 3, 20, 50])
+        target = loaded.batcher.stats().generated_tokens + draw.choice([0, 0, 3, 20, 50])
 
         def moved_on(target: int = target) -> bool:
-            stats = loaded.engine.stats()
+            stats = loaded.batcher.stats()
             return stats.generated_tokens >= target or not (stats.slots_in_use or stats.queue_length)
 
         wait_until(moved_on, 60)
-        most = max(most, loaded.engine.stats().slots_in_use)
+        most = max(most, loaded.batcher.stats().slots_in_use)
     return collectors, most
 
 
@@ -65,8 +65,8 @@ def together(loaded: LoadedModel, requests: list[GenerationRequest]) -> tuple[li
 def test_tokens_of_fast_steps_go_out_together(
     load: Load, monkeypatch: pytest.MonkeyPatch, seconds: float, counts: list[int]
 ) -> None:
-    monkeypatch.setattr("tunesmith_serving.engine.engine.DELIVERY_SECONDS", seconds)
-    engine = load().engine
+    monkeypatch.setattr("tunesmith_serving.engines.text_generation.batching.batcher.DELIVERY_SECONDS", seconds)
+    engine = load().batcher
     request = GenerationRequest((5, 6, 7), SamplingParams(max_tokens=30, seed=1, logprobs=0, ignore_eos=True))
     collector = Collector()
     events: list[Event] = []
@@ -85,20 +85,20 @@ def test_tokens_of_fast_steps_go_out_together(
 
 def test_48_requests_get_what_they_get_alone(load: Load) -> None:
     loaded = load(max_batch_size=8)
-    requests = mixed_requests(48, loaded.engine.vocab_size)
-    alone = [loaded.engine.generate(request, 60) for request in requests]
+    requests = mixed_requests(48, loaded.batcher.vocab_size)
+    alone = [loaded.batcher.generate(request, 60) for request in requests]
     collectors, most = together(loaded, requests)
     for request, expected, collector in zip(requests, alone, collectors, strict=True):
         # Log probabilities are compared too: they are equal to the last bit.
         assert collector.result(60) == expected, request
     assert most > 2, "requests must really have shared the batch"
-    assert loaded.engine.stats().slots_in_use == 0
+    assert loaded.batcher.stats().slots_in_use == 0
 
 
 def test_int4_share_of_equal_tokens(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
     loaded = load(max_batch_size=8, precision="int4")
-    requests = mixed_requests(48, loaded.engine.vocab_size)
-    alone = [loaded.engine.generate(request, 60) for request in requests]
+    requests = mixed_requests(48, loaded.batcher.vocab_size)
+    alone = [loaded.batcher.generate(request, 60) for request in requests]
     collectors, _ = together(loaded, requests)
     equal = total = 0
     for expected, collector in zip(alone, collectors, strict=True):
@@ -111,7 +111,7 @@ def test_int4_share_of_equal_tokens(load: Load, capsys: pytest.CaptureFixture[st
 
 
 def test_seeds_repeat_and_differ(load: Load) -> None:
-    engine = load().engine
+    engine = load().batcher
     by_seed = {
         seed: [
             engine.generate(GenerationRequest((5, 6, 7), SamplingParams(max_tokens=24, seed=seed)), 30).token_ids
@@ -144,9 +144,9 @@ def test_others_stream_while_a_long_prompt_is_read(load: Load) -> None:
         first(event)
         order.append("token")
 
-    loaded.engine.submit(GenerationRequest((5, 6, 7), LONG), streaming)
+    loaded.batcher.submit(GenerationRequest((5, 6, 7), LONG), streaming)
     wait_until(lambda: first.tokens > 3)
-    before = loaded.engine.stats().prompt_tokens
+    before = loaded.batcher.stats().prompt_tokens
     prompt = tuple(5 + index % 200 for index in range(320))
     long_one = Collector()
 
@@ -155,16 +155,16 @@ def test_others_stream_while_a_long_prompt_is_read(load: Load) -> None:
         order.append("long prompt answered")
 
     order.append("long prompt sent")
-    loaded.engine.submit(GenerationRequest(prompt, SamplingParams(max_tokens=1, temperature=0)), reading)
+    loaded.batcher.submit(GenerationRequest(prompt, SamplingParams(max_tokens=1, temperature=0)), reading)
     long_one.result(60)
-    assert loaded.engine.stats().prompt_tokens == before + 320
+    assert loaded.batcher.stats().prompt_tokens == before + 320
     between = order[order.index("long prompt sent") : order.index("long prompt answered")]
     # 320 tokens in chunks of 16 are 20 prefill steps, with a decode step between any two.
     assert between.count("token") >= 19
 
 
 def test_full_queue_and_cancel(load: Load) -> None:
-    engine = load(max_batch_size=2, max_queue_length=1).engine
+    engine = load(max_batch_size=2, max_queue_length=1).batcher
     recorders = [Recorder() for _ in range(3)]
     tickets = [engine.submit(GenerationRequest((5, 6, 7), LONG), recorder) for recorder in recorders]
     with pytest.raises(QueueFullError):
@@ -181,7 +181,7 @@ def test_full_queue_and_cancel(load: Load) -> None:
 
 
 def test_cancel_in_the_queue(load: Load) -> None:
-    engine = load(max_batch_size=1, max_queue_length=4).engine
+    engine = load(max_batch_size=1, max_queue_length=4).batcher
     running, waiting = Recorder(), Recorder()
     ticket = engine.submit(GenerationRequest((5, 6, 7), LONG), running)
     wait_until(lambda: running.tokens > 0)
@@ -192,7 +192,7 @@ def test_cancel_in_the_queue(load: Load) -> None:
 
 
 def test_limits_of_prompts(load: Load) -> None:
-    engine = load(context_length=64).engine
+    engine = load(context_length=64).batcher
     with pytest.raises(PromptTooLongError, match="64 tokens and the context length is 64"):
         engine.submit(GenerationRequest((5,) * 64), Recorder())
     full = engine.generate(GenerationRequest((5,) * 60, SamplingParams(temperature=0, ignore_eos=True)), 30)
@@ -204,7 +204,7 @@ def test_limits_of_prompts(load: Load) -> None:
 
 
 def test_drain_finishes_what_was_taken(load: Load) -> None:
-    engine = load(max_batch_size=1, max_queue_length=4).engine
+    engine = load(max_batch_size=1, max_queue_length=4).batcher
     collectors = [Collector(), Collector()]
     params = SamplingParams(temperature=0, max_tokens=30, ignore_eos=True)
     for collector in collectors:
@@ -218,7 +218,7 @@ def test_drain_finishes_what_was_taken(load: Load) -> None:
 
 def test_a_dead_worker_answers_everybody(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
-    engine = load(max_batch_size=1, max_queue_length=4).engine
+    engine = load(max_batch_size=1, max_queue_length=4).batcher
     bystander = Collector()
     waiting = threading.Event()
 
@@ -237,7 +237,7 @@ def test_a_dead_worker_answers_everybody(load: Load, monkeypatch: pytest.MonkeyP
 
 
 def test_close_ends_waiting_requests(load: Load) -> None:
-    engine = load(max_batch_size=1, max_queue_length=4).engine
+    engine = load(max_batch_size=1, max_queue_length=4).batcher
     collectors = [Collector(), Collector()]
     for collector in collectors:
         engine.submit(GenerationRequest((5, 6, 7), LONG), collector)

@@ -10,7 +10,7 @@ import pytest
 
 from support.serving_process import ServingProcess, wait_until
 from support.tiny_models import SPECIAL_TOKENS
-from tunesmith_serving.text.tokenizer import Tokenizer
+from tunesmith_serving.engines.text_generation.text.tokenizer import Tokenizer
 
 USER = [{"role": "user", "content": "What is the learning rate?"}]
 

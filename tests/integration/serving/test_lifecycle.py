@@ -226,8 +226,8 @@ def test_api_key(artifact: Path) -> None:
 
 def test_a_server_that_loads_can_be_ended() -> None:
     code = (
-        "import tunesmith_serving.__main__ as server, time, sys\n"
-        "server._serve = lambda *_: (print('loading', flush=True), time.sleep(600))\n"
+        "import tunesmith_serving.process.command as server, time, sys\n"
+        "server.run_server = lambda *_: (print('loading', flush=True), time.sleep(600))\n"
         "sys.exit(server.main(['--artifact', 'x']))"
     )
     with subprocess.Popen(

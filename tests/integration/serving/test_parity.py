@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from support.tiny_models import Architecture, build_model, export_onnx, write_manifest
-from tunesmith_serving.config import ServingConfig
-from tunesmith_serving.engine.load import load_model
-from tunesmith_serving.engine.types import GenerationRequest, SamplingParams
+from tunesmith_serving.artifact.opening import open_artifact
+from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
+from tunesmith_serving.engines.text_generation.engine import TextGenerationEngine
+from tunesmith_serving.runtime.config import ServingConfig
 
 PROMPTS = [
     "Tunesmith turns",
@@ -39,7 +40,7 @@ def test_greedy_tokens_equal_transformers(architecture: Architecture, options: d
     tokenizer = AutoTokenizer.from_pretrained(folder)
     # Chunks of 8: most prompts here need several.
     config = ServingConfig(precision="fp32", max_batch_size=4, threads=1, prefill_chunk=8, context_length=256)
-    loaded = load_model(artifact, config)
+    loaded = TextGenerationEngine.load(open_artifact(artifact, "fp32"), config)
     answers = set()
     try:
         for prompt in PROMPTS:
@@ -47,12 +48,12 @@ def test_greedy_tokens_equal_transformers(architecture: Architecture, options: d
             assert ids == tokenizer(prompt).input_ids
             expected = reference.generate(torch.tensor([ids]), max_new_tokens=32, do_sample=False)[0, len(ids) :]
             request = GenerationRequest(tuple(ids), SamplingParams(max_tokens=32, temperature=0))
-            completion = loaded.engine.generate(request, timeout=60)
+            completion = loaded.batcher.generate(request, timeout=60)
             assert list(completion.token_ids) == expected.tolist()
             assert completion.text == tokenizer.decode(expected, skip_special_tokens=True)
             answers.add(completion.token_ids)
     finally:
-        loaded.engine.close()
+        loaded.close()
     assert len(answers) == len(PROMPTS), "a model that always says the same shows nothing"
 
 

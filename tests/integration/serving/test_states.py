@@ -3,15 +3,16 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from support.serving_process import wait_until
-from tunesmith_serving.engine.load import LoadedModel
-from tunesmith_serving.engine.types import Event, GenerationRequest
+from tunesmith_serving.engines.text_generation.batching.types import Event, GenerationRequest
+from tunesmith_serving.engines.text_generation.engine import TextGenerationEngine
 from tunesmith_serving.http.app import create_app
-from tunesmith_serving.http.state import ServedModel, ServerState
+from tunesmith_serving.http.state import ServerState
 
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
 
@@ -29,12 +30,11 @@ def ask(app: object, *calls: tuple[str, str]) -> list[httpx.Response]:
     return asyncio.run(run())
 
 
-def app_of(loaded: LoadedModel, state: ServerState, template: bool = True) -> object:
-    chat_template = loaded.template if template else None
-    return create_app(ServedModel("tiny", loaded.engine, loaded.tokenizer, chat_template), state)
+def app_of(loaded: TextGenerationEngine, state: ServerState, template: bool = True) -> object:
+    return create_app(loaded if template else replace(loaded, template=None), state, model_name="tiny")
 
 
-def test_readiness_follows_the_warm_up(load: Callable[..., LoadedModel]) -> None:
+def test_readiness_follows_the_warm_up(load: Callable[..., TextGenerationEngine]) -> None:
     loaded, state = load(), ServerState()
     app = app_of(loaded, state)
     health, ready = ask(app, ("GET", "/healthz"), ("GET", "/readyz"))
@@ -43,14 +43,14 @@ def test_readiness_follows_the_warm_up(load: Callable[..., LoadedModel]) -> None
     loaded.warm_up(60)
     state.ready = True
     assert ask(app, ("GET", "/readyz"))[0].status_code == 200
-    assert loaded.engine.stats().generated_tokens == 2
+    assert loaded.batcher.stats().generated_tokens == 2
     state.draining = True
     ready, chat = ask(app, ("GET", "/readyz"), ("POST", "/v1/chat/completions"))
     assert (ready.status_code, chat.status_code) == (503, 503)
     assert chat.json()["error"]["code"] == "unavailable"
 
 
-def test_a_dead_engine_is_unhealthy(load: Callable[..., LoadedModel], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_engine_is_unhealthy(load: Callable[..., TextGenerationEngine], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     loaded, state = load(), ServerState(ready=True)
     app = app_of(loaded, state)
@@ -58,14 +58,14 @@ def test_a_dead_engine_is_unhealthy(load: Callable[..., LoadedModel], monkeypatc
     def broken(_: Event) -> None:
         raise RuntimeError("sink broke")
 
-    loaded.engine.submit(GenerationRequest((5, 6, 7)), broken)
-    wait_until(lambda: not loaded.engine.healthy)
+    loaded.batcher.submit(GenerationRequest((5, 6, 7)), broken)
+    wait_until(lambda: not loaded.batcher.healthy)
     health, ready, chat = ask(app, ("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/v1/chat/completions"))
     assert (health.status_code, ready.status_code, chat.status_code) == (503, 503, 500)
     assert chat.json()["error"]["type"] == "server_error"
 
 
-def test_a_model_without_chat_template(load: Callable[..., LoadedModel]) -> None:
+def test_a_model_without_chat_template(load: Callable[..., TextGenerationEngine]) -> None:
     (answer,) = ask(app_of(load(), ServerState(), template=False), ("POST", "/v1/chat/completions"))
     assert answer.status_code == 400
     assert "/v1/completions" in answer.json()["error"]["message"]

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from support.ports import free_port
-from support.training import options, training_job
+from support.training import training_job
+from tunesmith_api.work_folder import WorkFolder
 
 
 @pytest.fixture(autouse=True)
@@ -20,11 +21,12 @@ def one_thread() -> None:
 @pytest.fixture
 def run_here() -> Callable[[Path], dict[str, Any]]:
     """Run the train stage in this process and return its marker."""
+    from tunesmith_trainer.stages.train import run_train_stage
     from tunesmith_trainer.storage.files import read_json
-    from tunesmith_trainer.train.distributed.launch import launch
+    from tunesmith_trainer.train.distributed.topology import NodeTopology
 
     def run(work: Path) -> dict[str, Any]:
-        launch(options(work))
+        run_train_stage(WorkFolder(work), NodeTopology())
         return dict(read_json(work / "train" / "stage.json"))
 
     return run

@@ -15,9 +15,9 @@ import pytest
 from support.object_store import ObjectStore
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_trainer.storage.work_store import SEAL, WORK_URI, WorkStore, work_store
+from tunesmith_trainer.storage.work_store import MARKER, WORK_URI, WorkStore, work_store
 from tunesmith_trainer.train.checkpointing.checkpoints import damage, seal
-from tunesmith_trainer.train.checkpointing.uploads import Checkpoints
+from tunesmith_trainer.train.checkpointing.uploads import StoredCheckpoints
 
 PREFIX = "work/jobs/tiny"
 STEPS = 400  # more than are done before what is kept of the first ones is seen in the store
@@ -35,37 +35,37 @@ def written(folder: Path, files: dict[str, bytes]) -> dict[str, Path]:
     return {name: folder / name for name in files}
 
 
-def test_a_bundle_comes_back_whole(object_store: ObjectStore, tmp_path: Path) -> None:
+def test_a_snapshot_comes_back_whole(object_store: ObjectStore, tmp_path: Path) -> None:
     here, there = store_in(tmp_path / "here"), store_in(tmp_path / "there")
     files = written(here.work.root, {"prepare/stage.json": b"{}", "prepare/data/rows": b"rows" * 1000})
-    assert not there.get("prepare")
-    here.put("prepare", files)
-    assert object_store.order[-1] == f"{PREFIX}/prepare/{SEAL}", "the seal is last"
-    assert there.get("prepare")
+    assert not there.download_snapshot("prepare")
+    here.upload_files("prepare", files)
+    assert object_store.order[-1] == f"{PREFIX}/prepare/{MARKER}", "the marker is last"
+    assert there.download_snapshot("prepare")
     assert {name: (there.work.root / name).read_bytes() for name in files} == {
         name: path.read_bytes() for name, path in files.items()
     }
     assert [path.name for path in here.work.root.iterdir()] == ["prepare"], "something is left of the upload"
     count = len(object_store.order)
-    here.put("prepare", files)
+    here.upload_files("prepare", files)
     assert len(object_store.order) == count, "what is there is not written again"
 
 
-def test_one_without_its_seal_is_none(object_store: ObjectStore, tmp_path: Path) -> None:
+def test_one_without_its_marker_is_none(object_store: ObjectStore, tmp_path: Path) -> None:
     store = store_in(tmp_path / "here")
-    store.put("train", written(store.work.root, {"train/stage.json": b"{}"}))
-    del object_store.objects[f"{PREFIX}/train/{SEAL}"]
-    assert not store.get("train")
-    assert store.names() == []
+    store.upload_files("train", written(store.work.root, {"train/stage.json": b"{}"}))
+    del object_store.objects[f"{PREFIX}/train/{MARKER}"]
+    assert not store.download_snapshot("train")
+    assert store.snapshots() == []
 
 
 def test_other_content_than_was_written_is_named(object_store: ObjectStore, tmp_path: Path) -> None:
     store = store_in(tmp_path / "here")
-    store.put("prepare", written(store.work.root, {"prepare/data/rows": b"rows"}))
+    store.upload_files("prepare", written(store.work.root, {"prepare/data/rows": b"rows"}))
     object_store.objects[f"{PREFIX}/prepare/prepare/data/rows"] = b"sows"
     there = store_in(tmp_path / "there")
     with pytest.raises(StageError, match="prepare/data/rows has other content than was written") as caught:
-        there.get("prepare")
+        there.download_snapshot("prepare")
     assert caught.value.reason is Reason.OUTPUT_FAILED
     assert not (there.work.root / "prepare/data/rows").exists()
 
@@ -79,20 +79,22 @@ def test_a_damaged_checkpoint_is_passed_over(
         folder.mkdir(parents=True)
         (folder / "model.bin").write_bytes(b"%d" % step)
         seal(folder, {})
-        store.put(folder.name, {path.relative_to(store.work.root).as_posix(): path for path in folder.iterdir()})
-    assert Checkpoints(store).steps() == [9, 10]
+        store.upload_files(
+            folder.name, {path.relative_to(store.work.root).as_posix(): path for path in folder.iterdir()}
+        )
+    assert StoredCheckpoints(store).steps() == [9, 10]
     object_store.objects[f"{PREFIX}/checkpoint-10/train/checkpoints/checkpoint-10/model.bin"] = b"20"
     there = store_in(tmp_path / "there")
-    Checkpoints(there).bring()
+    StoredCheckpoints(there).download()
     assert [path.name for path in there.work.checkpoints.iterdir()] == ["checkpoint-9"]
     assert "checkpoint-10 cannot be used" in caplog.text
-    Checkpoints(store).remove_old(keep=1)
-    assert Checkpoints(store).steps() == [10]
+    StoredCheckpoints(store).remove_old(keep=1)
+    assert StoredCheckpoints(store).steps() == [10]
 
 
 def test_a_checkpoint_of_several_machines_is_all_its_parts(object_store: ObjectStore, tmp_path: Path) -> None:
     stores = [store_in(tmp_path / f"machine-{n}") for n in range(2)]
-    kept = [Checkpoints(store, n, 2) for n, store in enumerate(stores)]
+    kept = [StoredCheckpoints(store, n, 2) for n, store in enumerate(stores)]
 
     def keep(step: int, *machines: int) -> None:
         for n in machines:
@@ -100,19 +102,19 @@ def test_a_checkpoint_of_several_machines_is_all_its_parts(object_store: ObjectS
             written(folder, {f"rank-{n}.bin": b"%d" % n})
             seal(folder, {}, n, 2)
             files = {path.relative_to(stores[n].work.root).as_posix(): path for path in folder.iterdir()}
-            stores[n].put(f"checkpoint-{step}" + (".1" if n else ""), files)
+            stores[n].upload_files(f"checkpoint-{step}" + (".1" if n else ""), files)
 
     keep(10, 0, 1)
     keep(20, 0, 1)
     keep(30, 0)
     keep(40, 1)
     assert [checkpoints.steps() for checkpoints in kept] == [[10, 20], [10, 20]]
-    assert [checkpoints.newest_part() for checkpoints in kept] == [30, 40]
+    assert [checkpoints.newest_shard() for checkpoints in kept] == [30, 40]
     for checkpoints in kept:  # the first looks after all
         checkpoints.remove_old(keep=1)
-    assert stores[0].names() == ["checkpoint-20", "checkpoint-20.1", "checkpoint-30", "checkpoint-40.1"]
+    assert stores[0].snapshots() == ["checkpoint-20", "checkpoint-20.1", "checkpoint-30", "checkpoint-40.1"]
     there = store_in(tmp_path / "there")
-    Checkpoints(there, 1, 2).bring()
+    StoredCheckpoints(there, 1, 2).download()
     (checkpoint,) = there.work.checkpoints.iterdir()
     assert {path.name for path in checkpoint.iterdir()} == {
         "rank-0.bin", "rank-1.bin", "complete.json", "complete-1.json",
@@ -120,13 +122,13 @@ def test_a_checkpoint_of_several_machines_is_all_its_parts(object_store: ObjectS
     (checkpoint / "complete-1.json").unlink()
     assert damage(checkpoint) == "complete-1.json is missing"
     kept[1].remove_all()
-    assert stores[0].names() == ["checkpoint-20", "checkpoint-30"]
+    assert stores[0].snapshots() == ["checkpoint-20", "checkpoint-30"]
 
 
 def test_a_store_that_cannot_be_read_now_can_be_tried_again(object_store: ObjectStore, tmp_path: Path) -> None:
     object_store.status = 503
     with pytest.raises(StageError) as caught:
-        store_in(tmp_path / "here").bring(Stage.TRAIN)
+        store_in(tmp_path / "here").download(Stage.TRAIN)
     assert caught.value.reason is Reason.SOURCE_UNAVAILABLE
 
 
@@ -203,10 +205,10 @@ def test_killed_and_told_to_stop_it_ends_in_the_same_artifact(object_store: Obje
     store = store_in(tmp_path / "look")
 
     process, _ = pods.start("train")
-    wait_until(lambda: bool(Checkpoints(store).steps()), process)
+    wait_until(lambda: bool(StoredCheckpoints(store).steps()), process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    first = Checkpoints(store).steps()[-1]
+    first = StoredCheckpoints(store).steps()[-1]
 
     process, _ = pods.start("train")
     work = tmp_path / "pods" / f"pod-{pods.count}"
@@ -215,13 +217,13 @@ def test_killed_and_told_to_stop_it_ends_in_the_same_artifact(object_store: Obje
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 66, errors
     assert f"going on from checkpoint-{first}" in errors
-    stopped = Checkpoints(store).steps()[-1]
+    stopped = StoredCheckpoints(store).steps()[-1]
     assert stopped > first, "the checkpoint that the signal made is kept"
 
     result, errors = pods.finish("train")
     assert f"going on from checkpoint-{stopped}" in errors
     assert result["progress"]["step"] == STEPS
-    assert store.names() == ["prepare", "train"], "checkpoints are of no use any more"
+    assert store.snapshots() == ["prepare", "train"], "checkpoints are of no use any more"
     found, _ = pods.finish("publish")
     assert found["artifact"]["uri"] == f"s3://{PREFIX}/artifact"
     manifest = json.loads(object_store.objects[f"{PREFIX}/artifact/manifest.json"])
@@ -246,7 +248,7 @@ def test_machines_without_a_common_folder_go_on_together(object_store: ObjectSto
     pods.folder.mkdir()
     pods.finish("prepare")
     store = store_in(tmp_path / "look")
-    kept = Checkpoints(store, 0, 2)
+    kept = StoredCheckpoints(store, 0, 2)
 
     def machines() -> list[subprocess.Popen[str]]:
         meet = ["--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", str(port)]
@@ -262,7 +264,7 @@ def test_machines_without_a_common_folder_go_on_together(object_store: ObjectSto
     errors = [process.communicate(timeout=300)[1] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), errors
     assert f"going on from checkpoint-{step}" in errors[0]
-    assert store.names() == ["prepare", "train"]
+    assert store.snapshots() == ["prepare", "train"]
 
     (tmp_path / "alone").mkdir()
     alone = Pods(tmp_path / "alone", config, None)

@@ -75,7 +75,7 @@ def test_conditions_speak_of_the_generation_that_was_seen():
 
 def test_the_transition_time_moves_with_the_value_only(monkeypatch):
     times = iter(f"2026-01-01T00:00:{second:02}Z" for second in range(60))
-    monkeypatch.setattr(state, "now", lambda: next(times))
+    monkeypatch.setattr("tunesmith_api.status.conditions.now", lambda: next(times))
     first = state.with_condition({}, "Ready", "Unknown", "A", "a")
     same = state.with_condition(first, "Ready", "Unknown", "B", "b")
     other = state.with_condition(same, "Ready", "True", "B", "b")
@@ -97,9 +97,9 @@ def test_nothing_is_changed_in_place():
 
 @pytest.mark.parametrize("end", [lambda s: state.failed(s, "X", "x"), lambda s: state.completed(s, {}, {})])
 def test_the_end_of_a_job_is_written_once(end, monkeypatch):
-    monkeypatch.setattr(state, "now", lambda: "2026-01-01T00:00:00Z")
+    monkeypatch.setattr("tunesmith_api.status.conditions.now", lambda: "2026-01-01T00:00:00Z")
     first = end(RUNNING)
-    monkeypatch.setattr(state, "now", lambda: "2027-01-01T00:00:00Z")
+    monkeypatch.setattr("tunesmith_api.status.conditions.now", lambda: "2027-01-01T00:00:00Z")
     assert end(first) == first
     assert "completionTime" not in state.running(first, Stage.TRAIN, {})
 

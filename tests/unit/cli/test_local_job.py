@@ -7,9 +7,9 @@ import pytest
 from support.manifests import job
 from tunesmith_api.objects import FineTuneJob
 from tunesmith_api.spec import TrainingJobSpec
-from tunesmith_cli.console import Exit, out
 from tunesmith_cli.local import children
 from tunesmith_cli.local.job import LocalJob
+from tunesmith_cli.terminal.console import Exit, out
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 
 from support.manifests import job, workspace
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
-from tunesmith_cli.console import CliError, out
 from tunesmith_cli.local.artifacts import local_artifact
 from tunesmith_cli.local.cluster_only import tell_cluster_only
-from tunesmith_cli.local.workspace import _CLUSTER_ONLY, LocalWorkspace
+from tunesmith_cli.local.workspace import LocalWorkspace
+from tunesmith_cli.terminal.console import CliError, out
 
 
 def a_workspace(**spec) -> InferenceWorkspace:
@@ -87,6 +87,6 @@ def test_a_key_that_is_asked_for_is_never_left_out(tmp_path, monkeypatch):
 )
 def test_what_concerns_clusters_only_is_told_in_one_line(spec, said):
     with out.capture() as captured:
-        tell_cluster_only("InferenceWorkspace", "served", a_workspace(**spec).spec, _CLUSTER_ONLY)
+        tell_cluster_only("InferenceWorkspace", "served", a_workspace(**spec).spec)
     expected = f"InferenceWorkspace served  {said}: for clusters only, without effect here\n" if said else ""
     assert captured.get() == expected

@@ -34,8 +34,9 @@ def operator_metrics() -> set[str]:
 
 def server_metrics() -> set[str]:
     """By the source: importing the server takes ONNX Runtime."""
-    text = (ROOT / "serving/tunesmith_serving/http/metrics.py").read_text()
-    return set(re.findall(r'"(tunesmith_[a-z_]+)"', text))
+    package = ROOT / "serving/tunesmith_serving"
+    sources = [package / "http/metrics.py", *package.glob("engines/**/*.py")]
+    return {name for path in sources for name in re.findall(r'"(tunesmith_[a-z_]+)"', path.read_text())}
 
 
 KNOWN = operator_metrics() | server_metrics()

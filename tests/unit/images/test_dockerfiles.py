@@ -10,7 +10,15 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from image_build.project import IMAGES, SOURCES, Image, requirements, source_files
+from image_build.project import (
+    IMAGES,
+    SOURCES,
+    Image,
+    base_dockerfile,
+    context_files,
+    requirements,
+    source_files,
+)
 
 MODULES = {"operator": "tunesmith_operator", "serving": "tunesmith_serving", "trainer": "tunesmith_trainer"}
 
@@ -22,14 +30,20 @@ def image(request: pytest.FixtureRequest) -> Image:
 
 def instructions(image: Image) -> list[tuple[str, str]]:
     """The instructions as (word, rest), continued lines joined."""
-    text = re.sub(r"^\s*#.*\n", "", image.dockerfile.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    text = re.sub(r"^\s*#.*\n", "", image.recipe, flags=re.MULTILINE).replace("\\\n", " ")
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
 
 
 def final_stage(image: Image) -> list[tuple[str, str]]:
-    lines = instructions(image)
-    last = max(number for number, (word, _) in enumerate(lines) if word == "FROM")
-    return lines[last:]
+    """The instructions of the last stage, after those of the stage that it starts from."""
+    stages: dict[str, list[tuple[str, str]]] = {}
+    lines: list[tuple[str, str]] = []
+    for word, rest in instructions(image):
+        if word == "FROM":
+            base, _, name = rest.partition(" AS ")
+            lines = stages[name] = [*stages.get(base, [])]
+        lines.append((word, rest))
+    return lines
 
 
 def test_the_folder_holds_the_dockerfile_alone(image: Image) -> None:
@@ -146,4 +160,21 @@ def closure(lines: list[str]) -> set[str]:
 
 def test_the_folders_are_the_images() -> None:
     folder = Path(IMAGES["operator"].dockerfile).parents[1]
-    assert sorted(path.name for path in folder.iterdir()) == sorted(IMAGES)
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == sorted(IMAGES)
+    assert [path for path in folder.iterdir() if not path.is_dir()] == [base_dockerfile()]
+
+
+def test_what_all_images_share_is_written_once() -> None:
+    """Long enough to be worth a stage in base.Dockerfile, and the same in two images."""
+    seen: dict[str, str] = {}
+    for image in IMAGES.values():
+        for line in {line.strip() for line in image.dockerfile.read_text().splitlines()}:
+            if line.startswith(("ENV", "RUN echo", "WORKDIR")):
+                assert line not in seen, f"{line} is in {seen.get(line)} and {image.name}"
+                seen[line] = image.name
+
+
+def test_the_context_has_the_whole_dockerfile(image: Image) -> None:
+    written = context_files(image)["Dockerfile"]
+    assert written.startswith(base_dockerfile().read_text())
+    assert written.endswith(image.dockerfile.read_text())

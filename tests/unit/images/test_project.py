@@ -14,7 +14,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of what images are made from, to change."""
     for path in [
         *source_files(project.SOURCES), project.ROOT / "pyproject.toml", project.ROOT / "constraints.txt",
-        *(image.dockerfile for image in IMAGES.values()),
+        *(image.dockerfile for image in IMAGES.values()), project.base_dockerfile(),
     ]:  # fmt: skip
         target = tmp_path / path.relative_to(project.ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +43,7 @@ def append(path: Path, text: str) -> None:
         ("operator/tunesmith_operator/__main__.py", {"operator"}),
         ("api/tunesmith_api/__init__.py", {"operator", "serving", "trainer"}),
         ("images/serving/Dockerfile", {"serving"}),
+        ("images/base.Dockerfile", {"operator", "serving", "trainer"}),
         ("constraints.txt", {"operator", "serving", "trainer"}),
     ],
 )

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tunesmith_api.artifact import artifact_digest
 from tunesmith_api.spec import JobConfig
-from tunesmith_trainer.publish.artifact import assemble, describe, files_digest
+from tunesmith_trainer.publish.artifact import assemble, describe
 
 JOB = JobConfig.model_validate(
     {
@@ -37,7 +38,7 @@ def test_the_manifest_names_every_file_with_its_digest(tmp_path: Path, parts: di
     for name, entry in manifest["files"].items():
         data = (tmp_path / "artifact" / name).read_bytes()
         assert entry == {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-    assert manifest["digest"] == files_digest(manifest["files"])
+    assert manifest["digest"] == artifact_digest(manifest["files"])
 
 
 def test_others_may_read_it_and_nothing_is_stored_twice(tmp_path: Path, parts: dict[str, Path]) -> None:
@@ -56,11 +57,11 @@ def test_what_an_interrupted_call_left_is_replaced(tmp_path: Path, parts: dict[s
 
 def test_the_digest_depends_on_names_and_contents_only() -> None:
     files = {"a": {"sha256": "1", "size": 3}, "b": {"sha256": "2", "size": 3}}
-    digest = files_digest(files)
+    digest = artifact_digest(files)
     assert digest.startswith("sha256:")
-    assert files_digest(dict(reversed(files.items()))) == digest
-    assert files_digest({**files, "b": {"sha256": "3", "size": 3}}) != digest
-    assert files_digest({"a": files["a"], "c": files["b"]}) != digest
+    assert artifact_digest(dict(reversed(files.items()))) == digest
+    assert artifact_digest({**files, "b": {"sha256": "3", "size": 3}}) != digest
+    assert artifact_digest({"a": files["a"], "c": files["b"]}) != digest
 
 
 def test_the_manifest_tells_where_the_model_comes_from() -> None:

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunesmith_serving.engine.sampling import largest, make_generator, sample, token_logprob
-from tunesmith_serving.engine.types import SamplingParams
+from tunesmith_serving.engines.text_generation.batching.sampling import largest, make_generator, sample, token_logprob
+from tunesmith_serving.engines.text_generation.batching.types import SamplingParams
 
 
 def row(*values: float) -> np.ndarray:

@@ -6,10 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from tunesmith_api.spec.runtime import RuntimeSpec
-from tunesmith_serving.config import ServingConfig
-from tunesmith_serving.engine.cpus import available_cpus
-from tunesmith_serving.http.body import _path
-from tunesmith_serving.http.state import ServerState
+from tunesmith_serving.http.body import field_path
+from tunesmith_serving.http.retry import RetryEstimator
+from tunesmith_serving.runtime.config import ServingConfig
+from tunesmith_serving.runtime.cpus import available_cpus
 
 
 def test_runtime_spec_is_what_manifests_say() -> None:
@@ -43,9 +43,12 @@ def test_bad_values(value: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("code", "forbidden"),
     [
-        ("import tunesmith_serving.config", "numpy fastapi onnxruntime tokenizers"),
-        ("import tunesmith_serving.http.app, tunesmith_serving.http.server", "onnxruntime tokenizers"),
-        ("import tunesmith_serving.engine.engine, tunesmith_serving.engine.load", "fastapi starlette uvicorn"),
+        ("import tunesmith_serving.runtime.config", "numpy fastapi onnxruntime tokenizers"),
+        ("import tunesmith_serving.http.app, tunesmith_serving.http.lifecycle", "numpy onnxruntime tokenizers"),
+        (
+            "import tunesmith_serving.engines.text_generation.engine, tunesmith_serving.engines.registry",
+            "fastapi starlette uvicorn",
+        ),
         ("import tunesmith_serving.__main__", "numpy fastapi onnxruntime tokenizers torch"),
     ],
 )
@@ -75,14 +78,14 @@ def test_cpu_limits(tmp_path: Path, files: dict[str, str], expected: int | None)
 
 
 def test_error_paths() -> None:
-    assert _path(("messages", 0, "content")) == "messages[0].content"
-    assert _path(()) == ""
+    assert field_path(("messages", 0, "content")) == "messages[0].content"
+    assert field_path(()) == ""
 
 
 def test_retry_after_follows_the_load() -> None:
-    state = ServerState()
-    assert state.retry_after(0, 8) == 1
+    retry = RetryEstimator()
+    assert retry.retry_after(0, 8) == 1
     for _ in range(100):
-        state.finished(20)
-    assert state.retry_after(8, 8) == pytest.approx(10, abs=1)
-    assert state.retry_after(10_000, 1) == 60
+        retry.finished(20)
+    assert retry.retry_after(8, 8) == pytest.approx(10, abs=1)
+    assert retry.retry_after(10_000, 1) == 60

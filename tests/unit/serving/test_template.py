@@ -1,7 +1,7 @@
 import pytest
 
-from tunesmith_serving.errors import ArtifactError, TemplateError
-from tunesmith_serving.text.template import ChatTemplate, load_chat_template
+from tunesmith_serving.engines.text_generation.text.template import ChatTemplate, TemplateError, load_chat_template
+from tunesmith_serving.runtime.errors import ArtifactError
 
 HELLO = [{"role": "user", "content": "<hi> & 'bye'"}]
 

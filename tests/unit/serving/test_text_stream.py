@@ -4,13 +4,13 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import decoders, models, pre_tokenizers
 
-from tunesmith_serving.text.stream import IncrementalDetokenizer, StopMatcher
-from tunesmith_serving.text.tokenizer import Tokenizer, _byte_level_table
+from tunesmith_serving.engines.text_generation.text.stream import IncrementalDetokenizer, StopMatcher
+from tunesmith_serving.engines.text_generation.text.tokenizer import Tokenizer, byte_level_table
 
 
 def byte_tokenizer() -> Tokenizer:
     """Every byte is a token, so that most characters outside ASCII are split."""
-    vocabulary = {character: byte for character, byte in _byte_level_table().items()}
+    vocabulary = {character: byte for character, byte in byte_level_table().items()}
     plain = HfTokenizer(models.BPE(vocab=vocabulary, merges=[]))
     plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     plain.decoder = decoders.ByteLevel()

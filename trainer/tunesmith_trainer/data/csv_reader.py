@@ -38,7 +38,7 @@ def read_csv(path: Path, name: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _check_header(values: list[str], location: str) -> list[str]:
-    """Return the columns' names; blank and doubled ones are errors."""
+    """Return the columns' names; blank and repeated names are errors."""
     header = [value.strip() for value in values]
     for value in header:
         if not value:

@@ -1,4 +1,4 @@
-"""The one error of this package: what is wrong with a data set, and where."""
+"""Errors of a data set: what is wrong, and where."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def dataset_error(location: str, problem: str, remedy: str) -> StageError:
 
     Args:
         location: `FILE:LINE`, `FILE: row N` or `FILE`.
-        problem: What is wrong, beginning with the field where there is one.
+        problem: What is wrong, beginning with the field if there is one.
         remedy: What to write instead.
     """
     return StageError(Reason.INVALID_DATASET, f"{location}: {problem}", remedy)

@@ -33,7 +33,7 @@ def _parse(text: str, name: str, first_line: int, remedy: str) -> Any:  # noqa: 
 
 
 def read_jsonl(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield `(FILE:LINE, row)` of a file with one JSON object a line. Blank lines are passed over."""
+    """Yield `(FILE:LINE, row)` of a file with one JSON object a line. Blank lines are skipped."""
     for number, line in read_lines(path, name):
         text = line.strip()
         if not text:

@@ -22,7 +22,7 @@ def decode(data: bytes, location: str) -> str:
     """Return UTF-8 bytes as text.
 
     Raises:
-        StageError: They are no UTF-8; the message names the byte.
+        StageError: They are not UTF-8; the message names the byte.
     """
     try:
         return data.decode("utf-8")
@@ -35,7 +35,7 @@ def decode(data: bytes, location: str) -> str:
 
 
 def check_encoding(start: bytes, name: str) -> None:
-    """Raise a StageError when a file's first bytes say that it is not UTF-8 text."""
+    """Raise a StageError if a file begins with the byte order mark of UTF-16 or UTF-32."""
     for bom, encoding in _OTHER_BOMS.items():
         if start.startswith(bom):
             raise dataset_error(
@@ -46,14 +46,14 @@ def check_encoding(start: bytes, name: str) -> None:
 
 
 def read_lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
-    r"""Yield `(line number from 1, text)` of each line, line end included; a byte order mark is left out.
+    r"""Yield `(line number from 1, text)` of each line, line end included; a byte order mark is removed.
 
     Args:
         path: The file.
         name: What the file is called in messages.
 
     Raises:
-        StageError: A line is no UTF-8, or longer than 16 MiB.
+        StageError: A line is not UTF-8, or is longer than 16 MiB.
     """
     with path.open("rb") as file:
         number = 0

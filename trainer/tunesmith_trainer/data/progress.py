@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_trainer.runtime.progress_report import tell
+from tunesmith_trainer.runtime.progress_report import report_progress
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -70,4 +70,4 @@ class Progress:
     def _write(self) -> None:
         # Not as `step`: that is optimizer steps, and none is done here.
         done = f"{self.done:,}" + (f"/{self.total:,}" if self.total is not None else "")
-        tell(self.work, {"stage": Stage.PREPARE.value, "detail": f"{self.activity} {done} {self.unit}"})
+        report_progress(self.work, {"stage": Stage.PREPARE.value, "detail": f"{self.activity} {done} {self.unit}"})

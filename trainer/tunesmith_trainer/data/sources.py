@@ -15,7 +15,7 @@ from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.readers import read_rows
 from tunesmith_trainer.data.rows import Row
-from tunesmith_trainer.runtime.container import config_maps
+from tunesmith_trainer.runtime.job_config import config_maps
 from tunesmith_trainer.storage.files import sha256_file
 from tunesmith_trainer.storage.filesystems import check_sha256, fetch_file
 from tunesmith_trainer.storage.uris import local_path, public
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A source, here.
+    """A source as a local file.
 
     Attributes:
         name: What it is called in messages and in the manifest.
@@ -39,7 +39,7 @@ class SourceFile:
 
 
 def locate(source: DatasetSource, work: WorkFolder, slot: str) -> SourceFile:
-    """Return a source as a local file; what is elsewhere is fetched into the prepare stage's folder.
+    """Return a source as a local file. Remote files are fetched into the prepare stage's folder.
 
     Args:
         source: The source.
@@ -47,7 +47,7 @@ def locate(source: DatasetSource, work: WorkFolder, slot: str) -> SourceFile:
         slot: A file name that no other source of the job has.
 
     Raises:
-        StageError: The file is not there, cannot be had, or has another digest.
+        StageError: The file does not exist, cannot be fetched, or has another digest.
     """
     if source.config_map_key_ref is not None:
         name, path = _config_map(source.config_map_key_ref, work)
@@ -66,7 +66,7 @@ def locate(source: DatasetSource, work: WorkFolder, slot: str) -> SourceFile:
 
 
 def _fetch(uri: str, work: WorkFolder, slot: str) -> Path:
-    """Return a file from elsewhere, copied into the prepare stage's folder."""
+    """Fetch a remote file into the prepare stage's folder, and return its path."""
     with Progress(work, f"fetching {public(uri)}", None, "bytes") as progress:
         return fetch_file(uri, work.stage(Stage.PREPARE) / "sources" / slot, report=progress.update)
 

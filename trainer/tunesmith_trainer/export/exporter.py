@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import IO, Self
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.local.processes import die_with_parent
 from tunesmith_api.spec import Precision
 from tunesmith_trainer.export.architectures import export_options
-from tunesmith_trainer.runtime.processes import die_with_parent
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tunesmith_trainer.runtime.imports import importing
+from tunesmith_api.local.imports import importing
 
 
 def main() -> int:

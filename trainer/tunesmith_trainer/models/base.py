@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
@@ -17,7 +18,7 @@ from tunesmith_trainer.models.checks import check_model, load_tokenizer
 from tunesmith_trainer.models.hf import download, resolve_commit
 from tunesmith_trainer.models.layout import wanted_files
 from tunesmith_trainer.models.scratch import build_scratch
-from tunesmith_trainer.storage.files import digest_json, read_json, sha256_tree, write_json
+from tunesmith_trainer.storage.files import read_json, sha256_tree, write_json
 from tunesmith_trainer.storage.filesystems import fetch_folder, list_folder
 from tunesmith_trainer.storage.uris import local_path
 
@@ -49,7 +50,7 @@ class BaseModel:
         return {
             "uri": self.uri,
             "revision": self.revision,
-            "digest": digest_json(files),
+            "digest": digest_of_json(files),
             "path": self.path.relative_to(work.root).as_posix() if inside else str(self.path),
             "architecture": self.architecture,
         }

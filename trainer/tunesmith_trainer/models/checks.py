@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.local.imports import importing
 from tunesmith_trainer.export.architectures import EXPORTABLE
-from tunesmith_trainer.runtime.imports import importing
 
 _LAYOUT = "Give a folder in the transformers layout: config.json, *.safetensors, tokenizer.json, tokenizer_config.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tunesmith_api.local.imports import importing
 from tunesmith_api.spec import ScratchSpec
 from tunesmith_trainer.data.chat_templates import CHATML, END, START
-from tunesmith_trainer.runtime.imports import importing
 
 PAD = "<|endoftext|>"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import DatasetFormat, DatasetSource, JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
@@ -21,7 +22,7 @@ from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.base import bring_model
-from tunesmith_trainer.storage.files import digest_json, write_atomic
+from tunesmith_trainer.storage.files import write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     total = sum(validation.counts) if validation is not None else len(held_out)
     validation_store = _store(partial / "validation", encoder, validation_rows(), work, total, partial)
     result = {
-        "digest": digest_json([file.sha256 for data in (train, validation) if data for file in data.files]),
+        "digest": digest_of_json([file.sha256 for data in (train, validation) if data for file in data.files]),
         "format": parser.format.value,
         "rows": rows + (sum(validation.counts) if validation is not None else 0),
         "trainRows": len(train_store),

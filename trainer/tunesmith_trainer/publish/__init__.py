@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tunesmith_api.local.imports import importing
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
-from tunesmith_trainer.runtime.imports import importing
 
 
 def publish(config: JobConfig, work: WorkFolder) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tunesmith_api.contract import FORMAT_VERSION, MANIFEST
+from tunesmith_api.artifact import FORMAT_VERSION, MANIFEST, artifact_digest
 from tunesmith_api.spec import JobConfig
-from tunesmith_trainer.storage.files import digest_json, link_tree, sha256_tree, write_json
+from tunesmith_trainer.storage.files import link_tree, sha256_tree, write_json
 
 _PACKAGES = (
     "tunesmith",
@@ -41,14 +41,9 @@ def assemble(folder: Path, parts: Mapping[str, Path], description: Mapping[str, 
     for name, source in parts.items():
         link_tree(source, folder / name)
     files = sha256_tree(folder)
-    manifest = {**description, "files": files, "digest": files_digest(files)}
+    manifest = {**description, "files": files, "digest": artifact_digest(files)}
     write_json(folder / MANIFEST, manifest)
     return manifest
-
-
-def files_digest(files: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the digest of an artifact: SHA-256 over its files' paths and digests, as `sha256:...`."""
-    return digest_json({path: entry["sha256"] for path, entry in files.items()})
 
 
 def describe(

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tunesmith_api.contract import MANIFEST
+from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder

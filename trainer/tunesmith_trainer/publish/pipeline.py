@@ -11,7 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tunesmith_api.contract import MANIFEST
+from tunesmith_api.artifact import MANIFEST
+from tunesmith_api.local.imports import importing
 from tunesmith_api.spec import JobConfig, Precision
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.token_store import TokenStore
@@ -22,7 +23,6 @@ from tunesmith_trainer.publish.artifact import assemble, describe
 from tunesmith_trainer.publish.deliver import deliver, output_uri
 from tunesmith_trainer.publish.gates import check_gates, require_passed
 from tunesmith_trainer.publish.progress import Progress
-from tunesmith_trainer.runtime.imports import importing
 from tunesmith_trainer.storage.files import link_tree, read_json, write_json
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_trainer.runtime.progress_report import tell
+from tunesmith_trainer.runtime.progress_report import report_progress
 
 log = logging.getLogger(__name__)
 
@@ -72,5 +72,5 @@ class Progress:
 
     def tell(self, detail: str) -> None:
         """Tell what is being done to those who watch the work folder, without a line in the log."""
-        tell(self.work, {"stage": Stage.PUBLISH.value, "detail": detail})
+        report_progress(self.work, {"stage": Stage.PUBLISH.value, "detail": detail})
         self._written = time.monotonic()

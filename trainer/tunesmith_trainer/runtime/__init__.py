@@ -1,1 +1,1 @@
-"""The process that a stage runs in: locks, signals, the termination message, progress, child processes."""
+"""The process that a stage runs in: its configuration, lock, signals, termination message and progress reports."""

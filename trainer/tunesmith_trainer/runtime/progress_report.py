@@ -1,7 +1,7 @@
-"""Progress for those who look on: a file in the work folder, and where there is one, the operator's progress server.
+"""Reports progress to the work folder and, in a cluster, to the operator.
 
-The server speaks the status protocol of Kubeflow Trainer, and these are its variables. Reporting is a convenience: it
-happens in a thread of its own, and no failure of it reaches the work.
+The operator's progress server speaks the status protocol of Kubeflow Trainer, and its address comes in that protocol's
+variables. A thread of its own sends the reports, and a failure to report never fails the stage.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.contract import PROGRESS_CA_CERT, PROGRESS_TOKEN, PROGRESS_URL
+from tunesmith_api.local.files import write_json
 from tunesmith_api.work_folder import WorkFolder
-from tunesmith_trainer.storage.files import write_json
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +33,12 @@ class Reporter:
     """Sends the newest progress to the server, at most one report every two seconds."""
 
     def __init__(self, url: str, token: Path, ca_cert: Path | None) -> None:
-        """Start it.
+        """Start the thread.
 
         Args:
-            url: Where reports go.
-            token: File with the token that says who we are; it is renewed by others.
-            ca_cert: File with the authority that the server is known by; None for those that the system knows.
+            url: URL that reports are posted to.
+            token: File with the service account's token. It is read for each report, as the kubelet renews it.
+            ca_cert: File with the certificate authority of the server; None for the system's authorities.
         """
         self._url = url
         self._token = token
@@ -48,14 +48,14 @@ class Reporter:
         self._is_sending = False
         threading.Thread(target=self._run, name="reporter", daemon=True).start()
 
-    def tell(self, progress: Mapping[str, Any]) -> None:
-        """Take the newest progress; it is sent later, unless it is overtaken."""
+    def submit(self, progress: Mapping[str, Any]) -> None:
+        """Hand over the newest progress. It is sent later, unless newer progress replaces it."""
         with self._changed:
             self._newest = dict(progress)
             self._changed.notify_all()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until the newest progress is sent, for at most some seconds, and return whether it is."""
+        """Wait at most `seconds` until the newest progress is sent, and return whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: self._newest is None and not self._is_sending, seconds)
 
@@ -67,7 +67,7 @@ class Reporter:
             pause = _INTERVAL
             try:
                 self._send(body_of(progress or {}))
-            except Exception as error:  # The work goes on, whatever this was.
+            except Exception as error:  # Whatever it is, the stage continues.
                 log.debug("progress could not be reported: %s", error)
                 pause = _AFTER_FAILURE
             with self._changed:
@@ -77,7 +77,7 @@ class Reporter:
 
     def _send(self, body: Mapping[str, Any]) -> None:
         context = ssl.create_default_context(cafile=self._ca_cert if self._ca_cert else None)
-        # The server is inside the cluster, where no proxy leads to.
+        # No proxy: the server is inside the cluster.
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
@@ -88,7 +88,7 @@ class Reporter:
 
 
 def body_of(progress: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a report in the protocol's form: every value is a metric, by the name that it has in a status."""
+    """Return a report in the protocol's format. Every value is a metric, named as in the job's status."""
     status: dict[str, Any] = {"lastUpdatedTime": datetime.now(UTC).isoformat()}
     step, total, left = progress.get("step"), progress.get("totalSteps"), progress.get("etaSeconds")
     if isinstance(step, int) and isinstance(total, int) and total > 0:
@@ -100,34 +100,34 @@ def body_of(progress: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _reporter: Reporter | None = None
-_started = threading.Lock()
+_start_lock = threading.Lock()
 
 
 def reporter() -> Reporter | None:
-    """Return this process's reporter, started when it is first asked for; None where no server is named."""
-    global _reporter  # noqa: PLW0603 - one thread a process
+    """Return this process's reporter, started on the first call; None if no server is configured."""
+    global _reporter  # noqa: PLW0603 - one thread per process
     url, token, ca_cert = (os.environ.get(name) for name in (PROGRESS_URL, PROGRESS_TOKEN, PROGRESS_CA_CERT))
     if not url or not token:
         return None
-    with _started:
+    with _start_lock:
         if _reporter is None:
             _reporter = Reporter(url, Path(token), Path(ca_cert) if ca_cert else None)
     return _reporter
 
 
-def tell(work: WorkFolder, progress: Mapping[str, Any]) -> None:
-    """Tell the newest progress.
+def report_progress(work: WorkFolder, progress: Mapping[str, Any]) -> None:
+    """Report the newest progress.
 
     Args:
-        work: The work folder, whose progress file is replaced.
-        progress: The fields of a status's `progress`.
+        work: The work folder; its progress file is replaced.
+        progress: Fields of a status's `progress`.
     """
     write_json(work.progress, dict(progress), sync=False)
     if (chosen := reporter()) is not None:
-        chosen.tell(progress)
+        chosen.submit(progress)
 
 
-def flush(seconds: float = 1.0) -> None:
-    """Give what was told last some time to be sent, before the process ends."""
+def flush_progress(seconds: float = 1.0) -> None:
+    """Give the newest report some time to be sent, before the process exits."""
     if _reporter is not None:
         _reporter.flush(seconds)

@@ -1,4 +1,4 @@
-"""What a stage says at its end to whoever started its container: a JSON object in the termination log."""
+"""The stage's result or failure, as JSON in the container's termination message."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ log = logging.getLogger(__name__)
 _SHORT_REASON = 60
 
 
-def tell_result(result: Mapping[str, Any]) -> None:
-    """Tell that a stage is complete, and what it leaves for the job's status."""
+def write_result(result: Mapping[str, Any]) -> None:
+    """Write that the stage is complete, with its result for the job's status."""
     _write({**outcome_of(), "result": dict(result)})
 
 
-def tell_failure(error: StageError) -> None:
-    """Tell why a stage cannot go on."""
+def write_failure(error: StageError) -> None:
+    """Write why the stage failed."""
     _write({**outcome_of(error), "result": {}})
 
 
-def encode(words: Mapping[str, Any], longest: int = TERMINATION_MESSAGE_BYTES) -> bytes:
-    """Return the words as JSON of at most `longest` bytes.
+def encode(message: Mapping[str, Any], limit: int = TERMINATION_MESSAGE_BYTES) -> bytes:
+    """Return a termination message as JSON of at most `limit` bytes.
 
-    What is too long is left out, the least important first: why each value was chosen, then these values themselves,
-    then the ends of the texts. Numbers that are not finite, which JSON does not have, become null.
+    If it is too long, parts are left out, the least important first: the reasons of resolved values, then these values,
+    then the whole result, then the ends of the texts. NaN and infinity, which JSON does not have, become null.
 
     Args:
-        words: `reason`, `message`, `remedy` and `result`.
-        longest: The limit in bytes, at least 256.
+        message: `reason`, `message`, `remedy` and `result`.
+        limit: The limit in bytes, at least 256.
     """
-    words = _finite(dict(words))
-    for shortened in (words, _with_short_reasons(words), _without_values(words), {**words, "result": {}}):
-        if len(data := _json(shortened)) <= longest:
+    message = _finite(dict(message))
+    for shortened in (message, _with_short_reasons(message), _without_values(message), {**message, "result": {}}):
+        if len(data := _json(shortened)) <= limit:
             return data
-    texts = {"message": str(words["message"]), "remedy": str(words["remedy"])}
-    rest = {**words, "result": {}}
-    # A character takes at most six bytes as an escape in JSON, so that this ends.
-    while len(data := _json({**rest, **texts})) > longest:
-        excess = len(data) - longest
+    texts = {"message": str(message["message"]), "remedy": str(message["remedy"])}
+    rest = {**message, "result": {}}
+    # Terminates: a character takes at most six bytes in JSON (an escape), so each round cuts at least one.
+    while len(data := _json({**rest, **texts})) > limit:
+        excess = len(data) - limit
         name = max(texts, key=lambda key: len(texts[key]))
         texts[name] = texts[name][: max(0, len(texts[name]) - max(1, excess // 6) - 1)] + "…"
     return data
 
 
-def _write(words: Mapping[str, Any]) -> None:
+def _write(message: Mapping[str, Any]) -> None:
     path = os.environ.get(TERMINATION_LOG)
     if not path:
         return
     try:
-        # Not replaced atomically: the kubelet has mounted this very file.
-        Path(path).write_bytes(encode(words))
+        # Not replaced atomically: the kubelet has mounted this file itself.
+        Path(path).write_bytes(encode(message))
     except OSError as error:
         log.warning("%s cannot be written: %s", path, error)
 
@@ -67,19 +67,19 @@ def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
 
 
-def _with_short_reasons(words: Mapping[str, Any]) -> dict[str, Any]:
-    resolved = words["result"].get("resolved")
+def _with_short_reasons(message: Mapping[str, Any]) -> dict[str, Any]:
+    resolved = message["result"].get("resolved")
     if not isinstance(resolved, dict):
-        return dict(words)
+        return dict(message)
     short = {
         name: {**entry, "reason": str(entry["reason"])[:_SHORT_REASON]} if isinstance(entry, dict) else entry
         for name, entry in resolved.items()
     }
-    return {**words, "result": {**words["result"], "resolved": short}}
+    return {**message, "result": {**message["result"], "resolved": short}}
 
 
-def _without_values(words: Mapping[str, Any]) -> dict[str, Any]:
-    return {**words, "result": {key: value for key, value in words["result"].items() if key != "resolved"}}
+def _without_values(message: Mapping[str, Any]) -> dict[str, Any]:
+    return {**message, "result": {key: value for key, value in message["result"].items() if key != "resolved"}}
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value

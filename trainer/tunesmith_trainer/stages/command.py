@@ -11,21 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.local.files import read_json
+from tunesmith_api.local.imports import importing
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_trainer.runtime.container import (
-    Terminated,
-    interrupted,
-    is_write_failure,
-    open_work,
-    take_sigterm,
-    understood,
-)
-from tunesmith_trainer.runtime.imports import importing
-from tunesmith_trainer.runtime.progress_report import flush
-from tunesmith_trainer.runtime.termination_message import tell_failure, tell_result
+from tunesmith_trainer.runtime.job_config import is_volume_error, load_config, open_work, translate_write_error
+from tunesmith_trainer.runtime.progress_report import flush_progress
+from tunesmith_trainer.runtime.stage_lock import stage_lock
+from tunesmith_trainer.runtime.termination import Terminated, install_sigterm_handler, interrupted
+from tunesmith_trainer.runtime.termination_message import write_failure, write_result
 from tunesmith_trainer.stages.runner import report_failure
-from tunesmith_trainer.storage.files import read_json
-from tunesmith_trainer.storage.work_store import WorkStore
+from tunesmith_trainer.storage.work_store import WorkStore, work_store
+from tunesmith_trainer.train.distributed.topology import NodeTopology
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,10 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tunesmith_trainer", description=__doc__)
     parser.add_argument("stage", choices=[stage.value for stage in Stage])
     parser.add_argument("--work", type=Path, required=True, help="the job's work folder, with its config.json")
-    parser.add_argument("--nnodes", type=int, default=1, help="machines that train together")
-    parser.add_argument("--node-rank", type=int, default=0, help="number of this machine, from 0")
-    parser.add_argument("--master-addr", default="127.0.0.1", help="address of machine 0")
-    parser.add_argument("--master-port", type=int, default=0, help="port on machine 0; any free one by default")
+    parser.add_argument("--nnodes", type=int, default=1, help="nodes that train together")
+    parser.add_argument("--node-rank", type=int, default=0, help="index of this node, from 0")
+    parser.add_argument("--master-addr", default="127.0.0.1", help="address of node 0")
+    parser.add_argument("--master-port", type=int, default=0, help="port on node 0; any free one by default")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     options = parser.parse_args(arguments)
     logging.basicConfig(
@@ -46,14 +42,16 @@ def main(arguments: list[str] | None = None) -> int:
     )
     for chatty in ("httpx", "httpcore", "urllib3", "filelock", "fsspec", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    # OpenMP threads that spin while they wait make everything crawl where cores are shared; those that sleep at once
-    # cost a tenth of the speed. So they spin some tens of microseconds. Both are read when torch is loaded.
+    # For CPU training on shared cores: OpenMP threads that spin while they wait slow everything down, and threads that
+    # sleep at once cost a tenth of the speed. So they spin for some tens of microseconds. torch reads both variables
+    # when it is loaded. Remove when libgomp's defaults are as fast on shared cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     stage, work = Stage(options.stage), WorkFolder(options.work)
-    take_sigterm()
+    topology = NodeTopology(options.nnodes, options.node_rank, options.master_addr, options.master_port)
+    install_sigterm_handler()
     try:
-        tell_result(_run(stage, work, options))
+        write_result(_run(stage, work, topology, debug=options.debug))
     except StageError as error:
         if options.debug:
             traceback.print_exc()
@@ -67,34 +65,31 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             traceback.print_exc()
-        failure = _unforeseen(stage, error)
-        if options.node_rank == 0:
+        failure = _unexpected(stage, error)
+        if topology.is_first:
             report_failure(work, stage, failure)
         return _failed(failure)
     return 0
 
 
-def _run(stage: Stage, work: WorkFolder, options: argparse.Namespace) -> dict[str, Any]:
-    """Run one stage and return what it leaves for the job's status."""
-    from tunesmith_trainer.runtime.lock import held
-    from tunesmith_trainer.storage.work_store import work_store
-
-    open_work(work, writes=options.node_rank == 0)
+def _run(stage: Stage, work: WorkFolder, topology: NodeTopology, *, debug: bool) -> dict[str, Any]:
+    """Run one stage and return its result for the job's status."""
+    open_work(work, writes=topology.is_first)
     if not work.root.is_dir():
         raise StageError(Reason.INVALID_SPEC, f"{work.root}: no such folder", "Give the work folder of a job")
-    with held(work.lock(options.node_rank)):
+    with stage_lock(work.lock(topology.node_rank)):
         store = work_store(work)
-        if store is None or store.bring(stage):
-            return _stage(stage, work, options)
+        if store is None or store.download(stage):
+            return _stage(stage, work, topology, debug=debug)
         if stage is Stage.TRAIN:
-            return _train_with(store, options)
-        result = _stage(stage, work, options)
-        store.keep(stage)
+            return _train_with(store, topology, debug=debug)
+        result = _stage(stage, work, topology, debug=debug)
+        store.upload(stage)
         return result
 
 
-def _stage(stage: Stage, work: WorkFolder, options: argparse.Namespace) -> dict[str, Any]:
-    """Run one stage on what is in the work folder. Each imports only what it needs."""
+def _stage(stage: Stage, work: WorkFolder, topology: NodeTopology, *, debug: bool) -> dict[str, Any]:
+    """Run one stage in the work folder. Each stage imports only what it needs."""
     from tunesmith_trainer.stages.runner import run_stage
 
     if stage is Stage.PREPARE:
@@ -104,9 +99,9 @@ def _stage(stage: Stage, work: WorkFolder, options: argparse.Namespace) -> dict[
         run_stage(stage, prepare, work.root)
         return {}
     if stage is Stage.TRAIN:
-        from tunesmith_trainer.train.distributed.launch import launch
+        from tunesmith_trainer.stages.train import run_train_stage
 
-        marker = launch(options)
+        marker = run_train_stage(work, topology, debug=debug)
         if not marker:
             return {}
         return {"resolved": marker.get("resolved", {}), "progress": read_json(work.progress) or {}}
@@ -117,31 +112,30 @@ def _stage(stage: Stage, work: WorkFolder, options: argparse.Namespace) -> dict[
     return {name: marker[name] for name in ("artifact", "metrics")}
 
 
-def _train_with(store: WorkStore, options: argparse.Namespace) -> dict[str, Any]:
-    """Train from the newest checkpoint in a store, and keep new ones there until the result is."""
-    from tunesmith_trainer.stages.runner import load_config
-    from tunesmith_trainer.train.checkpointing.uploads import Checkpoints, CheckpointUploads
+def _train_with(store: WorkStore, topology: NodeTopology, *, debug: bool) -> dict[str, Any]:
+    """Train from the newest checkpoint in a store. Upload checkpoints while training, and then the result."""
+    from tunesmith_trainer.train.checkpointing.uploads import CheckpointUploads, StoredCheckpoints
 
-    checkpoints = Checkpoints(store, options.node_rank, options.nnodes)
-    checkpoints.bring()
+    checkpoints = StoredCheckpoints(store, topology.node_rank, topology.nnodes)
+    checkpoints.download()
     with CheckpointUploads(checkpoints, load_config(store.work).spec.training.checkpoint.keep):
-        result = _stage(Stage.TRAIN, store.work, options)
-    if options.node_rank == 0:
-        store.keep(Stage.TRAIN)
+        result = _stage(Stage.TRAIN, store.work, topology, debug=debug)
+    if topology.is_first:
+        store.upload(Stage.TRAIN)
     checkpoints.remove_all()
     return result
 
 
 def _failed(error: StageError) -> int:
-    """Say why the stage cannot go on, and return the exit code."""
-    flush()
-    tell_failure(error)
+    """Report why the stage failed, and return the exit code."""
+    flush_progress()
+    write_failure(error)
     print(f"{error.reason.value}: {error}", file=sys.stderr)
     return error.exit_code
 
 
-def _unforeseen(stage: Stage, error: Exception) -> StageError:
-    if isinstance(error, OSError) and is_write_failure(error):
-        return understood(error)
+def _unexpected(stage: Stage, error: Exception) -> StageError:
+    if isinstance(error, OSError) and is_volume_error(error):
+        return translate_write_error(error)
     what = f"{stage.value}: {type(error).__name__}: {error}"
     return StageError(Reason.INTERNAL_ERROR, what, "Run the stage again with --debug to see where")

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tunesmith_api.contract import MANIFEST
+from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.storage import filesystems as storage
 
 
 def fetch_artifact(uri: str, folder: Path, precision: str | None = None) -> None:
-    """Copy an artifact, its manifest last, so that its presence means here too that all is there.
+    """Copy an artifact, its manifest last, so that the copy too is complete if it has a manifest.
 
     Args:
         uri: The artifact.
-        folder: Where to; what is there already is kept.
+        folder: The target folder. Existing files of the right size are kept.
         precision: Copy the exported model of this precision only; everything by default.
 
     Raises:
-        StageError: MODEL_NOT_FOUND: there is no complete artifact; SOURCE_UNAVAILABLE: it cannot be read just now.
+        StageError: MODEL_NOT_FOUND: there is no complete artifact; SOURCE_UNAVAILABLE: it cannot be read at the moment.
     """
     names = list(storage.list_folder(uri))
     if MANIFEST not in names:

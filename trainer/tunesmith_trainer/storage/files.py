@@ -1,62 +1,40 @@
-"""Files that are whole or absent: atomic writes and digests."""
+"""Local files and folders: digests, hard links, and the removal of leftovers."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
+
+from tunesmith_api.local.files import read_json, write_atomic, write_json
+
+__all__ = [
+    "link_tree",
+    "read_json",
+    "sha256_file",
+    "sha256_tree",
+    "sweep",
+    "write_atomic",
+    "write_json",
+]
 
 _CHUNK = 1 << 20
 
 
-def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
-    """Write `data` to `path` so that a reader sees the old content or the new, never a part.
-
-    Args:
-        path: The file; its folder is made when missing.
-        data: The content.
-        sync: Whether to wait for the disk, so that the file also survives a power cut.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The first process of every container has the same number.
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 def sweep(folder: Path, pattern: str) -> None:
-    """Remove the temporary files and folders that killed processes left, where nobody else writes any now.
+    """Remove temporary files and folders that killed processes left. No other process may be writing any.
 
     Args:
-        folder: Where to look; it may be absent.
-        pattern: What to look for, as for `Path.glob`.
+        folder: The folder to search; it may be absent.
+        pattern: A pattern for `Path.glob`.
     """
-    for path in list(folder.glob(pattern)):  # all of them first, as glob would look into what is removed meanwhile
+    for path in list(folder.glob(pattern)):  # a list first: glob would descend into folders that are being removed
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any, *, sync: bool = True) -> None:  # noqa: ANN401 - any JSON value
-    """Write a JSON value atomically, indented and with a final newline."""
-    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), sync=sync)
-
-
-def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the JSON value of a file, or None when the file is absent or not whole."""
-    try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
 
 
 def sha256_file(path: Path) -> str:
@@ -78,23 +56,17 @@ def sha256_tree(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def link_tree(source: Path, target: Path) -> None:
-    """Make a hard link, or a copy where that cannot be, of a file or of every file below a folder."""
+    """Hard-link a file, or every file below a folder; copy where the file system cannot link."""
     pairs = [(source, target)]
     if source.is_dir():
         files = [path for path in sorted(source.rglob("*")) if path.is_file()]
         pairs = [(path, target / path.relative_to(source)) for path in files]
     for path, new in pairs:
         new.parent.mkdir(parents=True, exist_ok=True)
-        # Some libraries write files that only their owner may read; who serves an artifact is another.
+        # Some libraries write files that only their owner may read, and the server runs as a different user.
         path.chmod(0o644)
         new.unlink(missing_ok=True)
         try:
             os.link(path.resolve(), new)
         except OSError:
             shutil.copyfile(path, new)
-
-
-def digest_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    """Return the SHA-256 of a JSON value in canonical form, as `sha256:...`."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()

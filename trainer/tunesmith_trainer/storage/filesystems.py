@@ -10,15 +10,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_trainer.storage.failures import understood_failures
+from tunesmith_trainer.storage.errors import translate_errors
 from tunesmith_trainer.storage.files import sha256_file
 from tunesmith_trainer.storage.uris import local_path, public, scheme_of
 
 log = logging.getLogger(__name__)
 
 Report = Callable[[int, int | None], None]
-"""Called with the bytes done so far and the bytes in all (None when unknown)."""
+"""Called with the bytes so far and in total (None if unknown)."""
 
 _SCHEMES = ("file", "s3", "abfs", "abfss", "az", "gs", "gcs", "http", "https", "memory")
 _CHUNK = 1 << 20
@@ -71,9 +72,9 @@ def exists(uri: str) -> bool:
     """Return whether there is a file or a folder at the URI.
 
     Raises:
-        StageError: It cannot be found out (no permission, no network).
+        StageError: The store cannot be asked (no permission, no network).
     """
-    with understood_failures(uri, Reason.OUTPUT_FAILED):
+    with translate_errors(uri, Reason.OUTPUT_FAILED):
         fs, path = _filesystem(uri)
         return bool(fs.exists(path))
 
@@ -84,9 +85,9 @@ def open_source(uri: str, missing: Reason = Reason.INVALID_DATASET) -> Iterator[
 
     Args:
         uri: A path or URI; relative paths are relative to the current directory.
-        missing: The reason of the error where it does not exist or may not be read.
+        missing: The reason of the error if it does not exist or access is denied.
     """
-    with understood_failures(uri, missing):
+    with translate_errors(uri, missing):
         fs, path = _filesystem(uri)
         with fs.open(path, "rb") as file:
             yield cast(BinaryIO, file)
@@ -104,19 +105,19 @@ def fetch_file(
 
     Args:
         uri: A path or URI.
-        target: The local file. When it is there already (and has the digest) nothing is fetched.
+        target: The local file. If it exists, nothing is fetched, but its digest is checked.
         sha256: The digest that the file must have, in hexadecimal.
-        missing: The reason of the error where it does not exist or may not be read.
-        report: Called now and then with the bytes so far and in all.
+        missing: The reason of the error if it does not exist or access is denied.
+        report: Called repeatedly with the bytes so far and in total.
 
     Raises:
-        StageError: The file cannot be had, or is another one than `sha256` says.
+        StageError: The file cannot be fetched, or its SHA-256 does not match.
     """
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
-            with understood_failures(uri, missing):
+            with translate_errors(uri, missing):
                 fs, path = _filesystem(uri)
                 _download(fs, path, temporary, report)
             temporary.replace(target)
@@ -128,7 +129,7 @@ def fetch_file(
 
 
 def check_sha256(uri: str, path: Path, sha256: str, reason: Reason) -> None:
-    """Raise a StageError when the file at `path`, which came from `uri`, has another digest."""
+    """Raise a StageError if the digest of the file at `path`, fetched from `uri`, does not match."""
     found = sha256_file(path)
     if found != sha256:
         raise StageError(
@@ -156,7 +157,7 @@ def _download(fs: Any, path: str, target: Path, report: Report | None) -> None: 
 
 def list_folder(uri: str, missing: Reason = Reason.MODEL_NOT_FOUND) -> dict[str, int]:
     """Return `{relative path: size in bytes}` of all files below a folder; empty when there is none."""
-    with understood_failures(uri, missing):
+    with translate_errors(uri, missing):
         fs, root = _filesystem(uri)
         found = fs.find(root, detail=True)
         prefix = root.strip("/") + "/"
@@ -175,14 +176,14 @@ def fetch_folder(
     missing: Reason = Reason.MODEL_NOT_FOUND,
     report: Report | None = None,
 ) -> Path:
-    """Copy the files of a folder below `target`. Files that are there with the right size are kept.
+    """Copy the files of a folder below `target`. Existing files of the right size are kept.
 
     Args:
         uri: A folder.
         target: The local folder.
         names: Relative paths of the files to copy; all of them by default.
-        missing: The reason of the error where there is no such folder.
-        report: Called now and then with the bytes so far and in all.
+        missing: The reason of the error if there is no such folder.
+        report: Called repeatedly with the bytes so far and in total.
     """
     sizes = list_folder(uri, missing)
     wanted = [name for name in sizes if names is None or name in names]
@@ -200,37 +201,37 @@ def fetch_folder(
 
 
 def _shifted(report: Report, before: int, total: int) -> Report:
-    """Return a report of one file's bytes as part of several files'."""
+    """Return a report for one file that adds the bytes of the files before it."""
     return lambda done, _: report(before + done, total)
 
 
-def put_folder(local: Path, uri: str, *, last: str = "manifest.json", report: Report | None = None) -> None:
-    """Copy a local folder's files to a URI, one file after all others.
+def put_folder(local: Path, uri: str, *, last: str = MANIFEST, report: Report | None = None) -> None:
+    """Copy a local folder's files to a URI, with one file last.
 
-    A reader that waits for the last file never sees a part: on a local disk each file appears whole, and object stores
-    only ever show whole objects. It may be called again after a failure.
+    A reader that waits for the last file never sees an incomplete folder: on a local disk each file appears whole, and
+    object stores only ever show whole objects. It may be called again after a failure.
 
     Args:
         local: The folder to copy.
-        uri: Where to; missing folders are made.
+        uri: The target; missing folders are created.
         last: Relative path of the file that is written last, its presence meaning completeness.
-        report: Called after each file with the bytes so far and in all.
+        report: Called after each file with the bytes so far and in total.
 
     Raises:
-        StageError: OUTPUT_FAILED, whatever the cause.
+        StageError: OUTPUT_FAILED, for any cause.
     """
     paths = sorted(path for path in local.rglob("*") if path.is_file())
     paths.sort(key=lambda path: path.relative_to(local).as_posix() == last)
     total, done = sum(path.stat().st_size for path in paths), 0
     try:
-        with understood_failures(uri, Reason.OUTPUT_FAILED, "write"):
+        with translate_errors(uri, Reason.OUTPUT_FAILED, "write"):
             fs, root = _filesystem(uri)
             for path in paths:
                 name = path.relative_to(local).as_posix()
                 if (folder := local_path(uri)) is not None:
                     _put_local(path, folder / name)
                 else:
-                    # Not put_file, which makes folders first: there are none in an object store, and no right to.
+                    # Not put_file: it creates folders first, which object stores do not have and may refuse.
                     with path.open("rb") as source, fs.open(f"{root}/{name}", "wb") as file:
                         shutil.copyfileobj(source, file, _CHUNK)
                 done += path.stat().st_size
@@ -241,7 +242,7 @@ def put_folder(local: Path, uri: str, *, last: str = "manifest.json", report: Re
 
 
 def remove(uri: str, names: Iterable[str]) -> None:
-    """Remove files of a folder, one after the other; those that are not there count as removed.
+    """Remove files of a folder in the given order. Files that do not exist are ignored.
 
     Args:
         uri: The folder.
@@ -250,7 +251,7 @@ def remove(uri: str, names: Iterable[str]) -> None:
     Raises:
         StageError: One cannot be removed.
     """
-    with understood_failures(uri, Reason.OUTPUT_FAILED, "remove"):
+    with translate_errors(uri, Reason.OUTPUT_FAILED, "remove"):
         fs, root = _filesystem(uri)
         for name in names:
             with suppress(FileNotFoundError):
@@ -258,7 +259,7 @@ def remove(uri: str, names: Iterable[str]) -> None:
 
 
 def _put_local(path: Path, target: Path) -> None:
-    """Copy a file to a local path by way of a temporary name, waiting for the disk."""
+    """Copy a file to a local path atomically, and flush it to disk."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     with path.open("rb") as source, temporary.open("wb") as file:

@@ -27,7 +27,7 @@ from tunesmith_trainer.storage.files import write_json
 from tunesmith_trainer.train.arguments import training_arguments
 from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable
 from tunesmith_trainer.train.checkpointing.outbox import outbox_of
-from tunesmith_trainer.train.checkpointing.parts import agreed, part_of_this_process
+from tunesmith_trainer.train.checkpointing.shards import agree_on_checkpoint, shard_of_this_process
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.zero import join_deepspeed
 from tunesmith_trainer.train.final import save_final
@@ -66,8 +66,8 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     if resolved.zero_stage is not None:
         join_deepspeed()
     first = arguments.process_index == 0
-    part = part_of_this_process()
-    name = agreed(part, _checkpoint(work, resolved) if part.is_mine else None)
+    shard = shard_of_this_process()
+    name = agree_on_checkpoint(shard, _checkpoint(work, resolved) if shard.is_writer else None)
     checkpoint = work.checkpoints / name if name else None
     if first:
         write_json(work.stage(Stage.TRAIN) / "resolved.json", resolved.to_status())
@@ -79,7 +79,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         resolved=resolved,
         progress=Progress(work, resolved, tokens) if first else None,
         interrupt=interrupt,
-        part=part,
+        shard=shard,
         outbox=outbox_of(work),
         keep_checkpoints=spec.training.checkpoint.keep,
         model=model,

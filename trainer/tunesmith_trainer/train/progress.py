@@ -17,7 +17,7 @@ from rich.progress import Progress as Bars
 
 from tunesmith_api.resolve import Resolved
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_trainer.runtime.progress_report import flush, tell
+from tunesmith_trainer.runtime.progress_report import flush_progress, report_progress
 from tunesmith_trainer.train.training_log import TrainingLog
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class Progress:
         self.saving()
         if self._newest:
             self._show(important=True)
-            flush()
+            flush_progress()
         if self._bars:
             self._bars.stop()
             self._bars = None
@@ -141,7 +141,7 @@ class Progress:
                 "tokensPerSecond": self._newest.get("tokensPerSecond"),
                 "etaSeconds": eta,
             }
-            tell(self.work, {k: v for k, v in status.items() if v is not None})
+            report_progress(self.work, {k: v for k, v in status.items() if v is not None})
         if self._bars:
             self._bars.update(self._bars.task_ids[0], completed=step, values=self._values(eta))
         elif "loss" in self._newest and (important or now - self._logged >= _LOG_INTERVAL):

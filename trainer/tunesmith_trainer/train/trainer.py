@@ -14,7 +14,7 @@ from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.resolve import Resolved
 from tunesmith_trainer.train.checkpointing.checkpoints import rotate, seal
 from tunesmith_trainer.train.checkpointing.outbox import Outbox
-from tunesmith_trainer.train.checkpointing.parts import Part
+from tunesmith_trainer.train.checkpointing.shards import CheckpointShard
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.rows import Collator, OrderedRows, learned_tokens, loss_sum
@@ -29,7 +29,7 @@ class FineTuner(Trainer):
         resolved: Values of the run.
         progress: Where progress is told; None in all processes but the first.
         interrupt: Whether training is to stop.
-        part: What this process does with checkpoints.
+        shard: The shard of each checkpoint that is on this node.
         outbox: Where checkpoints go that are to be kept elsewhere; None when none are.
         keep_checkpoints: How many checkpoints are kept.
         stopping: Whether all processes have agreed to stop after this step.
@@ -42,7 +42,7 @@ class FineTuner(Trainer):
         resolved: Resolved,
         progress: Progress | None,
         interrupt: Interrupt,
-        part: Part,
+        shard: CheckpointShard,
         outbox: Outbox | None,
         keep_checkpoints: int,
         **options: Any,  # noqa: ANN401 - those of transformers' Trainer
@@ -50,7 +50,7 @@ class FineTuner(Trainer):
         self.resolved = resolved
         self.progress = progress
         self.interrupt = interrupt
-        self.part = part
+        self.shard = shard
         self.outbox = outbox
         self.keep_checkpoints = keep_checkpoints
         self.stopping = False
@@ -151,12 +151,12 @@ class FineTuner(Trainer):
         self.barrier()
         folder = Path(self.args.output_dir)
         checkpoint = folder / f"checkpoint-{self.state.global_step}"
-        if self.part.is_mine:
+        if self.shard.is_writer:
             about = {"strategy": self.resolved.strategy, "worldSize": self.args.world_size}
-            seal(checkpoint, about, self.part.index, self.part.count)
+            seal(checkpoint, about, self.shard.index, self.shard.count)
         if self.outbox:
-            self.outbox.offer(checkpoint, self.part)
-        if self.part.is_mine:
+            self.outbox.offer(checkpoint, self.shard)
+        if self.shard.is_writer:
             rotate(folder, self.keep_checkpoints)
         self.barrier()
 

@@ -1,7 +1,7 @@
 """The client: one HTTP session to the API server with TLS, credentials, time limits and retries.
 
-The official client reads the kubeconfig or the pod's service account and makes the session; requests go straight to it,
-because the official API classes cost more CPU a request than the whole rest of a reconcile.
+The official client reads the kubeconfig or the pod's service account and prepares TLS. Requests go straight to an
+aiohttp session: the official API classes cost more CPU per request than the whole rest of a reconcile.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class KubeClient:
         return cls(configuration, requests, connections)
 
     def new_session(self, trace: aiohttp.TraceConfig) -> aiohttp.ClientSession:
-        """Return a session for who makes requests by itself, with this client's TLS, credentials and counting.
+        """Return a session for callers that send their own requests, with this client's TLS, credentials and counting.
 
         Args:
             trace: What else follows its requests.
@@ -72,15 +72,16 @@ class KubeClient:
 
     def _new_session(self, traces: list[aiohttp.TraceConfig], connections: int) -> aiohttp.ClientSession:
         has_proxy = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy"))
-        self._configuration.trace_configs = traces
         # Looking for a proxy and a netrc file in the environment costs 0.1 ms a request, and compressing a list costs
         # the API server more than sending it.
         headers = {"User-Agent": _package, "Accept-Encoding": "identity"}
-        jar = aiohttp.DummyCookieJar()
-        self._configuration.client_session_kwargs = {"trust_env": has_proxy, "headers": headers, "cookie_jar": jar}
-        self._configuration.connection_pool_maxsize = connections
-        session: aiohttp.ClientSession = RESTClientObject(self._configuration)._create_pool_manager()
-        return session
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=connections, ssl=RESTClientObject(self._configuration).ssl_context),
+            trace_configs=traces,
+            trust_env=has_proxy,
+            headers=headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
 
     async def renew_credentials(self) -> None:
         """Read the kubeconfig or service account again, for a token that the server no longer takes."""

@@ -9,7 +9,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 
 class HealthServer:
-    """Answers probes and Prometheus on one port."""
+    """Answers probes and Prometheus on one port.
+
+    Args:
+        registry: The metrics.
+        is_healthy: Returns what is wrong for good, or None.
+        is_ready: Returns what is still missing, or None.
+    """
 
     def __init__(
         self,
@@ -17,13 +23,6 @@ class HealthServer:
         is_healthy: Callable[[], str | None],
         is_ready: Callable[[], str | None],
     ) -> None:
-        """Make it.
-
-        Args:
-            registry: The metrics.
-            is_healthy: Returns what is wrong for good, or None.
-            is_ready: Returns what is still missing, or None.
-        """
         self._registry = registry
         app = web.Application()
         app.router.add_get("/healthz", _probe(is_healthy))

@@ -22,17 +22,16 @@ _log = logging.getLogger(__name__)
 
 
 class LeaseClient:
-    """Reads and writes one Lease, with no retries: whoever elects tries again by itself."""
+    """Reads and writes one Lease, with no retries: whoever elects tries again by itself.
+
+    Args:
+        client: The client.
+        namespace: The Lease's namespace.
+        name: Its name.
+        seconds: Time limit of a request.
+    """
 
     def __init__(self, client: KubeClient, namespace: str, name: str, seconds: float) -> None:
-        """Make it.
-
-        Args:
-            client: The client.
-            namespace: The Lease's namespace.
-            name: Its name.
-            seconds: Time limit of a request.
-        """
         self._client = client
         self._namespace = namespace
         self._name = name
@@ -66,7 +65,15 @@ class LeaseClient:
 
 
 class LeaderElection:
-    """Takes, keeps and gives back a Lease."""
+    """Takes, keeps and gives back a Lease.
+
+    Args:
+        lease: The Lease.
+        identity: Name of this replica.
+        seconds: How long a lease is good for after it was renewed.
+        clock: Seconds that only go forward.
+        sleep: Waits for seconds.
+    """
 
     def __init__(
         self,
@@ -76,15 +83,6 @@ class LeaderElection:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Make it.
-
-        Args:
-            lease: The Lease.
-            identity: Name of this replica.
-            seconds: How long a lease is good for after it was renewed.
-            clock: Seconds that only go forward.
-            sleep: Waits for seconds.
-        """
         self._lease = lease
         self._identity = identity
         self._seconds = seconds

@@ -19,17 +19,16 @@ _MISSING_KIND_SECONDS = 5.0
 
 
 class Resync:
-    """Lists all watched kinds into the store, and drops from it what is not there any more."""
+    """Lists all watched kinds into the store, and drops from it what is not there any more.
+
+    Args:
+        client: The client.
+        store: What is filled.
+        metrics: Where it is counted.
+        namespaces: The namespaces to list; all when empty.
+    """
 
     def __init__(self, client: KubeClient, store: ObjectStore, metrics: Metrics, namespaces: tuple[str, ...]) -> None:
-        """Make it.
-
-        Args:
-            client: The client.
-            store: What is filled.
-            metrics: Where it is counted.
-            namespaces: The namespaces to list; all when empty.
-        """
         self._client = client
         self._store = store
         self._metrics = metrics

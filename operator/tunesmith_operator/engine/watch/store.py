@@ -6,7 +6,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 
 from tunesmith_operator.engine.reconciler import Object
-from tunesmith_operator.engine.watch.slots import OWNER_KINDS, Key, Shelf, Slot, owner_of
+from tunesmith_operator.engine.watch.cache import OWNER_KINDS, CacheEntry, CompressedCache, Key, owner_of
 
 _REMEMBERED_DELETIONS = 20_000
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -21,31 +21,31 @@ class ObjectStore:
     whatever changes it: the answer to a write may hold what others have written, of which no event will tell again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cache: CompressedCache | None = None) -> None:
         self.listener: Callable[[Object], None] = lambda obj: None
         """Called with every object that was taken in or out."""
-        self._slots: dict[str, dict[str, dict[str, Slot]]] = {}
-        self._owned: dict[tuple[str, str], dict[str, Slot]] = {}
+        self._entries: dict[str, dict[str, dict[str, CacheEntry]]] = {}
+        self._owned: dict[tuple[str, str], dict[str, CacheEntry]] = {}
         self._deleted: OrderedDict[str, int] = OrderedDict()
-        self._shelf = Shelf()
+        self._cache = cache or CompressedCache()
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """Return an object, or None when there is none."""
-        slot = self._slots.get(kind, {}).get(namespace, {}).get(name)
-        return None if slot is None else self._shelf.take(slot)
+        entry = self._entries.get(kind, {}).get(namespace, {}).get(name)
+        return None if entry is None else self._cache.take(entry)
 
     def owned(self, kind: str, owner_uid: str) -> list[Object]:
         """Return the objects of a kind that carry the owner label with this value, by name."""
         children = self._owned.get((kind, owner_uid))
-        return [self._shelf.take(children[name]) for name in sorted(children)] if children else []
+        return [self._cache.take(children[name]) for name in sorted(children)] if children else []
 
     def all(self, kind: str, namespace: str) -> Iterable[Object]:
         """Return all objects of a kind in a namespace."""
-        return [self._shelf.take(slot) for slot in self._slots.get(kind, {}).get(namespace, {}).values()]
+        return [self._cache.take(entry) for entry in self._entries.get(kind, {}).get(namespace, {}).values()]
 
     def keys(self, kind: str) -> list[Key]:
         """Return the names of all objects of a kind."""
-        return [slot.key for slots in self._slots.get(kind, {}).values() for slot in slots.values()]
+        return [entry.key for entries in self._entries.get(kind, {}).values() for entry in entries.values()]
 
     def put(self, obj: Object, is_whole: bool = True) -> bool:
         """Take an object in, unless a newer one is held or it is known to be deleted.
@@ -57,20 +57,20 @@ class ObjectStore:
         Returns:
             Whether it was taken in and differs from what was held.
         """
-        new = Slot(obj, is_whole)
+        new = CacheEntry(obj, is_whole)
         if self._deleted.get(new.uid, -1) >= new.version:
             return False
         held = self._held(new)
         if held is not None:
             if (held.version, held.is_whole) >= (new.version, new.is_whole):
                 return False
-            self._shelf.take(held)
+            self._cache.take(held)
             self._forget(held)
         _trim(obj["metadata"])
-        self._slots.setdefault(new.key.kind, {}).setdefault(new.key.namespace, {})[new.key.name] = new
+        self._entries.setdefault(new.key.kind, {}).setdefault(new.key.namespace, {})[new.key.name] = new
         if new.owner_uid:
             self._owned.setdefault((new.key.kind, new.owner_uid), {})[new.key.name] = new
-        self._shelf.take(new)
+        self._cache.take(new)
         self.listener(obj)
         if held is not None and held.obj is not None and owner_of(held.obj) != owner_of(obj):
             self.listener(held.obj)
@@ -86,7 +86,7 @@ class ObjectStore:
         Returns:
             Whether it was held.
         """
-        gone = Slot(obj)
+        gone = CacheEntry(obj)
         return self._remove(gone, gone.version if at is None else at)
 
     def retain(self, kind: str, namespace: str | None, uids: set[str], list_version: int) -> None:
@@ -99,30 +99,30 @@ class ObjectStore:
             list_version: The list's resourceVersion: what is newer than it is kept.
         """
         gone = [
-            slot
-            for place, slots in self._slots.get(kind, {}).items()
+            entry
+            for place, entries in self._entries.get(kind, {}).items()
             if namespace in (None, place)
-            for slot in slots.values()
-            if slot.uid not in uids and slot.version <= list_version
+            for entry in entries.values()
+            if entry.uid not in uids and entry.version <= list_version
         ]
-        for slot in gone:
-            self._remove(slot, list_version)
+        for entry in gone:
+            self._remove(entry, list_version)
 
     def phases(self) -> Iterator[tuple[str, str, int]]:
         """Yield (kind, phase, number) of the two kinds of the API."""
         for kind in sorted(OWNER_KINDS):
             counts = Counter(
-                str((self._shelf.take(slot).get("status") or {}).get("phase") or "New")
-                for slots in self._slots.get(kind, {}).values()
-                for slot in slots.values()
+                str((self._cache.take(entry).get("status") or {}).get("phase") or "New")
+                for entries in self._entries.get(kind, {}).values()
+                for entry in entries.values()
             )
             for phase, count in sorted(counts.items()):
                 yield kind, phase, count
 
-    def _held(self, slot: Slot) -> Slot | None:
-        return self._slots.get(slot.key.kind, {}).get(slot.key.namespace, {}).get(slot.key.name)
+    def _held(self, entry: CacheEntry) -> CacheEntry | None:
+        return self._entries.get(entry.key.kind, {}).get(entry.key.namespace, {}).get(entry.key.name)
 
-    def _remove(self, gone: Slot, at: int) -> bool:
+    def _remove(self, gone: CacheEntry, at: int) -> bool:
         self._deleted[gone.uid] = max(at, self._deleted.get(gone.uid, -1))
         self._deleted.move_to_end(gone.uid)
         while len(self._deleted) > _REMEMBERED_DELETIONS:
@@ -130,23 +130,23 @@ class ObjectStore:
         held = self._held(gone)
         if held is None or held.uid != gone.uid:
             return False
-        obj = self._shelf.take(held)
+        obj = self._cache.take(held)
         self._forget(held)
         self.listener(obj)
         return True
 
-    def _forget(self, held: Slot) -> None:
+    def _forget(self, held: CacheEntry) -> None:
         kind, namespace, name = held.key
-        slots = self._slots[kind][namespace]
-        del slots[name]
-        if not slots:
-            del self._slots[kind][namespace]
+        entries = self._entries[kind][namespace]
+        del entries[name]
+        if not entries:
+            del self._entries[kind][namespace]
         if held.owner_uid:
             children = self._owned[(kind, held.owner_uid)]
             del children[name]
             if not children:
                 del self._owned[(kind, held.owner_uid)]
-        self._shelf.drop(held)
+        self._cache.drop(held)
 
 
 def _trim(metadata: Object) -> None:

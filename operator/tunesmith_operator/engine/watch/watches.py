@@ -17,7 +17,6 @@ import kopf
 
 from tunesmith_operator.engine.kube.client import KubeClient, backoff
 from tunesmith_operator.engine.kube.resources import OWNED, OWNED_SELECTOR, WATCHED
-from tunesmith_operator.engine.leadership import signals
 from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.engine.watch import streams
 
@@ -28,7 +27,16 @@ _INACTIVITY_SECONDS = 75.0
 
 
 class Watches:
-    """Keeps the watches open. `on_event` is called with each event's type (None for listed) and object."""
+    """Keeps the watches open. `on_event` is called with each event's type (None for listed) and object.
+
+    Args:
+        client: Gives the session that is watched with.
+        namespaces: The namespaces to watch; all when empty.
+        watch_seconds: Seconds after which the server ends a watch, to be opened anew.
+        on_event: Takes events in. It must not wait.
+        on_listed: Called when a kind had to be listed anew, so that deletions may have been missed.
+        on_started: Called after kopf was started, which takes the process's signals for itself.
+    """
 
     def __init__(
         self,
@@ -37,24 +45,14 @@ class Watches:
         watch_seconds: float,
         on_event: Callable[[str | None, Object], None],
         on_listed: Callable[[], None],
-        stop: asyncio.Event,
+        on_started: Callable[[], None],
     ) -> None:
-        """Make it.
-
-        Args:
-            client: Gives the session that is watched with.
-            namespaces: The namespaces to watch; all when empty.
-            watch_seconds: Seconds after which the server ends a watch, to be opened anew.
-            on_event: Takes events in. It must not wait.
-            on_listed: Called when a kind had to be listed anew, so that deletions may have been missed.
-            stop: What SIGTERM and SIGINT are to set.
-        """
         self._client = client
         self._namespaces = namespaces
         self._watch_seconds = watch_seconds
         self._on_event = on_event
         self._on_listed = on_listed
-        self._stop = stop
+        self._on_started = on_started
         self._open: set[str] = set()
         self._expected = {resource.path(namespace) for resource in WATCHED for namespace in (namespaces or (None,))}
         self._all_open = asyncio.Event()
@@ -90,7 +88,7 @@ class Watches:
             namespaces=self._namespaces,
             standalone=True,
         )
-        signals.handle(self._stop)  # kopf has just taken the signals for itself.
+        self._on_started()
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -111,7 +109,7 @@ class Watches:
             session = self._client.new_session(trace)
             return kopf.AiohttpSession(server=self._client.server, aiohttp_session=session)
 
-        # kopf watches what has a handler. Events reach it only where they are not read from the streams themselves.
+        # kopf watches the kinds that have a handler. Events reach it only if the streams are not read directly.
         async def event(type: str | None, event: kopf.RawEvent, **_: object) -> None:  # noqa: A002 - kopf's name
             self._take(type, dict(event["object"]))
 

@@ -21,16 +21,15 @@ _WINDOW_SECONDS = 1.0
 _CHECK_SECONDS = 0.25
 
 
-class Burst(Generic[K]):
-    """Notices bursts of new objects, and holds back keys until a burst is over."""
+class CreationBurst(Generic[K]):
+    """Notices bursts of new objects, and holds back keys until a burst is over.
+
+    Args:
+        release: Called with each key that need not wait any longer.
+        clock: Seconds that only go forward.
+    """
 
     def __init__(self, release: Callable[[K], None], clock: Callable[[], float] = time.monotonic) -> None:
-        """Make it.
-
-        Args:
-            release: Called with each key that need not wait any longer.
-            clock: Seconds that only go forward.
-        """
         self._release = release
         self._clock = clock
         self._new: deque[float] = deque(maxlen=NEW_A_SECOND)

@@ -8,14 +8,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
+from tunesmith_operator.engine.apply.writer import DecisionWriter, OutdatedError
 from tunesmith_operator.engine.kube.api_errors import ApiError, ApiUnreachableError
-from tunesmith_operator.engine.kube.writer import DecisionWriter, OutdatedError
 from tunesmith_operator.engine.logs import with_key
 from tunesmith_operator.engine.metrics import Metrics
 from tunesmith_operator.engine.reconciler import Api, ApplyError, Context, Object, Reconciler
-from tunesmith_operator.engine.watch.slots import Key, owner_of
+from tunesmith_operator.engine.watch.cache import Key, owner_of
 from tunesmith_operator.engine.watch.store import ObjectStore
-from tunesmith_operator.engine.work.burst import Burst
+from tunesmith_operator.engine.work.burst import CreationBurst
 from tunesmith_operator.engine.work.workqueue import WorkQueue
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,17 @@ STREAK_SECONDS = 5.0
 
 
 class Controller:
-    """Reconciles objects of the given kinds. The store wakes keys at any time; workers run between start and stop."""
+    """Reconciles objects of the given kinds. The store wakes keys at any time; workers run between start and stop.
+
+    Args:
+        reconcilers: One for each kind.
+        store: The watched objects.
+        writer: What carries out decisions.
+        api: Reads of what is not watched.
+        metrics: Where reconciles are counted.
+        workers: How many objects are reconciled at the same time.
+        before_reconcile: Awaited with an object before it is reconciled.
+    """
 
     def __init__(
         self,
@@ -37,26 +47,15 @@ class Controller:
         api: Api,
         metrics: Metrics,
         workers: int,
-        prepare: Callable[[Object], Awaitable[None]] | None = None,
+        before_reconcile: Callable[[Object], Awaitable[None]] | None = None,
     ) -> None:
-        """Make it.
-
-        Args:
-            reconcilers: One for each kind.
-            store: The watched objects.
-            writer: What carries out decisions.
-            api: Reads of what is not watched.
-            metrics: Where reconciles are counted.
-            workers: How many objects are reconciled at the same time.
-            prepare: Awaited with an object before it is reconciled.
-        """
         self._reconcilers: Mapping[str, Reconciler] = {reconciler.kind: reconciler for reconciler in reconcilers}
         self._store = store
         self._writer = writer
         self._api = api
         self._metrics = metrics
         self._workers = workers
-        self._prepare = prepare
+        self._before_reconcile = before_reconcile
         self._errors: dict[Key, tuple[ApplyError, ...]] = {}
         self._streaks: dict[Key, int] = {}
         self._uids: dict[Key, str] = {}
@@ -64,8 +63,8 @@ class Controller:
         self._idle: set[asyncio.Task[None]] = set()
         self._is_stopping = False
         self.queue: WorkQueue[Key] = WorkQueue()
-        self._burst: Burst[Key] = Burst(lambda key: self.queue.add(key, urgent=False))
-        store.listener = self.wake
+        self._burst: CreationBurst[Key] = CreationBurst(lambda key: self.queue.add(key, urgent=False))
+        store.listener = self.enqueue
         metrics.observe_queue(lambda: self.queue.depth + self._burst.held, lambda: self.queue.running)
 
     @property
@@ -73,7 +72,7 @@ class Controller:
         """Whether the workers are started and none has ended."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
-    def wake(self, obj: Object) -> None:
+    def enqueue(self, obj: Object) -> None:
         """Queue whatever an object that was added, changed or deleted concerns.
 
         That is the object itself, the owner of a child, and whatever a reconciler says follows it.
@@ -90,7 +89,7 @@ class Controller:
                 for name in reconciler.wakes(kind, obj, self._store):
                     self._add(Key(reconciler.kind, namespace, name))
 
-    def wake_all(self) -> None:
+    def enqueue_all(self) -> None:
         """Queue every object, after those to which something has just happened."""
         for kind in self._reconcilers:
             for key in self._store.keys(kind):
@@ -159,8 +158,8 @@ class Controller:
             return "gone"
         is_first_look = self._uids.get(key) != obj["metadata"]["uid"]
         self._uids[key] = obj["metadata"]["uid"]
-        if self._prepare is not None:
-            await self._prepare(obj)
+        if self._before_reconcile is not None:
+            await self._before_reconcile(obj)
         before = self._errors.get(key, ())
         context = Context(self._store, self._api, before)
         decision = await self._reconcilers[key.kind].reconcile(obj, context)
@@ -170,7 +169,7 @@ class Controller:
                 # Its children first: what their being there makes of the status is told after the burst.
                 decision = replace(decision, status=None, events=())
                 self._burst.hold(key)
-        result = await self._writer.carry_out(obj, decision)
+        result = await self._writer.apply(obj, decision)
         if result.errors:
             return self._refused(key, before, tuple(result.errors))
         self._errors.pop(key, None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support.cluster import Cluster
+from cluster.client import Cluster
 from support.engine_process import EngineProcess, engine
 
 Start = Callable[..., EngineProcess]

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from support.cluster import Cluster
+from cluster.client import Cluster
 from support.engine_process import child
 from support.manifests import job
-from tunesmith_operator.engine.kube.children import ChildWriter
+from tunesmith_operator.engine.apply.children import ChildWriter
 from tunesmith_operator.engine.kube.client import KubeClient
 from tunesmith_operator.engine.metrics import Metrics
 from tunesmith_operator.engine.watch.store import ObjectStore
@@ -43,12 +43,12 @@ async def world(cluster: Cluster, namespace: str, monkeypatch: pytest.MonkeyPatc
 async def test_what_was_created_is_kept_and_loses_what_is_no_longer_wanted(
     world: World, cluster: Cluster, namespace: str
 ) -> None:
-    assert await world.writer.keep(world.owner, world.service(ours="1", more="1"))
-    assert not await world.writer.keep(world.owner, world.service(ours="1", more="1"))
+    assert await world.writer.ensure(world.owner, world.service(ours="1", more="1"))
+    assert not await world.writer.ensure(world.owner, world.service(ours="1", more="1"))
     cluster.patch("Service", "s", {"metadata": {"annotations": {"theirs": "1"}}}, namespace)
     without = world.service(ours="2")
     del without["metadata"]["ownerReferences"]
-    assert await world.writer.keep(world.owner, without)
+    assert await world.writer.ensure(world.owner, without)
     found = cluster.get("Service", "s", namespace)["metadata"]
     kept = {name: value for name, value in found["annotations"].items() if "/" not in name}
     assert kept == {"ours": "2", "theirs": "1"}
@@ -56,11 +56,11 @@ async def test_what_was_created_is_kept_and_loses_what_is_no_longer_wanted(
     managers = [(entry["manager"], entry["operation"]) for entry in found["managedFields"]]
     assert ("tunesmith", "Apply") in managers
     assert ("tunesmith", "Update") not in managers
-    assert not await world.writer.keep(world.owner, without)
+    assert not await world.writer.ensure(world.owner, without)
 
 
 async def test_a_value_that_the_server_writes_its_own_way_is_no_drift(world: World, cluster: Cluster) -> None:
     spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1024Mi"}}}
     claim = child(world.owner, "v1", "PersistentVolumeClaim", "c", spec)
-    assert await world.writer.keep(world.owner, claim)
-    assert not await world.writer.keep(world.owner, claim)
+    assert await world.writer.ensure(world.owner, claim)
+    assert not await world.writer.ensure(world.owner, claim)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, condition
+from cluster.client import Cluster, condition
 from support.engine_process import engine
 from support.manifests import job
 from support.rights import kubeconfig_of

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from support.cluster import Cluster, condition
+from cluster.client import Cluster, condition
 from support.engine_process import free_port, pod_spec
 from support.manifests import job
 from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID, STAGE

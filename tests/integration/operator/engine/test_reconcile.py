@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from support.cluster import Cluster, condition
+from cluster.client import Cluster, condition
 from support.engine_process import EngineProcess
 from support.manifests import job, workspace
 from tunesmith_operator.engine.labels import OWNER_NAME, OWNER_UID

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support.cluster import CRDS, Cluster, condition
+from cluster.client import CRDS, Cluster, condition
 from support.engine_process import engine
 from support.manifests import job
 

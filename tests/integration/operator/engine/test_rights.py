@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster
+from cluster.client import Cluster
 from support.rights import kubeconfig_of
 from tunesmith_operator.engine.kube.api_errors import ApiError
 from tunesmith_operator.engine.kube.client import APPLY, KubeClient

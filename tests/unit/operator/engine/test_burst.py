@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tunesmith_operator.engine.work import burst as module
-from tunesmith_operator.engine.work.burst import LONGEST_WAIT_SECONDS, NEW_A_SECOND, Burst
+from tunesmith_operator.engine.work.burst import LONGEST_WAIT_SECONDS, NEW_A_SECOND, CreationBurst
 
 pytestmark = pytest.mark.asyncio
 
@@ -14,7 +14,7 @@ class World:
     def __init__(self) -> None:
         self.now = 100.0
         self.released: list[str] = []
-        self.burst: Burst[str] = Burst(self.released.append, clock=lambda: self.now)
+        self.burst: CreationBurst[str] = CreationBurst(self.released.append, clock=lambda: self.now)
 
     def come(self, count: int, seconds: float) -> None:
         for _ in range(count):

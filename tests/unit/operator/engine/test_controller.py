@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from tunesmith_operator.engine.apply.writer import OutdatedError, Result
 from tunesmith_operator.engine.kube.api_errors import ApiUnreachableError
-from tunesmith_operator.engine.kube.writer import OutdatedError, Result
 from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
 from tunesmith_operator.engine.metrics import Metrics
 from tunesmith_operator.engine.reconciler import ApplyError, Context, Decision, Ref
-from tunesmith_operator.engine.watch.slots import Key
+from tunesmith_operator.engine.watch.cache import Key
 from tunesmith_operator.engine.watch.store import ObjectStore
 from tunesmith_operator.engine.work.burst import NEW_A_SECOND
 from tunesmith_operator.engine.work.controller import LONGEST_STREAK, Controller
@@ -55,7 +55,7 @@ class Writer:
         self.results: list[Result | Exception] = []
         self.forgotten: list[str] = []
 
-    async def carry_out(self, obj: Object, decision: Decision) -> Result:
+    async def apply(self, obj: Object, decision: Decision) -> Result:
         result = self.results.pop(0) if self.results else Result()
         if isinstance(result, Exception):
             raise result
@@ -159,7 +159,7 @@ async def test_what_is_written_over_and_over_is_slowed_down(world: World, monkey
         world.store.put(make("FineTuneJob", "a", version))
         return Result(has_written=True)
 
-    monkeypatch.setattr(world.writer, "carry_out", write_always)
+    monkeypatch.setattr(world.writer, "apply", write_always)
     world.store.put(make("FineTuneJob", "a"))
     world.controller.start()
     await world.settle()
@@ -207,7 +207,7 @@ async def test_stopping_at_once_cancels_what_is_under_way(world: World) -> None:
     assert world.controller.queue.running == 0
     world.jobs.gate.set()
     world.controller.start()
-    world.controller.wake_all()
+    world.controller.enqueue_all()
     await world.settle()
     assert world.jobs.seen == ["a", "a"]
     await world.controller.stop()
@@ -215,13 +215,13 @@ async def test_stopping_at_once_cancels_what_is_under_way(world: World) -> None:
 
 async def test_in_a_burst_the_children_come_before_the_status(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     carried: list[tuple[str, bool]] = []
-    carry_out = world.writer.carry_out
+    apply = world.writer.apply
 
     async def record(obj: Object, decision: Decision) -> Result:
         carried.append((obj["metadata"]["name"], decision.status is not None))
-        return await carry_out(obj, decision)
+        return await apply(obj, decision)
 
-    monkeypatch.setattr(world.writer, "carry_out", record)
+    monkeypatch.setattr(world.writer, "apply", record)
     world.jobs.decision = Decision(status={"phase": "Pending"}, create=({"kind": "Job", "metadata": {"name": "x"}},))
     world.controller.start()
     count = 3 * NEW_A_SECOND

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tunesmith_operator.engine.kube.difference import APPLIED, configuration_digest, contains, overlaid, with_digest
+from tunesmith_operator.engine.apply.difference import APPLIED, configuration_digest, contains, overlaid, with_digest
 
 CONTAINED: list[tuple[str, Any, Any]] = [
     ("more fields", {"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": 2}}),

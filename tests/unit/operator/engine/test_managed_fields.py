@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tunesmith_operator.engine.kube.managed_fields import as_applied
+from tunesmith_operator.engine.apply.managed_fields import as_applied
 
 
 def entry(manager: str, operation: str, fields: dict[str, Any], **rest: Any) -> dict[str, Any]:

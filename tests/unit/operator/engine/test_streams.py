@@ -29,8 +29,11 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     """Let kopf's stream give `EVENTS`; return what it was asked with."""
     asked: list[dict[str, Any]] = []
 
-    async def infinite_watch(**given: Any) -> AsyncIterator[Any]:
-        asked.append(given)
+    async def infinite_watch(
+        *, settings: Any, resource: Any, namespace: Any, operator_paused: Any
+    ) -> AsyncIterator[Any]:
+        given = {"settings": settings, "resource": resource, "namespace": namespace}
+        asked.append({**given, "operator_paused": operator_paused})
         for event in EVENTS:
             yield event
 
@@ -78,8 +81,8 @@ def test_other_watches_of_kopf_are_left_alone(monkeypatch: pytest.MonkeyPatch) -
     async def by_workers(**given: Any) -> None:
         asked.append(given)
 
-    monkeypatch.setattr(streams, "_by_workers", by_workers)
     copy_context().run(streams.read_directly, print)
+    monkeypatch.setattr(streams, "_by_workers", by_workers)
     watch(processor="processor", resource_indexed="toggle")
     stream = {"settings": "settings", "resource": "jobs", "namespace": "ns", "operator_paused": None}
     assert asked == [{**stream, "processor": "processor", "resource_indexed": "toggle"}]
@@ -90,3 +93,38 @@ def test_kopf_has_what_is_asked_of_it() -> None:
     given = {"settings", "resource", "namespace", "operator_paused"}
     assert given < set(inspect.signature(KOPFS_WATCHER).parameters)
     assert given < set(inspect.signature(KOPFS_STREAM).parameters)
+
+
+def test_this_kopf_is_compatible() -> None:
+    """Without the test's own stream: each part of the guard holds for the kopf that is installed."""
+    assert streams.incompatibility() is None
+
+
+async def _positional(namespace: Any, settings: Any) -> None:
+    """A watcher of another form."""
+
+
+async def _calls_another_name() -> None:
+    """A starter of watches that has imported the function by its name."""
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value", "problem"),
+    [
+        (streams, "watching", None, "have moved"),
+        (streams, "_by_workers", _positional, "queueing.watcher takes other"),
+        (watching, "infinite_watch", _positional, "infinite_watch takes other"),
+        (watching, "Bookmark", None, "Bookmark is gone"),
+        (streams.orchestration, "queueing", None, "spawn_missing_watchers is gone"),
+        (streams.orchestration, "spawn_missing_watchers", _calls_another_name, "not what starts a watch"),
+    ],
+)
+def test_a_change_of_kopf_is_noticed_and_its_own_way_is_kept(
+    module: Any, name: str, value: Any, problem: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A warning says why, and kopf's watcher stays as it is."""
+    monkeypatch.setattr(module, name, value)
+    assert problem in str(streams.incompatibility())
+    assert not streams.read_directly(lambda type, obj: None)
+    assert problem in caplog.text
+    assert queueing.watcher is KOPFS_WATCHER

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from support.fake_api import FakeClient
+from tunesmith_operator.engine.apply.difference import APPLIED
+from tunesmith_operator.engine.apply.events import EventPoster
+from tunesmith_operator.engine.apply.writer import DecisionWriter, OutdatedError
 from tunesmith_operator.engine.kube.api_errors import ApiError
-from tunesmith_operator.engine.kube.difference import APPLIED
-from tunesmith_operator.engine.kube.events import EventPoster
-from tunesmith_operator.engine.kube.writer import DecisionWriter, OutdatedError
 from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
 from tunesmith_operator.engine.metrics import Metrics
 from tunesmith_operator.engine.reconciler import Decision, Note, Ref
@@ -50,10 +50,10 @@ class World:
         metadata = {"name": name, "namespace": "ns", "labels": labels}
         return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
 
-    async def carry_out(self, **decision: Any) -> Any:
+    async def apply(self, **decision: Any) -> Any:
         self.client.requests.clear()
         self.client.bodies.clear()
-        return await self.writer.carry_out(self.owner, Decision(**decision))
+        return await self.writer.apply(self.owner, Decision(**decision))
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def world() -> World:
 
 
 async def test_the_status_comes_first_then_events_then_children(world: World) -> None:
-    result = await world.carry_out(
+    result = await world.apply(
         status={"phase": "Pending"},
         events=(Note("Normal", "Accepted", "Seen"),),
         apply=(world.child("Service", "s", x=1),),
@@ -86,21 +86,21 @@ async def test_nothing_is_written_when_all_is_as_decided(world: World) -> None:
         "apply": (world.child("Service", "s", x=1),),
         "create": (world.child("Job", "j", y=1),),
     }
-    await world.carry_out(**decision)
-    result = await world.carry_out(**decision)
+    await world.apply(**decision)
+    result = await world.apply(**decision)
     assert (result.has_written, world.client.requests) == (False, [])
 
 
 async def test_no_status_leaves_the_status(world: World) -> None:
-    await world.carry_out()
+    await world.apply()
     assert world.client.requests == []
 
 
 async def test_progress_of_others_is_no_difference_and_is_not_taken_from_them(world: World) -> None:
     world.store.put(world.client.store(JOB, {**world.owner, "status": {"phase": "Training", "progress": {"step": 5}}}))
-    await world.carry_out(status={"phase": "Training"})
+    await world.apply(status={"phase": "Training"})
     assert world.client.requests == []
-    await world.carry_out(status={"phase": "Succeeded", "progress": {"step": 9}})
+    await world.apply(status={"phase": "Succeeded", "progress": {"step": 9}})
     assert [body["status"] for body in world.client.bodies] == [{"progress": {"step": 9}}, {"phase": "Succeeded"}]
     assert world.owner["status"] == {"phase": "Succeeded", "progress": {"step": 9}}
 
@@ -108,7 +108,7 @@ async def test_progress_of_others_is_no_difference_and_is_not_taken_from_them(wo
 async def test_a_status_is_not_written_over_one_that_was_not_seen(world: World) -> None:
     world.client.store(JOB, {**world.owner, "status": {"phase": "Succeeded"}})  # The store does not know yet.
     with pytest.raises(OutdatedError):
-        await world.carry_out(status={"phase": "Pending"}, create=(world.child("Job", "j"),))
+        await world.apply(status={"phase": "Pending"}, create=(world.child("Job", "j"),))
     assert ("POST", JOBS) not in world.client.requests
     assert world.client.objects[JOB]["status"] == {"phase": "Succeeded"}
     assert world.owner["status"] == {"phase": "Succeeded"}
@@ -117,7 +117,7 @@ async def test_a_status_is_not_written_over_one_that_was_not_seen(world: World) 
 async def test_an_object_that_is_gone_leaves_the_store(world: World) -> None:
     del world.client.objects[JOB]
     with pytest.raises(OutdatedError):
-        await world.carry_out(status={"phase": "Pending"}, create=(world.child("Job", "j"),))
+        await world.apply(status={"phase": "Pending"}, create=(world.child("Job", "j"),))
     assert world.store.get("FineTuneJob", "ns", "o") is None
 
 
@@ -133,31 +133,31 @@ async def test_what_the_server_makes_of_a_status_is_not_written_again_and_again(
         return await request(method, path, **rest)
 
     monkeypatch.setattr(world.client, "request", pruning)
-    await world.carry_out(status={"phase": "Pending", "unknown": 1})
+    await world.apply(status={"phase": "Pending", "unknown": 1})
     assert len(world.client.requests) == 1
-    await world.carry_out(status={"phase": "Pending", "unknown": 1})
+    await world.apply(status={"phase": "Pending", "unknown": 1})
     assert world.client.requests == []
-    await world.carry_out(status={"phase": "Training", "unknown": 1})
+    await world.apply(status={"phase": "Training", "unknown": 1})
     assert len(world.client.requests) == 1
 
 
 async def test_drift_is_repaired_and_defaults_are_not_drift(world: World) -> None:
     service = world.child("Service", "s", x=1)
-    await world.carry_out(apply=(service,))
+    await world.apply(apply=(service,))
     held = world.client.objects[f"{SERVICES}/s"]
     world.store.put(world.client.store(f"{SERVICES}/s", {**held, "spec": {"x": 1, "default": True}}))
-    await world.carry_out(apply=(service,))
+    await world.apply(apply=(service,))
     assert world.client.requests == []
     world.store.put(world.client.store(f"{SERVICES}/s", {**held, "spec": {"x": 2}}))
-    await world.carry_out(apply=(service,))
+    await world.apply(apply=(service,))
     assert world.client.requests == [("PATCH", f"{SERVICES}/s")]
 
 
 async def test_a_field_that_is_no_longer_wanted_is_applied_away(world: World) -> None:
     service = world.child("Service", "s", x=1)
     service["metadata"]["ownerReferences"] = [{"uid": world.owner["metadata"]["uid"]}]
-    await world.carry_out(apply=(service,))
-    await world.carry_out(apply=(world.child("Service", "s", x=1),))
+    await world.apply(apply=(service,))
+    await world.apply(apply=(world.child("Service", "s", x=1),))
     # It is read first, since what it owns by creating it has to count as applied.
     assert world.client.requests == [("GET", f"{SERVICES}/s"), ("PATCH", f"{SERVICES}/s")]
 
@@ -165,8 +165,8 @@ async def test_a_field_that_is_no_longer_wanted_is_applied_away(world: World) ->
 async def test_one_that_is_there_but_was_not_seen_is_repaired(world: World) -> None:
     drifted = world.child("Service", "s", x=2)
     world.client.store(f"{SERVICES}/s", drifted)
-    assert (await world.carry_out(apply=(world.child("Service", "s", x=1),))).has_written
-    assert (await world.carry_out(apply=(world.child("Service", "s", x=1),))).has_written
+    assert (await world.apply(apply=(world.child("Service", "s", x=1),))).has_written
+    assert (await world.apply(apply=(world.child("Service", "s", x=1),))).has_written
     assert world.client.objects[f"{SERVICES}/s"]["spec"] == {"x": 1}
 
 
@@ -183,18 +183,18 @@ async def test_a_value_that_the_server_writes_its_own_way_is_applied_once(
 
     monkeypatch.setattr(world.client, "request", normalising)
     service = world.child("Service", "s", cpu="1000m")
-    await world.carry_out(apply=(service,))
-    await world.carry_out(apply=(world.child("Service", "s", cpu="1000m"),))
+    await world.apply(apply=(service,))
+    await world.apply(apply=(world.child("Service", "s", cpu="1000m"),))
     assert world.client.requests == []
     held = world.client.objects[f"{SERVICES}/s"]
     world.store.put(world.client.store(f"{SERVICES}/s", {**held, "spec": {"cpu": "3"}}))
-    await world.carry_out(apply=(world.child("Service", "s", cpu="1000m"),))
+    await world.apply(apply=(world.child("Service", "s", cpu="1000m"),))
     assert len(world.client.requests) == 1
 
 
 async def test_a_job_that_is_there_already_is_taken_in_not_made_again(world: World) -> None:
     made = world.client.store(f"{JOBS}/j", world.child("Job", "j", made="before"))
-    result = await world.carry_out(create=(world.child("Job", "j", made="now"),))
+    result = await world.apply(create=(world.child("Job", "j", made="now"),))
     assert result.errors == []
     assert world.client.requests == [("POST", JOBS), ("GET", f"{JOBS}/j")]
     assert world.store.get("Job", "ns", "j")["spec"] == made["spec"] == {"made": "before"}  # type: ignore[index]
@@ -205,7 +205,7 @@ async def test_what_is_somebody_elses_is_left_alone(world: World, way: str) -> N
     kind, path = ("Service", SERVICES) if way == "apply" else ("Job", JOBS)
     foreign = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "namespace": "ns"}, "spec": {"theirs": 1}}
     world.client.store(f"{path}/x", foreign)
-    result = await world.carry_out(**{way: (world.child(kind, "x", ours=1),)})
+    result = await world.apply(**{way: (world.child(kind, "x", ours=1),)})
     assert [(error.ref, error.status) for error in result.errors] == [(Ref(kind, "x"), 409)]
     assert "was not made for this object" in result.errors[0].message
     assert world.client.objects[f"{path}/x"]["spec"] == {"theirs": 1}
@@ -213,7 +213,7 @@ async def test_what_is_somebody_elses_is_left_alone(world: World, way: str) -> N
 
 async def test_a_refusal_is_told_and_the_other_children_are_made(world: World) -> None:
     world.client.refuse[("POST", JOBS)] = ApiError(403, "Forbidden", "exceeded quota")
-    result = await world.carry_out(create=(world.child("Job", "j"),), apply=(world.child("Service", "s"),))
+    result = await world.apply(create=(world.child("Job", "j"),), apply=(world.child("Service", "s"),))
     assert [(error.ref, error.status, error.message) for error in result.errors] == [
         (Ref("Job", "j"), 403, "exceeded quota")
     ]
@@ -223,20 +223,20 @@ async def test_a_refusal_is_told_and_the_other_children_are_made(world: World) -
 async def test_what_is_transient_is_no_refusal(world: World) -> None:
     world.client.refuse[("POST", JOBS)] = ApiError(503, "", "later")
     with pytest.raises(ApiError):
-        await world.carry_out(create=(world.child("Job", "j"),))
+        await world.apply(create=(world.child("Job", "j"),))
 
 
 async def test_an_object_that_is_being_deleted_gets_no_new_children(world: World) -> None:
     going = {**world.owner, "metadata": {**world.owner["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
     world.store.put(world.client.store(JOB, going))
-    await world.carry_out(apply=(world.child("Service", "s"),), create=(world.child("Job", "j"),))
+    await world.apply(apply=(world.child("Service", "s"),), create=(world.child("Job", "j"),))
     assert world.client.requests == []
 
 
 async def test_deletion_of_what_is_there_with_its_uid(world: World) -> None:
-    await world.carry_out(create=(world.child("Job", "j"),))
+    await world.apply(create=(world.child("Job", "j"),))
     uid = world.client.objects[f"{JOBS}/j"]["metadata"]["uid"]
-    await world.carry_out(delete=(Ref("Job", "j"), Ref("Job", "absent")))
+    await world.apply(delete=(Ref("Job", "j"), Ref("Job", "absent")))
     assert world.client.requests == [("DELETE", f"{JOBS}/j")]
     assert world.client.bodies[0]["preconditions"] == {"uid": uid}
     assert world.client.bodies[0]["propagationPolicy"] == "Background"
@@ -244,11 +244,11 @@ async def test_deletion_of_what_is_there_with_its_uid(world: World) -> None:
 
 
 async def test_the_object_itself_may_be_deleted_at_its_end(world: World) -> None:
-    await world.carry_out(delete=(Ref("FineTuneJob", "o"),))
+    await world.apply(delete=(Ref("FineTuneJob", "o"),))
     assert world.client.requests == [("DELETE", JOB)]
 
 
 async def test_the_digest_is_on_what_is_kept_only(world: World) -> None:
-    await world.carry_out(apply=(world.child("Service", "s"),), create=(world.child("Job", "j"),))
+    await world.apply(apply=(world.child("Service", "s"),), create=(world.child("Job", "j"),))
     assert APPLIED in world.client.objects[f"{SERVICES}/s"]["metadata"]["annotations"]
     assert "annotations" not in world.client.objects[f"{JOBS}/j"]["metadata"]

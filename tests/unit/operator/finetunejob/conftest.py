@@ -3,7 +3,6 @@
 import pytest
 
 from support.job_facts import World, stamp
-from tunesmith_api import status as state
 
 
 @pytest.fixture(autouse=True)
@@ -13,4 +12,4 @@ def clock(monkeypatch):
     monkeypatch.setattr(
         World, "__init__", lambda self, *args, **options: (worlds.append(self), begin(self, *args, **options))[1]
     )
-    monkeypatch.setattr(state, "now", lambda: stamp(worlds[-1].now))
+    monkeypatch.setattr("tunesmith_api.status.conditions.now", lambda: stamp(worlds[-1].now))

@@ -3,7 +3,7 @@
 import pytest
 
 from support.workspaces import DIGEST, UID, a_job, a_workspace, child, decided
-from tunesmith_operator.app.settings import OperatorSettings
+from tunesmith_operator.config.settings import OperatorSettings
 
 JOB = a_job("job-a", DIGEST["a"])
 
@@ -49,10 +49,10 @@ def test_the_server_is_told_everything():
 
 
 def test_the_server_takes_these_options():
-    from tunesmith_serving.__main__ import _parser
-    from tunesmith_serving.config import ServingConfig
+    from tunesmith_serving.process.options import build_parser
+    from tunesmith_serving.runtime.config import ServingConfig
 
-    given = vars(_parser().parse_args(server_of(made(resources={"cpu": 1}))["args"]))
+    given = vars(build_parser().parse_args(server_of(made(resources={"cpu": 1}))["args"]))
     del given["artifact"]
     config = ServingConfig(**{name: value for name, value in given.items() if value is not None})
     assert (config.host, config.expect_digest, config.threads) == ("0.0.0.0", DIGEST["a"], 1)

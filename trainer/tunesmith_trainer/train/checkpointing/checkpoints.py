@@ -1,6 +1,6 @@
-"""Checkpoints that are whole or skipped: sealed with a list of their files, checked before they are used.
+"""Checkpoints in the work folder: sealed with a completion marker, and verified before training resumes from them.
 
-Machines that share no folder each seal the part that they wrote (`parts`): all of them make the checkpoint.
+Nodes that share no folder each seal their own shard. A checkpoint is complete when all shards are.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tunesmith_trainer.storage.files import read_json, sha256_file, sha256_tree, write_json
+from tunesmith_api.local.files import read_json
+from tunesmith_trainer.storage.completion import MARKER, file_problem, write_marker
+from tunesmith_trainer.storage.files import sha256_tree
 
 log = logging.getLogger(__name__)
 
-_SEAL = "complete.json"
 _PREFIX = "checkpoint-"
 
 
@@ -23,45 +24,40 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix(_PREFIX))
 
 
-def seal(checkpoint: Path, about: dict[str, Any], part: int = 0, parts: int = 1) -> None:
-    """Write a checkpoint's seal, last: every file with size and digest, and what made it.
+def seal(checkpoint: Path, about: dict[str, Any], shard: int = 0, shards: int = 1) -> None:
+    """Write the completion marker of a checkpoint, or of this node's shard of it.
 
     Args:
-        checkpoint: The checkpoint.
-        about: What made it.
-        part: Number of the part of it that is in this folder.
-        parts: How many there are.
+        checkpoint: The folder.
+        about: The run's values that a resumed run must share.
+        shard: Index of the shard in this folder.
+        shards: Number of shards.
     """
-    write_json(checkpoint / _seal_name(part), {**about, "parts": parts, "files": sha256_tree(checkpoint)})
+    write_marker(checkpoint, sha256_tree(checkpoint), {**about, "parts": shards}, _marker_name(shard))
 
 
 def is_sealed(checkpoint: Path) -> bool:
-    """Return whether a checkpoint, or a part of it, says that it is whole."""
+    """Return whether a checkpoint has the completion marker of any shard."""
     return any(checkpoint.glob("complete*.json"))
 
 
 def damage(checkpoint: Path) -> str | None:
-    """Return what is wrong with a checkpoint's files, or None when they are whole."""
-    seals = [read_json(checkpoint / _SEAL)]
-    parts = (seals[0] or {}).get("parts", 1)
-    seals += [read_json(checkpoint / _seal_name(part)) for part in range(1, parts)]
-    if None in seals:
-        return f"{_seal_name(seals.index(None))} is missing"
-    files = {name: expected for listed in seals if listed for name, expected in listed["files"].items()}
+    """Return what is wrong with a checkpoint's files, or None if they are whole."""
+    markers = [read_json(checkpoint / MARKER)]
+    shards = (markers[0] or {}).get("parts", 1)
+    markers += [read_json(checkpoint / _marker_name(shard)) for shard in range(1, shards)]
+    if None in markers:
+        return f"{_marker_name(markers.index(None))} is missing"
+    files = {name: expected for marker in markers if marker for name, expected in marker["files"].items()}
     for name, expected in files.items():
-        path = checkpoint / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != expected["size"]:
-            return f"{name} has {path.stat().st_size} bytes of {expected['size']}"
-        if sha256_file(path) != expected["sha256"]:
-            return f"{name} has other content than was written"
+        if problem := file_problem(checkpoint / name, expected):
+            return f"{name} {problem}"
     return None
 
 
 def _mismatch(checkpoint: Path, about: dict[str, Any]) -> str | None:
-    """Return why a whole checkpoint does not fit this run, or None when it does."""
-    listed = read_json(checkpoint / _SEAL) or {}
+    """Return why a whole checkpoint does not fit this run, or None if it does."""
+    listed = read_json(checkpoint / MARKER) or {}
     for name, value in about.items():
         if listed.get(name) != value:
             return f"it was made with {name} {listed.get(name)}, this run has {value}"
@@ -69,11 +65,11 @@ def _mismatch(checkpoint: Path, about: dict[str, Any]) -> str | None:
 
 
 def newest_usable(folder: Path, about: dict[str, Any]) -> Path | None:
-    """Return the newest whole checkpoint in a folder; those that cannot be used are named in a warning and removed.
+    """Return the newest whole checkpoint in a folder. Unusable ones are removed, each with a warning.
 
     Args:
-        folder: The folder of the checkpoints; may be absent.
-        about: What a checkpoint's seal must say for it to fit this run.
+        folder: The folder of the checkpoints; it may be absent.
+        about: Fields that a checkpoint's marker must have to fit this run.
     """
     skipped: list[tuple[Path, str]] = []
     chosen = None
@@ -109,12 +105,12 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=step_of)
 
 
-def _seal_name(part: int) -> str:
-    return _SEAL if part == 0 else f"complete-{part}.json"
+def _marker_name(shard: int) -> str:
+    return MARKER if shard == 0 else f"complete-{shard}.json"
 
 
 def _remove(checkpoint: Path) -> None:
-    """Remove a checkpoint; stopped halfway, what is left no longer looks like one."""
+    """Remove a checkpoint. It is renamed first, so that a partly removed one is not taken for a checkpoint."""
     doomed = checkpoint.with_name(f".{checkpoint.name}")
     shutil.rmtree(doomed, ignore_errors=True)
     checkpoint.rename(doomed)

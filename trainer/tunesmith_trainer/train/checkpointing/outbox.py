@@ -1,4 +1,4 @@
-"""The checkpoint that is next to be kept in an object store: the trainer puts it there, the launcher takes it."""
+"""The next checkpoint to upload to an object store: training puts it here, the launcher uploads it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from tunesmith_api.contract import WORK_URI
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.storage.files import link_tree
-from tunesmith_trainer.train.checkpointing.parts import Part
+from tunesmith_trainer.train.checkpointing.shards import CheckpointShard
 
 
 class Outbox:
-    """Holds one checkpoint (or this machine's part of it) by hard links, so that it may be removed meanwhile.
+    """Holds hard links to one checkpoint (or this node's shard), so that rotation may remove the original.
 
     Attributes:
-        folder: Where it is, by its paths in the work folder; absent while there is none.
+        folder: Holds the files by their paths in the work folder. Absent while the outbox is empty.
     """
 
     def __init__(self, work: WorkFolder) -> None:
@@ -24,37 +24,37 @@ class Outbox:
         self._half = work.root / ".outgoing.tmp"
         self._work = work
 
-    def offer(self, checkpoint: Path, part: Part) -> None:
-        """Put a checkpoint in if all machines are done with the one before. All processes of the run take part.
+    def offer(self, checkpoint: Path, shard: CheckpointShard) -> None:
+        """Put a checkpoint in if all nodes have uploaded the previous one. A collective operation: all ranks call it.
 
-        So all machines keep the same ones, however fast each writes.
+        So all nodes upload the same checkpoints, however fast each of them is.
         """
-        is_free = not (part.is_mine and self.folder.exists())
+        is_free = not (shard.is_writer and self.folder.exists())
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            import torch  # the launcher, which only takes out, has no other use for it
+            import torch  # here, as the launcher, which only uploads, does not need it
 
             answers = [True] * torch.distributed.get_world_size()
             torch.distributed.all_gather_object(answers, is_free)
             is_free = all(answers)
-        if is_free and part.is_mine:
-            self.put(checkpoint, part.index)
+        if is_free and shard.is_writer:
+            self.put(checkpoint, shard.index)
 
-    def put(self, checkpoint: Path, machine: int) -> None:
-        """Put this machine's part of a checkpoint in; machine 0 puts in what the stage needs to go on, too."""
+    def put(self, checkpoint: Path, node: int) -> None:
+        """Put this node's shard of a checkpoint in. Node 0 adds what the stage needs to resume."""
         work, half = self._work, self._half
         shutil.rmtree(half, ignore_errors=True)
         link_tree(checkpoint, half / checkpoint.relative_to(work.root))
-        if machine == 0:
+        if node == 0:
             for path in (work.stage(Stage.TRAIN) / "inputs.json", work.training_log):
-                shutil.copyfile(path, half / path.relative_to(work.root))  # the log goes on growing
+                shutil.copyfile(path, half / path.relative_to(work.root))  # a copy, as the log is appended to
         half.rename(self.folder)
 
     def clear(self) -> None:
-        """Remove what is in it."""
+        """Empty the outbox."""
         for folder in (self.folder, self._half):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def outbox_of(work: WorkFolder) -> Outbox | None:
-    """Return the outbox of a run whose work is kept in an object store."""
+    """Return the outbox of a run that uploads its work to an object store; None for other runs."""
     return Outbox(work) if os.environ.get(WORK_URI) else None

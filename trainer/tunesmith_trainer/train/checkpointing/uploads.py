@@ -1,4 +1,4 @@
-"""Checkpoints kept in an object store while training goes on, and brought back from there."""
+"""Uploads checkpoints to an object store during training, and downloads them to resume."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ _POLL_SECONDS = 2.0
 _NAME = re.compile(r"checkpoint-(\d+)(?:\.(\d+))?$")
 
 
-class Checkpoints:
-    """A run's checkpoints in a store. Each machine keeps the part that it wrote; a checkpoint is all parts of it.
+class StoredCheckpoints:
+    """A run's checkpoints in an object store. Each node uploads its own shard; a checkpoint is all its shards.
 
     Attributes:
         store: The store.
-        machine: Number of this machine.
+        node: Index of this node.
     """
 
-    def __init__(self, store: WorkStore, machine: int = 0, machines: int = 1) -> None:
+    def __init__(self, store: WorkStore, node: int = 0, nodes: int = 1) -> None:
         self.store = store
-        self.machine = machine
-        self._machines = machines
+        self.node = node
+        self._nodes = nodes
 
     def steps(self) -> list[int]:
-        """Return the steps of which all parts are kept, oldest first."""
-        return self._whole(self._parts())
+        """Return the steps whose shards are all in the store, oldest first."""
+        return self._whole(self._shards())
 
-    def newest_part(self) -> int:
-        """Return the newest step of which this machine's part is kept; 0 when there is none."""
-        return max((step for step, machine in self._parts() if machine == self.machine), default=0)
+    def newest_shard(self) -> int:
+        """Return the newest step whose shard of this node is in the store; 0 if there is none."""
+        return max((step for step, node in self._shards() if node == self.node), default=0)
 
-    def bring(self) -> None:
-        """Bring the newest whole checkpoint into the work folder, with the log up to it.
+    def download(self) -> None:
+        """Download the newest whole checkpoint into the work folder, with the training log up to it.
 
         Raises:
-            StageError: SOURCE_UNAVAILABLE: the store cannot be read just now.
+            StageError: SOURCE_UNAVAILABLE: the store cannot be read at the moment.
         """
         for step in reversed(self.steps()):
             try:
-                if all(self.store.get(_name(step, machine)) for machine in range(self._machines)):
+                if all(self.store.download_snapshot(_name(step, node)) for node in range(self._nodes)):
                     return
                 problem = "a part of it is gone"
             except StageError as error:
@@ -60,62 +60,62 @@ class Checkpoints:
             log.warning("%s/%s cannot be used: %s", self.store.uri, folder.name, problem)
             shutil.rmtree(folder, ignore_errors=True)
 
-    def keep(self, outbox: Outbox) -> None:
-        """Keep this machine's part of the checkpoint in an outbox.
+    def upload(self, outbox: Outbox) -> None:
+        """Upload the checkpoint in an outbox, or this node's shard of it.
 
         Raises:
-            StageError: OUTPUT_FAILED: it cannot be written.
+            StageError: OUTPUT_FAILED: it cannot be uploaded.
         """
         work = self.store.work
         (checkpoint,) = checkpoints(outbox.folder / work.checkpoints.relative_to(work.root))
-        self.store.put_folder(_name(step_of(checkpoint), self.machine), outbox.folder)
+        self.store.upload_folder(_name(step_of(checkpoint), self.node), outbox.folder)
 
     def remove_old(self, keep: int) -> None:
-        """Remove what is older than the newest whole checkpoints, of which `keep` stay; machine 0 does it for all."""
-        parts = self._parts()
-        whole = self._whole(parts)
-        if self.machine != 0 or len(whole) <= keep:
+        """Delete what is older than the `keep` newest whole checkpoints. Only node 0 does it, for all nodes."""
+        shards = self._shards()
+        whole = self._whole(shards)
+        if self.node != 0 or len(whole) <= keep:
             return
-        for step, machine in sorted(parts):
+        for step, node in sorted(shards):
             if step < whole[-keep]:
-                self.store.remove(_name(step, machine))
+                self.store.delete_snapshot(_name(step, node))
 
     def remove_all(self) -> None:
-        """Remove what this machine has kept; machine 0 removes all. What cannot be removed is left, with a warning."""
+        """Delete this node's shards; node 0 deletes all. If that fails, log a warning and leave the rest."""
         try:
-            for step, machine in sorted(self._parts()):
-                if self.machine in (0, machine):
-                    self.store.remove(_name(step, machine))
+            for step, node in sorted(self._shards()):
+                if self.node in (0, node):
+                    self.store.delete_snapshot(_name(step, node))
         except StageError as problem:
             log.warning("checkpoints that are of no use any more are left: %s", problem)
 
-    def _whole(self, parts: set[tuple[int, int]]) -> list[int]:
-        return sorted({step for step, _ in parts if all((step, n) in parts for n in range(self._machines))})
+    def _whole(self, shards: set[tuple[int, int]]) -> list[int]:
+        return sorted({step for step, _ in shards if all((step, n) in shards for n in range(self._nodes))})
 
-    def _parts(self) -> set[tuple[int, int]]:
-        """Return the (step, machine) of all parts that are kept."""
-        found = (_NAME.match(name) for name in self.store.names())
+    def _shards(self) -> set[tuple[int, int]]:
+        """Return (step, node) of every shard in the store."""
+        found = (_NAME.match(name) for name in self.store.snapshots())
         return {(int(match[1]), int(match[2] or 0)) for match in found if match}
 
 
 class CheckpointUploads:
-    """Keeps the checkpoints that come into the outbox, from a thread. Used as a context manager.
+    """Uploads the checkpoints from the outbox in a thread. Used as a context manager.
 
-    Training does not wait for it: checkpoints that come while one is being kept are passed over. When training ends
-    before its time, the newest one is kept too. One that cannot be written is a warning, as training can still come to
-    its end.
+    Training does not wait: checkpoints that are saved during an upload are skipped. If training fails or is
+    interrupted, the newest checkpoint is uploaded too. A failed upload is only a warning, as training can still
+    complete.
     """
 
-    def __init__(self, kept: Checkpoints, keep: int) -> None:
-        """Make it.
+    def __init__(self, stored: StoredCheckpoints, keep: int) -> None:
+        """Create the uploader. Entering the context starts its thread.
 
         Args:
-            kept: Where checkpoints are kept.
-            keep: How many.
+            stored: Where checkpoints are uploaded to.
+            keep: How many checkpoints to keep there.
         """
-        self._kept = kept
+        self._stored = stored
         self._keep = keep
-        self._outbox = Outbox(kept.store.work)
+        self._outbox = Outbox(stored.store.work)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
 
@@ -130,36 +130,36 @@ class CheckpointUploads:
         self._stop.set()
         self._thread.join()
         if kind is not None:
-            self._empty()
-            self._keep_newest()
+            self._upload_outbox()
+            self._upload_newest()
 
     def _run(self) -> None:
         while not self._stop.wait(_POLL_SECONDS):
-            self._empty()
+            self._upload_outbox()
 
-    def _empty(self) -> None:
-        """Keep what is in the outbox."""
+    def _upload_outbox(self) -> None:
+        """Upload the checkpoint in the outbox, if there is one."""
         if not self._outbox.folder.exists():
             return
         try:
-            self._kept.keep(self._outbox)
-            self._kept.remove_old(self._keep)
+            self._stored.upload(self._outbox)
+            self._stored.remove_old(self._keep)
         except StageError as problem:
             log.warning("a checkpoint cannot be kept: %s", problem)
         self._outbox.clear()
 
-    def _keep_newest(self) -> None:
-        """Keep the newest checkpoint, unless it is kept already."""
-        found = [path for path in checkpoints(self._kept.store.work.checkpoints) if is_sealed(path)]
+    def _upload_newest(self) -> None:
+        """Upload the newest checkpoint, unless it is in the store already."""
+        found = [path for path in checkpoints(self._stored.store.work.checkpoints) if is_sealed(path)]
         try:
-            is_kept = not found or step_of(found[-1]) <= self._kept.newest_part()
+            is_stored = not found or step_of(found[-1]) <= self._stored.newest_shard()
         except StageError as problem:
             log.warning("%s cannot be kept: %s", found[-1].name, problem)
             return
-        if not is_kept:
-            self._outbox.put(found[-1], self._kept.machine)
-            self._empty()
+        if not is_stored:
+            self._outbox.put(found[-1], self._stored.node)
+            self._upload_outbox()
 
 
-def _name(step: int, machine: int) -> str:
-    return f"checkpoint-{step}" + (f".{machine}" if machine else "")
+def _name(step: int, node: int) -> str:
+    return f"checkpoint-{step}" + (f".{node}" if node else "")

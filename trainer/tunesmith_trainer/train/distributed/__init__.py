@@ -1,1 +1,1 @@
-"""Training in several processes and on several machines."""
+"""Training in several processes and on several nodes."""

@@ -1,4 +1,4 @@
-"""`python -m tunesmith_trainer.train.distributed.agent ARGUMENTS`: torchrun, which leaves its workers' exit codes."""
+"""`python -m tunesmith_trainer.train.distributed.agent ARGUMENTS`: torchrun, which also records exit codes."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import os
 import sys
 from pathlib import Path
 
-from tunesmith_trainer.runtime.imports import importing
-from tunesmith_trainer.storage.files import write_json
+from tunesmith_api.local.files import write_json
+from tunesmith_api.local.imports import importing
+from tunesmith_trainer.train.distributed.run_folder import AGENT_PID, RUN_FOLDER, RunFolder
 
 
 def main(arguments: list[str]) -> int:
-    """Run the workers and return 0, or 1 when one failed; their exit codes are then in `failures.json`."""
+    """Run torchrun and return 0, or 1 if a worker failed; the exit codes are then in the run folder."""
     with importing():
         from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
         from torch.distributed.run import parse_args, run
 
-    from tunesmith_trainer.train.distributed.torchrun import AGENT, RUN_FOLDER
-
-    os.environ[AGENT] = str(os.getpid())
+    os.environ[AGENT_PID] = str(os.getpid())
     try:
         run(parse_args(arguments))
     except ChildFailedError as error:
         codes = {str(rank): failure.exitcode for rank, failure in error.failures.items()}
-        write_json(Path(os.environ[RUN_FOLDER]) / "failures.json", codes)
+        write_json(RunFolder(Path(os.environ[RUN_FOLDER])).exit_codes, codes)
         return 1
     return 0
 

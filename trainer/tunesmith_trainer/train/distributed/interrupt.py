@@ -1,4 +1,4 @@
-"""Being told to stop: at the end of a step while training, at once otherwise."""
+"""Interruption of training: after the current step while training, at once otherwise."""
 
 from __future__ import annotations
 
@@ -7,45 +7,42 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 from tunesmith_api.failures import EXIT_CODES, Reason
-from tunesmith_trainer.runtime.processes import LAUNCHER_LOCK, is_locked
-
-STEPPED = "stepped"
-"""File in the launcher's run folder: a step was completed."""
+from tunesmith_api.local.locks import is_locked
+from tunesmith_trainer.train.distributed.run_folder import RunFolder
 
 _POLL_SECONDS = 0.2
 
 
 class Interrupt:
-    """Whether training is to stop.
+    """A request to stop training.
 
     Attributes:
-        requested: Whether it is.
-        stepping: Whether training looks at `requested` after each step; otherwise an interrupt takes effect at once.
-        stepped: Whether a step was completed, so that all machines of the run have been there.
+        requested: Whether training is to stop.
+        stepping: Whether training checks `requested` after each step. Otherwise an interrupt takes effect at once.
+        stepped: Whether a step is complete, so that all nodes of the run have been reached.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self.stepping = False
         self.stepped = False
-        self._folder: Path | None = None
+        self._folder: RunFolder | None = None
 
     def note_step(self) -> None:
-        """Note that a step was completed, also for the launcher, which may have to tell how we ended."""
+        """Record that a step is complete, also for the launcher, which may have to explain a failure."""
         if not self.stepped and self._folder is not None:
-            (self._folder / STEPPED).touch()
+            self._folder.stepped.touch()
         self.stepped = True
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Take SIGTERM and SIGINT as interrupts. The second one, and one outside of training, stops at once.
+        """Treat SIGTERM and SIGINT as interrupts. A second signal, and one outside of training, stops at once.
 
         Raises:
-            KeyboardInterrupt: By a signal that is to stop at once.
+            KeyboardInterrupt: On a signal that stops at once.
         """
 
         def handle(number: int, frame: FrameType | None) -> None:
@@ -60,22 +57,22 @@ class Interrupt:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def watch(self, folder: Path) -> None:
-        """Watch from a thread for the launcher's wish to stop, and for its end.
+    def watch(self, folder: RunFolder) -> None:
+        """Watch, in a thread of a worker, for an interrupt from the launcher and for the launcher's death.
 
         Args:
-            folder: The launcher's run folder; a file `interrupt` appears there, or the lock is no longer held.
+            folder: The run folder. The launcher creates `interrupt` there, and holds `lock` while it lives.
         """
         self._folder = folder
         threading.Thread(target=self._watch, args=(folder,), daemon=True).start()
 
-    def _watch(self, folder: Path) -> None:
+    def _watch(self, folder: RunFolder) -> None:
         pause = threading.Event()
         while not pause.wait(_POLL_SECONDS):
-            if not is_locked(folder / LAUNCHER_LOCK):
-                # Nobody is left who would know how this ends, and another launcher may start on the same folder.
+            if not is_locked(folder.lock):
+                # No launcher is left to read the result, and another launcher may start in the same work folder.
                 os._exit(EXIT_CODES[Reason.INTERRUPTED])
-            if (folder / "interrupt").exists():
+            if folder.interrupt.exists():
                 if not self.stepping:
                     os._exit(EXIT_CODES[Reason.INTERRUPTED])
                 self.requested = True

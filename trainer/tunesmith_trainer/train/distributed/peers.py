@@ -1,4 +1,4 @@
-"""The other machines of a run: waiting for them, and telling their failures from our own."""
+"""The other nodes of a run: waits for them, and tells their failures from failures on this node."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tunesmith_api.failures import Reason, StageError
 log = logging.getLogger(__name__)
 
 RENDEZVOUS_SECONDS = 1800
-"""How long machines wait for one another at the start: as long as a node may take to be added."""
+"""How long nodes wait for one another at the start: as long as a cluster may take to add a node."""
 
 COLLECTIVE_SECONDS = 900
-"""How long a process waits for the others within a step: bounds the time until a machine that died is missed."""
+"""Timeout of a collective operation: a dead node is noticed within this time."""
 
 MARKER_SECONDS = 300.0
-"""How long machines wait until the first one has written the trained weights."""
+"""How long the other nodes wait for node 0 to write the trained weights."""
 
 UPLOAD_SECONDS = 1800.0
-"""The same where it keeps them in an object store."""
+"""The same if node 0 uploads them to an object store."""
 
 _POLL_SECONDS = 1.0
 _CONNECT_SECONDS = 5.0
@@ -34,14 +34,14 @@ _NETWORK = re.compile(
 
 
 def wait_for_master(address: str, port: int, seconds: float = RENDEZVOUS_SECONDS) -> None:
-    """Wait until machine 0 has a name and listens.
+    """Wait until the name of node 0 resolves and its port accepts connections.
 
-    Its pod may start later than this one, and its name is known to the DNS only then.
+    Its pod may start later than this one, and only then has a DNS record.
 
     Raises:
-        StageError: PEER_UNREACHABLE: it does not within that time.
+        StageError: PEER_UNREACHABLE: it did not happen within that time.
     """
-    deadline, said = time.monotonic() + seconds, ""
+    deadline, logged = time.monotonic() + seconds, ""
     while True:
         try:
             with socket.create_connection((address, port), _CONNECT_SECONDS):
@@ -49,40 +49,40 @@ def wait_for_master(address: str, port: int, seconds: float = RENDEZVOUS_SECONDS
         except OSError as error:
             problem = str(error.strerror or error)
         if time.monotonic() > deadline:
-            raise unreachable(f"machine 0 ({address}:{port}) does not answer: {problem}")
-        if problem != said:
+            raise peer_unreachable(f"machine 0 ({address}:{port}) does not answer: {problem}")
+        if problem != logged:
             log.info("waiting for machine 0 (%s:%d): %s", address, port, problem)
-            said = problem
+            logged = problem
         time.sleep(_POLL_SECONDS)
 
 
 def wait_until_complete(is_complete: Callable[[], bool], seconds: float = MARKER_SECONDS) -> None:
-    """Wait until machine 0 has said that training is complete.
+    """Wait until node 0 has marked the stage complete.
 
     Raises:
-        StageError: PEER_LOST: it has not, so it has ended before; all begin again from the last checkpoint.
+        StageError: PEER_LOST: it did not, so it failed before. All nodes restart from the last checkpoint.
     """
     deadline = time.monotonic() + seconds
     while not is_complete():
         if time.monotonic() > deadline:
-            raise lost("machine 0 ended before it could say that training is complete")
+            raise peer_lost("machine 0 ended before it could say that training is complete")
         time.sleep(_POLL_SECONDS)
 
 
-def is_network(error: BaseException) -> bool:
-    """Return whether an error is that of a process which others have left alone."""
+def is_network_error(error: BaseException) -> bool:
+    """Return whether an error means that the connection to another process failed."""
     if isinstance(error, ConnectionError | TimeoutError):
         return True
     names = {base.__name__ for base in type(error).__mro__}
     return bool("DistError" in names or (isinstance(error, RuntimeError) and _NETWORK.search(str(error))))
 
 
-def lost(detail: str) -> StageError:
-    """Return the error of a machine that was left alone after training had begun."""
+def peer_lost(detail: str) -> StageError:
+    """Return the error when another node is gone after training has started."""
     return StageError(Reason.PEER_LOST, f"another machine of the run is gone: {detail}", "It is started again")
 
 
-def unreachable(detail: str) -> StageError:
-    """Return the error of a machine that the others could not be reached from."""
+def peer_unreachable(detail: str) -> StageError:
+    """Return the error when this node cannot reach the others."""
     remedy = "Check that pods of this namespace may connect to one another (NetworkPolicy), and why others do not start"
     return StageError(Reason.PEER_UNREACHABLE, f"the machines of the run do not reach one another: {detail}", remedy)

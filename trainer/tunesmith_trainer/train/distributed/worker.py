@@ -1,4 +1,4 @@
-"""`python -m tunesmith_trainer.train.distributed.worker --work FOLDER`: one of the processes that torchrun starts."""
+"""`python -m tunesmith_trainer.train.distributed.worker --work FOLDER`: a process that torchrun starts."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import traceback
 from pathlib import Path
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.local.files import write_json
+from tunesmith_api.local.imports import importing
+from tunesmith_api.local.processes import die_with_parent
 from tunesmith_api.work_folder import WorkFolder
-from tunesmith_trainer.runtime.imports import importing
-from tunesmith_trainer.runtime.processes import die_with_parent
-from tunesmith_trainer.stages.runner import load_config
-from tunesmith_trainer.storage.files import write_json
+from tunesmith_trainer.runtime.job_config import load_config
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
-from tunesmith_trainer.train.distributed.peers import is_network, lost, unreachable
-from tunesmith_trainer.train.distributed.torchrun import AGENT, RUN_FOLDER, STARTED, report_outcome
+from tunesmith_trainer.train.distributed.peers import is_network_error, peer_lost, peer_unreachable
+from tunesmith_trainer.train.distributed.run_folder import AGENT_PID, RUN_FOLDER, RunFolder
 
 
 def main() -> int:
-    """Train as the process that torchrun's variables say, and return the exit code."""
-    die_with_parent(int(os.environ[AGENT]))
+    """Train as the rank that torchrun's variables name, and return the exit code."""
+    die_with_parent(int(os.environ[AGENT_PID]))
     parser = argparse.ArgumentParser(prog="tunesmith_trainer.train.distributed.worker", description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--debug", action="store_true")
     options = parser.parse_args()
-    rank, folder = os.environ["RANK"], Path(os.environ[RUN_FOLDER])
+    rank, folder = os.environ["RANK"], RunFolder(Path(os.environ[RUN_FOLDER]))
     level = logging.DEBUG if options.debug else logging.INFO if rank == "0" else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    (folder / f"{STARTED}{rank}").touch()
+    folder.mark_started(rank)
     interrupt = Interrupt()
     interrupt.watch(folder)
     try:
@@ -40,23 +40,23 @@ def main() -> int:
     except Exception as error:
         if options.debug:
             traceback.print_exc()
-        failure = _understood(error, rank, stepped=interrupt.stepped)
+        failure = _unexpected(error, rank, stepped=interrupt.stepped)
     else:
         return 0
-    report_outcome(folder, rank, failure)
+    folder.write_error(rank, failure)
     return failure.exit_code
 
 
-def _understood(error: Exception, rank: str, *, stepped: bool) -> StageError:
-    """Return what an unforeseen error means: on several machines most often that one of them is gone."""
+def _unexpected(error: Exception, rank: str, *, stepped: bool) -> StageError:
+    """Translate an unexpected error. With several nodes, a network error means that another node is gone."""
     what = f"train, process {rank}: {type(error).__name__}: {error}"
-    if int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1 and is_network(error):
-        return lost(what) if stepped else unreachable(what)
+    if int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1 and is_network_error(error):
+        return peer_lost(what) if stepped else peer_unreachable(what)
     return StageError(Reason.INTERNAL_ERROR, what, "Run the stage again with --debug to see where")
 
 
-def _fit(work: WorkFolder, interrupt: Interrupt, rank: str, folder: Path) -> None:
-    """Train, and leave the result where the launcher finds it."""
+def _fit(work: WorkFolder, interrupt: Interrupt, rank: str, folder: RunFolder) -> None:
+    """Train, and write the result for the launcher."""
     with importing():
         from tunesmith_trainer.train.failures import explained
         from tunesmith_trainer.train.fit import fit
@@ -65,12 +65,12 @@ def _fit(work: WorkFolder, interrupt: Interrupt, rank: str, folder: Path) -> Non
     with explained(config):
         result = fit(config, work, interrupt)
     if rank == "0":
-        write_json(folder / "result.json", result)
+        write_json(folder.result, result)
 
 
 if __name__ == "__main__":
     code = main()
     logging.shutdown()
     sys.stderr.flush()
-    # Not sys.exit: a process group whose other members are gone can hang in its destructor.
+    # Not sys.exit: the destructor of a process group can hang when its other members are gone.
     os._exit(code)

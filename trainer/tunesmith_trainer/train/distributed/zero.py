@@ -1,37 +1,37 @@
-"""The DeepSpeed configuration of ZeRO 1, 2 and 3, made from a run's values."""
+"""The DeepSpeed configuration of ZeRO 1, 2 and 3, built from a run's resolved values."""
 
 from __future__ import annotations
 
 import warnings
 from typing import Any
 
+from tunesmith_api.local.imports import importing
 from tunesmith_api.resolve import Resolved
-from tunesmith_trainer.runtime.imports import importing
 
-_BUCKET = 20_000_000  # elements reduced or gathered at once: 80 MB in fp32, enough to keep a network busy
+_BUCKET = 20_000_000  # elements in one reduce or gather: 80 MB in fp32, enough to keep a network busy
 
 
 def join_deepspeed() -> None:
-    """Make DeepSpeed use the process group of torch, which has been joined already, and compile nothing."""
+    """Make DeepSpeed use the existing process group of torch, and compile no extension."""
     with importing():
         import deepspeed
 
-    # It calls functions of torch.distributed by names that torch is leaving behind.
+    # DeepSpeed calls functions of torch.distributed by deprecated names.
     warnings.filterwarnings("ignore", message="`torch.distributed", category=FutureWarning)
-    # On CPU it would build an extension for shared memory wherever it finds a compiler.
+    # On a CPU, DeepSpeed would build an extension for shared memory if it finds a compiler.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
 
 
 def deepspeed_config(resolved: Resolved, max_grad_norm: float, *, gpu: bool) -> dict[str, Any]:
-    """Return the configuration as DeepSpeed reads it.
+    """Return the configuration in DeepSpeed's format.
 
-    The optimizer is torch's AdamW, made by transformers' Trainer, so that no extension is compiled.
+    The optimizer is torch's AdamW, created by transformers' Trainer: DeepSpeed's own would compile an extension.
 
     Args:
-        resolved: Values of the run; its strategy is one of ZeRO's.
-        max_grad_norm: Norm to which gradients are clipped.
-        gpu: Whether there is a GPU, where communication can overlap with the backward pass.
+        resolved: Resolved values of the run; the strategy is a ZeRO stage.
+        max_grad_norm: Norm that gradients are clipped to.
+        gpu: Whether training runs on GPUs, where communication can overlap with the backward pass.
     """
     zero: dict[str, Any] = {
         "stage": resolved.zero_stage,
@@ -42,7 +42,7 @@ def deepspeed_config(resolved: Resolved, max_grad_norm: float, *, gpu: bool) -> 
     }
     if resolved.zero_stage == 3:
         zero.update(
-            # The name says 16 bit; what is gathered has the precision that is trained in.
+            # Despite the name, the weights are gathered in the precision of training.
             stage3_gather_16bit_weights_on_model_save=True,
             stage3_prefetch_bucket_size=_BUCKET,
             stage3_param_persistence_threshold=100_000,

@@ -1,0 +1,31 @@
+"""The layout of an artifact folder and its digest: written by the trainer, verified by the server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+MANIFEST = "manifest.json"
+"""Written last: an artifact is complete if and only if it is there."""
+FORMAT_VERSION = 1
+ONNX = "onnx"
+"""Folder of the exported models, one folder for each precision."""
+MODEL_FILES = ("model.onnx", "genai_config.json", "tokenizer.json", "tokenizer_config.json")
+"""Files of an exported language model that a server needs."""
+
+
+def digest_of_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Return the SHA-256 of a JSON value in canonical form, as `sha256:...`."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
+
+
+def artifact_digest(files: Mapping[str, Any]) -> str:
+    """Return the digest of an artifact: SHA-256 over its files' paths and digests.
+
+    Args:
+        files: The manifest's `files`: `{path: {"sha256": ..., "size": ...}}`. An entry without a digest counts as null.
+    """
+    return digest_of_json({p: entry.get("sha256") if isinstance(entry, dict) else None for p, entry in files.items()})

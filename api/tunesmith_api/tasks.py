@@ -1,0 +1,80 @@
+"""What models can learn to do: one row a task, with all that follows from a task's name without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """A metric of a task's models.
+
+    Attributes:
+        name: What `spec.evaluation.gates` call it.
+        needs_answers: Whether it compares answers, which rows of plain text do not have.
+        when_missing: Why there is no value, where there is none.
+    """
+
+    name: str
+    needs_answers: bool = False
+    when_missing: str = "it is not a finite number"
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """The facts about a task.
+
+    Attributes:
+        name: Value of `spec.task`, and of `task` in an artifact's manifest.
+        formats: Values of `spec.dataset.format` that it reads, in the order in which they are tried.
+        metrics: Its metrics.
+        precisions: Values of `spec.export.precisions` that it exports.
+        runner: The kind of server that serves its models.
+    """
+
+    name: str
+    formats: tuple[str, ...]
+    metrics: tuple[MetricInfo, ...]
+    precisions: tuple[str, ...]
+    runner: str
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The names of its metrics."""
+        return tuple(metric.name for metric in self.metrics)
+
+
+TASKS: dict[str, TaskInfo] = {}
+"""The tasks by name, in the order in which the API names them."""
+
+METRICS: dict[str, MetricInfo] = {}
+"""The metrics of all tasks by name. Tasks may share one."""
+
+
+def register_task(info: TaskInfo) -> None:
+    """Add a task to `TASKS` and its metrics to `METRICS`, from where the validation of a spec takes them."""
+    TASKS[info.name] = info
+    for metric in info.metrics:
+        METRICS.setdefault(metric.name, metric)
+
+
+DEFAULT_TASK = "textGeneration"
+
+register_task(
+    TaskInfo(
+        name=DEFAULT_TASK,
+        # Alpaca files often have a text column besides, so text comes last.
+        formats=("messages", "sharegpt", "promptCompletion", "alpaca", "text"),
+        metrics=(
+            MetricInfo("evalLoss"),
+            MetricInfo("perplexity"),
+            MetricInfo(
+                "exactMatch",
+                needs_answers=True,
+                when_missing="there are no validation rows with a prompt and an answer",
+            ),
+        ),
+        precisions=("fp32", "int4"),
+        runner="decoder",
+    )
+)

@@ -1,0 +1,97 @@
+"""The `tunesmith` command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunesmith_cli.terminal.console import CliError, Exit, print_error, say
+
+app = typer.Typer(
+    name="tunesmith",
+    help="Turn a data set into a fine-tuned model that is being served.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Files = Annotated[
+    list[Path],
+    typer.Option("--filename", "-f", help="A manifest, or a folder of them (.yaml, .yml, .json); may be repeated."),
+]
+Work = Annotated[Path, typer.Option("--work", help="Folder of all work: one folder an object, NAMESPACE/NAME.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+@app.command()
+def run(
+    filename: Files,
+    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the InferenceWorkspaces at the end.")] = True,
+    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the first server; others follow it.")] = 8080,
+    work: Work = Path(".tunesmith"),
+    restart: Annotated[bool, typer.Option("--restart", help="Throw away what the jobs have done before.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Run manifests on this machine: train what is to be trained, serve what is to be served.
+
+    Run again, it goes on where it was stopped. A job that is complete is not run twice.
+    """
+    from tunesmith_cli.commands.run import run_manifests
+
+    raise typer.Exit(run_manifests(filename, work, serve=serve, host=host, port=port, restart=restart, debug=debug))
+
+
+@app.command()
+def serve(
+    artifact: Annotated[Path, typer.Argument(help="Folder of an artifact (it holds manifest.json).")],
+    precision: Annotated[str | None, typer.Option(help="fp32 or int4; the smallest that is there by default.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model in requests; the job's by default.")] = None,
+    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve on; 0 takes a free one.")] = 8080,
+    slots: Annotated[int, typer.Option(min=1, help="Requests that are answered at the same time.")] = 8,
+) -> None:
+    """Serve an artifact behind the OpenAI API until Ctrl-C."""
+    from tunesmith_cli.commands.serve import serve_artifact
+
+    raise typer.Exit(serve_artifact(artifact, precision, name, host, port, slots))
+
+
+@app.command()
+def validate(filename: Files) -> None:
+    """Check manifests: every finding with file, line, field and what to write instead."""
+    from tunesmith_cli.commands.validate import validate_manifests
+
+    raise typer.Exit(validate_manifests(filename))
+
+
+@app.command()
+def version() -> None:
+    """Print the version, and the versions of what it is built on."""
+    from tunesmith_cli.commands.version import versions
+
+    for package, number in versions().items():
+        say(f"{package} {number}")
+
+
+def main() -> None:
+    """Run the command line; every error that is understood is one line, without a traceback."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except CliError as error:
+        if debug:
+            raise
+        print_error(str(error))
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        print_error("interrupted; the same command goes on from here")
+        sys.exit(Exit.INTERRUPTED)
+    except OSError as error:
+        if debug:
+            raise
+        print_error(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
+        sys.exit(Exit.FAILED)

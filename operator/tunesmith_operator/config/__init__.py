@@ -1,0 +1,1 @@
+"""The operator's configuration: settings read from environment variables."""

@@ -1,0 +1,215 @@
+"""Writes of children: kept by server-side apply, created once, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tunesmith_operator.engine.apply.difference import APPLIED, configuration_digest, contains, overlaid, with_digest
+from tunesmith_operator.engine.apply.managed_fields import as_applied
+from tunesmith_operator.engine.kube.api_errors import ApiError
+from tunesmith_operator.engine.kube.client import APPLY, JSON, MERGE, METADATA_ONLY, KubeClient
+from tunesmith_operator.engine.kube.resources import watched_resource_of
+from tunesmith_operator.engine.labels import FIELD_MANAGER, OWNER_UID
+from tunesmith_operator.engine.reconciler import Object, Ref
+from tunesmith_operator.engine.watch.store import ObjectStore
+
+
+class ForeignObjectError(Exception):
+    """A child cannot be made: an object of its name is there and is not the owner's."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"{kind} {name} exists and was not made for this object; delete or rename one of them")
+
+
+class ChildWriter:
+    """Writes children of objects. Every method returns whether anything was changed at the API server."""
+
+    def __init__(self, client: KubeClient, store: ObjectStore, on_child: Callable[[Object, Object], None]) -> None:
+        self._client = client
+        self._store = store
+        self._on_child = on_child
+        self._normalised: dict[str, tuple[str, str]] = {}
+
+    async def ensure(self, owner: Object, child: Object) -> bool:
+        """Apply a child where it is not already as given.
+
+        Raises:
+            ForeignObjectError: The name is taken by an object that is not the owner's.
+            ApiError: The API server refused it.
+            ApiUnreachableError: It did not answer.
+        """
+        name, namespace = child["metadata"]["name"], owner["metadata"]["namespace"]
+        observed = self._store.get(child["kind"], namespace, name)
+        desired = with_digest(child)
+        if observed is None:
+            # Created, not applied: an apply would quietly take over what somebody else has made under this name.
+            if (answer := await self._create(owner, desired)) is not None:
+                self._remember(desired, answer)
+            return True
+        _check_owner(owner, observed)
+        if "deletionTimestamp" in observed["metadata"] or self._is_kept(observed, desired):
+            return False
+        path = watched_resource_of(child["kind"]).path(namespace, name)
+        answer = await self._apply(path, desired, (observed["metadata"].get("annotations") or {}).get(APPLIED))
+        self._store.put(answer)
+        self._remember(desired, answer)
+        return True
+
+    async def create(self, owner: Object, child: Object) -> bool:
+        """Create a child where none of its name is there; one that is there and the owner's is left as it is.
+
+        Raises:
+            ForeignObjectError: The name is taken by an object that is not the owner's.
+            ApiError: The API server refused it.
+            ApiUnreachableError: It did not answer.
+        """
+        observed = self._store.get(child["kind"], owner["metadata"]["namespace"], child["metadata"]["name"])
+        if observed is not None:
+            _check_owner(owner, observed)
+            return False
+        # All else of a Job is a tenth of what its creation costs the API server, and comes by the watch anyway.
+        await self._create(owner, child, is_whole=False)
+        return True
+
+    async def delete(self, owner: Object, ref: Ref) -> bool:
+        """Delete a child that is there and the owner's, and in the background what it owns.
+
+        Raises:
+            ForeignObjectError: The object of this name is not the owner's.
+            ApiError: The API server refused it.
+            ApiUnreachableError: It did not answer.
+        """
+        observed = self._store.get(ref.kind, owner["metadata"]["namespace"], ref.name)
+        if observed is None or "deletionTimestamp" in observed["metadata"]:
+            return False
+        _check_owner(owner, observed)
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": observed["metadata"]["uid"]},
+        }
+        path = watched_resource_of(ref.kind).path(owner["metadata"]["namespace"], ref.name)
+        try:
+            answer = await self._client.request("DELETE", path, body=body)
+        except ApiError as error:
+            if error.status != 404 and error.reason != "Conflict":
+                raise
+            self._store.remove(observed)
+            return True
+        # The answer is the object where it still waits for a finalizer or for its processes to end, else a Status.
+        if answer.get("kind") == ref.kind and "deletionTimestamp" in answer["metadata"]:
+            self._store.put(answer)
+        else:
+            self._store.remove(observed)
+        return True
+
+    async def _apply(self, path: str, desired: Object, applied: str | None) -> Object:
+        """Apply a child that is there.
+
+        Args:
+            path: Its path.
+            desired: What is to be.
+            applied: The digest of what was applied before.
+        """
+        if applied != _applied(desired):
+            await self._own_as_applied(path)
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        try:
+            return await self._client.request(
+                "PATCH", path, query=query, body=desired, content_type=APPLY, retry_conflict=True
+            )
+        except ApiError as error:
+            if error.status != 422:
+                raise
+        # An apply cannot take away what somebody else has put into a list of ours, such as a Service's second port of
+        # the same name; a replacement can.
+        full = await self._client.request("GET", path)
+        body = {**full, **{key: overlaid(full.get(key), value) for key, value in desired.items()}}
+        return await self._client.request("PUT", path, query={"fieldManager": FIELD_MANAGER}, body=body)
+
+    async def _own_as_applied(self, path: str) -> None:
+        """Let what was created count as applied, so that the next apply takes away what it does not hold any more."""
+        full = await self._client.request("GET", path)
+        entries = as_applied(full["metadata"].get("managedFields") or [], FIELD_MANAGER)
+        if entries is not None:
+            version = full["metadata"]["resourceVersion"]
+            body = {"metadata": {"resourceVersion": version, "managedFields": entries}}
+            await self._client.request("PATCH", path, body=body, content_type=MERGE)
+
+    def _remember(self, desired: Object, answer: Object) -> None:
+        """Remember what the API server makes of a child, where it writes values in its own way."""
+        uid = answer["metadata"]["uid"]
+        if contains(answer, desired):
+            self._normalised.pop(uid, None)
+        else:
+            self._normalised[uid] = (_applied(desired), configuration_digest(answer))
+
+    def _is_kept(self, observed: Object, desired: Object) -> bool:
+        """Return whether a child is as desired, or as the API server makes it whenever this is applied."""
+        if contains(observed, desired):
+            return True
+        memory = self._normalised.get(observed["metadata"]["uid"])
+        return memory is not None and memory == (_applied(desired), configuration_digest(observed))
+
+    async def _create(self, owner: Object, child: Object, is_whole: bool = True) -> Object | None:
+        """Create a child and return it; None when one of its name is there, which is taken into the store.
+
+        Args:
+            owner: The object that it is made for.
+            child: What is to be.
+            is_whole: Whether to ask for all that the API server makes of it; else what is to be stands in.
+        """
+        namespace = owner["metadata"]["namespace"]
+        path = watched_resource_of(child["kind"]).path(namespace)
+        try:
+            answer = await self._client.request(
+                "POST",
+                path,
+                query={"fieldManager": FIELD_MANAGER},
+                body=child,
+                accept=JSON if is_whole else METADATA_ONLY,
+            )
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            await self._adopt(owner, child)
+            return None
+        if not is_whole:
+            answer = {**child, "metadata": answer["metadata"]}
+        self._store.put(answer, is_whole)
+        self._on_child(owner, answer)
+        return answer
+
+    async def _adopt(self, owner: Object, child: Object) -> None:
+        """Take a child in that is there although the store did not hold it.
+
+        It was made just before a restart, or somebody has taken away the label that it is watched by.
+        """
+        path = watched_resource_of(child["kind"]).path(owner["metadata"]["namespace"], child["metadata"]["name"])
+        try:
+            answer = await self._client.request("GET", path)
+            _check_owner(owner, answer)
+            if OWNER_UID not in (answer["metadata"].get("labels") or {}):
+                body = {"metadata": {"uid": answer["metadata"]["uid"], "labels": child["metadata"]["labels"]}}
+                query = {"fieldManager": FIELD_MANAGER}
+                answer = await self._client.request("PATCH", path, query=query, body=body, content_type=MERGE)
+        except ApiError as error:
+            if error.status == 404:  # Gone again: the next look will see.
+                return
+            raise
+        self._store.put(answer)
+
+
+def _applied(desired: Object) -> str:
+    return str(desired["metadata"]["annotations"][APPLIED])
+
+
+def _check_owner(owner: Object, child: Object) -> None:
+    labels = child["metadata"].get("labels") or {}
+    references = child["metadata"].get("ownerReferences") or ()
+    uid = owner["metadata"]["uid"]
+    if child["metadata"]["uid"] == uid:  # The object itself, at the end of its time.
+        return
+    if labels.get(OWNER_UID) != uid and not any(reference.get("uid") == uid for reference in references):
+        raise ForeignObjectError(child["kind"], child["metadata"]["name"])

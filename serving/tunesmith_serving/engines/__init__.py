@@ -1,0 +1,1 @@
+"""One engine for each kind of model, behind the protocol in `base`."""

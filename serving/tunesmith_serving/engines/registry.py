@@ -1,0 +1,33 @@
+"""Which engine serves which task."""
+
+from tunesmith_serving.artifact.opening import Artifact
+from tunesmith_serving.engines.base import Engine, Loader
+from tunesmith_serving.runtime.config import ServingConfig
+from tunesmith_serving.runtime.errors import ArtifactError
+
+
+def _text_generation(artifact: Artifact, config: ServingConfig) -> Engine:
+    # Imported here: an engine brings heavy libraries, and only the engine that is served needs them.
+    from tunesmith_serving.engines.text_generation.engine import TextGenerationEngine
+
+    return TextGenerationEngine.load(artifact, config)
+
+
+LOADERS: dict[str, Loader] = {"textGeneration": _text_generation}
+"""The engine's loader for each task that a manifest can name."""
+
+
+def load_engine(artifact: Artifact, config: ServingConfig) -> Engine:
+    """Load an artifact with the engine of its task.
+
+    Raises:
+        ArtifactError: No engine serves the task, or the artifact cannot be served.
+        MemoryShortageError: The model does not fit in memory.
+    """
+    loader = LOADERS.get(artifact.task)
+    if loader is None:
+        raise ArtifactError(
+            f"{artifact.folder} holds a model for the task {artifact.task!r}; "
+            f"this server serves {', '.join(sorted(LOADERS))}"
+        )
+    return loader(artifact, config)

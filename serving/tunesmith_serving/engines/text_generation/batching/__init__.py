@@ -1,0 +1,1 @@
+"""Continuous batching on ONNX Runtime: key-value slots, queue, sampling. It knows nothing of HTTP."""

@@ -1,0 +1,76 @@
+"""Sampling the next token from one row of logits, in numpy."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tunesmith_serving.engines.text_generation.batching.types import SamplingParams, TokenLogprob
+
+Row = npt.NDArray[np.float32]
+
+# Below this, dividing by the temperature overflows float32 and the distribution is a single token anyway.
+GREEDY_TEMPERATURE = 1e-5
+# Number of candidates tried first for top_p: nearly always enough, and far cheaper than sorting the vocabulary.
+FIRST_CANDIDATES = 256
+
+
+def make_generator(seed: int | None) -> np.random.Generator:
+    """Return a request's own random generator, so that its draws do not depend on other requests."""
+    return np.random.Generator(np.random.PCG64(None if seed is None else seed % 2**64))
+
+
+def is_greedy(params: SamplingParams) -> bool:
+    """Whether the most likely token is always taken."""
+    return params.temperature < GREEDY_TEMPERATURE
+
+
+def sample(logits: Row, params: SamplingParams, rng: np.random.Generator) -> int:
+    """Sample one token id from logits of shape [vocabulary].
+
+    Exactly one random number is drawn per sampled token, by inverting the cumulative distribution.
+    """
+    if is_greedy(params):
+        return int(logits.argmax())
+    weights = np.exp((logits - logits.max()) / np.float32(params.temperature))
+    if params.top_p < 1:
+        candidates = _nucleus(weights, params.top_p)
+        weights = weights[candidates]
+    cumulative = np.cumsum(weights, dtype=np.float64)
+    index = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
+    index = min(index, len(weights) - 1)
+    return int(candidates[index]) if params.top_p < 1 else index
+
+
+def _nucleus(weights: Row, top_p: float) -> npt.NDArray[np.intp]:
+    """Return the indices, most likely first, of the smallest set with at least `top_p` of the total weight."""
+    total = float(weights.sum(dtype=np.float64))
+    count = min(FIRST_CANDIDATES, len(weights))
+    while True:
+        order = largest(weights, count)
+        cumulative = np.cumsum(weights[order], dtype=np.float64)
+        if cumulative[-1] >= top_p * total or count == len(weights):
+            keep = int(np.searchsorted(cumulative, top_p * total)) + 1
+            return order[:keep]
+        count = min(count * 8, len(weights))
+
+
+def largest(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
+    """Return the indices of the `count` largest values, largest first, ties by index."""
+    if count >= len(values):
+        return np.argsort(-values, kind="stable")
+    part = np.argpartition(-values, count)[:count]
+    part.sort()
+    return part[np.argsort(-values[part], kind="stable")]
+
+
+def token_logprob(logits: Row, token_id: int, top: int) -> TokenLogprob:
+    """Return the log probability of a token and of the `top` most likely ones, before temperature and top_p."""
+    shifted = logits.astype(np.float64) - float(logits.max())
+    norm = float(np.log(np.exp(shifted).sum()))
+    best = largest(logits, top) if top else ()
+    return TokenLogprob(
+        token_id,
+        float(shifted[token_id]) - norm,
+        tuple((int(index), float(shifted[index]) - norm) for index in best),
+    )

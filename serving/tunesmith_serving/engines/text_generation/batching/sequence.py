@@ -1,0 +1,139 @@
+"""The state of one request in the batcher: its tokens, random generator, text and end."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tunesmith_serving.engines.text_generation.batching.sampling import (
+    Row,
+    is_greedy,
+    make_generator,
+    sample,
+    token_logprob,
+)
+from tunesmith_serving.engines.text_generation.batching.types import (
+    Event,
+    EventSink,
+    FinishReason,
+    GenerationRequest,
+    TokenLogprob,
+)
+from tunesmith_serving.engines.text_generation.text.stream import Decoder, IncrementalDetokenizer, StopMatcher
+
+
+class Sequence:
+    """State of one request; also the ticket its submitter holds.
+
+    Attributes:
+        prompt: Prompt tokens, shape [prompt tokens].
+        outbox: Events that `accept` made and `flush` has not delivered yet.
+        filled: Number of tokens whose keys and values are in the slot.
+        last_token: The input of the next step.
+        cancelled: Set by the submitter; the worker ends the request at its next step.
+    """
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        sink: EventSink,
+        decoder: Decoder,
+        stop_token_ids: frozenset[int],
+        context_length: int,
+        on_cancel: Callable[["Sequence"], None],
+    ) -> None:
+        self.prompt = np.asarray(request.prompt_ids, np.int64)
+        self.filled = 0
+        self.last_token = -1
+        self.cancelled = False
+        self.outbox: list[Event] = []
+        self.greedy = is_greedy(request.sampling) and request.sampling.logprobs is None
+        self._params = request.sampling
+        self._sink = sink
+        self._stop_token_ids = frozenset() if request.sampling.ignore_eos else stop_token_ids
+        self._on_cancel = on_cancel
+        room = context_length - len(self.prompt)
+        self._budget = min(room, request.sampling.max_tokens or room)
+        self._generated = 0
+        self._rng = make_generator(request.sampling.seed)
+        self._text = IncrementalDetokenizer(decoder)
+        self._stop = StopMatcher(request.sampling.stop)
+        self._held_logprobs: list[TokenLogprob] = []
+        self._held_tokens: list[int] = []
+
+    def cancel(self) -> None:
+        """Free the slot."""
+        self.cancelled = True
+        self._on_cancel(self)
+
+    def accept(self, logits: Row, greedy_token: int | None = None) -> bool:
+        """Sample the next token from logits of shape [vocabulary]; `flush` delivers it.
+
+        Args:
+            logits: The model's output for this row.
+            greedy_token: The row's most likely token, if the caller has computed it already.
+
+        Returns:
+            Whether the request has ended.
+        """
+        token = sample(logits, self._params, self._rng) if greedy_token is None else greedy_token
+        if not np.isfinite(logits[token]):
+            message = "the model computed a value that is not a number; the exported model may be damaged"
+            self.outbox.append(Event("", finish_reason="error", error=message))
+            return True
+        self._generated += 1
+        self.last_token = token
+        self._held_tokens.append(token)
+        if token in self._stop_token_ids:
+            return self._end("stop")
+        if self._params.logprobs is not None:
+            self._held_logprobs.append(token_logprob(logits, token, self._params.logprobs))
+        text, stopped = self._stop.push(self._text.push(token))
+        if stopped:
+            self._emit(text, "stop")
+            return True
+        if self._generated >= self._budget:
+            return self._end("length", text)
+        self._emit(text, None)
+        return False
+
+    def flush(self) -> None:
+        """Deliver the events of `accept`, merged into one."""
+        if self.outbox:
+            self._sink(_merged(self.outbox))
+        self.outbox.clear()
+
+    def fail(self, message: str) -> None:
+        """End with an error."""
+        self._sink(Event("", finish_reason="error", error=message))
+
+    def end_cancelled(self) -> None:
+        """End because the submitter has cancelled."""
+        self._sink(Event("", finish_reason="cancelled"))
+
+    def _end(self, reason: FinishReason, text: str = "") -> bool:
+        tail, stopped = self._stop.push(self._text.flush())
+        tail = text + tail if stopped else text + tail + self._stop.flush()
+        self._emit(tail, "stop" if stopped else reason)
+        return True
+
+    def _emit(self, text: str, reason: FinishReason | None) -> None:
+        logprobs: tuple[TokenLogprob, ...] = ()
+        if text or reason:
+            logprobs = tuple(self._held_logprobs)
+            self._held_logprobs.clear()
+        tokens = tuple(self._held_tokens)
+        self._held_tokens.clear()
+        self.outbox.append(Event(text, tokens, logprobs, reason))
+
+
+def _merged(events: list[Event]) -> Event:
+    """Merge successive events of a request into one."""
+    if len(events) == 1:
+        return events[0]
+    return Event(
+        "".join(event.text for event in events),
+        tuple(token for event in events for token in event.token_ids),
+        tuple(entry for event in events for entry in event.logprobs),
+        events[-1].finish_reason,
+        events[-1].error,
+    )

@@ -1,0 +1,150 @@
+"""Requests, events and errors of the batcher; cheap to import."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+FinishReason = Literal["stop", "length", "cancelled", "error"]
+
+MAX_TOP_LOGPROBS = 20
+
+
+class QueueFullError(Exception):
+    """No slot is free and the queue is full."""
+
+
+class DrainingError(Exception):
+    """The batcher finishes its requests and accepts no new ones."""
+
+
+class PromptTooLongError(ValueError):
+    """The prompt leaves no room for an answer."""
+
+    def __init__(self, prompt_tokens: int, context_length: int) -> None:
+        super().__init__(
+            f"the prompt has {prompt_tokens} tokens and the context length is {context_length}, "
+            "of which at least one must be left for the answer"
+        )
+        self.prompt_tokens = prompt_tokens
+        self.context_length = context_length
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next token is sampled and when generation ends.
+
+    Attributes:
+        max_tokens: The most tokens to generate; None for as many as fit in the context.
+        temperature: 0 for greedy decoding.
+        top_p: Nucleus sampling: the smallest set of tokens whose probabilities add up to this.
+        seed: Makes sampling repeatable; None draws a random one.
+        stop: Strings that end the answer; they are not part of it.
+        logprobs: Number of most likely alternatives to report for each token (0 to 20); None reports nothing.
+        ignore_eos: Continue after an end-of-sequence token (for measurements).
+    """
+
+    max_tokens: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ValueError("max_tokens must be at least 1")
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError("temperature must be 0 or more")
+        if not 0 < self.top_p <= 1:
+            raise ValueError("top_p must be above 0 and at most 1")
+        if not all(self.stop):
+            raise ValueError("a stop string must not be empty")
+        if self.logprobs is not None and not 0 <= self.logprobs <= MAX_TOP_LOGPROBS:
+            raise ValueError(f"logprobs must be between 0 and {MAX_TOP_LOGPROBS}")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token with its log probability and its most likely alternatives, best first."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Progress of one request.
+
+    Attributes:
+        text: New text; may be empty while a character or a possible stop string is incomplete.
+        token_ids: Tokens sampled since the previous event.
+        logprobs: One entry for each token that `text` completes, if the request asks for them.
+        finish_reason: Set on the last event of a request, and only there.
+        error: What went wrong, if `finish_reason` is "error".
+    """
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+    error: str | None = None
+
+
+EventSink = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """Prompt tokens and how to continue them."""
+
+    prompt_ids: tuple[int, ...]
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer; `token_ids` are all sampled tokens, including an end-of-sequence token."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BatcherStats:
+    """Token counts since the start, and the current load."""
+
+    slots: int
+    slots_in_use: int
+    queue_length: int
+    prompt_tokens: int
+    generated_tokens: int
+
+
+class Ticket(Protocol):
+    """A request that the batcher has accepted."""
+
+    def cancel(self) -> None:
+        """Free the slot; the last event says "cancelled". Harmless if the request has ended."""
+
+
+class Batcher(Protocol):
+    """What the API needs of a batcher."""
+
+    def submit(self, request: GenerationRequest, sink: EventSink) -> Ticket:
+        """Accept a request; `sink` is called on the batcher's thread.
+
+        Raises:
+            QueueFullError: Try again later.
+            DrainingError: The server is shutting down.
+            PromptTooLongError: The prompt does not fit in the context.
+            EngineFailedError: The worker has died.
+            ValueError: The prompt is empty or has a token that the model does not know.
+        """
+
+    def stats(self) -> BatcherStats:
+        """Return a consistent snapshot."""

@@ -1,0 +1,103 @@
+"""The text-generation engine: an artifact's decoder, tokenizer and chat template behind the engine protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tunesmith_api.artifact import MODEL_FILES
+from tunesmith_serving.artifact.opening import Artifact
+from tunesmith_serving.engines.base import Statistic
+from tunesmith_serving.engines.text_generation.batching.batcher import ContinuousBatcher
+from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
+from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
+from tunesmith_serving.engines.text_generation.text.template import ChatTemplate, load_chat_template
+from tunesmith_serving.engines.text_generation.text.tokenizer import Tokenizer
+from tunesmith_serving.runtime.config import ServingConfig
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+    from tunesmith_serving.http.context import ServerContext
+
+
+@dataclass(frozen=True)
+class TextGenerationEngine:
+    """A text model that is served."""
+
+    artifact: Artifact
+    batcher: ContinuousBatcher
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+
+    @classmethod
+    def load(cls, artifact: Artifact, config: ServingConfig) -> TextGenerationEngine:
+        """Load a verified artifact and start its batcher.
+
+        Raises:
+            ArtifactError: The artifact cannot be served.
+            MemoryShortageError: The model does not fit in memory.
+        """
+        artifact.require(*MODEL_FILES)
+        tokenizer_config = artifact.read_json("tokenizer_config.json")
+        tokenizer = Tokenizer(artifact.read_text("tokenizer.json") or "")
+        template = load_chat_template(artifact.read_text("chat_template.jinja"), tokenizer_config)
+        decoder = OnnxDecoder(
+            artifact,
+            slots=config.max_batch_size,
+            context_length=config.context_length,
+            prefill_chunk=config.prefill_chunk,
+            threads=config.threads,
+        )
+        stop = decoder.spec.eos_token_ids | _eos_tokens(tokenizer, tokenizer_config)
+        batcher = ContinuousBatcher(decoder, tokenizer, config.max_queue_length, stop)
+        return cls(artifact, batcher, tokenizer, template)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the batcher's worker is alive."""
+        return self.batcher.healthy
+
+    def warm_up(self, timeout: float | None = None) -> None:
+        """Generate two tokens: the first run of each kernel is slow.
+
+        Raises:
+            EngineFailedError: The model does not run.
+            TimeoutError: It has not answered within `timeout` seconds.
+        """
+        self.batcher.generate(GenerationRequest((0, 1), SamplingParams(max_tokens=2, temperature=0)), timeout)
+
+    def routes(self, context: ServerContext) -> APIRouter:
+        """Return the routes of OpenAI's API."""
+        # Imported here, so that the engine can be used without an HTTP framework.
+        from tunesmith_serving.engines.text_generation.openai.routes import create_routes
+
+        return create_routes(self.batcher, self.tokenizer, self.template, context)
+
+    def statistics(self) -> Sequence[Statistic]:
+        """Return the batcher's counters."""
+        stats = self.batcher.stats()
+        return (
+            Statistic("tunesmith_prompt_tokens", "Prompt tokens computed.", stats.prompt_tokens, "counter"),
+            Statistic("tunesmith_generated_tokens", "Tokens generated.", stats.generated_tokens, "counter"),
+            Statistic("tunesmith_queue_length", "Requests waiting for a slot.", stats.queue_length),
+            Statistic("tunesmith_slots_in_use", "Slots that hold a request.", stats.slots_in_use),
+            Statistic("tunesmith_slots", "Slots there are.", stats.slots),
+        )
+
+    def start_draining(self) -> None:
+        """Refuse new requests; finish those that were accepted."""
+        self.batcher.start_draining()
+
+    def close(self) -> None:
+        """Stop the batcher's worker; requests that are not finished end with an error."""
+        self.batcher.close()
+
+
+def _eos_tokens(tokenizer: Tokenizer, tokenizer_config: Mapping[str, Any]) -> frozenset[int]:
+    """Return the end-of-sequence token of the tokenizer's configuration, if it names one that exists."""
+    eos = tokenizer_config.get("eos_token")
+    name = eos.get("content") if isinstance(eos, dict) else eos
+    index = tokenizer.token_id(name) if isinstance(name, str) else None
+    return frozenset() if index is None else frozenset({index})

@@ -1,0 +1,113 @@
+"""The artifact's chat template, run in a sandbox with the functions that transformers gives to templates."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from jinja2 import TemplateError as JinjaError
+from jinja2 import nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from tunesmith_serving.runtime.errors import ArtifactError, ServingError
+
+SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+class TemplateError(ServingError):
+    """The chat template refused the messages."""
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks the assistant's words for training; in serving it only renders its content."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        scope = nodes.Scope(lineno=line)
+        scope.body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return scope
+
+
+class ChatTemplate:
+    """A compiled chat template."""
+
+    def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
+        """Compile `source`.
+
+        Raises:
+            ArtifactError: It is not a Jinja template.
+        """
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+        )
+        environment.filters["tojson"] = _tojson
+        environment.globals["raise_exception"] = _raise_exception
+        environment.globals["strftime_now"] = _strftime_now
+        try:
+            self._template = environment.from_string(source)
+        except JinjaError as error:
+            line = getattr(error, "lineno", None)
+            where = f"chat template, line {line}" if line else "chat template"
+            raise ArtifactError(f"{where}: {error}; correct the template and publish the model again") from None
+        self._special_tokens = dict(special_tokens)
+
+    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """Return the prompt for a conversation, up to the beginning of the assistant's next turn.
+
+        Raises:
+            TemplateError: The template refuses these messages.
+        """
+        try:
+            return self._template.render(messages=list(messages), add_generation_prompt=True, **self._special_tokens)
+        except TemplateError:
+            raise
+        except Exception as error:  # a template can raise whatever its expressions raise
+            raise TemplateError(f"the model's chat template cannot render these messages: {error}") from None
+
+
+def load_chat_template(template_file: str | None, tokenizer_config: Mapping[str, Any]) -> ChatTemplate | None:
+    """Return the template of chat_template.jinja, else of tokenizer_config.json, else None.
+
+    Raises:
+        ArtifactError: There is one, but it is not valid.
+    """
+    source: Any = template_file if template_file is not None else tokenizer_config.get("chat_template")
+    if isinstance(source, list):
+        named = {entry.get("name"): entry.get("template") for entry in source if isinstance(entry, dict)}
+        source = named.get("default")
+    if source is None:
+        return None
+    if not isinstance(source, str):
+        raise ArtifactError("chat_template in tokenizer_config.json is not text; publish the model again")
+    tokens = {key: _token_text(tokenizer_config[key]) for key in SPECIAL_TOKENS if tokenizer_config.get(key)}
+    return ChatTemplate(source, tokens)
+
+
+def _token_text(value: object) -> str:
+    return str(value.get("content", "")) if isinstance(value, dict) else str(value)
+
+
+def _raise_exception(message: str) -> None:
+    raise TemplateError(f"the model's chat template says: {message}")
+
+
+def _strftime_now(format: str) -> str:
+    return datetime.now().strftime(format)
+
+
+def _tojson(
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+    default: Callable[[Any], Any] | None = None,
+) -> str:
+    # Jinja's own tojson escapes HTML characters, which would put escapes in the prompt.
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys, default=default
+    )

@@ -1,0 +1,84 @@
+"""Encoding and decoding with the artifact's tokenizer.json."""
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from tokenizers import Tokenizer as HfTokenizer
+
+from tunesmith_serving.runtime.errors import ArtifactError
+
+
+class Tokenizer:
+    """The `tokenizers` library over one tokenizer.json."""
+
+    def __init__(self, definition: str) -> None:
+        """Load from the text of a tokenizer.json.
+
+        Raises:
+            ArtifactError: It is not one.
+        """
+        try:
+            self._tokenizer: Any = HfTokenizer.from_str(definition)
+            decoder = json.dumps(json.loads(definition).get("decoder") or {})
+        except Exception as error:  # tokenizers raises bare Exception
+            raise ArtifactError(f"tokenizer.json cannot be loaded: {error}; export the model again") from None
+        # A tokenizer.json may hold the truncation or padding of training; a server needs neither.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._byte_level = '"ByteLevel"' in decoder
+        self.token_bytes = lru_cache(maxsize=65_536)(self._token_bytes)
+
+    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+        """Return the token ids of a text.
+
+        Raises:
+            ValueError: The text holds lone surrogates, which no tokenizer can encode.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("the text holds a lone surrogate (half a character); send whole characters") from None
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids without special tokens; incomplete characters become U+FFFD."""
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, including added ones."""
+        size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        return size
+
+    def token_id(self, token: str) -> int | None:
+        """Return the id of a token, or None if there is no such token."""
+        index: int | None = self._tokenizer.token_to_id(token)
+        return index
+
+    def _token_bytes(self, token_id: int) -> bytes:
+        """Return the UTF-8 bytes of a token, which may be part of a character; a special token gives its name."""
+        token: str | None = self._tokenizer.id_to_token(token_id)
+        if token is None:
+            return b""
+        if self._byte_level:
+            table = byte_level_table()
+            if all(character in table for character in token):
+                return bytes(table[character] for character in token)
+            return token.encode()
+        if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+            return bytes.fromhex(token[3:5])
+        return token.replace("\u2581", " ").encode()
+
+
+@lru_cache(maxsize=1)
+def byte_level_table() -> dict[str, int]:
+    """Return GPT-2's map of printable characters to bytes: bytes without a glyph are mapped from 256 on."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    table = {chr(byte): byte for byte in printable}
+    others = (byte for byte in range(256) if byte not in set(printable))
+    table.update({chr(256 + index): byte for index, byte in enumerate(others)})
+    return table

@@ -1,0 +1,38 @@
+"""What the server gives to an engine's routes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from prometheus_client import CollectorRegistry
+
+from tunesmith_serving.http.body import read_json
+from tunesmith_serving.http.errors import unavailable
+from tunesmith_serving.http.state import ServerState
+
+
+@dataclass(frozen=True)
+class ServerContext:
+    """The server, as an engine's routes see it.
+
+    Attributes:
+        model_name: The name that requests give in `model`.
+        state: The server's state.
+        metrics: The registry behind `/metrics`, for metrics of requests.
+        max_body_bytes: The largest body that is read.
+    """
+
+    model_name: str
+    state: ServerState
+    metrics: CollectorRegistry
+    max_body_bytes: int = 4 << 20
+
+    async def read_json(self, request: Request) -> dict[str, Any]:
+        """Return the body of a request that asks the model for something.
+
+        Raises:
+            ApiError: The server is draining, or the body is too large or not a JSON object.
+        """
+        if self.state.draining:
+            raise unavailable("the server is shutting down; try again")
+        return await read_json(request, self.max_body_bytes)

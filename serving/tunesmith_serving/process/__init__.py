@@ -1,0 +1,1 @@
+"""The server process: its options, its exit codes, and the order in which it starts."""

@@ -1,0 +1,62 @@
+"""The configuration of a server process."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tunesmith_api.contract import API_KEY
+from tunesmith_api.spec.runtime import RuntimeSpec
+
+
+class ServingConfig(RuntimeSpec):
+    """The configuration of a server process; the API key itself comes from the environment only."""
+
+    prefill_chunk: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=65_536,
+            description="Prompt tokens computed between two decode steps, so that long prompts do not hold up others.",
+        ),
+    ] = 128
+    threads: Annotated[
+        int,
+        Field(ge=0, le=1024, description="Threads of ONNX Runtime; 0 takes the processors this process may use."),
+    ] = 0
+    model_name: Annotated[
+        str,
+        Field(min_length=1, max_length=253, description="Name that requests give in `model`."),
+    ] = "model"
+    host: Annotated[str, Field(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")] = 8080
+    max_body_bytes: Annotated[
+        int,
+        Field(ge=1024, le=1 << 30, description="Largest request body that is read, in bytes."),
+    ] = 4 << 20
+    drain_seconds: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=86_400,
+            description="Seconds after SIGTERM in which requests are still taken, while /readyz says no, so that "
+            "whoever sends them can learn that this server leaves.",
+        ),
+    ] = 0.0
+    shutdown_seconds: Annotated[
+        float,
+        Field(gt=0, le=86_400, description="Seconds that requests in flight then have to finish."),
+    ] = 30.0
+    expect_digest: Annotated[
+        str,
+        Field(
+            pattern=r"^(sha256:[0-9a-f]{64})?$",
+            description="Digest that the artifact must have; any where it is empty.",
+        ),
+    ] = ""
+    api_key_env: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+            description="Environment variable that holds the API key; where it is unset or empty, no key is asked for.",
+        ),
+    ] = API_KEY
