@@ -26,12 +26,23 @@ WORK_URI = "TUNESMITH_WORK_URI"
 PROGRESS_URL = "KUBEFLOW_TRAINER_SERVER_URL"
 PROGRESS_CA_CERT = "KUBEFLOW_TRAINER_SERVER_CA_CERT"
 PROGRESS_TOKEN = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 - the name of a variable
+PROGRESS_PATH = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/{namespace}/trainjobs/{name}/status"
+"""Path of a job's progress below the server's URL."""
+PROGRESS_AUDIENCE = "tunesmith.dev"
+"""Audience of the token that a pod sends with its progress."""
 DISABLE_TRANSFORMERS_REPORT = "DISABLE_KUBEFLOW_INTEGRATION"
 """Keeps transformers from reporting progress by itself."""
 
-# Variables of a server.
+MASTER_PORT = 29500
+"""Port on which node 0 of a training run expects the other nodes."""
+
+# Variables of a server, and what is asked of it.
 API_KEY = "TUNESMITH_API_KEY"
 """The key that requests to a server must send."""
+HEALTH_PATH = "/healthz"
+"""Answers 200 as long as the server works."""
+READY_PATH = "/readyz"
+"""Answers 200 as long as the server takes requests."""
 
 # Exit codes. Those of a stage are `EXIT_CODES`.
 FIRST_RETRYABLE_CODE = 64

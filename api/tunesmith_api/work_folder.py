@@ -74,6 +74,11 @@ class WorkFolder:
         return self.stage(Stage.PREPARE) / "model"
 
     @property
+    def resolved(self) -> Path:
+        """The values that training chose and why, as in a status's `resolved`."""
+        return self.stage(Stage.TRAIN) / "resolved.json"
+
+    @property
     def training_log(self) -> Path:
         """One JSON object a line for each logged step."""
         return self.stage(Stage.TRAIN) / "training_log.jsonl"
