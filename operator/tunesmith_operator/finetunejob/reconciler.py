@@ -24,16 +24,15 @@ _REMEMBERED = 4096
 
 
 class FineTuneJobReconciler:
-    """Turns FineTuneJobs into a Job a stage."""
+    """Runs each stage of a FineTuneJob as a Job.
+
+    Args:
+        settings: Images and the progress server.
+    """
 
     kind = names.KIND
 
     def __init__(self, settings: OperatorSettings) -> None:
-        """Make it.
-
-        Args:
-            settings: Images and the progress server.
-        """
         self._settings = settings
         self._specs: OrderedDict[tuple[str, int], FineTuneJobSpec] = OrderedDict()
 

@@ -122,7 +122,7 @@ def _ended(container: Mapping[str, Any]) -> Trouble | None:
     if code == 0:
         return None
     failures = restarts + ("running" not in state)
-    text = _last_words(str(end.get("message") or ""))
+    text = _termination_message(str(end.get("message") or ""))
     is_fetch = container.get("name") == FETCH
     if end.get("reason") == "OOMKilled" or (code == SERVER_OUT_OF_MEMORY and not is_fetch):
         return Trouble(
@@ -144,7 +144,7 @@ def _ended(container: Mapping[str, Any]) -> Trouble | None:
     return Trouble("ServerFailed", message, "See its log: kubectl logs --previous", failures >= _SURE_OF_CRASHES)
 
 
-def _last_words(text: str) -> str:
+def _termination_message(text: str) -> str:
     """Return what a container said at its end: the message of an outcome, or the last line of its log."""
     try:
         outcome = json.loads(text)

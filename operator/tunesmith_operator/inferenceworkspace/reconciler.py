@@ -12,12 +12,11 @@ from tunesmith_operator.inferenceworkspace.source import matches, name_of
 
 
 class InferenceWorkspaceReconciler:
-    """Serves artifacts."""
+    """Runs the servers of an InferenceWorkspace as a Deployment."""
 
     kind = "InferenceWorkspace"
 
     def __init__(self, settings: OperatorSettings) -> None:
-        """Make it with the operator's settings."""
         self._settings = settings
 
     async def reconcile(self, obj: Object, context: Context) -> Decision:

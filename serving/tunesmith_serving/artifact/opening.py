@@ -7,10 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tunesmith_api.artifact import FORMAT_VERSION, MANIFEST, ONNX, artifact_digest, onnx_folder
+from tunesmith_api.tasks import DEFAULT_TASK
 from tunesmith_serving.runtime.errors import ArtifactError
-
-DEFAULT_TASK = "textGeneration"
-"""The task of an artifact whose manifest names none."""
 
 
 @dataclass(frozen=True)
