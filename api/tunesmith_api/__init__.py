@@ -1,1 +1,1 @@
-"""What all parts agree on: the API of both kinds, statuses, failures, work folders. Pydantic only."""
+"""The ground floor that all packages share: the API of both kinds, statuses, failures and the process contract."""

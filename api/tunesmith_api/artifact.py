@@ -11,9 +11,14 @@ MANIFEST = "manifest.json"
 """Written last: an artifact is complete if and only if it is there."""
 FORMAT_VERSION = 1
 ONNX = "onnx"
-"""Folder of the exported models, one folder for each precision."""
+"""Folder of the exported models, which has a folder for each precision."""
 MODEL_FILES = ("model.onnx", "genai_config.json", "tokenizer.json", "tokenizer_config.json")
 """Files of an exported language model that a server needs."""
+
+
+def onnx_folder(precision: str) -> str:
+    """Return the path of the exported model of a precision, in the artifact."""
+    return f"{ONNX}/{precision}"
 
 
 def digest_of_json(value: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -1,6 +1,6 @@
-"""What processes agree on: variables, exit codes and the termination message.
+"""The contract between processes: variables, exit codes, paths and the termination message.
 
-The command line and the operator start stages and servers; these read what is named here. Nothing of it is written
+The command line and the operator start stages and servers; they read what is named here. None of it is written
 anywhere else. The artifact's layout is in artifact.py, the work folder's in work_folder.py.
 """
 
@@ -12,26 +12,37 @@ from tunesmith_api.failures import EXIT_CODES, Reason, StageError
 
 # Variables of a stage's container.
 JOB_CONFIG = "TUNESMITH_JOB_CONFIG"
-"""The job's `JobConfig` as JSON; when it is set, the work folder's config.json does not count."""
+"""The job's `JobConfig` as JSON; if set, the work folder's config.json is not read."""
 CONFIG_MAPS = "TUNESMITH_CONFIG_MAPS"
 """Folder with the mounted ConfigMaps, `NAME/KEY`; by default the work folder's `config-maps`."""
 TERMINATION_LOG = "TUNESMITH_TERMINATION_LOG"
-"""Path of the container's termination log; no termination message is written when it is not set."""
+"""Path of the container's termination log; without it no termination message is written."""
 GRACE_SECONDS = "TUNESMITH_GRACE_SECONDS"
 """Seconds from SIGTERM to SIGKILL."""
 WORK_URI = "TUNESMITH_WORK_URI"
 """Prefix of the object store that holds the job's work; the work folder is then local and temporary."""
 
-# Variables of Kubeflow Trainer's status protocol, which transformers reports to by itself.
+# Variables of Kubeflow Trainer's status protocol, to which transformers also reports by itself.
 PROGRESS_URL = "KUBEFLOW_TRAINER_SERVER_URL"
 PROGRESS_CA_CERT = "KUBEFLOW_TRAINER_SERVER_CA_CERT"
 PROGRESS_TOKEN = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 - the name of a variable
+PROGRESS_PATH = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/{namespace}/trainjobs/{name}/status"
+"""Path of a job's progress below the server's URL."""
+PROGRESS_AUDIENCE = "tunesmith.dev"
+"""Audience of the token that a pod sends with its progress."""
 DISABLE_TRANSFORMERS_REPORT = "DISABLE_KUBEFLOW_INTEGRATION"
-"""Keeps transformers from reporting progress by itself."""
+"""Stops transformers from reporting progress by itself."""
 
-# Variables of a server.
+MASTER_PORT = 29500
+"""Port on which node 0 of a training run expects the other nodes."""
+
+# Variables of a server, and what is asked of it.
 API_KEY = "TUNESMITH_API_KEY"
 """The key that requests to a server must send."""
+HEALTH_PATH = "/healthz"
+"""Answers 200 as long as the server works."""
+READY_PATH = "/readyz"
+"""Answers 200 as long as the server takes requests."""
 
 # Exit codes. Those of a stage are `EXIT_CODES`.
 FIRST_RETRYABLE_CODE = 64
@@ -41,32 +52,32 @@ KILLED = 137
 SERVER_INVALID_ARTIFACT = 2
 """Exit code of a server that cannot start: the artifact or an option is wrong."""
 SERVER_OUT_OF_MEMORY = 3
-"""Exit code of a server whose model does not fit in the memory there is."""
+"""Exit code of a server whose model does not fit in the available memory."""
 
 _REASON_OF_CODE = {code: reason for reason, code in EXIT_CODES.items()}
 
 TERMINATION_MESSAGE_BYTES = 4096
-"""Bytes that a kubelet reads of a termination message."""
+"""The kubelet reads no more bytes than this of a termination message."""
 
 COMPLETED = "Completed"
-"""The outcome's `reason` of a stage that is complete."""
+"""The `reason` in the outcome of a complete stage."""
 
 
 def reason_of(code: int) -> Reason | None:
-    """Return the reason that a stage's exit code carries; None for a code that is not a stage's own."""
+    """Return the reason that an exit code of a stage stands for; None for any other code."""
     return _REASON_OF_CODE.get(code)
 
 
 def is_final(reason: Reason) -> bool:
-    """Return whether the same input always fails for this reason, so that no other attempt can help."""
+    """Return whether the same input always fails for this reason, so that another attempt cannot help."""
     return EXIT_CODES[reason] < FIRST_RETRYABLE_CODE
 
 
 def outcome_of(error: StageError | None = None) -> dict[str, Any]:
-    """Return a stage's outcome as its outcome file and its termination message hold it.
+    """Return a stage's outcome, as it is written to the outcome file and the termination message.
 
     Args:
-        error: Why the stage cannot be completed; None when it is complete.
+        error: Why the stage failed; None if it is complete.
     """
     if error is None:
         return {"reason": COMPLETED, "message": "", "remedy": ""}
@@ -74,5 +85,5 @@ def outcome_of(error: StageError | None = None) -> dict[str, Any]:
 
 
 def sentence_of(outcome: dict[str, Any]) -> str:
-    """Return an outcome's message and remedy as text for a condition, empty when it has neither."""
+    """Return an outcome's message and remedy as text for a condition; empty if it has neither."""
     return ". ".join(str(outcome[key]).rstrip(".") for key in ("message", "remedy") if outcome.get(key))

@@ -1,4 +1,4 @@
-"""Names of what lies in a job's work folder, for the stages that write it and for those that look on."""
+"""The layout of a job's work folder, for the stages that write it and for whatever follows their progress."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Stage(StrEnum):
 class WorkFolder:
     """The folder that the stages of one job share.
 
-    A stage writes into its own folder only and writes `stage.json` there last: its presence is completeness.
+    A stage writes into its own folder only, and writes `stage.json` there last: the stage is complete if it exists.
 
     Attributes:
         root: The folder itself.
@@ -53,7 +53,7 @@ class WorkFolder:
         return self.root / "artifact"
 
     def lock(self, node_rank: int = 0) -> Path:
-        """Return the file that a stage locks while it runs, on the machine of that number."""
+        """Return the file that a stage locks while it runs on the node of that rank."""
         return self.root / (f".stage-{node_rank}.lock" if node_rank else ".stage.lock")
 
     def stage(self, stage: Stage) -> Path:
@@ -61,7 +61,7 @@ class WorkFolder:
         return self.root / stage.value
 
     def stage_marker(self, stage: Stage) -> Path:
-        """Return the file whose presence says that a stage is complete."""
+        """Return the file that marks a stage as complete by its existence."""
         return self.stage(stage) / STAGE_MARKER
 
     def outcome(self, stage: Stage) -> Path:
@@ -72,6 +72,11 @@ class WorkFolder:
     def prepared_model(self) -> Path:
         """The base model in the transformers layout (absent when a folder is used in place)."""
         return self.stage(Stage.PREPARE) / "model"
+
+    @property
+    def resolved(self) -> Path:
+        """The values that training chose and why, as in a status's `resolved`."""
+        return self.stage(Stage.TRAIN) / "resolved.json"
 
     @property
     def training_log(self) -> Path:

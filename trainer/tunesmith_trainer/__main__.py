@@ -6,9 +6,8 @@ import signal
 import sys
 from types import FrameType
 
+from tunesmith_api.failures import EXIT_CODES, Reason
 from tunesmith_api.local.imports import importing
-
-_INTERRUPTED = 66  # EXIT_CODES[Reason.INTERRUPTED], which is not imported yet
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
-    sys.exit(_INTERRUPTED)
+    sys.exit(EXIT_CODES[Reason.INTERRUPTED])
 
 
 if __name__ == "__main__":

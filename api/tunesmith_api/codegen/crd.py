@@ -13,7 +13,7 @@ from tunesmith_api.objects.metadata import GROUP, VERSION, ObjectMeta
 
 Column = dict[str, Any]
 
-# An object without a status is done in the eyes of Flux and Helm; this one is still to be looked at.
+# Flux and Helm take an object without a status for ready; this one shows that it has not been reconciled yet.
 _STATUS_DEFAULT = {"observedGeneration": -1}
 
 
@@ -52,7 +52,7 @@ _INFERENCE_WORKSPACE_COLUMNS = (
 
 
 def _root_schema(model: type[BaseModel]) -> Schema:
-    """Return the schema of a whole object. A CRD may say of its metadata nothing but what a name is."""
+    """Return the schema of a whole object. Of its metadata, a CRD may describe the name only."""
     schema = model_schema(model)
     fields = schema["properties"]
     for name in ("apiVersion", "kind"):
@@ -71,10 +71,10 @@ def _root_schema(model: type[BaseModel]) -> Schema:
 
 
 def _fix(spec: Schema) -> None:
-    """Let a job's fields not change once it is created, in place: only an API server knows the old object.
+    """Make a job's fields immutable, in place. Only the API server can check that, as it knows the old object.
 
-    Each field has a rule of its own. As rules of the whole spec they would be a sixth of what the writing of a status
-    costs the API server: they are evaluated at each write, and there a mention of a field costs what the spec is large.
+    Each field has a rule of its own. Rules of the whole spec would make up a sixth of what a write of the status costs
+    the API server: they are evaluated at each write, and their cost grows with the size of the spec.
     """
     rules = spec.setdefault("x-kubernetes-validations", [])
     for name, field in spec["properties"].items():
@@ -84,7 +84,7 @@ def _fix(spec: Schema) -> None:
         own = field.get("x-kubernetes-validations", [])
         field["x-kubernetes-validations"] = [*own, {"rule": "self == oldSelf", "message": message}]
         if "default" not in field and name not in spec.get("required", ()):
-            # The rule of a field is not asked where the field is added or taken away.
+            # The rule of a field is not evaluated when the field is added or removed.
             rules.append({"rule": f"has(self.{name}) == has(oldSelf.{name})", "message": message})
 
 

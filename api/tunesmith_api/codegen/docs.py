@@ -1,4 +1,4 @@
-"""`docs/api.md`: every field of both kinds, from the same schemas that the API server checks."""
+"""Generates `docs/api.md`: every field of both kinds, from the schemas that the API server enforces."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _INTRODUCTION = f"""\
 
 <!-- Written by `make crds` from the API models. Change the models, not this file. -->
 
-Group and version: `{API_VERSION}`. The API server refuses what breaks a rule of this page, and so does
-`tunesmith validate -f`, with the same words. A field that is not on this page is refused too.
+Group and version: `{API_VERSION}`. The API server rejects an object that breaks a rule on this page, and
+`tunesmith validate -f` reports it in the same words. A field that is not on this page is rejected too.
 
-An object that stands in a cluster gets every default written into it; without a cluster the same defaults hold.
+The API server writes every default into the object; without a cluster the same defaults apply.
 """
 _SHORT_NAMES = {"FineTuneJob": "ftj", "InferenceWorkspace": "iw"}
 
@@ -36,17 +36,17 @@ def _kind(model: type[BaseModel]) -> str:
     parts = [f"## {name}\n\n{schema['description']} Short name: `{_SHORT_NAMES[name]}`.\n"]
     for path, part in _objects(schema["properties"]["spec"], "spec"):
         parts.append(f"### {name} `{path}`\n\n{part['description']}\n\n{_table(part)}{_rules(part)}")
-    parts.append(f"### {name} `status`\n\nWritten by Tunesmith, read by you.\n\n{_status_table(schema)}")
+    parts.append(f"### {name} `status`\n\nWritten by Tunesmith; do not edit it.\n\n{_status_table(schema)}")
     return "\n".join(parts)
 
 
 def _objects(schema: Schema, path: str) -> Iterator[tuple[str, Schema]]:
-    """Yield an object with its path, and the objects in it, in the order of their fields."""
+    """Yield an object with its path, then the objects in it, in the order of the fields."""
     yield path, schema
     for name, field in schema["properties"].items():
         inner, suffix = (field["items"], "[]") if field.get("type") == "array" else (field, "")
         if "properties" in inner:
-            # A dataset's rows for training and for validation come from the same kind of source: described once.
+            # Training rows and validation rows have the same kind of source, so it is described once.
             if path.endswith("validation") and name == "sources":
                 continue
             yield from _objects({"description": field["description"], **inner}, f"{path}.{name}{suffix}")

@@ -23,10 +23,10 @@ _SHOWN_LINES = 40
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes every value where it stands, without anchors."""
+    """Writes repeated values in full, without anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401, ARG002 - the signature is PyYAML's
-        """Return whether a value is written again where it occurs again."""
+        """Return whether to write a repeated value in full."""
         return True
 
 
@@ -34,8 +34,8 @@ def generated() -> dict[str, str]:
     """Return the generated files' contents by their paths in the repository.
 
     Raises:
-        SchemaError: A model cannot be said as a structural schema.
-        ValueError: The text would be read as a template by Helm.
+        SchemaError: A model cannot be expressed as a structural schema.
+        ValueError: Helm would take the text for a template.
     """
     files = {"docs/api.md": api_reference()}
     for definition in custom_resource_definitions():
@@ -48,7 +48,7 @@ def generated() -> dict[str, str]:
 
 
 def _chart_template(text: str) -> str:
-    """Return a CRD as a template of the chart: Helm upgrades templates, and what it has in crds/ it never does."""
+    """Return a CRD as a template of the chart: Helm upgrades templates, but never what is in a chart's crds/."""
     comment, _, body = text.partition("\n")
     annotations = (
         '    {{- include "tunesmith.labels" . | nindent 4 }}\n'
@@ -62,7 +62,7 @@ def _chart_template(text: str) -> str:
 
 
 def drift(root: Path) -> list[str]:
-    """Return the differences between the files of a repository and what the models say, as lines of a diff."""
+    """Return the differences between a repository's files and those generated from the models, as lines of a diff."""
     lines: list[str] = []
     files = generated()
     for path, text in files.items():
@@ -76,7 +76,7 @@ def drift(root: Path) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the files, or with `--check` say whether they are as the models say; return the exit code."""
+    """Write the files, or check with `--check` that they are up to date. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tunesmith_api.codegen.generate", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; fail when a file is not up to date")
     parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: the current folder)")

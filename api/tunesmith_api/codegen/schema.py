@@ -1,4 +1,4 @@
-"""Structural OpenAPI schemas, as a CustomResourceDefinition takes them, from the pydantic models."""
+"""Turns the pydantic models into structural OpenAPI schemas, as a CustomResourceDefinition requires."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tunesmith_api.spec import Rule
 
 Schema = dict[str, Any]
 
-# What a structural schema takes over as it is, in the order in which it is written.
+# Copied unchanged into a structural schema, in this order.
 _KEPT = (
     "description",
     "type",
@@ -42,13 +42,13 @@ _KEPT = (
 )
 # Dropped: names of Python classes, the refusal of unknown fields (the API server's own), examples (for people only).
 _DROPPED = {"title", "examples"}
-# A node that says one of these has no type.
+# A node with one of these has no type.
 _UNTYPED = {"x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields"}
 _FORMATS = {"integer": "int64", "number": "double"}
 
 
 class SchemaError(ValueError):
-    """A model says something that a structural schema cannot."""
+    """A model has something that a structural schema cannot express."""
 
 
 def rules_of(model: type[BaseModel]) -> tuple[Rule, ...]:
@@ -57,7 +57,7 @@ def rules_of(model: type[BaseModel]) -> tuple[Rule, ...]:
 
 
 class _Generator(GenerateJsonSchema):
-    """JSON Schema without null for what is optional, with CEL rules, and with only those defaults that are needed."""
+    """Generates JSON Schema with CEL rules, without null for optional fields, and with the necessary defaults only."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         """Return the schema of the value: an optional field is left out, never null."""
@@ -71,7 +71,7 @@ class _Generator(GenerateJsonSchema):
         return result
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """Return the schema with its default: none for None, and `{}` where the fields' own defaults say the rest."""
+        """Return the schema with its default: none for None, and `{}` where the defaults of the fields add the rest."""
         inner = self.generate_inner(schema["schema"])
         default = schema.get("default", PydanticUndefined)
         if default is PydanticUndefined or default is None:
@@ -131,7 +131,7 @@ def _object(schema: Schema, definitions: Schema, path: str) -> None:
 
 
 def _resolve(schema: Schema, definitions: Schema) -> Schema:
-    """Return a schema without `$ref` and `allOf`: what stands beside a reference wins over what it refers to."""
+    """Return a schema without `$ref` and `allOf`. Keywords beside a reference override those of its target."""
     schema = {key: value for key, value in schema.items() if key != "$defs"}
     while "$ref" in schema or "allOf" in schema:
         inner: Schema = {}

@@ -1,4 +1,4 @@
-"""Manifests from files: what `tunesmith run -f` and `tunesmith validate -f` read."""
+"""Reads manifests from files, as `tunesmith run -f` and `tunesmith validate -f` do, or from text."""
 
 from tunesmith_api.manifests.files import Document
 from tunesmith_api.manifests.findings import Finding, Ignored, Source

@@ -1,4 +1,4 @@
-"""ConfigMaps: their keys and contents, held to what Kubernetes takes."""
+"""Reads ConfigMaps and checks their keys and contents by the rules of Kubernetes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Problem = tuple[tuple[str | int, ...], str, str]
 
 
 def metadata_problems(document: Node) -> Iterator[Problem]:
-    """Yield what is wrong with the name and the namespace of a ConfigMap: location, message, remedy."""
+    """Yield the faults in the name and the namespace of a ConfigMap: location, message, remedy."""
     for field, required in (("name", True), ("namespace", False)):
         node = document.get("metadata", field)
         value = node.value if node else None
@@ -40,7 +40,7 @@ def metadata_problems(document: Node) -> Iterator[Problem]:
 
 
 def read_config_map(document: Node, problems: list[Problem]) -> dict[str, bytes]:
-    """Return the contents of a ConfigMap by key; what is wrong with it is added to `problems`."""
+    """Return the contents of a ConfigMap by key; faults are added to `problems`."""
     contents: dict[str, bytes] = {}
     for field in ("data", "binaryData"):
         node = document.get(field)

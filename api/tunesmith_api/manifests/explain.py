@@ -1,4 +1,4 @@
-"""Pydantic's errors in words for people: what is wrong, and what to write instead."""
+"""Translates pydantic's errors into plain words: what is wrong, and what to write instead."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ _TYPES = {
 
 
 def explain_all(error: ValidationError, model: type[BaseModel], document: Node) -> list[Explanation]:
-    """Return everything that a validation has found: where it is, what is wrong, and what to do about it.
+    """Return every error of a validation: its location, what is wrong, and what to do about it.
 
     Args:
-        error: What the validation has raised.
-        model: The model that was validated.
-        document: What was validated.
+        error: The error that the validation raised.
+        model: The model.
+        document: The document that was validated.
     """
     explained = [_explain(item, model, document) for item in error.errors(include_url=False)]
     locations = [location for location, _, _ in explained]
-    # A list counts as empty when none of its items is valid: that follows from what is said about the items.
+    # A list counts as empty if none of its items is valid; the errors of the items already say so.
     return [
         item
         for item in explained
@@ -89,13 +89,13 @@ def _explain(error: ErrorDetails, model: type[BaseModel], document: Node) -> Exp
 
 
 def _pointed(location: tuple[Step, ...], message: str, document: Node) -> tuple[Step, ...]:
-    """Return the location of the field that the message of a rule begins with, where the object has that field."""
+    """Return the location of the field that a rule's message begins with, if the object has that field."""
     inner = (*location, *message.split(maxsplit=1)[0].split("."))
     return inner if document.get(*inner) else location
 
 
 def _unquoted(text: str) -> str:
-    """Return the kind of error that a text would not be if it stood without quotes."""
+    """Return the type error that removing the quotes around a text would correct; empty if it would correct none."""
     value = resolve_plain(text)
     if isinstance(value, bool):
         return "bool_type"
@@ -103,7 +103,7 @@ def _unquoted(text: str) -> str:
 
 
 def _message(kind: str, context: Mapping[str, Any], value: object) -> str | None:
-    """Return what is wrong with a value, or None for a kind of error that has no words here."""
+    """Return what is wrong with a value; None for a kind of error without a message here."""
     if kind == "missing":
         return "is missing"
     if kind in _TYPES:
@@ -121,12 +121,12 @@ def _message(kind: str, context: Mapping[str, Any], value: object) -> str | None
 
 
 def number(value: float) -> str:
-    """Return a number as people write it."""
+    """Format a number for people."""
     return f"{int(value):,}" if float(value).is_integer() else f"{value:g}"
 
 
 def _write(model: type[BaseModel], location: tuple[Step, ...]) -> str:
-    """Return what can be written at a location."""
+    """Return a remedy: what can be written at a location."""
     names = [step for step in location if isinstance(step, str)]
     field = field_at(model, location)
     example = example_of(field)
@@ -140,7 +140,7 @@ def _write(model: type[BaseModel], location: tuple[Step, ...]) -> str:
 
 
 def flow(value: object) -> str:
-    """Return a value as one writes it in YAML on one line."""
+    """Format a value as YAML on one line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -172,7 +172,7 @@ def _not_in_list(error: ErrorDetails, location: tuple[Step, ...]) -> tuple[str, 
 
 
 def _wrong_form(model: type[BaseModel], location: tuple[Step, ...], value: object) -> str:
-    """Return what is wrong with a text that does not match its field's pattern."""
+    """Return the message for a text that does not match its field's pattern."""
     field = field_at(model, location)
     if field is None:
         return f"cannot be {shown(value)}"

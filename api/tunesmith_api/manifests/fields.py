@@ -1,4 +1,4 @@
-"""What a model says about one of its fields: found by location, and by a name that was meant."""
+"""Looks up the fields of models: by location, and by a misspelt name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tunesmith_api.spec.choice import OneOf
 
 
 def models_in(annotation: object) -> Iterator[type[BaseModel]]:
-    """Yield the models that a field's type holds."""
+    """Yield the models in a field's type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in typing.get_args(annotation):
@@ -46,7 +46,7 @@ def model_at(model: type[BaseModel], location: Location) -> type[BaseModel] | No
 
 
 def example_of(field: FieldInfo | None) -> Any:  # noqa: ANN401 - any JSON value
-    """Return a value that a field takes, or None when nothing tells one."""
+    """Return a valid value of a field; None if none is known."""
     if field is None:
         return None
     if field.examples:
@@ -59,7 +59,7 @@ def example_of(field: FieldInfo | None) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def choices_of(annotation: object) -> list[str]:
-    """Return the words that a field takes, when it takes words of a list only."""
+    """Return the values of a field that takes one of a fixed list; empty for any other field."""
     if typing.get_origin(annotation) is typing.Literal:
         return [str(value) for value in typing.get_args(annotation)]
     if isinstance(annotation, OneOf):
@@ -69,14 +69,14 @@ def choices_of(annotation: object) -> list[str]:
 
 
 def closest(word: str, words: typing.Iterable[str]) -> str | None:
-    """Return the word that was meant, or None when none is near."""
+    """Return the word that was probably meant; None if none is close."""
     by_form = {_form(candidate): candidate for candidate in words}
     near = difflib.get_close_matches(_form(word), by_form, n=1, cutoff=0.7)
     return by_form[near[0]] if near else None
 
 
 def places_of(model: type[BaseModel], name: str, location: tuple[str | int, ...] = ()) -> Iterator[str]:
-    """Yield the paths at which a model has a field of a name."""
+    """Yield the paths of a model's fields with this name, at any depth."""
     for alias, field in fields_of(model).items():
         inner = [*location, alias]
         if alias == name:

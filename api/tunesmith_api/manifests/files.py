@@ -1,8 +1,8 @@
-"""Which files are manifests, and their text."""
+"""Finds the files that are manifests and reads their text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,9 @@ MAX_BYTES = 16 << 20
 
 
 def manifest_files(paths: Iterable[Path], findings: list[Finding]) -> list[Path]:
-    """Return the files that are named, and those of the folders that are named; each once.
+    """Return the given files and the files in the given folders, each once.
 
-    Like `kubectl apply -f`, only the files that lie in a folder itself are taken, by their endings.
+    Like `kubectl apply -f`, it takes the files directly in a folder, by their endings.
     """
     files: dict[Path, Path] = {}
     for path in paths:
@@ -44,7 +44,7 @@ class Document:
     """A manifest file as text, wherever it came from.
 
     Attributes:
-        path: Its name in findings; the folder that relative paths in it start from is the parent.
+        path: Its name in findings. Relative paths in it start at the parent folder.
         text: Its content: one or more YAML documents, or JSON.
     """
 
@@ -52,16 +52,23 @@ class Document:
     text: str
 
 
+def read_files(paths: Iterable[Path], findings: list[Finding]) -> Iterator[Document]:
+    """Yield the documents of files and folders, one at a time; faults are added to `findings`."""
+    for file in manifest_files(paths, findings):
+        text = read_text(file, findings)
+        if text is not None:
+            yield Document(file, text)
+
+
 def read_text(file: Path, findings: list[Finding]) -> str | None:
-    """Return the text of a file, or None after adding what is wrong with it to `findings`."""
+    """Return the text of a file; None if it cannot be read, and why is then added to `findings`."""
 
     def refuse(line: int, message: str, remedy: str) -> None:
         findings.append(Finding(file, line, "", message, remedy))
 
     try:
-        size = file.stat().st_size
-        if size > MAX_BYTES:
-            refuse(0, f"is {size / 2**20:.0f} MiB, more than any manifest", "keep large data in files of their own")
+        if (finding := too_large(file, file.stat().st_size)) is not None:
+            findings.append(finding)
             return None
         data = file.read_bytes()
     except OSError as error:
@@ -80,6 +87,14 @@ def read_text(file: Path, findings: list[Finding]) -> str | None:
         line = data.count(b"\n", 0, error.start) + 1
         refuse(line, f"holds the byte 0x{data[error.start]:02x}, which is not UTF-8", "write it in UTF-8")
         return None
+
+
+def too_large(file: Path, size: int) -> Finding | None:
+    """Return a finding if a manifest of `size` bytes is too large."""
+    if size <= MAX_BYTES:
+        return None
+    message = f"is {size / 2**20:.0f} MiB, more than any manifest"
+    return Finding(file, 0, "", message, "keep large data in files of their own")
 
 
 def _why(error: Exception) -> str:

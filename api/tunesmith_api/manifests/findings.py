@@ -1,4 +1,4 @@
-"""What is found in manifests: where, what is wrong, and what to do about it."""
+"""Findings about manifests: where, what is wrong, and what to do about it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that must be changed before anything can be run.
+    """A fault that must be corrected before anything can run.
 
     Attributes:
-        file: The file, or what was given as one.
-        line: Line in the file, from 1; 0 when it is about the file as a whole.
-        field: Path of the field, like `spec.dataset.sources[0].uri`; empty when it is about no field.
+        file: The file or folder that was given.
+        line: Line in the file, from 1; 0 for the whole file.
+        field: Path of the field, like `spec.dataset.sources[0].uri`; empty if no field is concerned.
         message: What is wrong.
         remedy: What to do about it.
     """

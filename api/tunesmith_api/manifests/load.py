@@ -1,13 +1,13 @@
-"""Manifests from files, folders and texts: typed objects, ConfigMaps, and everything that is wrong with them."""
+"""Loads manifests: typed objects, ConfigMaps, and findings about everything that is wrong with them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from tunesmith_api.manifests.config_maps import Problem, metadata_problems, read_config_map
 from tunesmith_api.manifests.fields import closest
-from tunesmith_api.manifests.files import Document, manifest_files, read_text
+from tunesmith_api.manifests.files import Document, read_files, too_large
 from tunesmith_api.manifests.findings import Finding, Ignored, Source
 from tunesmith_api.manifests.nodes import Location, Node, path_of, shown
 from tunesmith_api.manifests.objects import LoadedFineTuneJob, LoadedInferenceWorkspace, read_object
@@ -20,49 +20,51 @@ _KINDS = ("FineTuneJob", "InferenceWorkspace")
 _DEFAULT_NAMESPACE = "default"
 
 
-def load_manifests(paths: Sequence[Path]) -> Manifests:
-    """Return what files and folders hold. Never raises for what is in them: that is in `findings`.
+def load_manifests(paths: Iterable[Path]) -> Manifests:
+    """Load the manifests in files and folders. Faults in them are in `findings` and never raise.
 
     Args:
         paths: Files, and folders whose *.yaml, *.yml and *.json files are read.
     """
     findings: list[Finding] = []
-    files = manifest_files(paths, findings)
-    documents = [Document(file, text) for file in files if (text := read_text(file, findings)) is not None]
-    return load_documents(documents, findings)
+    return load_documents(read_files(paths, findings), findings)
 
 
-def load_documents(documents: Iterable[Document], findings: Sequence[Finding] = ()) -> Manifests:
-    """Return what documents hold. Never raises for what is in them: that is in `findings`.
+def load_documents(documents: Iterable[Document], findings: list[Finding] | None = None) -> Manifests:
+    """Load manifests that are given as text. Faults in them are in `findings` and never raise.
 
     Args:
         documents: The documents, for example a request's body.
-        findings: What was found already; the result's findings begin with these.
+        findings: Becomes the result's `findings`. Iterating over `documents` may add to it, so that findings keep the
+            order of the files.
     """
-    loader = _Loader()
-    loader.result.findings.extend(findings)
+    loader = _Loader([] if findings is None else findings)
     for document in documents:
-        loader.read(document.path, document.text)
+        loader.read(document)
     check_references(loader.result, loader.names)
     return loader.result
 
 
 class _Loader:
-    """Sorts documents by their kind."""
+    """Sorts the objects of documents by their kind."""
 
-    def __init__(self) -> None:
-        self.result = Manifests()
-        # Every object that is written, valid or not: (kind, namespace, name).
+    def __init__(self, findings: list[Finding]) -> None:
+        self.result = Manifests(findings=findings)
+        # Every object, valid or not: (kind, namespace, name).
         self.names: dict[tuple[str, str, str], Source] = {}
 
-    def read(self, file: Path, text: str) -> None:
-        """Read the documents of one file."""
+    def read(self, document: Document) -> None:
+        """Read the objects of one document."""
+        file = document.path
+        if (finding := too_large(file, len(document.text.encode(errors="surrogatepass")))) is not None:
+            self.result.findings.append(finding)
+            return
         problems: list[YamlError] = []
-        documents = read_documents(text, problems)
+        nodes = read_documents(document.text.removeprefix("\ufeff"), problems)
         for problem in problems:
             self.result.findings.append(Finding(file, problem.line, problem.field, problem.message, problem.remedy))
-        for document in documents:
-            self._document(file, document)
+        for node in nodes:
+            self._document(file, node)
 
     def _refuse(self, file: Path, document: Node, location: Location, message: str, remedy: str) -> None:
         self.result.findings.append(Finding(file, document.line_of(location), path_of(location), message, remedy))
@@ -125,7 +127,7 @@ class _Loader:
             self.result.config_maps[_name(document)] = contents
 
     def _twice(self, source: Source, document: Node, kind: str) -> bool:
-        """Note an object's name; return whether another object had it before."""
+        """Record an object's name and return whether another object already has it."""
         namespace, name = _name(document)
         if not name:
             return False
@@ -139,7 +141,7 @@ class _Loader:
 
 
 def _name(document: Node) -> tuple[str, str]:
-    """Return the namespace and the name of an object; the name is empty when it has none."""
+    """Return the namespace and the name of an object; the name is empty if it has none."""
     values: Iterable[Node | None] = (document.get("metadata", key) for key in ("namespace", "name"))
     namespace, name = (node.value if node and isinstance(node.value, str) else "" for node in values)
     return namespace or _DEFAULT_NAMESPACE, name

@@ -1,4 +1,4 @@
-"""A YAML document as values that know their lines."""
+"""The values of a YAML document, each with its line."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Node:
         value: A scalar, the items of a list, or the entries of an object.
         line: Line where it begins, from 1.
         key_lines: For an object, the line of each key.
-        text: A scalar as it is written, without quotes.
-        size: Number of values in it, itself included, with aliases counted as often as they are used.
+        text: A scalar as it was written, without quotes.
+        size: Number of values in it, itself included. An alias counts at each use.
     """
 
     value: Scalar | list[Node] | dict[str, Node]
@@ -32,7 +32,7 @@ class Node:
     size: int = 1
 
     def plain(self) -> Any:  # noqa: ANN401 - any JSON value
-        """Return the value as JSON has it."""
+        """Return the value as plain JSON."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -49,7 +49,7 @@ class Node:
         return node
 
     def line_of(self, location: Location) -> int:
-        """Return the line of the field at a location; of the innermost one that is there when it is missing."""
+        """Return the line of the field at a location; if it is missing, that of the innermost field that exists."""
         node, line = self, self.line
         for step in location:
             inner = node._child(step)
@@ -60,7 +60,7 @@ class Node:
         return line
 
     def nulls(self) -> Iterator[tuple[str | int, ...]]:
-        """Yield the locations of values that are empty."""
+        """Yield the locations of null values."""
         if self.value is None:
             yield ()
         items: Iterator[tuple[str | int, Node]] = iter(())
@@ -81,7 +81,7 @@ class Node:
 
 
 def path_of(location: Location) -> str:
-    """Return a location as people write it: `spec.dataset.sources[0].uri`."""
+    """Return a location as a path: `spec.dataset.sources[0].uri`."""
     path = ""
     for step in location:
         path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
@@ -89,7 +89,7 @@ def path_of(location: Location) -> str:
 
 
 def kind_of(value: object) -> str:
-    """Return what kind of JSON value something is, in words."""
+    """Return the kind of a JSON value, in words."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -102,7 +102,7 @@ def kind_of(value: object) -> str:
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """Return a value short enough for a message."""
+    """Return a value as text, shortened to fit a message."""
     if isinstance(value, dict | list):
         return kind_of(value)
     text = repr(value) if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,4 @@
-"""Documents of Tunesmith's own kinds into typed objects."""
+"""Turns documents of Tunesmith's own kinds into typed objects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tunesmith_api.manifests.nodes import Node, path_of, shown
 from tunesmith_api.objects import API_VERSION, FineTuneJob, InferenceWorkspace
 from tunesmith_api.objects.metadata import ObjectMeta
 
-# What Kubernetes itself has in metadata; anything else there is a slip.
+# The fields that Kubernetes has in metadata; any other is a mistake.
 _METADATA_FIELDS = (
     *fields_of(ObjectMeta),
     "creationTimestamp",
@@ -38,12 +38,12 @@ class LoadedFineTuneJob(FineTuneJob):
 
     @property
     def source(self) -> Source:
-        """Where it is written."""
+        """Where the object is written."""
         return self._source
 
     @property
     def document(self) -> Node:
-        """What it was read from."""
+        """The document that it was read from."""
         return self._document
 
 
@@ -55,12 +55,12 @@ class LoadedInferenceWorkspace(InferenceWorkspace):
 
     @property
     def source(self) -> Source:
-        """Where it is written."""
+        """Where the object is written."""
         return self._source
 
     @property
     def document(self) -> Node:
-        """What it was read from."""
+        """The document that it was read from."""
         return self._document
 
 
@@ -68,7 +68,7 @@ Loaded = TypeVar("Loaded", LoadedFineTuneJob, LoadedInferenceWorkspace)
 
 
 def read_object(document: Node, model: type[Loaded], source: Source, findings: list[Finding]) -> Loaded | None:
-    """Return the object of a document, or None after adding what is wrong with it to `findings`."""
+    """Return the object in a document; None if it is invalid, and why is then added to `findings`."""
 
     def refuse(location: tuple[str | int, ...], message: str, remedy: str) -> None:
         findings.append(Finding(source.file, document.line_of(location), path_of(location), message, remedy))
@@ -83,7 +83,7 @@ def read_object(document: Node, model: type[Loaded], source: Source, findings: l
     if len(findings) > before:
         return None
     try:
-        # As JSON, for that is what the API server gets: types are exact, and a list is a list.
+        # As JSON, because that is what the API server gets: types are exact, and a list is a list.
         loaded = model.model_validate_json(json.dumps(document.plain()), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         for location, message, remedy in explain_all(error, model, document):
@@ -94,7 +94,7 @@ def read_object(document: Node, model: type[Loaded], source: Source, findings: l
 
 
 def _slips(document: Node) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
-    """Yield what the models let through although it can only be a slip: location, message, remedy."""
+    """Yield mistakes that the models accept: location, message, remedy."""
     for field in ("spec", "status"):
         node = document.get(field)
         for location in node.nulls() if node else ():

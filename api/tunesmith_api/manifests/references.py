@@ -1,4 +1,4 @@
-"""What objects name in one another: ConfigMaps must be at hand, jobs may be elsewhere."""
+"""References between objects: a ConfigMap must be among the manifests, a job need not be."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _SHOWN = 8
 
 
 def check_references(manifests: Manifests, names: Mapping[tuple[str, str, str], Source]) -> None:
-    """Add to the findings and the notes of `manifests` what its objects name that is not there.
+    """Report references to missing objects, in the findings and notes of `manifests`.
 
     Args:
         manifests: The objects.
-        names: Every object that is written, valid or not: `{(kind, namespace, name): source}`.
+        names: Every object in the manifests, valid or not: `{(kind, namespace, name): source}`.
     """
     for job in manifests.fine_tune_jobs:
         namespace = job.metadata.namespace or "default"
         for location, ref in _config_map_refs(job):
             contents = manifests.config_maps.get((namespace, ref.name))
             if contents is None and ("ConfigMap", namespace, ref.name) in names:
-                continue  # It is there, and what is wrong with it has been said.
+                continue  # It exists, and its own findings say what is wrong with it.
             if contents is None:
                 there = [name for kind, space, name in names if kind == "ConfigMap" and space == namespace]
                 location = (*location, "name")

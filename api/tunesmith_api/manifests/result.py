@@ -1,4 +1,4 @@
-"""What a set of manifests holds."""
+"""The result of loading manifests."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tunesmith_api.manifests.objects import LoadedFineTuneJob, LoadedInferenceWo
 
 @dataclass
 class Manifests:
-    """What a set of files holds.
+    """The objects in a set of manifests, and what was found about them.
 
     Attributes:
         fine_tune_jobs: The valid FineTuneJobs, in the order of the files.
         inference_workspaces: The valid InferenceWorkspaces, in the order of the files.
         config_maps: Contents of the ConfigMaps: `{(namespace, name): {key: content}}`.
         notes: Documents that are of no kind of this API.
-        findings: What must be changed first; none means that everything is valid.
+        findings: Faults that must be corrected first; with none, everything is valid.
     """
 
     fine_tune_jobs: list[LoadedFineTuneJob] = field(default_factory=list)

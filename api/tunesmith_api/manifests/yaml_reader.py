@@ -1,6 +1,6 @@
-"""YAML and JSON text into nodes, without ever building what the text merely claims to be.
+"""Parses YAML and JSON text into nodes, without building what the text merely claims to be.
 
-Works on the parser's events, so depth and size are bounded here and a document cannot exhaust stack or memory.
+It works on the parser's events and bounds depth and size, so that no document can exhaust the stack or memory.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _ESCAPED_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\
 
 
 class YamlError(Exception):
-    """A document cannot be read, or says something twice.
+    """A document cannot be read, or has a duplicate key.
 
     Attributes:
         line: Line in the text, from 1.
-        field: Path of the field, when there is one.
+        field: Path of the field; empty if there is none.
         message: What is wrong.
         remedy: What to do about it.
     """
@@ -44,7 +44,7 @@ class YamlError(Exception):
 
 @dataclass
 class _Open:
-    """A list or an object whose end has not been reached."""
+    """A list or an object that is still being read."""
 
     node: Node
     anchor: str | None
@@ -55,9 +55,9 @@ class _Open:
 
 
 def read_documents(text: str, problems: list[YamlError]) -> list[Node]:
-    """Return the documents of a text; what is wrong with it is added to `problems`.
+    """Return the documents in a text; faults are added to `problems`.
 
-    Documents before the first that cannot be read are returned; empty ones are left out.
+    Documents before the first unreadable one are returned; empty ones are left out.
     """
     if match := _UNREADABLE.search(text):
         line = text.count("\n", 0, match.start()) + 1
@@ -79,7 +79,7 @@ def read_documents(text: str, problems: list[YamlError]) -> list[Node]:
 
 
 def _joined_pairs(text: str) -> str:
-    """Return the text with JSON's escaped surrogate pairs replaced by their characters, which YAML lacks."""
+    """Replace JSON's escaped surrogate pairs, which YAML does not have, by their characters."""
     return _ESCAPED_PAIR.sub(lambda m: m[1] + bytes.fromhex(m[2] + m[3]).decode("utf-16-be"), text)
 
 
@@ -93,7 +93,7 @@ class _Builder:
         self.root: Node | None = None
 
     def documents(self, events: Iterator[Any]) -> Iterator[Node]:
-        """Yield each document when its end is reached."""
+        """Yield each document as its end is reached."""
         for event in events:
             line = event.start_mark.line + 1
             if isinstance(event, yaml.DocumentStartEvent):
@@ -230,7 +230,7 @@ _REMEDIES = {
 
 
 def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> YamlError:
-    """Return a parser's error in words for people."""
+    """Translate a parser's error into plain words."""
     problem = str(error.problem or "cannot be read")
     mark = error.problem_mark or error.context_mark
     number = mark.line if mark else 0

@@ -1,9 +1,10 @@
-"""Which fields of a spec have no effect on one machine without a cluster."""
+"""The fields of a spec that have no effect without a cluster."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
+from types import UnionType
+from typing import Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -17,13 +18,13 @@ def cluster_only_fields(model: type[BaseModel]) -> tuple[str, ...]:
     """Return the fields that have no effect without a cluster, as dotted paths: `resources`, `output.retain`.
 
     Args:
-        model: The model of a spec.
+        model: The model of a spec. The items of its lists are not looked at.
     """
     return tuple(_paths(model, ""))
 
 
 def set_cluster_only_fields(spec: BaseModel) -> list[str]:
-    """Return those of `cluster_only_fields` that a spec sets to something other than their default."""
+    """Return the `cluster_only_fields` that a spec sets to something other than their default."""
     return [path for path in cluster_only_fields(type(spec)) if _is_set(spec, path)]
 
 
@@ -34,7 +35,8 @@ def _paths(model: type[BaseModel], prefix: str) -> list[str]:
         if any(isinstance(item, ClusterOnly) for item in field.metadata):
             found.append(path)
             continue
-        for part in (field.annotation, *get_args(field.annotation)):
+        is_optional = get_origin(field.annotation) in (Union, UnionType)
+        for part in get_args(field.annotation) if is_optional else (field.annotation,):
             if isinstance(part, type) and issubclass(part, BaseModel):
                 found += _paths(part, f"{path}.")
     return found

@@ -164,7 +164,11 @@ class FineTuneJobSpec(TrainingJobSpec):
         return self.resources.nodes * per_node
 
     def training_spec(self) -> TrainingJobSpec:
-        """Return what the trainer reads of it: what does not depend on where it runs."""
+        """Return the part that the trainer reads, which does not depend on where the job runs.
+
+        The specs of a job extend those of the trainer by Secrets and places. Validating again with the trainer's own
+        models is what removes these at every depth: a list of fields to exclude would have to name each of them.
+        """
         spec = TrainingJobSpec.model_validate(self.model_dump(by_alias=True, exclude_unset=True), extra="ignore")
         has_output = spec.output is not None and spec.output.uri is not None
         return spec if has_output else spec.model_copy(update={"output": None})

@@ -121,7 +121,7 @@ class LocalJob:
     def _take_progress(self) -> None:
         """Bring the newest progress and the chosen values into the status."""
         progress: dict[str, Any] | None = read_json(self.work.progress)
-        resolved = read_json(self.work.stage(Stage.TRAIN) / "resolved.json")
+        resolved = read_json(self.work.resolved)
         self.file.write(state.with_progress(self.file.status, progress, resolved))
 
     def _failed(self, stage: Stage, code: int) -> JobResult:

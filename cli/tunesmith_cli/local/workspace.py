@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tunesmith_api import status as state
 from tunesmith_api.artifact import MANIFEST
-from tunesmith_api.contract import API_KEY
+from tunesmith_api.contract import API_KEY, READY_PATH
 from tunesmith_api.objects import InferenceWorkspace
 from tunesmith_cli.local import children
 from tunesmith_cli.local.cluster_only import tell_cluster_only
@@ -88,7 +88,7 @@ class LocalWorkspace:
         assert self.process is not None  # noqa: S101 - set by the only caller
         while self.process.poll() is None:
             try:
-                with urllib.request.urlopen(f"http://{self.host}:{self.port}/readyz", timeout=2):  # noqa: S310
+                with urllib.request.urlopen(f"http://{self.host}:{self.port}{READY_PATH}", timeout=2):  # noqa: S310
                     return
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(_POLL_SECONDS)

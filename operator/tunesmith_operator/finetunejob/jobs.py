@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunesmith_api.contract import FIRST_RETRYABLE_CODE, KILLED
+from tunesmith_api.contract import FIRST_RETRYABLE_CODE, KILLED, MASTER_PORT
 from tunesmith_api.failures import EXIT_CODES, Reason
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.work_folder import Stage
@@ -14,7 +14,6 @@ from tunesmith_operator.finetunejob.stage_resources import stage_resources
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 
-_PORT = 29500
 _USAGE = 2
 _TERMINATED = 143
 _NOT_COUNTED = sorted({EXIT_CODES[Reason.INTERRUPTED], EXIT_CODES[Reason.PEER_LOST], _TERMINATED})
@@ -80,7 +79,7 @@ def train_service(job: Object) -> Object:
             "clusterIP": "None",
             "publishNotReadyAddresses": True,
             "selector": {key: value for key, value in labels(job, Stage.TRAIN).items() if key.startswith("tunesmith.")},
-            "ports": [{"name": "rendezvous", "port": _PORT}],
+            "ports": [{"name": "rendezvous", "port": MASTER_PORT}],
         },
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tunesmith_api.contract import PROGRESS_AUDIENCE
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
@@ -14,7 +15,6 @@ from tunesmith_operator.pods.base import accounts, restricted_container, restric
 
 CONTAINER = "trainer"
 
-_AUDIENCE = "tunesmith.dev"
 _TOKEN_SECONDS = 3600
 _AUTHORITY = "tunesmith-progress-ca"
 
@@ -119,7 +119,7 @@ def _volumes(
 
 def _identity() -> Object:
     """Return the volume by which a pod shows the progress server who it is, and knows that server."""
-    token = {"audience": _AUDIENCE, "expirationSeconds": _TOKEN_SECONDS, "path": "token"}
+    token = {"audience": PROGRESS_AUDIENCE, "expirationSeconds": _TOKEN_SECONDS, "path": "token"}
     authority = {"name": _AUTHORITY, "optional": True, "items": [{"key": "ca.crt", "path": "ca.crt"}]}
     sources = [{"serviceAccountToken": token}, {"configMap": authority}]
     return {"name": "identity", "projected": {"defaultMode": 0o440, "sources": sources}}

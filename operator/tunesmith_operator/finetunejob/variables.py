@@ -56,7 +56,7 @@ def _work(job: Object, spec: FineTuneJobSpec) -> dict[str, str]:
 def _progress(name: str, namespace: str, settings: OperatorSettings) -> dict[str, str]:
     if not settings.progress_url:
         return {}
-    path = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{namespace}/trainjobs/{name}/status"
+    path = contract.PROGRESS_PATH.format(namespace=namespace, name=name)
     return {
         contract.PROGRESS_URL: settings.progress_url.rstrip("/") + path,
         contract.PROGRESS_CA_CERT: f"{IDENTITY_MOUNT}/ca.crt",

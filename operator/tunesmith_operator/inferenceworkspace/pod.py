@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tunesmith_api.contract import API_KEY
+from tunesmith_api.contract import API_KEY, HEALTH_PATH, READY_PATH
 from tunesmith_api.objects import InferenceWorkspaceSpec
 from tunesmith_api.objects.quantity import amount
 from tunesmith_operator.config.settings import OperatorSettings
@@ -86,9 +86,9 @@ def _server(
         "resources": _resources(spec),
         "volumeMounts": [mount, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - the pod's own emptyDir
         # As long as a rollout may take: large models load slowly, and a restart would only begin anew.
-        "startupProbe": _probe("/readyz", periodSeconds=1, failureThreshold=deadline, timeoutSeconds=1),
-        "readinessProbe": _probe("/readyz", periodSeconds=2, failureThreshold=3, timeoutSeconds=3),
-        "livenessProbe": _probe("/healthz", periodSeconds=10, failureThreshold=3, timeoutSeconds=10),
+        "startupProbe": _probe(READY_PATH, periodSeconds=1, failureThreshold=deadline, timeoutSeconds=1),
+        "readinessProbe": _probe(READY_PATH, periodSeconds=2, failureThreshold=3, timeoutSeconds=3),
+        "livenessProbe": _probe(HEALTH_PATH, periodSeconds=10, failureThreshold=3, timeoutSeconds=10),
     }
 
 

@@ -7,6 +7,7 @@ import logging
 
 from aiohttp import web
 
+from tunesmith_api.contract import PROGRESS_PATH
 from tunesmith_operator.engine.kube.api_errors import ApiError, ApiUnreachableError
 from tunesmith_operator.engine.kube.resources import FINE_TUNE_JOB, POD
 from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID, STAGE
@@ -18,7 +19,6 @@ from tunesmith_operator.progress.throttle import ProgressWriter
 from tunesmith_operator.progress.tokens import TokenReviewer
 
 _log = logging.getLogger(__name__)
-PATH = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/{namespace}/trainjobs/{name}/status"
 _LARGEST_BODY = 64 * 1024
 
 
@@ -47,7 +47,7 @@ class ProgressHandler:
     def application(self) -> web.Application:
         """Return the application that serves it."""
         app = web.Application(client_max_size=_LARGEST_BODY)
-        app.router.add_post(PATH, self._report)
+        app.router.add_post(PROGRESS_PATH, self._report)
         return app
 
     async def _report(self, request: web.Request) -> web.Response:

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tunesmith_api.contract import PROGRESS_AUDIENCE
 from tunesmith_operator.engine.kube.client import KubeClient
 from tunesmith_operator.engine.kube.resources import TOKEN_REVIEW
 
-AUDIENCE = "tunesmith.dev"
 _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"
 _ACCOUNT = "system:serviceaccount:"
@@ -91,12 +91,12 @@ class TokenReviewer:
         body = {
             "apiVersion": TOKEN_REVIEW.api_version,
             "kind": "TokenReview",
-            "spec": {"token": token, "audiences": [AUDIENCE]},
+            "spec": {"token": token, "audiences": [PROGRESS_AUDIENCE]},
         }
         answer = await self._client.request("POST", TOKEN_REVIEW.path(), body=body, attempts=2, seconds=4)
         status = answer.get("status") or {}
         # A server that knows no audiences answers without them; then the token was not checked for ours.
-        if not status.get("authenticated") or AUDIENCE not in (status.get("audiences") or ()):
+        if not status.get("authenticated") or PROGRESS_AUDIENCE not in (status.get("audiences") or ()):
             return None
         user = status.get("user") or {}
         name, extra = str(user.get("username") or ""), user.get("extra") or {}
@@ -119,7 +119,7 @@ def _claims(token: str) -> dict[str, Any] | None:
 
 def _is_for_us(claims: dict[str, Any]) -> bool:
     audience = claims.get("aud")
-    return AUDIENCE in (audience if isinstance(audience, list) else [audience])
+    return PROGRESS_AUDIENCE in (audience if isinstance(audience, list) else [audience])
 
 
 def _number(value: object) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tunesmith_api.artifact import FORMAT_VERSION, MANIFEST, artifact_digest
+from tunesmith_api.artifact import FORMAT_VERSION, MANIFEST, ONNX, artifact_digest, onnx_folder
 from tunesmith_api.tasks import DEFAULT_TASK
 from tunesmith_serving.runtime.errors import ArtifactError
 
@@ -81,15 +81,15 @@ def open_artifact(folder: Path | str, precision: str, expect_digest: str = "") -
     manifest = _read_manifest(folder)
     _verify_digest(folder, manifest, expect_digest)
     entries: dict[str, Any] = manifest["files"]
-    prefix = f"onnx/{precision}/"
+    prefix = f"{onnx_folder(precision)}/"
     names = {path[len(prefix) :]: entry for path, entry in entries.items() if path.startswith(prefix)}
     if not names:
-        have = sorted({PurePosixPath(path).parts[1] for path in entries if path.startswith("onnx/")})
+        have = sorted({PurePosixPath(path).parts[1] for path in entries if path.startswith(f"{ONNX}/")})
         what = f"it has {', '.join(have)}" if have else "it has no exported model at all"
         raise ArtifactError(
             f"{folder} holds no precision {precision} ({what}); choose one it has, or export {precision}"
         )
-    onnx = folder / "onnx" / precision
+    onnx = folder / onnx_folder(precision)
     for name, entry in sorted(names.items()):
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise ArtifactError(f"{folder / MANIFEST} lists {prefix}{name}, which leaves the folder")

@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tunesmith_api.contract import HEALTH_PATH, READY_PATH
 from tunesmith_serving.engines.base import Engine
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.http.errors import ApiError, install_error_handlers
@@ -16,7 +17,7 @@ from tunesmith_serving.http.metrics import Metrics, RequestCounter, RouteLabels
 from tunesmith_serving.http.state import ServerState
 
 API_PREFIX = "/v1"
-OPERATIONS_PATHS = ("/healthz", "/readyz", "/metrics")
+OPERATIONS_PATHS = (HEALTH_PATH, READY_PATH, "/metrics")
 
 
 class OpenRequests:
@@ -79,13 +80,13 @@ def _operations_routes(engine: Engine, state: ServerState, metrics: Metrics) -> 
     """Return the routes for probes and for Prometheus, which need no API key."""
     router = APIRouter()
 
-    @router.get("/healthz")
+    @router.get(HEALTH_PATH)
     async def healthz() -> JSONResponse:
         if engine.healthy:
             return JSONResponse({"status": "ok"})
         return JSONResponse({"status": "the engine has stopped; restart the server"}, 503)
 
-    @router.get("/readyz")
+    @router.get(READY_PATH)
     async def readyz() -> JSONResponse:
         if not engine.healthy:
             return JSONResponse({"status": "the engine has stopped"}, 503)

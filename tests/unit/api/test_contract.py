@@ -23,7 +23,7 @@ SHARED = {
     value
     for name, value in vars(contract).items()
     if name.isupper() and isinstance(value, str) and re.fullmatch(r"(TUNESMITH|KUBEFLOW|DISABLE)_[A-Z_]+", value)
-} | {"manifest.json", "stage.json"}
+} | {"manifest.json", "stage.json", "resolved.json", contract.PROGRESS_PATH}
 
 
 def strings(path: Path) -> Iterator[tuple[int, str]]:
@@ -44,6 +44,12 @@ def in_api(path: Path) -> bool:
 @pytest.mark.parametrize("path", [p for p in SOURCES if not in_api(p)], ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_shared_name_is_written_twice(path: Path) -> None:
     assert [(line, text) for line, text in strings(path) if text in SHARED] == []
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if not in_api(p)], ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_rendezvous_port_is_written_once(path: Path) -> None:
+    numbers = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+    assert contract.MASTER_PORT not in numbers
 
 
 def test_the_names_are_found_where_they_are_written() -> None:

@@ -254,3 +254,16 @@ def test_documents_are_read_as_files_are(tmp_path):
     from_text = load_documents([Document(path, text)])
     assert from_text == load_manifests([path])
     assert [finding.file for finding in from_text.findings if finding.line] != []
+
+
+def test_findings_are_in_the_order_of_the_files(tmp_path):
+    write(tmp_path, "a.yaml", "kind: [")
+    write(tmp_path, "b.yaml", b"\xff\xfe")
+    write(tmp_path, "c.yaml", "kind: [")
+    assert [finding.file.name for finding in load_manifests([tmp_path]).findings] == ["a.yaml", "b.yaml", "c.yaml"]
+
+
+def test_text_may_be_no_larger_than_a_file_and_may_begin_with_a_byte_order_mark():
+    large = load_documents([Document(Path("request"), "# " + "x" * (16 << 20))])
+    assert lines(large) == ["request: is 16 MiB, more than any manifest; keep large data in files of their own"]
+    assert load_documents([Document(Path("request"), "\ufeff" + JOB)]).findings == []

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from tunesmith_api.artifact import MODEL_FILES
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.local.processes import die_with_parent
 from tunesmith_api.spec import Precision
@@ -22,7 +23,6 @@ log = logging.getLogger(__name__)
 
 # The server asks for the last token's logits only; those of a long prompt's other tokens are much work and memory.
 OPTIONS = ("prune_lm_head=true",)
-MODEL_FILES = ("model.onnx", "genai_config.json")
 TEXT_FILES = ("tokenizer.json", "tokenizer_config.json")
 OPTIONAL_TEXT_FILES = ("chat_template.jinja", "special_tokens_map.json")
 _LAST_LINES = 15
@@ -102,7 +102,7 @@ class Exporter:
         for name in (*TEXT_FILES, *OPTIONAL_TEXT_FILES):
             if not (temporary / name).exists() and (model / name).exists():
                 shutil.copyfile(model / name, temporary / name)
-        missing = [name for name in (*MODEL_FILES, *TEXT_FILES) if not (temporary / name).is_file()]
+        missing = [name for name in MODEL_FILES if not (temporary / name).is_file()]
         if missing:
             raise self._failure(precision, f"the exporter wrote no {', '.join(missing)}")
         temporary.replace(folder)

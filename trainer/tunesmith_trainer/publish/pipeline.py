@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tunesmith_api.artifact import MANIFEST
+from tunesmith_api.artifact import MANIFEST, onnx_folder
 from tunesmith_api.local.imports import importing
 from tunesmith_api.spec import JobConfig, Precision
 from tunesmith_api.work_folder import Stage, WorkFolder
@@ -75,7 +75,7 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
                 exporter.export(merged, folder / "onnx" / precision.value, precision)
     parity = {p.value: _parity(config, folder, p, models, progress) for p in config.spec.export.precisions}
     progress.step("putting the artifact together")
-    parts = {f"onnx/{p.value}": folder / "onnx" / p.value for p in config.spec.export.precisions}
+    parts = {onnx_folder(p.value): folder / "onnx" / p.value for p in config.spec.export.precisions}
     if config.spec.method != "full":
         parts["adapter"] = _portable_adapter(config, work)
     if config.spec.export.merge_weights:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tunesmith_api.artifact import MANIFEST
+from tunesmith_api.artifact import MANIFEST, onnx_folder
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.storage import filesystems as storage
 
@@ -24,10 +24,10 @@ def fetch_artifact(uri: str, folder: Path, precision: str | None = None) -> None
     if MANIFEST not in names:
         raise StageError(
             Reason.MODEL_NOT_FOUND,
-            f"{uri} holds no complete artifact (manifest.json is missing)",
+            f"{uri} holds no complete artifact ({MANIFEST} is missing)",
             "Check the URI; an artifact that is still being written has its manifest last",
         )
-    wanted = [name for name in names if precision is None or name.startswith(f"onnx/{precision}/")]
+    wanted = [name for name in names if precision is None or name.startswith(f"{onnx_folder(precision)}/")]
     if wanted := [name for name in wanted if name != MANIFEST]:
         storage.fetch_folder(uri, folder, names=wanted)
     storage.fetch_folder(uri, folder, names=[MANIFEST])

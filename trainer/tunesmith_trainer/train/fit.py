@@ -70,7 +70,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     name = agree_on_checkpoint(shard, _checkpoint(work, resolved) if shard.is_writer else None)
     checkpoint = work.checkpoints / name if name else None
     if first:
-        write_json(work.stage(Stage.TRAIN) / "resolved.json", resolved.to_status())
+        write_json(work.resolved, resolved.to_status())
     base = model_path(work)
     model = _model(config, resolved, base)
     order = training_order(rows.lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)

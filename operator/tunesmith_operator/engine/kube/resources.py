@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tunesmith_api.objects.metadata import GROUP, VERSION
 from tunesmith_operator.engine.labels import OWNER_UID
 
 
@@ -46,8 +47,8 @@ class Resource:
         return "/".join(parts)
 
 
-FINE_TUNE_JOB = Resource("FineTuneJob", "tunesmith.dev", "v1alpha1", "finetunejobs")
-INFERENCE_WORKSPACE = Resource("InferenceWorkspace", "tunesmith.dev", "v1alpha1", "inferenceworkspaces")
+FINE_TUNE_JOB = Resource("FineTuneJob", GROUP, VERSION, "finetunejobs")
+INFERENCE_WORKSPACE = Resource("InferenceWorkspace", GROUP, VERSION, "inferenceworkspaces")
 JOB = Resource("Job", "batch", "v1", "jobs")
 POD = Resource("Pod", "", "v1", "pods")
 LEASE = Resource("Lease", "coordination.k8s.io", "v1", "leases")

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from tunesmith_operator.progress.tokens import AUDIENCE, Caller, TokenReviewer
+from tunesmith_api.contract import PROGRESS_AUDIENCE
+from tunesmith_operator.progress.tokens import Caller, TokenReviewer
 
 pytestmark = pytest.mark.asyncio
 
 
-def token(audience: Any = AUDIENCE, end: float = 10_000, salt: str = "") -> str:
+def token(audience: Any = PROGRESS_AUDIENCE, end: float = 10_000, salt: str = "") -> str:
     claims = {"aud": [audience] if isinstance(audience, str) else audience, "exp": end, "salt": salt}
     return f"e30.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.c2ln"
 
@@ -24,7 +25,7 @@ class Server:
         self.now = 1000.0
         self.status: dict[str, Any] = {
             "authenticated": True,
-            "audiences": [AUDIENCE],
+            "audiences": [PROGRESS_AUDIENCE],
             "user": {
                 "username": "system:serviceaccount:ns:default",
                 "extra": {
@@ -36,7 +37,7 @@ class Server:
 
     async def request(self, method: str, path: str, *, body: Any, **_: Any) -> Any:
         assert (method, path) == ("POST", "/apis/authentication.k8s.io/v1/tokenreviews")
-        assert body["spec"]["audiences"] == [AUDIENCE]
+        assert body["spec"]["audiences"] == [PROGRESS_AUDIENCE]
         self.asked += 1
         return {"status": self.status}
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tunesmith_api.contract import MASTER_PORT
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.local.files import read_json
 from tunesmith_api.local.locks import locked
@@ -25,7 +26,6 @@ from tunesmith_trainer.train.distributed.topology import NodeTopology
 
 log = logging.getLogger(__name__)
 
-_DEFAULT_PORT = 29500
 _POLL_SECONDS = 0.1
 _KILLED = -9
 _ABORTED = -6
@@ -47,7 +47,7 @@ def run_processes(
         StageError: A process failed, or training was interrupted.
     """
     if not topology.is_first:
-        wait_for_master(topology.master_addr, topology.master_port or _DEFAULT_PORT)
+        wait_for_master(topology.master_addr, topology.master_port or MASTER_PORT)
     folder = RunFolder(Path(tempfile.mkdtemp(prefix="tunesmith-train-")))
     worker = ["-m", "tunesmith_trainer.train.distributed.worker", "--work", str(work.root)]
     worker += ["--debug"] if debug else []
@@ -73,7 +73,7 @@ def _torchrun(folder: RunFolder, topology: NodeTopology, processes: int) -> list
     arguments += ["--log-dir", str(folder.logs)]  # otherwise torchrun leaves a temporary folder behind
     if topology.nnodes > 1:
         arguments += ["--node-rank", str(topology.node_rank), "--master-addr", topology.master_addr]
-        arguments += ["--master-port", str(topology.master_port or _DEFAULT_PORT)]
+        arguments += ["--master-port", str(topology.master_port or MASTER_PORT)]
         arguments += ["--rdzv-conf", f"timeout={RENDEZVOUS_SECONDS}"]
     else:
         endpoint = f"127.0.0.1:{topology.master_port}"  # 0 is any free port
