@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("api", "operator", "trainer", "serving", "cli")
+SOURCES = ("api", "operator", "trainer", "serving", "backend", "cli")
 
 
 @dataclass(frozen=True)

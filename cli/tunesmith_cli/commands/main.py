@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from tunesmith_backend.errors import BackendError
 from tunesmith_cli.terminal.console import CliError, Exit, print_error, say
+from tunesmith_cli.terminal.events import exit_code
 
 app = typer.Typer(
     name="tunesmith",
@@ -87,6 +89,11 @@ def main() -> None:
             raise
         print_error(str(error))
         sys.exit(error.code)
+    except BackendError as error:
+        if debug:
+            raise
+        print_error(str(error))
+        sys.exit(exit_code(error.kind))
     except KeyboardInterrupt:
         print_error("interrupted; the same command goes on from here")
         sys.exit(Exit.INTERRUPTED)

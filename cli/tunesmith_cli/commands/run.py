@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tunesmith_api.manifests import Manifests
+from tunesmith_backend.errors import BackendError
+from tunesmith_backend.local.artifacts import local_artifact
+from tunesmith_backend.local.job import LocalJob
+from tunesmith_backend.local.workspace import LocalWorkspace
 from tunesmith_cli.commands.validate import load_valid
-from tunesmith_cli.local.artifacts import local_artifact
-from tunesmith_cli.local.job import LocalJob
-from tunesmith_cli.local.workspace import LocalWorkspace
 from tunesmith_cli.terminal import signals
 from tunesmith_cli.terminal.console import CliError, Exit, print_error, say
+from tunesmith_cli.terminal.events import exit_code, print_event
 
 _POLL_SECONDS = 0.5
 
@@ -47,8 +49,8 @@ def run_manifests(
     root = work.resolve()
     code = Exit.OK
     for job in manifests.fine_tune_jobs:
-        local = LocalJob(job, Path(job.source.file).parent, root, debug=debug)
-        code = max(code, local.run(manifests.config_maps, restart=restart).code)
+        local = LocalJob(job, Path(job.source.file).parent, root, debug=debug, emit=print_event)
+        code = max(code, exit_code(local.run(manifests.config_maps, restart=restart).failure))
     return max(code, _serve(manifests, root, host, port)) if serve else code
 
 
@@ -58,14 +60,14 @@ def _serve(manifests: Manifests, root: Path, host: str, port: int) -> Exit:
     code = Exit.OK
     try:
         for workspace in manifests.inference_workspaces:
-            local = LocalWorkspace(workspace, root, host, port + len(servers))
+            local = LocalWorkspace(workspace, root, host, port + len(servers), print_event)
             if workspace.spec.replicas == 0:
                 local.scaled_to_zero()
                 continue
             try:
                 base = Path(workspace.source.file).parent
-                local.start(local_artifact(workspace, base, root, manifests.fine_tune_jobs))
-            except CliError as error:
+                local.start(local_artifact(workspace, base, root, manifests.fine_tune_jobs, print_event))
+            except BackendError as error:
                 print_error(str(error))
                 code = Exit.FAILED
                 continue

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tunesmith_api.artifact import MANIFEST
+from tunesmith_api.local.files import read_json
 from tunesmith_api.spec import Precision
-from tunesmith_cli.local import children
-from tunesmith_cli.local.store import read_json
+from tunesmith_backend.local import children
 from tunesmith_cli.terminal import signals
 from tunesmith_cli.terminal.console import CliError, Exit
 

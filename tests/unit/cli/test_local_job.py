@@ -7,9 +7,10 @@ import pytest
 from support.manifests import job
 from tunesmith_api.objects import FineTuneJob
 from tunesmith_api.spec import TrainingJobSpec
-from tunesmith_cli.local import children
-from tunesmith_cli.local.job import LocalJob
+from tunesmith_backend.local import children
+from tunesmith_backend.local.job import LocalJob
 from tunesmith_cli.terminal.console import Exit, out
+from tunesmith_cli.terminal.events import exit_code, print_event
 
 
 @pytest.fixture
@@ -27,10 +28,10 @@ def started(monkeypatch) -> list[str]:
 
 def run(tmp_path, **spec):
     """Run a job and return how it ended, what was said, and its folder."""
-    local = LocalJob(FineTuneJob.model_validate(job(**spec)), tmp_path, tmp_path)
+    local = LocalJob(FineTuneJob.model_validate(job(**spec)), tmp_path, tmp_path, emit=print_event)
     with out.capture() as captured:
         result = local.run({("default", "tiny-data"): {"rows.jsonl": b"{}"}}, restart=False)
-    return result, captured.get(), tmp_path / "default" / "tiny"
+    return exit_code(result.failure), captured.get(), tmp_path / "default" / "tiny"
 
 
 @pytest.mark.parametrize(
@@ -68,8 +69,8 @@ def test_secrets_are_variables_here(tmp_path, started):
 
 
 def test_a_suspended_job_is_not_run(tmp_path, started):
-    result, said, folder = run(tmp_path, suspend=True)
-    assert (result.code, started) == (Exit.OK, [])
+    code, said, folder = run(tmp_path, suspend=True)
+    assert (code, started) == (Exit.OK, [])
     assert "suspend is true" in said
     status = json.loads((folder / "finetunejob-status.json").read_text())
     assert (status["phase"], {item["reason"] for item in status["conditions"]}) == ("Pending", {"Suspended"})

@@ -6,10 +6,13 @@ import pytest
 
 from support.manifests import job, workspace
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
-from tunesmith_cli.local.artifacts import local_artifact
-from tunesmith_cli.local.cluster_only import tell_cluster_only
-from tunesmith_cli.local.workspace import LocalWorkspace
-from tunesmith_cli.terminal.console import CliError, out
+from tunesmith_backend.errors import BackendError
+from tunesmith_backend.local.artifacts import local_artifact
+from tunesmith_backend.local.cluster_only import tell_cluster_only
+from tunesmith_backend.local.workspace import LocalWorkspace
+from tunesmith_backend.protocol import ref_of
+from tunesmith_cli.terminal.console import out
+from tunesmith_cli.terminal.events import print_event
 
 
 def a_workspace(**spec) -> InferenceWorkspace:
@@ -47,13 +50,13 @@ def test_a_selector_takes_the_job_that_completed_last(tmp_path):
 def test_a_selector_without_a_completed_job_says_what_to_do(tmp_path):
     jobs = [a_job(tmp_path, "running", {"app": "faq"}), a_job(tmp_path, "other", {}, "2026-01-03T00:00:00Z")]
     with pytest.raises(
-        CliError, match=r"no FineTuneJob of these files with the labels app=faq has completed here; run"
+        BackendError, match=r"no FineTuneJob of these files with the labels app=faq has completed here; run"
     ):
         local_artifact(a_workspace(model=SELECTOR), tmp_path, tmp_path, jobs)
 
 
 def test_a_volume_is_refused(tmp_path):
-    with pytest.raises(CliError, match=r"pvc://claim/a is a volume of a cluster; on one machine write the path"):
+    with pytest.raises(BackendError, match=r"pvc://claim/a is a volume of a cluster; on one machine write the path"):
         local_artifact(a_workspace(model={"uri": "pvc://claim/a"}), tmp_path, tmp_path, [])
 
 
@@ -64,7 +67,7 @@ def test_a_key_that_is_asked_for_is_never_left_out(tmp_path, monkeypatch):
     (artifact / "manifest.json").write_text("{}")
     auth = {"apiKeySecretRef": {"name": "key", "key": "key"}}
     local = LocalWorkspace(a_workspace(auth=auth), tmp_path, "127.0.0.1", 1)
-    with pytest.raises(CliError, match=r"set TUNESMITH_API_KEY=KEY, or remove auth"):
+    with pytest.raises(BackendError, match=r"set TUNESMITH_API_KEY=KEY, or remove auth"):
         local.start(artifact)
     assert local.process is None
 
@@ -87,6 +90,6 @@ def test_a_key_that_is_asked_for_is_never_left_out(tmp_path, monkeypatch):
 )
 def test_what_concerns_clusters_only_is_told_in_one_line(spec, said):
     with out.capture() as captured:
-        tell_cluster_only("InferenceWorkspace", "served", a_workspace(**spec).spec)
+        tell_cluster_only(ref_of(a_workspace()), a_workspace(**spec).spec, print_event)
     expected = f"InferenceWorkspace served  {said}: for clusters only, without effect here\n" if said else ""
     assert captured.get() == expected

@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from tunesmith_api.local.files import read_json
 from tunesmith_api.spec import DatasetSource, JobConfig, ModelSpec, OutputSpec, TrainingJobSpec
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_cli.local.store import read_json, write_file
-from tunesmith_cli.terminal.console import CliError
+from tunesmith_backend.errors import BackendError
+from tunesmith_backend.local.store import write_file
 
 ConfigMaps = Mapping[tuple[str, str], Mapping[str, bytes]]
 
@@ -53,7 +54,7 @@ def write_inputs(config: JobConfig, config_maps: ConfigMaps, work: WorkFolder, *
         restart: Throw away what the job has done before.
 
     Raises:
-        CliError: The job has begun with other inputs, and `restart` is not set.
+        BackendError: The job has begun with other inputs, and `restart` is not set.
     """
     if restart:
         for path in (*(work.stage(stage) for stage in Stage), work.artifact, work.config_maps):
@@ -67,7 +68,7 @@ def write_inputs(config: JobConfig, config_maps: ConfigMaps, work: WorkFolder, *
     begun = work.stage(Stage.TRAIN).exists()
     if changed and begun:
         what = "spec" if work.config in changed else f"data ({changed[0].relative_to(work.config_maps)})"
-        raise CliError(
+        raise BackendError(
             f"FineTuneJob {config.namespace}/{config.name} has begun with another {what}; a job does not change once "
             "it has begun. Give the new one another name, or add --restart to throw away what it has done"
         )

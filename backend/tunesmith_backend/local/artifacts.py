@@ -7,16 +7,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tunesmith_api.artifact import MANIFEST
+from tunesmith_api.local.files import read_json
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
 from tunesmith_api.status import Phase
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_cli.local import children
-from tunesmith_cli.local.inputs import absolute_uri
-from tunesmith_cli.local.store import StatusFile, object_folder, read_json
-from tunesmith_cli.terminal.console import CliError, Exit, say
+from tunesmith_backend.errors import BackendError, ErrorKind
+from tunesmith_backend.events import Emit, Fetching, ignore
+from tunesmith_backend.local import children
+from tunesmith_backend.local.inputs import absolute_uri
+from tunesmith_backend.local.store import StatusFile, object_folder
+from tunesmith_backend.protocol import ref_of
 
 
-def local_artifact(workspace: InferenceWorkspace, base: Path, root: Path, jobs: Sequence[FineTuneJob]) -> Path:
+def local_artifact(
+    workspace: InferenceWorkspace,
+    base: Path,
+    root: Path,
+    jobs: Sequence[FineTuneJob],
+    emit: Emit = ignore,
+    log: Path | None = None,
+) -> Path:
     """Return the folder of the artifact that a workspace serves; one that is elsewhere is fetched first.
 
     Args:
@@ -24,9 +34,11 @@ def local_artifact(workspace: InferenceWorkspace, base: Path, root: Path, jobs: 
         base: Folder of its manifest; a relative `model.uri` starts there.
         root: Folder of all work.
         jobs: The jobs of the manifests, among which a `model.fineTuneJobSelector` chooses.
+        emit: Takes the event that the artifact is being fetched.
+        log: File that takes what a download prints; by default its output is ours.
 
     Raises:
-        CliError: No FineTuneJob has completed here, or the artifact cannot be had on this machine.
+        BackendError: No FineTuneJob has completed here, or the artifact cannot be had on this machine.
     """
     namespace = workspace.metadata.namespace or "default"
     uri = workspace.spec.model.uri
@@ -35,27 +47,29 @@ def local_artifact(workspace: InferenceWorkspace, base: Path, root: Path, jobs: 
         work = WorkFolder(object_folder(root, namespace, name))
         marker = read_json(work.stage_marker(Stage.PUBLISH))
         if marker is None:
-            raise CliError(
+            raise BackendError(
                 f"InferenceWorkspace {workspace.metadata.name}: FineTuneJob {name} has no artifact yet; "
                 "run its manifest to the end first",
-                Exit.FAILED,
+                ErrorKind.FAILED,
             )
         uri = str(marker["artifact"]["uri"])
     if uri.startswith("pvc://"):
-        raise CliError(
+        raise BackendError(
             f"InferenceWorkspace {workspace.metadata.name}: {uri} is a volume of a cluster; on one machine write the "
             "path of the folder in spec.model.uri",
-            Exit.FAILED,
+            ErrorKind.FAILED,
         )
     uri = absolute_uri(uri.removeprefix("file://"), base)
     if "://" not in uri:
         return Path(uri)
     folder = object_folder(root, namespace, workspace.metadata.name) / "artifacts" / _short(uri)
     if not (folder / MANIFEST).exists():
-        say(f"fetching {uri}")
-        process = children.start("tunesmith_trainer.storage", ["fetch", uri, str(folder)])
+        emit(Fetching(ref_of(workspace), uri))
+        process = children.start("tunesmith_trainer.storage", ["fetch", uri, str(folder)], log=log)
         if children.wait(process, lambda: None) != 0:
-            raise CliError(f"InferenceWorkspace {workspace.metadata.name}: {uri} could not be fetched", Exit.RETRY)
+            raise BackendError(
+                f"InferenceWorkspace {workspace.metadata.name}: {uri} could not be fetched", ErrorKind.RETRY
+            )
     return folder
 
 
@@ -63,7 +77,7 @@ def _newest(workspace: InferenceWorkspace, namespace: str, root: Path, jobs: Seq
     """Return the name of the completed job with a workspace's labels that ended last.
 
     Raises:
-        CliError: There is none.
+        BackendError: There is none.
     """
     selector = workspace.spec.model.fine_tune_job_selector
     assert selector is not None  # noqa: S101 - a rule of the API: one of the three is there
@@ -76,10 +90,10 @@ def _newest(workspace: InferenceWorkspace, namespace: str, root: Path, jobs: Seq
                 found.append((str(status.get("completionTime", "")), job.metadata.name))
     if not found:
         text = ", ".join(f"{key}={value}" for key, value in labels)
-        raise CliError(
+        raise BackendError(
             f"InferenceWorkspace {workspace.metadata.name}: no FineTuneJob of these files with the labels {text} has "
             "completed here; run one to its end, or name it in spec.model.fineTuneJob",
-            Exit.FAILED,
+            ErrorKind.FAILED,
         )
     return max(found)[1]
 

@@ -13,11 +13,14 @@ from pathlib import Path
 from tunesmith_api import status as state
 from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.contract import API_KEY, READY_PATH
+from tunesmith_api.local.files import read_json
 from tunesmith_api.objects import InferenceWorkspace
-from tunesmith_cli.local import children
-from tunesmith_cli.local.cluster_only import tell_cluster_only
-from tunesmith_cli.local.store import StatusFile, object_folder, read_json
-from tunesmith_cli.terminal.console import CliError, Exit, print_error, title
+from tunesmith_backend.errors import BackendError, ErrorKind
+from tunesmith_backend.events import Emit, ScaledToZero, ServerEnded, Serving, ignore
+from tunesmith_backend.local import children
+from tunesmith_backend.local.cluster_only import tell_cluster_only
+from tunesmith_backend.local.store import StatusFile, object_folder
+from tunesmith_backend.protocol import ref_of
 
 _POLL_SECONDS = 0.1
 
@@ -25,7 +28,15 @@ _POLL_SECONDS = 0.1
 class LocalWorkspace:
     """Serves one artifact until it is stopped."""
 
-    def __init__(self, workspace: InferenceWorkspace, root: Path, host: str, port: int) -> None:
+    def __init__(
+        self,
+        workspace: InferenceWorkspace,
+        root: Path,
+        host: str,
+        port: int,
+        emit: Emit = ignore,
+        log: Path | None = None,
+    ) -> None:
         """Prepare to serve.
 
         Args:
@@ -33,9 +44,14 @@ class LocalWorkspace:
             root: Folder of all work folders.
             host: Address to listen on.
             port: Port to listen on.
+            emit: Takes the events.
+            log: File that takes the output of the server; by default its output is ours.
         """
         self.workspace = workspace
         self.name = workspace.metadata.name
+        self.ref = ref_of(workspace)
+        self._emit = emit
+        self._log = log
         folder = object_folder(root, workspace.metadata.namespace or "default", self.name)
         folder.mkdir(parents=True, exist_ok=True)
         self.file = StatusFile(folder, "InferenceWorkspace")
@@ -51,19 +67,19 @@ class LocalWorkspace:
         """Start the server and return as soon as it is ready.
 
         Raises:
-            CliError: The server ended before it was ready; it has said why. Or it would have no API key.
+            BackendError: The server ended before it was ready; it has said why. Or it would have no API key.
         """
         manifest = read_json(artifact / MANIFEST)
         if manifest is None:
-            raise CliError(f"{artifact} holds no complete artifact ({MANIFEST} is missing)", Exit.FAILED)
+            raise BackendError(f"{artifact} holds no complete artifact ({MANIFEST} is missing)", ErrorKind.FAILED)
         spec = self.workspace.spec
         if spec.auth is not None and not os.environ.get(API_KEY):
-            raise CliError(
+            raise BackendError(
                 f"InferenceWorkspace {self.name}: spec.auth asks for an API key, and there are no Secrets on one "
                 f"machine; set {API_KEY}=KEY, or remove auth",
-                Exit.FAILED,
+                ErrorKind.FAILED,
             )
-        tell_cluster_only("InferenceWorkspace", self.name, spec)
+        tell_cluster_only(self.ref, spec, self._emit)
         _check_free(self.host, self.port)
         self.file.write(state.progressing(self.file.status, f"Starting {artifact}"))
         arguments = [
@@ -72,7 +88,7 @@ class LocalWorkspace:
             *("--slots", str(spec.runtime.max_batch_size), "--max-queue", str(spec.runtime.max_queue_length)),
             *("--context-length", str(spec.runtime.context_length)),
         ]
-        self.process = children.start("tunesmith_serving", arguments)
+        self.process = children.start("tunesmith_serving", arguments, log=self._log)
         self._wait_until_ready()
         self.file.write(
             state.serving(
@@ -82,7 +98,7 @@ class LocalWorkspace:
                 artifact=str(artifact),
             )
         )
-        title("InferenceWorkspace", self.name, f"[green]Serving[/green] at {self.endpoint}")
+        self._emit(Serving(self.ref, self.endpoint))
 
     def _wait_until_ready(self) -> None:
         assert self.process is not None  # noqa: S101 - set by the only caller
@@ -95,7 +111,7 @@ class LocalWorkspace:
         self.file.write(
             state.failed(self.file.status, "ServerFailed", "The server ended before it was ready; it has printed why")
         )
-        raise CliError(f"InferenceWorkspace {self.name}: the server ended before it was ready", Exit.FAILED)
+        raise BackendError(f"InferenceWorkspace {self.name}: the server ended before it was ready", ErrorKind.FAILED)
 
     def alive(self) -> bool:
         """Return whether the server still runs; when it does not, the status says so."""
@@ -103,13 +119,13 @@ class LocalWorkspace:
             return True
         code = None if self.process is None else self.process.returncode
         self.file.write(state.failed(self.file.status, "ServerFailed", f"The server ended with exit code {code}"))
-        print_error(f"InferenceWorkspace {self.name}: the server ended with exit code {code}")
+        self._emit(ServerEnded(self.ref, code))
         return False
 
     def scaled_to_zero(self) -> None:
-        """Say that no replica is wanted."""
+        """Write to the status that no replica is wanted."""
         self.file.write(state.scaled_to_zero(self.file.status))
-        title("InferenceWorkspace", self.name, "replicas is 0: nothing is served")
+        self._emit(ScaledToZero(self.ref))
 
     def stop(self) -> None:
         """Stop the server; requests in flight are finished first."""
@@ -119,10 +135,10 @@ class LocalWorkspace:
 
 
 def _check_free(host: str, port: int) -> None:
-    """Raise CliError when somebody else listens on a port: their answers must not be taken for ours."""
+    """Raise BackendError when somebody else listens on a port: their answers must not be taken for ours."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise CliError(f"{host}:{port} cannot be served on ({error.strerror}); give another --port") from None
+            raise BackendError(f"{host}:{port} cannot be served on ({error.strerror}); give another --port") from None

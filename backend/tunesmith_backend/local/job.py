@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,27 @@ from typing import Any
 from tunesmith_api import status as state
 from tunesmith_api.contract import KILLED, is_final, reason_of
 from tunesmith_api.failures import Reason
+from tunesmith_api.local.files import read_json
 from tunesmith_api.objects import FineTuneJob
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_cli.local import children
-from tunesmith_cli.local.cluster_only import tell_cluster_only
-from tunesmith_cli.local.inputs import ConfigMaps, changed_sources, local_spec, write_inputs
-from tunesmith_cli.local.store import StatusFile, locked, object_folder, read_json
-from tunesmith_cli.terminal.console import CliError, Exit, say, title
+from tunesmith_backend.errors import BackendError, ErrorKind
+from tunesmith_backend.events import (
+    DataChanged,
+    Emit,
+    Failed,
+    Retryable,
+    SecretsAreVariables,
+    StageStarted,
+    Succeeded,
+    Suspended,
+    ignore,
+)
+from tunesmith_backend.local import children
+from tunesmith_backend.local.cluster_only import tell_cluster_only
+from tunesmith_backend.local.inputs import ConfigMaps, changed_sources, local_spec, write_inputs
+from tunesmith_backend.local.store import StatusFile, locked, object_folder
+from tunesmith_backend.protocol import ref_of
 
 _KILLED = (-9, KILLED)
 
@@ -26,18 +40,32 @@ class JobResult:
     """How a job ended.
 
     Attributes:
-        code: What the command should exit with on account of this job.
+        failure: FAILED or RETRY when a stage has failed; None when all went well, or the job is suspended.
         artifact: URI of the artifact, when the job has completed.
     """
 
-    code: Exit
+    failure: ErrorKind | None = None
     artifact: str | None = None
+
+
+class StopRequestedError(Exception):
+    """The stop flag of a job was set. Its stage has ended, and can go on later."""
 
 
 class LocalJob:
     """Runs one job; `run` again goes on where the last run stopped."""
 
-    def __init__(self, job: FineTuneJob, base: Path, root: Path, *, debug: bool = False) -> None:
+    def __init__(
+        self,
+        job: FineTuneJob,
+        base: Path,
+        root: Path,
+        *,
+        debug: bool = False,
+        emit: Emit = ignore,
+        stop: threading.Event | None = None,
+        logs: Path | None = None,
+    ) -> None:
         """Prepare to run `job`.
 
         Args:
@@ -45,6 +73,9 @@ class LocalJob:
             base: Folder of the manifest; relative paths start there.
             root: Folder of all work folders.
             debug: Let the stages show tracebacks.
+            emit: Takes the events.
+            stop: Ends the running stage when it is set.
+            logs: Folder that takes the output of the stages, `STAGE.log`; by default their output is ours.
         """
         namespace = job.metadata.namespace or "default"
         self.name = job.metadata.name
@@ -53,9 +84,18 @@ class LocalJob:
         self.config = JobConfig(name=self.name, namespace=namespace, spec=local_spec(job.spec.training_spec(), base))
         self.file = StatusFile(self.work.root, "FineTuneJob")
         self.debug = debug
+        self.ref = ref_of(job)
+        self._emit = emit
+        self._stop = stop or threading.Event()
+        self._logs = logs
 
     def run(self, config_maps: ConfigMaps, *, restart: bool) -> JobResult:
-        """Run what is left of the job and return how it ended."""
+        """Run what is left of the job and return how it ended.
+
+        Raises:
+            BackendError: The job cannot be run as it is; nothing was run.
+            StopRequestedError: The stop flag was set.
+        """
         self._tell_what_has_no_effect()
         with locked(self.work.root):
             if self.spec.suspend:
@@ -64,7 +104,7 @@ class LocalJob:
             if restart:
                 self.file.write({})
             for path in changed_sources(self.config, self.work):
-                title("FineTuneJob", self.name, f"[yellow]{path} has changed since; --restart reads it again")
+                self._emit(DataChanged(self.ref, path))
             if not self.file.status.get("conditions"):
                 self.file.write(state.accepted(self.file.status))
             for stage in Stage:
@@ -74,26 +114,23 @@ class LocalJob:
             return self._completed()
 
     def _tell_what_has_no_effect(self) -> None:
-        """Print what the manifest says that has a meaning in a cluster only."""
-        tell_cluster_only("FineTuneJob", self.name, self.spec)
+        """Emit what the manifest says that has a meaning in a cluster only."""
+        tell_cluster_only(self.ref, self.spec, self._emit)
         dataset, output = self.spec.dataset, self.spec.output
         sources = (*dataset.sources, *(dataset.validation.sources or ()))
         references = [self.spec.model.secret_ref, *(source.secret_ref for source in sources)]
         references.append(output.secret_ref if output else None)
         secrets = sorted({reference.name for reference in references if reference is not None})
         if secrets:
-            what = f"[yellow]secretRef[/yellow]: set the variables that {', '.join(secrets)} would hold yourself"
-            title("FineTuneJob", self.name, f"{what} (HF_TOKEN, AWS_ACCESS_KEY_ID, ...)")
+            self._emit(SecretsAreVariables(self.ref, tuple(secrets)))
 
     def _suspended(self) -> JobResult:
-        """Run nothing, and say so."""
+        """Run nothing, and write that to the status."""
         status = self.file.status if self.file.status.get("conditions") else state.accepted(self.file.status)
         if not state.is_finished(status):
             self.file.write(state.suspended(status, "Suspended; set spec.suspend to false to go on"))
-        title(
-            "FineTuneJob", self.name, "[yellow]suspend is true[/yellow]: nothing is run; write suspend: false to run it"
-        )
-        return JobResult(Exit.OK)
+        self._emit(Suspended(self.ref))
+        return JobResult()
 
     def _run_stage(self, stage: Stage) -> JobResult | None:
         """Run one stage and return the job's end when the stage has failed."""
@@ -101,16 +138,22 @@ class LocalJob:
             attempts = dict(self.file.status.get("attempts") or {})
             attempts[stage.value] = attempts.get(stage.value, 0) + 1
             self.file.write(state.running(self.file.status, stage, attempts=attempts))
-            title("FineTuneJob", self.name, f"{stage.value}")
-        process = children.start("tunesmith_trainer", self._arguments(stage))
+            self._emit(StageStarted(self.ref, stage))
+        log = self._logs / f"{stage.value}.log" if self._logs else None
+        process = children.start("tunesmith_trainer", self._arguments(stage), log=log)
         try:
-            code = children.wait(process, self._take_progress)
-        except KeyboardInterrupt:
+            code = children.wait(process, self._tick)
+        except (KeyboardInterrupt, StopRequestedError):
             self._take_progress()
             self.file.write(state.interrupted(self.file.status, stage))
             raise
         self._take_progress()
         return None if code == 0 else self._failed(stage, code)
+
+    def _tick(self) -> None:
+        self._take_progress()
+        if self._stop.is_set():
+            raise StopRequestedError
 
     def _arguments(self, stage: Stage) -> list[str]:
         return [stage.value, "--work", str(self.work.root), *(["--debug"] if self.debug else [])]
@@ -133,24 +176,20 @@ class LocalJob:
             message = _unexplained(stage, code)
         if not is_final(reason):
             self.file.write(state.waiting(self.file.status, reason.value, message))
-            title("FineTuneJob", self.name, f"[yellow]{reason.value}[/yellow]: the same command tries again")
-            return JobResult(Exit.RETRY)
+            self._emit(Retryable(self.ref, reason))
+            return JobResult(failure=ErrorKind.RETRY)
         self.file.write(state.failed(self.file.status, reason.value, message))
-        title("FineTuneJob", self.name, f"[red]Failed[/red]: {reason.value}; status in {self.file.path}")
-        return JobResult(Exit.FAILED)
+        self._emit(Failed(self.ref, reason, self.file.path))
+        return JobResult(failure=ErrorKind.FAILED)
 
     def _completed(self) -> JobResult:
         marker = read_json(self.work.stage_marker(Stage.PUBLISH)) or {}
         artifact, metrics = marker.get("artifact") or {}, marker.get("metrics") or {}
         if not artifact.get("uri"):
-            raise CliError(f"{self.work.stage_marker(Stage.PUBLISH)} names no artifact; run again with --restart")
+            raise BackendError(f"{self.work.stage_marker(Stage.PUBLISH)} names no artifact; run again with --restart")
         self.file.write(state.completed(self.file.status, artifact=artifact, metrics=metrics))
-        title("FineTuneJob", self.name, f"[green]Succeeded[/green]: {artifact['uri']}")
-        for name, value in (metrics.get("after") or {}).items():
-            before = (metrics.get("before") or {}).get(name)
-            if isinstance(value, float):
-                say(f"  {name}: {value:.4g}" + (f" (before training {before:.4g})" if before is not None else ""))
-        return JobResult(Exit.OK, str(artifact["uri"]))
+        self._emit(Succeeded(self.ref, str(artifact["uri"]), metrics))
+        return JobResult(artifact=str(artifact["uri"]))
 
 
 def _unexplained(stage: Stage, code: int) -> str:

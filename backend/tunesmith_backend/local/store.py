@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -10,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tunesmith_cli.terminal.console import CliError
+from tunesmith_api.local.files import read_json, write_atomic
+from tunesmith_api.local.locks import try_lock
+from tunesmith_backend.errors import BackendError
 
 Status = dict[str, Any]
 
@@ -24,19 +25,8 @@ def write_file(path: Path, data: bytes) -> bool:
     """Write a file atomically and return whether its content is new."""
     if path.is_file() and path.read_bytes() == data:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    write_atomic(path, data, sync=False)
     return True
-
-
-def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
-    """Return a file's JSON value, or None when the file is absent or not whole."""
-    try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
 
 
 class StatusFile:
@@ -63,18 +53,16 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the work folder of an object, so that no two commands work in it.
 
     Raises:
-        CliError: Another command holds it.
+        BackendError: Another command holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not try_lock(file):
             file.seek(0)
             holder = file.read().strip() or "unknown"
-            raise CliError(
+            raise BackendError(
                 f"{folder} is in use by another tunesmith (process {holder}); wait for it to end, or stop it"
-            ) from None
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -12,16 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+from tunesmith_api.local.processes import die_with_parent
+
 _GRACE_SECONDS = 90.0
-
-
-def _end_with_parent(parent: int) -> None:
-    """Ask Linux to send SIGTERM to this (child) process when its parent, a process ID, dies; elsewhere do nothing."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(128 + signal.SIGTERM)
 
 
 def start(
@@ -37,7 +29,7 @@ def start(
     """
     command = [sys.executable, "-m", module, *arguments]
     environment = {**os.environ, **(env or {})}
-    at_start = partial(_end_with_parent, os.getpid())
+    at_start = partial(die_with_parent, os.getpid(), signal.SIGTERM)
     if log is None:
         return subprocess.Popen(command, env=environment, preexec_fn=at_start)
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,1 @@
+"""A backend that keeps objects in a Kubernetes cluster, where the operator runs them."""

@@ -1,0 +1,146 @@
+"""The backend that keeps objects in a Kubernetes cluster."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Mapping
+
+from tunesmith_api.manifests import Finding, LoadedFineTuneJob, LoadedInferenceWorkspace, Manifests
+from tunesmith_api.objects import API_VERSION
+from tunesmith_api.work_folder import Stage
+from tunesmith_backend.cluster.client import APPLY, MERGE, ClusterClient, VersionExpiredError
+from tunesmith_backend.errors import BackendError, ErrorKind
+from tunesmith_backend.protocol import DEFAULT_NAMESPACE, Kind, Object, ObjectRef, ref_of
+
+FIELD_MANAGER = "tunesmith-cli"
+_PLURALS: Mapping[Kind, str] = {"FineTuneJob": "finetunejobs", "InferenceWorkspace": "inferenceworkspaces"}
+_OWNER_UID = "tunesmith.dev/owner-uid"
+_STAGE = "tunesmith.dev/stage"
+
+
+class ClusterBackend:
+    """Keeps objects in a cluster, whose operator runs them."""
+
+    def __init__(self, client: ClusterClient) -> None:
+        self._client = client
+
+    async def validate(self, manifests: Manifests) -> list[Finding]:
+        """Return what the API server would refuse."""
+        findings = []
+        for item in _objects(manifests):
+            try:
+                await self._apply(_path(ref_of(item)), _as_written(item), dryRun="All")
+            except BackendError as error:
+                if error.kind is not ErrorKind.INVALID:
+                    raise
+                findings.append(Finding(item.source.file, item.source.line, "", str(error), "write another value"))
+        return findings
+
+    async def apply(self, manifests: Manifests) -> list[ObjectRef]:
+        """Apply the objects on the server, ConfigMaps first."""
+        for (namespace, name), contents in manifests.config_maps.items():
+            await self._apply(f"/api/v1/namespaces/{namespace}/configmaps/{name}", _config_map(name, contents))
+        refs = []
+        for item in _objects(manifests):
+            refs.append(ref_of(item))
+            await self._apply(_path(refs[-1]), _as_written(item))
+        return refs
+
+    async def get(self, ref: ObjectRef) -> Object:
+        """Return an object."""
+        return await self._client.request("GET", _path(ref))
+
+    async def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
+        """Return the objects of a kind by namespace and name."""
+        answer = await self._client.request("GET", _collection(kind, namespace))
+        found: list[Object] = answer["items"]
+        return sorted(found, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
+
+    async def suspend(self, ref: ObjectRef, suspended: bool = True) -> Object:
+        """Set or clear `spec.suspend` of a job."""
+        if ref.kind != "FineTuneJob":
+            raise BackendError(f"{ref} cannot be suspended; set spec.replicas to 0")
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._client.request("PATCH", _path(ref), query, {"spec": {"suspend": suspended}}, MERGE)
+
+    async def delete(self, ref: ObjectRef) -> None:
+        """Delete an object, and in the background what it owns."""
+        await self._client.request("DELETE", _path(ref), {"propagationPolicy": "Background"})
+
+    async def watch(self, ref: ObjectRef) -> AsyncIterator[Object]:
+        """Yield an object now and whenever it changes."""
+        newest = await self.get(ref)
+        yield newest
+        while True:
+            version = newest["metadata"]["resourceVersion"]
+            query = {"fieldSelector": f"metadata.name={ref.name}", "resourceVersion": version}
+            try:
+                async for kind, changed in self._client.changes(_collection(ref.kind, ref.namespace), query):
+                    if kind == "DELETED":
+                        return
+                    newest = changed
+                    yield newest
+            except VersionExpiredError:
+                try:
+                    current = await self.get(ref)
+                except BackendError as error:
+                    if error.kind is ErrorKind.NOT_FOUND:
+                        return
+                    raise
+                if current["metadata"]["resourceVersion"] != version:
+                    newest = current
+                    yield newest
+
+    async def logs(self, ref: ObjectRef, stage: Stage | None = None, *, follow: bool = False) -> AsyncIterator[str]:
+        """Yield the lines of the pods of an object, one pod after another in the order of their creation."""
+        owner = await self.get(ref)
+        labels = f"{_OWNER_UID}={owner['metadata']['uid']}" + (f",{_STAGE}={stage.value}" if stage else "")
+        path = f"/api/v1/namespaces/{ref.namespace}/pods"
+        pods = await self._client.request("GET", path, {"labelSelector": labels})
+        for pod in sorted(pods["items"], key=lambda item: str(item["metadata"]["creationTimestamp"])):
+            query = {"follow": "true"} if follow else {}
+            async for line in self._client.lines(f"{path}/{pod['metadata']['name']}/log", query):
+                yield line
+
+    async def endpoint(self, ref: ObjectRef) -> str | None:
+        """Return `status.endpoint`."""
+        found = (await self.get(ref)).get("status", {}).get("endpoint")
+        return str(found) if found else None
+
+    async def close(self) -> None:
+        """Close the connections. What the cluster runs goes on."""
+        await self._client.close()
+
+    async def _apply(self, path: str, body: Object, **options: str) -> Object:
+        return await self._client.request("PATCH", path, {"fieldManager": FIELD_MANAGER, **options}, body, APPLY)
+
+
+def _objects(manifests: Manifests) -> tuple[LoadedFineTuneJob | LoadedInferenceWorkspace, ...]:
+    return (*manifests.fine_tune_jobs, *manifests.inference_workspaces)
+
+
+def _as_written(item: LoadedFineTuneJob | LoadedInferenceWorkspace) -> Object:
+    """Return an object without defaults and status: what its manifest says, and no more."""
+    plain = item.document.plain()
+    assert isinstance(plain, dict)  # noqa: S101 - only such documents are loaded
+    return {key: value for key, value in plain.items() if key != "status"}
+
+
+def _config_map(name: str, contents: Mapping[str, bytes]) -> Object:
+    data: dict[str, str] = {}
+    binary: dict[str, str] = {}
+    for key, content in contents.items():
+        try:
+            data[key] = content.decode()
+        except UnicodeDecodeError:
+            binary[key] = base64.b64encode(content).decode()
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data, "binaryData": binary}
+
+
+def _collection(kind: Kind, namespace: str | None) -> str:
+    scope = f"/namespaces/{namespace}" if namespace else ""
+    return f"/apis/{API_VERSION}{scope}/{_PLURALS[kind]}"
+
+
+def _path(ref: ObjectRef) -> str:
+    return f"{_collection(ref.kind, ref.namespace or DEFAULT_NAMESPACE)}/{ref.name}"

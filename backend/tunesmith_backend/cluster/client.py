@@ -1,0 +1,136 @@
+"""Requests to the API server, with its refusals as BackendError."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from tunesmith_backend.errors import BackendError, ErrorKind
+
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+_SECONDS = 30.0
+_WATCH_SECONDS = 300
+
+
+class VersionExpiredError(Exception):
+    """The API server no longer has the changes since the version that a watch began at."""
+
+
+class ClusterClient:
+    """Requests by a `kubernetes.aio.client.ApiClient`, which `close` closes."""
+
+    def __init__(self, client: Any) -> None:  # noqa: ANN401 - the library has no types
+        self._client = client
+
+    @classmethod
+    async def connect(cls, kubeconfig: str | None = None, context: str | None = None) -> ClusterClient:
+        """Return a client of the cluster of a kubeconfig.
+
+        Args:
+            kubeconfig: Path of the kubeconfig; by default that of KUBECONFIG, or ~/.kube/config.
+            context: The context to use; by default the current one.
+
+        Raises:
+            BackendError: There is no valid kubeconfig.
+        """
+        from kubernetes.aio import config
+
+        try:
+            return cls(await config.new_client_from_config(kubeconfig, context, persist_config=False))
+        except config.ConfigException as error:
+            raise BackendError(f"there is no cluster to connect to ({error}); set KUBECONFIG") from None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> dict[str, Any]:
+        """Return the object that the API server answers with.
+
+        Raises:
+            BackendError: It refuses, or cannot be reached.
+        """
+        response = await self._send(method, path, query or {}, body, content_type, _SECONDS)
+        answer: dict[str, Any] = json.loads(await response.read())
+        return answer
+
+    async def lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[str]:
+        """Yield the lines of an answer as they come.
+
+        Raises:
+            BackendError: The API server refuses, or cannot be reached.
+        """
+        response = await self._send("GET", path, query, None, "application/json", None)
+        try:
+            async for line in response.response.content:
+                yield line.decode(errors="replace").rstrip("\n")
+        finally:
+            response.response.close()
+
+    async def changes(self, path: str, query: Mapping[str, str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """Yield the events of a watch: their type and object. Ends after some minutes.
+
+        Raises:
+            VersionExpiredError: The resource version of the query is too old.
+            BackendError: The API server refuses, or cannot be reached.
+        """
+        options = {**query, "watch": "true", "timeoutSeconds": str(_WATCH_SECONDS)}
+        async for line in self.lines(path, options):
+            event = json.loads(line)
+            if event["type"] == "ERROR":
+                code = int(event["object"].get("code", 500))
+                if code == 410:
+                    raise VersionExpiredError
+                raise _refused(code, json.dumps(event["object"]))
+            yield event["type"], event["object"]
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+        content_type: str,
+        seconds: float | None,
+    ) -> Any:  # noqa: ANN401 - the library has no types
+        from aiohttp import ClientError, ClientTimeout
+
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        request = await self._client.param_serialize(
+            method, path, query_params=list(query.items()), header_params=headers, body=body,
+            auth_settings=["BearerToken"],
+        )  # fmt: skip
+        try:
+            response = await self._client.call_api(*request, _request_timeout=ClientTimeout(total=seconds))
+            if response.status >= 300:
+                raise _refused(response.status, (await response.read()).decode(errors="replace"))
+        except (ClientError, TimeoutError) as error:
+            message = f"the API server cannot be reached ({error}); check the cluster and the kubeconfig"
+            raise BackendError(message, ErrorKind.RETRY) from None
+        return response
+
+
+def _refused(status: int, text: str) -> BackendError:
+    """Return the API server's refusal as an error with a remedy."""
+    try:
+        message = str(json.loads(text).get("message") or text)
+    except ValueError:
+        message = text.strip()
+    if status == 404:
+        remedy = "check the name and namespace, and that Tunesmith's CRDs are installed"
+        return BackendError(f"{message}; {remedy}", ErrorKind.NOT_FOUND)
+    if status in (401, 403):
+        remedy = "ask for the rights, or use another context of the kubeconfig"
+        return BackendError(f"{message}; {remedy}", ErrorKind.FAILED)
+    if status in (409, 429) or status >= 500:
+        return BackendError(f"{message}; try again later", ErrorKind.RETRY)
+    return BackendError(message)

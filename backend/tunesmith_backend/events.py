@@ -1,0 +1,119 @@
+"""What happens while objects are run, for a client to show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunesmith_api.failures import Reason
+from tunesmith_api.work_folder import Stage
+from tunesmith_backend.protocol import ObjectRef
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to an object.
+
+    Attributes:
+        ref: The object.
+    """
+
+    ref: ObjectRef
+
+
+@dataclass(frozen=True)
+class ClusterOnlyFields(Event):
+    """Fields are set that have an effect in a cluster only."""
+
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SecretsAreVariables(Event):
+    """Secrets are named; on one machine, variables take their place."""
+
+    secrets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DataChanged(Event):
+    """A data file is newer than the rows that were prepared from it."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Suspended(Event):
+    """The job is suspended, so nothing is run."""
+
+
+@dataclass(frozen=True)
+class StageStarted(Event):
+    """A stage begins."""
+
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class Retryable(Event):
+    """A stage failed in a way that another attempt can help."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """The job failed for good; the status file has the details."""
+
+    reason: Reason
+    status_file: Path
+
+
+@dataclass(frozen=True)
+class Succeeded(Event):
+    """The job is complete."""
+
+    artifact: str
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Fetching(Event):
+    """The artifact of a workspace is being downloaded."""
+
+    uri: str
+
+
+@dataclass(frozen=True)
+class Serving(Event):
+    """The server of a workspace is ready."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True)
+class ScaledToZero(Event):
+    """The workspace asks for no replicas, so nothing is served."""
+
+
+@dataclass(frozen=True)
+class ServerEnded(Event):
+    """The server of a workspace ended by itself."""
+
+    code: int | None
+
+
+@dataclass(frozen=True)
+class Refused(Event):
+    """The object cannot be run; the message says why, and what to do."""
+
+    message: str
+
+
+Emit = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Take an event and do nothing."""

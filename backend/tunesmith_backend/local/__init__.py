@@ -1,0 +1,1 @@
+"""A backend that runs manifests on this machine, without a cluster."""

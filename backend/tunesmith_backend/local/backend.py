@@ -1,0 +1,204 @@
+"""The backend that runs objects on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunesmith_api import status as state
+from tunesmith_api.manifests import Finding, LoadedFineTuneJob, LoadedInferenceWorkspace, Manifests
+from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
+from tunesmith_api.work_folder import Stage
+from tunesmith_backend.errors import BackendError
+from tunesmith_backend.events import Emit, Refused, ignore
+from tunesmith_backend.local.artifacts import local_artifact
+from tunesmith_backend.local.job import LocalJob, StopRequestedError
+from tunesmith_backend.local.objects import ObjectFolder, Stored
+from tunesmith_backend.local.workspace import LocalWorkspace
+from tunesmith_backend.protocol import Kind, Object, ObjectRef, ref_of
+
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What runs an object. Its thread starts the child processes and outlives them: they end when it does."""
+
+    thread: threading.Thread
+    stop: threading.Event
+
+
+class LocalBackend:
+    """Runs jobs one after another, and servers side by side. What it runs ends with it and can go on later."""
+
+    def __init__(self, root: Path, *, host: str = "127.0.0.1", emit: Emit = ignore) -> None:
+        """Prepare to run objects.
+
+        Args:
+            root: Folder of all work.
+            host: Address that servers listen on.
+            emit: Takes the events. It is called from other threads.
+        """
+        self._objects = ObjectFolder(root.resolve())
+        self._host = host
+        self._emit = emit
+        self._tasks: dict[ObjectRef, _Task] = {}
+        self._turn = threading.Lock()
+
+    async def validate(self, manifests: Manifests) -> list[Finding]:
+        """Return what has no place on one machine: models on volumes of a cluster."""
+        return [
+            Finding(item.source.file, item.source.line, "spec.model.uri", "is a volume of a cluster", "write a path")
+            for item in manifests.inference_workspaces
+            if (item.spec.model.uri or "").startswith("pvc://")
+        ]
+
+    async def apply(self, manifests: Manifests) -> list[ObjectRef]:
+        """Keep the objects and run them."""
+        for (namespace, name), contents in manifests.config_maps.items():
+            self._objects.put_config_map(namespace, name, contents)
+        refs = []
+        items: list[LoadedFineTuneJob | LoadedInferenceWorkspace] = [*manifests.fine_tune_jobs]
+        items += manifests.inference_workspaces
+        for item in items:
+            plain = item.document.plain()
+            assert isinstance(plain, dict)  # noqa: S101 - only such documents are loaded
+            ref = ref_of(item)
+            plain = {**plain, "metadata": {**plain["metadata"], "namespace": ref.namespace}}
+            await self._put(ref, Stored(item.source.file.resolve().parent, plain))
+            refs.append(ref)
+        return refs
+
+    async def get(self, ref: ObjectRef) -> Object:
+        """Return an object."""
+        return self._objects.get(ref)
+
+    async def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
+        """Return the objects of a kind by namespace and name."""
+        return [self._objects.get(ref) for ref in self._objects.refs(kind, namespace)]
+
+    async def suspend(self, ref: ObjectRef, suspended: bool = True) -> Object:
+        """Set or clear `spec.suspend` of a job."""
+        if ref.kind != "FineTuneJob":
+            raise BackendError(f"{ref} cannot be suspended; set spec.replicas to 0")
+        stored = self._objects.read(ref)
+        manifest = {**stored.manifest, "spec": {**stored.manifest["spec"], "suspend": suspended}}
+        await self._put(ref, Stored(stored.base, manifest))
+        return self._objects.get(ref)
+
+    async def delete(self, ref: ObjectRef) -> None:
+        """Stop an object and delete it with all that it has left."""
+        self._objects.read(ref)
+        await asyncio.to_thread(self._stop, ref)
+        self._objects.delete(ref)
+
+    async def watch(self, ref: ObjectRef) -> AsyncIterator[Object]:
+        """Yield an object now and whenever it changes."""
+        newest = self._objects.get(ref)
+        yield newest
+        while True:
+            await asyncio.sleep(_POLL_SECONDS)
+            if self._objects.find(ref) is None:
+                return
+            current = self._objects.get(ref)
+            if current != newest:
+                newest = current
+                yield newest
+
+    async def logs(self, ref: ObjectRef, stage: Stage | None = None, *, follow: bool = False) -> AsyncIterator[str]:
+        """Yield the lines of the stages in their order, or of the server."""
+        self._objects.read(ref)
+        names = [stage.value] if stage else [item.value for item in Stage]
+        for name in names if ref.kind == "FineTuneJob" else ["server"]:
+            path = self._objects.log(ref, name)
+            position, is_last = 0, False
+            while True:
+                is_last = not follow or not self._runs(ref)
+                text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+                whole = text if is_last else text[: text.rfind("\n") + 1]
+                for line in whole[position:].splitlines():
+                    yield line
+                position = max(position, len(whole))
+                if is_last:
+                    break
+                await asyncio.sleep(_POLL_SECONDS)
+
+    async def endpoint(self, ref: ObjectRef) -> str | None:
+        """Return `status.endpoint`."""
+        found = self._objects.get(ref).get("status", {}).get("endpoint")
+        return str(found) if found else None
+
+    async def close(self) -> None:
+        """Stop everything; the next `apply` goes on from there."""
+        for task in self._tasks.values():
+            task.stop.set()
+        for ref in tuple(self._tasks):
+            await asyncio.to_thread(self._stop, ref)
+
+    async def _put(self, ref: ObjectRef, stored: Stored) -> None:
+        """Keep an object and run it, unless it runs already as it is."""
+        if self._objects.find(ref) == stored and self._runs(ref):
+            return
+        await asyncio.to_thread(self._stop, ref)
+        self._objects.put(ref, stored)
+        stop = threading.Event()
+        run = self._run_job if ref.kind == "FineTuneJob" else self._run_workspace
+        self._tasks[ref] = _Task(threading.Thread(target=run, args=(ref, stored, stop), daemon=True), stop)
+        self._tasks[ref].thread.start()
+
+    def _runs(self, ref: ObjectRef) -> bool:
+        return ref in self._tasks and self._tasks[ref].thread.is_alive()
+
+    def _stop(self, ref: ObjectRef) -> None:
+        if task := self._tasks.pop(ref, None):
+            task.stop.set()
+            task.thread.join()
+
+    def _run_job(self, ref: ObjectRef, stored: Stored, stop: threading.Event) -> None:
+        while not self._turn.acquire(timeout=_POLL_SECONDS):
+            if stop.is_set():
+                return
+        try:
+            job = FineTuneJob.model_validate(stored.manifest)
+            logs = self._objects.log(ref, "").parent
+            local = LocalJob(job, stored.base, self._objects.root, emit=self._emit, stop=stop, logs=logs)
+            local.run(self._objects.config_maps(ref.namespace), restart=False)
+        except BackendError as error:
+            self._emit(Refused(ref, str(error)))
+        except StopRequestedError:
+            return
+        finally:
+            self._turn.release()
+
+    def _run_workspace(self, ref: ObjectRef, stored: Stored, stop: threading.Event) -> None:
+        workspace = InferenceWorkspace.model_validate(stored.manifest)
+        log, root = self._objects.log(ref, "server"), self._objects.root
+        local = LocalWorkspace(workspace, root, self._host, _free_port(self._host), self._emit, log)
+        if workspace.spec.replicas == 0:
+            local.scaled_to_zero()
+            return
+        try:
+            # Jobs that were applied before it come first: they may make the model.
+            while any(self._runs(job) for job in tuple(self._tasks) if job.kind == "FineTuneJob"):
+                if stop.wait(_POLL_SECONDS):
+                    return
+            refs = self._objects.refs("FineTuneJob", ref.namespace)
+            jobs = [FineTuneJob.model_validate(self._objects.read(job).manifest) for job in refs]
+            local.start(local_artifact(workspace, stored.base, root, jobs, self._emit, log))
+            while not stop.wait(_POLL_SECONDS) and local.alive():
+                pass
+        except BackendError as error:
+            local.file.write(state.blocked(local.file.status, "CannotServe", str(error)))
+            self._emit(Refused(ref, str(error)))
+        finally:
+            local.stop()
+
+
+def _free_port(host: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,21 @@
+"""Warns about fields that have no effect without a cluster."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from tunesmith_api.objects.cluster_only import set_cluster_only_fields
+from tunesmith_backend.events import ClusterOnlyFields, Emit
+from tunesmith_backend.protocol import ObjectRef
+
+
+def tell_cluster_only(ref: ObjectRef, spec: BaseModel, emit: Emit) -> None:
+    """Emit an event that names the fields that are set and have no effect here; nothing if there are none.
+
+    Args:
+        ref: The object.
+        spec: Its spec.
+        emit: Takes the event.
+    """
+    if found := set_cluster_only_fields(spec):
+        emit(ClusterOnlyFields(ref, tuple(found)))

@@ -1,0 +1,91 @@
+"""The protocol that all backends have."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from tunesmith_api.manifests import Finding, Manifests
+from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
+from tunesmith_api.work_folder import Stage
+
+Kind = Literal["FineTuneJob", "InferenceWorkspace"]
+Object = dict[str, Any]
+
+DEFAULT_NAMESPACE = "default"
+
+
+@dataclass(frozen=True)
+class ObjectRef:
+    """Identifies an object.
+
+    Attributes:
+        kind: `FineTuneJob` or `InferenceWorkspace`.
+        name: Its name.
+        namespace: Its namespace.
+    """
+
+    kind: Kind
+    name: str
+    namespace: str = DEFAULT_NAMESPACE
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+def ref_of(item: FineTuneJob | InferenceWorkspace) -> ObjectRef:
+    """Return the reference of an object."""
+    return ObjectRef(item.kind, item.metadata.name, item.metadata.namespace or DEFAULT_NAMESPACE)
+
+
+class Backend(Protocol):
+    """Keeps objects, runs what they describe, and tells what became of it.
+
+    Objects are dictionaries as the Kubernetes API has them: apiVersion, kind, metadata, spec, status. All methods that
+    take a reference raise BackendError of kind NOT_FOUND when there is no such object.
+    """
+
+    async def validate(self, manifests: Manifests) -> list[Finding]:
+        """Return what this backend would refuse, beyond the findings of the manifests. Changes nothing."""
+
+    async def apply(self, manifests: Manifests) -> list[ObjectRef]:
+        """Create the objects, or update them where they exist, and return their references. Work begins by itself.
+
+        Raises:
+            BackendError: An object is refused. Those before it are applied.
+        """
+
+    async def get(self, ref: ObjectRef) -> Object:
+        """Return an object."""
+
+    async def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
+        """Return the objects of a kind by namespace and name; those of all namespaces by default."""
+
+    async def suspend(self, ref: ObjectRef, suspended: bool = True) -> Object:
+        """Stop a job so that it can go on, or let it go on, and return it.
+
+        Raises:
+            BackendError: It is not a job.
+        """
+
+    async def delete(self, ref: ObjectRef) -> None:
+        """Stop and delete an object."""
+
+    def watch(self, ref: ObjectRef) -> AsyncIterator[Object]:
+        """Yield an object now and whenever it changes. Ends when it is deleted."""
+
+    def logs(self, ref: ObjectRef, stage: Stage | None = None, *, follow: bool = False) -> AsyncIterator[str]:
+        """Yield the lines that the processes of an object have printed.
+
+        Args:
+            ref: The object.
+            stage: Only this stage's, for a job.
+            follow: Go on with new lines as long as the processes run.
+        """
+
+    async def endpoint(self, ref: ObjectRef) -> str | None:
+        """Return the base URL of a workspace for an OpenAI client, None while it serves nothing."""
+
+    async def close(self) -> None:
+        """Stop what this backend runs itself, and release connections."""

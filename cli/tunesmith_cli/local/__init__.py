@@ -1,1 +1,0 @@
-"""Running manifests on this machine, without a cluster."""
