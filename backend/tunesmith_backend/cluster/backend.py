@@ -9,8 +9,8 @@ from tunesmith_api.manifests import Finding, LoadedFineTuneJob, LoadedInferenceW
 from tunesmith_api.objects import API_VERSION
 from tunesmith_api.work_folder import Stage
 from tunesmith_backend.cluster.client import APPLY, MERGE, ClusterClient, VersionExpiredError
-from tunesmith_backend.errors import BackendError, ErrorKind
-from tunesmith_backend.protocol import DEFAULT_NAMESPACE, Kind, Object, ObjectRef, ref_of
+from tunesmith_backend.interface.errors import BackendError, ErrorKind
+from tunesmith_backend.interface.protocol import DEFAULT_NAMESPACE, Kind, Object, ObjectRef, ref_of
 
 FIELD_MANAGER = "tunesmith-cli"
 _PLURALS: Mapping[Kind, str] = {"FineTuneJob": "finetunejobs", "InferenceWorkspace": "inferenceworkspaces"}

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from tunesmith_backend.errors import BackendError, ErrorKind
+from tunesmith_backend.interface.errors import BackendError, ErrorKind
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"

@@ -11,12 +11,12 @@ from tunesmith_api.local.files import read_json
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
 from tunesmith_api.status import Phase
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_backend.errors import BackendError, ErrorKind
-from tunesmith_backend.events import Emit, Fetching, ignore
+from tunesmith_backend.interface.errors import BackendError, ErrorKind
+from tunesmith_backend.interface.events import Emit, Fetching, ignore
+from tunesmith_backend.interface.protocol import ref_of
 from tunesmith_backend.local import children
 from tunesmith_backend.local.inputs import absolute_uri
 from tunesmith_backend.local.store import StatusFile, object_folder
-from tunesmith_backend.protocol import ref_of
 
 
 def local_artifact(

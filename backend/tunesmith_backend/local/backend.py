@@ -13,13 +13,13 @@ from tunesmith_api import status as state
 from tunesmith_api.manifests import Finding, LoadedFineTuneJob, LoadedInferenceWorkspace, Manifests
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
 from tunesmith_api.work_folder import Stage
-from tunesmith_backend.errors import BackendError
-from tunesmith_backend.events import Emit, Refused, ignore
+from tunesmith_backend.interface.errors import BackendError
+from tunesmith_backend.interface.events import Emit, Refused, ignore
+from tunesmith_backend.interface.protocol import Kind, Object, ObjectRef, ref_of
 from tunesmith_backend.local.artifacts import local_artifact
 from tunesmith_backend.local.job import LocalJob, StopRequestedError
 from tunesmith_backend.local.objects import ObjectFolder, Stored
 from tunesmith_backend.local.workspace import LocalWorkspace
-from tunesmith_backend.protocol import Kind, Object, ObjectRef, ref_of
 
 _POLL_SECONDS = 0.2
 

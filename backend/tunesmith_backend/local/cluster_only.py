@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from tunesmith_api.objects.cluster_only import set_cluster_only_fields
-from tunesmith_backend.events import ClusterOnlyFields, Emit
-from tunesmith_backend.protocol import ObjectRef
+from tunesmith_backend.interface.events import ClusterOnlyFields, Emit
+from tunesmith_backend.interface.protocol import ObjectRef
 
 
 def tell_cluster_only(ref: ObjectRef, spec: BaseModel, emit: Emit) -> None:

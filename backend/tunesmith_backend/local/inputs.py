@@ -9,7 +9,7 @@ from pathlib import Path
 from tunesmith_api.local.files import read_json
 from tunesmith_api.spec import DatasetSource, JobConfig, ModelSpec, OutputSpec, TrainingJobSpec
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_backend.errors import BackendError
+from tunesmith_backend.interface.errors import BackendError
 from tunesmith_backend.local.store import write_file
 
 ConfigMaps = Mapping[tuple[str, str], Mapping[str, bytes]]

@@ -14,8 +14,8 @@ from tunesmith_api.local.files import read_json
 from tunesmith_api.objects import FineTuneJob
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_backend.errors import BackendError, ErrorKind
-from tunesmith_backend.events import (
+from tunesmith_backend.interface.errors import BackendError, ErrorKind
+from tunesmith_backend.interface.events import (
     DataChanged,
     Emit,
     Failed,
@@ -26,11 +26,11 @@ from tunesmith_backend.events import (
     Suspended,
     ignore,
 )
+from tunesmith_backend.interface.protocol import ref_of
 from tunesmith_backend.local import children
 from tunesmith_backend.local.cluster_only import tell_cluster_only
 from tunesmith_backend.local.inputs import ConfigMaps, changed_sources, local_spec, write_inputs
 from tunesmith_backend.local.store import StatusFile, locked, object_folder
-from tunesmith_backend.protocol import ref_of
 
 _KILLED = (-9, KILLED)
 

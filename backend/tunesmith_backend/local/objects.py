@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tunesmith_api.local.files import read_json, write_json
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_backend.errors import BackendError, ErrorKind
+from tunesmith_backend.interface.errors import BackendError, ErrorKind
+from tunesmith_backend.interface.protocol import Kind, Object, ObjectRef
 from tunesmith_backend.local.store import StatusFile, object_folder, write_file
-from tunesmith_backend.protocol import Kind, Object, ObjectRef
 
 # No object has a name that begins with a dot.
 _CONFIG_MAPS = ".config-maps"

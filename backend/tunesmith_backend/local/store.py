@@ -11,7 +11,7 @@ from typing import Any
 
 from tunesmith_api.local.files import read_json, write_atomic
 from tunesmith_api.local.locks import try_lock
-from tunesmith_backend.errors import BackendError
+from tunesmith_backend.interface.errors import BackendError
 
 Status = dict[str, Any]
 

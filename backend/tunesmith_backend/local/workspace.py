@@ -15,12 +15,12 @@ from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.contract import API_KEY, READY_PATH
 from tunesmith_api.local.files import read_json
 from tunesmith_api.objects import InferenceWorkspace
-from tunesmith_backend.errors import BackendError, ErrorKind
-from tunesmith_backend.events import Emit, ScaledToZero, ServerEnded, Serving, ignore
+from tunesmith_backend.interface.errors import BackendError, ErrorKind
+from tunesmith_backend.interface.events import Emit, ScaledToZero, ServerEnded, Serving, ignore
+from tunesmith_backend.interface.protocol import ref_of
 from tunesmith_backend.local import children
 from tunesmith_backend.local.cluster_only import tell_cluster_only
 from tunesmith_backend.local.store import StatusFile, object_folder
-from tunesmith_backend.protocol import ref_of
 
 _POLL_SECONDS = 0.1
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tunesmith_backend.errors import BackendError
+from tunesmith_backend.interface.errors import BackendError
 from tunesmith_cli.terminal.console import CliError, Exit, print_error, say
 from tunesmith_cli.terminal.events import exit_code
 

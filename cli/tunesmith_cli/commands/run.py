@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tunesmith_api.manifests import Manifests
-from tunesmith_backend.errors import BackendError
+from tunesmith_backend.interface.errors import BackendError
 from tunesmith_backend.local.artifacts import local_artifact
 from tunesmith_backend.local.job import LocalJob
 from tunesmith_backend.local.workspace import LocalWorkspace

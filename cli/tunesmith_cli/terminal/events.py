@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tunesmith_backend import events
-from tunesmith_backend.errors import ErrorKind
+from tunesmith_backend.interface import events
+from tunesmith_backend.interface.errors import ErrorKind
 from tunesmith_cli.terminal.console import Exit, print_error, say, title
 
 _CODES = {

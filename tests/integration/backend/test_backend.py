@@ -10,9 +10,9 @@ from tunesmith_api.manifests import load_manifests
 from tunesmith_api.objects import API_VERSION
 from tunesmith_backend.cluster.backend import ClusterBackend
 from tunesmith_backend.cluster.client import ClusterClient
-from tunesmith_backend.errors import BackendError, ErrorKind
+from tunesmith_backend.interface.errors import BackendError, ErrorKind
+from tunesmith_backend.interface.protocol import ObjectRef
 from tunesmith_backend.local.backend import LocalBackend
-from tunesmith_backend.protocol import ObjectRef
 
 pytestmark = pytest.mark.integration
 

@@ -6,11 +6,11 @@ import pytest
 
 from support.manifests import job, workspace
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
-from tunesmith_backend.errors import BackendError
+from tunesmith_backend.interface.errors import BackendError
+from tunesmith_backend.interface.protocol import ref_of
 from tunesmith_backend.local.artifacts import local_artifact
 from tunesmith_backend.local.cluster_only import tell_cluster_only
 from tunesmith_backend.local.workspace import LocalWorkspace
-from tunesmith_backend.protocol import ref_of
 from tunesmith_cli.terminal.console import out
 from tunesmith_cli.terminal.events import print_event
 

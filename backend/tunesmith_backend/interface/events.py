@@ -9,7 +9,7 @@ from typing import Any
 
 from tunesmith_api.failures import Reason
 from tunesmith_api.work_folder import Stage
-from tunesmith_backend.protocol import ObjectRef
+from tunesmith_backend.interface.protocol import ObjectRef
 
 
 @dataclass(frozen=True)
