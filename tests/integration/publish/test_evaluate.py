@@ -12,8 +12,9 @@ from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate import evaluation
 from tunesmith_trainer.evaluate.evaluation import Question, answer, eval_loss, evaluate
 from tunesmith_trainer.evaluate.generate import greedy
-from tunesmith_trainer.models.loading import load_model, load_tokenizer, save_model, stop_ids
-from tunesmith_trainer.publish.merge import merge_adapter
+from tunesmith_trainer.methods.merge import merge_adapter
+from tunesmith_trainer.models.loading import load_model, save_model, stop_ids
+from tunesmith_trainer.models.tokenizer import load_tokenizer
 
 PROMPTS = [[5, 80, 33], [7] * 20, [100, 4, 9, 250, 30, 31, 32], [44]]
 

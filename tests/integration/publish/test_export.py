@@ -108,8 +108,8 @@ def test_an_adapter_that_the_exporter_merges_wrongly_is_caught(tmp_path: Path) -
 
     from support.trained_jobs import make_job
     from tunesmith_trainer.export.genai_builder import build
+    from tunesmith_trainer.methods.merge import merge_adapter
     from tunesmith_trainer.models.loading import save_model
-    from tunesmith_trainer.publish.merge import merge_adapter
 
     job = make_job(tmp_path / "job", method="dora")
     base, adapter = job / "prepare" / "model", job / "train" / "final"

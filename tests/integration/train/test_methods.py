@@ -10,8 +10,9 @@ import torch
 
 from support.training import log_of
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.data.collate import Collator
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.train.rows import Collator, learned_tokens, loss_sum
+from tunesmith_trainer.models.loss import loss_sum, target_count
 
 Run = Callable[[Path], dict[str, Any]]
 Job = Callable[..., Path]
@@ -171,7 +172,7 @@ def test_padding_changes_nothing() -> None:
         with torch.no_grad():
             logits = model(**batch).logits
         assert logits.shape[:2] == labels.shape
-        return float(loss_sum(logits, labels)), int(learned_tokens(labels))
+        return float(loss_sum(logits, labels)), int(target_count(labels))
 
     alone = [loss([row], 1) for row in examples]
     for prune in (True, False):

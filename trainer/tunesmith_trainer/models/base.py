@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,17 @@ from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.chat_templates import default_template
 from tunesmith_trainer.data.progress import Progress
-from tunesmith_trainer.models.checks import check_model, load_tokenizer
+from tunesmith_trainer.models.checks import check_model
 from tunesmith_trainer.models.hf import download, resolve_commit
 from tunesmith_trainer.models.layout import wanted_files
 from tunesmith_trainer.models.scratch import build_scratch
+from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.storage.files import read_json, sha256_tree, write_json
 from tunesmith_trainer.storage.filesystems import fetch_folder, list_folder
 from tunesmith_trainer.storage.uris import local_path
 
 Texts = Callable[[], Iterable[str]]
+Check = Callable[[Path, str], tuple[dict[str, Any], Any]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,9 @@ class BaseModel:
         }
 
 
-def bring_model(config: JobConfig, work: WorkFolder, texts: Texts, *, chat: bool) -> BaseModel:
+def bring_model(
+    config: JobConfig, work: WorkFolder, texts: Texts, *, chat: bool, architectures: Collection[str]
+) -> BaseModel:
     """Return the job's base model, fetched or made where needed.
 
     A local folder is used in place. Where it has no chat template and needs one, the prepared model is a folder of
@@ -67,58 +72,60 @@ def bring_model(config: JobConfig, work: WorkFolder, texts: Texts, *, chat: bool
         work: Its work folder.
         texts: Gives the texts on which a new tokenizer is trained.
         chat: Whether the rows are conversations, so that a chat template is needed.
+        architectures: The architectures that can be used, by their classes' names in transformers.
 
     Raises:
         StageError: The model is not found, cannot be had now, or cannot be used.
     """
+    check = partial(_check, config=config, architectures=architectures)
     model = config.spec.model
     folder, uri, revision = work.prepared_model, model.uri or "scratch", None
     if model.scratch is not None:
         shutil.rmtree(folder, ignore_errors=True)  # the rows may have changed since an interrupted run made it
         scratch, seed = model.scratch, config.spec.training.seed
-        _make(folder, uri, config, chat, lambda partial: build_scratch(partial, scratch, texts(), seed))
+        _make(folder, uri, check, chat, lambda target: build_scratch(target, scratch, texts(), seed))
     elif uri.startswith("hf://"):
         revision = _pinned_commit(work, uri, model.revision)
         commit = revision
         if not folder.exists():
-            _make(folder, uri, config, chat, lambda partial: download(uri, commit, partial), keep=True)
+            _make(folder, uri, check, chat, lambda target: download(uri, commit, target), keep=True)
     elif (local := local_path(uri)) is not None:
         if not local.is_dir():
             problem = "this is a file, not a folder" if local.exists() else "no such folder"
             raise StageError(Reason.MODEL_NOT_FOUND, f"{uri}: {problem}", "Correct spec.model.uri")
-        if chat and _check(local, uri, config)[1].chat_template is None:
+        if chat and check(local, uri)[1].chat_template is None:
             shutil.rmtree(folder, ignore_errors=True)
-            _make(folder, uri, config, chat, lambda partial: _link(local, partial))
+            _make(folder, uri, check, chat, lambda target: _link(local, target))
         else:
             folder = local
     elif not folder.exists():
-        _make(folder, uri, config, chat, lambda partial: _fetch(uri, partial, work), keep=True)
-    settings, tokenizer = _check(folder, uri, config)
+        _make(folder, uri, check, chat, lambda target: _fetch(uri, target, work), keep=True)
+    settings, tokenizer = check(folder, uri)
     return BaseModel(uri, revision, folder, settings["model_type"], tokenizer)
 
 
 def _make(
-    target: Path, uri: str, config: JobConfig, chat: bool, write: Callable[[Path], None], *, keep: bool = False
+    target: Path, uri: str, check: Check, chat: bool, write: Callable[[Path], None], *, keep: bool = False
 ) -> None:
     """Write a model beside `target`, check it, and only then give it that name.
 
     Args:
         target: The folder, which does not exist.
         uri: What the model is called in messages.
-        config: The job.
+        check: Checks the model in a folder and returns its config.json and tokenizer.
         chat: Whether the model gets a chat template where it has none.
         write: Writes the model's files into a folder.
         keep: Whether `write` goes on from what an interrupted run left in the folder.
     """
-    partial = target.with_name(f".{target.name}.partial")
+    unchecked = target.with_name(f".{target.name}.partial")
     if not keep:
-        shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True, exist_ok=True)
-    write(partial)
-    _, tokenizer = _check(partial, uri, config)
+        shutil.rmtree(unchecked, ignore_errors=True)
+    unchecked.mkdir(parents=True, exist_ok=True)
+    write(unchecked)
+    _, tokenizer = check(unchecked, uri)
     if chat and tokenizer.chat_template is None:
-        (partial / "chat_template.jinja").write_text(default_template(tokenizer))
-    partial.replace(target)
+        (unchecked / "chat_template.jinja").write_text(default_template(tokenizer))
+    unchecked.replace(target)
 
 
 def _pinned_commit(work: WorkFolder, uri: str, revision: str | None) -> str:
@@ -145,7 +152,7 @@ def _link(folder: Path, target: Path) -> None:
         (target / name).symlink_to(folder.resolve() / name)
 
 
-def _check(folder: Path, uri: str, config: JobConfig) -> tuple[dict[str, Any], Any]:
+def _check(folder: Path, uri: str, config: JobConfig, architectures: Collection[str]) -> tuple[dict[str, Any], Any]:
     """Return a model's config.json and its tokenizer, having checked that they can be used."""
-    settings = check_model(folder, uri, config.spec.training.max_length)
+    settings = check_model(folder, uri, config.spec.training.max_length, architectures)
     return settings, load_tokenizer(folder, uri, settings["vocab_size"])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_api.local.imports import importing
-from tunesmith_trainer.export.architectures import EXPORTABLE
 
 _LAYOUT = "Give a folder in the transformers layout: config.json, *.safetensors, tokenizer.json, tokenizer_config.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -19,20 +18,21 @@ def invalid(name: str, problem: str, remedy: str) -> StageError:
     return StageError(Reason.INVALID_MODEL, f"{name}: {problem}", remedy)
 
 
-def check_model(folder: Path, name: str, max_length: int) -> dict[str, Any]:
+def check_model(folder: Path, name: str, max_length: int, architectures: Collection[str]) -> dict[str, Any]:
     """Check a model's files and return its config.json.
 
     Args:
         folder: The model.
         name: What it is called in messages.
         max_length: Longest row in tokens that training will use.
+        architectures: The architectures that the task supports.
 
     Raises:
         StageError: Something is missing, broken or refused (INVALID_MODEL), or the model is too short for
             `max_length` (INVALID_SPEC).
     """
     config = _read_config(folder / "config.json", name)
-    _check_config(config, name)
+    _check_config(config, name, architectures)
     _check_weights(folder, name)
     _check_tokenizer(folder, name)
     positions = config.get("max_position_embeddings")
@@ -58,7 +58,7 @@ def _read_config(path: Path, name: str) -> dict[str, Any]:
     return value
 
 
-def _check_config(config: dict[str, Any], name: str) -> None:
+def _check_config(config: dict[str, Any], name: str, supported: Collection[str]) -> None:
     """Refuse custom code, quantised weights and architectures that cannot be exported."""
     if config.get("auto_map"):
         raise invalid(
@@ -70,11 +70,11 @@ def _check_config(config: dict[str, Any], name: str) -> None:
         raise invalid(name, "the weights are quantised", "Take the model's original, unquantised weights")
     architectures = config.get("architectures")
     named = architectures[0] if isinstance(architectures, list) and architectures else None
-    if named not in EXPORTABLE:
+    if named not in supported:
         raise invalid(
             name,
             f"the architecture {named or '(none named in config.json)'} is not supported",
-            f"Take a model of one of these: {', '.join(sorted(EXPORTABLE))}",
+            f"Take a model of one of these: {', '.join(sorted(supported))}",
         )
     for field in ("model_type", "vocab_size"):
         if field not in config:
@@ -134,35 +134,3 @@ def _check_tokenizer(folder: Path, name: str) -> None:
         raise invalid(
             name, "tokenizer_config.json asks for code of its own (auto_map), which is never run", "Remove auto_map"
         )
-
-
-def load_tokenizer(folder: Path, name: str, vocabulary: int) -> Any:  # noqa: ANN401 - transformers has no types
-    """Return a model's tokenizer (transformers, fast).
-
-    Args:
-        folder: The model.
-        name: What it is called in messages.
-        vocabulary: Rows of the model's embedding; the tokenizer may not have more tokens.
-
-    Raises:
-        StageError: INVALID_MODEL; it cannot be loaded or does not fit the model.
-    """
-    with importing():
-        from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # whatever a foreign file makes the library raise
-        problem = " ".join(str(error).split())[:300]
-        raise invalid(name, f"the tokenizer cannot be loaded: {problem}", "Save the tokenizer again") from error
-    if not tokenizer.is_fast:
-        raise invalid(
-            name, "the tokenizer is not a fast one", "Save it with use_fast=True, so that it has tokenizer.json"
-        )
-    if len(tokenizer) > vocabulary:
-        raise invalid(
-            name,
-            f"the tokenizer has {len(tokenizer)} tokens, the model's embedding {vocabulary} rows",
-            "Give the model its own tokenizer, or resize its embedding",
-        )
-    return tokenizer

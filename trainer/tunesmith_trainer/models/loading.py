@@ -1,14 +1,15 @@
-"""Loading models and tokenizers for inference: from local safetensors only, in fp32."""
+"""Loading and saving models: from local safetensors only."""
 
 from __future__ import annotations
 
+import inspect
 import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from tunesmith_api.failures import Reason, StageError
@@ -24,21 +25,46 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def load_model(folder: Path) -> Any:  # noqa: ANN401 - a transformers model
-    """Return the causal language model in a folder, in fp32, ready for inference on `device()`.
+def load_weights(
+    folder: Path,
+    dtype: str = "float32",
+    *,
+    model_class: Any = AutoModelForCausalLM,  # noqa: ANN401 - one of transformers' Auto classes
+    remedy: str = "Use a causal language model in the transformers layout, with its weights in safetensors",
+) -> Any:  # noqa: ANN401 - a transformers model
+    """Return the model in a folder, on the CPU.
+
+    Args:
+        folder: The model in the transformers layout.
+        dtype: Number format of its weights, as torch names it.
+        model_class: What loads it.
+        remedy: What to do when it cannot be loaded.
 
     Raises:
-        StageError: The folder holds no such model.
+        StageError: INVALID_MODEL; the folder holds no such model.
     """
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+        return model_class.from_pretrained(
+            folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError, KeyError) as error:
-        raise StageError(
-            Reason.INVALID_MODEL, f"{folder}: {error}", "Run the stage again in a new work folder"
-        ) from error
-    return model.to(device()).eval()
+        raise StageError(Reason.INVALID_MODEL, f"{folder}: {' '.join(str(error).split())}", remedy) from error
+
+
+def load_model(folder: Path, model_class: Any = AutoModelForCausalLM) -> Any:  # noqa: ANN401
+    """Return the model in a folder, in fp32, ready for inference on `device()`.
+
+    Raises:
+        StageError: INVALID_MODEL; the folder holds no such model.
+    """
+    remedy = "Run the stage again in a new work folder"
+    return load_weights(folder, model_class=model_class, remedy=remedy).to(device()).eval()
+
+
+def takes_logits_to_keep(model: Any) -> bool:  # noqa: ANN401
+    """Return whether the model, with or without an adapter, can compute the logits of chosen positions only."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "logits_to_keep" in inspect.signature(base.forward).parameters
 
 
 def save_model(model: Any, folder: Path) -> None:  # noqa: ANN401
@@ -49,7 +75,8 @@ def save_model(model: Any, folder: Path) -> None:  # noqa: ANN401
     folder.mkdir(parents=True, exist_ok=True)
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
+    if getattr(model, "generation_config", None) is not None:  # None on a model that generates nothing
+        model.generation_config.save_pretrained(folder)
     # A tied weight is stored once, under the name that the others are tied to.
     weights = {
         name: tensor.contiguous()
@@ -57,25 +84,6 @@ def save_model(model: Any, folder: Path) -> None:  # noqa: ANN401
         if name not in model.all_tied_weights_keys
     }
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def load_tokenizer(folder: Path) -> Any:  # noqa: ANN401 - a transformers tokenizer
-    """Return the tokenizer in a folder.
-
-    Raises:
-        StageError: There is none, or it cannot be written as a tokenizer.json, which serving reads.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise StageError(Reason.INVALID_MODEL, f"{folder}: no usable tokenizer: {error}") from error
-    if not tokenizer.is_fast:
-        raise StageError(
-            Reason.INVALID_MODEL,
-            f"{folder}: the tokenizer has no tokenizer.json form",
-            "Add a tokenizer.json to the base model",
-        )
-    return tokenizer
 
 
 def stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:  # noqa: ANN401

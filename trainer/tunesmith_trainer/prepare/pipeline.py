@@ -21,6 +21,7 @@ from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.export.architectures import EXPORTABLE
 from tunesmith_trainer.models.base import bring_model
 from tunesmith_trainer.storage.files import write_atomic
 
@@ -30,7 +31,7 @@ _CUT = "Raise spec.training.maxLength, or shorten the rows"
 
 
 def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
-    """Run the stage and return its result; see `prepared.py` for how the others read it.
+    """Run the stage and return its result; `data/token_store.py` reads the rows.
 
     Run again after it was stopped at any moment, it ends in the same files.
 
@@ -57,7 +58,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     def texts() -> Iterator[str]:
         return (text for row in training_rows() for text in row.texts)
 
-    model = bring_model(config, work, texts, chat=parser.format is not DatasetFormat.TEXT)
+    model = bring_model(config, work, texts, chat=parser.format is not DatasetFormat.TEXT, architectures=EXPORTABLE)
     encoder = Encoder(model.tokenizer, config.spec.training.max_length, config.spec.training.loss_on)
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import GateSpec
+from tunesmith_api.tasks import METRICS
 
 
 def check_gates(gates: Sequence[GateSpec], metrics: Mapping[str, float | None]) -> list[dict[str, Any]]:
@@ -54,10 +55,5 @@ def _describe(result: Mapping[str, Any]) -> str:
     metric, value = result["metric"], result["value"]
     bounds = [f"{word} {result[key]:g}" for key, word in (("min", "at least"), ("max", "at most")) if key in result]
     if value is None:
-        why = (
-            "there are no validation rows with a prompt and an answer"
-            if metric == "exactMatch"
-            else "it is not a finite number"
-        )
-        return f"{metric} could not be measured ({why}), the gate needs {' and '.join(bounds)}"
+        return f"{metric} could not be measured ({METRICS[metric].when_missing}), the gate needs {' and '.join(bounds)}"
     return f"{metric} is {value:.4g}, the gate needs {' and '.join(bounds)}"

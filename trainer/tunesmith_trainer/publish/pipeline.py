@@ -18,12 +18,15 @@ from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.export.architectures import export_options
 from tunesmith_trainer.export.exporter import Exporter
+from tunesmith_trainer.methods.base import MergeInputs
+from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.location import model_path
+from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.publish.artifact import assemble, describe
 from tunesmith_trainer.publish.deliver import deliver, output_uri
 from tunesmith_trainer.publish.gates import check_gates, require_passed
 from tunesmith_trainer.publish.progress import Progress
-from tunesmith_trainer.storage.files import link_tree, read_json, write_json
+from tunesmith_trainer.storage.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +79,7 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     parity = {p.value: _parity(config, folder, p, models, progress) for p in config.spec.export.precisions}
     progress.step("putting the artifact together")
     parts = {onnx_folder(p.value): folder / "onnx" / p.value for p in config.spec.export.precisions}
-    if config.spec.method != "full":
-        parts["adapter"] = _portable_adapter(config, work)
+    parts |= method_of(config.spec.method).artifact_parts(work.final, folder, _source(config, work))
     if config.spec.export.merge_weights:
         parts["model"] = merged
     parts["evaluation.json"] = folder / "evaluation.json"
@@ -94,17 +96,10 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     return assemble(artifact, parts, describe(config, prepared, trained, timings, results))
 
 
-def _portable_adapter(config: JobConfig, work: WorkFolder) -> Path:
-    """Return a folder with the adapter, which names its base model by URI and not by a path of this work folder."""
-    folder = work.stage(Stage.PUBLISH) / "adapter"
-    link_tree(work.final / "adapter_model.safetensors", folder / "adapter_model.safetensors")
-    settings = read_json(work.final / "adapter_config.json")
+def _source(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
+    """Return the base model's URI and revision."""
     model = (read_json(work.stage_marker(Stage.PREPARE)) or {}).get("model", {})
-    uri = config.spec.model.uri
-    settings["base_model_name_or_path"] = uri.removeprefix("hf://") if uri else None
-    settings["revision"] = model.get("revision")
-    write_json(folder / "adapter_config.json", settings)
-    return folder
+    return {"uri": config.spec.model.uri, "revision": model.get("revision")}
 
 
 class _Models:
@@ -129,7 +124,7 @@ class _Models:
 
     @cached_property
     def tokenizer(self) -> Any:  # noqa: ANN401 - a transformers tokenizer
-        return self._library.load_tokenizer(self._base_folder)
+        return load_tokenizer(self._base_folder)
 
     @cached_property
     def validation(self) -> TokenStore:
@@ -163,22 +158,15 @@ class _Models:
         """Return the folder of the tuned model, made when it is not there."""
         if not self._merged_folder.is_dir():
             temporary = self._merged_folder.with_name(f".merged.{os.getpid()}.tmp")
-            if self._config.spec.method == "full":
-                weights = [*self._work.final.glob("*.safetensors*"), *self._work.final.glob("*config.json")]
-                for path in weights:
-                    if path.name != "tokenizer_config.json":
-                        link_tree(path, temporary / path.name)
-            else:
-                from tunesmith_trainer.publish.merge import merge_adapter
-
-                self._progress.step("merging the adapter")
-                rows = [self.validation[i][0].tolist() for i in range(min(_CHECKED_ROWS, len(self.validation)))]
-                self._merged = merge_adapter(self.base(), self._work.final, rows)
-                self._library.save_model(self._merged, temporary)
+            inputs = MergeInputs(self.base, self._checked_rows, self._progress.step)
+            self._merged = method_of(self._config.spec.method).write_tuned(self._work.final, temporary, inputs)
             self.tokenizer.save_pretrained(temporary)
             temporary.replace(self._merged_folder)
         self._base = None
         return self._merged_folder
+
+    def _checked_rows(self) -> list[list[int]]:
+        return [self.validation[i][0].tolist() for i in range(min(_CHECKED_ROWS, len(self.validation)))]
 
 
 def _evaluate(config: JobConfig, folder: Path, models: _Models, progress: Progress) -> dict[str, Any]:

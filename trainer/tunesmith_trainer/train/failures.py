@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.methods import METHODS
 from tunesmith_api.spec import JobConfig
 
 # What neither torch.OutOfMemoryError nor MemoryError is made of: the CPU's allocator, and CUDA outside torch's own.
@@ -27,7 +28,7 @@ def out_of_memory(config: JobConfig, detail: str) -> StageError:
     if not training.gradient_checkpointing:
         ways.append("set spec.training.gradientCheckpointing: true")
     ways.append(f"lower spec.training.maxLength (now {training.max_length})")
-    if config.spec.method == "full":
+    if not METHODS[config.spec.method].trains_adapter:
         ways.append("set spec.method: lora")
     if config.spec.distributed.strategy != "zero3":
         ways.append("set spec.distributed.strategy: zero3 with more processes")

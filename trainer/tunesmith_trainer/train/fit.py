@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 from transformers.trainer_pt_utils import get_model_param_count
-from transformers.trainer_utils import set_seed
 
 from tunesmith_api.contract import DISABLE_TRANSFORMERS_REPORT
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.resolve import Resolved, resolve
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.data.collate import Collator, OrderedDataset
 from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.methods.registry import method_of
+from tunesmith_trainer.models.loading import load_weights, takes_logits_to_keep
 from tunesmith_trainer.models.location import model_path
 from tunesmith_trainer.storage.files import write_json
 from tunesmith_trainer.train.arguments import training_arguments
@@ -31,15 +33,14 @@ from tunesmith_trainer.train.checkpointing.shards import agree_on_checkpoint, sh
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.zero import join_deepspeed
 from tunesmith_trainer.train.final import save_final
-from tunesmith_trainer.train.model import add_adapter, load_base, takes_logits_to_keep
 from tunesmith_trainer.train.progress import Progress
-from tunesmith_trainer.train.rows import Collator, OrderedRows
 from tunesmith_trainer.train.sampler import training_order
 from tunesmith_trainer.train.trainer import FineTuner
 from tunesmith_trainer.train.training_log import read_log
 
 log = logging.getLogger(__name__)
 
+_ADAPTER_TASK_TYPE = "CAUSAL_LM"  # what peft calls text generation
 _EVAL_ROWS = 64  # validation rows of an evaluation during training; publish evaluates on more
 
 
@@ -72,7 +73,10 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     if first:
         write_json(work.resolved, resolved.to_status())
     base = model_path(work)
-    model = _model(config, resolved, base)
+    method = method_of(spec.method)
+    model = method.make_trainable(
+        load_weights(base, method.load_dtype(resolved.precision)), spec, resolved, _ADAPTER_TASK_TYPE
+    )
     order = training_order(rows.lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
     tokens = np.cumsum(rows.lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
     trainer = FineTuner(
@@ -85,15 +89,15 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         model=model,
         args=arguments,
         data_collator=Collator(8 if torch.cuda.is_available() else 1, prune=takes_logits_to_keep(model)),
-        train_dataset=OrderedRows(rows, order),
-        eval_dataset=OrderedRows(validation, _evaluation_order(validation)) if len(validation) else None,
+        train_dataset=OrderedDataset(rows, order),
+        eval_dataset=OrderedDataset(validation, _evaluation_order(validation)) if len(validation) else None,
     )
     counts = {
         "trainedParameters": get_model_param_count(model, trainable_only=True),
         "totalParameters": get_model_param_count(model),
     }
     _train(trainer, checkpoint)
-    save_final(trainer, work, base, adapter=spec.method != "full")
+    save_final(trainer, work, base, method)
     if not first:
         return {}
     _write_metrics(work, trainer, tokens, checkpoint, time.monotonic() - started)
@@ -162,20 +166,6 @@ def _checkpoint(work: WorkFolder, resolved: Resolved) -> str | None:
     if checkpoint:
         log.info("going on from %s", checkpoint.name)
     return checkpoint.name if checkpoint else None
-
-
-def _model(config: JobConfig, resolved: Resolved, base: Path) -> Any:  # noqa: ANN401
-    """Return the model to train. The weights that are trained are kept in fp32, also where bf16 is computed in."""
-    adapter = resolved.adapter
-    half = resolved.precision == "bf16" and adapter is not None
-    model = load_base(base, torch.bfloat16 if half else torch.float32)
-    if adapter is None:
-        return model
-    set_seed(config.spec.training.seed)
-    model = add_adapter(model, adapter, dora=config.spec.method == "dora")
-    if config.spec.training.gradient_checkpointing:
-        model.enable_input_require_grads()
-    return model
 
 
 def _evaluation_order(validation: TokenStore) -> Any:  # noqa: ANN401 - int64 [n]

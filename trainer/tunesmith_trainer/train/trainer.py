@@ -12,12 +12,13 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.resolve import Resolved
+from tunesmith_trainer.data.collate import Collator, OrderedDataset
+from tunesmith_trainer.models.loss import loss_sum, target_count
 from tunesmith_trainer.train.checkpointing.checkpoints import rotate, seal
 from tunesmith_trainer.train.checkpointing.outbox import Outbox
 from tunesmith_trainer.train.checkpointing.shards import CheckpointShard
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.progress import Progress
-from tunesmith_trainer.train.rows import Collator, OrderedRows, learned_tokens, loss_sum
 
 _LOWER_RATE = "Lower spec.training.learningRate, or raise spec.training.warmupRatio"
 
@@ -65,7 +66,7 @@ class FineTuner(Trainer):
 
         The wish to stop travels with it, so that all processes stop after the same step.
         """
-        count = sum((learned_tokens(batch["labels"]) for batch in batch_samples), torch.tensor(0))
+        count = sum((target_count(batch["labels"]) for batch in batch_samples), torch.tensor(0))
         values = torch.tensor([float(count), float(self.interrupt.requested)], device=device, dtype=torch.float64)
         if self.args.world_size > 1:
             torch.distributed.all_reduce(values)
@@ -106,7 +107,7 @@ class FineTuner(Trainer):
     @torch.no_grad()
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:  # noqa: ANN401
         """Return `{eval_loss}`, the mean loss of all learned tokens of the evaluation rows, in nats."""
-        rows: OrderedRows = self.eval_dataset
+        rows: OrderedDataset = self.eval_dataset
         size, world, rank = self.resolved.micro_batch_size, self.args.world_size, self.args.process_index
         rounds = -(-len(rows) // (size * world))
         collate: Collator = self.data_collator
@@ -119,7 +120,7 @@ class FineTuner(Trainer):
             labels = batch.pop("labels")
             logits = self.model(**batch).logits
             if indices:
-                sums += torch.stack([loss_sum(logits, labels).double(), learned_tokens(labels).double()])
+                sums += torch.stack([loss_sum(logits, labels).double(), target_count(labels).double()])
         if world > 1:
             torch.distributed.all_reduce(sums)
         loss = float(sums[0] / sums[1].clamp(min=1))

@@ -1,4 +1,4 @@
-"""Rows as tensors."""
+"""Batches of rows as tensors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.utils.data import Dataset
 
 from tunesmith_trainer.data.token_store import Example, TokenStore
 
-IGNORED = -100
-"""Label of a token that is not learned."""
+IGNORE_INDEX = -100
+"""Label of a token that takes no part in the loss."""
 
 
-class OrderedRows(Dataset[Example]):
+class OrderedDataset(Dataset[Example]):
     """The rows of a store in the order of the run.
 
     Attributes:
@@ -53,41 +53,19 @@ class Collator:
         """Return the model's inputs and what is learned.
 
         `input_ids` is int64 [rows, length]; `logits_to_keep`, where pruned, the int64 [positions] whose logits are
-        wanted; `labels` int64 [rows, positions], the token after each of them, `IGNORED` where it is not learned. A
-        row's first token is not, as none is before it.
+        wanted; `labels` int64 [rows, positions], the token after each of them, `IGNORE_INDEX` where it is no target. A
+        row's first token is none, as no token is before it.
         """
         longest = max(len(ids) for ids, _ in examples)
         length = -(-longest // self.multiple) * self.multiple
         input_ids = np.zeros((len(examples), length), np.int64)
-        labels = np.full((len(examples), length), IGNORED, np.int64)
+        labels = np.full((len(examples), length), IGNORE_INDEX, np.int64)
         for row, (ids, mask) in enumerate(examples):
             input_ids[row, : len(ids)] = ids
-            labels[row, : len(ids) - 1] = np.where(mask[1:], ids[1:], IGNORED)
+            labels[row, : len(ids) - 1] = np.where(mask[1:], ids[1:], IGNORE_INDEX)
         batch = {"input_ids": torch.from_numpy(input_ids), "labels": torch.from_numpy(labels)}
         if self.prune:
-            learned = np.flatnonzero((labels != IGNORED).any(axis=0))
+            learned = np.flatnonzero((labels != IGNORE_INDEX).any(axis=0))
             kept = torch.from_numpy(learned if len(learned) else np.zeros(1, np.int64))
             batch |= {"labels": batch["labels"][:, kept], "logits_to_keep": kept}
         return batch
-
-
-def learned_tokens(labels: torch.Tensor) -> torch.Tensor:
-    """Return the number of learned tokens of a batch's labels, int64 []."""
-    return labels.ne(IGNORED).sum()
-
-
-def loss_sum(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the summed cross-entropy of the learned tokens in fp32, nats.
-
-    Args:
-        logits: [rows, positions, vocabulary].
-        labels: int64 [rows, positions], the token after each position, `IGNORED` where it is not learned.
-    """
-    targets = labels.to(logits.device)
-    learned = targets.ne(IGNORED)
-    # Picking the learned positions out copies their logits, forward and backward: worth it where they are few.
-    if int(learned.sum()) * 2 < labels.numel():
-        return torch.nn.functional.cross_entropy(logits[learned].float(), targets[learned], reduction="sum")
-    return torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1).float(), targets.flatten(), reduction="sum", ignore_index=IGNORED
-    )

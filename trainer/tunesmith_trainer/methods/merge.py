@@ -30,7 +30,7 @@ def merge_adapter(base: Any, adapter: Path, rows: Sequence[Sequence[int]]) -> An
         The merged transformers model.
 
     Raises:
-        StageError: The adapter cannot be read, or the merged model's logits are others.
+        StageError: The adapter cannot be read, or the merged model's logits differ.
     """
     from peft import PeftModel
 
@@ -54,7 +54,7 @@ def merge_adapter(base: Any, adapter: Path, rows: Sequence[Sequence[int]]) -> An
             raise StageError(
                 Reason.EXPORT_FAILED,
                 f"merging the adapter changes the model: a logit is off by {difference:.3g}, more than {bound:.3g}",
-                "Train with method: lora or full, and with a learning rate at which the weights stay moderate",
+                "Train with method: full, or with a lower learning rate, at which the weights stay moderate",
             )
     log.info("merged the adapter; logits equal on %d rows", len(before))
     return merged

@@ -1,0 +1,108 @@
+"""What a method of training is to the stages. They ask for no method by name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tunesmith_api.methods import METHODS, MethodInfo
+from tunesmith_api.resolve import Resolved
+from tunesmith_api.spec import TrainingJobSpec
+
+DType = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class MergeInputs:
+    """What a method may need to make the tuned model, each loaded only when it is called.
+
+    Attributes:
+        base: Returns the base model in fp32, which the method may change.
+        rows: Returns the token ids of a few rows, for comparing models.
+        step: Takes the name of a step that is long enough to be shown.
+    """
+
+    base: Callable[[], Any]
+    rows: Callable[[], list[list[int]]]
+    step: Callable[[str], None]
+
+
+class Method(ABC):
+    """A method of training. Its modules import torch only when they are called.
+
+    Attributes:
+        name: Value of `spec.method`.
+    """
+
+    name: str
+
+    @property
+    def info(self) -> MethodInfo:
+        """The facts about it."""
+        return METHODS[self.name]
+
+    def load_dtype(self, precision: str) -> DType:
+        """Return the number format that the base model is loaded in. Trained weights are always kept in fp32.
+
+        Args:
+            precision: The run's precision, fp32 or bf16.
+        """
+        return "float32"
+
+    @abstractmethod
+    def make_trainable(
+        self,
+        model: Any,  # noqa: ANN401 - a transformers model
+        spec: TrainingJobSpec,
+        resolved: Resolved,
+        adapter_task_type: str | None,
+    ) -> Any:  # noqa: ANN401
+        """Return the model to train, made of the base model.
+
+        Args:
+            model: The base model, as `load_dtype` says.
+            spec: What to train.
+            resolved: Values of the run.
+            adapter_task_type: The task's name in peft.
+
+        Raises:
+            StageError: The spec asks for what the model does not have.
+        """
+
+    @abstractmethod
+    def save(self, model: Any, weights: dict[str, Any] | None, base: Path, folder: Path) -> None:  # noqa: ANN401
+        """Write the trained weights to a folder.
+
+        Args:
+            model: The model that was trained.
+            weights: The weights by name, gathered from all processes; None where the model itself holds them. Only
+                the trained ones when `info.trains_adapter`.
+            base: Folder of the base model.
+            folder: The folder to make.
+        """
+
+    @abstractmethod
+    def write_tuned(self, final: Path, folder: Path, inputs: MergeInputs) -> Any:  # noqa: ANN401
+        """Write the tuned model to a folder in the transformers layout, without its tokenizer.
+
+        Args:
+            final: What `save` has written.
+            folder: The folder to make.
+            inputs: What merging needs.
+
+        Returns:
+            The tuned model where it is loaded by then, else None.
+        """
+
+    def artifact_parts(self, final: Path, folder: Path, source: Mapping[str, Any]) -> dict[str, Path]:
+        """Return what the artifact holds besides the exports, by its path in the artifact.
+
+        Args:
+            final: What `save` has written.
+            folder: Where files may be written for it.
+            source: `uri` and `revision` of the base model.
+        """
+        return {}

@@ -1,0 +1,127 @@
+"""Training a low-rank adapter beside frozen weights: LoRA, and its variant DoRA."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.resolve import Resolved
+from tunesmith_api.spec import AdapterSpec, TrainingJobSpec
+from tunesmith_trainer.methods.base import DType, MergeInputs, Method
+from tunesmith_trainer.storage.files import link_tree, read_json, write_json
+
+
+class Lora(Method):
+    """Trains a LoRA adapter; the result is the adapter in peft's layout.
+
+    Attributes:
+        is_decomposed: Whether the magnitudes of the weights are trained apart from their directions (DoRA).
+    """
+
+    name = "lora"
+    is_decomposed = False
+
+    def load_dtype(self, precision: str) -> DType:
+        """Return the run's own precision: frozen weights gain nothing from fp32 where bf16 is computed in."""
+        return "bfloat16" if precision == "bf16" else "float32"
+
+    def make_trainable(
+        self,
+        model: Any,  # noqa: ANN401
+        spec: TrainingJobSpec,
+        resolved: Resolved,
+        adapter_task_type: str | None,
+    ) -> Any:  # noqa: ANN401
+        """Return the model with a new adapter; its base is frozen.
+
+        Raises:
+            StageError: A name in `targetModules` is that of no linear layer.
+        """
+        from peft import LoraConfig, get_peft_model
+        from transformers.trainer_utils import set_seed
+
+        adapter = resolved.adapter or AdapterSpec()
+        targets: Any = "all-linear"
+        set_seed(spec.training.seed)
+        if adapter.target_modules is not None:
+            check_targets(adapter.target_modules, linear_layers(model))
+            targets = sorted(adapter.target_modules)
+        config = LoraConfig(
+            r=adapter.rank,
+            lora_alpha=adapter.alpha,
+            lora_dropout=adapter.dropout,
+            target_modules=targets,
+            use_dora=self.is_decomposed,
+            bias="none",
+            task_type=adapter_task_type,
+        )
+        model = get_peft_model(model, config)
+        if spec.training.gradient_checkpointing:
+            model.enable_input_require_grads()
+        return model
+
+    def save(self, model: Any, weights: dict[str, Any] | None, base: Path, folder: Path) -> None:  # noqa: ANN401
+        """Write the adapter."""
+        model.peft_config["default"].base_model_name_or_path = str(base)
+        model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+        (folder / "README.md").unlink(missing_ok=True)
+        _sort_targets(folder / "adapter_config.json")
+
+    def write_tuned(self, final: Path, folder: Path, inputs: MergeInputs) -> Any:  # noqa: ANN401
+        """Merge the adapter into the base model, write the result and return it."""
+        from tunesmith_trainer.methods.merge import merge_adapter
+        from tunesmith_trainer.models.loading import save_model
+
+        inputs.step("merging the adapter")
+        merged = merge_adapter(inputs.base(), final, inputs.rows())
+        save_model(merged, folder)
+        return merged
+
+    def artifact_parts(self, final: Path, folder: Path, source: Mapping[str, Any]) -> dict[str, Path]:
+        """Return the adapter, which names its base model by URI and not by a path of this work folder."""
+        adapter = folder / "adapter"
+        link_tree(final / "adapter_model.safetensors", adapter / "adapter_model.safetensors")
+        settings = read_json(final / "adapter_config.json")
+        uri = source.get("uri")
+        settings["base_model_name_or_path"] = uri.removeprefix("hf://") if uri else None
+        settings["revision"] = source.get("revision")
+        write_json(adapter / "adapter_config.json", settings)
+        return {"adapter": adapter}
+
+
+def linear_layers(model: Any) -> list[str]:  # noqa: ANN401
+    """Return the full names of the linear layers that can have an adapter: all but the output layer."""
+    import torch
+
+    output = model.get_output_embeddings()
+    return [
+        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not output
+    ]
+
+
+def check_targets(targets: tuple[str, ...], layers: list[str]) -> None:
+    """Raise when a target is the name (or the end of the name) of no layer.
+
+    Args:
+        targets: `spec.adapter.targetModules`.
+        layers: Full names of the linear layers.
+    """
+    wrong = [t for t in targets if not any(name == t or name.endswith(f".{t}") for name in layers)]
+    if wrong:
+        known = sorted({name.rsplit(".", 1)[-1] for name in layers})
+        raise StageError(
+            Reason.INVALID_SPEC,
+            f"spec.adapter.targetModules: the model has no linear layer {', '.join(wrong)}",
+            f"Write some of {', '.join(known)}, or leave targetModules out for all of them",
+        )
+
+
+def _sort_targets(path: Path) -> None:
+    """Sort the names of the layers, which peft writes in an order that differs between runs."""
+    settings = json.loads(path.read_text())
+    if isinstance(settings.get("target_modules"), list):
+        settings["target_modules"].sort()
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")

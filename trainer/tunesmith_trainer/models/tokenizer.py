@@ -1,0 +1,42 @@
+"""Loading a model's tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tunesmith_api.local.imports import importing
+from tunesmith_trainer.models.checks import invalid
+
+
+def load_tokenizer(folder: Path, name: str | None = None, vocabulary: int | None = None) -> Any:  # noqa: ANN401 - transformers has no types
+    """Return a model's tokenizer (transformers, fast).
+
+    Args:
+        folder: The model.
+        name: What it is called in messages; the folder by default.
+        vocabulary: Rows of the model's embedding, where it is to be checked that the tokenizer has no more tokens.
+
+    Raises:
+        StageError: INVALID_MODEL; it cannot be loaded or does not fit the model.
+    """
+    name = name or str(folder)
+    with importing():
+        from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # whatever a foreign file makes the library raise
+        problem = " ".join(str(error).split())[:300]
+        raise invalid(name, f"the tokenizer cannot be loaded: {problem}", "Save the tokenizer again") from error
+    if not tokenizer.is_fast:
+        raise invalid(
+            name, "the tokenizer is not a fast one", "Save it with use_fast=True, so that it has tokenizer.json"
+        )
+    if vocabulary is not None and len(tokenizer) > vocabulary:
+        raise invalid(
+            name,
+            f"the tokenizer has {len(tokenizer)} tokens, the model's embedding {vocabulary} rows",
+            "Give the model its own tokenizer, or resize its embedding",
+        )
+    return tokenizer
