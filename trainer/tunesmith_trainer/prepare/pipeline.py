@@ -14,6 +14,7 @@ import numpy as np
 from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import DatasetFormat, DatasetSource, JobConfig
+from tunesmith_api.tasks import METRICS, TaskInfo
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.encode import Encoder
 from tunesmith_trainer.data.formats import RowParser
@@ -21,9 +22,9 @@ from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.export.architectures import EXPORTABLE
 from tunesmith_trainer.models.base import bring_model
 from tunesmith_trainer.storage.files import write_atomic
+from tunesmith_trainer.tasks.registry import task_of
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +40,13 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         StageError: The data or the model cannot be used; the message says where and what to do.
     """
     folder = work.stage(Stage.PREPARE)
-    spec = config.spec.dataset
+    spec, task = config.spec.dataset, task_of(config.spec.task)
     parser = RowParser(spec.format, spec.columns)
     train = _dataset(spec.sources, parser, work, "train")
     validation = _dataset(spec.validation.sources, parser, work, "validation") if spec.validation.sources else None
     rows = _count(train, work)
     held_out = _held_out(rows, spec.validation.fraction, config.spec.training.seed)
-    _check_gates(config, parser.format)
+    _check_gates(config, task.info, parser.format)
     if validation is not None:
         _count(validation, work)
 
@@ -58,8 +59,10 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     def texts() -> Iterator[str]:
         return (text for row in training_rows() for text in row.texts)
 
-    model = bring_model(config, work, texts, chat=parser.format is not DatasetFormat.TEXT, architectures=EXPORTABLE)
-    encoder = Encoder(model.tokenizer, config.spec.training.max_length, config.spec.training.loss_on)
+    model = bring_model(
+        config, work, texts, chat=task.needs_chat_template(parser.format), architectures=task.architectures
+    )
+    encoder = task.encoder(model.tokenizer, config.spec)
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
     train_store = _store(partial / "train", encoder, training_rows(), work, rows - len(held_out))
@@ -113,15 +116,18 @@ def _held_out(rows: int, fraction: float | None, seed: int) -> frozenset[int]:
     return frozenset(np.random.default_rng(seed).permutation(rows)[:count].tolist())
 
 
-def _check_gates(config: JobConfig, data_format: DatasetFormat) -> None:
+def _check_gates(config: JobConfig, task: TaskInfo, data_format: DatasetFormat) -> None:
     """Refuse a gate that plain texts can never pass."""
-    gates = config.spec.evaluation.gates
-    if data_format is DatasetFormat.TEXT and any(gate.metric == "exactMatch" for gate in gates):
-        raise StageError(
-            Reason.INVALID_SPEC,
-            "spec.evaluation.gates: exactMatch compares answers, and rows of the format text have none",
-            "Use a gate on evalLoss or perplexity, or rows with prompts and completions",
-        )
+    if data_format is not DatasetFormat.TEXT:
+        return
+    others = " or ".join(metric.name for metric in task.metrics if not metric.needs_answers)
+    for gate in config.spec.evaluation.gates:
+        if METRICS[gate.metric].needs_answers:
+            raise StageError(
+                Reason.INVALID_SPEC,
+                f"spec.evaluation.gates: {gate.metric} compares answers, and rows of the format text have none",
+                f"Use a gate on {others}, or rows with prompts and completions",
+            )
 
 
 def _store(

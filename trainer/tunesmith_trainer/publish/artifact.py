@@ -71,6 +71,7 @@ def describe(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "baseModel": {key: model.get(key) for key in ("uri", "revision", "digest", "architecture")},
         "data": dict(prepared.get("data", {})),
+        "task": config.spec.task,
         "method": config.spec.method,
         "config": config.spec.to_api(),
         "resolved": dict(trained.get("resolved", {})),

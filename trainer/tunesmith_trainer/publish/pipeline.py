@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from tunesmith_api.artifact import MANIFEST, onnx_folder
-from tunesmith_api.local.imports import importing
 from tunesmith_api.spec import JobConfig, Precision
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.export.architectures import export_options
-from tunesmith_trainer.export.exporter import Exporter
 from tunesmith_trainer.methods.base import MergeInputs
 from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.location import model_path
@@ -27,6 +23,8 @@ from tunesmith_trainer.publish.deliver import deliver, output_uri
 from tunesmith_trainer.publish.gates import check_gates, require_passed
 from tunesmith_trainer.publish.progress import Progress
 from tunesmith_trainer.storage.files import read_json, write_json
+from tunesmith_trainer.tasks.base import ValidationSet
+from tunesmith_trainer.tasks.registry import task_of
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +59,12 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     """Do all steps up to the assembled artifact and return its manifest."""
     folder = work.stage(Stage.PUBLISH)
     base = model_path(work)
-    export_options((read_json(base / "config.json") or {}).get("architectures"))
+    task = task_of(config.spec.task)
+    task.check_exportable(read_json(base / "config.json") or {})
     missing = [p for p in config.spec.export.precisions if not (folder / "onnx" / p.value).is_dir()]
     with ExitStack() as stack:
         # Started before anything else is imported: its own imports go on beside the evaluation.
-        exporter = stack.enter_context(Exporter(folder / "export.log")) if missing else None
+        exporter = stack.enter_context(task.exporter(folder / "export.log")) if missing else None
         models = _Models(config, work, base, progress)
         evaluation = _evaluate(config, folder, models, progress)
         gates = check_gates(config.spec.evaluation.gates, evaluation["after"])
@@ -110,17 +109,10 @@ class _Models:
         self._work = work
         self._base_folder = base
         self._progress = progress
+        self._task = task_of(config.spec.task)
         self._base: Any = None
         self._merged: Any = None
         self._merged_folder = work.stage(Stage.PUBLISH) / "merged"
-
-    @cached_property
-    def _library(self) -> ModuleType:
-        """What loads and saves models, and with it torch and transformers: imported only when it is needed."""
-        with importing():
-            from tunesmith_trainer.models import loading as models
-
-        return models
 
     @cached_property
     def tokenizer(self) -> Any:  # noqa: ANN401 - a transformers tokenizer
@@ -141,17 +133,22 @@ class _Models:
         path = self._work.stage(Stage.PREPARE) / "data" / "evaluation.jsonl"
         return read_questions(path, self._config.spec.evaluation.max_rows)
 
+    @property
+    def data(self) -> ValidationSet:
+        """What models are evaluated on."""
+        return ValidationSet(self.validation, self.questions, self.tokenizer)
+
     def base(self) -> Any:  # noqa: ANN401
         """Return the base model. It is used up by `merged`."""
         if self._base is None:
-            self._base = self._library.load_model(self._base_folder)
+            self._base = self._task.load_model(self._base_folder)
         return self._base
 
     def merged(self) -> Any:  # noqa: ANN401
         """Return the tuned model, merged."""
         folder = self.merged_folder()
         if self._merged is None:
-            self._merged = self._library.load_model(folder)
+            self._merged = self._task.load_model(folder)
         return self._merged
 
     def merged_folder(self) -> Path:
@@ -212,21 +209,11 @@ def _evaluate_one(
     progress: Progress,
     when: str,
 ) -> dict[str, Any]:
-    from tunesmith_trainer.evaluate.evaluation import evaluate
-
     rows = _rows(config, models)
     title = {"before": "evaluating the base model", "after": "evaluating the tuned model"}[when]
     with progress.track(title, rows + len(models.questions)) as advance:
-        result = evaluate(
-            model,
-            models.tokenizer,
-            models.validation,
-            models.questions,
-            rows=rows,
-            max_new_tokens=config.spec.evaluation.max_new_tokens,
-            shown=_EXAMPLES,
-            advance=advance,
-        )
+        task = task_of(config.spec.task)
+        result = task.evaluate(model, models.data, config.spec, rows=rows, shown=_EXAMPLES, advance=advance)
     log.info("%s training: %s", when, _shown(result["metrics"]))
     return result
 
@@ -239,18 +226,14 @@ def _parity(
     config: JobConfig, folder: Path, precision: Precision, models: _Models, progress: Progress
 ) -> dict[str, Any]:
     """Compare one export with the merged model, unless that is done, and return the numbers."""
-    from tunesmith_trainer.export.onnx_runner import OnnxModel
-    from tunesmith_trainer.export.parity import Reference, measure, require_parity
-
+    task = task_of(config.spec.task)
     path = folder / f"parity-{precision.value}.json"
     bounds = config.spec.export.parity
     numbers = read_json(path)
     if numbers is None:
         progress.step(f"checking {precision.value}")
-        prompts: Sequence[list[int]] = [question.prompt_ids for question in models.questions]
-        reference = Reference(models.merged(), models.validation, prompts, bounds.rows)
-        numbers = measure(OnnxModel(folder / "onnx" / precision.value), reference, bounds.max_logit_difference)
+        numbers = task.compare(folder / "onnx" / precision.value, models.merged(), models.data, bounds)
         write_json(path, numbers)
         log.info("%s: %s", precision.value, _shown(numbers))
-    require_parity(precision, numbers, bounds)
+    task.require_parity(precision, numbers, bounds)
     return dict(numbers)

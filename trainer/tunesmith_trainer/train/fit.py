@@ -20,12 +20,12 @@ from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.resolve import Resolved, resolve
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_trainer.data.collate import Collator, OrderedDataset
+from tunesmith_trainer.data.collate import OrderedDataset
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.methods.registry import method_of
-from tunesmith_trainer.models.loading import load_weights, takes_logits_to_keep
 from tunesmith_trainer.models.location import model_path
 from tunesmith_trainer.storage.files import write_json
+from tunesmith_trainer.tasks.registry import task_of
 from tunesmith_trainer.train.arguments import training_arguments
 from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable
 from tunesmith_trainer.train.checkpointing.outbox import outbox_of
@@ -40,7 +40,6 @@ from tunesmith_trainer.train.training_log import read_log
 
 log = logging.getLogger(__name__)
 
-_ADAPTER_TASK_TYPE = "CAUSAL_LM"  # what peft calls text generation
 _EVAL_ROWS = 64  # validation rows of an evaluation during training; publish evaluates on more
 
 
@@ -73,14 +72,15 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     if first:
         write_json(work.resolved, resolved.to_status())
     base = model_path(work)
-    method = method_of(spec.method)
+    method, task = method_of(spec.method), task_of(spec.task)
     model = method.make_trainable(
-        load_weights(base, method.load_dtype(resolved.precision)), spec, resolved, _ADAPTER_TASK_TYPE
+        task.load_base(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
     )
     order = training_order(rows.lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
     tokens = np.cumsum(rows.lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
     trainer = FineTuner(
         resolved=resolved,
+        task=task,
         progress=Progress(work, resolved, tokens) if first else None,
         interrupt=interrupt,
         shard=shard,
@@ -88,7 +88,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         keep_checkpoints=spec.training.checkpoint.keep,
         model=model,
         args=arguments,
-        data_collator=Collator(8 if torch.cuda.is_available() else 1, prune=takes_logits_to_keep(model)),
+        data_collator=task.collator(model, 8 if torch.cuda.is_available() else 1),
         train_dataset=OrderedDataset(rows, order),
         eval_dataset=OrderedDataset(validation, _evaluation_order(validation)) if len(validation) else None,
     )

@@ -12,8 +12,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.resolve import Resolved
-from tunesmith_trainer.data.collate import Collator, OrderedDataset
-from tunesmith_trainer.models.loss import loss_sum, target_count
+from tunesmith_trainer.data.collate import OrderedDataset
+from tunesmith_trainer.tasks.base import Task
 from tunesmith_trainer.train.checkpointing.checkpoints import rotate, seal
 from tunesmith_trainer.train.checkpointing.outbox import Outbox
 from tunesmith_trainer.train.checkpointing.shards import CheckpointShard
@@ -28,6 +28,7 @@ class FineTuner(Trainer):
 
     Attributes:
         resolved: Values of the run.
+        task: What the model learns to do.
         progress: Where progress is told; None in all processes but the first.
         interrupt: Whether training is to stop.
         shard: The shard of each checkpoint that is on this node.
@@ -41,6 +42,7 @@ class FineTuner(Trainer):
         self,
         *,
         resolved: Resolved,
+        task: Task,
         progress: Progress | None,
         interrupt: Interrupt,
         shard: CheckpointShard,
@@ -49,6 +51,7 @@ class FineTuner(Trainer):
         **options: Any,  # noqa: ANN401 - those of transformers' Trainer
     ) -> None:
         self.resolved = resolved
+        self.task = task
         self.progress = progress
         self.interrupt = interrupt
         self.shard = shard
@@ -56,17 +59,22 @@ class FineTuner(Trainer):
         self.keep_checkpoints = keep_checkpoints
         self.stopping = False
         self.seconds = 0.0
-        super().__init__(compute_loss_func=_mean_loss, **options)
+        super().__init__(compute_loss_func=self._mean_loss, **options)
         self.remove_callback(PrinterCallback)
         # First, so that the others see the right epoch.
         self.callback_handler.callbacks.insert(0, _Steps(self))
+
+    def _mean_loss(self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+        """Return a micro-batch's part of the mean loss over the targets of the global batch."""
+        loss: torch.Tensor = self.task.loss_sum(outputs, labels)
+        return loss / num_items_in_batch
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
         """Return the learned tokens of the global batch, float32 [].
 
         The wish to stop travels with it, so that all processes stop after the same step.
         """
-        count = sum((target_count(batch["labels"]) for batch in batch_samples), torch.tensor(0))
+        count = sum((self.task.target_count(batch["labels"]) for batch in batch_samples), torch.tensor(0))
         values = torch.tensor([float(count), float(self.interrupt.requested)], device=device, dtype=torch.float64)
         if self.args.world_size > 1:
             torch.distributed.all_reduce(values)
@@ -110,7 +118,7 @@ class FineTuner(Trainer):
         rows: OrderedDataset = self.eval_dataset
         size, world, rank = self.resolved.micro_batch_size, self.args.world_size, self.args.process_index
         rounds = -(-len(rows) // (size * world))
-        collate: Collator = self.data_collator
+        collate = self.data_collator
         sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         self.model.eval()
         for number in range(rank, rounds * world, world):
@@ -118,19 +126,20 @@ class FineTuner(Trainer):
             indices = range(number * size, min((number + 1) * size, len(rows)))
             batch = self._prepare_inputs(collate([rows[i] for i in indices] or [rows[0]]))
             labels = batch.pop("labels")
-            logits = self.model(**batch).logits
+            outputs = self.model(**batch)
             if indices:
-                sums += torch.stack([loss_sum(logits, labels).double(), target_count(labels).double()])
+                loss = self.task.loss_sum(outputs, labels)
+                sums += torch.stack([loss.double(), self.task.target_count(labels).double()])
         if world > 1:
             torch.distributed.all_reduce(sums)
-        loss = float(sums[0] / sums[1].clamp(min=1))
-        if not math.isfinite(loss):
+        mean = float(sums[0] / sums[1].clamp(min=1))
+        if not math.isfinite(mean):
             step = self.state.global_step
-            raise StageError(Reason.TRAINING_DIVERGED, f"the evaluation loss at step {step} is {loss}", _LOWER_RATE)
-        metrics = {"eval_loss": loss}
+            raise StageError(Reason.TRAINING_DIVERGED, f"the evaluation loss at step {step} is {mean}", _LOWER_RATE)
+        metrics = {"eval_loss": mean}
         self.log(metrics)
         if self.progress:
-            self.progress.evaluated(loss)
+            self.progress.evaluated(mean)
         return metrics
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -193,8 +202,3 @@ class _Steps(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401
         self.trainer.interrupt.stepping = False
         self.trainer.seconds += time.monotonic()
-
-
-def _mean_loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
-    """Return a micro-batch's part of the mean loss over the learned tokens of the global batch."""
-    return loss_sum(outputs.logits, labels) / num_items_in_batch

@@ -1,0 +1,1 @@
+"""What models learn to do, one module for each task."""
