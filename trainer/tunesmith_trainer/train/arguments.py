@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 from tunesmith_api.resolve import Resolved
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
+from tunesmith_trainer.train.compat.hf import use_one_gpu
 from tunesmith_trainer.train.distributed.peers import COLLECTIVE_SECONDS
 from tunesmith_trainer.train.distributed.zero import deepspeed_config
 
@@ -63,5 +64,5 @@ def training_arguments(config: JobConfig, work: WorkFolder, resolved: Resolved, 
         report_to="none",
         **options,
     )
-    arguments._n_gpu = min(arguments._n_gpu, 1)  # one process never spreads over several GPUs (DataParallel)
+    use_one_gpu(arguments)
     return arguments

@@ -8,6 +8,7 @@ from typing import Any
 
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.methods.base import Method
+from tunesmith_trainer.train.compat.deepspeed import gather_weights
 from tunesmith_trainer.train.trainer import FineTuner
 
 
@@ -35,8 +36,7 @@ def _weights(trainer: FineTuner, *, adapter: bool) -> dict[str, Any] | None:
     if not trainer.is_deepspeed_enabled:
         return None
     if trainer.resolved.zero_stage == 3:
-        gathered = trainer.deepspeed._zero3_consolidated_16bit_state_dict(exclude_frozen_parameters=adapter)
-        return dict(gathered or {})
+        return gather_weights(trainer.deepspeed, exclude_frozen=adapter)
     learned = {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
     # Cloned, as DeepSpeed keeps parameters as views of one buffer.
     state = trainer.model.state_dict()

@@ -30,6 +30,7 @@ from tunesmith_trainer.train.arguments import training_arguments
 from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable
 from tunesmith_trainer.train.checkpointing.outbox import outbox_of
 from tunesmith_trainer.train.checkpointing.shards import agree_on_checkpoint, shard_of_this_process
+from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.zero import join_deepspeed
 from tunesmith_trainer.train.final import save_final
@@ -139,10 +140,7 @@ def _environment(work: WorkFolder, resolved: Resolved) -> None:
     """Set what the libraries read from the environment, before they do."""
     os.environ[DISABLE_TRANSFORMERS_REPORT] = "TRUE"  # transformers would report what `report` tells, and less of it
     if resolved.zero_stage is None:
-        # accelerate imports DeepSpeed, which takes seconds, wherever it is installed.
-        import accelerate.utils.other
-
-        accelerate.utils.other.is_deepspeed_available = lambda: False
+        hide_deepspeed()
         return
     cache = work.stage(Stage.TRAIN) / "cache"
     os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(cache / "torch_extensions"))

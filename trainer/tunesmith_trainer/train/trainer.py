@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.resolve import Resolved
@@ -17,13 +18,14 @@ from tunesmith_trainer.tasks.base import Task
 from tunesmith_trainer.train.checkpointing.checkpoints import rotate, seal
 from tunesmith_trainer.train.checkpointing.outbox import Outbox
 from tunesmith_trainer.train.checkpointing.shards import CheckpointShard
+from tunesmith_trainer.train.compat.hf import HookedTrainer
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.progress import Progress
 
 _LOWER_RATE = "Lower spec.training.learningRate, or raise spec.training.warmupRatio"
 
 
-class FineTuner(Trainer):
+class FineTuner(HookedTrainer):
     """Trains with the loss averaged over the learned tokens of the global batch, on whatever number of processes.
 
     Attributes:
@@ -69,12 +71,12 @@ class FineTuner(Trainer):
         loss: torch.Tensor = self.task.loss_sum(outputs, labels)
         return loss / num_items_in_batch
 
-    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
+    def count_targets(self, batches: list[Any], device: torch.device) -> torch.Tensor:
         """Return the learned tokens of the global batch, float32 [].
 
         The wish to stop travels with it, so that all processes stop after the same step.
         """
-        count = sum((self.task.target_count(batch["labels"]) for batch in batch_samples), torch.tensor(0))
+        count = sum((self.task.target_count(batch["labels"]) for batch in batches), torch.tensor(0))
         values = torch.tensor([float(count), float(self.interrupt.requested)], device=device, dtype=torch.float64)
         if self.args.world_size > 1:
             torch.distributed.all_reduce(values)
@@ -147,7 +149,7 @@ class FineTuner(Trainer):
         if not self.is_deepspeed_enabled:
             super().save_model(output_dir, _internal_call)
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ANN401
+    def write_checkpoint(self, write: Callable[[], None]) -> None:
         """Save all state, seal it when every process has written its part, and remove old checkpoints.
 
         After the last step nothing is saved: the weights themselves come next, in less time, and a GPU would be held
@@ -157,7 +159,7 @@ class FineTuner(Trainer):
             return
         if self.progress:
             self.progress.saving()
-        super()._save_checkpoint(model, trial)
+        write()
         self.barrier()
         folder = Path(self.args.output_dir)
         checkpoint = folder / f"checkpoint-{self.state.global_step}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from tunesmith_api.local.imports import importing
 from tunesmith_api.resolve import Resolved
+from tunesmith_trainer.train.compat.deepspeed import compile_nothing
 
 _BUCKET = 20_000_000  # elements in one reduce or gather: 80 MB in fp32, enough to keep a network busy
 
@@ -18,8 +19,7 @@ def join_deepspeed() -> None:
 
     # DeepSpeed calls functions of torch.distributed by deprecated names.
     warnings.filterwarnings("ignore", message="`torch.distributed", category=FutureWarning)
-    # On a CPU, DeepSpeed would build an extension for shared memory if it finds a compiler.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    compile_nothing()
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
 
 

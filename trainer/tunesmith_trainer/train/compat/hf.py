@@ -1,0 +1,42 @@
+"""transformers: the hooks of its Trainer that have no public name."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainingArguments
+
+
+class HookedTrainer(Trainer):
+    """Names the private hooks of transformers' Trainer."""
+
+    @abstractmethod
+    def count_targets(self, batches: list[Any], device: torch.device) -> torch.Tensor:
+        """Return what the losses of an optimizer step are divided by, float32 []. Called before each step.
+
+        Args:
+            batches: The micro-batches of this process.
+            device: Where the result goes.
+        """
+
+    @abstractmethod
+    def write_checkpoint(self, write: Callable[[], None]) -> None:
+        """Save a checkpoint.
+
+        Args:
+            write: Writes all state, as transformers does.
+        """
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
+        return self.count_targets(batch_samples, device)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:  # noqa: ANN401
+        self.write_checkpoint(lambda: super(HookedTrainer, self)._save_checkpoint(model, trial))
+
+
+def use_one_gpu(arguments: TrainingArguments) -> None:
+    """Keep a process from spreading over several GPUs by DataParallel, which has no setting."""
+    arguments._n_gpu = min(arguments._n_gpu, 1)
