@@ -153,7 +153,7 @@ class World:
         return self.pods[name]
 
     def waiting(self, job: str, reason: str, message: str = "") -> Object:
-        """Make a pod whose container waits."""
+        """Make a pod whose container pending."""
         return self.pod(job, **scheduled(), **container({"waiting": {"reason": reason, "message": message}}))
 
     def running(self, job: str, index: int = 0) -> Object:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from tunesmith_api.status.reasons import OperatorReason
+
 Status = dict[str, Any]
 
 
@@ -68,7 +70,7 @@ def working(status: Status, phase: Phase, reason: str, message: str) -> Status:
 def accepted(status: Status, generation: int = 1) -> Status:
     """Return the first status of an object: seen, nothing done yet."""
     status = {**status, "observedGeneration": generation}
-    return working({"startTime": now(), **status}, Phase.PENDING, "Accepted", "Seen; work begins")
+    return working({"startTime": now(), **status}, Phase.PENDING, OperatorReason.ACCEPTED, "Seen; work begins")
 
 
 def observed(status: Status, generation: int) -> Status:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tunesmith_api.status import conditions
 from tunesmith_api.status.conditions import Phase, Status, held, waiting, with_conditions, working
+from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_api.work_folder import Stage
 
 _PHASE_OF_STAGE = {
@@ -56,12 +57,12 @@ def trained(before: Mapping[str, Any] | None, stage: str | None) -> dict[str, An
 
 def suspended(status: Status, message: str) -> Status:
     """Return the status of a job that its user has suspended."""
-    return held(status, "Suspended", message)
+    return held(status, OperatorReason.SUSPENDED, message)
 
 
 def queued(status: Status, queue: str) -> Status:
     """Return the status of a job that waits for a queue of Kueue to admit its next stage."""
-    return held(status, "Queued", f"Waits until the queue {queue} admits it; see: kubectl get workloads")
+    return held(status, OperatorReason.QUEUED, f"Waits until the queue {queue} admits it; see: kubectl get workloads")
 
 
 def interrupted(status: Status, stage: Stage) -> Status:
@@ -73,7 +74,9 @@ def completed(status: Status, artifact: Mapping[str, Any], metrics: Mapping[str,
     """Return the status of a job that has done all it had to do."""
     status = {"completionTime": conditions.now(), **status, "phase": Phase.SUCCEEDED.value}
     status |= {"artifact": dict(artifact), "metrics": dict(metrics)}
-    return with_conditions(status, "True", "False", "False", "Completed", f"The artifact is at {artifact.get('uri')}")
+    return with_conditions(
+        status, "True", "False", "False", OperatorReason.COMPLETED, f"The artifact is at {artifact.get('uri')}"
+    )
 
 
 def is_finished(status: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tunesmith_api.status import conditions
 from tunesmith_api.status.conditions import Phase, Status, waiting, with_conditions, working
+from tunesmith_api.status.reasons import OperatorReason
 
 HISTORY_LENGTH = 10
 
@@ -11,7 +12,7 @@ HISTORY_LENGTH = 10
 def progressing(status: Status, message: str) -> Status:
     """Return the status of a workspace whose servers are being started."""
     status = {"observedGeneration": 1, **status, "readyReplicas": 0}
-    return working(status, Phase.PROGRESSING, "RollingOut", message)
+    return working(status, Phase.PROGRESSING, OperatorReason.ROLLING_OUT, message)
 
 
 def serving(status: Status, endpoint: str, digest: str, artifact: str, replicas: int = 1) -> Status:
@@ -35,14 +36,18 @@ def serving(status: Status, endpoint: str, digest: str, artifact: str, replicas:
         ]
         status |= {"revision": revision, "history": history[-HISTORY_LENGTH:]}
     status["phase"] = Phase.SERVING.value
-    return with_conditions(status, "True", "False", "False", "Serving", f"Revision {revision} is served at {endpoint}")
+    return with_conditions(
+        status, "True", "False", "False", OperatorReason.SERVING, f"Revision {revision} is served at {endpoint}"
+    )
 
 
 def scaled_to_zero(status: Status) -> Status:
     """Return the status of a workspace that wants no servers: as it should be, and so Ready."""
     status = {"observedGeneration": 1, **status, "replicas": 0, "readyReplicas": 0, "phase": Phase.STOPPED.value}
     status.pop("endpoint", None)
-    return with_conditions(status, "True", "False", "False", "ScaledToZero", "replicas is 0: nothing is served")
+    return with_conditions(
+        status, "True", "False", "False", OperatorReason.SCALED_TO_ZERO, "replicas is 0: nothing is served"
+    )
 
 
 def stopped(status: Status) -> Status:

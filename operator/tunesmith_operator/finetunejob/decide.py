@@ -7,20 +7,22 @@ from typing import Any
 
 from tunesmith_api import status as state
 from tunesmith_api.failures import Reason
+from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Decision, Object, Ref
-from tunesmith_operator.finetunejob import waits
+from tunesmith_operator.finetunejob import pending
 from tunesmith_operator.finetunejob.clock import paused, resumed, seconds_left, seconds_until_deletion
 from tunesmith_operator.finetunejob.containers import end_of, result_of, without_nulls
+from tunesmith_operator.finetunejob.events import events_of
 from tunesmith_operator.finetunejob.failures import Failure, deadline_exceeded, failure_of
 from tunesmith_operator.finetunejob.jobs import FINAL_CODES, stage_job, train_service
 from tunesmith_operator.finetunejob.names import KIND
-from tunesmith_operator.finetunejob.notes import notes
-from tunesmith_operator.finetunejob.observed import Observed, condition, holds
+from tunesmith_operator.finetunejob.observed import Observed
 from tunesmith_operator.finetunejob.refusals import refusal_of
 from tunesmith_operator.finetunejob.resolved import resolved
 from tunesmith_operator.finetunejob.volume import artifact_uri, claim, is_released
+from tunesmith_operator.pods.facts import condition, holds
 
 Status = dict[str, Any]
 
@@ -42,7 +44,7 @@ def decide(observed: Observed, settings: OperatorSettings) -> Decision:
     else:
         status = state.observed(before, generation) if before else state.accepted({}, generation)
         decision = _Job(observed, settings, status).decide()
-    return replace(decision, events=notes(observed.status, decision.status or {}))
+    return replace(decision, events=events_of(observed.status, decision.status or {}))
 
 
 def _after_the_end(observed: Observed, status: Status) -> Decision:
@@ -108,10 +110,10 @@ class _Job:
         if self.spec.suspend:
             return self._suspended(self.job)
         if observed.claim is None and self.spec.storage.claim_name is not None:
-            return self._held(waits.missing("PersistentVolumeClaim", self.spec.storage.claim_name))
+            return self._held(pending.missing("PersistentVolumeClaim", self.spec.storage.claim_name))
         if (pod := next(observed.living_pods(), None)) is not None:
             message = f"Waits for pod {pod['metadata']['name']} to end before {stage.value} goes on"
-            return self._held(waits.Wait("PodsEnding", message))
+            return self._held(pending.PendingReason(OperatorReason.PODS_ENDING, message))
         status = resumed(self.status, observed.now)
         left = seconds_left(self.spec, status, observed.now)
         deadline = None if left is None else max(1, round(left))
@@ -119,7 +121,7 @@ class _Job:
         is_shared = stage is Stage.TRAIN and self.spec.resources.nodes > 1
         children = (train_service(observed.job), job) if is_shared else (job,)
         if observed.errors:
-            wait = waits.refusal(observed.errors[0])
+            wait = pending.refusal(observed.errors[0])
             return replace(self._held(wait), apply=self._claim(), create=children)
         return Decision(status=status, apply=self._claim(), create=children)
 
@@ -135,12 +137,12 @@ class _Job:
             message = f"Somebody has suspended Job {job['metadata']['name']}; set its spec.suspend to false"
             return Decision(status=state.suspended(status, message), apply=self._claim())
         if observed.errors:
-            return replace(self._held(waits.refusal(observed.errors[0])), apply=self._claim())
-        if (wait := waits.wait_of(observed, job)) is not None:
+            return replace(self._held(pending.refusal(observed.errors[0])), apply=self._claim())
+        if (wait := pending.pending_reason(observed, job)) is not None:
             return replace(self._held(wait), apply=self._claim())
         status = resumed(self.status, observed.now)
         status = state.running(status, self.stage, self.attempts, _restarts(observed, job))
-        again = waits.look_again(observed, job, observed.now)
+        again = pending.look_again(observed, job, observed.now)
         return Decision(status=status, apply=self._claim(), requeue_after=again)
 
     def _suspended(self, job: Object | None) -> Decision:
@@ -194,7 +196,9 @@ class _Job:
         ended = _after_the_end(observed, status)
         if ended.apply and observed.claim is not None and not is_released(observed.claim):
             # Whoever reads that the job has succeeded may delete it, and the artifact must not go with it then.
-            waiting = self._held(waits.refusal(observed.errors[0])) if observed.errors else Decision(status=self.status)
+            waiting = (
+                self._held(pending.refusal(observed.errors[0])) if observed.errors else Decision(status=self.status)
+            )
             return replace(waiting, apply=ended.apply)
         return _with_progress(ended, progress)
 
@@ -204,7 +208,7 @@ class _Job:
         active = [job for job in self.observed.jobs if not holds(job, "Complete") and not holds(job, "Failed")]
         return Decision(status=status, delete=tuple(Ref("Job", job["metadata"]["name"]) for job in active))
 
-    def _held(self, wait: waits.Wait) -> Decision:
+    def _held(self, wait: pending.PendingReason) -> Decision:
         status = resumed(self.status, self.observed.now)
         return Decision(status=state.held(status, wait.reason, wait.message), requeue_after=wait.look_again)
 
@@ -222,7 +226,7 @@ class _Job:
 
     def _volume_lost(self) -> Failure:
         message = f"the volume claim {self.observed.claim_name} was deleted, and with it what the job had done"
-        return Failure("VolumeLost", f"{message}. Create the FineTuneJob anew")
+        return Failure(OperatorReason.VOLUME_LOST, f"{message}. Create the FineTuneJob anew")
 
 
 def _with_progress(decision: Decision, progress: object) -> Decision:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from tunesmith_api.contract import KILLED, is_final, reason_of
 from tunesmith_api.failures import Reason
 from tunesmith_api.objects import FineTuneJobSpec
+from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.finetunejob.containers import End, end_of
-from tunesmith_operator.finetunejob.observed import condition
+from tunesmith_operator.pods.facts import condition
 
 _EXIT_CODE = re.compile(r"exit code (-?\d+)")
 
@@ -82,7 +83,7 @@ def deadline_exceeded(spec: FineTuneJobSpec, when: str) -> Failure:
     """Return the failure of a job that took longer than it may."""
     seconds = spec.scheduling.active_deadline_seconds
     message = f"not done after the {seconds} s of scheduling.activeDeadlineSeconds; ended {when.rstrip('.')}"
-    return Failure("DeadlineExceeded", f"{message}. Raise it, in a new FineTuneJob, or train less")
+    return Failure(OperatorReason.DEADLINE_EXCEEDED, f"{message}. Raise it, in a new FineTuneJob, or train less")
 
 
 def _gave_up(end: End, stage: Stage, spec: FineTuneJobSpec) -> Failure:

@@ -104,14 +104,3 @@ def age(obj: Object, now: datetime) -> float:
     """Return the seconds since an object's creation."""
     created = obj["metadata"].get("creationTimestamp")
     return (now - time_of(created)).total_seconds() if created else 0.0
-
-
-def condition(obj: Object, kind: str) -> Object:
-    """Return the condition of a kind, empty when there is none."""
-    conditions = (obj.get("status") or {}).get("conditions") or ()
-    return next((item for item in conditions if item.get("type") == kind), {})
-
-
-def holds(obj: Object, kind: str) -> bool:
-    """Return whether a condition is True."""
-    return bool(condition(obj, kind).get("status") == "True")

@@ -15,7 +15,7 @@ from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.labels import OWNER_UID
 from tunesmith_operator.engine.reconciler import Context, Decision, Object, Store
-from tunesmith_operator.finetunejob import names, waits
+from tunesmith_operator.finetunejob import names, pending
 from tunesmith_operator.finetunejob.decide import decide
 from tunesmith_operator.finetunejob.observed import Observed
 
@@ -80,7 +80,7 @@ class FineTuneJobReconciler:
         attempts = observed.attempts()
         stage = Stage(list(attempts)[-1]) if attempts else Stage.PREPARE
         job = observed.job_of(stage, attempts.get(stage.value, 0))
-        wanted = waits.needs_events(observed, job, observed.now) if job is not None else []
+        wanted = pending.needs_events(observed, job, observed.now) if job is not None else []
         events = {name: await context.api.events(kind, namespace, name) for kind, name in wanted}
         return replace(observed, events=events)
 

@@ -19,16 +19,17 @@ from typing import Any
 
 from tunesmith_api import status as state
 from tunesmith_api.objects import InferenceWorkspaceSpec
+from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import ApplyError, Decision, Note, Object, Ref
 from tunesmith_operator.inferenceworkspace.deployment import deployment
-from tunesmith_operator.inferenceworkspace.failures import VOLUME_NOT_MOUNTED
 from tunesmith_operator.inferenceworkspace.metadata import selector_of
 from tunesmith_operator.inferenceworkspace.model import Observed, Target
 from tunesmith_operator.inferenceworkspace.report import report
-from tunesmith_operator.inferenceworkspace.rollout import State, judge
+from tunesmith_operator.inferenceworkspace.rollout import State, rollout_state
 from tunesmith_operator.inferenceworkspace.service import disruption_budget, endpoint, service
 from tunesmith_operator.inferenceworkspace.source import Choice, choose
+from tunesmith_operator.pods.facts import exceeds_quota
 
 Status = dict[str, Any]
 _EVENTS_SECONDS = 15.0
@@ -66,14 +67,14 @@ def _decide(
         told = state.failed if choice.wait.final else state.waiting
         return Decision(told(status, choice.wait.reason, choice.wait.message))
     children = _children(observed, spec, choice.target, settings)
-    rollout = judge(children[0], observed.deployment, observed.pods, observed.events)
+    rollout = rollout_state(children[0], observed.deployment, observed.pods, observed.events)
     status |= {"replicas": rollout.servers, "readyReplicas": rollout.ready}
     if refused := _refusal(observed.errors):
         reason, message, is_final = refused
         told = state.rolling_out if not is_final else state.blocked if rollout.ready else state.failed
         return Decision(told(status, reason, message), apply=children)
     status = report(status, choice, choice.target, rollout, spec.replicas, endpoint(observed.workspace, settings))
-    is_mute = rollout.trouble is None or rollout.trouble.reason == VOLUME_NOT_MOUNTED
+    is_mute = rollout.problem is None or rollout.problem.reason == OperatorReason.VOLUME_NOT_MOUNTED
     waits = rollout.state is State.GOING and is_mute and rollout.servers > rollout.ready
     return Decision(status, apply=children, requeue_after=_EVENTS_SECONDS if waits else None)
 
@@ -88,12 +89,12 @@ def _stop(
         name = observed.workspace["metadata"]["name"]
         return Decision(state.scaled_to_zero(status), delete=(Ref("Deployment", name),))
     children = _children(observed, spec, choice.target, settings)
-    rollout = judge(children[0], observed.deployment, observed.pods, observed.events)
+    rollout = rollout_state(children[0], observed.deployment, observed.pods, observed.events)
     if rollout.state is State.DONE:
         return Decision(state.scaled_to_zero(status), apply=children)
     status |= {"replicas": rollout.servers, "readyReplicas": rollout.ready}
     message = f"replicas is 0: {rollout.servers} servers are being stopped"
-    return Decision(state.rolling_out(status, "ScalingDown", message), apply=children)
+    return Decision(state.rolling_out(status, OperatorReason.SCALING_DOWN, message), apply=children)
 
 
 def _children(
@@ -116,11 +117,11 @@ def _refusal(errors: tuple[ApplyError, ...]) -> tuple[str, str, bool] | None:
         what = f"{error.ref.kind} {error.ref.name}"
         if error.reason == "AlreadyExists":
             message = f"{error.message}. Rename this InferenceWorkspace or remove the {error.ref.kind}"
-            return "NameTaken", message, False
+            return OperatorReason.NAME_TAKEN, message, False
         if error.status == 422:
             return "InvalidSpec", f"{what} is refused: {error.message}. Correct the field that it names", True
         if error.status == 403:
-            reason = "QuotaExceeded" if "exceeded quota" in error.message else "Forbidden"
+            reason = OperatorReason.QUOTA_EXCEEDED if exceeds_quota(error.message) else OperatorReason.FORBIDDEN
             return reason, f"{what} may not be made: {error.message}. It is tried again by itself", False
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tunesmith_api import status as state
+from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_operator.inferenceworkspace.model import Target
 from tunesmith_operator.inferenceworkspace.rollout import Rollout, State
 from tunesmith_operator.inferenceworkspace.source import Choice
@@ -36,25 +37,23 @@ def report(status: Status, choice: Choice, target: Target, rollout: Rollout, rep
 
 
 def _failed(status: Status, target: Target, rollout: Rollout) -> Status:
-    trouble = rollout.trouble
-    assert trouble is not None  # noqa: S101 - nothing fails without one
+    problem = rollout.problem
+    assert problem is not None  # noqa: S101 - nothing fails without one
     if rollout.old_ready:
         what = _served_on(status, target)
-        return state.blocked(
-            status, "RolloutBlocked", f"The new servers of revision {target.revision} do not start ({trouble.reason}): "
-            f"{trouble}. {what}"
-        )  # fmt: skip
+        words = f"The new servers of revision {target.revision} do not start ({problem.reason}): {problem}. {what}"
+        return state.blocked(status, OperatorReason.ROLLOUT_BLOCKED, words)
     if rollout.ready:
-        return state.blocked(status, trouble.reason, f"{trouble}. {rollout.ready} servers are ready")
-    return state.failed(status, trouble.reason, str(trouble))
+        return state.blocked(status, problem.reason, f"{problem}. {rollout.ready} servers are ready")
+    return state.failed(status, problem.reason, str(problem))
 
 
 def _going(status: Status, target: Target, rollout: Rollout, replicas: int) -> Status:
-    trouble = rollout.trouble
+    problem = rollout.problem
     count = f"{rollout.new_ready} of {replicas} servers of revision {target.revision} are ready"
-    if trouble is not None:
-        return state.rolling_out(status, trouble.reason, f"{count}. {trouble}")
-    return state.rolling_out(status, "RollingOut", count)
+    if problem is not None:
+        return state.rolling_out(status, problem.reason, f"{count}. {problem}")
+    return state.rolling_out(status, OperatorReason.ROLLING_OUT, count)
 
 
 def _served_on(status: Status, target: Target) -> str:

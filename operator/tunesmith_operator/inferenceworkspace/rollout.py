@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.inferenceworkspace.deployment import template_of
-from tunesmith_operator.inferenceworkspace.failures import Trouble, refusal_of, worst
+from tunesmith_operator.inferenceworkspace.failures import PodProblem, most_severe, refusal_of
 from tunesmith_operator.inferenceworkspace.metadata import TEMPLATE
 
 
@@ -29,14 +30,14 @@ class Rollout:
         servers: Pods that there are, old and new, those that end aside.
         ready: Pods that are ready, old and new.
         new_ready: Those of them that are as the Deployment is to be.
-        trouble: What keeps it from being done, if anything is known.
+        problem: What keeps it from being done, if anything is known.
     """
 
     state: State
     servers: int = 0
     ready: int = 0
     new_ready: int = 0
-    trouble: Trouble | None = None
+    problem: PodProblem | None = None
 
     @property
     def old_ready(self) -> int:
@@ -44,7 +45,9 @@ class Rollout:
         return self.ready - self.new_ready
 
 
-def judge(desired: Object, observed: Object | None, pods: Sequence[Object], events: Mapping[str, str]) -> Rollout:
+def rollout_state(
+    desired: Object, observed: Object | None, pods: Sequence[Object], events: Mapping[str, str]
+) -> Rollout:
     """Return how far the Deployment is on its way to what is desired.
 
     Args:
@@ -59,7 +62,7 @@ def judge(desired: Object, observed: Object | None, pods: Sequence[Object], even
     new_ready = sum(map(is_ready, new))
     counts = (len(living), sum(map(is_ready, living)), new_ready)
     # Evicted pods stay as they are, beside those that took their place.
-    trouble = worst(new, events) if new else worst(filter(_has_ended, pods), events)
+    problem = most_severe(new, events) if new else most_severe(filter(_has_ended, pods), events)
     is_current = observed is not None and _is_current(observed, template, replicas)
     if observed is not None and is_current:
         status = observed.get("status") or {}
@@ -68,16 +71,18 @@ def judge(desired: Object, observed: Object | None, pods: Sequence[Object], even
         )
         if as_wanted and len(living) == len(new):
             return Rollout(State.DONE, *counts)
-        trouble = trouble or refusal_of(observed)
+        problem = problem or refusal_of(observed)
         if _is_overdue(observed):
             seconds = observed["spec"].get("progressDeadlineSeconds")
-            trouble = trouble or Trouble(
-                "DeadlineExceeded", f"No server became ready in {seconds} s", "See the pods: kubectl describe pods"
+            problem = problem or PodProblem(
+                OperatorReason.DEADLINE_EXCEEDED,
+                f"No server became ready in {seconds} s",
+                "See the pods: kubectl describe pods",
             )
-            return Rollout(State.FAILED, *counts, trouble)
+            return Rollout(State.FAILED, *counts, problem)
     # Where one new server runs, the artifact is sound and it is the others' nodes that are not: that may pass.
-    failed = trouble is not None and trouble.final and not new_ready
-    return Rollout(State.FAILED if failed else State.GOING, *counts, trouble)
+    failed = problem is not None and problem.final and not new_ready
+    return Rollout(State.FAILED if failed else State.GOING, *counts, problem)
 
 
 def is_ready(pod: Object) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tunesmith_api.objects.inferenceworkspace import ServedModelSpec
 from tunesmith_api.objects.storage import OBJECT_STORE
+from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_operator.engine.reconciler import Object
 from tunesmith_operator.inferenceworkspace.model import Target
 
@@ -86,7 +87,7 @@ def _named(name: str, job: Object | None, last: Target | None) -> Choice:
         return Choice(
             last,
             wait=Wait(
-                "WaitingForJob",
+                OperatorReason.WAITING_FOR_JOB,
                 f"There is no FineTuneJob {name} in this namespace; apply it, or correct spec.model.fineTuneJob",
             ),
         )
@@ -97,14 +98,15 @@ def _named(name: str, job: Object | None, last: Target | None) -> Choice:
         return Choice(
             last,
             wait=Wait(
-                "JobFailed",
+                OperatorReason.JOB_FAILED,
                 f"FineTuneJob {name} has failed ({stalled.get('reason')}): {stalled.get('message')}. Correct it, apply "
                 "it under another name and write that name in spec.model.fineTuneJob; or delete it and apply it again",
                 final=True,
             ),
         )
     return Choice(
-        last, wait=Wait("WaitingForJob", f"FineTuneJob {name} is {_phase(job)}; it is served when it is done")
+        last,
+        wait=Wait(OperatorReason.WAITING_FOR_JOB, f"FineTuneJob {name} is {_phase(job)}; it is served when it is done"),
     )
 
 
@@ -124,13 +126,16 @@ def _followed(labels: dict[str, str], jobs: list[Object], last: Target | None) -
         return Choice(
             last,
             wait=Wait(
-                "WaitingForJob",
+                OperatorReason.WAITING_FOR_JOB,
                 f"No FineTuneJob of this namespace has the labels {text}; label one, or correct "
                 "spec.model.fineTuneJobSelector",
             ),
         )
     states = ", ".join(f"{name_of(job)} is {_phase(job)}" for job in sorted(found, key=name_of)[:5])
-    return Choice(last, wait=Wait("WaitingForJob", f"No FineTuneJob with {text} has passed its gates yet: {states}"))
+    return Choice(
+        last,
+        wait=Wait(OperatorReason.WAITING_FOR_JOB, f"No FineTuneJob with {text} has passed its gates yet: {states}"),
+    )
 
 
 def _result(job: Object, labels: Mapping[str, str] | None = None) -> Target | None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tunesmith_api.failures import Reason
+from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_operator.engine.metrics import Metrics
 
 ROOT = Path(__file__).parents[3]
@@ -20,7 +21,8 @@ OPERATOR = ROOT / "operator/tunesmith_operator"
 SUFFIXES = ("_bucket", "_sum", "_count", "_created", "_total")
 # What sets a condition's reason, and which of its arguments the reason is.
 SETTERS = {
-    "Wait": 0, "Trouble": 0, "Failure": 0, "failed": 1, "waiting": 1, "held": 1, "blocked": 1, "working": 2,
+    "Wait": 0, "PendingReason": 0, "PodProblem": 0,
+    "Failure": 0, "failed": 1, "waiting": 1, "held": 1, "blocked": 1, "working": 2,
     "with_conditions": 4,
 }  # fmt: skip
 
@@ -97,6 +99,8 @@ def reasons_in(path: Path) -> Iterator[str]:
             if isinstance(value, ast.JoinedStr):  # Made of a kind, such as SecretNotFound.
                 continue
             for constant in ast.walk(value):
+                if isinstance(constant, ast.Attribute) and getattr(constant.value, "id", "") == "OperatorReason":
+                    yield OperatorReason[constant.attr].value
                 if isinstance(constant, ast.Constant) and re.fullmatch(r"[A-Z][A-Za-z]+", str(constant.value)):
                     yield str(constant.value)
 
@@ -105,10 +109,12 @@ def test_the_docs_tell_what_to_do_at_every_reason() -> None:
     rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", DOCS, re.MULTILINE)
     told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     told |= {"Completed", "Serving", "ScaledToZero"} & set(re.findall(r"`(\w+)`", DOCS))
-    used = {reason.value for reason in Reason}
+    closed = {reason.value for reason in (*Reason, *OperatorReason)}
+    used = set(closed)
     kinds = (*OPERATOR.glob("finetunejob/*.py"), *OPERATOR.glob("inferenceworkspace/*.py"))
     modules = [*(ROOT / "api/tunesmith_api/status").glob("*.py"), *kinds]
     for module in modules:
         used |= set(reasons_in(module))
     assert {"Accepted", "OutOfMemory", "Queued"} <= used
+    assert used - closed == set()  # every reason is in one of the two lists
     assert used - told == set()

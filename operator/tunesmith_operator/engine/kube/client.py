@@ -100,7 +100,7 @@ class KubeClient:
         attempts: int = ATTEMPTS,
         seconds: float = REQUEST_SECONDS,
     ) -> dict[str, Any]:
-        """Return the API server's answer. What is transient is tried again with growing waits.
+        """Return the API server's answer. What is transient is tried again with growing pending.
 
         Args:
             method: The HTTP method.

@@ -4,7 +4,7 @@ import pytest
 
 from support.job_facts import SETTINGS, World, container, scheduled
 from tunesmith_operator.finetunejob.decide import decide
-from tunesmith_operator.finetunejob.waits import QUIET_SECONDS, look_again, needs_events
+from tunesmith_operator.finetunejob.pending import QUIET_SECONDS, look_again, needs_events
 
 JOB = "tiny-prepare-1"
 EVICTED = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from support.workspaces import DIGEST, a_job, a_pod, a_workspace, child, decided, ended, waiting
-from tunesmith_operator.inferenceworkspace.failures import trouble_of, worst
+from tunesmith_operator.inferenceworkspace.failures import most_severe, problem_of
 
 DEPLOYMENT = child(decided(a_workspace(), a_job("job-a", DIGEST["a"])), "Deployment")
 
@@ -72,7 +72,7 @@ CASES = {
 
 @pytest.mark.parametrize(("facts", "reason", "is_final", "said"), CASES.values(), ids=CASES)
 def test_trouble(facts, reason, is_final, said):
-    trouble = trouble_of(a_pod(DEPLOYMENT, **facts))
+    trouble = problem_of(a_pod(DEPLOYMENT, **facts))
     if reason is None:
         assert trouble is None
         return
@@ -83,11 +83,11 @@ def test_trouble(facts, reason, is_final, said):
 
 def test_a_ready_container_has_no_trouble_left():
     server = {**ended(137, reason="OOMKilled", restarts=7), "state": {"running": {}}, "ready": True}
-    assert trouble_of(a_pod(DEPLOYMENT, server=server)) is None
+    assert problem_of(a_pod(DEPLOYMENT, server=server)) is None
 
 
 def test_words_are_short_and_on_one_line():
-    trouble = trouble_of(a_pod(DEPLOYMENT, server=ended(1, "line\n" * 100 + "x" * 2000)))
+    trouble = problem_of(a_pod(DEPLOYMENT, server=ended(1, "line\n" * 100 + "x" * 2000)))
     assert "\n" not in str(trouble)
     assert len(str(trouble)) < 800
 
@@ -97,5 +97,5 @@ def test_what_is_final_is_told_first():
         a_pod(DEPLOYMENT, "one", server=waiting("ErrImagePull")),
         a_pod(DEPLOYMENT, "two", server=ended(2, "x", restarts=1)),
     ]
-    assert worst(pods, {}).reason == worst(pods[::-1], {}).reason == "InvalidArtifact"
-    assert worst([], {}) is None
+    assert most_severe(pods, {}).reason == most_severe(pods[::-1], {}).reason == "InvalidArtifact"
+    assert most_severe([], {}) is None

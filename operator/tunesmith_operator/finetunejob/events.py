@@ -1,17 +1,17 @@
-"""Which changes of a status are told as Events."""
+"""Which changes of a status become Events."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tunesmith_operator.engine.reconciler import Note
-from tunesmith_operator.finetunejob.observed import condition
+from tunesmith_operator.pods.facts import condition
 
 _SILENT = {"Accepted", "Preparing"}
 _NORMAL = {"Training", "Publishing", "Completed", "Suspended", "Queued", "PodsEnding"}
 
 
-def notes(before: dict[str, Any], after: dict[str, Any]) -> tuple[Note, ...]:
+def events_of(before: dict[str, Any], after: dict[str, Any]) -> tuple[Note, ...]:
     """Return the events of a change of status: one when the reason changes, and one when pods had to be replaced."""
     old, new = condition({"status": before}, "Ready"), condition({"status": after}, "Ready")
     reason = str(new.get("reason", ""))
