@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from tunesmith_api.advice import less_memory
 from tunesmith_api.contract import KILLED, is_final, reason_of
 from tunesmith_api.failures import Reason
 from tunesmith_api.objects import FineTuneJobSpec
@@ -69,11 +70,7 @@ def out_of_memory(end: End, stage: Stage, spec: FineTuneJobSpec) -> Failure:
     has = f"the {limit} that resources.memory gives it" if limit else "its node has left"
     ways = ["raise resources.memory" if limit else "set resources.memory, so that it gets a node with enough"]
     if stage is Stage.TRAIN:
-        if spec.training.micro_batch_size != 1:
-            ways.append("set training.microBatchSize: 1")
-        if not spec.training.gradient_checkpointing:
-            ways.append("set training.gradientCheckpointing: true")
-        ways.append(f"lower training.maxLength (now {spec.training.max_length})")
+        ways += less_memory(spec)
     remedy = ", or ".join(ways)
     message = f"{stage.value} was killed for taking more memory than {has}. {remedy[0].upper()}{remedy[1:]}"
     return Failure(Reason.OUT_OF_MEMORY.value, f"{message}, in a new FineTuneJob")

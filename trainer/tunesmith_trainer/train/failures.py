@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
+from tunesmith_api.advice import another_way, less_memory
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_api.methods import METHODS
 from tunesmith_api.spec import JobConfig
 
 # What neither torch.OutOfMemoryError nor MemoryError is made of: the CPU's allocator, and CUDA outside torch's own.
@@ -21,18 +21,7 @@ _NO_MEMORY = re.compile(
 
 def out_of_memory(config: JobConfig, detail: str) -> StageError:
     """Return the error for training that needs more memory than there is."""
-    training = config.spec.training
-    ways = []
-    if training.micro_batch_size != 1:
-        ways.append("set spec.training.microBatchSize: 1")
-    if not training.gradient_checkpointing:
-        ways.append("set spec.training.gradientCheckpointing: true")
-    ways.append(f"lower spec.training.maxLength (now {training.max_length})")
-    if not METHODS[config.spec.method].trains_adapter:
-        ways.append("set spec.method: lora")
-    if config.spec.distributed.strategy != "zero3":
-        ways.append("set spec.distributed.strategy: zero3 with more processes")
-    remedy = ", or ".join(ways)
+    remedy = ", or ".join([*less_memory(config.spec, "spec."), *another_way(config.spec, "spec.")])
     return StageError(Reason.OUT_OF_MEMORY, f"out of memory: {detail}", remedy[0].upper() + remedy[1:])
 
 
