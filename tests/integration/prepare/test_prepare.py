@@ -14,6 +14,7 @@ from support.tiny_models import build_model
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.__main__ import main
 from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.export.architectures import EXPORTABLE
 from tunesmith_trainer.models.location import model_path
 from tunesmith_trainer.storage.files import sha256_tree
 
@@ -240,7 +241,7 @@ def test_broken_model(tmp_path: Path, tiny: Path, name: str) -> None:
     work = write_job(tmp_path / "work", "rows.jsonl", {"uri": str(folder)})
     config = JobConfig.model_validate_json((work / "config.json").read_bytes())
     with pytest.raises(StageError) as caught:
-        bring_model(config, WorkFolder(work), list, chat=True)
+        bring_model(config, WorkFolder(work), list, chat=True, architectures=EXPORTABLE)
     assert caught.value.reason is Reason.INVALID_MODEL
     assert caught.value.message.startswith(f"{folder}: ")
     assert problem in caught.value.message
