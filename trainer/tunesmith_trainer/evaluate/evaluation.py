@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 
+from tunesmith_trainer.data.collate import IGNORE_INDEX
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate.batches import like_lengths
 from tunesmith_trainer.evaluate.generate import greedy
 from tunesmith_trainer.models.loading import context_length, stop_ids
+from tunesmith_trainer.models.loss import loss_sum, target_count
 
 _MAX_ROWS = 32
 _MAX_TOKENS = 8192
@@ -63,18 +65,17 @@ def eval_loss(model: Any, store: TokenStore, rows: int, advance: Advance) -> flo
         width = max(lengths[index] for index in batch)
         ids = torch.zeros(len(batch), width, dtype=torch.long)
         attention = torch.zeros_like(ids)
-        learned = torch.zeros(len(batch), width, dtype=torch.bool)
+        labels = torch.full((len(batch), width), IGNORE_INDEX, dtype=torch.long)
         for slot, index in enumerate(batch):
             tokens, mask = store[index]
             ids[slot, : len(tokens)] = torch.from_numpy(tokens.astype("int64"))
             attention[slot, : len(tokens)] = 1
-            learned[slot, : len(tokens)] = torch.from_numpy(mask.astype(bool))
-        ids, attention, learned = (tensor.to(model.device) for tensor in (ids, attention, learned))
+            is_target = torch.from_numpy(mask.astype(bool))
+            labels[slot, : len(tokens)] = ids[slot, : len(tokens)].where(is_target, IGNORE_INDEX)
+        ids, attention, labels = (tensor.to(model.device) for tensor in (ids, attention, labels))
         logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1]
-        chosen = learned[:, 1:]
-        losses = torch.nn.functional.cross_entropy(logits[chosen].float(), ids[:, 1:][chosen], reduction="none")
-        total += float(losses.double().sum())
-        count += int(chosen.sum())
+        total += float(loss_sum(logits, labels[:, 1:]))
+        count += int(target_count(labels[:, 1:]))
         advance(len(batch))
     return total / count if count else math.nan
 
