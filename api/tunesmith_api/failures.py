@@ -14,6 +14,7 @@ class Reason(StrEnum):
     INVALID_MODEL = "InvalidModel"
     OUT_OF_MEMORY = "OutOfMemory"
     TRAINING_DIVERGED = "TrainingDiverged"
+    NOT_TRAINED = "NotTrained"
     GATE_FAILED = "GateFailed"
     EXPORT_FAILED = "ExportFailed"
     OUTPUT_FAILED = "OutputFailed"
@@ -35,6 +36,7 @@ EXIT_CODES: dict[Reason, int] = {
     Reason.TRAINING_DIVERGED: 15,
     Reason.GATE_FAILED: 16,
     Reason.EXPORT_FAILED: 17,
+    Reason.NOT_TRAINED: 21,
     Reason.OUTPUT_FAILED: 64,
     Reason.SOURCE_UNAVAILABLE: 65,
     Reason.INTERRUPTED: 66,

@@ -16,6 +16,8 @@ ROWS = [(f"What is {word}?", f"{word} is thing number {number}.") for number, wo
 
 def write_config(work: Path, *, method: str = "lora", name: str = "tiny", **sections: Any) -> Path:
     """Write config.json; `sections` are evaluation, export and output as they stand in a manifest."""
+    if method != "full":
+        sections.setdefault("adapter", {"rank": 4, "alpha": 8})
     spec = {
         "model": {"scratch": {"architecture": "llama"}},
         "method": method,

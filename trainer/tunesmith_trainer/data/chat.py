@@ -17,6 +17,12 @@ _MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|eot|>", "</s>", "<|endoftext|>")
 
 
+def turn_end_tokens(tokenizer: Any) -> tuple[str, ...]:  # noqa: ANN401 - transformers has no types
+    """Return the tokens of a vocabulary that can end a turn, the tokenizer's EOS token first."""
+    known = tokenizer.get_vocab()
+    return tuple(dict.fromkeys(t for t in (tokenizer.eos_token, *_TURN_ENDS) if t and t in known))
+
+
 class TurnsNotSeparableError(StageError):
     """The template writes an earlier turn differently when others follow, so its span cannot be found."""
 
@@ -32,8 +38,7 @@ class ChatFormat:
         self._template: str = tokenizer.get_chat_template()
         self._variables = {name: value for name, value in tokenizer.special_tokens_map.items()}
         self.marked = bool(_MARKER.search(self._template))
-        known = tokenizer.get_vocab()
-        self._ends = tuple(dict.fromkeys(t for t in (tokenizer.eos_token, *_TURN_ENDS) if t and t in known))
+        self._ends = turn_end_tokens(tokenizer)
         self._check_template()
 
     def _check_template(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from tunesmith_api.methods import METHODS, MethodInfo
 from tunesmith_api.resolve import Resolved
-from tunesmith_api.spec import TrainingJobSpec
+from tunesmith_api.spec import AdapterSpec, TrainingJobSpec
 
 DType = Literal["float32", "bfloat16"]
 
@@ -20,11 +20,15 @@ class MergeInputs:
     """What a method may need to make the tuned model, each loaded only when it is called.
 
     Attributes:
+        adapter: The adapter's settings; None where the method trains none.
+        base_folder: Folder of the base model.
         base: Returns the base model in fp32, which the method may change.
         rows: Returns the token ids of a few rows, for comparing models.
         step: Takes the name of a step that is long enough to be shown.
     """
 
+    adapter: AdapterSpec | None
+    base_folder: Path
     base: Callable[[], Any]
     rows: Callable[[], list[list[int]]]
     step: Callable[[str], None]

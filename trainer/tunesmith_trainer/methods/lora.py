@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,19 @@ class Lora(Method):
 
     def write_tuned(self, final: Path, folder: Path, inputs: MergeInputs) -> Any:  # noqa: ANN401
         """Merge the adapter into the base model, write the result and return it."""
-        from tunesmith_trainer.methods.merge import merge_adapter
-        from tunesmith_trainer.models.loading import save_model
+        from tunesmith_trainer.methods.merge import merge_adapter, require_adapter_file
+        from tunesmith_trainer.methods.verify import verify_adapter, verify_merge
+        from tunesmith_trainer.models.loading import load_weights, save_model
 
         inputs.step("merging the adapter")
-        merged = merge_adapter(inputs.base(), final, inputs.rows())
+        adapter, base = inputs.adapter or AdapterSpec(), inputs.base()
+        require_adapter_file(final)
+        verify_adapter(final, adapter, linear_layers(base), decomposed=self.is_decomposed)
+        merged = merge_adapter(base, final, inputs.rows())
         save_model(merged, folder)
+        inputs.step("checking the merged weights")
+        load = partial(load_weights, inputs.base_folder)
+        verify_merge(inputs.base_folder, final, folder, adapter, load, decomposed=self.is_decomposed)
         return merged
 
     def artifact_parts(self, final: Path, folder: Path, source: Mapping[str, Any]) -> dict[str, Path]:

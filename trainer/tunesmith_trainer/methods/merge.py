@@ -18,6 +18,20 @@ log = logging.getLogger(__name__)
 TOLERANCE = 1e-4
 
 
+def require_adapter_file(adapter: Path) -> None:
+    """Fail if an adapter has no safetensors: peft would unpickle an adapter_model.bin instead.
+
+    Raises:
+        StageError: EXPORT_FAILED.
+    """
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise StageError(
+            Reason.EXPORT_FAILED,
+            f"{adapter}: there is no adapter_model.safetensors",
+            "Run the job again in a new work folder",
+        )
+
+
 def merge_adapter(base: Any, adapter: Path, rows: Sequence[Sequence[int]]) -> Any:  # noqa: ANN401
     """Merge a LoRA or DoRA adapter into its base.
 
@@ -34,13 +48,7 @@ def merge_adapter(base: Any, adapter: Path, rows: Sequence[Sequence[int]]) -> An
     """
     from peft import PeftModel
 
-    # peft would unpickle an adapter_model.bin where there are no safetensors.
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise StageError(
-            Reason.EXPORT_FAILED,
-            f"{adapter}: there is no adapter_model.safetensors",
-            "Run the job again in a new work folder",
-        )
+    require_adapter_file(adapter)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers, nothing for users
         adapted = PeftModel.from_pretrained(base, adapter, is_trainable=False).eval()

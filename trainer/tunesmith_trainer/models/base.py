@@ -9,18 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.chat_templates import default_template
 from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.models.checks import check_model
+from tunesmith_trainer.models.fingerprint import record
 from tunesmith_trainer.models.hf import download, resolve_commit
 from tunesmith_trainer.models.layout import wanted_files
 from tunesmith_trainer.models.scratch import build_scratch
 from tunesmith_trainer.models.tokenizer import load_tokenizer
-from tunesmith_trainer.storage.files import read_json, sha256_tree, write_json
+from tunesmith_trainer.storage.files import read_json, write_json
 from tunesmith_trainer.storage.filesystems import fetch_folder, list_folder
 from tunesmith_trainer.storage.uris import local_path
 
@@ -49,11 +49,10 @@ class BaseModel:
     def describe(self, work: WorkFolder) -> dict[str, Any]:
         """Return the entry of the model in the stage's result; reads all files for the digest."""
         inside = self.path.is_relative_to(work.root)
-        files = {name: info["sha256"] for name, info in sha256_tree(self.path).items() if not name.startswith(".")}
         return {
             "uri": self.uri,
             "revision": self.revision,
-            "digest": digest_of_json(files),
+            "digest": record(self.path, work),
             "path": self.path.relative_to(work.root).as_posix() if inside else str(self.path),
             "architecture": self.architecture,
         }

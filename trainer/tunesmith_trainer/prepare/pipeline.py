@@ -21,6 +21,7 @@ from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
+from tunesmith_trainer.data.target_check import TargetCheck
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.base import bring_model
 from tunesmith_trainer.storage.files import write_atomic
@@ -28,6 +29,7 @@ from tunesmith_trainer.tasks.registry import task_of
 
 log = logging.getLogger(__name__)
 
+_CHECKED_TARGETS = 1000  # rows of each store whose learned tokens are decoded and compared with the answers
 _CUT = "Raise spec.training.maxLength, or shorten the rows"
 
 
@@ -138,6 +140,7 @@ def _store(
 
     def examples() -> Iterator[tuple[list[int], list[int]]]:
         number = 0
+        checks = TargetCheck(encoder.tokenizer) if encoder.loss_on == "assistant" else None
         with Progress(work, "tokenising", total) as progress:
             for pieces in progress.over(encoder.encode(rows)):
                 for piece in pieces:
@@ -145,6 +148,8 @@ def _store(
                         ids, reference = encoder.prompt_ids(piece.row)
                         question = {"row": number, "prompt_ids": ids, "reference": reference}
                         questions.append(json.dumps(question, ensure_ascii=False).encode() + b"\n")
+                    if checks and number < _CHECKED_TARGETS:
+                        checks.check(piece)
                     number += 1
                     yield piece.ids, piece.mask
 

@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.artifact import MANIFEST, onnx_folder
-from tunesmith_api.spec import JobConfig, Precision
+from tunesmith_api.methods import METHODS
+from tunesmith_api.spec import AdapterSpec, JobConfig, Precision
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.methods.base import MergeInputs
 from tunesmith_trainer.methods.registry import method_of
+from tunesmith_trainer.models.fingerprint import require_same_base
 from tunesmith_trainer.models.location import model_path
 from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.publish.artifact import assemble, describe
 from tunesmith_trainer.publish.deliver import deliver, output_uri
 from tunesmith_trainer.publish.gates import check_gates, require_passed
 from tunesmith_trainer.publish.progress import Progress
+from tunesmith_trainer.publish.trained import require_trained_files
 from tunesmith_trainer.storage.files import read_json, write_json
 from tunesmith_trainer.tasks.base import ValidationSet
 from tunesmith_trainer.tasks.registry import task_of
@@ -59,6 +62,9 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     """Do all steps up to the assembled artifact and return its manifest."""
     folder = work.stage(Stage.PUBLISH)
     base = model_path(work)
+    progress.step("checking the base model and the trained weights")
+    require_same_base(work)
+    require_trained_files(work)
     task = task_of(config.spec.task)
     task.check_exportable(read_json(base / "config.json") or {})
     missing = [p for p in config.spec.export.precisions if not (folder / "onnx" / p.value).is_dir()]
@@ -155,12 +161,16 @@ class _Models:
         """Return the folder of the tuned model, made when it is not there."""
         if not self._merged_folder.is_dir():
             temporary = self._merged_folder.with_name(f".merged.{os.getpid()}.tmp")
-            inputs = MergeInputs(self.base, self._checked_rows, self._progress.step)
+            inputs = MergeInputs(self._adapter(), self._base_folder, self.base, self._checked_rows, self._progress.step)
             self._merged = method_of(self._config.spec.method).write_tuned(self._work.final, temporary, inputs)
             self.tokenizer.save_pretrained(temporary)
             temporary.replace(self._merged_folder)
         self._base = None
         return self._merged_folder
+
+    def _adapter(self) -> AdapterSpec | None:
+        spec = self._config.spec
+        return (spec.adapter or AdapterSpec()) if METHODS[spec.method].trains_adapter else None
 
     def _checked_rows(self) -> list[list[int]]:
         return [self.validation[i][0].tolist() for i in range(min(_CHECKED_ROWS, len(self.validation)))]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from transformers.trainer_pt_utils import get_model_param_count
 
+from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.contract import DISABLE_TRANSFORMERS_REPORT
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.resolve import Resolved, resolve
@@ -23,8 +24,9 @@ from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.collate import OrderedDataset
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.methods.registry import method_of
+from tunesmith_trainer.models.fingerprint import require_same_base
 from tunesmith_trainer.models.location import model_path
-from tunesmith_trainer.storage.files import write_json
+from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_json
 from tunesmith_trainer.tasks.registry import task_of
 from tunesmith_trainer.train.arguments import training_arguments
 from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable
@@ -34,6 +36,7 @@ from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.zero import join_deepspeed
 from tunesmith_trainer.train.final import save_final
+from tunesmith_trainer.train.moved import fingerprints
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.sampler import training_order
 from tunesmith_trainer.train.trainer import FineTuner
@@ -68,11 +71,14 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         join_deepspeed()
     first = arguments.process_index == 0
     shard = shard_of_this_process()
-    name = agree_on_checkpoint(shard, _checkpoint(work, resolved) if shard.is_writer else None)
+    job = _job_digest(config, work)
+    name = agree_on_checkpoint(shard, _checkpoint(work, resolved, job) if shard.is_writer else None)
     checkpoint = work.checkpoints / name if name else None
     if first:
         write_json(work.resolved, resolved.to_status())
     base = model_path(work)
+    if first:
+        require_same_base(work, quick=True)
     method, task = method_of(spec.method), task_of(spec.task)
     model = method.make_trainable(
         task.load_base(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
@@ -80,6 +86,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     order = training_order(rows.lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
     tokens = np.cumsum(rows.lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
     trainer = FineTuner(
+        job=job,
         resolved=resolved,
         task=task,
         progress=Progress(work, resolved, tokens) if first else None,
@@ -97,12 +104,13 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         "trainedParameters": get_model_param_count(model, trainable_only=True),
         "totalParameters": get_model_param_count(model),
     }
+    initial = fingerprints((n, p) for n, p in model.named_parameters() if p.requires_grad)
     _train(trainer, checkpoint)
-    save_final(trainer, work, base, method)
+    save_final(trainer, work, base, method, initial)
     if not first:
         return {}
     _write_metrics(work, trainer, tokens, checkpoint, time.monotonic() - started)
-    return {**_result(work, resolved, int(tokens[-1])), **counts}
+    return {**_result(work, resolved, int(tokens[-1])), **counts, "final": digest_of_tree(work.final)}
 
 
 def _train(trainer: FineTuner, checkpoint: Path | None) -> None:
@@ -155,9 +163,18 @@ def _environment(work: WorkFolder, resolved: Resolved) -> None:
         os.environ.update({name: str(value) for name, value in one.items()})
 
 
-def _checkpoint(work: WorkFolder, resolved: Resolved) -> str | None:
+def _job_digest(config: JobConfig, work: WorkFolder) -> str:
+    """Return a digest of what the weights depend on: the prepared data, the base model and the spec."""
+    spec = config.spec.to_api()
+    for later in ("evaluation", "export", "output"):
+        spec.pop(later, None)
+    prepared = read_json(work.stage_marker(Stage.PREPARE))
+    return digest_of_json({"name": config.name, "spec": spec, "prepared": prepared})
+
+
+def _checkpoint(work: WorkFolder, resolved: Resolved, job: str) -> str | None:
     """Return the name of the checkpoint to go on from."""
-    about: dict[str, Any] = {"strategy": resolved.strategy}
+    about: dict[str, Any] = {"job": job, "strategy": resolved.strategy}
     if resolved.zero_stage is not None:
         about["worldSize"] = resolved.world_size  # its state is cut into as many parts
     checkpoint = newest_usable(work.checkpoints, about)

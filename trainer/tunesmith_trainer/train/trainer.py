@@ -29,6 +29,7 @@ class FineTuner(HookedTrainer):
     """Trains with the loss averaged over the learned tokens of the global batch, on whatever number of processes.
 
     Attributes:
+        job: Digest of what the run depends on; a checkpoint of another run is not resumed from.
         resolved: Values of the run.
         task: What the model learns to do.
         progress: Where progress is told; None in all processes but the first.
@@ -43,6 +44,7 @@ class FineTuner(HookedTrainer):
     def __init__(
         self,
         *,
+        job: str,
         resolved: Resolved,
         task: Task,
         progress: Progress | None,
@@ -52,6 +54,7 @@ class FineTuner(HookedTrainer):
         keep_checkpoints: int,
         **options: Any,  # noqa: ANN401 - those of transformers' Trainer
     ) -> None:
+        self.job = job
         self.resolved = resolved
         self.task = task
         self.progress = progress
@@ -164,7 +167,7 @@ class FineTuner(HookedTrainer):
         folder = Path(self.args.output_dir)
         checkpoint = folder / f"checkpoint-{self.state.global_step}"
         if self.shard.is_writer:
-            about = {"strategy": self.resolved.strategy, "worldSize": self.args.world_size}
+            about = {"job": self.job, "strategy": self.resolved.strategy, "worldSize": self.args.world_size}
             seal(checkpoint, about, self.shard.index, self.shard.count)
         if self.outbox:
             self.outbox.offer(checkpoint, self.shard)
