@@ -22,7 +22,7 @@ from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.models.base import bring_model
+from tunesmith_trainer.models.base import obtain_model
 from tunesmith_trainer.storage.files import write_atomic
 from tunesmith_trainer.tasks.registry import task_of
 
@@ -59,7 +59,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     def texts() -> Iterator[str]:
         return (text for row in training_rows() for text in row.texts)
 
-    model = bring_model(
+    model = obtain_model(
         config, work, texts, chat=task.needs_chat_template(parser.format), architectures=task.architectures
     )
     encoder = task.encoder(model.tokenizer, config.spec)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,12 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_trainer.runtime.progress_report import report_progress
+from tunesmith_trainer.runtime.progress import ProgressSink
 
 log = logging.getLogger(__name__)
-
-_FILE_INTERVAL = 0.5  # seconds between two writes of progress.json
-_LOG_INTERVAL = 10.0  # seconds between two log lines where there is no terminal
 
 
 class Progress:
@@ -30,7 +26,7 @@ class Progress:
     def __init__(self, work: WorkFolder) -> None:
         self.work = work
         self._console = Console(stderr=True)
-        self._written = 0.0
+        self._sink = ProgressSink(work, Stage.PUBLISH, log)
 
     def step(self, detail: str) -> None:
         """Tell the start of a step, such as "exporting int4"."""
@@ -41,7 +37,7 @@ class Progress:
     def track(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
         """Show the progress of a step; gives a function that takes the number of newly done items out of `total`."""
         done = 0
-        logged = time.monotonic()
+        self._sink.restart_log()
         self.tell(f"{what} 0/{total}")
         terminal = self._console.is_terminal
         with Bars(
@@ -55,15 +51,12 @@ class Progress:
             bar = bars.add_task(what, total=total)
 
             def advance(count: int) -> None:
-                nonlocal done, logged
+                nonlocal done
                 done += count
                 bars.advance(bar, count)
-                now = time.monotonic()
-                if now - self._written >= _FILE_INTERVAL:
-                    self.tell(f"{what} {done}/{total}")
-                if not terminal and done < total and now - logged >= _LOG_INTERVAL:
-                    log.info("%s %d/%d", what, done, total)
-                    logged = now
+                self._sink.report({"detail": f"{what} {done}/{total}"})
+                if not terminal and done < total:
+                    self._sink.log(f"{what} {done}/{total}")
 
             yield advance
         if not terminal:
@@ -72,5 +65,4 @@ class Progress:
 
     def tell(self, detail: str) -> None:
         """Tell what is being done to those who watch the work folder, without a line in the log."""
-        report_progress(self.work, {"stage": Stage.PUBLISH.value, "detail": detail})
-        self._written = time.monotonic()
+        self._sink.report({"detail": detail}, always=True)
