@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class Progress:
-    """Tells how far one piece of the prepare stage's work is. Use it as a context manager.
+    """Reports the progress of one activity of the prepare stage. Use it as a context manager.
 
     Attributes:
-        activity: What is being done, for example "tokenising".
-        total: How much there is to do, None when unknown.
+    def _report(self, *, always: bool = False) -> None:
+        # Not as `step`, which counts optimizer steps.
         unit: rows or bytes.
     """
 
@@ -45,7 +45,7 @@ class Progress:
         self._report(always=True)
 
     def update(self, done: int, total: int | None = None) -> None:
-        """Set how much is done, and how much there is in all where that is known only now."""
+        """Set the amount done, and the total if it is known only now."""
         self.done, self.total = done, total or self.total
         self._bars.update(self._task, completed=done, total=self.total)
         self._report()
@@ -53,12 +53,17 @@ class Progress:
             self._sink.log(f"{self.activity}: {done} of {self.total or '?'} {self.unit}")
 
     def over(self, items: Iterable[T]) -> Iterator[T]:
-        """Yield the items, counting them."""
+        """Yield the items and count them."""
         for item in items:
             yield item
             self.update(self.done + 1)
 
+<<<<<<< HEAD
     def _report(self, *, always: bool = False) -> None:
         # Not as `step`: that is optimizer steps, and none is done here.
+=======
+    def _write(self) -> None:
+        # Not as `step`, which counts optimizer steps.
+>>>>>>> ae48d92
         done = f"{self.done:,}" + (f"/{self.total:,}" if self.total is not None else "")
         self._sink.report({"detail": f"{self.activity} {done} {self.unit}"}, always=always)
