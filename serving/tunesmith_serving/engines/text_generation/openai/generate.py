@@ -33,7 +33,7 @@ LONG_TEXT = 20_000
 
 
 class TextEncoder(Protocol):
-    """What the API needs of a tokenizer."""
+    """The tokenizer as the API uses it."""
 
     def encode(self, text: str, add_special_tokens: bool) -> list[int]:
         """Return the token ids of a text."""
@@ -43,7 +43,7 @@ class TextEncoder(Protocol):
 
 
 class Template(Protocol):
-    """What the API needs of a chat template."""
+    """The chat template as the API uses it."""
 
     def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """Return the prompt of a conversation."""
@@ -73,7 +73,7 @@ class Generator:
         if body.model != self._model_name:
             raise ApiError(
                 404,
-                f"there is no model {body.model!r} here; this server has {self._model_name!r}",
+                f"the model {body.model!r} does not exist; this server serves {self._model_name!r}",
                 param="model",
                 code="model_not_found",
             )
