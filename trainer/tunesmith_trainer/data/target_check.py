@@ -35,14 +35,14 @@ class TargetCheck:
         self._check_ends(encoded)
         learned = self._text([token for token, target in zip(encoded.ids, encoded.mask, strict=True) if target])
         everything = self._text(encoded.ids)
-        said = [_plain(turn.content) for turn in encoded.row.turns if turn.learned]
+        said = [_plain(turn.content) for turn in encoded.row.turns if turn.target]
         for turn in encoded.row.turns:
             text = _plain(turn.content)
             if text not in everything:  # the template writes it differently
                 continue
-            if turn.learned and text not in learned:
+            if turn.target and text not in learned:
                 raise _error(encoded, f"the assistant's turn {turn.content[:60]!r} is not learned in full")
-            if not turn.learned and len(text) >= _SHORTEST and text in learned and not any(text in one for one in said):
+            if not turn.target and len(text) >= _SHORTEST and text in learned and not any(text in one for one in said):
                 raise _error(encoded, f"the {turn.role}'s turn {turn.content[:60]!r} is learned as an answer")
 
     def _check_beginning(self, encoded: Encoded) -> None:
