@@ -73,11 +73,11 @@ class ChatFormat:
         return texts[0], list(spans[0]) if self.marked else []
 
     def question(self, row: Row) -> tuple[str, str]:
-        """Return the prompt of the assistant's last turn, generation prompt included, and the reference answer.
+        """Return the prompt of the last target turn, generation prompt included, and the reference answer.
 
         The answer is what the template renders, without the token that ends the turn.
         """
-        last = max(index for index, turn in enumerate(row.turns) if turn.role == "assistant")
+        last = max(index for index, turn in enumerate(row.turns) if turn.target)
         before = [turn._replace(target=False) for turn in row.turns[:last]]
         turns = (*before, row.turns[last]._replace(target=True))
         text, spans = self.text_and_spans(Row(row.location, turns))

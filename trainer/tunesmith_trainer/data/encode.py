@@ -80,7 +80,7 @@ class Encoder:
                 yield from self._texts(batch)
 
     def prompt_ids(self, row: Row) -> tuple[list[int], str]:
-        """Return the prompt of the assistant's last turn, generation prompt included, and that turn's text."""
+        """Return the prompt of the last target turn, generation prompt included, and that turn's text."""
         prompt, answer = self.chat.question(row)
         return self._tokenize([prompt])[0][0], answer
 

@@ -19,12 +19,12 @@ _FILE_SECONDS = 1.0
 
 
 class Progress:
-    """Reports the progress of one activity of the prepare stage. Use it as a context manager.
+    """Tells how far one piece of the prepare stage's work is. Use it as a context manager.
 
     Attributes:
         work: The job's work folder.
-        activity: Name of the activity, for example "tokenising".
-        total: Total amount of work; None if unknown.
+        activity: What is being done, for example "tokenising".
+        total: How much there is to do, None when unknown.
         unit: rows or bytes.
     """
 
@@ -50,7 +50,7 @@ class Progress:
         self._write()
 
     def update(self, done: int, total: int | None = None) -> None:
-        """Set the amount done, and the total if it is known only now."""
+        """Set how much is done, and how much there is in all where that is known only now."""
         self.done, self.total = done, total or self.total
         self._bars.update(self._task, completed=done, total=self.total)
         now = time.monotonic()
@@ -62,12 +62,12 @@ class Progress:
             log.info("%s: %d of %s %s", self.activity, done, self.total or "?", self.unit)
 
     def over(self, items: Iterable[T]) -> Iterator[T]:
-        """Yield the items and count them."""
+        """Yield the items, counting them."""
         for item in items:
             yield item
             self.update(self.done + 1)
 
     def _write(self) -> None:
-        # Not as `step`, which counts optimizer steps.
+        # Not as `step`: that is optimizer steps, and none is done here.
         done = f"{self.done:,}" + (f"/{self.total:,}" if self.total is not None else "")
         report_progress(self.work, {"stage": Stage.PREPARE.value, "detail": f"{self.activity} {done} {self.unit}"})
