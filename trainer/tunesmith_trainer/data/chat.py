@@ -16,6 +16,11 @@ _MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
 # Tokens that end a turn in the templates of the common model families.
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|eot|>", "</s>", "<|endoftext|>")
 
+_FOLD = (
+    "If it takes no system turn, write spec.dataset.systemTurn: fold, which puts it in front of the first user turn; "
+    "else change the row's turns to what the template takes"
+)
+
 
 class TurnsNotSeparableError(StageError):
     """The template renders a turn differently once other turns follow, so its span cannot be found."""
@@ -68,7 +73,7 @@ class ChatFormat:
             raise dataset_error(
                 location,
                 f"the model's chat template refuses the conversation: {error}",
-                "Change the row's turns to what the template takes",
+                _FOLD if turns and turns[0].role == "system" else "Change the row's turns to what the template takes",
             ) from None
         return texts[0], list(spans[0]) if self.marked else []
 

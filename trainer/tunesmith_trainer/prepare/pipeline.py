@@ -23,6 +23,7 @@ from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.base import bring_model
+from tunesmith_trainer.models.system_turn import fold_system_turn
 from tunesmith_trainer.storage.files import write_atomic
 from tunesmith_trainer.tasks.registry import task_of
 
@@ -62,6 +63,8 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     model = bring_model(
         config, work, texts, chat=task.needs_chat_template(parser.format), architectures=task.architectures
     )
+    if spec.system_turn == "fold" and task.needs_chat_template(parser.format):
+        model = fold_system_turn(model, work)
     encoder = task.encoder(model.tokenizer, config.spec)
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -89,7 +92,8 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
 
 
 def _dataset(sources: tuple[DatasetSource, ...], parser: RowParser, work: WorkFolder, role: str) -> Dataset:
-    return Dataset([locate(source, work, f"{role}-{index}") for index, source in enumerate(sources)], parser)
+    files = [file for index, source in enumerate(sources) for file in locate(source, work, f"{role}-{index}")]
+    return Dataset(files, parser)
 
 
 def _count(data: Dataset, work: WorkFolder) -> int:
@@ -165,6 +169,12 @@ def _store(
 def _describe(data: Dataset, parser: RowParser) -> list[dict[str, Any]]:
     """Return an entry for each file."""
     return [
-        {"name": file.name, "sha256": file.sha256, "rows": rows, "format": parser.format.value}
+        {
+            "name": file.name,
+            "sha256": file.sha256,
+            "rows": rows,
+            "format": parser.format.value,
+            **({"revision": file.revision} if file.revision else {}),
+        }
         for file, rows in zip(data.files, data.counts, strict=True)
     ]
