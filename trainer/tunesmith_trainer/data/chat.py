@@ -9,12 +9,11 @@ from typing import Any
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.rows import Row, Turn
+from tunesmith_trainer.data.special_tokens import turn_ends
 
 Span = tuple[int, int]
 
 _MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
-# Tokens that end a turn in the templates of the common model families.
-_TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|eot|>", "</s>", "<|endoftext|>")
 
 _FOLD = (
     "If it takes no system turn, write spec.dataset.systemTurn: fold, which puts it in front of the first user turn; "
@@ -37,8 +36,7 @@ class ChatFormat:
         self._template: str = tokenizer.get_chat_template()
         self._variables = {name: value for name, value in tokenizer.special_tokens_map.items()}
         self.marked = bool(_MARKER.search(self._template))
-        known = tokenizer.get_vocab()
-        self._ends = tuple(dict.fromkeys(t for t in (tokenizer.eos_token, *_TURN_ENDS) if t and t in known))
+        self._ends = turn_ends(tokenizer)
         self._check_template()
 
     def _check_template(self) -> None:

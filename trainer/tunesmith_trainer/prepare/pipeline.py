@@ -79,8 +79,8 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         "validationRows": len(validation_store),
         "trainTokens": len(train_store.tokens),
         "learnedTokens": int(train_store.mask.sum()),
-        "truncatedRows": encoder.counts.truncated,
-        "skippedRows": encoder.counts.skipped,
+        "truncatedRows": encoder.log.truncated,
+        "skippedRows": encoder.log.skipped,
         "maxLength": encoder.max_length,
         "longestRow": int(train_store.lengths.max()),
         "sources": _describe(train, parser) + (_describe(validation, parser) if validation else []),
@@ -161,8 +161,8 @@ def _store(
             f"all {total} rows of {target.name} are longer than {encoder.max_length} tokens and were skipped",
             _CUT,
         )
-    if encoder.counts.skipped:
-        log.warning("%d rows are longer than %d tokens and were skipped", encoder.counts.skipped, encoder.max_length)
+    if encoder.log.skipped:
+        log.warning("%d rows are longer than %d tokens and were skipped", encoder.log.skipped, encoder.max_length)
     return store
 
 
