@@ -9,18 +9,16 @@ from typing import Any
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.rows import Row, Turn
+from tunesmith_trainer.data.special_tokens import turn_ends
 
 Span = tuple[int, int]
 
 _MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
-# Tokens that end a turn in the templates of the common model families.
-_TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|eot|>", "</s>", "<|endoftext|>")
 
-
-def turn_end_tokens(tokenizer: Any) -> tuple[str, ...]:  # noqa: ANN401 - transformers has no types
-    """Return the tokens of a vocabulary that can end a turn, the tokenizer's EOS token first."""
-    known = tokenizer.get_vocab()
-    return tuple(dict.fromkeys(t for t in (tokenizer.eos_token, *_TURN_ENDS) if t and t in known))
+_FOLD = (
+    "If it takes no system turn, write spec.dataset.systemTurn: fold, which puts it in front of the first user turn; "
+    "else change the row's turns to what the template takes"
+)
 
 
 class TurnsNotSeparableError(StageError):
@@ -38,7 +36,7 @@ class ChatFormat:
         self._template: str = tokenizer.get_chat_template()
         self._variables = {name: value for name, value in tokenizer.special_tokens_map.items()}
         self.marked = bool(_MARKER.search(self._template))
-        self._ends = turn_end_tokens(tokenizer)
+        self._ends = turn_ends(tokenizer)
         self._check_template()
 
     def _check_template(self) -> None:
@@ -73,16 +71,16 @@ class ChatFormat:
             raise dataset_error(
                 location,
                 f"the model's chat template refuses the conversation: {error}",
-                "Change the row's turns to what the template takes",
+                _FOLD if turns and turns[0].role == "system" else "Change the row's turns to what the template takes",
             ) from None
         return texts[0], list(spans[0]) if self.marked else []
 
     def question(self, row: Row) -> tuple[str, str]:
-        """Return the prompt of the assistant's last turn, generation prompt included, and the reference answer.
+        """Return the prompt of the last target turn, generation prompt included, and the reference answer.
 
         The answer is what the template renders, without the token that ends the turn.
         """
-        last = max(index for index, turn in enumerate(row.turns) if turn.role == "assistant")
+        last = max(index for index, turn in enumerate(row.turns) if turn.target)
         before = [turn._replace(target=False) for turn in row.turns[:last]]
         turns = (*before, row.turns[last]._replace(target=True))
         text, spans = self.text_and_spans(Row(row.location, turns))

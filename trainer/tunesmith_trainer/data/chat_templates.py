@@ -66,3 +66,20 @@ def default_template(tokenizer: Any) -> str:  # noqa: ANN401 - transformers has 
         return CHATML
     begins = tokenizer.bos_token is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
     return ("{{- bos_token -}}\n" if begins else "") + PLAIN
+
+
+_FOLD = """\
+{#- The system turn becomes the beginning of the first user turn. -#}
+{%- if messages | length > 1 and messages[0]['role'] == 'system' and messages[1]['role'] == 'user' -%}
+{%- set messages = [{'role': 'user', 'content': messages[0]['content'] + '\\n\\n' + messages[1]['content']}]
+    + messages[2:] -%}
+{%- endif %}
+"""
+
+
+def with_folded_system_turn(template: str) -> str:
+    """Return a chat template that renders a system turn as the beginning of the first user turn.
+
+    It is part of the model from then on, so training, evaluation and the server render it alike.
+    """
+    return template if template.startswith(_FOLD) else _FOLD + template

@@ -8,8 +8,10 @@ from itertools import islice
 from typing import Any, Literal
 
 from tunesmith_trainer.data.chat import ChatFormat, Span, TurnsNotSeparableError
+from tunesmith_trainer.data.encoding_log import EncodingLog, Outcome
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.rows import Row, Turn
+from tunesmith_trainer.data.special_tokens import SpecialTokens
 
 _BATCH = 256
 
@@ -30,19 +32,6 @@ class Encoded:
 
 
 @dataclass
-class Counts:
-    """Numbers of rows that were too long.
-
-    Attributes:
-        truncated: Conversations that lost their oldest turns, and texts that were cut into several rows.
-        skipped: Conversations whose last exchange alone is too long.
-    """
-
-    truncated: int = 0
-    skipped: int = 0
-
-
-@dataclass
 class Encoder:
     """Tokenises rows.
 
@@ -50,14 +39,15 @@ class Encoder:
         tokenizer: The model's tokenizer (transformers, fast).
         max_length: Largest number of tokens in a row.
         loss_on: Which tokens of a conversation are targets.
-        counts: Updated while rows are encoded.
+        log: Filled while rows are encoded.
     """
 
     tokenizer: Any
     max_length: int
     loss_on: Literal["assistant", "all"] = "assistant"
-    counts: Counts = field(default_factory=Counts)
+    log: EncodingLog = field(default_factory=EncodingLog)
     _chat: ChatFormat | None = None
+    _special: SpecialTokens | None = None
 
     @property
     def chat(self) -> ChatFormat:
@@ -65,6 +55,13 @@ class Encoder:
         if self._chat is None:
             self._chat = ChatFormat(self.tokenizer)
         return self._chat
+
+    @property
+    def special(self) -> SpecialTokens:
+        """The tokenizer's special tokens."""
+        if self._special is None:
+            self._special = SpecialTokens(self.tokenizer)
+        return self._special
 
     def encode(self, rows: Iterable[Row]) -> Iterator[list[Encoded]]:
         """Yield the tokenised pieces of each row, in order: one, several, or none if the row is skipped.
@@ -80,7 +77,7 @@ class Encoder:
                 yield from self._texts(batch)
 
     def prompt_ids(self, row: Row) -> tuple[list[int], str]:
-        """Return the prompt of the assistant's last turn, generation prompt included, and that turn's text."""
+        """Return the prompt of the last target turn, generation prompt included, and that turn's text."""
         prompt, answer = self.chat.question(row)
         return self._tokenize([prompt])[0][0], answer
 
@@ -90,30 +87,42 @@ class Encoder:
         return list(zip(out["input_ids"], out["offset_mapping"], strict=True))
 
     def _texts(self, batch: list[Row]) -> Iterator[list[Encoded]]:
-        """Yield the pieces of each text. The text ends with the EOS token."""
-        eos = self.tokenizer.eos_token_id
+        """Yield the pieces of each text. The text ends with one EOS token."""
         out = self.tokenizer([row.text for row in batch], verbose=False)
         for row, ids in zip(batch, out["input_ids"], strict=True):
-            if eos is not None and (not ids or ids[-1] != eos):
-                ids = [*ids, eos]
+            if (token := self.special.find_inside(row.text)) is not None:
+                self.log.add(Outcome.SPECIAL_TOKENS, row.location, token)
+            ids = self.special.complete(row.text, ids)
+            self.log.lengths.append(len(ids))
             pieces = [ids[start : start + self.max_length] for start in range(0, len(ids), self.max_length)]
             pieces = [piece for piece in pieces if len(piece) > 1]  # the first token is never a target
             if not pieces:
                 raise dataset_error(row.location, "the text is a single token", "Write a longer text")
-            self.counts.truncated += len(pieces) > 1
+            if len(pieces) > 1:
+                self.log.add(Outcome.SPLIT, row.location)
             yield [Encoded(row, piece, [1] * len(piece)) for piece in pieces]
 
     def _conversations(self, batch: list[Row]) -> Iterator[list[Encoded]]:
         """Yield the pieces of each conversation: one, or one for each answer if the template needs that (`_render`)."""
         groups = [self._render(row) for row in batch]
         tokens = iter(self._tokenize([text for group in groups for _, text, _ in group]))
-        for group in groups:
-            encoded = []
+        for original, group in zip(batch, groups, strict=True):
+            self._note_special_tokens(original)
+            encoded, longest = [], 0
             for row, _, spans in group:
                 ids, offsets = next(tokens)
+                longest = max(longest, len(ids))
                 fitting = self._fit(Encoded(row, ids, self._mask(offsets, spans)))
                 encoded += [fitting] if fitting else []
+            self.log.lengths.append(longest)
             yield encoded
+
+    def _note_special_tokens(self, row: Row) -> None:
+        """Record a row whose turns contain special tokens: the tokenizer takes them as such, here and in the server."""
+        for turn in row.turns:
+            if (token := self.special.find(turn.content)) is not None:
+                self.log.add(Outcome.SPECIAL_TOKENS, row.location, token)
+                return
 
     def _render(self, row: Row) -> list[tuple[Row, str, list[Span]]]:
         """Return `(row, text, target spans)` of a conversation.
@@ -136,9 +145,9 @@ class Encoder:
         if len(encoded.ids) > self.max_length:
             shorter = self._shorten(encoded.row)
             if shorter is None:
-                self.counts.skipped += 1
+                self.log.add(Outcome.SKIPPED, encoded.row.location)
                 return None
-            self.counts.truncated += 1
+            self.log.add(Outcome.TRUNCATED, encoded.row.location)
             encoded = shorter
         if not any(encoded.mask[1:]):
             raise dataset_error(

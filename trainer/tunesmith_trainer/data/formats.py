@@ -8,6 +8,7 @@ from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import DatasetFormat
+from tunesmith_trainer.data.columns import lookup, suggest
 from tunesmith_trainer.data.conversation import as_text, check_conversation, read_turns
 from tunesmith_trainer.data.errors import dataset_error, shown
 from tunesmith_trainer.data.rows import Row, Turn
@@ -102,6 +103,7 @@ FORMATS: dict[DatasetFormat, Format] = {
     DatasetFormat.TEXT: Format(("text",), (), '{"text": "..."}', _text),
 }
 
+_EMPTY: tuple[object, ...] = (None, "", [], {}, "[]", "null")
 _OPTIONAL = {column for form in FORMATS.values() for column in form.optional}
 
 
@@ -143,31 +145,30 @@ class RowParser:
         missing = [name for name in FORMATS[self.format].required if name not in fields]
         if missing:
             raise self._other_format(location, fields, missing[0])
-        for name in ("tools", "functions"):
-            if fields.get(name):
-                raise dataset_error(location, f"{name}: tool definitions are not supported", f"Remove {name}")
+        _refuse_unsupported(location, fields)
         return FORMATS[self.format].read(location, fields)
 
     def _rename(self, location: str, raw: Fields) -> Fields:
         """Return the row with columns renamed to the format's names."""
         fields = {name: value for name, value in raw.items() if name not in self.columns}
         for name, theirs in self.columns.items():
-            if theirs not in raw and name in _OPTIONAL:
-                continue
-            if theirs not in raw:
+            try:
+                fields[name] = lookup(raw, theirs)
+            except KeyError:
+                if name in _OPTIONAL:
+                    continue
                 raise dataset_error(
                     location,
                     f"there is no column {shown(theirs)} (the row has {_listed(raw)})",
                     f"Correct spec.dataset.columns.{name}, or the file",
-                )
-            fields[name] = raw[theirs]
+                ) from None
         return fields
 
     def _detect(self, location: str, fields: Fields) -> DatasetFormat:
         for name, form in FORMATS.items():
             if all(column in fields for column in form.required):
                 return name
-        raise dataset_error(
+        raise _unnamed_format(location, fields, list(FORMATS.values())) or dataset_error(
             location,
             f"the format is not recognised: the row has {_listed(fields)}",
             "Name the columns as one of the formats does ("
@@ -187,7 +188,43 @@ class RowParser:
                     "Keep rows of one format in a data set, or write spec.dataset.format; "
                     f"{self.format.value} rows look like {FORMATS[self.format].example}",
                 )
-        return dataset_error(location, f"{missing} is missing (the row has {_listed(fields)})", example)
+        problem = f"{missing} is missing (the row has {_listed(fields)})"
+        # Only the first row's columns say something about the whole file.
+        known = [FORMATS[self.format]] if self._first == location else []
+        return _unnamed_format(location, fields, known, problem) or dataset_error(location, problem, example)
+
+
+def _unnamed_format(location: str, fields: Fields, formats: list[Format], problem: str = "") -> StageError | None:
+    """Return the error for a row of preference data, or with other column names; None if it is neither."""
+    if formats and "chosen" in fields and "rejected" in fields:
+        conversation = isinstance(fields["chosen"], list) and "prompt" not in fields
+        mapped = "messages" if conversation else "completion"
+        return dataset_error(
+            location,
+            "this is preference data (chosen, rejected), which is not supported",
+            f"To train on the chosen answers alone, write spec.dataset.columns: {{{mapped}: chosen}}",
+        )
+    line = suggest(fields, [form.required for form in formats])
+    if line is None:
+        return None
+    problem = problem or f"the format is not recognised: the row has {_listed(fields)}"
+    return dataset_error(location, problem, f"Write spec.dataset.{line}")
+
+
+def _refuse_unsupported(location: str, fields: Fields) -> None:
+    """Raise a StageError if a row has tool definitions or media."""
+    for name in ("tools", "functions"):
+        if fields.get(name) not in _EMPTY:
+            raise dataset_error(
+                location,
+                f"{name}: tool definitions are not supported yet",
+                f"Remove the column {name}, or write the definitions as text in the system turn",
+            )
+    for name in ("image", "images", "audio", "audios", "video", "videos"):
+        if fields.get(name) not in _EMPTY:
+            raise dataset_error(
+                location, f"{name}: images and other media are not supported", f"Remove the column {name}, or the row"
+            )
 
 
 def _column_names(wanted: DatasetFormat) -> list[str]:

@@ -23,13 +23,31 @@ def _parse(text: str, name: str, first_line: int, remedy: str) -> Any:  # noqa: 
         return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         location = f"{name}:{first_line + error.lineno - 1}"
-        raise dataset_error(location, f"broken JSON at column {error.colno}: {error.msg}", remedy) from None
+        problem, instead = _explain(error) or (error.msg, remedy)
+        raise dataset_error(location, f"broken JSON at column {error.colno}: {problem}", instead) from None
     except ValueError as error:  # NaN, Infinity, or a number of thousands of digits
         problem, instead = f"broken JSON: {error}", "Write a number, a text or null instead"
         raise dataset_error(f"{name}:{first_line}", problem, instead) from None
     except RecursionError:
         problem, instead = "the JSON is nested too deeply", "Write rows as flat objects"
         raise dataset_error(f"{name}:{first_line}", problem, instead) from None
+
+
+def _explain(error: json.JSONDecodeError) -> tuple[str, str] | None:
+    """Return the problem and the remedy for common mistakes; None for any other."""
+    before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
+    if (after.startswith(("}", "]")) and before.endswith(",")) or (after.startswith(",") and "Illegal" in error.msg):
+        return "there is a comma after the last value", "Remove the comma before the closing bracket"
+    if error.msg == "Extra data" and after.strip() == ",":
+        return "there is a comma after the row", "Remove the comma at the end of the line"
+    if after.startswith("'"):
+        return (
+            "there is a single quote",
+            'JSON has double quotes only: write "..." (Python: json.dumps, not str or repr)',
+        )
+    if after.startswith(("None", "True", "False")):
+        return "this is a Python value, not JSON", "Write null, true or false (Python: json.dumps, not str or repr)"
+    return None
 
 
 def read_jsonl(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -18,8 +18,9 @@ class Progress:
     """Reports the progress of one activity of the prepare stage. Use it as a context manager.
 
     Attributes:
-    def _report(self, *, always: bool = False) -> None:
-        # Not as `step`, which counts optimizer steps.
+        work: The job's work folder.
+        activity: The name of the activity, for example "tokenising".
+        total: The amount of work, None if it is unknown.
         unit: rows or bytes.
     """
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_trainer.data.chat import turn_end_tokens
 from tunesmith_trainer.data.encode import Encoded
+from tunesmith_trainer.data.special_tokens import turn_ends
 
 _SHORTEST = 4  # characters of a turn that can be searched for without finding it by chance
 
@@ -21,7 +21,7 @@ class TargetCheck:
 
     def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - transformers has no types
         self.tokenizer = tokenizer
-        self._ends = set(tokenizer.convert_tokens_to_ids(list(turn_end_tokens(tokenizer))))
+        self._ends = set(tokenizer.convert_tokens_to_ids(list(turn_ends(tokenizer))))
 
     def check(self, encoded: Encoded) -> None:
         """Fail if a row's mask does not cover the assistant's turns, the whole of them and nothing else.

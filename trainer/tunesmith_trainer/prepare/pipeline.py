@@ -24,6 +24,7 @@ from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.data.target_check import TargetCheck
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.base import obtain_model
+from tunesmith_trainer.models.system_turn import fold_system_turn
 from tunesmith_trainer.storage.files import write_atomic
 from tunesmith_trainer.tasks.registry import task_of
 
@@ -64,6 +65,8 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     model = obtain_model(
         config, work, texts, chat=task.needs_chat_template(parser.format), architectures=task.architectures
     )
+    if spec.system_turn == "fold" and task.needs_chat_template(parser.format):
+        model = fold_system_turn(model, work)
     encoder = task.encoder(model.tokenizer, config.spec)
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -78,8 +81,8 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         "validationRows": len(validation_store),
         "trainTokens": len(train_store.tokens),
         "learnedTokens": int(train_store.mask.sum()),
-        "truncatedRows": encoder.counts.truncated,
-        "skippedRows": encoder.counts.skipped,
+        "truncatedRows": encoder.log.truncated,
+        "skippedRows": encoder.log.skipped,
         "maxLength": encoder.max_length,
         "longestRow": int(train_store.lengths.max()),
         "sources": _describe(train, parser) + (_describe(validation, parser) if validation else []),
@@ -91,7 +94,8 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
 
 
 def _dataset(sources: tuple[DatasetSource, ...], parser: RowParser, work: WorkFolder, role: str) -> Dataset:
-    return Dataset([locate(source, work, f"{role}-{index}") for index, source in enumerate(sources)], parser)
+    files = [file for index, source in enumerate(sources) for file in locate(source, work, f"{role}-{index}")]
+    return Dataset(files, parser)
 
 
 def _count(data: Dataset, work: WorkFolder) -> int:
@@ -162,14 +166,20 @@ def _store(
             f"all {total} rows of {target.name} are longer than {encoder.max_length} tokens and were skipped",
             _CUT,
         )
-    if encoder.counts.skipped:
-        log.warning("%d rows are longer than %d tokens and were skipped", encoder.counts.skipped, encoder.max_length)
+    if encoder.log.skipped:
+        log.warning("%d rows are longer than %d tokens and were skipped", encoder.log.skipped, encoder.max_length)
     return store
 
 
 def _describe(data: Dataset, parser: RowParser) -> list[dict[str, Any]]:
     """Return an entry for each file."""
     return [
-        {"name": file.name, "sha256": file.sha256, "rows": rows, "format": parser.format.value}
+        {
+            "name": file.name,
+            "sha256": file.sha256,
+            "rows": rows,
+            "format": parser.format.value,
+            **({"revision": file.revision} if file.revision else {}),
+        }
         for file, rows in zip(data.files, data.counts, strict=True)
     ]

@@ -41,6 +41,11 @@ class Tokenizer:
         except UnicodeEncodeError:
             raise ValueError("the text holds a lone surrogate (half a character); send whole characters") from None
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+        if add_special_tokens and len(ids) > 1 and ids[0] == ids[1]:
+            # As in training: a text that begins with the BOS token does not get another one.
+            plain: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+            if len(plain) < len(ids) and plain[:1] == ids[:1]:
+                return ids[1:]
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
