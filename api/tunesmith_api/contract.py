@@ -44,6 +44,9 @@ HEALTH_PATH = "/healthz"
 READY_PATH = "/readyz"
 """Answers 200 as long as the server takes requests."""
 
+TEXT_PART_SEPARATOR = ""
+"""Joins the text parts of a message, `[{"type": "text", "text": ...}, ...]`, in training and in serving."""
+
 # Exit codes. Those of a stage are `EXIT_CODES`.
 FIRST_RETRYABLE_CODE = 64
 """A stage's exit codes below this are final; from here on, another attempt can help."""

@@ -55,14 +55,20 @@ class ChatTemplate:
             raise ArtifactError(f"{where}: {error}; correct the template and publish the model again") from None
         self._special_tokens = dict(special_tokens)
 
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """Return the prompt for a conversation, up to the beginning of the assistant's next turn.
+    def render(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> str:
+        """Return the prompt for a conversation.
+
+        Args:
+            messages: The turns: `role` and `content` each.
+            add_generation_prompt: Whether the prompt ends with the beginning of the assistant's next turn.
 
         Raises:
             TemplateError: The template refuses these messages.
         """
         try:
-            return self._template.render(messages=list(messages), add_generation_prompt=True, **self._special_tokens)
+            return self._template.render(
+                messages=list(messages), add_generation_prompt=add_generation_prompt, **self._special_tokens
+            )
         except TemplateError:
             raise
         except Exception as error:  # a template can raise whatever its expressions raise
