@@ -1,4 +1,4 @@
-"""Progress of the publish stage: a bar in a terminal, log lines elsewhere, and `progress.json` for watchers."""
+"""Progress of the publish stage: a bar in a terminal, log lines elsewhere, and `progress.json` for those who watch."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LOG_INTERVAL = 10.0  # seconds between two log lines where there is no terminal
 
 
 class Progress:
-    """Reports what the stage is doing.
+    """Tells what the stage is doing.
 
     Attributes:
-        work: The work folder that holds `progress.json`.
+        work: The work folder whose `progress.json` is written.
     """
 
     def __init__(self, work: WorkFolder) -> None:
@@ -33,16 +33,16 @@ class Progress:
         self._written = 0.0
 
     def step(self, detail: str) -> None:
-        """Report the start of a step, such as "exporting int4"."""
+        """Tell the start of a step, such as "exporting int4"."""
         log.info("%s", detail)
-        self.update(detail)
+        self.tell(detail)
 
     @contextmanager
     def track(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show the progress of a step; yields a function to call with the number of items just finished."""
+        """Show the progress of a step; gives a function that takes the number of newly done items out of `total`."""
         done = 0
         logged = time.monotonic()
-        self.update(f"{what} 0/{total}")
+        self.tell(f"{what} 0/{total}")
         terminal = self._console.is_terminal
         with Bars(
             TextColumn("{task.description}"),
@@ -60,7 +60,7 @@ class Progress:
                 bars.advance(bar, count)
                 now = time.monotonic()
                 if now - self._written >= _FILE_INTERVAL:
-                    self.update(f"{what} {done}/{total}")
+                    self.tell(f"{what} {done}/{total}")
                 if not terminal and done < total and now - logged >= _LOG_INTERVAL:
                     log.info("%s %d/%d", what, done, total)
                     logged = now
@@ -68,9 +68,9 @@ class Progress:
             yield advance
         if not terminal:
             log.info("%s %d/%d", what, done, total)
-        self.update(f"{what} {done}/{total}")
+        self.tell(f"{what} {done}/{total}")
 
-    def update(self, detail: str) -> None:
-        """Update `progress.json` without a line in the log."""
+    def tell(self, detail: str) -> None:
+        """Tell what is being done to those who watch the work folder, without a line in the log."""
         report_progress(self.work, {"stage": Stage.PUBLISH.value, "detail": detail})
         self._written = time.monotonic()

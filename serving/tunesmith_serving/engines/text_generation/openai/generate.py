@@ -1,8 +1,8 @@
 """Answering a checked request, streamed or whole."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncIterator
+from typing import Protocol
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
@@ -19,10 +19,15 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     TokenLogprob,
 )
 from tunesmith_serving.engines.text_generation.openai.bridge import Bridge, Generation
+from tunesmith_serving.engines.text_generation.openai.prompt import (
+    PromptEncoder,
+    PromptError,
+    Template,
+    make_prompt,
+)
 from tunesmith_serving.engines.text_generation.openai.responses import DONE, ResponseBuilder, usage
 from tunesmith_serving.engines.text_generation.openai.schema import ChatRequest, CompletionRequest
 from tunesmith_serving.engines.text_generation.openai.timing import TokenMetrics, TokenTimer
-from tunesmith_serving.engines.text_generation.text.template import TemplateError
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.http.errors import ApiError, server_error, unavailable
 from tunesmith_serving.http.retry import RetryEstimator
@@ -32,21 +37,11 @@ from tunesmith_serving.http.sse import EventStream, sse_data, wait_for_disconnec
 LONG_TEXT = 20_000
 
 
-class TextEncoder(Protocol):
+class TextEncoder(PromptEncoder, Protocol):
     """What the API needs of a tokenizer."""
-
-    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
-        """Return the token ids of a text."""
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the UTF-8 bytes of a token."""
-
-
-class Template(Protocol):
-    """What the API needs of a chat template."""
-
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """Return the prompt of a conversation."""
 
 
 class Generator:
@@ -93,25 +88,14 @@ class Generator:
         return await self._whole(request, builder, generation, timer, len(prompt))
 
     async def _prompt(self, body: ChatRequest | CompletionRequest, param: str) -> tuple[int, ...]:
-        if isinstance(body, ChatRequest):
-            if self._template is None:
-                raise ApiError(400, "this model has no chat template; use /v1/completions", param="messages")
-            try:
-                text = self._template.render(body.conversation())
-            except TemplateError as error:
-                raise ApiError(400, str(error), param="messages", code="template_error") from None
-        elif isinstance(body.prompt, list):
-            return tuple(body.prompt)
-        else:
-            text = body.prompt
-        # The chat template writes special tokens itself; a bare prompt gets those of the tokenizer.
-        special = isinstance(body, CompletionRequest)
-        encode = self._tokenizer.encode
         try:
-            ids = encode(text, special) if len(text) < LONG_TEXT else await asyncio.to_thread(encode, text, special)
-        except ValueError as error:
-            raise ApiError(400, f"{param}: {error}", param=param, code="invalid_value") from None
-        return tuple(ids)
+            prompt = make_prompt(body, self._template)
+            if prompt.text is None or len(prompt.text) < LONG_TEXT:
+                return prompt.encode(self._tokenizer)
+            return await asyncio.to_thread(prompt.encode, self._tokenizer)
+        except PromptError as error:
+            text = f"{param}: {error}" if error.code == "invalid_value" else str(error)
+            raise ApiError(400, text, param=param, code=error.code) from None
 
     def _submit(self, prompt: tuple[int, ...], params: SamplingParams, param: str) -> Generation:
         try:

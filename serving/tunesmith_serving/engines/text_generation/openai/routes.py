@@ -6,8 +6,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from tunesmith_serving.engines.text_generation.batching.types import Batcher
-from tunesmith_serving.engines.text_generation.openai.generate import Generator, Template, TextEncoder
+from tunesmith_serving.engines.text_generation.openai.generate import Generator, TextEncoder
 from tunesmith_serving.engines.text_generation.openai.parameters import parse
+from tunesmith_serving.engines.text_generation.openai.prompt import Template
 from tunesmith_serving.engines.text_generation.openai.schema import ChatRequest, CompletionRequest
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.http.errors import ApiError
