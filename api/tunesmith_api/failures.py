@@ -16,6 +16,7 @@ class Reason(StrEnum):
     TRAINING_DIVERGED = "TrainingDiverged"
     GATE_FAILED = "GateFailed"
     EXPORT_FAILED = "ExportFailed"
+    PARITY_FAILED = "ParityFailed"
     OUTPUT_FAILED = "OutputFailed"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
     INTERRUPTED = "Interrupted"
@@ -35,6 +36,7 @@ EXIT_CODES: dict[Reason, int] = {
     Reason.TRAINING_DIVERGED: 15,
     Reason.GATE_FAILED: 16,
     Reason.EXPORT_FAILED: 17,
+    Reason.PARITY_FAILED: 18,
     Reason.OUTPUT_FAILED: 64,
     Reason.SOURCE_UNAVAILABLE: 65,
     Reason.INTERRUPTED: 66,

@@ -188,6 +188,9 @@ class Batcher(Protocol):
     def context_length(self) -> int:
         """The most tokens of prompt and answer together."""
 
+    def submit(self, request: GenerationRequest, sink: EventSink) -> Ticket:
+        """Accept a request; raises what `submit_all` raises."""
+
     def submit_all(self, requests: Sequence[tuple[GenerationRequest, EventSink]]) -> list[Ticket]:
         """Accept all of these requests or none; each sink is called on the batcher's thread.
 

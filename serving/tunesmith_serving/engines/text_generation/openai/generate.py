@@ -20,7 +20,8 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     TooManyRequestsError,
 )
 from tunesmith_serving.engines.text_generation.openai.bridge import Bridge, Generation
-from tunesmith_serving.engines.text_generation.openai.prompts import PromptEncoder, TextTokenizer, TokenIds
+from tunesmith_serving.engines.text_generation.openai.encoding import ApiTokenizer, encode, prompt_errors
+from tunesmith_serving.engines.text_generation.openai.prompt import Prompt, Template, make_prompts
 from tunesmith_serving.engines.text_generation.openai.responses import DONE, Answer, ResponseBuilder, usage
 from tunesmith_serving.engines.text_generation.openai.schema import ChatRequest, CompletionRequest
 from tunesmith_serving.engines.text_generation.openai.timing import TokenMetrics, TokenTimer
@@ -48,11 +49,11 @@ class Generator:
     """Answers generation requests with one model."""
 
     def __init__(
-        self, batcher: Batcher, tokenizer: TextTokenizer, prompts: PromptEncoder, context: ServerContext
+        self, batcher: Batcher, tokenizer: ApiTokenizer, template: Template | None, context: ServerContext
     ) -> None:
         self._batcher = batcher
         self._tokenizer = tokenizer
-        self._prompts = prompts
+        self._template = template
         self._context = context
         self._metrics = TokenMetrics(context.metrics)
         self._retry = RetryEstimator()
@@ -66,7 +67,10 @@ class Generator:
         """
         arrived = time.perf_counter()
         self._context.check_model(body.model)
-        prompts = await self._prompts.prompts(body)
+        kind = "messages" if isinstance(body, ChatRequest) else "prompt"
+        with prompt_errors(kind):
+            written = make_prompts(body, self._template)
+            prompts = [await encode(prompt, self._tokenizer) for prompt in written]
         count = body.n or 1
         params = body.params()
         builder = ResponseBuilder(
@@ -74,31 +78,37 @@ class Generator:
             self._context.model_name,
             self._tokenizer.token_bytes,
             params.logprobs is not None,
-            [text for text in self._prompts.echo(body) for _ in range(count)],
+            [text for text in self._echo(body, written) for _ in range(count)],
         )
         requests = [
             GenerationRequest(prompt, replace(params, seed=derive_seed(params.seed, index)) if index else params)
             for prompt in prompts
             for index in range(count)
         ]
-        generation = self._submit(requests, prompts, "messages" if isinstance(body, ChatRequest) else "prompt")
+        generation = self._submit(requests, len(prompts), kind)
         timers = [self._metrics.timer(arrived) for _ in requests]
         run = _Run(builder, generation, timers, sum(map(len, prompts)))
         if body.stream:
             return EventStream(self._stream(run, arrived, body.include_usage), generation.cancel)
         return await self._whole(request, run, arrived)
 
-    def _submit(self, requests: list[GenerationRequest], prompts: list[TokenIds], param: str) -> Generation:
+    def _echo(self, body: ChatRequest | CompletionRequest, prompts: list[Prompt]) -> list[str]:
+        """Return the text that the answers to each prompt begin with."""
+        if isinstance(body, ChatRequest) or not body.echo:
+            return ["" for _ in prompts]
+        return [self._tokenizer.decode(prompt.ids) if prompt.text is None else prompt.text for prompt in prompts]
+
+    def _submit(self, requests: list[GenerationRequest], prompts: int, param: str) -> Generation:
         try:
             return self._bridge.submit(requests)
         except InvalidRequestError as error:
             field = param if error.field == "prompt" else error.field
-            position = error.index * len(prompts) // len(requests)
-            where = f"{field}[{position}]" if field == "prompt" and len(prompts) > 1 else field
+            position = error.index * prompts // len(requests)
+            where = f"{field}[{position}]" if field == "prompt" and prompts > 1 else field
             code = "context_length_exceeded" if isinstance(error, PromptTooLongError) else "invalid_value"
             raise ApiError(400, f"{where}: {error}", param=field, code=code) from None
         except TooManyRequestsError as error:
-            name = "n" if len(requests) > len(prompts) else param
+            name = "n" if len(requests) > prompts else param
             raise ApiError(400, f"{name}: {error}", param=name, code="invalid_value") from None
         except QueueFullError:
             stats = self._batcher.stats()

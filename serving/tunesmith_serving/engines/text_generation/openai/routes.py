@@ -6,9 +6,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from tunesmith_serving.engines.text_generation.batching.types import Batcher
+from tunesmith_serving.engines.text_generation.openai.encoding import ApiTokenizer
 from tunesmith_serving.engines.text_generation.openai.generate import Generator
 from tunesmith_serving.engines.text_generation.openai.parameters import parse
-from tunesmith_serving.engines.text_generation.openai.prompts import PromptEncoder, Template, TextTokenizer
+from tunesmith_serving.engines.text_generation.openai.prompt import Template
 from tunesmith_serving.engines.text_generation.openai.schema import (
     ChatRequest,
     CompletionRequest,
@@ -20,7 +21,7 @@ from tunesmith_serving.http.context import ServerContext
 
 
 def create_routes(
-    batcher: Batcher, tokenizer: TextTokenizer, template: Template | None, context: ServerContext
+    batcher: Batcher, tokenizer: ApiTokenizer, template: Template | None, context: ServerContext
 ) -> APIRouter:
     """Return the routes.
 
@@ -31,8 +32,7 @@ def create_routes(
         context: The server.
     """
     router = APIRouter()
-    prompts = PromptEncoder(tokenizer, template)
-    generator = Generator(batcher, tokenizer, prompts, context)
+    generator = Generator(batcher, tokenizer, template, context)
     card = {
         "id": context.model_name,
         "object": "model",
@@ -62,7 +62,7 @@ def create_routes(
     async def token_ids(request: Request) -> JSONResponse:
         body = parse(TokenizeRequest, await context.read_json(request))
         context.check_model(body.model)
-        return JSONResponse(await tokenize(body, prompts, tokenizer, batcher.context_length))
+        return JSONResponse(await tokenize(body, tokenizer, template, batcher.context_length))
 
     @router.post("/detokenize")
     async def text(request: Request) -> JSONResponse:

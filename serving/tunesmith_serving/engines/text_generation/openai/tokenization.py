@@ -1,14 +1,16 @@
 """`/tokenize` and `/detokenize`, as vLLM has them: the token ids of a prompt, and the text of token ids."""
 
+from dataclasses import replace
 from typing import Any
 
-from tunesmith_serving.engines.text_generation.openai.prompts import PromptEncoder, TextTokenizer
+from tunesmith_serving.engines.text_generation.openai.encoding import ApiTokenizer, encode, prompt_errors
+from tunesmith_serving.engines.text_generation.openai.prompt import Prompt, Template, render_prompt
 from tunesmith_serving.engines.text_generation.openai.schema import DetokenizeRequest, TokenizeRequest
 from tunesmith_serving.http.errors import ApiError
 
 
 async def tokenize(
-    body: TokenizeRequest, prompts: PromptEncoder, tokenizer: TextTokenizer, context_length: int
+    body: TokenizeRequest, tokenizer: ApiTokenizer, template: Template | None, context_length: int
 ) -> dict[str, Any]:
     """Return the token ids that a prompt or a conversation has for the model.
 
@@ -17,11 +19,13 @@ async def tokenize(
     """
     if (body.prompt is None) == (body.messages is None):
         raise ApiError(400, "prompt: give either prompt or messages", param="prompt", code="invalid_value")
-    if body.messages is not None:
-        generation_prompt = body.add_generation_prompt is not False
-        ids = await prompts.conversation(body.messages, generation_prompt, bool(body.add_special_tokens))
-    else:
-        ids = await prompts.text(body.prompt or "", body.add_special_tokens is not False, "prompt")
+    with prompt_errors("prompt" if body.messages is None else "messages"):
+        if body.messages is None:
+            prompt = Prompt(body.prompt, add_special_tokens=body.add_special_tokens is not False)
+        else:
+            rendered = render_prompt(body.messages, template, body.add_generation_prompt is not False)
+            prompt = replace(rendered, add_special_tokens=bool(body.add_special_tokens))
+        ids = await encode(prompt, tokenizer)
     return {
         "count": len(ids),
         "max_model_len": context_length,
@@ -30,7 +34,7 @@ async def tokenize(
     }
 
 
-def detokenize(body: DetokenizeRequest, tokenizer: TextTokenizer) -> dict[str, Any]:
+def detokenize(body: DetokenizeRequest, tokenizer: ApiTokenizer) -> dict[str, Any]:
     """Return the text of token ids, special tokens included.
 
     Raises:
