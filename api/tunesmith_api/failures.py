@@ -17,6 +17,7 @@ class Reason(StrEnum):
     NOT_TRAINED = "NotTrained"
     GATE_FAILED = "GateFailed"
     EXPORT_FAILED = "ExportFailed"
+    PARITY_FAILED = "ParityFailed"
     OUTPUT_FAILED = "OutputFailed"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
     INTERRUPTED = "Interrupted"
@@ -37,6 +38,7 @@ EXIT_CODES: dict[Reason, int] = {
     Reason.GATE_FAILED: 16,
     Reason.EXPORT_FAILED: 17,
     Reason.NOT_TRAINED: 21,
+    Reason.PARITY_FAILED: 18,
     Reason.OUTPUT_FAILED: 64,
     Reason.SOURCE_UNAVAILABLE: 65,
     Reason.INTERRUPTED: 66,

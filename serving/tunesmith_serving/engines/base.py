@@ -57,7 +57,7 @@ class Engine(Protocol):
         """
 
     def routes(self, context: ServerContext) -> APIRouter:
-        """Return the engine's routes; the server puts them under `/v1` and asks for the API key there."""
+        """Return the engine's routes, such as `/v1/models`; the server asks for the API key there."""
 
     def statistics(self) -> Sequence[Statistic]:
         """Return a consistent snapshot for `/metrics`."""
