@@ -40,7 +40,7 @@ EXIT_CODES: dict[Reason, int] = {
     Reason.OUTPUT_FAILED: 64,
     Reason.SOURCE_UNAVAILABLE: 65,
     Reason.INTERRUPTED: 66,
-    Reason.PEER_LOST: 67,  # another machine of the run went away after training had begun: its failure, not ours
+    Reason.PEER_LOST: 67,  # another node of the run failed after training had started: its failure, not ours
     Reason.PEER_UNREACHABLE: 68,
     Reason.INTERNAL_ERROR: 70,
 }

@@ -1,4 +1,4 @@
-"""The FineTuneJob: what to train, and how far it is."""
+"""The FineTuneJob: what to train, and its status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tunesmith_api.objects.storage import OBJECT_STORE, StorageSpec
 from tunesmith_api.spec import Rule, TrainingJobSpec
 
 CHANGEABLE = {"suspend", "ttlSecondsAfterFinished"}
-"""What of a spec can change once the job is created."""
+"""The fields of a spec that can change after the job was created."""
 
 # Processes that train together: distributed.numProcPerNode or the GPUs of a node, on each node.
 _WORLD = (

@@ -1,4 +1,4 @@
-"""What a training job is: the part of the API that the trainer itself reads. Imports pydantic only."""
+"""The part of the API that the trainer reads: what to train. Imports pydantic only."""
 
 from tunesmith_api.spec.base import Rule, SpecModel
 from tunesmith_api.spec.data import ConfigMapKeyRef, DatasetFormat, DatasetSource, DatasetSpec, ValidationSpec

@@ -1,4 +1,4 @@
-"""The backend that keeps objects in a Kubernetes cluster."""
+"""The backend that stores objects in a Kubernetes cluster."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _STAGE = "tunesmith.dev/stage"
 
 
 class ClusterBackend:
-    """Keeps objects in a cluster, whose operator runs them."""
+    """Stores objects in a cluster, whose operator runs them."""
 
     def __init__(self, client: ClusterClient) -> None:
         self._client = client
 
     async def validate(self, manifests: Manifests) -> list[Finding]:
-        """Return what the API server would refuse."""
+        """Return what the API server would refuse, by a dry run."""
         findings = []
         for item in _objects(manifests):
             try:
@@ -37,7 +37,7 @@ class ClusterBackend:
         return findings
 
     async def apply(self, manifests: Manifests) -> list[ObjectRef]:
-        """Apply the objects on the server, ConfigMaps first."""
+        """Apply the objects by server-side apply, ConfigMaps first."""
         for (namespace, name), contents in manifests.config_maps.items():
             await self._apply(f"/api/v1/namespaces/{namespace}/configmaps/{name}", _config_map(name, contents))
         refs = []
@@ -51,7 +51,7 @@ class ClusterBackend:
         return await self._client.request("GET", _path(ref))
 
     async def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
-        """Return the objects of a kind by namespace and name."""
+        """Return the objects of a kind, sorted by namespace and name."""
         answer = await self._client.request("GET", _collection(kind, namespace))
         found: list[Object] = answer["items"]
         return sorted(found, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
@@ -64,7 +64,7 @@ class ClusterBackend:
         return await self._client.request("PATCH", _path(ref), query, {"spec": {"suspend": suspended}}, MERGE)
 
     async def delete(self, ref: ObjectRef) -> None:
-        """Delete an object, and in the background what it owns."""
+        """Delete an object, and in the background its dependents."""
         await self._client.request("DELETE", _path(ref), {"propagationPolicy": "Background"})
 
     async def watch(self, ref: ObjectRef) -> AsyncIterator[Object]:
@@ -92,7 +92,7 @@ class ClusterBackend:
                     yield newest
 
     async def logs(self, ref: ObjectRef, stage: Stage | None = None, *, follow: bool = False) -> AsyncIterator[str]:
-        """Yield the lines of the pods of an object, one pod after another in the order of their creation."""
+        """Yield the lines of an object's pods, pod by pod, in the order of their creation."""
         owner = await self.get(ref)
         labels = f"{_OWNER_UID}={owner['metadata']['uid']}" + (f",{_STAGE}={stage.value}" if stage else "")
         path = f"/api/v1/namespaces/{ref.namespace}/pods"
@@ -108,7 +108,7 @@ class ClusterBackend:
         return str(found) if found else None
 
     async def close(self) -> None:
-        """Close the connections. What the cluster runs goes on."""
+        """Close the connections. The objects keep running."""
         await self._client.close()
 
     async def _apply(self, path: str, body: Object, **options: str) -> Object:
@@ -120,7 +120,7 @@ def _objects(manifests: Manifests) -> tuple[LoadedFineTuneJob | LoadedInferenceW
 
 
 def _as_written(item: LoadedFineTuneJob | LoadedInferenceWorkspace) -> Object:
-    """Return an object without defaults and status: what its manifest says, and no more."""
+    """Return an object as its manifest has it, without defaults and without a status."""
     plain = item.document.plain()
     assert isinstance(plain, dict)  # noqa: S101 - only such documents are loaded
     return {key: value for key, value in plain.items() if key != "status"}

@@ -1,4 +1,4 @@
-"""Requests to the API server, with its refusals as BackendError."""
+"""Requests to the API server. Its errors are raised as BackendError."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _WATCH_SECONDS = 300
 
 
 class VersionExpiredError(Exception):
-    """The API server no longer has the changes since the version that a watch began at."""
+    """410 Gone: the API server no longer has the changes since the resource version of a watch."""
 
 
 class ClusterClient:
-    """Requests by a `kubernetes.aio.client.ApiClient`, which `close` closes."""
+    """Sends requests with a `kubernetes.aio.client.ApiClient`, which `close` closes."""
 
     def __init__(self, client: Any) -> None:  # noqa: ANN401 - the library has no types
         self._client = client
@@ -29,7 +29,7 @@ class ClusterClient:
         """Return a client of the cluster of a kubeconfig.
 
         Args:
-            kubeconfig: Path of the kubeconfig; by default that of KUBECONFIG, or ~/.kube/config.
+            kubeconfig: Path of the kubeconfig; by default the value of KUBECONFIG, or ~/.kube/config.
             context: The context to use; by default the current one.
 
         Raises:
@@ -54,17 +54,17 @@ class ClusterClient:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> dict[str, Any]:
-        """Return the object that the API server answers with.
+        """Send a request, and return the object in the response.
 
         Raises:
-            BackendError: It refuses, or cannot be reached.
+            BackendError: The API server refuses, or cannot be reached.
         """
         response = await self._send(method, path, query or {}, body, content_type, _SECONDS)
-        answer: dict[str, Any] = json.loads(await response.read())
-        return answer
+        result: dict[str, Any] = json.loads(await response.read())
+        return result
 
     async def lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[str]:
-        """Yield the lines of an answer as they come.
+        """Yield the lines of a response as they arrive.
 
         Raises:
             BackendError: The API server refuses, or cannot be reached.
@@ -77,7 +77,7 @@ class ClusterClient:
             response.response.close()
 
     async def changes(self, path: str, query: Mapping[str, str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Yield the events of a watch: their type and object. Ends after some minutes.
+        """Yield the events of a watch, as `(type, object)`. Ends after some minutes.
 
         Raises:
             VersionExpiredError: The resource version of the query is too old.
@@ -120,7 +120,7 @@ class ClusterClient:
 
 
 def _refused(status: int, text: str) -> BackendError:
-    """Return the API server's refusal as an error with a remedy."""
+    """Return the error for an error response, with a remedy."""
     try:
         message = str(json.loads(text).get("message") or text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a job reads, put into its work folder: its configuration and its ConfigMaps."""
+"""Writes a job's inputs into its work folder: the configuration and the ConfigMaps."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ConfigMaps = Mapping[tuple[str, str], Mapping[str, bytes]]
 
 
 def absolute_uri(uri: str, base: Path) -> str:
-    """Return a URI as it is and a relative path made absolute from the manifest's folder."""
+    """Return a URI unchanged, and a path made absolute, relative to the manifest's folder."""
     return uri if "://" in uri else str((base / Path(uri).expanduser()).resolve())
 
 
 def local_spec(spec: TrainingJobSpec, base: Path) -> TrainingJobSpec:
-    """Return the spec with its paths made absolute from the manifest's folder `base`."""
+    """Return the spec with its paths made absolute, relative to the manifest's folder `base`."""
 
     def source(item: DatasetSource) -> DatasetSource:
         return item if item.uri is None else item.model_copy(update={"uri": absolute_uri(item.uri, base)})
@@ -49,9 +49,9 @@ def write_inputs(config: JobConfig, config_maps: ConfigMaps, work: WorkFolder, *
 
     Args:
         config: The job.
-        config_maps: The ConfigMaps at hand: `{(namespace, name): {key: content}}`.
+        config_maps: The ConfigMaps that are known: `{(namespace, name): {key: content}}`.
         work: The job's work folder.
-        restart: Throw away what the job has done before.
+        restart: Discard the job's earlier work.
 
     Raises:
         BackendError: The job has begun with other inputs, and `restart` is not set.

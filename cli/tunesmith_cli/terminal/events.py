@@ -1,4 +1,4 @@
-"""Events and errors of a backend as lines and exit codes."""
+"""Turns a backend's events into lines, and its errors into exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CODES = {
 
 
 def exit_code(failure: ErrorKind | None) -> Exit:
-    """Return the exit code for a kind of failure; None is success."""
+    """Return the exit code for a kind of failure; None means success."""
     return _CODES[failure]
 
 
@@ -37,7 +37,7 @@ def print_event(event: events.Event) -> None:
 
 
 def _text(event: events.Event) -> str:
-    """Return what is said of an object, with markup."""
+    """Return the text of an event, with markup."""
     match event:
         case events.ClusterOnlyFields():
             return f"[yellow]{', '.join(event.fields)}[/yellow]: for clusters only, without effect here"

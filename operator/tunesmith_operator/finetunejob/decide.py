@@ -1,4 +1,4 @@
-"""What must be of a job, by what is: a pure function from what was observed to a decision."""
+"""Computes a job's desired state from its observed state: a pure function that returns a decision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tunesmith_api.failures import Reason
 from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
-from tunesmith_operator.engine.reconciler import Decision, Object, Ref
+from tunesmith_operator.engine.reconciler import Decision, KubeObject, ObjectRef
 from tunesmith_operator.finetunejob import pending
 from tunesmith_operator.finetunejob.clock import paused, resumed, seconds_left, seconds_until_deletion
 from tunesmith_operator.finetunejob.containers import end_of, result_of, without_nulls
@@ -28,15 +28,15 @@ Status = dict[str, Any]
 
 
 def decide(observed: Observed, settings: OperatorSettings) -> Decision:
-    """Return what must be of a job.
+    """Return the decision about a job.
 
     Args:
-        observed: What is.
+        observed: The observed state.
         settings: Images and the progress server.
     """
     about = observed.job["metadata"]
     if "deletionTimestamp" in about:
-        return Decision()  # What it owns goes with it.
+        return Decision()  # Its children are deleted with it.
     generation = int(about.get("generation", 1))
     before = {key: value for key, value in observed.status.items() if key != "progress"}
     if state.is_finished(before):
@@ -48,21 +48,21 @@ def decide(observed: Observed, settings: OperatorSettings) -> Decision:
 
 
 def _after_the_end(observed: Observed, status: Status) -> Decision:
-    """Return the decision about a job that has ended: its volume stays or goes, and it may be deleted itself."""
+    """Return the decision about a finished job: release its volume if it holds the artifact, delete it in time."""
     left = seconds_until_deletion(observed.spec, status, observed.now)
-    keep: tuple[Object, ...] = ()
+    keep: tuple[KubeObject, ...] = ()
     name = observed.own_claim_name
     if name is not None and observed.claim is not None and _is_kept(observed, status, name):
         keep = (claim(observed.job, observed.spec, name, observed.claim, release=True),)
         if not is_released(observed.claim):
             return Decision(status=status, apply=keep, requeue_after=left if left is None or left > 0 else 1.0)
     if left is not None and left <= 0:
-        return Decision(status=status, delete=(Ref(KIND, observed.name),))
+        return Decision(status=status, delete=(ObjectRef(KIND, observed.name),))
     return Decision(status=status, apply=keep, requeue_after=left)
 
 
 def _is_kept(observed: Observed, status: Status, claim_name: str) -> bool:
-    """Return whether the job's own volume holds an artifact that is to outlive the job."""
+    """Return whether the job's own volume holds an artifact that must outlive the job."""
     output = observed.spec.output
     on_volume = str((status.get("artifact") or {}).get("uri", "")).startswith(f"pvc://{claim_name}/")
     return on_volume and (output is None or output.retain)
@@ -105,7 +105,7 @@ class _Job:
         return self._running(self.job)
 
     def _begin(self, stage: Stage, attempt: int) -> Decision:
-        """Return the decision to start a stage, as soon as nothing else writes to the work."""
+        """Return the decision to start a stage, as soon as no other pod can write to the work folder."""
         observed = self.observed
         if self.spec.suspend:
             return self._suspended(self.job)
@@ -125,7 +125,7 @@ class _Job:
             return replace(self._held(wait), apply=self._claim(), create=children)
         return Decision(status=status, apply=self._claim(), create=children)
 
-    def _running(self, job: Object) -> Decision:
+    def _running(self, job: KubeObject) -> Decision:
         observed = self.observed
         if self.spec.suspend:
             return self._suspended(job)
@@ -145,17 +145,17 @@ class _Job:
         again = pending.look_again(observed, job, observed.now)
         return Decision(status=status, apply=self._claim(), requeue_after=again)
 
-    def _suspended(self, job: Object | None) -> Decision:
-        """Return the decision about a job that its user has suspended: its pods save a checkpoint and go."""
+    def _suspended(self, job: KubeObject | None) -> Decision:
+        """Return the decision about a suspended job: its pods save a checkpoint and are deleted."""
         status = paused(self.status, self.observed.now)
         has_ended = job is None or holds(job, "Complete") or holds(job, "Failed")
         what = "before its first stage" if not self.attempts else f"during {self.stage.value}"
         message = f"Suspended {what}; set spec.suspend to false to go on"
-        delete = () if has_ended or job is None else (Ref("Job", job["metadata"]["name"]),)
+        delete = () if has_ended or job is None else (ObjectRef("Job", job["metadata"]["name"]),)
         apply = self._claim() if self.attempts else ()
         return Decision(status=state.suspended(status, message), apply=apply, delete=delete)
 
-    def _failed(self, job: Object) -> Decision:
+    def _failed(self, job: KubeObject) -> Decision:
         failure = failure_of(job, self.observed.pods_of(job), self.stage, self.spec, self._standstill())
         if failure.is_final:
             return self._fail(failure)
@@ -164,7 +164,7 @@ class _Job:
             return self._fail(Failure(failure.reason, f"{failure.message}; {tried}"))
         return self._begin(self.stage, self.attempt + 1)
 
-    def _completed(self, job: Object) -> Decision:
+    def _completed(self, job: KubeObject) -> Decision:
         stages = list(Stage)
         if self.stage is Stage.PUBLISH:
             return self._published(job)
@@ -175,7 +175,7 @@ class _Job:
             return _with_progress(decision, result.get("progress"))
         return self._begin(stages[stages.index(self.stage) + 1], 1)
 
-    def _published(self, job: Object) -> Decision:
+    def _published(self, job: KubeObject) -> Decision:
         """Return the decision about a job whose last stage is complete."""
         observed = self.observed
         result = without_nulls(result_of(observed.pods_of(job)))
@@ -184,7 +184,7 @@ class _Job:
             if self.attempt > self.spec.scheduling.max_restarts + 1:
                 message = "publish is complete, but its pod is gone and with it where the artifact is"
                 return self._fail(Failure(Reason.INTERNAL_ERROR.value, message))
-            # Its pod was removed before it was read. Run again it finds its work done and says the same.
+            # Its pod was removed before it was read. Another run finds the work done and reports the same result.
             return self._begin(Stage.PUBLISH, self.attempt + 1)
         self.status["resolved"] = {**self.status["resolved"], **(result.get("resolved") or {})}
         uri = artifact_uri(str(artifact["uri"]), observed.claim_name)
@@ -195,7 +195,7 @@ class _Job:
         progress = without_nulls(result_of(observed.pods_of(trained))).get("progress") if trained else None
         ended = _after_the_end(observed, status)
         if ended.apply and observed.claim is not None and not is_released(observed.claim):
-            # Whoever reads that the job has succeeded may delete it, and the artifact must not go with it then.
+            # Users may delete a job as soon as it says Succeeded, and the artifact must not be deleted with it.
             waiting = (
                 self._held(pending.refusal(observed.errors[0])) if observed.errors else Decision(status=self.status)
             )
@@ -206,20 +206,20 @@ class _Job:
         status = resumed(self.status, self.observed.now)
         status = state.failed(status, failure.reason, failure.message)
         active = [job for job in self.observed.jobs if not holds(job, "Complete") and not holds(job, "Failed")]
-        return Decision(status=status, delete=tuple(Ref("Job", job["metadata"]["name"]) for job in active))
+        return Decision(status=status, delete=tuple(ObjectRef("Job", job["metadata"]["name"]) for job in active))
 
     def _held(self, wait: pending.PendingReason) -> Decision:
         status = resumed(self.status, self.observed.now)
         return Decision(status=state.held(status, wait.reason, wait.message), requeue_after=wait.look_again)
 
-    def _claim(self) -> tuple[Object, ...]:
+    def _claim(self) -> tuple[KubeObject, ...]:
         observed = self.observed
         if (name := observed.own_claim_name) is None:
             return ()
         return (claim(observed.job, self.spec, name, observed.claim, release=False),)
 
     def _standstill(self) -> str:
-        """Return in which stage the job is, and what it has waited for there, if for anything."""
+        """Return the job's stage, and what it waits for there, if anything."""
         ready = condition({"status": self.status}, "Ready")
         is_held = ready.get("reason") not in (*(phase.value for phase in state.Phase), "Accepted", None)
         return f"during {self.stage.value}" + (f", while {ready['reason']}: {ready['message']}" if is_held else "")
@@ -230,16 +230,16 @@ class _Job:
 
 
 def _with_progress(decision: Decision, progress: object) -> Decision:
-    """Return a decision that also sets the progress that a stage has left."""
+    """Return a decision that also sets the final progress of a stage."""
     if not isinstance(progress, dict) or not progress or decision.status is None:
         return decision
     return replace(decision, status={**decision.status, "progress": progress})
 
 
-def _restarts(observed: Observed, job: Object) -> str:
-    """Return what is to be said of the pods that a Job had to replace; empty when there were none."""
+def _restarts(observed: Observed, job: KubeObject) -> str:
+    """Return a sentence about the pods that a Job had to replace; empty if there were none."""
     ends = [end for pod in observed.pods_of(job) if (end := end_of(pod)) is not None and end.code != 0]
-    # One that is not replaced ends the Job, which is told as soon as its other pods have ended.
+    # A pod that is not replaced makes the Job fail, which is reported once its other pods have ended.
     if not ends or any(end.code in FINAL_CODES and not end.disruption for end in ends):
         return ""
     last = max(ends, key=lambda end: end.time)

@@ -1,18 +1,18 @@
-"""What the operator chose where the spec leaves it open, and why, for `status.resolved`."""
+"""Values that the operator chose because the spec leaves them open, with reasons, for `status.resolved`."""
 
 from __future__ import annotations
 
 from tunesmith_operator.config.settings import OperatorSettings
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.finetunejob.observed import Observed
 from tunesmith_operator.finetunejob.stage_resources import stage_image
 from tunesmith_operator.finetunejob.volume import DEFAULT_ACCESS_MODE, DEFAULT_SIZE, work_uri
 
 
-def resolved(observed: Observed, settings: OperatorSettings) -> Object:
+def resolved(observed: Observed, settings: OperatorSettings) -> KubeObject:
     """Return `{field: {value, reason}}`."""
     spec = observed.spec
-    found: Object = {}
+    found: KubeObject = {}
     if spec.pod_template is None or spec.pod_template.image is None:
         found["podTemplate.image"] = _value(stage_image(spec, settings), "the operator's own trainer image")
     uri = work_uri(observed.job, spec)

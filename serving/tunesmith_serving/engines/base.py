@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class EngineFailedError(Exception):
-    """The engine cannot compute any more; the process has to be restarted."""
+    """The engine has stopped working; the process has to be restarted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Engine(Protocol):
 
     @property
     def healthy(self) -> bool:
-        """Whether the engine can still compute; the server is restarted if it cannot."""
+        """Whether the engine can still compute; Kubernetes restarts the server if it cannot."""
 
     def warm_up(self, timeout: float) -> None:
         """Compute something small, so that the first request does not pay for the first run.

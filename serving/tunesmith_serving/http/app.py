@@ -32,7 +32,7 @@ class OpenRequests:
         self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, counting."""
+        """Forward a request and count it as open until its response has ended."""
         counted = scope["type"] == "http" and scope["path"].startswith(f"{API_PREFIX}/")
         self._state.open_requests += counted
 
@@ -109,7 +109,7 @@ def _check_key(api_key: str) -> Callable[[Request], Awaitable[None]]:
         if not hmac.compare_digest(given, expected):
             raise ApiError(
                 401,
-                "this server asks for its API key; send it as Authorization: Bearer KEY",
+                "this server requires an API key; send it as Authorization: Bearer KEY",
                 type="authentication_error",
                 code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},

@@ -1,4 +1,4 @@
-"""What the server gives to an engine's routes."""
+"""The part of the server that an engine's routes use."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ class ServerContext:
     max_body_bytes: int = 4 << 20
 
     async def read_json(self, request: Request) -> dict[str, Any]:
-        """Return the body of a request that asks the model for something.
+        """Return the body of a request to the model.
 
         Raises:
             ApiError: The server is draining, or the body is too large or not a JSON object.

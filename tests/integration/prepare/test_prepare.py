@@ -233,7 +233,7 @@ BROKEN_MODELS = {
 def test_broken_model(tmp_path: Path, tiny: Path, name: str) -> None:
     from tunesmith_api.failures import Reason, StageError
     from tunesmith_api.spec import JobConfig
-    from tunesmith_trainer.models.base import bring_model
+    from tunesmith_trainer.models.base import obtain_model
 
     folder = Path(shutil.copytree(tiny, tmp_path / "model"))
     damage, problem = BROKEN_MODELS[name]
@@ -241,7 +241,7 @@ def test_broken_model(tmp_path: Path, tiny: Path, name: str) -> None:
     work = write_job(tmp_path / "work", "rows.jsonl", {"uri": str(folder)})
     config = JobConfig.model_validate_json((work / "config.json").read_bytes())
     with pytest.raises(StageError) as caught:
-        bring_model(config, WorkFolder(work), list, chat=True, architectures=EXPORTABLE)
+        obtain_model(config, WorkFolder(work), list, chat=True, architectures=EXPORTABLE)
     assert caught.value.reason is Reason.INVALID_MODEL
     assert caught.value.message.startswith(f"{folder}: ")
     assert problem in caught.value.message

@@ -1,4 +1,4 @@
-"""The chat templates of models that bring none: ChatML, or a plain one for tokenizers without its tokens."""
+"""Default chat templates for models without one: ChatML, or a plain one for tokenizers without ChatML's tokens."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ PLAIN = (
 def default_template(tokenizer: Any) -> str:  # noqa: ANN401 - transformers has no types
     """Return the chat template for a tokenizer that has none.
 
-    ChatML where its end token is the one that ends generation; else a plain one that uses only the tokenizer's own
-    special tokens, since new tokens would need new rows of the embedding.
+    ChatML if its end token is the tokenizer's EOS token. Otherwise a plain template that uses only the tokenizer's own
+    special tokens, because new tokens would need new rows in the embedding.
 
     Raises:
-        StageError: The tokenizer has no token that ends a text.
+        StageError: The tokenizer has no EOS token.
     """
     if tokenizer.eos_token is None:
         raise StageError(

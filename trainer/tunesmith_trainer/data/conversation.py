@@ -1,4 +1,4 @@
-"""Turns of a conversation: reading and checking them."""
+"""Reads and checks the turns of a conversation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def as_text(location: str, field: str, value: Any) -> str:  # noqa: ANN401 - any
     """Return a field's text.
 
     Raises:
-        StageError: The value is null, empty or no text, or cannot be written as UTF-8.
+        StageError: The value is null, empty or not text, or cannot be encoded as UTF-8.
     """
     if value is None:
         raise dataset_error(location, f"{field} is null", "Write its text, or remove the row")
@@ -49,7 +49,7 @@ def as_text(location: str, field: str, value: Any) -> str:  # noqa: ANN401 - any
 
 
 def _join_parts(location: str, field: str, parts: list[dict[str, Any]]) -> str:
-    """Return the text of content that is written as a list of parts, `{"type": "text", "text": ...}`."""
+    """Return the text of content given as a list of parts, `{"type": "text", "text": ...}`."""
     texts = []
     for index, part in enumerate(parts):
         if part.get("type") != "text" or not isinstance(part.get("text"), str):
@@ -70,17 +70,17 @@ def read_turns(
     role_key: str = "role",
     content_key: str = "content",
 ) -> list[Turn]:
-    """Return the turns of a list of messages; assistant's turns are learned.
+    """Return the turns of a list of messages. The assistant's turns are targets.
 
     Args:
-        location: Where the row is.
-        field: The column's name.
-        value: The column's value.
-        role_key: The key that says who speaks.
-        content_key: The key with what is said.
+        location: Location of the row.
+        field: Name of the column.
+        value: Value of the column.
+        role_key: Key of the role.
+        content_key: Key of the text.
 
     Raises:
-        StageError: It is not a list of messages with a known role and a text each.
+        StageError: The value is not a list of messages, each with a known role and text.
     """
     shape = f'Write [{{"{role_key}": "user", "{content_key}": "..."}}, ...]'
     if not isinstance(value, list):
@@ -97,11 +97,11 @@ def read_turns(
         for key in _UNSUPPORTED:
             if message.get(key) is not None:
                 raise dataset_error(location, f"{where}.{key} is not supported", f"Remove {key}, or the row")
-        said = message[role_key]
-        role = ROLES.get(said) if isinstance(said, str) else None
+        given = message[role_key]
+        role = ROLES.get(given) if isinstance(given, str) else None
         if role is None:
             raise dataset_error(
-                location, f"{where}.{role_key} is {shown(said)}, an unknown role", f"Write one of {', '.join(ROLES)}"
+                location, f"{where}.{role_key} is {shown(given)}, an unknown role", f"Write one of {', '.join(ROLES)}"
             )
         if role == "system" and message[content_key] == "":
             continue
@@ -111,10 +111,10 @@ def read_turns(
 
 
 def check_conversation(location: str, field: str, turns: list[Turn]) -> tuple[Turn, ...]:
-    """Return the turns of a conversation from which something can be learned.
+    """Return the turns of a conversation, checked.
 
     Raises:
-        StageError: There is no turn of the assistant to learn, or the system's is not the first.
+        StageError: No assistant turn is a target, or the system turn is not the first.
     """
     if not turns:
         raise dataset_error(location, f"{field} is empty", "Write at least a user's and an assistant's turn")
@@ -123,7 +123,7 @@ def check_conversation(location: str, field: str, turns: list[Turn]) -> tuple[Tu
             raise dataset_error(
                 location, f"{field}: the system's turn is number {index + 1}, not the first", "Move it to the front"
             )
-    if not any(turn.learned for turn in turns):
+    if not any(turn.target for turn in turns):
         raise dataset_error(
             location,
             f"{field} has no turn of the assistant, so there is nothing to learn",

@@ -1,4 +1,4 @@
-"""CSV files with a header line, comma-separated, UTF-8."""
+"""Reads CSV files: UTF-8, comma-separated, with a header line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _QUOTES = 'Put values with commas, quotes or line breaks in quotes: "like, this"
 
 
 def read_csv(path: Path, name: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield `(FILE:LINE, row)` of a CSV file; LINE is where the row begins. All values are texts."""
+    """Yield `(FILE:LINE, row)` of a CSV file; LINE is the row's first line. All values are text."""
     csv.field_size_limit(MAX_ROW_BYTES)
     reader = csv.reader((line for _, line in read_lines(path, name)), strict=True)
     header: list[str] | None = None
@@ -38,7 +38,7 @@ def read_csv(path: Path, name: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _check_header(values: list[str], location: str) -> list[str]:
-    """Return the columns' names; blank and repeated names are errors."""
+    """Return the column names. A blank or repeated name is an error."""
     header = [value.strip() for value in values]
     for value in header:
         if not value:

@@ -1,4 +1,4 @@
-"""The formats of rows: recognising them, and making a checked `Row` of each."""
+"""Row formats: detects the format and parses rows into checked `Row` objects."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True)
 class Format:
-    """How the rows of a format are written.
+    """The columns of a format, and its parser.
 
     Attributes:
-        required: Columns that every row has.
-        optional: Columns that a row may have besides.
-        example: A row, for messages.
-        read: Makes a row of `(location, fields)`.
+        required: Columns that every row must have.
+        optional: Columns that a row may have as well.
+        example: An example row for messages.
+        read: Parses `(location, fields)` into a row.
     """
 
     required: tuple[str, ...]
@@ -39,7 +39,7 @@ def _messages(location: str, fields: Fields) -> Row:
 def _prompt_completion(location: str, fields: Fields) -> Row:
     prompt, completion = fields["prompt"], fields["completion"]
     if isinstance(prompt, list) or isinstance(completion, list):
-        before = [turn._replace(learned=False) for turn in read_turns(location, "prompt", prompt)]
+        before = [turn._replace(target=False) for turn in read_turns(location, "prompt", prompt)]
         after = read_turns(location, "completion", completion)
         return Row(location, check_conversation(location, "completion", [*before, *after]))
     return Row(
@@ -66,7 +66,7 @@ def _sharegpt(location: str, fields: Fields) -> Row:
 
 
 def _system(location: str, fields: Fields) -> list[Turn]:
-    """Return the system turn of a row that has a `system` column, else nothing."""
+    """Return the system turn from the `system` column, if there is one."""
     if fields.get("system") in (None, ""):
         return []
     return [Turn("system", as_text(location, "system", fields["system"]), False)]
@@ -76,7 +76,7 @@ def _text(location: str, fields: Fields) -> Row:
     return Row(location, text=as_text(location, "text", fields["text"]))
 
 
-# In the order in which they are tried: alpaca files often have a text column besides.
+# Tried in this order: alpaca files often have a text column as well.
 FORMATS: dict[DatasetFormat, Format] = {
     DatasetFormat.MESSAGES: Format(
         ("messages",),
@@ -106,10 +106,10 @@ _OPTIONAL = {column for form in FORMATS.values() for column in form.optional}
 
 
 class RowParser:
-    """Makes checked rows of what the readers read, all in one format.
+    """Parses the rows of a data set, all in one format.
 
     Attributes:
-        format: The format; AUTO until the first row has been seen.
+        format: The format; AUTO until the first row has been parsed.
     """
 
     def __init__(self, wanted: DatasetFormat, columns: dict[str, str] | None) -> None:
@@ -119,7 +119,7 @@ class RowParser:
         self._check_columns()
 
     def _check_columns(self) -> None:
-        """Raise when `columns` maps something that the format has not."""
+        """Raise a StageError if `columns` names a column that the format does not have."""
         for name in self.columns:
             known = _column_names(self.format)
             if name not in known:
@@ -137,7 +137,7 @@ class RowParser:
         """
         fields = self._rename(location, raw)
         if self.format is DatasetFormat.AUTO:
-            self.format = self._recognise(location, fields)
+            self.format = self._detect(location, fields)
             self._check_columns()
         self._first = self._first or location
         missing = [name for name in FORMATS[self.format].required if name not in fields]
@@ -149,7 +149,7 @@ class RowParser:
         return FORMATS[self.format].read(location, fields)
 
     def _rename(self, location: str, raw: Fields) -> Fields:
-        """Return the row with the format's own column names."""
+        """Return the row with columns renamed to the format's names."""
         fields = {name: value for name, value in raw.items() if name not in self.columns}
         for name, theirs in self.columns.items():
             if theirs not in raw and name in _OPTIONAL:
@@ -163,7 +163,7 @@ class RowParser:
             fields[name] = raw[theirs]
         return fields
 
-    def _recognise(self, location: str, fields: Fields) -> DatasetFormat:
+    def _detect(self, location: str, fields: Fields) -> DatasetFormat:
         for name, form in FORMATS.items():
             if all(column in fields for column in form.required):
                 return name
@@ -176,7 +176,7 @@ class RowParser:
         )
 
     def _other_format(self, location: str, fields: Fields, missing: str) -> StageError:
-        """Return the error for a row that lacks a column, naming the format that it seems to be in."""
+        """Return the error for a row without a required column; it names the format that the row seems to have."""
         example = f"Write {FORMATS[self.format].example}"
         for name, form in FORMATS.items():
             if all(column in fields for column in form.required):
@@ -191,7 +191,7 @@ class RowParser:
 
 
 def _column_names(wanted: DatasetFormat) -> list[str]:
-    """Return the names that `columns` may map for a format; for auto those of any."""
+    """Return the column names of a format; for auto those of all formats."""
     forms = FORMATS.values() if wanted is DatasetFormat.AUTO else [FORMATS[wanted]]
     return list(dict.fromkeys(name for form in forms for name in (*form.required, *form.optional)))
 

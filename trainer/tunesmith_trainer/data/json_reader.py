@@ -1,4 +1,4 @@
-"""JSON lines, and JSON files that hold an array of rows."""
+"""Reads JSON Lines files, and JSON files with an array of rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _parse(text: str, name: str, first_line: int, remedy: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the JSON value of a text that begins at a line of a file."""
+    """Parse a JSON text that begins at `first_line` of a file."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
@@ -33,7 +33,7 @@ def _parse(text: str, name: str, first_line: int, remedy: str) -> Any:  # noqa: 
 
 
 def read_jsonl(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield `(FILE:LINE, row)` of a file with one JSON object a line. Blank lines are skipped."""
+    """Yield `(FILE:LINE, row)` of a file with one JSON object per line. Blank lines are skipped."""
     for number, line in read_lines(path, name):
         text = line.strip()
         if not text:
@@ -46,7 +46,7 @@ def read_jsonl(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def read_json_array(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield `(FILE: row N, row)` of a JSON file: an array of objects, or an object whose `data` is one."""
+    """Yield `(FILE: row N, row)` of a JSON file: an array of objects, or `{"data": [...]}`."""
     text = "".join(line for _, line in read_lines(path, name))
     value = _parse(text, name, 1, "Write an array of objects: [{...}, {...}], or one object a line in a .jsonl file")
     rows = value.get("data") if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""Lines of a UTF-8 text file, each with its number; encoding and length checked."""
+"""Reads the lines of a UTF-8 text file, and checks their encoding and length."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _OTHER_BOMS = {
 
 
 def decode(data: bytes, location: str) -> str:
-    """Return UTF-8 bytes as text.
+    """Decode UTF-8.
 
     Raises:
-        StageError: They are not UTF-8; the message names the byte.
+        StageError: The bytes are not UTF-8. The message names the first bad byte.
     """
     try:
         return data.decode("utf-8")
@@ -50,7 +50,7 @@ def read_lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
 
     Args:
         path: The file.
-        name: What the file is called in messages.
+        name: Name of the file in messages.
 
     Raises:
         StageError: A line is not UTF-8, or is longer than 16 MiB.

@@ -1,4 +1,4 @@
-"""Readers: a file of any known kind as `(location, row)` pairs."""
+"""Reads the rows of a file of any known kind as `(location, row)` pairs."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _HEAD = 1 << 16
 
 
 def kind_of(path: Path, name: str) -> str:
-    """Return the kind of a file (a key of `READERS`), by the ending of its name, else by its content.
+    """Return the kind of a file (a key of `READERS`), by its extension or else by its content.
 
-    A .json file that holds one object a line is taken as jsonl.
+    A .json file with one object per line is read as jsonl.
 
     Raises:
         StageError: The file is empty, or of no known kind.
@@ -48,7 +48,7 @@ def kind_of(path: Path, name: str) -> str:
     if text.startswith(b"["):
         return "json"
     if text.startswith(b"{"):
-        # One object a line, unless the first line is only the beginning of an object.
+        # One object per line, unless the first line is only the beginning of an object.
         return "jsonl" if text.split(b"\n", 1)[0].rstrip().endswith(b"}") and b"\n{" in text else "json"
     if kind:
         return kind
@@ -62,7 +62,7 @@ def read_rows(path: Path, name: str) -> Rows:
 
     Args:
         path: The file.
-        name: What it is called in messages; its ending says how it is read.
+        name: Its name in messages. The extension decides how it is read.
 
     Raises:
         StageError: The file cannot be read, or has no rows.

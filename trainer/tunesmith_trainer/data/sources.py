@@ -1,4 +1,4 @@
-"""The sources of a data set as local files, checked by their digests."""
+"""Fetches the sources of a data set and checks their digests."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A source as a local file.
+    """A local file of a source.
 
     Attributes:
-        name: What it is called in messages and in the manifest.
+        name: Its name in messages and in the manifest.
         path: The local file.
         sha256: Its digest in hexadecimal.
     """
@@ -44,10 +44,10 @@ def locate(source: DatasetSource, work: WorkFolder, slot: str) -> SourceFile:
     Args:
         source: The source.
         work: The job's work folder.
-        slot: A file name that no other source of the job has.
+        slot: A file name that is unique within the job.
 
     Raises:
-        StageError: The file does not exist, cannot be fetched, or has another digest.
+        StageError: The file does not exist, cannot be fetched, or its SHA-256 does not match.
     """
     if source.config_map_key_ref is not None:
         name, path = _config_map(source.config_map_key_ref, work)
@@ -93,12 +93,12 @@ def _config_map(ref: ConfigMapKeyRef, work: WorkFolder) -> tuple[str, Path]:
 
 @dataclass
 class Dataset:
-    """All rows of some sources, one file after the other. It can be iterated again and again.
+    """The rows of all sources, one file after another. It can be iterated repeatedly.
 
     Attributes:
         files: The sources.
-        parser: Makes checked rows, in one format for all files.
-        counts: Rows of each file, filled by an iteration.
+        parser: Parses the rows; one format for all files.
+        counts: Number of rows in each file, filled while iterating.
     """
 
     files: list[SourceFile]

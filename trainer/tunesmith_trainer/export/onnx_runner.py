@@ -1,4 +1,4 @@
-"""An exported model on ONNX Runtime itself: logits of whole rows, and of tokens decoded one by one with a cache."""
+"""Runs an exported model on ONNX Runtime: logits of whole rows, and of tokens decoded one by one with a cache."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class OnnxModel:
                 self._empty[name] = np.zeros((1, heads, 0, size), np.float32)
 
     def _open(self, whole: bool) -> Any:  # noqa: ANN401
-        """Return the session, of which there is one at a time: each has the weights in memory.
+        """Return the session. Only one exists at a time, as each has the weights in memory.
 
         Args:
-            whole: Whether it is to compute the logits of every token, where the export computes the last one's.
+            whole: Whether to compute the logits of every token. The export itself computes only the last token's.
         """
         if self._is_whole is whole:
             return self._session
@@ -48,7 +48,7 @@ class OnnxModel:
         self._session = None
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        # torch computes in between: threads that wait busily for more work would take its cores.
+        # torch computes in between, and spinning threads would take its cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         path = self._folder / "model.onnx"
         model: str | bytes = str(path)
@@ -61,7 +61,7 @@ class OnnxModel:
 
     @staticmethod
     def _head_size(declared: int | str, folder: Path) -> int:
-        """Return the size of a head, which the graph may give by name only."""
+        """Return the size of a head. In the graph it can be a symbolic dimension."""
         if isinstance(declared, int):
             return declared
         import json

@@ -18,14 +18,14 @@ class Lora(Method):
     """Trains a LoRA adapter; the result is the adapter in peft's layout.
 
     Attributes:
-        is_decomposed: Whether the magnitudes of the weights are trained apart from their directions (DoRA).
+        is_decomposed: Whether the magnitudes of the weights are trained separately from their directions (DoRA).
     """
 
     name = "lora"
     is_decomposed = False
 
     def load_dtype(self, precision: str) -> DType:
-        """Return the run's own precision: frozen weights gain nothing from fp32 where bf16 is computed in."""
+        """Return the run's precision: fp32 has no benefit for frozen weights that are computed in bf16."""
         return "bfloat16" if precision == "bf16" else "float32"
 
     def make_trainable(
@@ -38,7 +38,7 @@ class Lora(Method):
         """Return the model with a new adapter; its base is frozen.
 
         Raises:
-            StageError: A name in `targetModules` is that of no linear layer.
+            StageError: `targetModules` names a layer that does not exist.
         """
         from peft import LoraConfig, get_peft_model
         from transformers.trainer_utils import set_seed
@@ -81,7 +81,7 @@ class Lora(Method):
         return merged
 
     def artifact_parts(self, final: Path, folder: Path, source: Mapping[str, Any]) -> dict[str, Path]:
-        """Return the adapter, which names its base model by URI and not by a path of this work folder."""
+        """Return the adapter. It names its base model by URI instead of by a path in this work folder."""
         adapter = folder / "adapter"
         link_tree(final / "adapter_model.safetensors", adapter / "adapter_model.safetensors")
         settings = read_json(final / "adapter_config.json")
@@ -103,7 +103,7 @@ def linear_layers(model: Any) -> list[str]:  # noqa: ANN401
 
 
 def check_targets(targets: tuple[str, ...], layers: list[str]) -> None:
-    """Raise when a target is the name (or the end of the name) of no layer.
+    """Raise if a target is not the name, or the end of the name, of any layer.
 
     Args:
         targets: `spec.adapter.targetModules`.
@@ -120,7 +120,7 @@ def check_targets(targets: tuple[str, ...], layers: list[str]) -> None:
 
 
 def _sort_targets(path: Path) -> None:
-    """Sort the names of the layers, which peft writes in an order that differs between runs."""
+    """Sort the names of the layers, as peft's order differs between runs."""
     settings = json.loads(path.read_text())
     if isinstance(settings.get("target_modules"), list):
         settings["target_modules"].sort()

@@ -1,4 +1,4 @@
-"""The prepare stage: fetch, validate, tokenise. Nothing here needs a GPU, and what is wrong is found here."""
+"""The prepare stage: fetches, validates and tokenises. It needs no GPU, and finds bad data before one is used."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.models.base import bring_model
+from tunesmith_trainer.models.base import obtain_model
 from tunesmith_trainer.storage.files import write_atomic
 from tunesmith_trainer.tasks.registry import task_of
 
@@ -33,12 +33,12 @@ _CUT = "Raise spec.training.maxLength, or shorten the rows"
 
 
 def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
-    """Run the stage and return its result; `data/token_store.py` reads the rows.
+    """Run the stage and return its result. `data/token_store.py` reads the rows.
 
-    Run again after it was stopped at any moment, it ends in the same files.
+    A run that was stopped at any moment can be repeated and writes the same files.
 
     Raises:
-        StageError: The data or the model cannot be used; the message says where and what to do.
+        StageError: The data or the model cannot be used. The message has the location and the remedy.
     """
     folder = work.stage(Stage.PREPARE)
     spec, task = config.spec.dataset, task_of(config.spec.task)
@@ -60,7 +60,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     def texts() -> Iterator[str]:
         return (text for row in training_rows() for text in row.texts)
 
-    model = bring_model(
+    model = obtain_model(
         config, work, texts, chat=task.needs_chat_template(parser.format), architectures=task.architectures
     )
     encoder = task.encoder(model.tokenizer, config.spec)
@@ -94,17 +94,17 @@ def _dataset(sources: tuple[DatasetSource, ...], parser: RowParser, work: WorkFo
 
 
 def _count(data: Dataset, work: WorkFolder) -> int:
-    """Return the number of rows, having checked each."""
-    recognised = data.parser.format is not DatasetFormat.AUTO
+    """Check each row and return the number of rows."""
+    detected = data.parser.format is not DatasetFormat.AUTO
     with Progress(work, "checking rows", None) as progress:
         rows = sum(1 for _ in progress.over(data))
-    if not recognised:
-        log.info("%s: recognised as %s", data.files[0].name, data.parser.format.value)
+    if not detected:
+        log.info("%s: detected format %s", data.files[0].name, data.parser.format.value)
     return rows
 
 
 def _held_out(rows: int, fraction: float | None, seed: int) -> frozenset[int]:
-    """Return the numbers of the rows that are kept for validation: at least one, and not all."""
+    """Return the indices of the rows that are kept for validation: at least one, and not all."""
     if fraction is None:
         return frozenset()
     if rows < 2:
@@ -118,7 +118,7 @@ def _held_out(rows: int, fraction: float | None, seed: int) -> frozenset[int]:
 
 
 def _check_gates(config: JobConfig, task: TaskInfo, data_format: DatasetFormat) -> None:
-    """Refuse a gate that plain texts can never pass."""
+    """Refuse gates on metrics that plain text does not have."""
     if data_format is not DatasetFormat.TEXT:
         return
     others = " or ".join(metric.name for metric in task.metrics if not metric.needs_answers)
@@ -134,7 +134,7 @@ def _check_gates(config: JobConfig, task: TaskInfo, data_format: DatasetFormat) 
 def _store(
     target: Path, encoder: Encoder, rows: Iterable[Row], work: WorkFolder, total: int, evaluation: Path | None = None
 ) -> TokenStore:
-    """Tokenise rows into a store, and with `evaluation` the questions of `evaluation.jsonl` into that folder."""
+    """Tokenise rows into a store. With `evaluation`, also write evaluation.jsonl to that folder."""
     questions: list[bytes] = []
 
     def examples() -> Iterator[tuple[list[int], list[int]]]:
@@ -163,7 +163,7 @@ def _store(
 
 
 def _describe(data: Dataset, parser: RowParser) -> list[dict[str, Any]]:
-    """Return an entry for each source file."""
+    """Return an entry for each file."""
     return [
         {"name": file.name, "sha256": file.sha256, "rows": rows, "format": parser.format.value}
         for file, rows in zip(data.files, data.counts, strict=True)

@@ -41,7 +41,7 @@ def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     progress.step(f"writing the artifact to {uri}")
 
     def report(done: int, total: int | None) -> None:
-        progress.tell(f"uploading {done / 1e6:.0f}/{(total or done) / 1e6:.0f} MB")
+        progress.update(f"uploading {done / 1e6:.0f}/{(total or done) / 1e6:.0f} MB")
 
     written = deliver(artifact, manifest["digest"], uri, report)
     return {

@@ -48,7 +48,7 @@ def run_stage(stage: Stage, function: StageFunction, root: Path) -> dict[str, An
         StageError: The stage failed. The outcome file holds the same error.
     """
     work = WorkFolder(root)
-    # These are of killed processes only: this process holds the stage's lock.
+    # Only killed processes can have left these: this process holds the stage's lock.
     sweep(work.stage(stage), "**/.*.tmp")
     for path in (work.progress, work.outcome(stage)):
         sweep(work.root, f".{path.name}.*.tmp")

@@ -1,4 +1,4 @@
-"""The trained weights as the publish stage reads them."""
+"""Writes the trained weights for the publish stage."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def save_final(trainer: FineTuner, work: WorkFolder, base: Path, method: Method)
 
 
 def _weights(trainer: FineTuner, *, adapter: bool) -> dict[str, Any] | None:
-    """Return the weights by name, gathered from all processes; None where the model itself holds them."""
+    """Return the weights by name, gathered from all processes; None if the model itself holds them."""
     if not trainer.is_deepspeed_enabled:
         return None
     if trainer.resolved.zero_stage == 3:

@@ -45,12 +45,12 @@ _EVAL_ROWS = 64  # validation rows of an evaluation during training; publish eva
 
 
 def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, Any]:
-    """Train, from the newest whole checkpoint if there is one, and write the final weights.
+    """Train from the newest whole checkpoint if there is one, and write the final weights.
 
-    Called in each process of the run, with torchrun's variables set where there are several.
+    Every process of the run calls it. If there are several, torchrun's variables are set.
 
     Returns:
-        What the stage's marker holds: nothing in it differs between two runs of the same job on the same machine.
+        The fields of the stage's marker. They are the same in every run of the job on the same machine.
 
     Raises:
         StageError: The job cannot be trained, or was interrupted.
@@ -125,20 +125,21 @@ def _train(trainer: FineTuner, checkpoint: Path | None) -> None:
 
 
 def _check_gpus() -> None:
-    """Raise when there are GPUs on this machine, but fewer than processes."""
+    """Raise if this machine has GPUs, but fewer than processes."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if 0 < gpus < processes:
         raise StageError(
             Reason.INVALID_SPEC,
             f"spec.distributed.numProcPerNode: {processes} processes, but this machine has {gpus} GPUs",
-            f"Write numProcPerNode: {gpus}, or leave it out for one process a GPU",
+            f"Write numProcPerNode: {gpus}, or leave it out for one process per GPU",
         )
 
 
 def _environment(work: WorkFolder, resolved: Resolved) -> None:
-    """Set what the libraries read from the environment, before they do."""
-    os.environ[DISABLE_TRANSFORMERS_REPORT] = "TRUE"  # transformers would report what `report` tells, and less of it
+    """Set the variables that the libraries read, before they are imported."""
+    # transformers would report progress too, with fewer fields.
+    os.environ[DISABLE_TRANSFORMERS_REPORT] = "TRUE"
     if resolved.zero_stage is None:
         hide_deepspeed()
         return
@@ -156,10 +157,10 @@ def _environment(work: WorkFolder, resolved: Resolved) -> None:
 
 
 def _checkpoint(work: WorkFolder, resolved: Resolved) -> str | None:
-    """Return the name of the checkpoint to go on from."""
+    """Return the name of the checkpoint to resume from; None if there is none."""
     about: dict[str, Any] = {"strategy": resolved.strategy}
     if resolved.zero_stage is not None:
-        about["worldSize"] = resolved.world_size  # its state is cut into as many parts
+        about["worldSize"] = resolved.world_size  # its state has one part for each process
     checkpoint = newest_usable(work.checkpoints, about)
     if checkpoint:
         log.info("going on from %s", checkpoint.name)
@@ -167,12 +168,12 @@ def _checkpoint(work: WorkFolder, resolved: Resolved) -> str | None:
 
 
 def _evaluation_order(validation: TokenStore) -> Any:  # noqa: ANN401 - int64 [n]
-    """Return the first validation rows, in order of their lengths so that batches need little padding."""
+    """Return the indices of the first validation rows, sorted by length so that batches need little padding."""
     return np.argsort(validation.lengths[:_EVAL_ROWS], kind="stable")
 
 
 def _result(work: WorkFolder, resolved: Resolved, tokens: int) -> dict[str, Any]:
-    """Return what the marker says of the run."""
+    """Return the fields of the marker that describe the run."""
     entries = read_log(work.training_log)
     evaluations = [entry["evalLoss"] for entry in entries if "evalLoss" in entry]
     libraries = ["torch", "transformers", "peft", "accelerate", *(["deepspeed"] if resolved.zero_stage else [])]
@@ -191,7 +192,7 @@ def _result(work: WorkFolder, resolved: Resolved, tokens: int) -> dict[str, Any]
 
 
 def _write_metrics(work: WorkFolder, trainer: FineTuner, tokens: Any, start: Path | None, seconds: float) -> None:  # noqa: ANN401
-    """Write `metrics.json`: what differs between two runs of the same job."""
+    """Write `metrics.json`: the values that differ between two runs of the same job."""
     first = int(start.name.rsplit("-", 1)[1]) if start else 0
     done = int(tokens[-1]) - (int(tokens[first - 1]) if first else 0)
     gpu = torch.cuda.is_available()

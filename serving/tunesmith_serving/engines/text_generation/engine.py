@@ -82,7 +82,7 @@ class TextGenerationEngine:
             Statistic("tunesmith_generated_tokens", "Tokens generated.", stats.generated_tokens, "counter"),
             Statistic("tunesmith_queue_length", "Requests waiting for a slot.", stats.queue_length),
             Statistic("tunesmith_slots_in_use", "Slots that hold a request.", stats.slots_in_use),
-            Statistic("tunesmith_slots", "Slots there are.", stats.slots),
+            Statistic("tunesmith_slots", "Slots in total.", stats.slots),
         )
 
     def start_draining(self) -> None:

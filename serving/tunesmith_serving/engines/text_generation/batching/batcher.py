@@ -1,9 +1,9 @@
 """Continuous batching: requests join as soon as a slot is free and leave as soon as they are done.
 
 A worker thread alternates between prefill (one sequence at a time, at most a chunk of tokens) and one decode step of
-all live rows. Live rows are kept together at the front of the key-value buffers, so a step costs what the live rows
-cost and no more. Chunks are cut at fixed positions of a prompt and rows do not mix in any kernel, so the tokens of a
-request do not depend on the other requests.
+all live rows. Live rows are kept together at the front of the key-value buffers, so a step computes no unused rows.
+Chunks are cut at fixed positions of a prompt and rows do not mix in any kernel, so the tokens of a request do not
+depend on the other requests.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from tunesmith_serving.engines.text_generation.text.stream import Decoder
 DELIVERY_SECONDS = 0.02
 """Tokens of steps that follow one another faster than this are delivered together.
 
-Nobody reads faster, and each delivery takes processor time from the model: it wakes the submitter and its client.
+Readers do not notice it, and each delivery takes processor time from the model: it wakes the submitter and the client.
 """
 
 
@@ -73,7 +73,7 @@ class ContinuousBatcher:
 
     @property
     def healthy(self) -> bool:
-        """Whether the worker is alive, or was closed in order."""
+        """Whether the worker is alive or was closed normally."""
         return self._failure is None and (self._thread.is_alive() or self._closed)
 
     def submit(self, request: GenerationRequest, sink: EventSink) -> Ticket:
@@ -186,7 +186,7 @@ class ContinuousBatcher:
                 self._live, self._prefilling = [], None
                 self._queue.clear()
                 self._wake.notify_all()
-            # If one sink broke the worker, the other requests must still get their end.
+            # If one sink broke the worker, the other requests must still get their last event.
             for sequence in self._undelivered:
                 with contextlib.suppress(Exception):
                     sequence.flush()

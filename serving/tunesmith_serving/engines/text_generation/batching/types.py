@@ -116,7 +116,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class BatcherStats:
-    """Token counts since the start, and the current load."""
+    """Token counts since the start and the current load."""
 
     slots: int
     slots_in_use: int
@@ -133,7 +133,7 @@ class Ticket(Protocol):
 
 
 class Batcher(Protocol):
-    """What the API needs of a batcher."""
+    """The batcher as the API uses it."""
 
     def submit(self, request: GenerationRequest, sink: EventSink) -> Ticket:
         """Accept a request; `sink` is called on the batcher's thread.

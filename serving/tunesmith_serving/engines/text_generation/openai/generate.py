@@ -38,7 +38,7 @@ LONG_TEXT = 20_000
 
 
 class TextEncoder(PromptEncoder, Protocol):
-    """What the API needs of a tokenizer."""
+    """The tokenizer as the API uses it."""
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the UTF-8 bytes of a token."""
@@ -68,7 +68,7 @@ class Generator:
         if body.model != self._model_name:
             raise ApiError(
                 404,
-                f"there is no model {body.model!r} here; this server has {self._model_name!r}",
+                f"the model {body.model!r} does not exist; this server serves {self._model_name!r}",
                 param="model",
                 code="model_not_found",
             )

@@ -18,7 +18,7 @@ class PromptEncoder(Protocol):
 
 
 class Template(Protocol):
-    """What the API needs of a chat template."""
+    """The chat template as the API uses it."""
 
     def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """Return the prompt of a conversation."""

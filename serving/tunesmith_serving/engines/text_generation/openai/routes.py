@@ -36,7 +36,7 @@ def create_routes(
     @router.get("/models/{model:path}")
     async def one_model(model: str) -> JSONResponse:
         if model != context.model_name:
-            raise ApiError(404, f"there is no model {model!r} here", param="model", code="model_not_found")
+            raise ApiError(404, f"the model {model!r} does not exist", param="model", code="model_not_found")
         return JSONResponse(card)
 
     @router.post("/chat/completions")

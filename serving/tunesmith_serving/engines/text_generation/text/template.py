@@ -21,7 +21,7 @@ class TemplateError(ServingError):
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks the assistant's words for training; in serving it only renders its content."""
+    """`{% generation %}` marks the assistant's words for training; when serving, only its content is rendered."""
 
     tags = {"generation"}  # noqa: RUF012
 
