@@ -209,6 +209,9 @@ class Metrics(StatusModel):
 
     before: Annotated[Evaluation | None, Field(description="Metrics of the base model.")] = None
     after: Annotated[Evaluation | None, Field(description="Metrics of the tuned model.")] = None
+    served: Annotated[
+        dict[str, Evaluation] | None, Field(description="Metrics of each exported model as it is served, by precision.")
+    ] = None
 
 
 class ArtifactRef(StatusModel):

@@ -10,8 +10,9 @@ import torch
 from support.tiny_models import build_model
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate import evaluation
-from tunesmith_trainer.evaluate.evaluation import EvalPrompt, eval_loss, evaluate, generate_answers
+from tunesmith_trainer.evaluate.evaluation import eval_loss, evaluate, generate_answers
 from tunesmith_trainer.evaluate.generate import greedy
+from tunesmith_trainer.evaluate.prompts import EvalPrompt
 from tunesmith_trainer.methods.merge import merge_adapter
 from tunesmith_trainer.models.loading import load_model, save_model, stop_ids
 from tunesmith_trainer.models.tokenizer import load_tokenizer
@@ -61,7 +62,8 @@ def test_the_loss_of_nothing_is_no_number(model: Any, tokenizer: Any, tmp_path: 
     store = TokenStore.write(tmp_path / "rows", [([1, 2, 3], [1, 0, 0])])
     assert math.isnan(eval_loss(model, store, 1, lambda _: None))
     result = evaluate(model, tokenizer, store, [], rows=1, max_new_tokens=8, examples=2, advance=lambda _: None)
-    assert result == {"metrics": {"evalLoss": None, "perplexity": None, "exactMatch": None}, "answers": []}
+    nothing = {"evalLoss": None, "perplexity": None, "exactMatch": None}
+    assert result == {"metrics": nothing, "answers": [], "cut": []}
 
 
 def test_greedy_equals_transformers_generate(model: Any) -> None:
@@ -90,22 +92,23 @@ def test_breaking_off_lost_answers_changes_no_match(model: Any, tokenizer: Any) 
     prompts = [EvalPrompt(i, prompt, text) for i, (prompt, text) in enumerate(zip(PROMPTS, references, strict=True))]
     whole = generate_answers(model, tokenizer, prompts, 30, examples=4, advance=lambda _: None)
     short = generate_answers(model, tokenizer, prompts, 30, examples=0, advance=lambda _: None)
-    assert [a.strip() == r.strip() for a, r in zip(whole, references, strict=True)] == [False, True, True, False]
-    assert [a.strip() == r.strip() for a, r in zip(short, references, strict=True)] == [False, True, True, False]
-    assert whole == own
-    assert len(short[0]) < len(whole[0])
+    assert [a.strip() == r.strip() for a, r in zip(whole.texts, references, strict=True)] == [False, True, True, False]
+    assert [a.strip() == r.strip() for a, r in zip(short.texts, references, strict=True)] == [False, True, True, False]
+    assert (whole.texts, whole.is_cut) == (own, [False] * 4)
+    assert len(short.texts[0]) < len(whole.texts[0])
+    assert short.is_cut[:3] == [True, False, False]
 
 
 def test_an_answer_is_no_longer_than_it_can_matter(model: Any, tokenizer: Any) -> None:
     prompts = [EvalPrompt(0, PROMPTS[0], "ab")]
-    (text,) = generate_answers(model, tokenizer, prompts, 400, examples=1, advance=lambda _: None)
+    (text,) = generate_answers(model, tokenizer, prompts, 400, examples=1, advance=lambda _: None).texts
     (ten,) = greedy(model, PROMPTS[:1], [2 * len(tokenizer.encode("ab")) + 8], frozenset())
     assert text == tokenizer.decode(ten, skip_special_tokens=True)
 
 
 def test_a_prompt_that_fills_the_model_gets_no_answer(model: Any, tokenizer: Any) -> None:
     prompts = [EvalPrompt(0, [5] * 512, "ab"), EvalPrompt(1, [5] * 600, "ab")]
-    assert generate_answers(model, tokenizer, prompts, 8, examples=2, advance=lambda _: None) == ["", ""]
+    assert generate_answers(model, tokenizer, prompts, 8, examples=2, advance=lambda _: None).texts == ["", ""]
 
 
 @pytest.mark.parametrize("tied", [False, True])

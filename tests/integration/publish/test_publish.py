@@ -45,7 +45,9 @@ def test_the_artifact_is_complete(lora: Path) -> None:
     del found["manifest.json"]
     assert found == {name: entry["sha256"] for name, entry in manifest["files"].items()}
     assert {name.rsplit("/", 1)[0] for name in found if "/" in name} == {"adapter", "onnx/fp32", "onnx/int4"}
-    assert {"evaluation.json", "training_log.jsonl", "adapter/adapter_model.safetensors"} <= set(found)
+    assert {"evaluation.json", "predictions.jsonl", "training_log.jsonl", "adapter/adapter_model.safetensors"} <= set(
+        found
+    )
     assert manifest["digest"] == artifact_digest(manifest["files"])
     assert manifest["precisions"] == ["fp32", "int4"]
     assert manifest["parity"]["fp32"]["maxLogitDifference"] < 1e-4
@@ -152,7 +154,7 @@ def test_an_export_out_of_bounds_leaves_no_artifact(tmp_path: Path) -> None:
     work = make_job(tmp_path / "job", export=export)
     with pytest.raises(StageError, match="the int4 export is not the trained model: nextTokenAgreement is 0") as caught:
         run(work)
-    assert caught.value.reason is Reason.EXPORT_FAILED
+    assert caught.value.reason is Reason.PARITY_FAILED
     assert not (work / "artifact").exists()
     assert json.loads((work / "publish" / "parity-int4.json").read_text())["nextTokenAgreement"] < 1
 

@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from tunesmith_trainer.evaluate.evaluation import exact_match, read_prompts
+from tunesmith_trainer.evaluate.evaluation import exact_match
+from tunesmith_trainer.evaluate.prompts import read_prompts
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import ParitySpec, Precision
 from tunesmith_trainer.export.architectures import EXPORTABLE, export_options
-from tunesmith_trainer.export.parity import require_parity
+from tunesmith_trainer.export.bounds import require_parity
 
 GOOD = {
     "maxLogitDifference": 1e-5,
@@ -14,7 +14,8 @@ GOOD = {
     "onnxPerplexity": 3.1,
     "perplexityIncrease": 0.03,
     "rows": 16,
-    "tokens": 100,
+    "nextTokenAgreementTokens": 100,
+    "greedyAgreementTokens": 64,
 }
 
 
@@ -28,8 +29,8 @@ def test_numbers_within_bounds_pass(precision: Precision) -> None:
     [
         ("fp32", "maxLogitDifference", 0.8, "maxLogitDifference is 0.8, not at most 0.001"),
         ("fp32", "maxLogitDifference", None, "maxLogitDifference is not a number, not at most 0.001"),
-        ("fp32", "greedyAgreement", 0.99, "greedyAgreement is 0.99, not at least 1"),
-        ("int4", "nextTokenAgreement", 0.5, "nextTokenAgreement is 0.5, not at least 0.9"),
+        ("fp32", "greedyAgreement", 0.99, "greedyAgreement is 0.99 of 64 tokens, not at least 1"),
+        ("int4", "nextTokenAgreement", 0.5, "nextTokenAgreement is 0.5 of 100 tokens, not at least 0.9"),
         ("int4", "nextTokenAgreement", None, "nextTokenAgreement is not a number"),
         ("int4", "perplexityIncrease", 0.2, "perplexityIncrease is 0.2, not at most 0.1"),
         ("int4", "perplexityIncrease", None, "perplexityIncrease is not a number"),
@@ -38,7 +39,7 @@ def test_numbers_within_bounds_pass(precision: Precision) -> None:
 def test_a_number_out_of_bounds_fails(precision: str, name: str, value: float | None, said: str) -> None:
     with pytest.raises(StageError) as caught:
         require_parity(Precision(precision), {**GOOD, name: value}, ParitySpec())
-    assert caught.value.reason is Reason.EXPORT_FAILED
+    assert caught.value.reason is Reason.PARITY_FAILED
     assert said in caught.value.message
     assert caught.value.remedy
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ from tunesmith_trainer.data.collate import IGNORE_INDEX
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate.batches import length_bucketed_batches
 from tunesmith_trainer.evaluate.generate import greedy
+from tunesmith_trainer.evaluate.prompts import EvalPrompt
 from tunesmith_trainer.models.loading import context_length, stop_ids
 from tunesmith_trainer.models.loss import loss_sum, target_count
 
@@ -24,33 +23,6 @@ _MAX_TOKENS = 8192
 _MAX_LOGITS = 1 << 27  # logits of one batch: 512 MiB in fp32
 
 Advance = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class EvalPrompt:
-    """A prompt made from a validation row, with the expected answer.
-
-    Attributes:
-        row: Index of the validation row.
-        prompt_ids: Token ids of the prompt, generation prompt included.
-        reference: The expected answer.
-    """
-
-    row: int
-    prompt_ids: list[int]
-    reference: str
-
-
-def read_prompts(path: Path, limit: int) -> list[EvalPrompt]:
-    """Return the first prompts of a JSONL file of `{row, prompt_ids, reference}`; none if there is no file."""
-    if not path.is_file():
-        return []
-    prompts = []
-    with path.open(encoding="utf-8") as file:
-        for line, _ in zip(file, range(limit), strict=False):
-            value = json.loads(line)
-            prompts.append(EvalPrompt(value["row"], value["prompt_ids"], value["reference"]))
-    return prompts
 
 
 @torch.inference_mode()
@@ -81,6 +53,19 @@ def eval_loss(model: Any, store: TokenStore, rows: int, advance: Advance) -> flo
     return total / count if count else math.nan
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Generated answers.
+
+    Attributes:
+        texts: The text of each answer.
+        is_cut: Of each answer, whether generation stopped because it could no longer equal its reference.
+    """
+
+    texts: list[str]
+    is_cut: list[bool]
+
+
 def generate_answers(
     model: Any,  # noqa: ANN401
     tokenizer: Any,  # noqa: ANN401
@@ -88,16 +73,16 @@ def generate_answers(
     max_new_tokens: int,
     examples: int,
     advance: Advance,
-) -> list[str]:
-    """Return the model's greedy answer to each prompt, as text.
+) -> Answers:
+    """Return the model's greedy answer to each prompt.
 
     Generation stops early once an answer can no longer equal its reference, which saves most of the time on an
     untrained model. The first `examples` answers are always generated to their end.
     """
     stop = stop_ids(model, tokenizer)
     references = ["".join(prompt.reference.split()) for prompt in prompts]
-    limits = _answer_limits(model, tokenizer, prompts, max_new_tokens)
-    answers = [""] * len(prompts)
+    limits = answer_limits(tokenizer, prompts, max_new_tokens, context_length(model))
+    texts, is_cut = [""] * len(prompts), [False] * len(prompts)
     widths = [len(prompt.prompt_ids) + limit for prompt, limit in zip(prompts, limits, strict=True)]
     # The examples have batches of their own: they are generated to their end, and would delay the others.
     batches = [
@@ -106,10 +91,12 @@ def generate_answers(
         for batch in length_bucketed_batches(widths[first:last], _MAX_ROWS, 2 * _MAX_TOKENS)
     ]
 
-    def may_still_match(index: int, tokens: list[int]) -> bool:
+    def may_still_match(batch: Sequence[int], row: int, tokens: list[int]) -> bool:
+        index = batch[row]
         # White space is left out because decoding may tidy it; the last character may be incomplete.
         text = "".join(tokenizer.decode(tokens, skip_special_tokens=True).split()).rstrip("\ufffd")
-        return index < examples or references[index].startswith(text)
+        is_cut[index] = index >= examples and not references[index].startswith(text)
+        return not is_cut[index]
 
     for batch in batches:
         generated = greedy(
@@ -117,31 +104,26 @@ def generate_answers(
             [prompts[index].prompt_ids for index in batch],
             [limits[index] for index in batch],
             stop,
-            partial(_check_row, may_still_match, batch),
+            partial(may_still_match, batch),
         )
         for index, tokens in zip(batch, generated, strict=True):
-            answers[index] = tokenizer.decode(tokens, skip_special_tokens=True)
+            texts[index] = tokenizer.decode(tokens, skip_special_tokens=True)
         advance(len(batch))
-    return answers
+    return Answers(texts, is_cut)
 
 
-def _check_row(check: Callable[[int, list[int]], bool], batch: Sequence[int], row: int, tokens: list[int]) -> bool:
-    """Call a check with the prompt's index instead of its row in the batch."""
-    return check(batch[row], tokens)
-
-
-def _answer_limits(
-    model: Any,  # noqa: ANN401
+def answer_limits(
     tokenizer: Any,  # noqa: ANN401
     prompts: Sequence[EvalPrompt],
     max_new_tokens: int,
+    context: int,
 ) -> list[int]:
-    """Return the most new tokens for each prompt.
+    """Return the most new tokens for each prompt; 0 if the prompt fills the model's context.
 
     An answer that is much longer than its reference cannot equal it, however it is tokenised.
     """
     lengths = [len(tokenizer.encode(prompt.reference, add_special_tokens=False)) for prompt in prompts]
-    room = [context_length(model) - len(prompt.prompt_ids) for prompt in prompts]
+    room = [context - len(prompt.prompt_ids) for prompt in prompts]
     return [max(0, min(max_new_tokens, 2 * length + 8, left)) for length, left in zip(lengths, room, strict=True)]
 
 
@@ -173,20 +155,30 @@ def evaluate(
         prompts: Prompts and references made from these rows; may be empty.
         rows: Number of rows, from the first, that the loss is computed on.
         max_new_tokens: Most tokens of an answer.
-        examples: Number of answers, from the first, that are returned.
+        examples: Number of answers, from the first, that are generated to their end even if they cannot match.
         advance: Called with the number of rows or prompts just finished; `rows + len(prompts)` in total.
 
     Returns:
-        `{metrics: {evalLoss, perplexity, exactMatch}, answers: [...]}`; a metric that cannot be measured is None.
+        `{metrics: {evalLoss, perplexity, exactMatch}, answers: [...], cut: [...]}`: each answer, and whether it was
+        cut. A metric that cannot be measured is None.
     """
     loss = eval_loss(model, store, rows, advance)
     answers = generate_answers(model, tokenizer, prompts, max_new_tokens, examples, advance)
+    metrics = metrics_of(loss, answers.texts, prompts)
+    return {"metrics": metrics, "answers": answers.texts, "cut": answers.is_cut}
+
+
+def metrics_of(loss: float, answers: Sequence[str], prompts: Sequence[EvalPrompt]) -> dict[str, float | None]:
+    """Return the task's metrics; None for one that cannot be measured.
+
+    Args:
+        loss: Mean loss of a target token, in nats.
+        answers: The generated answers.
+        prompts: Their prompts and references.
+    """
     metrics = {
         "evalLoss": loss,
         "perplexity": math.exp(loss) if loss < 700 else math.inf,
         "exactMatch": exact_match(answers, [prompt.reference for prompt in prompts]),
     }
-    return {
-        "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
-        "answers": answers[:examples],
-    }
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 Logits = npt.NDArray[np.float32]
 _Values = dict[str, npt.NDArray[Any]]
+
+_CHUNK = 512  # tokens computed in one go, which bounds the memory of their logits and attention
 
 
 class OnnxModel:
@@ -66,9 +68,29 @@ class OnnxModel:
 
         return int(json.loads((folder / "genai_config.json").read_bytes())["model"]["decoder"]["head_size"])
 
-    def logits(self, ids: Sequence[int]) -> Logits:
-        """Return float32 [tokens, vocabulary] of a row, computed in one go."""
-        return self._run(ids, 0, self._empty, whole=True)[0]
+    def logits_at(self, ids: Sequence[int], positions: Sequence[int]) -> Logits:
+        """Return float32 [positions, vocabulary] of a row.
+
+        Args:
+            ids: The row's token ids.
+            positions: Which of its positions, ascending.
+        """
+        return np.concatenate([logits for _, logits in self.chunks(ids, positions)])
+
+    def chunks(self, ids: Sequence[int], positions: Sequence[int]) -> Iterator[tuple[npt.NDArray[np.int64], Logits]]:
+        """Yield some of a row's positions with their logits, float32 [positions, vocabulary], until all are done.
+
+        Args:
+            ids: The row's token ids.
+            positions: Which of its positions, ascending.
+        """
+        wanted = np.asarray(positions, np.int64)
+        end, past = int(wanted[-1]) + 1 if len(wanted) else 0, self._empty
+        for start in range(0, end, _CHUNK):
+            chunk = ids[start : min(start + _CHUNK, end)]
+            logits, past = self._run(chunk, start, past, whole=True)
+            here = wanted[(wanted >= start) & (wanted < start + len(chunk))]
+            yield here, logits[here - start]
 
     def decode(self, prompt: Sequence[int], answer: Sequence[int]) -> Logits:
         """Return the logits that choose each token of an answer, with the answer fed token by token over the cache.
@@ -76,7 +98,9 @@ class OnnxModel:
         Returns:
             float32 [answer tokens, vocabulary]; row i is computed from the prompt and `answer[:i]`.
         """
-        step, past = self._run(prompt, 0, self._empty)
+        past = self._empty
+        for start in range(0, len(prompt), _CHUNK):
+            step, past = self._run(prompt[start : start + _CHUNK], start, past)
         rows = [step[-1]]
         for index, token in enumerate(answer[:-1]):
             step, past = self._run([token], len(prompt) + index, past)

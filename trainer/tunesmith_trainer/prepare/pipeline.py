@@ -17,6 +17,7 @@ from tunesmith_api.spec import DatasetFormat, DatasetSource, JobConfig
 from tunesmith_api.tasks import METRICS, TaskInfo
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.encode import Encoder
+from tunesmith_trainer.data.evaluation_rows import evaluation_line
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.rows import Row
@@ -148,12 +149,11 @@ def _store(
         with Progress(work, "tokenising", total) as progress:
             for pieces in progress.over(encoder.encode(rows)):
                 for piece in pieces:
-                    if evaluation is not None and piece.row.turns:
-                        ids, reference = encoder.prompt_ids(piece.row)
-                        question = {"row": number, "prompt_ids": ids, "reference": reference}
-                        questions.append(json.dumps(question, ensure_ascii=False).encode() + b"\n")
                     if checks and number < _CHECKED_TARGETS:
                         checks.check(piece)
+                    if evaluation is not None:
+                        line = evaluation_line(encoder, piece, number, piece is pieces[0])
+                        questions.extend([json.dumps(line, ensure_ascii=False).encode() + b"\n"] if line else [])
                     number += 1
                     yield piece.ids, piece.mask
 

@@ -11,15 +11,18 @@ from tunesmith_api.spec import GateSpec
 from tunesmith_api.tasks import METRICS
 
 
-def check_gates(gates: Sequence[GateSpec], metrics: Mapping[str, float | None]) -> list[dict[str, Any]]:
+def check_gates(
+    gates: Sequence[GateSpec], metrics: Mapping[str, float | None], served: str | None = None
+) -> list[dict[str, Any]]:
     """Check every gate against the metrics.
 
     Args:
         gates: The gates.
+        served: The precision, if the metrics are those of the served model; else they are those of the tuned model.
         metrics: Value of each metric. None, NaN or infinity means that it could not be measured and fails every gate.
 
     Returns:
-        `{metric, min?, max?, value, passed}` of each gate, in order.
+        `{metric, min?, max?, served?, value, passed}` of each gate, in order.
     """
     results = []
     for gate in gates:
@@ -31,7 +34,8 @@ def check_gates(gates: Sequence[GateSpec], metrics: Mapping[str, float | None]) 
             and (gate.min is None or value >= gate.min)
             and (gate.max is None or value <= gate.max)
         )
-        results.append({**gate.to_api(), "value": value if measured else None, "passed": passed})
+        of = {} if served is None else {"served": served}
+        results.append({**gate.to_api(), **of, "value": value if measured else None, "passed": passed})
     return results
 
 
@@ -43,17 +47,24 @@ def require_passed(results: Sequence[Mapping[str, Any]]) -> None:
     """
     failed = [_describe(result) for result in results if not result["passed"]]
     if failed:
+        is_served = any("served" in result for result in results if not result["passed"])
+        remedy = (
+            "Export another precision (export.precisions), train longer, or change evaluation.gates; "
+            "publish/predictions.jsonl in the work folder has the answers, train/final the weights"
+            if is_served
+            else "Train longer or on more data, or change evaluation.gates; "
+            "publish/evaluation.json in the work folder has the answers, train/final the weights"
+        )
         raise StageError(
-            Reason.GATE_FAILED,
-            f"{len(failed)} of {len(results)} gates failed: {'; '.join(failed)}",
-            "Train longer or on more data, or change evaluation.gates; "
-            "publish/evaluation.json in the work folder has the answers, train/final the weights",
+            Reason.GATE_FAILED, f"{len(failed)} of {len(results)} gates failed: {'; '.join(failed)}", remedy
         )
 
 
 def _describe(result: Mapping[str, Any]) -> str:
     metric, value = result["metric"], result["value"]
+    model = f"served {result['served']}: " if "served" in result else ""
     bounds = [f"{word} {result[key]:g}" for key, word in (("min", "at least"), ("max", "at most")) if key in result]
     if value is None:
-        return f"{metric} could not be measured ({METRICS[metric].when_missing}), the gate needs {' and '.join(bounds)}"
-    return f"{metric} is {value:.4g}, the gate needs {' and '.join(bounds)}"
+        reason = METRICS[metric].when_missing
+        return f"{model}{metric} could not be measured ({reason}), the gate needs {' and '.join(bounds)}"
+    return f"{model}{metric} is {value:.4g}, the gate needs {' and '.join(bounds)}"

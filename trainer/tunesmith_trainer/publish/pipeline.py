@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 from tunesmith_api.artifact import MANIFEST, onnx_folder
 from tunesmith_api.methods import METHODS
-from tunesmith_api.spec import AdapterSpec, JobConfig, Precision
+from tunesmith_api.spec import AdapterSpec, JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.methods.base import MergeInputs
@@ -22,17 +20,16 @@ from tunesmith_trainer.models.location import model_path
 from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.publish.artifact import assemble, describe
 from tunesmith_trainer.publish.deliver import deliver, output_uri
+from tunesmith_trainer.publish.evaluations import evaluate_both, write_predictions
 from tunesmith_trainer.publish.gates import check_gates, require_passed
 from tunesmith_trainer.publish.progress import Progress
+from tunesmith_trainer.publish.served import ServedChecks
 from tunesmith_trainer.publish.trained import require_trained_files
 from tunesmith_trainer.storage.files import read_json, write_json
 from tunesmith_trainer.tasks.base import ValidationSet
 from tunesmith_trainer.tasks.registry import task_of
 
-log = logging.getLogger(__name__)
-
 _CHECKED_ROWS = 4  # rows on which merged and adapted logits are compared
-_EXAMPLES = 20  # answers in evaluation.json
 
 
 def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
@@ -47,7 +44,7 @@ def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     progress.step(f"writing the artifact to {uri}")
 
     def report(done: int, total: int | None) -> None:
-        progress.tell(f"uploading {done / 1e6:.0f}/{(total or done) / 1e6:.0f} MB")
+        progress.update(f"uploading {done / 1e6:.0f}/{(total or done) / 1e6:.0f} MB")
 
     written = deliver(artifact, manifest["digest"], uri, report)
     return {
@@ -72,33 +69,55 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
         # Started first, so that its imports run in parallel with the evaluation.
         exporter = stack.enter_context(task.exporter(folder / "export.log")) if missing else None
         models = _Models(config, work, base, progress)
-        evaluation = _evaluate(config, folder, models, progress)
+        checks = ServedChecks(config, folder, lambda: models.data, progress)
+        evaluation = evaluate_both(
+            config, folder, models.data, {"before": models.base, "after": models.merged}, progress
+        )
         gates = check_gates(config.spec.evaluation.gates, evaluation["after"])
         write_json(folder / "gates.json", gates)
         require_passed(gates)
         merged = models.merged_folder()
+        checks.record_reference(models.merged)
+        # From here on the exporter, ONNX Runtime and the server's code need the memory, one after the other.
+        models.release()
         for precision in missing:
             progress.step(f"exporting {precision.value}")
             if exporter:
                 exporter.export(merged, folder / "onnx" / precision.value, precision)
-    parity = {p.value: _parity(config, folder, p, models, progress) for p in config.spec.export.precisions}
+    parity, served = _check(checks)
+    predictions = write_predictions(folder, models.data, served)
+    for name, result in served.items():
+        gates += check_gates(config.spec.evaluation.gates, result["metrics"], served=name)
+    write_json(folder / "gates.json", gates)
+    require_passed(gates)
     progress.step("assembling the artifact")
     parts = {onnx_folder(p.value): folder / "onnx" / p.value for p in config.spec.export.precisions}
     parts |= method_of(config.spec.method).artifact_parts(work.final, folder, _source(config, work))
     if config.spec.export.merge_weights:
         parts["model"] = merged
     parts["evaluation.json"] = folder / "evaluation.json"
+    if predictions is not None:
+        parts["predictions.jsonl"] = predictions
     if work.training_log.exists():
         parts["training_log.jsonl"] = work.training_log
-    results = {
-        "metrics": {"before": evaluation["before"], "after": evaluation["after"]},
-        "gates": gates,
-        "parity": parity,
-    }
+    metrics = {"before": evaluation["before"], "after": evaluation["after"]}
+    if served:
+        metrics["served"] = {name: result["metrics"] for name, result in served.items()}
+    results = {"metrics": metrics, "gates": gates, "parity": parity}
     prepared = read_json(work.stage_marker(Stage.PREPARE)) or {}
     trained = read_json(work.stage_marker(Stage.TRAIN)) or {}
     timings = read_json(work.stage(Stage.TRAIN) / "metrics.json") or {}
     return assemble(artifact, parts, describe(config, prepared, trained, timings, results))
+
+
+def _check(checks: ServedChecks) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Compare the exports and their server with what was trained; return the numbers and the served evaluations."""
+    if not checks.has_replay:
+        return checks.parity(), {}
+    with checks.candidate() as candidate:
+        template = checks.template(candidate)
+        parity = {"template": template, **checks.parity()}
+        return parity, checks.evaluate(candidate)
 
 
 def _source(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
@@ -134,15 +153,28 @@ class _Models:
     @cached_property
     def prompts(self) -> list[Any]:
         """The first validation prompts with their references."""
-        from tunesmith_trainer.evaluate.evaluation import read_prompts
+        from tunesmith_trainer.evaluate.prompts import read_prompts
 
-        path = self._work.stage(Stage.PREPARE) / "data" / "evaluation.jsonl"
-        return read_prompts(path, self._config.spec.evaluation.max_rows)
+        return read_prompts(self._evaluation_file, self._config.spec.evaluation.max_rows)
 
     @property
+    def _evaluation_file(self) -> Path:
+        return self._work.stage(Stage.PREPARE) / "data" / "evaluation.jsonl"
+
+    @cached_property
     def data(self) -> ValidationSet:
         """The data that models are evaluated on."""
-        return ValidationSet(self.validation, self.prompts, self.tokenizer)
+        from tunesmith_trainer.evaluate.prompts import read_requests
+        from tunesmith_trainer.export.rendering import MAX_ROWS
+
+        path = self._evaluation_file
+        requests = read_requests(path, MAX_ROWS)
+        prepared = path.stat().st_mtime if path.is_file() else None
+        return ValidationSet(self.validation, self.prompts, self.tokenizer, requests, prepared)
+
+    def release(self) -> None:
+        """Free the models' memory; they are loaded again if they are needed."""
+        self._base = self._merged = None
 
     def base(self) -> Any:  # noqa: ANN401
         """Return the base model. Merging changes it, so it is loaded again afterwards."""
@@ -174,76 +206,3 @@ class _Models:
 
     def _checked_rows(self) -> list[list[int]]:
         return [self.validation[i][0].tolist() for i in range(min(_CHECKED_ROWS, len(self.validation)))]
-
-
-def _evaluate(config: JobConfig, folder: Path, models: _Models, progress: Progress) -> dict[str, Any]:
-    """Evaluate the base model and the tuned one, write evaluation.json and return what it holds."""
-    evaluation: dict[str, Any] | None = read_json(folder / "evaluation.json")
-    if evaluation is not None:
-        return evaluation
-    results: dict[str, Any] = {}
-    for when, model in (("before", models.base), ("after", models.merged)):
-        path = folder / f"evaluation-{when}.json"
-        results[when] = read_json(path)
-        if results[when] is None:
-            results[when] = _evaluate_one(config, model(), models, progress, when)
-            write_json(path, results[when])
-    answers = zip(results["before"]["answers"], results["after"]["answers"], strict=True)
-    evaluation = {
-        "before": results["before"]["metrics"],
-        "after": results["after"]["metrics"],
-        "rows": _rows(config, models),
-        "questions": len(models.prompts),
-        "examples": [
-            {
-                "prompt": models.tokenizer.decode(prompt.prompt_ids),
-                "reference": prompt.reference,
-                "before": before,
-                "after": after,
-            }
-            for prompt, (before, after) in zip(models.prompts, answers, strict=False)
-        ],
-    }
-    write_json(folder / "evaluation.json", evaluation)
-    return evaluation
-
-
-def _rows(config: JobConfig, models: _Models) -> int:
-    return min(config.spec.evaluation.max_rows, len(models.validation))
-
-
-def _evaluate_one(
-    config: JobConfig,
-    model: Any,  # noqa: ANN401
-    models: _Models,
-    progress: Progress,
-    when: str,
-) -> dict[str, Any]:
-    rows = _rows(config, models)
-    title = {"before": "evaluating the base model", "after": "evaluating the tuned model"}[when]
-    with progress.track(title, rows + len(models.prompts)) as advance:
-        task = task_of(config.spec.task)
-        result = task.evaluate(model, models.data, config.spec, rows=rows, examples=_EXAMPLES, advance=advance)
-    log.info("%s training: %s", when, _format(result["metrics"]))
-    return result
-
-
-def _format(numbers: Mapping[str, float | int | None]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if value is not None)
-
-
-def _parity(
-    config: JobConfig, folder: Path, precision: Precision, models: _Models, progress: Progress
-) -> dict[str, Any]:
-    """Compare one export with the merged model, unless that was done before, and return the numbers."""
-    task = task_of(config.spec.task)
-    path = folder / f"parity-{precision.value}.json"
-    bounds = config.spec.export.parity
-    numbers = read_json(path)
-    if numbers is None:
-        progress.step(f"checking {precision.value}")
-        numbers = task.compare(folder / "onnx" / precision.value, models.merged(), models.data, bounds)
-        write_json(path, numbers)
-        log.info("%s: %s", precision.value, _format(numbers))
-    task.require_parity(precision, numbers, bounds)
-    return dict(numbers)

@@ -31,11 +31,15 @@ class ValidationSet:
         store: The validation rows.
         prompts: Prompts with their references, made from these rows; may be empty.
         tokenizer: The model's tokenizer.
+        requests: Requests made from the first rows, of which the server must make the rows' tokens; may be empty.
+        prepared: When these files were written, in seconds since the epoch.
     """
 
     store: TokenStore
     prompts: Sequence[Any]
     tokenizer: Any
+    requests: Sequence[Any] = ()
+    prepared: float | None = None
 
 
 class Task(ABC):
@@ -44,10 +48,13 @@ class Task(ABC):
     Attributes:
         name: Value of `spec.task`.
         adapter_task_type: The task's name in peft; None if it has none.
+        has_replay: Whether the server's code can be asked for tokens and answers, by `compare_rendering` and
+            `evaluate_served`.
     """
 
     name: str
     adapter_task_type: str | None = None
+    has_replay: bool = False
 
     @property
     def info(self) -> TaskInfo:
@@ -115,11 +122,12 @@ class Task(ABC):
             data: The validation rows and prompts.
             spec: The job.
             rows: Number of rows, from the first, that are used.
-            examples: Number of answers, from the first, that are returned.
+            examples: Number of answers, from the first, that are generated to their end for people to read.
             advance: Called with the number of rows or prompts just finished; `rows + len(data.prompts)` in total.
 
         Returns:
-            `{metrics: {name: number or None}, answers: [...]}`.
+            `{metrics: {name: number or None}, answers: [...]}`, and if generation of some answers stopped early, `cut`
+            with true for these. There is an answer for each prompt, or none at all.
         """
 
     @abstractmethod
@@ -138,13 +146,71 @@ class Task(ABC):
         """Return the exporter, whose output goes to a log file."""
 
     @abstractmethod
-    def compare(self, exported: Path, model: Any, data: ValidationSet, bounds: ParitySpec) -> Numbers:  # noqa: ANN401
-        """Compare an exported model with the torch model that it was made from, and return the differences."""
+    def record_reference(self, model: Any, data: ValidationSet, bounds: ParitySpec, folder: Path) -> None:  # noqa: ANN401
+        """Write what `compare` needs of the torch model to a folder, so that both models need not be in memory.
+
+        Args:
+            model: The tuned model.
+            data: The validation rows and prompts.
+            bounds: How much is compared.
+            folder: The folder to create.
+        """
+
+    @abstractmethod
+    def compare(self, exported: Path, reference: Path, bounds: ParitySpec) -> Numbers:
+        """Compare an exported model with the torch model that it was made from, and return the differences.
+
+        Args:
+            exported: The exported model.
+            reference: The folder of `record_reference`.
+            bounds: How much is compared.
+        """
 
     @abstractmethod
     def require_parity(self, precision: Precision, numbers: Numbers, bounds: ParitySpec) -> None:
         """Fail if the differences are out of bounds.
 
         Raises:
-            StageError: EXPORT_FAILED.
+            StageError: PARITY_FAILED.
         """
+
+    def compare_rendering(self, artifact: Path, precision: Precision, data: ValidationSet) -> Numbers:
+        """Compare the tokens that the server makes of requests with those of the rows.
+
+        Args:
+            artifact: An artifact folder with the export.
+            precision: The export whose tokenizer and template are used.
+            data: The rows and the requests made from them.
+
+        Returns:
+            How much was compared.
+
+        Raises:
+            StageError: PARITY_FAILED.
+        """
+        raise NotImplementedError
+
+    def evaluate_served(
+        self,
+        artifact: Path,
+        precision: Precision,
+        data: ValidationSet,
+        spec: TrainingJobSpec,
+        *,
+        rows: int,
+        advance: Callable[[int], None],
+    ) -> dict[str, Any]:
+        """Evaluate an export as it is served; see `evaluate`.
+
+        Args:
+            artifact: An artifact folder with the export.
+            precision: The export.
+            data: The validation rows and prompts.
+            spec: The job.
+            rows: Number of rows, from the first, that are used.
+            advance: Called with the number of rows or prompts just finished; `rows + len(data.prompts)` in total.
+
+        Returns:
+            As `evaluate`.
+        """
+        raise NotImplementedError

@@ -19,6 +19,7 @@ class TextGeneration(Task):
 
     name = "textGeneration"
     adapter_task_type = "CAUSAL_LM"
+    has_replay = True
 
     @property
     def architectures(self) -> Collection[str]:
@@ -99,17 +100,55 @@ class TextGeneration(Task):
         """Return the model builder's process."""
         return Exporter(log_file)
 
-    def compare(self, exported: Path, model: Any, data: ValidationSet, bounds: ParitySpec) -> Numbers:  # noqa: ANN401
-        """Compare logits, greedy answers and perplexity."""
-        from tunesmith_trainer.export.onnx_runner import OnnxModel
-        from tunesmith_trainer.export.parity import TorchReference, measure
+    def record_reference(self, model: Any, data: ValidationSet, bounds: ParitySpec, folder: Path) -> None:  # noqa: ANN401
+        """Write torch's logits of rows, of a long row and of greedy answers."""
+        from tunesmith_trainer.export.reference import TorchReference
 
         prompts = [prompt.prompt_ids for prompt in data.prompts]
-        reference = TorchReference(model, data.store, prompts, bounds.rows)
-        return measure(OnnxModel(exported), reference, bounds.max_logit_difference)
+        TorchReference.record(model, data.store, prompts, bounds.rows, folder)
+
+    def compare(self, exported: Path, reference: Path, bounds: ParitySpec) -> Numbers:
+        """Compare logits, greedy answers and perplexity."""
+        from tunesmith_trainer.export.onnx_runner import OnnxModel
+        from tunesmith_trainer.export.parity import measure
+        from tunesmith_trainer.export.reference import TorchReference
+
+        return measure(OnnxModel(exported), TorchReference(reference), bounds.max_logit_difference)
 
     def require_parity(self, precision: Precision, numbers: Numbers, bounds: ParitySpec) -> None:
         """Fail if the export differs too much from the torch model."""
-        from tunesmith_trainer.export.parity import require_parity
+        from tunesmith_trainer.export.bounds import require_parity
 
-        require_parity(precision, dict(numbers), bounds)
+        require_parity(precision, numbers, bounds)
+
+    def compare_rendering(self, artifact: Path, precision: Precision, data: ValidationSet) -> Numbers:
+        """Compare the tokens of the first rows up to their last answer with those that the server makes."""
+        from tunesmith_trainer.export.rendering import compare_rendering
+        from tunesmith_trainer.export.replay import replay
+
+        answers = replay(artifact, precision, [entry.request for entry in data.requests], now=data.prepared)
+        return compare_rendering(data.requests, answers, data.store, data.tokenizer)
+
+    def evaluate_served(
+        self,
+        artifact: Path,
+        precision: Precision,
+        data: ValidationSet,
+        spec: TrainingJobSpec,
+        *,
+        rows: int,
+        advance: Callable[[int], None],
+    ) -> dict[str, Any]:
+        """Return the loss of the exported model, and exact match of the server's answers."""
+        from tunesmith_trainer.export.served import evaluate_served
+
+        return evaluate_served(
+            artifact,
+            precision,
+            data.tokenizer,
+            data.store,
+            data.prompts,
+            rows=rows,
+            max_new_tokens=spec.evaluation.max_new_tokens,
+            advance=advance,
+        )
