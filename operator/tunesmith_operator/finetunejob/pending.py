@@ -101,7 +101,9 @@ def _pending(pod: KubeObject, events: list[KubeObject]) -> PendingReason | None:
         if unschedulable(pod) is not None:
             message = f"No node takes the pod: {words.rstrip('.')}. Add such a node, or ask for less under resources"
             return PendingReason(OperatorReason.UNSCHEDULABLE, message)
-        return PendingReason(str(scheduled.get("reason") or OperatorReason.UNSCHEDULABLE), words) if words else None
+        gated = scheduled.get("reason") == OperatorReason.SCHEDULING_GATED
+        kind = OperatorReason.SCHEDULING_GATED if gated else OperatorReason.UNSCHEDULABLE
+        return PendingReason(kind, words) if words else None
     reason, words = waiting_of({"state": container_state(pod)})
     if reason in PULL_REASONS:
         return PendingReason(OperatorReason.IMAGE_PULL_FAILED, _image(pod, reason, words))

@@ -17,7 +17,7 @@ from tunesmith_trainer.evaluate.generate import greedy
 from tunesmith_trainer.export.architectures import EXPORTABLE
 from tunesmith_trainer.export.exporter import Exporter
 from tunesmith_trainer.export.onnx_runner import OnnxModel
-from tunesmith_trainer.export.parity import Numbers, Reference, measure, require_parity
+from tunesmith_trainer.export.parity import Numbers, TorchReference, measure, require_parity
 from tunesmith_trainer.models.loading import load_model
 
 ModelOf = Callable[[str], Path]
@@ -31,8 +31,8 @@ def compare(model: Path, onnx_folder: Path, tmp_path: Path) -> Numbers:
     tokenizer = AutoTokenizer.from_pretrained(model)
     rows = [tokenizer.encode(question + " " + answer) for question, answer in ROWS[:4]]
     store = TokenStore.write(tmp_path / "rows", [(ids, [0] * 4 + [1] * (len(ids) - 4)) for ids in rows])
-    reference = Reference(load_model(model), store, [ids[:8] for ids in rows], rows=4)
-    return measure(OnnxModel(onnx_folder), reference, tie=1e-3)
+    reference = TorchReference(load_model(model), store, [ids[:8] for ids in rows], rows=4)
+    return measure(OnnxModel(onnx_folder), reference, tie_tolerance=1e-3)
 
 
 @pytest.mark.parametrize("precision", list(Precision))

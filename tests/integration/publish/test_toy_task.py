@@ -22,7 +22,7 @@ from tunesmith_trainer.train.distributed.topology import NodeTopology
 class LastToken(TextGeneration):  # judged by a row's last target token, exported as plain weights
     name = "lastToken"
 
-    def evaluate(self, model, data, spec, *, rows, shown, advance):
+    def evaluate(self, model, data, spec, *, rows, examples, advance):
         cut = [(ids, mask.nonzero()[0][-1]) for ids, mask in (data.store[i] for i in range(rows))]
         found = [model(input_ids=torch.tensor(ids[:end].tolist())[None]).logits[0, -1].argmax() for ids, end in cut]
         hits = [int(token) == ids[end] for token, (ids, end) in zip(found, cut, strict=True)]

@@ -58,12 +58,7 @@ class Progress:
             yield item
             self.update(self.done + 1)
 
-<<<<<<< HEAD
     def _report(self, *, always: bool = False) -> None:
-        # Not as `step`: that is optimizer steps, and none is done here.
-=======
-    def _write(self) -> None:
         # Not as `step`, which counts optimizer steps.
->>>>>>> ae48d92
         done = f"{self.done:,}" + (f"/{self.total:,}" if self.total is not None else "")
         self._sink.report({"detail": f"{self.activity} {done} {self.unit}"}, always=always)

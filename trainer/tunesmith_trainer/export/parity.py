@@ -1,4 +1,4 @@
-"""Parity: how far an exported model is from the torch model that it was made from."""
+"""Parity: the difference between an exported model and the torch model that it was made from."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tunesmith_trainer.export.onnx_runner import Logits, OnnxModel
 from tunesmith_trainer.models.loading import context_length
 
 NEW_TOKENS = 32
-_MAX_ROW = 512  # tokens of a row that are compared: bounds the memory of its logits
+_MAX_ROW = 512  # tokens of a row that are compared, which bounds the memory of its logits
 
 Numbers = dict[str, float | int | None]
 
 
-class Reference:
+class TorchReference:
     """The torch model's side of the comparison.
 
     Attributes:
-        rows: `(token ids, learned mask)` of the validation rows that are compared.
-        answers: Per prompt its ids, and the tokens that torch generates for it greedily.
+        rows: `(token ids, loss mask)` of the validation rows that are compared.
+        answers: `(prompt ids, tokens that torch generates greedily)` of each prompt.
     """
 
     def __init__(self, model: Any, store: TokenStore, prompts: Sequence[Sequence[int]], rows: int) -> None:  # noqa: ANN401
@@ -44,7 +44,7 @@ class Reference:
         starts = starts or [tokens[: max(1, len(tokens) // 2)] for tokens, _ in self.rows]
         starts = [start for start in starts if len(start) < room]
         limits = [min(NEW_TOKENS, room - len(start)) for start in starts]
-        # On past the token that ends an answer, so that short answers are compared as well.
+        # Generation continues past EOS, so that short answers give enough tokens to compare.
         self.answers = list(zip(starts, greedy(model, starts, limits, frozenset()), strict=True))
 
     @torch.inference_mode()
@@ -54,19 +54,20 @@ class Reference:
         return found.float().cpu().numpy()
 
 
-def measure(exported: OnnxModel, reference: Reference, tie: float) -> Numbers:
+def measure(exported: OnnxModel, reference: TorchReference, tie_tolerance: float) -> Numbers:
     """Compare an exported model with the torch model.
 
     Args:
         exported: The exported model.
-        reference: The torch model and what it is compared on.
-        tie: Two logits of torch that are no further apart count as equally likely in greedy generation.
+        reference: The torch model, with the rows and prompts to compare on.
+        tie_tolerance: In greedy generation, a token counts as equal if its logit in torch is at most this much below
+            the largest.
 
     Returns:
-        `maxLogitDifference` and `meanLogitDifference` over all tokens, in one go and decoded; `greedyAgreement`, the
-        share of torch's greedy tokens that the exported model, decoding with its cache, takes as well;
-        `nextTokenAgreement`, the share of learned tokens for which both find the same token most likely;
-        `torchPerplexity`, `onnxPerplexity` on the learned tokens, and `perplexityIncrease`, relative; `rows`, `tokens`.
+        `maxLogitDifference` and `meanLogitDifference`, over whole rows and over decoding with the cache;
+        `greedyAgreement`, the share of torch's greedy tokens that the exported model chooses as well, decoding with its
+        cache; `nextTokenAgreement`, the share of target positions where both have the same most likely token;
+        `torchPerplexity` and `onnxPerplexity` on the target tokens; `perplexityIncrease`, relative; `rows`, `tokens`.
     """
     largest, differences, compared = 0.0, 0.0, 0
     agreed, positions, torch_loss, onnx_loss = 0, 0, 0.0, 0.0
@@ -89,7 +90,7 @@ def measure(exported: OnnxModel, reference: Reference, tie: float) -> Numbers:
         decoded = float(np.abs(expected - found).max())
         largest = decoded if math.isnan(decoded) else max(largest, decoded)
         at = np.arange(len(answer))
-        same += int((expected[at, found.argmax(-1)] >= expected.max(-1) - tie).sum())
+        same += int((expected[at, found.argmax(-1)] >= expected.max(-1) - tie_tolerance).sum())
         generated += len(answer)
     increase = _perplexity(onnx_loss - torch_loss, positions) - 1
     numbers: dict[str, float] = {
@@ -122,10 +123,10 @@ def _perplexity(loss: float, count: int) -> float:
 
 
 def require_parity(precision: Precision, numbers: Numbers, bounds: ParitySpec) -> None:
-    """Fail when an exported model is too far from the torch model.
+    """Fail if an exported model differs too much from the torch model.
 
     Raises:
-        StageError: EXPORT_FAILED with every number out of its bounds.
+        StageError: EXPORT_FAILED, with every number that is out of bounds.
     """
     if precision is Precision.FP32:
         checks = [
@@ -140,15 +141,15 @@ def require_parity(precision: Precision, numbers: Numbers, bounds: ParitySpec) -
     wrong = []
     for name, word, bound in checks:
         value = numbers[name]
-        # A value that is no number keeps no bound.
-        kept = value is not None and (value <= bound if word == "at most" else value >= bound)
-        if not kept:
+        # NaN never satisfies a bound.
+        holds = value is not None and (value <= bound if word == "at most" else value >= bound)
+        if not holds:
             wrong.append(f"{name} is {'not a number' if value is None else format(value, '.4g')}, not {word} {bound:g}")
     if wrong:
         advice = (
             "Export fp32 as well or instead, or widen the bound in export.parity"
             if precision is Precision.INT4
-            else "The exporter does not do this model justice: use another base model"
+            else "The exporter does not support this model correctly: use another base model"
         )
         raise StageError(
             Reason.EXPORT_FAILED, f"the {precision.value} export is not the trained model: {'; '.join(wrong)}", advice

@@ -1,4 +1,4 @@
-"""Gates: bounds that the tuned model's metrics must keep before it is served."""
+"""Gates: bounds on the metrics of the tuned model. A model that fails one is not served."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tunesmith_api.tasks import METRICS
 
 
 def check_gates(gates: Sequence[GateSpec], metrics: Mapping[str, float | None]) -> list[dict[str, Any]]:
-    """Hold every gate against the metrics.
+    """Check every gate against the metrics.
 
     Args:
         gates: The gates.
-        metrics: Value of each metric; None or no finite number where it could not be measured, which passes no gate.
+        metrics: Value of each metric. None, NaN or infinity means that it could not be measured and fails every gate.
 
     Returns:
         `{metric, min?, max?, value, passed}` of each gate, in order.
@@ -36,7 +36,7 @@ def check_gates(gates: Sequence[GateSpec], metrics: Mapping[str, float | None]) 
 
 
 def require_passed(results: Sequence[Mapping[str, Any]]) -> None:
-    """Fail when a gate has not passed.
+    """Fail if a gate has not passed.
 
     Raises:
         StageError: With metric, value and bound of every failed gate.

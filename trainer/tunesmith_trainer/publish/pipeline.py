@@ -1,4 +1,4 @@
-"""The steps of the publish stage. Each leaves a file or folder that is whole or absent, and is then not repeated."""
+"""The steps of the publish stage. Each writes a file or folder that is complete or absent, and is not repeated."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tunesmith_trainer.tasks.registry import task_of
 log = logging.getLogger(__name__)
 
 _CHECKED_ROWS = 4  # rows on which merged and adapted logits are compared
-_EXAMPLES = 20  # answers that evaluation.json shows
+_EXAMPLES = 20  # answers in evaluation.json
 
 
 def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     progress.step(f"writing the artifact to {uri}")
 
     def report(done: int, total: int | None) -> None:
-        progress.tell(f"uploading {done / 1e6:.0f}/{(total or done) / 1e6:.0f} MB")
+        progress.update(f"uploading {done / 1e6:.0f}/{(total or done) / 1e6:.0f} MB")
 
     written = deliver(artifact, manifest["digest"], uri, report)
     return {
@@ -56,14 +56,14 @@ def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
 
 
 def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progress) -> dict[str, Any]:
-    """Do all steps up to the assembled artifact and return its manifest."""
+    """Run all steps up to the assembled artifact and return its manifest."""
     folder = work.stage(Stage.PUBLISH)
     base = model_path(work)
     task = task_of(config.spec.task)
     task.check_exportable(read_json(base / "config.json") or {})
     missing = [p for p in config.spec.export.precisions if not (folder / "onnx" / p.value).is_dir()]
     with ExitStack() as stack:
-        # Started before anything else is imported: its own imports go on beside the evaluation.
+        # Started first, so that its imports run in parallel with the evaluation.
         exporter = stack.enter_context(task.exporter(folder / "export.log")) if missing else None
         models = _Models(config, work, base, progress)
         evaluation = _evaluate(config, folder, models, progress)
@@ -76,7 +76,7 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
             if exporter:
                 exporter.export(merged, folder / "onnx" / precision.value, precision)
     parity = {p.value: _parity(config, folder, p, models, progress) for p in config.spec.export.precisions}
-    progress.step("putting the artifact together")
+    progress.step("assembling the artifact")
     parts = {onnx_folder(p.value): folder / "onnx" / p.value for p in config.spec.export.precisions}
     parts |= method_of(config.spec.method).artifact_parts(work.final, folder, _source(config, work))
     if config.spec.export.merge_weights:
@@ -102,7 +102,7 @@ def _source(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
 
 
 class _Models:
-    """The models and rows that the steps need, each loaded when it is first asked for and at most once."""
+    """The models and rows that the steps need; each is loaded on first use, and once."""
 
     def __init__(self, config: JobConfig, work: WorkFolder, base: Path, progress: Progress) -> None:
         self._config = config
@@ -120,26 +120,26 @@ class _Models:
 
     @cached_property
     def validation(self) -> TokenStore:
-        """The validation rows; the training rows when no rows were kept out."""
+        """The validation rows; the training rows if none were held out."""
         data = self._work.stage(Stage.PREPARE) / "data"
         store = TokenStore.open(data / "validation")
         return store if len(store) else TokenStore.open(data / "train")
 
     @cached_property
-    def questions(self) -> list[Any]:
+    def prompts(self) -> list[Any]:
         """The first validation prompts with their references."""
-        from tunesmith_trainer.evaluate.evaluation import read_questions
+        from tunesmith_trainer.evaluate.evaluation import read_prompts
 
         path = self._work.stage(Stage.PREPARE) / "data" / "evaluation.jsonl"
-        return read_questions(path, self._config.spec.evaluation.max_rows)
+        return read_prompts(path, self._config.spec.evaluation.max_rows)
 
     @property
     def data(self) -> ValidationSet:
-        """What models are evaluated on."""
-        return ValidationSet(self.validation, self.questions, self.tokenizer)
+        """The data that models are evaluated on."""
+        return ValidationSet(self.validation, self.prompts, self.tokenizer)
 
     def base(self) -> Any:  # noqa: ANN401
-        """Return the base model. It is used up by `merged`."""
+        """Return the base model. Merging changes it, so it is loaded again afterwards."""
         if self._base is None:
             self._base = self._task.load_model(self._base_folder)
         return self._base
@@ -152,7 +152,7 @@ class _Models:
         return self._merged
 
     def merged_folder(self) -> Path:
-        """Return the folder of the tuned model, made when it is not there."""
+        """Return the folder of the tuned model; create it if it does not exist."""
         if not self._merged_folder.is_dir():
             temporary = self._merged_folder.with_name(f".merged.{os.getpid()}.tmp")
             inputs = MergeInputs(self.base, self._checked_rows, self._progress.step)
@@ -183,15 +183,15 @@ def _evaluate(config: JobConfig, folder: Path, models: _Models, progress: Progre
         "before": results["before"]["metrics"],
         "after": results["after"]["metrics"],
         "rows": _rows(config, models),
-        "questions": len(models.questions),
+        "questions": len(models.prompts),
         "examples": [
             {
-                "prompt": models.tokenizer.decode(question.prompt_ids),
-                "reference": question.reference,
+                "prompt": models.tokenizer.decode(prompt.prompt_ids),
+                "reference": prompt.reference,
                 "before": before,
                 "after": after,
             }
-            for question, (before, after) in zip(models.questions, answers, strict=False)
+            for prompt, (before, after) in zip(models.prompts, answers, strict=False)
         ],
     }
     write_json(folder / "evaluation.json", evaluation)
@@ -211,21 +211,21 @@ def _evaluate_one(
 ) -> dict[str, Any]:
     rows = _rows(config, models)
     title = {"before": "evaluating the base model", "after": "evaluating the tuned model"}[when]
-    with progress.track(title, rows + len(models.questions)) as advance:
+    with progress.track(title, rows + len(models.prompts)) as advance:
         task = task_of(config.spec.task)
-        result = task.evaluate(model, models.data, config.spec, rows=rows, shown=_EXAMPLES, advance=advance)
-    log.info("%s training: %s", when, _shown(result["metrics"]))
+        result = task.evaluate(model, models.data, config.spec, rows=rows, examples=_EXAMPLES, advance=advance)
+    log.info("%s training: %s", when, _format(result["metrics"]))
     return result
 
 
-def _shown(numbers: Mapping[str, float | int | None]) -> str:
+def _format(numbers: Mapping[str, float | int | None]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if value is not None)
 
 
 def _parity(
     config: JobConfig, folder: Path, precision: Precision, models: _Models, progress: Progress
 ) -> dict[str, Any]:
-    """Compare one export with the merged model, unless that is done, and return the numbers."""
+    """Compare one export with the merged model, unless that was done before, and return the numbers."""
     task = task_of(config.spec.task)
     path = folder / f"parity-{precision.value}.json"
     bounds = config.spec.export.parity
@@ -234,6 +234,6 @@ def _parity(
         progress.step(f"checking {precision.value}")
         numbers = task.compare(folder / "onnx" / precision.value, models.merged(), models.data, bounds)
         write_json(path, numbers)
-        log.info("%s: %s", precision.value, _shown(numbers))
+        log.info("%s: %s", precision.value, _format(numbers))
     task.require_parity(precision, numbers, bounds)
     return dict(numbers)

@@ -1,4 +1,4 @@
-"""Progress of the publish stage: a bar in a terminal, log lines elsewhere, and `progress.json` for those who watch."""
+"""Progress of the publish stage: a bar in a terminal, log lines elsewhere, and `progress.json` for watchers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """Tells what the stage is doing.
+    """Reports what the stage is doing.
 
     Attributes:
-        work: The work folder whose `progress.json` is written.
+        work: The work folder that holds `progress.json`.
     """
 
     def __init__(self, work: WorkFolder) -> None:
@@ -29,16 +29,16 @@ class Progress:
         self._sink = ProgressSink(work, Stage.PUBLISH, log)
 
     def step(self, detail: str) -> None:
-        """Tell the start of a step, such as "exporting int4"."""
+        """Report the start of a step, such as "exporting int4"."""
         log.info("%s", detail)
-        self.tell(detail)
+        self.update(detail)
 
     @contextmanager
     def track(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """Show the progress of a step; gives a function that takes the number of newly done items out of `total`."""
+        """Show the progress of a step; yields a function to call with the number of items just finished."""
         done = 0
         self._sink.restart_log()
-        self.tell(f"{what} 0/{total}")
+        self.update(f"{what} 0/{total}")
         terminal = self._console.is_terminal
         with Bars(
             TextColumn("{task.description}"),
@@ -61,8 +61,8 @@ class Progress:
             yield advance
         if not terminal:
             log.info("%s %d/%d", what, done, total)
-        self.tell(f"{what} {done}/{total}")
+        self.update(f"{what} {done}/{total}")
 
-    def tell(self, detail: str) -> None:
-        """Tell what is being done to those who watch the work folder, without a line in the log."""
+    def update(self, detail: str) -> None:
+        """Update `progress.json` without a line in the log."""
         self._sink.report({"detail": detail}, always=True)

@@ -1,4 +1,4 @@
-"""What a task is to the stages. They name no model class, metric or format themselves."""
+"""The interface of a task. The stages use it, and name no model class, metric or data format themselves."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ Numbers = Mapping[str, float | int | None]
 
 
 class ModelExporter(Protocol):
-    """Exports models while its context is entered."""
+    """Exports models; used within its context."""
 
     def export(self, model: Path, folder: Path, precision: Precision) -> None:
-        """Write a model in the transformers layout to a folder as ONNX; the folder is whole or absent."""
+        """Export a model in the transformers layout to a folder as ONNX; the folder is complete or absent."""
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """What a model is evaluated on.
+    """The data that a model is evaluated on.
 
     Attributes:
         store: The validation rows.
-        questions: Prompts with their references, made from these rows; may be empty.
+        prompts: Prompts with their references, made from these rows; may be empty.
         tokenizer: The model's tokenizer.
     """
 
     store: TokenStore
-    questions: Sequence[Any]
+    prompts: Sequence[Any]
     tokenizer: Any
 
 
 class Task(ABC):
-    """A task. Its modules import torch only when they are called.
+    """A task. Its module imports torch only inside functions.
 
     Attributes:
         name: Value of `spec.task`.
@@ -51,13 +51,13 @@ class Task(ABC):
 
     @property
     def info(self) -> TaskInfo:
-        """The facts about it."""
+        """The task's entry in the API's registry."""
         return TASKS[self.name]
 
     @property
     @abstractmethod
     def architectures(self) -> Collection[str]:
-        """The architectures that it can train and export, by their class names in transformers."""
+        """The architectures that it can train and export, by class name in transformers."""
 
     @abstractmethod
     def needs_chat_template(self, data_format: DatasetFormat) -> bool:
@@ -65,7 +65,7 @@ class Task(ABC):
 
     @abstractmethod
     def encoder(self, tokenizer: Any, spec: TrainingJobSpec) -> Any:  # noqa: ANN401
-        """Return what turns rows into tokens and masks; see `data.encode.Encoder`."""
+        """Return the encoder from rows to tokens and masks; see `data.encode.Encoder`."""
 
     @abstractmethod
     def load_base(self, folder: Path, dtype: str) -> Any:  # noqa: ANN401
@@ -82,11 +82,11 @@ class Task(ABC):
 
     @abstractmethod
     def collator(self, model: Any, multiple: int) -> Any:  # noqa: ANN401
-        """Return what makes a batch of rows: a mapping with the model's inputs and `labels`.
+        """Return the data collator; a batch is a mapping with the model's inputs and `labels`.
 
         Args:
-            model: The model that is trained.
-            multiple: Lengths are rounded up to a multiple of this.
+            model: The model to train.
+            multiple: Lengths are padded to a multiple of this.
         """
 
     @abstractmethod
@@ -105,18 +105,18 @@ class Task(ABC):
         spec: TrainingJobSpec,
         *,
         rows: int,
-        shown: int,
+        examples: int,
         advance: Callable[[int], None],
     ) -> dict[str, Any]:
-        """Measure a model.
+        """Evaluate a model.
 
         Args:
             model: The model.
-            data: What it is measured on.
+            data: The validation rows and prompts.
             spec: The job.
-            rows: How many of the first rows are used.
-            shown: How many of the first answers are returned.
-            advance: Told how many rows or questions are newly done, `rows + len(questions)` in all.
+            rows: Number of rows, from the first, that are used.
+            examples: Number of answers, from the first, that are returned.
+            advance: Called with the number of rows or prompts just finished; `rows + len(data.prompts)` in total.
 
         Returns:
             `{metrics: {name: number or None}, answers: [...]}`.
@@ -135,11 +135,11 @@ class Task(ABC):
 
     @abstractmethod
     def exporter(self, log_file: Path) -> AbstractContextManager[ModelExporter]:
-        """Return what exports models; what it prints goes to a file."""
+        """Return the exporter, whose output goes to a log file."""
 
     @abstractmethod
     def compare(self, exported: Path, model: Any, data: ValidationSet, bounds: ParitySpec) -> Numbers:  # noqa: ANN401
-        """Compare an export with the torch model that it was made from, and return the differences."""
+        """Compare an exported model with the torch model that it was made from, and return the differences."""
 
     @abstractmethod
     def require_parity(self, precision: Precision, numbers: Numbers, bounds: ParitySpec) -> None:
