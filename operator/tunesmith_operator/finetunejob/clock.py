@@ -25,6 +25,14 @@ def resumed(status: Status, now: datetime) -> Status:
     return {**rest, "pausedSeconds": seconds} if seconds else rest
 
 
+def reopened(status: Status, now: datetime) -> Status:
+    """Return the status of a failed job that goes on: the time since it failed does not count."""
+    if not (ended := status.get("completionTime")):
+        return status
+    rest = {key: value for key, value in status.items() if key != "completionTime"}
+    return resumed({**rest, "pausedSince": ended}, now)
+
+
 def seconds_left(spec: FineTuneJobSpec, status: Status, now: datetime) -> float | None:
     """Return the seconds of work until the job's deadline, 0 or less if it has passed; None if it has none."""
     limit = spec.scheduling.active_deadline_seconds

@@ -12,13 +12,14 @@ from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Decision, KubeObject, ObjectRef
 from tunesmith_operator.finetunejob import pending
-from tunesmith_operator.finetunejob.clock import paused, resumed, seconds_left, seconds_until_deletion
+from tunesmith_operator.finetunejob.clock import paused, reopened, resumed, seconds_left, seconds_until_deletion
 from tunesmith_operator.finetunejob.containers import end_of, result_of, without_nulls
 from tunesmith_operator.finetunejob.events import events_of
 from tunesmith_operator.finetunejob.failures import Failure, deadline_exceeded, failure_of
 from tunesmith_operator.finetunejob.jobs import FINAL_CODES, stage_job, train_service
 from tunesmith_operator.finetunejob.names import KIND
 from tunesmith_operator.finetunejob.observed import Observed
+from tunesmith_operator.finetunejob.publish_inputs import hint, must_publish_again, tries_of_publish
 from tunesmith_operator.finetunejob.refusals import refusal_of
 from tunesmith_operator.finetunejob.resolved import resolved
 from tunesmith_operator.finetunejob.volume import artifact_uri, claim, is_released
@@ -39,11 +40,13 @@ def decide(observed: Observed, settings: OperatorSettings) -> Decision:
         return Decision()  # Its children are deleted with it.
     generation = int(about.get("generation", 1))
     before = {key: value for key, value in observed.status.items() if key != "progress"}
-    if state.is_finished(before):
-        decision = _after_the_end(observed, state.observed(before, generation))
-    else:
-        status = state.observed(before, generation) if before else state.accepted({}, generation)
+    status = state.observed(before, generation) if before else state.accepted({}, generation)
+    if not state.is_finished(before):
         decision = _Job(observed, settings, status).decide()
+    elif before["phase"] == state.Phase.FAILED and must_publish_again(observed):
+        decision = _Job(observed, settings, state.publish_restarted(reopened(status, observed.now))).decide()
+    else:
+        decision = _after_the_end(observed, _with_hint(status, hint(observed)))
     return replace(decision, events=events_of(observed.status, decision.status or {}))
 
 
@@ -61,6 +64,14 @@ def _after_the_end(observed: Observed, status: Status) -> Decision:
     return Decision(status=status, apply=keep, requeue_after=left)
 
 
+def _with_hint(status: Status, text: str) -> Status:
+    """Return the status of a failed job with a hint at the end of its message, once."""
+    ready = condition({"status": status}, "Ready")
+    if not text or ready["message"].endswith(text):
+        return status
+    return state.failed(status, ready["reason"], ready["message"].rstrip(".") + text)
+
+
 def _is_kept(observed: Observed, status: Status, claim_name: str) -> bool:
     """Return whether the job's own volume holds an artifact that must outlive the job."""
     output = observed.spec.output
@@ -76,11 +87,13 @@ class _Job:
         self.spec = observed.spec
         self.settings = settings
         self.attempts = observed.attempts()
-        status = {**status, "resolved": {**resolved(observed, settings), **(status.get("resolved") or {})}}
+        status = {**status, "resolved": resolved(observed, settings, status.get("resolved") or {})}
         self.status: Status = {**status, "attempts": self.attempts} if self.attempts else status
         self.stage = Stage(list(self.attempts)[-1]) if self.attempts else Stage.PREPARE
         self.attempt = self.attempts.get(self.stage.value, 0)
         self.job = observed.job_of(self.stage, self.attempt)
+        is_publish = self.stage is Stage.PUBLISH
+        self.tries = tries_of_publish(observed, self.attempt) if is_publish else self.attempt
 
     def decide(self) -> Decision:
         left = seconds_left(self.spec, self.status, self.observed.now)
@@ -98,11 +111,21 @@ class _Job:
     def _go_on(self) -> Decision:
         if self.job is None:
             return self._begin(self.stage, self.attempt + 1)
+        if must_publish_again(self.observed):
+            return self._publish_again(self.job)
         if holds(self.job, "Complete"):
             return self._completed(self.job)
         if holds(self.job, "Failed"):
             return self._failed(self.job)
         return self._running(self.job)
+
+    def _publish_again(self, job: KubeObject) -> Decision:
+        """Return the decision about a job whose publish Job was created for another evaluation, export or output."""
+        if _has_ended(job) or self.spec.suspend:
+            return self._begin(self.stage, self.attempt + 1)
+        # The next attempt begins when the pods of this one have ended.
+        status = state.publish_restarted(self.status)
+        return Decision(status=status, apply=self._claim(), delete=(ObjectRef("Job", job["metadata"]["name"]),))
 
     def _begin(self, stage: Stage, attempt: int) -> Decision:
         """Return the decision to start a stage, as soon as no other pod can write to the work folder."""
@@ -148,10 +171,9 @@ class _Job:
     def _suspended(self, job: KubeObject | None) -> Decision:
         """Return the decision about a suspended job: its pods save a checkpoint and are deleted."""
         status = paused(self.status, self.observed.now)
-        has_ended = job is None or holds(job, "Complete") or holds(job, "Failed")
         what = "before its first stage" if not self.attempts else f"during {self.stage.value}"
         message = f"Suspended {what}; set spec.suspend to false to go on"
-        delete = () if has_ended or job is None else (ObjectRef("Job", job["metadata"]["name"]),)
+        delete = () if job is None or _has_ended(job) else (ObjectRef("Job", job["metadata"]["name"]),)
         apply = self._claim() if self.attempts else ()
         return Decision(status=state.suspended(status, message), apply=apply, delete=delete)
 
@@ -159,8 +181,8 @@ class _Job:
         failure = failure_of(job, self.observed.pods_of(job), self.stage, self.spec, self._standstill())
         if failure.is_final:
             return self._fail(failure)
-        if self.attempt > self.spec.scheduling.max_restarts:
-            tried = f"given up after {self.attempt} attempts (scheduling.maxRestarts)"
+        if self.tries > self.spec.scheduling.max_restarts:
+            tried = f"given up after {self.tries} attempts (scheduling.maxRestarts)"
             return self._fail(Failure(failure.reason, f"{failure.message}; {tried}"))
         return self._begin(self.stage, self.attempt + 1)
 
@@ -181,7 +203,7 @@ class _Job:
         result = without_nulls(result_of(observed.pods_of(job)))
         artifact = result.get("artifact") or {}
         if not artifact.get("uri"):
-            if self.attempt > self.spec.scheduling.max_restarts + 1:
+            if self.tries > self.spec.scheduling.max_restarts + 1:
                 message = "publish is complete, but its pod is gone and with it where the artifact is"
                 return self._fail(Failure(Reason.INTERNAL_ERROR.value, message))
             # Its pod was removed before it was read. Another run finds the work done and reports the same result.
@@ -205,7 +227,7 @@ class _Job:
     def _fail(self, failure: Failure) -> Decision:
         status = resumed(self.status, self.observed.now)
         status = state.failed(status, failure.reason, failure.message)
-        active = [job for job in self.observed.jobs if not holds(job, "Complete") and not holds(job, "Failed")]
+        active = [job for job in self.observed.jobs if not _has_ended(job)]
         return Decision(status=status, delete=tuple(ObjectRef("Job", job["metadata"]["name"]) for job in active))
 
     def _held(self, wait: pending.PendingReason) -> Decision:
@@ -227,6 +249,10 @@ class _Job:
     def _volume_lost(self) -> Failure:
         message = f"the volume claim {self.observed.claim_name} was deleted, and with it what the job had done"
         return Failure(OperatorReason.VOLUME_LOST, f"{message}. Create the FineTuneJob anew")
+
+
+def _has_ended(job: KubeObject) -> bool:
+    return holds(job, "Complete") or holds(job, "Failed")
 
 
 def _with_progress(decision: Decision, progress: object) -> Decision:

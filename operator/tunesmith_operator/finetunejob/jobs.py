@@ -10,6 +10,7 @@ from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.finetunejob.names import job_name, labels, metadata, service_name
 from tunesmith_operator.finetunejob.pods import CONTAINER, pod_template
+from tunesmith_operator.finetunejob.publish_inputs import PUBLISH_INPUTS, publish_inputs
 from tunesmith_operator.finetunejob.stage_resources import stage_resources
 
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -43,6 +44,7 @@ def stage_job(
         deadline: Seconds left until the FineTuneJob's own deadline; None if it has none.
     """
     about = metadata(job, job_name(job["metadata"]["name"], stage, attempt), stage, attempt)
+    about["annotations"] = {PUBLISH_INPUTS: publish_inputs(spec)}
     resources = stage_resources(spec, stage, settings)
     wanted: KubeObject = {
         # Two pods with one index would write the same files.

@@ -18,6 +18,7 @@ from tunesmith_operator.engine.reconciler import Context, Decision, KubeObject, 
 from tunesmith_operator.finetunejob import names, pending
 from tunesmith_operator.finetunejob.decide import decide
 from tunesmith_operator.finetunejob.observed import Observed
+from tunesmith_operator.finetunejob.publish_inputs import must_publish_again
 
 _CLAIM = "PersistentVolumeClaim"
 _REMEMBERED = 4096
@@ -72,7 +73,7 @@ class FineTuneJobReconciler:
             pods=tuple(store.owned("Pod", uid)),
             errors=context.errors,
         )
-        if state.is_finished(observed.status) or "deletionTimestamp" in about:
+        if "deletionTimestamp" in about or (state.is_finished(observed.status) and not must_publish_again(observed)):
             return observed
         if spec.storage.claim_name is not None:
             # The user's own claim has no owner label, so it is not watched.

@@ -9,8 +9,14 @@ from tunesmith_operator.finetunejob.stage_resources import stage_image
 from tunesmith_operator.finetunejob.volume import DEFAULT_ACCESS_MODE, DEFAULT_SIZE, work_uri
 
 
-def resolved(observed: Observed, settings: OperatorSettings) -> KubeObject:
-    """Return `{field: {value, reason}}`."""
+def resolved(observed: Observed, settings: OperatorSettings, before: KubeObject) -> KubeObject:
+    """Return `{field: {value, reason}}`.
+
+    Args:
+        observed: The observed state.
+        settings: Images.
+        before: The values of the status so far. They stay, except for a field that the spec sets now.
+    """
     spec = observed.spec
     found: KubeObject = {}
     if spec.pod_template is None or spec.pod_template.image is None:
@@ -24,7 +30,9 @@ def resolved(observed: Observed, settings: OperatorSettings) -> KubeObject:
             found["storage.size"] = _value(DEFAULT_SIZE, "default")
         if spec.storage.access_mode is None:
             found["storage.accessMode"] = _value(DEFAULT_ACCESS_MODE, "default: one node at a time")
-    return found
+    if spec.output is not None and spec.output.uri is not None:
+        before = {field: value for field, value in before.items() if field != "output.uri"}
+    return {**found, **before}
 
 
 def _value(value: str, reason: str) -> dict[str, str]:

@@ -69,8 +69,10 @@ def _named(name: str, job: KubeObject | None, last: Target | None) -> Choice:
             last,
             wait=Wait(
                 OperatorReason.JOB_FAILED,
-                f"FineTuneJob {name} has failed ({stalled.get('reason')}): {stalled.get('message')}. Correct it, apply "
-                "it under another name and write that name in spec.model.fineTuneJob; or delete it and apply it again",
+                f"FineTuneJob {name} has failed ({stalled.get('reason')}): {stalled.get('message')}. If it "
+                "failed in publish, a change of its evaluation, export or output lets it go on. Otherwise correct it, "
+                "apply it under another name and write that name in spec.model.fineTuneJob; or delete it and apply it "
+                "again",
                 final=True,
             ),
         )
