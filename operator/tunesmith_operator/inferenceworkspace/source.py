@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tunesmith_api.artifact import NO_ONNX
 from tunesmith_api.objects.inferenceworkspace import ServedModelSpec
 from tunesmith_api.objects.storage import OBJECT_STORE
 from tunesmith_api.status.reasons import OperatorReason
@@ -91,6 +92,9 @@ def _named(name: str, job: Object | None, last: Target | None) -> Choice:
                 f"There is no FineTuneJob {name} in this namespace; apply it, or correct spec.model.fineTuneJob",
             ),
         )
+    if not _exports_onnx(job):
+        what = f"The artifact of FineTuneJob {name} {NO_ONNX}"
+        return Choice(last, wait=Wait(OperatorReason.INVALID_ARTIFACT, what, final=True))
     if (target := _result(job)) is not None:
         return Choice(target, f"FineTuneJob {name}")
     stalled = _condition(job, "Stalled")
@@ -112,7 +116,8 @@ def _named(name: str, job: Object | None, last: Target | None) -> Choice:
 
 def _followed(labels: dict[str, str], jobs: list[Object], last: Target | None) -> Choice:
     text = ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
-    found = [job for job in jobs if matches(labels, job)]
+    labelled = [job for job in jobs if matches(labels, job)]
+    found = [job for job in labelled if _exports_onnx(job)]
     results = {name_of(job): target for job in found if (target := _result(job, labels)) is not None}
     newest = max(results.values(), key=lambda item: (item.completed or "", item.job or ""), default=None)
     gone = last is not None and last.job is not None and last.job not in {name_of(job) for job in jobs}
@@ -122,6 +127,9 @@ def _followed(labels: dict[str, str], jobs: list[Object], last: Target | None) -
             return Choice(last, f"FineTuneJob {last.job}, which is no longer there")
     if newest is not None:
         return Choice(newest, f"FineTuneJob {newest.job}, the newest completed one with {text}")
+    if labelled and not found:
+        what = f"The artifact of FineTuneJob {name_of(labelled[0])}, which has the labels {text}, {NO_ONNX}"
+        return Choice(last, wait=Wait(OperatorReason.WAITING_FOR_JOB, what))
     if not found:
         return Choice(
             last,
@@ -152,6 +160,11 @@ def _result(job: Object, labels: Mapping[str, str] | None = None) -> Target | No
     secret = (written.get("secretRef") or {}).get("name")
     completed = status.get("completionTime")
     return Target(artifact["uri"], artifact.get("digest"), name_of(job), completed, labels, secret)
+
+
+def _exports_onnx(job: Object) -> bool:
+    """Return whether the artifact of a job holds a model that can be served."""
+    return (job["spec"].get("export") or {}).get("precisions") != []
 
 
 def _condition(obj: Object, kind: str) -> Mapping[str, Any]:

@@ -60,7 +60,8 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     folder = work.stage(Stage.PUBLISH)
     base = model_path(work)
     task = task_of(config.spec.task)
-    task.check_exportable(read_json(base / "config.json") or {})
+    if config.spec.export.precisions:
+        task.check_exportable(read_json(base / "config.json") or {})
     missing = [p for p in config.spec.export.precisions if not (folder / "onnx" / p.value).is_dir()]
     with ExitStack() as stack:
         # Started before anything else is imported: its own imports go on beside the evaluation.
