@@ -4,10 +4,19 @@ from tunesmith_api.spec.base import Rule, SpecModel
 from tunesmith_api.spec.data import ConfigMapKeyRef, DatasetFormat, DatasetSource, DatasetSpec, ValidationSpec
 from tunesmith_api.spec.job import JobConfig, TrainingJobSpec
 from tunesmith_api.spec.model import ModelSpec, ScratchSpec
-from tunesmith_api.spec.publish import EvaluationSpec, ExportSpec, GateSpec, OutputSpec, ParitySpec, Precision
+from tunesmith_api.spec.publish import (
+    PUBLISH_FIELDS,
+    EvaluationSpec,
+    ExportSpec,
+    GateSpec,
+    OutputSpec,
+    ParitySpec,
+    Precision,
+)
 from tunesmith_api.spec.training import AdapterSpec, CheckpointSpec, DistributedSpec, TrainingSpec
 
 __all__ = [
+    "PUBLISH_FIELDS",
     "AdapterSpec",
     "CheckpointSpec",
     "ConfigMapKeyRef",

@@ -37,7 +37,9 @@ class ClusterBackend:
         return findings
 
     async def apply(self, manifests: Manifests) -> list[ObjectRef]:
-        """Apply the objects by server-side apply, ConfigMaps first."""
+        """Apply the objects by server-side apply, ConfigMaps first; a dry run before that finds what is refused."""
+        for item in _objects(manifests):
+            await self._apply(_path(ref_of(item)), _as_written(item), dryRun="All")
         for (namespace, name), contents in manifests.config_maps.items():
             await self._apply(f"/api/v1/namespaces/{namespace}/configmaps/{name}", _config_map(name, contents))
         refs = []
@@ -68,26 +70,28 @@ class ClusterBackend:
         await self._client.request("DELETE", _path(ref), {"propagationPolicy": "Background"})
 
     async def watch(self, ref: ObjectRef) -> AsyncIterator[Object]:
-        """Yield an object now and whenever it changes."""
+        """Yield an object now and whenever it changes.
+
+        Raises:
+            BackendError: There is no such object, or the connection is lost: watch again.
+        """
         newest = await self.get(ref)
         yield newest
+        uid, version = newest["metadata"]["uid"], newest["metadata"]["resourceVersion"]
         while True:
-            version = newest["metadata"]["resourceVersion"]
             query = {"fieldSelector": f"metadata.name={ref.name}", "resourceVersion": version}
             try:
                 async for kind, changed in self._client.changes(_collection(ref.kind, ref.namespace), query):
                     if kind == "DELETED":
                         return
-                    newest = changed
+                    newest, version = changed, changed["metadata"]["resourceVersion"]
                     yield newest
             except VersionExpiredError:
-                try:
-                    current = await self.get(ref)
-                except BackendError as error:
-                    if error.kind is ErrorKind.NOT_FOUND:
-                        return
-                    raise
-                if current["metadata"]["resourceVersion"] != version:
+                # The object's own version may be as old as before: only a list has a version that can be watched from.
+                current, version = await self._list_one(ref)
+                if current is None or current["metadata"]["uid"] != uid:
+                    return
+                if current["metadata"]["resourceVersion"] != newest["metadata"]["resourceVersion"]:
                     newest = current
                     yield newest
 
@@ -98,6 +102,8 @@ class ClusterBackend:
         path = f"/api/v1/namespaces/{ref.namespace}/pods"
         pods = await self._client.request("GET", path, {"labelSelector": labels})
         for pod in sorted(pods["items"], key=lambda item: str(item["metadata"]["creationTimestamp"])):
+            if pod.get("status", {}).get("phase") == "Pending":
+                continue  # It has printed nothing yet, and asking for its log is an error.
             query = {"follow": "true"} if follow else {}
             async for line in self._client.lines(f"{path}/{pod['metadata']['name']}/log", query):
                 yield line
@@ -110,6 +116,12 @@ class ClusterBackend:
     async def close(self) -> None:
         """Close the connections. The objects keep running."""
         await self._client.close()
+
+    async def _list_one(self, ref: ObjectRef) -> tuple[Object | None, str]:
+        """Return an object, or None if there is none, and the resource version of the list."""
+        query = {"fieldSelector": f"metadata.name={ref.name}"}
+        found = await self._client.request("GET", _collection(ref.kind, ref.namespace), query)
+        return next(iter(found["items"]), None), str(found["metadata"]["resourceVersion"])
 
     async def _apply(self, path: str, body: Object, **options: str) -> Object:
         return await self._client.request("PATCH", path, {"fieldManager": FIELD_MANAGER, **options}, body, APPLY)

@@ -38,13 +38,6 @@ class SecretsAreVariables(Event):
 
 
 @dataclass(frozen=True)
-class DataChanged(Event):
-    """A data file is newer than the rows that were prepared from it."""
-
-    path: str
-
-
-@dataclass(frozen=True)
 class Suspended(Event):
     """The job is suspended, so nothing is run."""
 

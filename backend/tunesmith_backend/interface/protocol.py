@@ -53,7 +53,7 @@ class Backend(Protocol):
         """Create or update the objects, and return their references. They run in the background.
 
         Raises:
-            BackendError: An object is refused. Those before it are applied.
+            BackendError: An object is refused, because it is invalid or changes what cannot change. Nothing is written.
         """
 
     async def get(self, ref: ObjectRef) -> Object:

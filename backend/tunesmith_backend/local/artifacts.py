@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from tunesmith_api.artifact import MANIFEST
+from tunesmith_api.artifact import MANIFEST, NO_ONNX
 from tunesmith_api.local.files import read_json
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
 from tunesmith_api.status import Phase
@@ -71,6 +72,29 @@ def local_artifact(
                 f"InferenceWorkspace {workspace.metadata.name}: {uri} could not be fetched", ErrorKind.RETRY
             )
     return folder
+
+
+def require_precision(manifest: Mapping[str, Any], precision: str, artifact: Path) -> None:
+    """Raise if an artifact does not hold the precision that a workspace serves.
+
+    Args:
+        manifest: The artifact's manifest.
+        precision: The precision.
+        artifact: The artifact's folder.
+
+    Raises:
+        BackendError: It holds others only, or none at all.
+    """
+    offered = manifest.get("precisions")
+    if offered is None or precision in offered:
+        return
+    if not offered:
+        raise BackendError(f"{artifact} {NO_ONNX}", ErrorKind.FAILED)
+    has = " and ".join(map(str, offered))
+    raise BackendError(
+        f"{artifact} holds no {precision} model, but {has}; write spec.runtime.precision: {offered[0]}",
+        ErrorKind.FAILED,
+    )
 
 
 def _newest(workspace: InferenceWorkspace, namespace: str, root: Path, jobs: Sequence[FineTuneJob]) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from tunesmith_backend.interface.protocol import Kind, Object, ObjectRef, ref_of
 from tunesmith_backend.local.artifacts import local_artifact
 from tunesmith_backend.local.job import LocalJob, StopRequestedError
 from tunesmith_backend.local.objects import ObjectFolder, Stored
+from tunesmith_backend.local.refusals import refuse_job_changes
+from tunesmith_backend.local.store import locked
 from tunesmith_backend.local.workspace import LocalWorkspace
 
 _POLL_SECONDS = 0.2
@@ -50,28 +53,31 @@ class LocalBackend:
         self._job_turn = threading.Lock()
 
     async def validate(self, manifests: Manifests) -> list[Finding]:
-        """Return findings about models on volumes of a cluster, which this machine does not have."""
-        return [
+        """Return findings about changes that are refused, and models on volumes, which this machine does not have."""
+        findings = [
             Finding(item.source.file, item.source.line, "spec.model.uri", "is a volume of a cluster", "write a path")
             for item in manifests.inference_workspaces
             if (item.spec.model.uri or "").startswith("pvc://")
         ]
+        for job in manifests.fine_tune_jobs:
+            try:
+                refuse_job_changes(self._objects, job, _stored(job), manifests.config_maps)
+            except BackendError as error:
+                message, _, remedy = str(error).partition("; ")
+                findings.append(Finding(job.source.file, job.source.line, "spec", message, remedy))
+        return findings
 
     async def apply(self, manifests: Manifests) -> list[ObjectRef]:
         """Store the objects and run them."""
+        for job in manifests.fine_tune_jobs:
+            refuse_job_changes(self._objects, job, _stored(job), manifests.config_maps)
         for (namespace, name), contents in manifests.config_maps.items():
             self._objects.put_config_map(namespace, name, contents)
-        refs = []
         items: list[LoadedFineTuneJob | LoadedInferenceWorkspace] = [*manifests.fine_tune_jobs]
         items += manifests.inference_workspaces
         for item in items:
-            plain = item.document.plain()
-            assert isinstance(plain, dict)  # noqa: S101 - only such documents are loaded
-            ref = ref_of(item)
-            plain = {**plain, "metadata": {**plain["metadata"], "namespace": ref.namespace}}
-            await self._put(ref, Stored(item.source.file.resolve().parent, plain))
-            refs.append(ref)
-        return refs
+            await self._put(ref_of(item), _stored(item))
+        return [ref_of(item) for item in items]
 
     async def get(self, ref: ObjectRef) -> Object:
         """Return an object."""
@@ -94,7 +100,9 @@ class LocalBackend:
         """Stop an object, and delete it with everything that it has written."""
         self._objects.read(ref)
         await asyncio.to_thread(self._stop, ref)
-        self._objects.delete(ref)
+        # A workspace may share its folder with a job, whose lock would be in the way.
+        with locked(self._objects.folder(ref)) if ref.kind == "FineTuneJob" else nullcontext():
+            self._objects.delete(ref)
 
     async def watch(self, ref: ObjectRef) -> AsyncIterator[Object]:
         """Yield an object now and whenever it changes."""
@@ -196,6 +204,14 @@ class LocalBackend:
             self._emit(Refused(ref, str(error)))
         finally:
             local.stop()
+
+
+def _stored(item: LoadedFineTuneJob | LoadedInferenceWorkspace) -> Stored:
+    """Return an object of a manifest as it is stored, with its namespace."""
+    plain = item.document.plain()
+    assert isinstance(plain, dict)  # noqa: S101 - only such documents are loaded
+    metadata = {**plain["metadata"], "namespace": ref_of(item).namespace}
+    return Stored(item.source.file.resolve().parent, {**plain, "metadata": metadata})
 
 
 def _free_port(host: str) -> int:

@@ -16,7 +16,6 @@ from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_backend.interface.events import (
-    DataChanged,
     Emit,
     Failed,
     Retryable,
@@ -28,8 +27,9 @@ from tunesmith_backend.interface.events import (
 )
 from tunesmith_backend.interface.protocol import ref_of
 from tunesmith_backend.local import children
+from tunesmith_backend.local.changes import ConfigMaps
 from tunesmith_backend.local.cluster_only import emit_cluster_only_fields
-from tunesmith_backend.local.inputs import ConfigMaps, changed_sources, local_spec, write_inputs
+from tunesmith_backend.local.inputs import local_spec, write_inputs
 from tunesmith_backend.local.store import StatusFile, locked, object_folder
 
 _KILLED = (-9, KILLED)
@@ -103,8 +103,6 @@ class LocalJob:
             write_inputs(self.config, config_maps, self.work, restart=restart)
             if restart:
                 self.file.write({})
-            for path in changed_sources(self.config, self.work):
-                self._emit(DataChanged(self.ref, path))
             if not self.file.status.get("conditions"):
                 self.file.write(state.accepted(self.file.status))
             for stage in Stage:

@@ -19,6 +19,7 @@ from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_backend.interface.events import Emit, ScaledToZero, ServerEnded, Serving, ignore
 from tunesmith_backend.interface.protocol import ref_of
 from tunesmith_backend.local import children
+from tunesmith_backend.local.artifacts import require_precision
 from tunesmith_backend.local.cluster_only import emit_cluster_only_fields
 from tunesmith_backend.local.store import StatusFile, object_folder
 
@@ -74,6 +75,7 @@ class LocalWorkspace:
         if manifest is None:
             raise BackendError(f"{artifact} holds no complete artifact ({MANIFEST} is missing)", ErrorKind.FAILED)
         spec = self.workspace.spec
+        require_precision(manifest, spec.runtime.precision, artifact)
         if spec.auth is not None and not os.environ.get(API_KEY):
             raise BackendError(
                 f"InferenceWorkspace {self.name}: spec.auth asks for an API key, and there are no Secrets on one "

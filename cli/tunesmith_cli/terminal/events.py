@@ -45,8 +45,6 @@ def _text(event: events.Event) -> str:
             names = ", ".join(event.secrets)
             what = f"[yellow]secretRef[/yellow]: set the variables that {names} would hold yourself"
             return f"{what} (HF_TOKEN, AWS_ACCESS_KEY_ID, ...)"
-        case events.DataChanged():
-            return f"[yellow]{event.path} has changed since; --restart reads it again"
         case events.Suspended():
             return "[yellow]suspend is true[/yellow]: nothing is run; write suspend: false to run it"
         case events.StageStarted():

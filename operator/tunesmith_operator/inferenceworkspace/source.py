@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tunesmith_api.artifact import NO_ONNX
 from tunesmith_api.objects.inferenceworkspace import ServedModelSpec
 from tunesmith_api.objects.storage import OBJECT_STORE
 from tunesmith_api.status.reasons import OperatorReason
@@ -61,6 +62,9 @@ def _named(name: str, job: KubeObject | None, last: Target | None) -> Choice:
                 f"There is no FineTuneJob {name} in this namespace; apply it, or correct spec.model.fineTuneJob",
             ),
         )
+    if not _exports_onnx(job):
+        what = f"The artifact of FineTuneJob {name} {NO_ONNX}"
+        return Choice(last, wait=Wait(OperatorReason.INVALID_ARTIFACT, what, final=True))
     if (target := _result(job)) is not None:
         return Choice(target, f"FineTuneJob {name}")
     stalled = condition(job, "Stalled")
@@ -84,7 +88,8 @@ def _named(name: str, job: KubeObject | None, last: Target | None) -> Choice:
 
 def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | None) -> Choice:
     text = ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
-    found = [job for job in jobs if matches(labels, job)]
+    labelled = [job for job in jobs if matches(labels, job)]
+    found = [job for job in labelled if _exports_onnx(job)]
     results = {name_of(job): target for job in found if (target := _result(job, labels)) is not None}
     newest = max(results.values(), key=lambda item: (item.completed or "", item.job or ""), default=None)
     gone = last is not None and last.job is not None and last.job not in {name_of(job) for job in jobs}
@@ -94,6 +99,9 @@ def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | Non
             return Choice(last, f"FineTuneJob {last.job}, which is no longer there")
     if newest is not None:
         return Choice(newest, f"FineTuneJob {newest.job}, the newest completed one with {text}")
+    if labelled and not found:
+        what = f"The artifact of FineTuneJob {name_of(labelled[0])}, which has the labels {text}, {NO_ONNX}"
+        return Choice(last, wait=Wait(OperatorReason.WAITING_FOR_JOB, what))
     if not found:
         return Choice(
             last,
@@ -124,6 +132,11 @@ def _result(job: KubeObject, labels: Mapping[str, str] | None = None) -> Target 
     secret = (written.get("secretRef") or {}).get("name")
     completed = status.get("completionTime")
     return Target(artifact["uri"], artifact.get("digest"), name_of(job), completed, labels, secret)
+
+
+def _exports_onnx(job: KubeObject) -> bool:
+    """Return whether the artifact of a job holds a model that can be served."""
+    return (job["spec"].get("export") or {}).get("precisions") != []
 
 
 def _phase(job: KubeObject) -> str:

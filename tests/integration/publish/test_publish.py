@@ -176,7 +176,7 @@ def test_an_output_with_another_artifact_is_kept(lora: Path, tmp_path: Path) -> 
     write_config(work, export=config["export"], output={"uri": str(taken)})
     # Another output is another job to the stage: let it go on from here all the same.
     from tunesmith_trainer.runtime.job_config import load_config
-    from tunesmith_trainer.stages.runner import stage_inputs
+    from tunesmith_trainer.stages.inputs import stage_inputs
 
     inputs = stage_inputs(Stage.PUBLISH, load_config(WorkFolder(work)), WorkFolder(work))
     (work / "publish" / "inputs.json").write_text(json.dumps({"inputs": inputs}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,20 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     partial.replace(folder / "data")
     log.info("%d rows to train on (%d tokens), %d to validate", len(train_store), result["trainTokens"], total)
     return {"model": model.describe(work), "data": result}
+
+
+def recheck(config: JobConfig, work: WorkFolder, result: Mapping[str, Any]) -> None:
+    """Check what may have changed since the stage was completed: fields that its result does not depend on.
+
+    Args:
+        config: The job.
+        work: The work folder.
+        result: What `prepare` returned.
+
+    Raises:
+        StageError: The job can never be published as its spec is now.
+    """
+    _check_gates(config, task_of(config.spec.task).info, DatasetFormat(result["data"]["format"]))
 
 
 def _dataset(sources: tuple[DatasetSource, ...], parser: RowParser, work: WorkFolder, role: str) -> Dataset:

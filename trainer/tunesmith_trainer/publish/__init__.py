@@ -1,9 +1,10 @@
 """The publish stage: merge, evaluate, gate, export, check, and write the artifact.
 
-The artifact holds `onnx/<precision>/` for each precision, `adapter/` with lora and dora, `model/` (the tuned model as
-safetensors, merged) only with `export.mergeWeights`, for method full too, `evaluation.json`, `training_log.jsonl`, and
-`manifest.json`, which is written last. If the stage is killed and run again, it ends with the same files, byte for
-byte; only `created` in the manifest differs, which is the time of assembly and not part of the digest.
+The artifact holds `onnx/<precision>/` for each of `export.precisions` (there may be none), `adapter/` with lora and
+dora, `model/` (the tuned model as safetensors, merged) only with `export.mergeWeights`, for method full too,
+`evaluation.json`, `training_log.jsonl`, and `manifest.json`, which is written last. If the stage is killed and run
+again, it ends with the same files, byte for byte; only `created` in the manifest differs, which is the time of
+assembly and not part of the digest.
 """
 
 from __future__ import annotations

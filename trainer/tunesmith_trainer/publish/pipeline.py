@@ -63,7 +63,8 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     require_same_base(work)
     require_trained_files(work)
     task = task_of(config.spec.task)
-    task.check_exportable(read_json(base / "config.json") or {})
+    if config.spec.export.precisions:
+        task.check_exportable(read_json(base / "config.json") or {})
     missing = [p for p in config.spec.export.precisions if not (folder / "onnx" / p.value).is_dir()]
     with ExitStack() as stack:
         # Started first, so that its imports run in parallel with the evaluation.

@@ -82,7 +82,7 @@ from pathlib import Path
 from tunesmith_trainer import __main__ as program
 import tunesmith_trainer.stages.runner as stages
 
-def work(stage, function, root):
+def work(stage, function, root, *_):
     (root / "begun").touch()
     {body}
 
