@@ -9,12 +9,14 @@ from support.operator import ended, stage_pods
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
+STEPS = {"maxSteps": 8, "learningRate": 0.01, "globalBatchSize": 8, "maxLength": 128, "precision": "fp32"}
+
 
 def test_a_gate_and_a_bound_are_widened_and_the_output_changed_after_one_training(
     installed: Cluster, namespace: str
 ) -> None:
     def apply(**spec: object) -> None:
-        installed.apply([job("late", training={"maxSteps": 8, "precision": "fp32"}, **spec)], namespace)
+        installed.apply([job("late", training=STEPS, **spec)], namespace)
 
     def end(generation: int) -> dict:
         """Wait until the operator has seen a change, and the job has ended after it."""
