@@ -44,7 +44,10 @@ def prepared(work: Path, architecture: Architecture = "llama", *, base: Path | N
         prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
         learned = tokenizer.encode(answer + "<|im_end|>", add_special_tokens=False)
         examples.append((prompt + learned, [0] * len(prompt) + [1] * len(learned)))
-        questions.append({"row": index, "prompt_ids": prompt, "reference": answer})
+        location = f"rows.jsonl:{index + 1}"
+        questions.append(
+            {"row": index, "location": location, "messages": turns, "prompt_ids": prompt, "reference": answer}
+        )
     TokenStore.write(folder / "data" / "train", examples)
     TokenStore.write(folder / "data" / "validation", examples)
     (folder / "data" / "evaluation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))

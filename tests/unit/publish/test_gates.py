@@ -64,3 +64,13 @@ def test_a_gate_that_cannot_be_measured_says_why() -> None:
     gates = [GateSpec(metric="exactMatch", min=0.8), GateSpec(metric="evalLoss", max=2)]
     with pytest.raises(StageError, match="no validation rows with a prompt.*not a finite number"):
         require_passed(check_gates(gates, {"exactMatch": None, "evalLoss": math.nan}))
+
+
+def test_a_gate_that_the_served_model_fails_names_it() -> None:
+    gates = [GateSpec(metric="exactMatch", min=0.8)]
+    results = check_gates(gates, {"exactMatch": 0.9}) + check_gates(gates, {"exactMatch": 0.5}, served="int4")
+    assert results[1] == {"metric": "exactMatch", "min": 0.8, "served": "int4", "value": 0.5, "passed": False}
+    with pytest.raises(StageError) as caught:
+        require_passed(results)
+    assert caught.value.message == "1 of 2 gates failed: served int4: exactMatch is 0.5, the gate needs at least 0.8"
+    assert "export.precisions" in caught.value.remedy

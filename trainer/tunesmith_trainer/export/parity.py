@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tunesmith_trainer.export.onnx_runner import Logits, OnnxModel
-from tunesmith_trainer.export.reference import ReferenceRow, TorchReference
+from tunesmith_trainer.export.reference import Kind, ReferenceRow, TorchReference
 
 Numbers = dict[str, float | int | None]
 
@@ -73,15 +73,19 @@ def measure(exported: OnnxModel, reference: TorchReference, tie_tolerance: float
         sums.add_logits(expected, found)
         sums.add_targets(row, expected, found)
         count += 1
-    long_numbers = _measure_long(exported, reference)
+    long_sums, long_numbers = _measure_long(exported, reference)
     same, generated = 0, 0
-    for row, expected in reference.of("answer"):
-        prompt, answer = row.ids[: row.threshold], row.ids[row.threshold :]
-        found = exported.decode(prompt, answer)
-        sums.add_logits(expected, found)
-        at = np.arange(len(answer))
-        same += int((expected[at, found.argmax(-1)] >= expected.max(-1) - tie_tolerance).sum())
-        generated += len(answer)
+    kinds: tuple[tuple[Kind, _Sums], ...] = (("answer", sums), ("longAnswer", long_sums))
+    for kind, into in kinds:
+        for row, expected in reference.of(kind):
+            prompt, answer = row.ids[: row.threshold], row.ids[row.threshold :]
+            found = exported.decode(prompt, answer)
+            into.add_logits(expected, found)
+            at = np.arange(len(answer))
+            same += int((expected[at, found.argmax(-1)] >= expected.max(-1) - tie_tolerance).sum())
+            generated += len(answer)
+    if long_numbers:
+        long_numbers["longRowMaxLogitDifference"] = long_sums.largest
     torch_losses, onnx_losses = _joined(sums.torch_losses), _joined(sums.onnx_losses)
     numbers: dict[str, float] = {
         "maxLogitDifference": sums.largest,
@@ -100,22 +104,23 @@ def measure(exported: OnnxModel, reference: TorchReference, tie_tolerance: float
     return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
-def _measure_long(exported: OnnxModel, reference: TorchReference) -> dict[str, float]:
+def _measure_long(exported: OnnxModel, reference: TorchReference) -> tuple[_Sums, dict[str, float]]:
     """Compare the row beyond the model's window or original rope length; nothing if there is none."""
+    sums = _Sums()
     for row, expected in reference.of("long"):
         found = exported.logits_at(row.ids, row.positions)
+        sums.add_logits(expected, found)
         positions, is_target = np.asarray(row.positions), np.asarray(row.is_target)
         agrees = expected.argmax(-1) == found.argmax(-1)
         beyond = (positions >= row.threshold) & is_target
         within = (positions < row.threshold) & is_target
-        return {
+        return sums, {
             "longRowThreshold": row.threshold,
-            "longRowMaxLogitDifference": float(np.abs(expected - found).max()),
             "longRowNextTokenAgreement": _ratio(int(agrees[beyond].sum()), int(beyond.sum())),
             "longRowNextTokenAgreementTokens": int(beyond.sum()),
             "longRowAgreementWithin": _ratio(int(agrees[within].sum()), int(within.sum())),
         }
-    return {}
+    return sums, {}
 
 
 def losses(logits: Logits, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

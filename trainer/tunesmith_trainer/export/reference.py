@@ -29,7 +29,7 @@ MAX_LOGITS = 1 << 28
 """Logits that are kept: 1 GiB in fp32. With a large vocabulary not every position of the rows is compared."""
 
 Logits = npt.NDArray[np.float32]
-Kind = Literal["row", "long", "answer"]
+Kind = Literal["row", "long", "answer", "longAnswer"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class ReferenceRow:
 
     Attributes:
         kind: `row` is a validation row, `long` one beyond the model's window or original rope length, `answer` a
-            prompt with the tokens that torch generates, which the exported model decodes one by one with its cache.
+            prompt with the tokens that torch generates, which the exported model decodes one by one with its cache,
+            `longAnswer` the same for a long prompt.
         ids: Token ids.
         positions: The positions, ascending. The logits at a position predict the token after it.
         is_target: For each position, whether the token after it is a target.
@@ -170,18 +171,20 @@ def _answers(
     starts = starts or [row.ids[: max(1, len(row.ids) // 2)] for row in compared if row.kind == "row"][:rows]
     starts = [start for start in starts if len(start) < room][: max(1, capacity // NEW_TOKENS)]
     long = [row.ids[: row.threshold + (len(row.ids) - row.threshold) // 2] for row in compared if row.kind == "long"]
-    answers = []
-    for batch in (starts, long):
-        limits = [min(NEW_TOKENS, room - len(start)) for start in batch]
-        # Generation continues past EOS, so that short answers give enough tokens to compare.
-        answers += list(zip(batch, greedy(model, batch, limits, frozenset()), strict=True))
-    return [
-        ReferenceRow(
-            "answer",
-            [*start, *answer],
-            list(range(len(start) - 1, len(start) + len(answer) - 1)),
-            [True] * len(answer),
-            len(start),
-        )
-        for start, answer in answers
-    ]
+    return [*_generate(model, "answer", starts, room), *_generate(model, "longAnswer", long, room)]
+
+
+def _generate(model: Any, kind: Kind, starts: list[list[int]], room: int) -> Iterator[ReferenceRow]:  # noqa: ANN401
+    """Yield prompts with torch's greedy answers.
+
+    Args:
+        model: The torch model.
+        kind: The rows' kind.
+        starts: Token ids of the prompts.
+        room: Longest sequence that the model takes.
+    """
+    limits = [min(NEW_TOKENS, room - len(start)) for start in starts]
+    # Generation continues past EOS, so that short answers give enough tokens to compare.
+    for start, answer in zip(starts, greedy(model, starts, limits, frozenset()), strict=True):
+        positions = list(range(len(start) - 1, len(start) + len(answer) - 1))
+        yield ReferenceRow(kind, [*start, *answer], positions, [True] * len(answer), len(start))
