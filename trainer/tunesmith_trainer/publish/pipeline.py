@@ -13,6 +13,7 @@ from typing import Any
 from tunesmith_api.artifact import MANIFEST, onnx_folder
 from tunesmith_api.spec import JobConfig, Precision
 from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.data.report import REPORT
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.methods.base import MergeInputs
 from tunesmith_trainer.methods.registry import method_of
@@ -84,6 +85,8 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     parts["evaluation.json"] = folder / "evaluation.json"
     if work.training_log.exists():
         parts["training_log.jsonl"] = work.training_log
+    if (report := work.stage(Stage.PREPARE) / "data" / REPORT).exists():
+        parts[REPORT] = report
     results = {
         "metrics": {"before": evaluation["before"], "after": evaluation["after"]},
         "gates": gates,
