@@ -112,11 +112,16 @@ class RowParser:
 
     Attributes:
         format: The format; AUTO until the first row has been parsed.
+        columns: The names of columns that differ from the format's own.
+        columns_seen: The names of all columns in the rows so far, each with the location of its first row.
+        first_row: The first row.
     """
 
     def __init__(self, wanted: DatasetFormat, columns: dict[str, str] | None) -> None:
         self.format = wanted
         self.columns = columns or {}
+        self.columns_seen: dict[str, str] = {}
+        self.first_row: Fields = {}
         self._first = ""
         self._check_columns()
 
@@ -141,7 +146,11 @@ class RowParser:
         if self.format is DatasetFormat.AUTO:
             self.format = self._detect(location, fields)
             self._check_columns()
-        self._first = self._first or location
+        if not self._first:
+            self._first, self.first_row = location, raw
+        if not raw.keys() <= self.columns_seen.keys():
+            for name in raw:
+                self.columns_seen.setdefault(name, location)
         missing = [name for name in FORMATS[self.format].required if name not in fields]
         if missing:
             raise self._other_format(location, fields, missing[0])

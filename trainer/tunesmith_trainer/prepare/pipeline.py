@@ -6,10 +6,9 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.failures import Reason, StageError
@@ -20,13 +19,16 @@ from tunesmith_trainer.data.encode import Encoder
 from tunesmith_trainer.data.evaluation_rows import evaluation_line
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.progress import Progress
+from tunesmith_trainer.data.report import REPORT, RowIndex, build_report, log_findings
+from tunesmith_trainer.data.report.samples import encoded_samples
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.data.target_check import TargetCheck
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.base import obtain_model
 from tunesmith_trainer.models.system_turn import fold_system_turn
-from tunesmith_trainer.storage.files import write_atomic
+from tunesmith_trainer.prepare.split import held_out_rows
+from tunesmith_trainer.storage.files import write_atomic, write_json
 from tunesmith_trainer.tasks.registry import task_of
 
 log = logging.getLogger(__name__)
@@ -48,11 +50,12 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     parser = RowParser(spec.format, spec.columns)
     train = _dataset(spec.sources, parser, work, "train")
     validation = _dataset(spec.validation.sources, parser, work, "validation") if spec.validation.sources else None
-    rows = _count(train, work)
-    held_out = _held_out(rows, spec.validation.fraction, config.spec.training.seed)
+    train_index, validation_index = RowIndex(), RowIndex() if validation is not None else None
+    rows = _count(train, work, train_index)
+    held_out = held_out_rows(rows, spec.validation.fraction, config.spec.training.seed)
     _check_gates(config, task.info, parser.format)
-    if validation is not None:
-        _count(validation, work)
+    if validation is not None and validation_index is not None:
+        _count(validation, work, validation_index)
 
     def training_rows() -> Iterator[Row]:
         return (row for index, row in enumerate(train) if index not in held_out)
@@ -88,6 +91,12 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         "longestRow": int(train_store.lengths.max()),
         "sources": _describe(train, parser) + (_describe(validation, parser) if validation else []),
     }
+    samples = encoded_samples(task.encoder(model.tokenizer, config.spec), islice(training_rows(), 8))
+    report = build_report(
+        parser, spec.format, train_index, validation_index, held_out, samples, encoder.log, encoder.max_length
+    )
+    write_json(partial / REPORT, report)
+    log_findings(report)
     shutil.rmtree(folder / "data", ignore_errors=True)
     partial.replace(folder / "data")
     log.info("%d rows to train on (%d tokens), %d to validate", len(train_store), result["trainTokens"], total)
@@ -113,28 +122,15 @@ def _dataset(sources: tuple[DatasetSource, ...], parser: RowParser, work: WorkFo
     return Dataset(files, parser)
 
 
-def _count(data: Dataset, work: WorkFolder) -> int:
-    """Check each row and return the number of rows."""
+def _count(data: Dataset, work: WorkFolder, index: RowIndex) -> int:
+    """Check each row, add it to the index, and return the number of rows."""
     detected = data.parser.format is not DatasetFormat.AUTO
     with Progress(work, "checking rows", None) as progress:
-        rows = sum(1 for _ in progress.over(data))
+        for row in progress.over(data):
+            index.add(row)
     if not detected:
         log.info("%s: detected format %s", data.files[0].name, data.parser.format.value)
-    return rows
-
-
-def _held_out(rows: int, fraction: float | None, seed: int) -> frozenset[int]:
-    """Return the indices of the rows that are kept for validation: at least one, and not all."""
-    if fraction is None:
-        return frozenset()
-    if rows < 2:
-        raise StageError(
-            Reason.INVALID_DATASET,
-            "the data set has a single row, which cannot be split into training and validation",
-            "Add rows, or give spec.dataset.validation.sources",
-        )
-    count = min(max(1, round(rows * fraction)), rows - 1)
-    return frozenset(np.random.default_rng(seed).permutation(rows)[:count].tolist())
+    return len(index)
 
 
 def _check_gates(config: JobConfig, task: TaskInfo, data_format: DatasetFormat) -> None:

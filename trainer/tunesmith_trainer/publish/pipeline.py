@@ -12,6 +12,7 @@ from tunesmith_api.artifact import MANIFEST, onnx_folder
 from tunesmith_api.methods import METHODS
 from tunesmith_api.spec import AdapterSpec, JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.data.report import REPORT
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.methods.base import MergeInputs
 from tunesmith_trainer.methods.registry import method_of
@@ -101,6 +102,8 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
         parts["predictions.jsonl"] = predictions
     if work.training_log.exists():
         parts["training_log.jsonl"] = work.training_log
+    if (report := work.stage(Stage.PREPARE) / "data" / REPORT).exists():
+        parts[REPORT] = report
     metrics = {"before": evaluation["before"], "after": evaluation["after"]}
     if served:
         metrics["served"] = {name: result["metrics"] for name, result in served.items()}
