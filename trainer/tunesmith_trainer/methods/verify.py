@@ -22,7 +22,7 @@ _TOLERANCE = 1e-5
 
 def unfaithful(message: str, remedy: str = _AGAIN) -> StageError:
     """Return the error for a result that is not what was trained."""
-    return StageError(Reason.EXPORT_FAILED, message, remedy)
+    return StageError(Reason.PARITY_FAILED, message, remedy)
 
 
 class AdapterWeights:

@@ -27,6 +27,7 @@ from tunesmith_trainer.data.target_check import TargetCheck
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.base import obtain_model
 from tunesmith_trainer.models.system_turn import fold_system_turn
+from tunesmith_trainer.prepare.overlap import require_unseen
 from tunesmith_trainer.prepare.split import held_out_rows
 from tunesmith_trainer.storage.files import write_atomic, write_json
 from tunesmith_trainer.tasks.registry import task_of
@@ -77,6 +78,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     train_store = _store(partial / "train", encoder, training_rows(), work, rows - len(held_out))
     total = sum(validation.counts) if validation is not None else len(held_out)
     validation_store = _store(partial / "validation", encoder, validation_rows(), work, total, partial)
+    require_unseen(train_store, validation_store)
     result = {
         "digest": digest_of_json([file.sha256 for data in (train, validation) if data for file in data.files]),
         "format": parser.format.value,

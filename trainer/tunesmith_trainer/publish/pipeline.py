@@ -22,6 +22,7 @@ from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.publish.artifact import assemble, describe
 from tunesmith_trainer.publish.deliver import deliver, output_uri
 from tunesmith_trainer.publish.evaluations import evaluate_both, write_predictions
+from tunesmith_trainer.publish.exports import is_exported, record_export, remove_export, require_current_exports
 from tunesmith_trainer.publish.gates import check_gates, require_passed
 from tunesmith_trainer.publish.progress import Progress
 from tunesmith_trainer.publish.served import ServedChecks
@@ -66,7 +67,7 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     task = task_of(config.spec.task)
     if config.spec.export.precisions:
         task.check_exportable(read_json(base / "config.json") or {})
-    missing = [p for p in config.spec.export.precisions if not (folder / "onnx" / p.value).is_dir()]
+    missing = [p for p in config.spec.export.precisions if not is_exported(folder, p)]
     with ExitStack() as stack:
         # Started first, so that its imports run in parallel with the evaluation.
         exporter = stack.enter_context(task.exporter(folder / "export.log")) if missing else None
@@ -82,10 +83,14 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
         checks.record_reference(models.merged)
         # From here on the exporter, ONNX Runtime and the server's code need the memory, one after the other.
         models.release()
+        made = [precision for precision in config.spec.export.precisions if precision not in missing]
+        require_current_exports(folder, made, merged)
         for precision in missing:
             progress.step(f"exporting {precision.value}")
+            remove_export(folder, precision)
             if exporter:
                 exporter.export(merged, folder / "onnx" / precision.value, precision)
+            record_export(folder, precision, merged)
     parity, served = _check(checks)
     predictions = write_predictions(folder, models.data, served)
     for name, result in served.items():

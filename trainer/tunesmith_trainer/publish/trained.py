@@ -11,12 +11,12 @@ def require_trained_files(work: WorkFolder) -> None:
     """Fail if `final/` is not what the train stage's marker names.
 
     Raises:
-        StageError: EXPORT_FAILED.
+        StageError: PARITY_FAILED.
     """
     expected = (read_json(work.stage_marker(Stage.TRAIN)) or {}).get("final")
     if expected is not None and digest_of_tree(work.final) != expected:
         raise StageError(
-            Reason.EXPORT_FAILED,
+            Reason.PARITY_FAILED,
             f"the trained weights in {work.final} are not those that this job's training wrote",
             "Put the files back, or start a new job",
         )
