@@ -121,7 +121,7 @@ class _Job:
 
     def _publish_again(self, job: KubeObject) -> Decision:
         """Return the decision about a job whose publish Job was created for another evaluation, export or output."""
-        if _has_ended(job) or self.spec.suspend:
+        if _has_ended(job):
             return self._begin(self.stage, self.attempt + 1)
         # The next attempt begins when the pods of this one have ended.
         status = state.publish_restarted(self.status)
