@@ -1,6 +1,7 @@
 """A small mirror of the Hugging Face hub: a folder of models, served by the hub's own protocol on loopback.
 
-`HubMirror(folder)` serves `folder/ORG/NAME/` as the model ORG/NAME at one commit; give its `endpoint` to a child
+`HubMirror(folder)` serves `folder/ORG/NAME/` as the model ORG/NAME at one commit, and `folder/datasets/ORG/NAME/` as a
+data set; give its `endpoint` to a child
 process as HF_ENDPOINT (the client reads it when it is imported).
 """
 
@@ -45,28 +46,30 @@ class _Handler(QuietHandler, BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         mirror, path = self.owner, unquote(urlsplit(self.path).path)
         mirror.requests.append(f"{self.command} {path}")
-        api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?(?:/.*)?", path)
-        file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        api = re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?(?:/.*)?", path)
+        file = re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         match = api or file
+        folder = mirror.folder
+        if match is not None:
+            folder = folder / ("datasets" if (match[1] or "").startswith("datasets") else "") / match[2]
         if mirror.status is not None:
             return self._answer(mirror.status, {"error": "out of order"})
-        if match is None or not (mirror.folder / match[1]).is_dir():
+        if match is None or not folder.is_dir():
             return self._refuse(401 if mirror.token else 404, "RepoNotFound")
         if mirror.token and self.headers.get("Authorization") != f"Bearer {mirror.token}":
             return self._refuse(401, "RepoNotFound")
         if mirror.gated:
             return self._refuse(403, "GatedRepo")
-        revision = (match[3] if api else match[2]) or "main"
+        revision = (match[4] if api else match[3]) or "main"
         if revision != mirror.commit and revision not in mirror.refs:
             return self._refuse(404, "RevisionNotFound")
-        folder = mirror.folder / match[1]
         if file:
-            return self._file(folder / file[3])
+            return self._file(folder / file[4])
         files = sorted(p for p in folder.rglob("*") if p.is_file())
-        if match[2] == "tree":
+        if match[3] == "tree":
             return self._answer(200, [_entry(folder, p) for p in files])
         siblings = [{"rfilename": p.relative_to(folder).as_posix()} for p in files]
-        return self._answer(200, {"id": match[1], "sha": mirror.commit, "siblings": siblings, "tags": []})
+        return self._answer(200, {"id": match[2], "sha": mirror.commit, "siblings": siblings, "tags": []})
 
     def _refuse(self, status: int, code: str) -> None:
         self._answer(status, {"error": code}, {"X-Error-Code": code, "X-Error-Message": code})

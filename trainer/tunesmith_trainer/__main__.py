@@ -1,4 +1,4 @@
-"""`python -m tunesmith_trainer prepare|train|publish --work FOLDER`: the three stages as commands."""
+"""`python -m tunesmith_trainer prepare|train|publish|data --work FOLDER`: stages and data report."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def main(arguments: list[str] | None = None) -> int:
     first process of a container, and imports take seconds on a busy machine.
     """
     signal.signal(signal.SIGTERM, _exit)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["data"]:
+        from tunesmith_trainer.prepare.data_command import main as report
+
+        return report(arguments[1:])
     with importing():
         from tunesmith_trainer.stages.command import main as run
 

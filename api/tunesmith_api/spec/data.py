@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -41,7 +41,7 @@ class ConfigMapKeyRef(SpecModel):
 
 
 class DatasetSource(SpecModel):
-    """One file of rows."""
+    """Files of rows: one file, a folder, a pattern, or a data set on the Hugging Face hub."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -50,21 +50,54 @@ class DatasetSource(SpecModel):
             "or configMapKeyRef: {name: my-data, key: train.jsonl}",
             lambda s: (s.uri is None) != (s.config_map_key_ref is None),
         ),
+        Rule(
+            "!(has(self.revision) || has(self.configuration) || has(self.split)) "
+            "|| (has(self.uri) && self.uri.startsWith('hf://'))",
+            "revision, configuration and split belong to hf:// data sets only; remove them, "
+            "or write uri: hf://datasets/ORGANISATION/NAME",
+            lambda s: (
+                (s.revision is None and s.configuration is None and s.split is None)
+                or (s.uri is not None and s.uri.startswith("hf://"))
+            ),
+        ),
     )
 
     uri: str | None = Field(
         default=None,
         min_length=1,
         max_length=1024,
-        pattern=r"^((s3|abfs|abfss|az|gs|https?|file|memory)://.+|([^:]|:[^:/]|:/[^/])+)$",
-        description="A .jsonl, .json, .csv or .parquet file: a path, or an s3://, abfs://, gs://, https:// or file:// "
-        "URI.",
+        pattern=r"^((s3|abfs|abfss|az|gs|https?|file|memory)://.+|hf://datasets/[A-Za-z0-9._-]+/[A-Za-z0-9._-]+(/.+)?|([^:]|:[^:/]|:/[^/])+)$",
+        description="A .jsonl, .json, .csv, .tsv or .parquet file (also .gz and .zst), a folder of them, or a pattern "
+        "such as ./data/*.jsonl. A path, or an s3://, abfs://, gs://, https:// or file:// URI, or "
+        "hf://datasets/ORGANISATION/NAME for a data set on the Hugging Face hub.",
         examples=["./data.jsonl"],
+    )
+    revision: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        description="Branch, tag or commit of an hf:// data set. The commit it stands for is recorded in the manifest.",
+        examples=["main"],
+    )
+    configuration: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=128,
+        description="Configuration (subset) of an hf:// data set; its default one if this is not set.",
+        examples=["default"],
+    )
+    split: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="Split of an hf:// data set; train if this is not set, or the only one.",
+        examples=["train"],
     )
     sha256: str | None = Field(
         default=None,
         pattern=r"^[0-9a-f]{64}$",
-        description="SHA-256 of the file in lower-case hexadecimal; the job fails when the file is another.",
+        description="SHA-256 of the file in lower-case hexadecimal; the job fails if the file has another.",
         examples=["0123456789abcdef" * 4],
     )
     config_map_key_ref: ConfigMapKeyRef | None = Field(
@@ -117,7 +150,13 @@ class DatasetSpec(SpecModel):
         default=None,
         max_length=16,
         description="Names of the columns where they differ from the format's own: for example "
-        "{prompt: question, completion: answer}.",
+        "{prompt: question, completion: answer}; nested ones with dots: {prompt: translation.de}.",
+    )
+    system_turn: Literal["keep", "fold"] = Field(
+        default="keep",
+        description="What becomes of a system turn: keep renders it as the model's chat template does; fold puts it in "
+        "front of the first user turn, for models whose template refuses one. The template that does so is part of the "
+        "artifact, so the server treats requests alike.",
     )
     validation: ValidationSpec = Field(
         default=ValidationSpec(fraction=0.05),

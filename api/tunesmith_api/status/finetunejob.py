@@ -55,6 +55,13 @@ def trained(before: Mapping[str, Any] | None, stage: str | None) -> dict[str, An
     return {key: before[key] for key in _TRAINED if key in before} if before and stage == "publish" else {}
 
 
+def publish_restarted(status: Status) -> Status:
+    """Return the status of a job that publishes again, because evaluation, export or output has changed."""
+    status = {key: value for key, value in status.items() if key != "completionTime"}
+    message = "evaluation, export or output has changed: the publish stage starts again"
+    return working(status, Phase.PUBLISHING, Phase.PUBLISHING.value, message)
+
+
 def suspended(status: Status, message: str) -> Status:
     """Return the status of a job that its user has suspended."""
     return held(status, OperatorReason.SUSPENDED, message)

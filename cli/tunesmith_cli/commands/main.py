@@ -63,11 +63,40 @@ def serve(
 
 
 @app.command()
-def validate(filename: Files) -> None:
-    """Check manifests: every finding with file, line, field and what to write instead."""
+def validate(
+    filename: Files,
+    data: Annotated[
+        bool, typer.Option("--data/--no-data", help="Check the rows of data files on this machine too.")
+    ] = True,
+) -> None:
+    """Check manifests and local data: every finding with file, line, field and what to write instead."""
     from tunesmith_cli.commands.validate import validate_manifests
 
-    raise typer.Exit(validate_manifests(filename))
+    raise typer.Exit(validate_manifests(filename, data=data))
+
+
+@app.command()
+def data(
+    paths: Annotated[list[Path], typer.Argument(help="Data files or folders, or manifests (.yaml).")],
+    column: Annotated[
+        list[str] | None, typer.Option(help="NAME=COLUMN where a file's column has another name; may be repeated.")
+    ] = None,
+    data_format: Annotated[
+        str | None, typer.Option("--format", help="Format of the rows; detected by default.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a model: its tokenizer gives lengths in tokens, and the rows.")
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(min=1, help="Largest number of tokens in a row.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Show what is in a data set: format, duplicates, lengths, and a few rows as the model will see them."""
+    from tunesmith_cli.commands.data import report_data
+
+    code = report_data(
+        paths, columns=column or [], form=data_format, model=model, max_length=max_length, as_json=as_json
+    )
+    raise typer.Exit(code)
 
 
 @app.command()

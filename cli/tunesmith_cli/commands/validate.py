@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from tunesmith_api.manifests import Manifests, load_manifests
+from tunesmith_cli.commands.data import check_data
 from tunesmith_cli.terminal.console import Exit, err, print_error, say
 
 
@@ -21,10 +22,17 @@ def load_valid(paths: Sequence[Path]) -> Manifests | None:
     return None if manifests.findings else manifests
 
 
-def validate_manifests(paths: Sequence[Path]) -> Exit:
-    """Check manifests, print what is found, and return the exit code."""
+def validate_manifests(paths: Sequence[Path], *, data: bool = True) -> Exit:
+    """Check manifests, print what is found, and return the exit code.
+
+    Args:
+        paths: Manifests, or folders of them.
+        data: Also check the rows of data files on this machine.
+    """
     manifests = load_valid(paths)
     if manifests is None:
+        return Exit.INVALID
+    if data and check_data(manifests) is not Exit.OK:
         return Exit.INVALID
     for item in (*manifests.fine_tune_jobs, *manifests.inference_workspaces):
         say(f"{item.kind} {item.metadata.namespace or 'default'}/{item.metadata.name} is valid")

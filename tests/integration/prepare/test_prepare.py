@@ -171,8 +171,9 @@ def test_files_that_are_not_what_was_meant(tmp_path: Path, rows: Path, refused: 
     work = tmp_path / "work"
     code, outcome = refused(write_job(work, tmp_path / "absent.jsonl"))
     assert (code, outcome["message"]) == (11, f"{tmp_path}/absent.jsonl: no such file")
-    code, outcome = refused(write_job(work, tmp_path))
-    assert "this is a folder, not a file" in outcome["message"]
+    (tmp_path / "empty").mkdir()
+    code, outcome = refused(write_job(work, tmp_path / "empty"))
+    assert "there is no file with rows in this folder" in outcome["message"]
     sources = {"sources": [{"uri": str(rows), "sha256": "0" * 64}]}
     code, outcome = refused(write_job(work, rows, dataset=sources))
     assert f"not {'0' * 64}" in outcome["message"]
@@ -233,7 +234,7 @@ BROKEN_MODELS = {
 def test_broken_model(tmp_path: Path, tiny: Path, name: str) -> None:
     from tunesmith_api.failures import Reason, StageError
     from tunesmith_api.spec import JobConfig
-    from tunesmith_trainer.models.base import bring_model
+    from tunesmith_trainer.models.base import obtain_model
 
     folder = Path(shutil.copytree(tiny, tmp_path / "model"))
     damage, problem = BROKEN_MODELS[name]
@@ -241,8 +242,33 @@ def test_broken_model(tmp_path: Path, tiny: Path, name: str) -> None:
     work = write_job(tmp_path / "work", "rows.jsonl", {"uri": str(folder)})
     config = JobConfig.model_validate_json((work / "config.json").read_bytes())
     with pytest.raises(StageError) as caught:
-        bring_model(config, WorkFolder(work), list, chat=True, architectures=EXPORTABLE)
+        obtain_model(config, WorkFolder(work), list, chat=True, architectures=EXPORTABLE)
     assert caught.value.reason is Reason.INVALID_MODEL
     assert caught.value.message.startswith(f"{folder}: ")
     assert problem in caught.value.message
     assert caught.value.remedy
+
+
+def test_a_folded_system_turn_is_part_of_the_prepared_model(tmp_path: Path, tiny: Path) -> None:
+    from transformers import AutoTokenizer
+
+    model = Path(shutil.copytree(tiny, tmp_path / "model"))
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turn') }}{% endif %}"
+    tokenizer.chat_template = refusing + tokenizer.chat_template
+    tokenizer.save_pretrained(model)
+    before = sha256_tree(model)
+    talk = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
+    row = {"messages": [*talk, {"role": "assistant", "content": "Hello"}]}
+    data = tmp_path / "rows.jsonl"
+    data.write_text((json.dumps(row) + "\n") * 10)
+    work = write_job(tmp_path / "work", data, {"uri": str(model)})
+    assert main(["prepare", "--work", str(work)]) == 11
+    assert "systemTurn: fold" in read_outcome(work)["remedy"]
+    dataset = {"sources": [{"uri": str(data)}], "systemTurn": "fold"}
+    work = write_job(tmp_path / "work", data, {"uri": str(model)}, dataset=dataset)
+    assert prepared(work)["model"]["path"] == "prepare/model"
+    assert sha256_tree(model) == before
+    folded = AutoTokenizer.from_pretrained(model_path(WorkFolder(work)))
+    ids, _ = TokenStore.open(work / "prepare" / "data" / "train")[0]
+    assert folded.decode(ids).startswith("<|im_start|>user\nBe kind.\n\nHi<|im_end|>")

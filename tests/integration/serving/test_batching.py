@@ -65,7 +65,7 @@ def together(loaded: TextGenerationEngine, requests: list[GenerationRequest]) ->
 def test_tokens_of_fast_steps_go_out_together(
     load: Load, monkeypatch: pytest.MonkeyPatch, seconds: float, counts: list[int]
 ) -> None:
-    monkeypatch.setattr("tunesmith_serving.engines.text_generation.batching.batcher.DELIVERY_SECONDS", seconds)
+    monkeypatch.setattr("tunesmith_serving.engines.text_generation.batching.delivery.DELIVERY_SECONDS", seconds)
     engine = load().batcher
     request = GenerationRequest((5, 6, 7), SamplingParams(max_tokens=30, seed=1, logprobs=0, ignore_eos=True))
     collector = Collector()

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import yaml
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import DatasetFormat
@@ -124,5 +125,64 @@ def test_format_given_and_another_found_names_both() -> None:
 
 @pytest.mark.parametrize("key", ["tools", "functions"])
 def test_tools_are_refused(key: str) -> None:
-    with pytest.raises(StageError, match=f"{key}: tool definitions are not supported"):
+    with pytest.raises(StageError, match=f"{key}: tool definitions are not supported yet"):
         parse({"prompt": "a", "completion": "b", key: [{"name": "weather"}]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "columns"),
+    [
+        (
+            {"translation": {"de": "Add 1 and 1", "en": "2"}},
+            {"prompt": "translation.de", "completion": "translation.en"},
+        ),
+        ({"q": "Add 1 and 1", "a": {"text": ["2", "3"]}}, {"prompt": "q", "completion": "a.text.0"}),
+        ({"q.text": "Add 1 and 1", "q": {"text": "no"}, "a": "2"}, {"prompt": "q.text", "completion": "a"}),
+    ],
+)
+def test_nested_columns_by_dotted_names(fields: dict[str, Any], columns: dict[str, str]) -> None:
+    assert parse(fields, columns=columns).turns == (USER, ANSWER)
+
+
+def test_nested_column_that_the_row_lacks() -> None:
+    with pytest.raises(StageError, match=r"there is no column 'a\.text\.1' \(the row has 'q', 'a'\)"):
+        parse({"q": "x", "a": {"text": ["2"]}}, columns={"prompt": "q", "completion": "a.text.1"})
+
+
+@pytest.mark.parametrize(("value", "text"), [(1, "1"), (0, "0"), (-7, "-7"), (True, "true"), (False, "false")])
+def test_whole_numbers_and_booleans_are_text(value: object, text: str) -> None:
+    assert parse({"prompt": "q", "completion": value}).turns[-1].content == text
+
+
+def test_messages_as_json_text() -> None:
+    row = parse({"messages": '[{"role": "user", "content": "Add 1 and 1"}, {"role": "assistant", "content": "2"}]'})
+    assert row.turns == (USER, ANSWER)
+
+
+def test_weight_decides_which_turns_are_targets() -> None:
+    turns = [
+        {"role": "user", "content": "a", "weight": 0},
+        {"role": "assistant", "content": "b", "weight": 0},
+        {"role": "assistant", "content": "c", "weight": 1},
+        {"role": "assistant", "content": "d", "weight": None},
+    ]
+    assert [turn.target for turn in parse({"messages": turns}).turns] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"Question": "a", "Answer": "b"}, "columns: {prompt: Question, completion: Answer}"),
+        ({"input": "a", "output": "b"}, "columns: {prompt: input, completion: output}"),
+        ({"id": 1, "the text": 3, "content": "b"}, "columns: {text: content}"),
+        ({"data": {"query": "a", "reply": "b"}}, "columns: {prompt: data.query, completion: data.reply}"),
+        ({"chat": [{"from": "human", "value": "a"}]}, "columns: {conversations: chat}"),
+    ],
+)
+def test_the_suggested_columns_work_when_they_are_written(fields: dict[str, Any], line: str) -> None:
+    with pytest.raises(StageError) as caught:
+        parse(fields)
+    assert caught.value.remedy == f"Write spec.dataset.{line}"
+    columns = yaml.safe_load(line)["columns"]
+    if "conversations" not in columns:
+        assert parse(fields, columns=columns).location == "f:1"

@@ -28,6 +28,7 @@ scalars = (
 )
 keys = st.sampled_from(
     ["messages", "role", "content", "prompt", "completion", "conversations", "from", "value", "text", "tools", "type"]
+    + ["question", "answer", "translation", "chosen", "rejected", "weight", "tool_calls", "images"]
 ) | st.text(max_size=4)
 values: st.SearchStrategy[Any] = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=12
@@ -47,9 +48,12 @@ def read(path: Path, data: bytes, name: str, wanted: DatasetFormat = DatasetForm
 
 
 @FAST
-@given(data=st.binary(max_size=300), ending=st.sampled_from(["jsonl", "json", "csv", "txt"]))
+@given(data=st.binary(max_size=300), ending=st.sampled_from(["jsonl", "json", "csv", "tsv", "txt", "jsonl.gz"]))
 @example(data=b'"' + b"\r" * 3 + b"\x00", ending="csv")
 @example(data=b"a,b\n\x00,\r\r\n", ending="csv")
+@example(data=b"sep=\r\na;b\n", ending="csv")
+@example(data=b"\x1f\x8b\x08\x00", ending="jsonl.gz")
+@example(data=b"\x28\xb5\x2f\xfd\x00", ending="csv")
 def test_arbitrary_bytes(tmp_path: Path, data: bytes, ending: str) -> None:
     read(tmp_path / "f", data, f"f.{ending}")
 
@@ -81,6 +85,25 @@ def test_arbitrary_values_in_good_rows(tmp_path: Path, value: object, form: int,
     row = dict(GOOD[form])
     row[list(row)[column % len(row)]] = value
     read(tmp_path / "f", (json.dumps(GOOD[form]) + "\n" + json.dumps(row) + "\n").encode(), "f.jsonl")
+
+
+@settings(FAST, max_examples=300)
+@given(
+    cut=st.integers(0, 2000),
+    flips=st.lists(st.tuples(st.integers(0, 2000), st.integers(1, 255)), max_size=3),
+    zstd=st.booleans(),
+)
+def test_damaged_compressed_file(tmp_path: Path, cut: int, flips: list[tuple[int, int]], zstd: bool) -> None:
+    import pyarrow as pa
+
+    text = "".join(json.dumps({"prompt": f"p{n}", "completion": "c" * n}) + "\n" for n in range(1, 40)).encode()
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd" if zstd else "gzip") as stream:
+        stream.write(text)
+    data = bytearray(sink.getvalue().to_pybytes())
+    for position, flip in flips:
+        data[position % len(data)] ^= flip
+    read(tmp_path / "f", bytes(data[: cut % (2 * len(data)) or None]), "f.jsonl.zst" if zstd else "f.jsonl.gz")
 
 
 @settings(FAST, max_examples=200)

@@ -32,7 +32,7 @@ def test_conversation_keeps_the_system_turn_and_as_many_exchanges_as_fit(tokeniz
         assert len(piece.ids) <= limit
         assert piece.row.turns[0].role == "system"
         assert piece.row.turns[-1].content.startswith("answer 19")
-        assert encoder.counts.truncated == int(limit < full)
+        assert encoder.log.truncated == int(limit < full)
         if limit < full:  # one more exchange would not have fitted
             kept = len(piece.row.turns) // 2
             longer = (talk(20)[0], *talk(20)[-2 * (kept + 1) :])
@@ -44,14 +44,14 @@ def test_conversation_whose_last_exchange_is_too_long_is_skipped(tokenizer: Any)
     encoder = Encoder(tokenizer, 100)
     rows = [Row("f:1", talk(1)), Row("f:2", talk(1, 100)), Row("f:3", talk(3, 100)), Row("f:4", talk(1))]
     assert [len(pieces) for pieces in encoder.encode(rows)] == [1, 0, 0, 1]
-    assert (encoder.counts.skipped, encoder.counts.truncated) == (2, 0)
+    assert (encoder.log.skipped, encoder.log.truncated) == (2, 0)
 
 
 def test_conversation_that_ends_with_a_question_keeps_an_answer_or_is_skipped(tokenizer: Any) -> None:
     turns = (*talk(3), Turn("user", "dog " * 60, False))
     encoder = Encoder(tokenizer, 60)
     assert list(encoder.encode([Row("f:1", turns)])) == [[]]
-    assert encoder.counts.skipped == 1
+    assert encoder.log.skipped == 1
 
 
 def test_text_is_cut_and_nothing_is_lost(tokenizer: Any) -> None:
@@ -63,7 +63,7 @@ def test_text_is_cut_and_nothing_is_lost(tokenizer: Any) -> None:
     ids = [token for piece in pieces for token in piece.ids]
     assert ids[-1] == tokenizer.eos_token_id
     assert tokenizer.decode(ids[:-1]) == text
-    assert encoder.counts.truncated == 1
+    assert encoder.log.truncated == 1
 
 
 def test_many_rows_keep_their_order(tokenizer: Any) -> None:

@@ -1,4 +1,4 @@
-"""Exactly the assistant's words, and the token that ends its turn, are learned, whatever the chat template."""
+"""Targets are exactly the assistant's words and the token that ends its turn, whatever the chat template."""
 
 from typing import Any
 
@@ -55,8 +55,8 @@ def tokenizer(template: str | None, **changes: str) -> Any:
     return made
 
 
-def learned(encoder: Encoder, *turns: Turn) -> list[list[str]]:
-    """What is learned of each row that a conversation becomes, as text pieces of neighbouring tokens."""
+def targets(encoder: Encoder, *turns: Turn) -> list[list[str]]:
+    """The targets of each row that a conversation becomes, as texts of adjacent tokens."""
     [encoded] = encoder.encode([Row("f:1", turns)])
     rows = []
     for piece in encoded:
@@ -76,14 +76,14 @@ def encoder(template: str | None, max_length: int = 512, **changes: str) -> Enco
 
 @pytest.mark.parametrize("template", [CHATML_PLAIN, MARKED_WITHOUT_END, train_tokenizer().chat_template])
 def test_chatml(template: str) -> None:
-    assert learned(encoder(template), *TALK) == [["Hi! 🙂 Grüße<|im_end|>", "Again and again<|im_end|>"]]
+    assert targets(encoder(template), *TALK) == [["Hi! 🙂 Grüße<|im_end|>", "Again and again<|im_end|>"]]
 
 
 def test_llama() -> None:
     llama = encoder(LLAMA, bos_token="<|endoftext|>", eos_token="<|eot_id|>")
-    assert learned(llama, *TALK) == [["Hi! 🙂 Grüße<|eot_id|>", "Again and again<|eot_id|>"]]
+    assert targets(llama, *TALK) == [["Hi! 🙂 Grüße<|eot_id|>", "Again and again<|eot_id|>"]]
     trimmed = (*TALK[:4], Turn("assistant", "  Again\n", True))
-    assert learned(llama, *trimmed) == [["Hi! 🙂 Grüße<|eot_id|>", "Again<|eot_id|>"]]
+    assert targets(llama, *trimmed) == [["Hi! 🙂 Grüße<|eot_id|>", "Again<|eot_id|>"]]
     [[piece]] = llama.encode([Row("f:1", TALK)])
     assert piece.ids == llama.tokenizer.apply_chat_template(
         [{"role": turn.role, "content": turn.content} for turn in TALK], return_dict=False
@@ -91,14 +91,14 @@ def test_llama() -> None:
 
 
 @pytest.mark.parametrize("template", [CHATML_PLAIN, MARKED_WITHOUT_END])
-def test_only_learned_turns(template: str) -> None:
-    turns = (*TALK[:2], TALK[2]._replace(learned=False), *TALK[3:])
-    assert learned(encoder(template), *turns) == [["Again and again<|im_end|>"]]
+def test_only_target_turns(template: str) -> None:
+    turns = (*TALK[:2], TALK[2]._replace(target=False), *TALK[3:])
+    assert targets(encoder(template), *turns) == [["Again and again<|im_end|>"]]
 
 
 def test_each_answer_is_a_row_where_the_template_rewrites_earlier_ones() -> None:
     block = "<think>\n\n</think>\n\n"
-    assert learned(encoder(THINKING), *TALK) == [
+    assert targets(encoder(THINKING), *TALK) == [
         [block + "Hi! 🙂 Grüße<|im_end|>"],
         [block + "Again and again<|im_end|>"],
     ]
@@ -110,7 +110,7 @@ def test_each_answer_is_a_row_where_the_template_rewrites_earlier_ones() -> None
 def test_default_template_for_a_tokenizer_without_chatml() -> None:
     made = tokenizer(None, eos_token="<|endoftext|>")
     made.chat_template = default_template(made)
-    assert learned(Encoder(made, 512), *TALK) == [["Hi! 🙂 Grüße<|endoftext|>", "Again and again<|endoftext|>"]]
+    assert targets(Encoder(made, 512), *TALK) == [["Hi! 🙂 Grüße<|endoftext|>", "Again and again<|endoftext|>"]]
     ids, reference = Encoder(made, 512).prompt_ids(Row("f:1", TALK))
     assert made.decode(ids).endswith("### User:\nAnd again?\n\n### Assistant:\n")
     assert reference == "Again and again"
@@ -132,7 +132,7 @@ def test_white_space_tokens_at_the_edges_of_an_answer() -> None:
     made = tokenizer(CHATML_PLAIN)
     made.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
     turns = (TALK[1], Turn("assistant", "def f():\n    return 1\n\n", True))
-    assert learned(Encoder(made, 512), *turns) == [["def f():\n    return 1\n\n<|im_end|>"]]
+    assert targets(Encoder(made, 512), *turns) == [["def f():\n    return 1\n\n<|im_end|>"]]
 
 
 def test_loss_on_all() -> None:
@@ -144,23 +144,23 @@ def test_loss_on_all() -> None:
 def test_template_that_refuses() -> None:
     llama = encoder(LLAMA, bos_token="<|endoftext|>", eos_token="<|eot_id|>")
     with pytest.raises(StageError, match="f:1: .*refuses the conversation: roles must alternate") as caught:
-        learned(llama, TALK[1], TALK[1], TALK[2])
+        targets(llama, TALK[1], TALK[1], TALK[2])
     assert caught.value.reason is Reason.INVALID_DATASET
 
 
 def test_template_that_is_no_template() -> None:
     with pytest.raises(StageError, match="chat template is broken at line 1"):
-        learned(encoder("{% for m in messages %}"), *TALK)
+        targets(encoder("{% for m in messages %}"), *TALK)
 
 
 def test_template_that_drops_the_answer() -> None:
     template = "{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}"
     with pytest.raises(StageError, match="f:1: .*leaves nothing of the assistant's turns"):
-        learned(encoder(template), *TALK)
+        targets(encoder(template), *TALK)
 
 
 def test_template_whose_generation_prompt_is_not_how_answers_begin() -> None:
     template = CHATML_PLAIN.replace("{{ '<|im_start|>assistant\\n' }}", "{{ 'ANSWER: ' }}")
     with pytest.raises(StageError, match="f:1: what the assistant says in turn 2 cannot be found") as caught:
-        learned(encoder(template), *TALK[1:3])
+        targets(encoder(template), *TALK[1:3])
     assert caught.value.reason is Reason.INVALID_MODEL

@@ -2,7 +2,9 @@
 
 import codecs
 import csv
+import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -102,4 +104,59 @@ def test_a_row_of_exactly_the_limit_is_read(tmp_path: Path, monkeypatch: pytest.
     assert len(rows_of(path)) == 1
     path.write_text(row.replace("xx", "xxx"))
     with pytest.raises(StageError, match="longer than"):
+        rows_of(path)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("name", ["data.csv", "data.tsv"])
+def test_the_delimiter_is_detected(tmp_path: Path, delimiter: str, name: str) -> None:
+    path = tmp_path / name
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["prompt", "completion"], delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(ROWS)
+    assert rows_of(path) == ROWS
+    assert locations_of(path)[0] == f"{name}:2"
+
+
+def test_of_several_delimiters_the_one_that_fits_the_rows_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("prompt, long;completion\na, b, c;d\ne;f\n")
+    assert rows_of(path) == [{"prompt, long": "a, b, c", "completion": "d"}, {"prompt, long": "e", "completion": "f"}]
+    path.write_text('"prompt; long",completion\na;b,c\n')
+    assert rows_of(path) == [{"prompt; long": "a;b", "completion": "c"}]
+
+
+def test_the_line_that_names_the_delimiter(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("sep=;\nprompt,x;completion\na;b\n")
+    assert rows_of(path) == [{"prompt,x": "a", "completion": "b"}]
+    assert locations_of(path) == ["data.csv:3"]
+
+
+def zstd(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstd])
+@pytest.mark.parametrize("name", ["data.jsonl.gz", "data.jsonl.zst", "data.jsonl", "data"])
+def test_compressed_files_are_read_whatever_their_name(tmp_path: Path, compress: Callable, name: str) -> None:
+    path = tmp_path / name
+    half = len(JSONL) // 2
+    path.write_bytes(compress(JSONL[:half].encode()) + compress(JSONL[half:].encode()))
+    assert rows_of(path) == ROWS
+    assert locations_of(path) == [f"{name}:1", f"{name}:2"]
+    path.write_bytes(compress(json.dumps(ROWS).encode()))
+    if name == "data":
+        assert rows_of(path) == ROWS
+
+
+def test_a_compressed_parquet_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    parquet.write_table(pa.Table.from_pylist(ROWS), path)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(StageError, match="a Parquet file inside a compressed one"):
         rows_of(path)

@@ -1,4 +1,4 @@
-"""Conversations as text by a chat template, and which characters of it the assistant says."""
+"""Renders conversations with a chat template, and finds the assistant's turns in the text."""
 
 from __future__ import annotations
 
@@ -9,35 +9,38 @@ from typing import Any
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.rows import Row, Turn
+from tunesmith_trainer.data.special_tokens import turn_ends
 
 Span = tuple[int, int]
 
 _MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
-# Tokens that end a turn in the templates of the common model families.
-_TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|eot|>", "</s>", "<|endoftext|>")
+
+_FOLD = (
+    "If it takes no system turn, write spec.dataset.systemTurn: fold, which puts it in front of the first user turn; "
+    "else change the row's turns to what the template takes"
+)
 
 
 class TurnsNotSeparableError(StageError):
-    """The template writes an earlier turn differently when others follow, so its span cannot be found."""
+    """The template renders a turn differently once other turns follow, so its span cannot be found."""
 
 
 class ChatFormat:
-    """A tokenizer's chat template, applied.
+    """Renders conversations with a tokenizer's chat template.
 
     Attributes:
-        marked: Whether the template itself marks what the assistant says ({% generation %}).
+        marked: Whether the template marks the assistant's turns itself, with {% generation %}.
     """
 
     def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - transformers has no types
         self._template: str = tokenizer.get_chat_template()
         self._variables = {name: value for name, value in tokenizer.special_tokens_map.items()}
         self.marked = bool(_MARKER.search(self._template))
-        known = tokenizer.get_vocab()
-        self._ends = tuple(dict.fromkeys(t for t in (tokenizer.eos_token, *_TURN_ENDS) if t and t in known))
+        self._ends = turn_ends(tokenizer)
         self._check_template()
 
     def _check_template(self) -> None:
-        """Raise when the template is no Jinja at all."""
+        """Raise a StageError if the template is not valid Jinja."""
         from jinja2 import TemplateSyntaxError
         from transformers.utils.chat_template_utils import _compile_jinja_template
 
@@ -68,18 +71,18 @@ class ChatFormat:
             raise dataset_error(
                 location,
                 f"the model's chat template refuses the conversation: {error}",
-                "Change the row's turns to what the template takes",
+                _FOLD if turns and turns[0].role == "system" else "Change the row's turns to what the template takes",
             ) from None
         return texts[0], list(spans[0]) if self.marked else []
 
     def question(self, row: Row) -> tuple[str, str]:
-        """Return the text up to the assistant's last turn, generation prompt included, and what should follow it.
+        """Return the prompt of the last target turn, generation prompt included, and the reference answer.
 
-        The answer is as the template writes it, without the token that ends the turn.
+        The answer is what the template renders, without the token that ends the turn.
         """
-        last = max(index for index, turn in enumerate(row.turns) if turn.role == "assistant")
-        before = [turn._replace(learned=False) for turn in row.turns[:last]]
-        turns = (*before, row.turns[last]._replace(learned=True))
+        last = max(index for index, turn in enumerate(row.turns) if turn.target)
+        before = [turn._replace(target=False) for turn in row.turns[:last]]
+        turns = (*before, row.turns[last]._replace(target=True))
         text, spans = self.text_and_spans(Row(row.location, turns))
         answer = text[slice(*spans[-1])]
         for token in self._ends:
@@ -87,48 +90,48 @@ class ChatFormat:
         return self._render(row.location, turns[:-1], prompt=True)[0], answer
 
     def text_and_spans(self, row: Row) -> tuple[str, list[Span]]:
-        """Return a conversation as text, and the character spans `[start, end)` of it that are learned.
+        """Return a conversation as text, and the character spans `[start, end)` that the loss is computed on.
 
-        The token that ends the assistant's turn is learned with it.
+        A span includes the token that ends the assistant's turn.
 
         Raises:
-            StageError: The template refuses the conversation, or what the assistant says cannot be found in it.
+            StageError: The template refuses the conversation, or an assistant's turn cannot be found in the text.
         """
         text, marked = self._render(row.location, row.turns)
-        said = [index for index, turn in enumerate(row.turns) if turn.role == "assistant"]
+        assistant = [index for index, turn in enumerate(row.turns) if turn.role == "assistant"]
         if self.marked:
-            if len(marked) != len(said):
+            if len(marked) != len(assistant):
                 raise StageError(
                     Reason.INVALID_MODEL,
                     f"{row.location}: the model's chat template marks {len(marked)} passages as generated "
-                    f"where the assistant speaks {len(said)} times",
+                    f"for {len(assistant)} turns of the assistant",
                     "Put {% generation %} around each turn of the assistant in chat_template.jinja",
                 )
-            spans = {index: span for index, span in zip(said, marked, strict=True)}
+            spans = {index: span for index, span in zip(assistant, marked, strict=True)}
         else:
-            spans = {index: self._between_prefixes(row, index, text) for index in said if row.turns[index].learned}
-        return text, [self._to_turn_end(text, spans[index]) for index in said if row.turns[index].learned]
+            spans = {index: self._between_prefixes(row, index, text) for index in assistant if row.turns[index].target}
+        return text, [self._to_turn_end(text, spans[index]) for index in assistant if row.turns[index].target]
 
     def _between_prefixes(self, row: Row, index: int, text: str) -> Span:
-        """Return the span of turn `index`: from the prompt before it to the conversation up to and with it."""
+        """Return the span of turn `index`: from the end of its prompt to the end of the turn."""
         before = self._render(row.location, row.turns[:index], prompt=True)[0] if index else ""
         upto = self._render(row.location, row.turns[: index + 1])[0]
         if not text.startswith(upto) or not upto.startswith(before):
             raise TurnsNotSeparableError(
                 Reason.INVALID_MODEL,
                 f"{row.location}: what the assistant says in turn {index + 1} cannot be found in the text that the "
-                "model's chat template makes: its generation prompt is not how it begins an answer",
+                "model's chat template renders: answers do not begin with its generation prompt",
                 "Put {% generation %} around the assistant's turns in the model's chat_template.jinja",
             )
         return len(before), len(upto)
 
     def _to_turn_end(self, text: str, span: Span) -> Span:
-        """Return the span with its end moved to just after the token that ends the turn."""
+        """Return the span, extended or cut to end just after the token that ends the turn."""
         start, end = span
-        said = text[start:end]
+        content = text[start:end].rstrip()
         for token in self._ends:
-            if said.rstrip().endswith(token):
-                return start, start + len(said.rstrip())
+            if content.endswith(token):
+                return start, start + len(content)
             if text.startswith(token, end):
                 return start, end + len(token)
         return span

@@ -1,4 +1,4 @@
-"""The chat templates of models that bring none: ChatML, or a plain one for tokenizers without its tokens."""
+"""Default chat templates for models without one: ChatML, or a plain one for tokenizers without ChatML's tokens."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ PLAIN = (
 def default_template(tokenizer: Any) -> str:  # noqa: ANN401 - transformers has no types
     """Return the chat template for a tokenizer that has none.
 
-    ChatML where its end token is the one that ends generation; else a plain one that uses only the tokenizer's own
-    special tokens, since new tokens would need new rows of the embedding.
+    ChatML if its end token is the tokenizer's EOS token. Otherwise a plain template that uses only the tokenizer's own
+    special tokens, because new tokens would need new rows in the embedding.
 
     Raises:
-        StageError: The tokenizer has no token that ends a text.
+        StageError: The tokenizer has no EOS token.
     """
     if tokenizer.eos_token is None:
         raise StageError(
@@ -66,3 +66,20 @@ def default_template(tokenizer: Any) -> str:  # noqa: ANN401 - transformers has 
         return CHATML
     begins = tokenizer.bos_token is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
     return ("{{- bos_token -}}\n" if begins else "") + PLAIN
+
+
+_FOLD = """\
+{#- The system turn becomes the beginning of the first user turn. -#}
+{%- if messages | length > 1 and messages[0]['role'] == 'system' and messages[1]['role'] == 'user' -%}
+{%- set messages = [{'role': 'user', 'content': messages[0]['content'] + '\\n\\n' + messages[1]['content']}]
+    + messages[2:] -%}
+{%- endif %}
+"""
+
+
+def with_folded_system_turn(template: str) -> str:
+    """Return a chat template that renders a system turn as the beginning of the first user turn.
+
+    It is part of the model from then on, so training, evaluation and the server render it alike.
+    """
+    return template if template.startswith(_FOLD) else _FOLD + template

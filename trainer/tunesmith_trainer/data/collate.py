@@ -1,4 +1,4 @@
-"""Batches of rows as tensors."""
+"""Collates rows into batches of tensors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch.utils.data import Dataset
 from tunesmith_trainer.data.token_store import Example, TokenStore
 
 IGNORE_INDEX = -100
-"""Label of a token that takes no part in the loss."""
+"""Label of a token that is not part of the loss."""
 
 
 class OrderedDataset(Dataset[Example]):
-    """The rows of a store in the order of the run.
+    """The rows of a store in training order.
 
     Attributes:
         store: The rows.
@@ -35,14 +35,14 @@ class OrderedDataset(Dataset[Example]):
 
 
 class Collator:
-    """Puts rows into tensors, padded on the right to the longest of them.
+    """Puts rows into tensors, padded on the right to the longest row.
 
-    There is no attention mask: in a causal model no token sees what stands on its right, and padding is not learned.
+    There is no attention mask: in a causal model no token attends to tokens on its right, and padding is not a target.
 
     Attributes:
         multiple: Lengths are rounded up to a multiple of this.
-        prune: Whether the model is asked for no other logits than those that something is learned from. Over a large
-            vocabulary they are much of the work and most of the memory, and most of a prompt's are of no use.
+        prune: Compute logits only for positions with a target in some row. With a large vocabulary, logits are much of
+            the work and most of the memory, and those of a prompt are not used.
     """
 
     def __init__(self, multiple: int = 1, *, prune: bool = True) -> None:
@@ -50,11 +50,11 @@ class Collator:
         self.prune = prune
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-        """Return the model's inputs and what is learned.
+        """Return the model's inputs and the labels.
 
-        `input_ids` is int64 [rows, length]; `logits_to_keep`, where pruned, the int64 [positions] whose logits are
-        wanted; `labels` int64 [rows, positions], the token after each of them, `IGNORE_INDEX` where it is no target. A
-        row's first token is none, as no token is before it.
+        `input_ids` is int64 [rows, length]. `logits_to_keep`, if pruned, is int64 [positions], the positions whose
+        logits are computed. `labels` is int64 [rows, positions], the token after each position, or `IGNORE_INDEX`. The
+        first token of a row is never a target, because no token precedes it.
         """
         longest = max(len(ids) for ids, _ in examples)
         length = -(-longest // self.multiple) * self.multiple
@@ -65,7 +65,7 @@ class Collator:
             labels[row, : len(ids) - 1] = np.where(mask[1:], ids[1:], IGNORE_INDEX)
         batch = {"input_ids": torch.from_numpy(input_ids), "labels": torch.from_numpy(labels)}
         if self.prune:
-            learned = np.flatnonzero((labels != IGNORE_INDEX).any(axis=0))
-            kept = torch.from_numpy(learned if len(learned) else np.zeros(1, np.int64))
+            positions = np.flatnonzero((labels != IGNORE_INDEX).any(axis=0))
+            kept = torch.from_numpy(positions if len(positions) else np.zeros(1, np.int64))
             batch |= {"labels": batch["labels"][:, kept], "logits_to_keep": kept}
         return batch

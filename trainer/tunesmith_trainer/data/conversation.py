@@ -1,9 +1,11 @@
-"""Turns of a conversation: reading and checking them."""
+"""Reads and checks the turns of a conversation."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from tunesmith_api.contract import TEXT_PART_SEPARATOR
 from tunesmith_trainer.data.errors import dataset_error, shown
 from tunesmith_trainer.data.lines import MAX_ROW_BYTES, too_long
 from tunesmith_trainer.data.rows import Turn
@@ -18,17 +20,22 @@ ROLES = {
     "model": "assistant",
     "tool": "tool",
 }
-_UNSUPPORTED = ("tool_calls", "function_call", "weight")
+_TOOL_CALLS = ("tool_calls", "function_call")
+_MEDIA = ("image", "image_url", "input_image", "audio", "input_audio", "video", "file")
 
 
 def as_text(location: str, field: str, value: Any) -> str:  # noqa: ANN401 - any JSON value
-    """Return a field's text.
+    """Return a field's text. A whole number or a boolean is written as text: `3`, `true`.
 
     Raises:
-        StageError: The value is null, empty or no text, or cannot be written as UTF-8.
+        StageError: The value is null, empty or not text, or cannot be encoded as UTF-8.
     """
     if value is None:
         raise dataset_error(location, f"{field} is null", "Write its text, or remove the row")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
     if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
         value = _join_parts(location, field, value)
     if not isinstance(value, str):
@@ -49,9 +56,15 @@ def as_text(location: str, field: str, value: Any) -> str:  # noqa: ANN401 - any
 
 
 def _join_parts(location: str, field: str, parts: list[dict[str, Any]]) -> str:
-    """Return the text of content that is written as a list of parts, `{"type": "text", "text": ...}`."""
+    """Return the text of content given as a list of parts, `{"type": "text", "text": ...}`."""
     texts = []
     for index, part in enumerate(parts):
+        if part.get("type") in _MEDIA:
+            raise dataset_error(
+                location,
+                f"{field}[{index}] is of type {part['type']}: images and other media are not supported",
+                "Write text only, or remove the row",
+            )
         if part.get("type") != "text" or not isinstance(part.get("text"), str):
             raise dataset_error(
                 location,
@@ -59,7 +72,7 @@ def _join_parts(location: str, field: str, parts: list[dict[str, Any]]) -> str:
                 'Write {"type": "text", "text": "..."}, or one text in quotes',
             )
         texts.append(part["text"])
-    return "".join(texts)
+    return TEXT_PART_SEPARATOR.join(texts)
 
 
 def read_turns(
@@ -70,19 +83,21 @@ def read_turns(
     role_key: str = "role",
     content_key: str = "content",
 ) -> list[Turn]:
-    """Return the turns of a list of messages; assistant's turns are learned.
+    """Return the turns of a list of messages. The assistant's turns are targets.
 
     Args:
-        location: Where the row is.
-        field: The column's name.
-        value: The column's value.
-        role_key: The key that says who speaks.
-        content_key: The key with what is said.
+        location: Location of the row.
+        field: Name of the column.
+        value: Value of the column.
+        role_key: Key of the role.
+        content_key: Key of the text.
 
     Raises:
-        StageError: It is not a list of messages with a known role and a text each.
+        StageError: The value is not a list of messages, each with a known role and text.
     """
     shape = f'Write [{{"{role_key}": "user", "{content_key}": "..."}}, ...]'
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = _json_text(location, field, value)
     if not isinstance(value, list):
         problem = f"{field} is null" if value is None else f"{field} is {shown(value)}, not a list"
         raise dataset_error(location, problem, shape)
@@ -91,30 +106,59 @@ def read_turns(
         where = f"{field}[{index}]"
         if not isinstance(message, dict):
             raise dataset_error(location, f"{where} is {shown(message)}, not an object", shape)
+        for key in _TOOL_CALLS:
+            if message.get(key):
+                raise dataset_error(
+                    location,
+                    f"{where}.{key}: tool calls are not supported yet",
+                    f"Remove the row, or remove {key} and write the assistant's reply as {content_key}",
+                )
         for key in (role_key, content_key):
             if key not in message:
                 raise dataset_error(location, f"{where}.{key} is missing", shape)
-        for key in _UNSUPPORTED:
-            if message.get(key) is not None:
-                raise dataset_error(location, f"{where}.{key} is not supported", f"Remove {key}, or the row")
-        said = message[role_key]
-        role = ROLES.get(said) if isinstance(said, str) else None
+        given = message[role_key]
+        role = ROLES.get(given) if isinstance(given, str) else None
         if role is None:
             raise dataset_error(
-                location, f"{where}.{role_key} is {shown(said)}, an unknown role", f"Write one of {', '.join(ROLES)}"
+                location, f"{where}.{role_key} is {shown(given)}, an unknown role", f"Write one of {', '.join(ROLES)}"
             )
         if role == "system" and message[content_key] == "":
             continue
         content = as_text(location, f"{where}.{content_key}", message[content_key])
-        turns.append(Turn(role, content, role == "assistant"))
+        turns.append(Turn(role, content, _is_target(location, f"{where}.weight", role, message.get("weight"))))
     return turns
 
 
+def _json_text(location: str, field: str, text: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the value of a list that is written as JSON text, for example in a cell of a CSV file."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        python = "'" in text[:4]
+        detail = "it is a Python list" if python else str(error)
+        raise dataset_error(
+            location,
+            f"{field} is not valid JSON: {detail}",
+            "Write it with json.dumps, not str" if python else 'Write [{"role": "user", "content": "..."}, ...]',
+        ) from None
+
+
+def _is_target(location: str, field: str, role: str, weight: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Return whether the loss is computed on a turn: an assistant turn whose weight is not 0."""
+    if weight is None:
+        return role == "assistant"
+    if isinstance(weight, bool) or weight not in (0, 1):
+        raise dataset_error(location, f"{field} is {shown(weight)}", "Write 1 to learn the turn, 0 to leave it out")
+    if weight and role != "assistant":
+        raise dataset_error(location, f"{field} is 1, but the turn is not the assistant's", "Remove it, or write 0")
+    return bool(weight)
+
+
 def check_conversation(location: str, field: str, turns: list[Turn]) -> tuple[Turn, ...]:
-    """Return the turns of a conversation from which something can be learned.
+    """Return the turns of a conversation, checked.
 
     Raises:
-        StageError: There is no turn of the assistant to learn, or the system's is not the first.
+        StageError: No assistant turn is a target, or the system turn is not the first.
     """
     if not turns:
         raise dataset_error(location, f"{field} is empty", "Write at least a user's and an assistant's turn")
@@ -123,7 +167,13 @@ def check_conversation(location: str, field: str, turns: list[Turn]) -> tuple[Tu
             raise dataset_error(
                 location, f"{field}: the system's turn is number {index + 1}, not the first", "Move it to the front"
             )
-    if not any(turn.learned for turn in turns):
+    if not any(turn.target for turn in turns) and any(turn.role == "assistant" for turn in turns):
+        raise dataset_error(
+            location,
+            f"{field}: no turn of the assistant is learned (weight 0, or in a prompt)",
+            "Write weight: 1 at one of them, or remove the row",
+        )
+    if not any(turn.target for turn in turns):
         raise dataset_error(
             location,
             f"{field} has no turn of the assistant, so there is nothing to learn",

@@ -1,4 +1,4 @@
-"""Rows as tokens, with the mask of what is learned, no longer than the limit."""
+"""Tokenises rows: token ids and a loss mask, no longer than the limit."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from itertools import islice
 from typing import Any, Literal
 
 from tunesmith_trainer.data.chat import ChatFormat, Span, TurnsNotSeparableError
+from tunesmith_trainer.data.encoding_log import EncodingLog, Outcome
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.rows import Row, Turn
+from tunesmith_trainer.data.special_tokens import SpecialTokens
 
 _BATCH = 256
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A row as tokens.
+    """A tokenised row.
 
     Attributes:
-        row: The row, without the turns that were dropped.
+        row: The row, without the turns that were dropped to shorten it.
         ids: Token ids.
-        mask: 1 where the token is learned, else 0; as long as `ids`.
+        mask: The loss mask, as long as `ids`: 1 for a target token, else 0.
     """
 
     row: Row
@@ -30,34 +32,22 @@ class Encoded:
 
 
 @dataclass
-class Counts:
-    """What happened to the rows that were too long.
-
-    Attributes:
-        truncated: Conversations that lost their oldest turns, and texts that were cut into several rows.
-        skipped: Conversations whose last exchange alone is too long.
-    """
-
-    truncated: int = 0
-    skipped: int = 0
-
-
-@dataclass
 class Encoder:
-    """Turns rows into tokens.
+    """Tokenises rows.
 
     Attributes:
         tokenizer: The model's tokenizer (transformers, fast).
-        max_length: Most tokens of a row.
-        loss_on: Which tokens of a conversation are learned.
-        counts: Counted up as rows are encoded.
+        max_length: Largest number of tokens in a row.
+        loss_on: Which tokens of a conversation are targets.
+        log: Filled while rows are encoded.
     """
 
     tokenizer: Any
     max_length: int
     loss_on: Literal["assistant", "all"] = "assistant"
-    counts: Counts = field(default_factory=Counts)
+    log: EncodingLog = field(default_factory=EncodingLog)
     _chat: ChatFormat | None = None
+    _special: SpecialTokens | None = None
 
     @property
     def chat(self) -> ChatFormat:
@@ -66,11 +56,18 @@ class Encoder:
             self._chat = ChatFormat(self.tokenizer)
         return self._chat
 
+    @property
+    def special(self) -> SpecialTokens:
+        """The tokenizer's special tokens."""
+        if self._special is None:
+            self._special = SpecialTokens(self.tokenizer)
+        return self._special
+
     def encode(self, rows: Iterable[Row]) -> Iterator[list[Encoded]]:
-        """Yield what each row becomes, in order: one or several rows of tokens, or none when it is skipped.
+        """Yield the tokenised pieces of each row, in order: one, several, or none if the row is skipped.
 
         Raises:
-            StageError: A row cannot be encoded, or nothing in it would be learned.
+            StageError: A row cannot be encoded, or none of its tokens would be a target.
         """
         iterator = iter(rows)
         while batch := list(islice(iterator, _BATCH)):
@@ -80,65 +77,77 @@ class Encoder:
                 yield from self._texts(batch)
 
     def prompt_ids(self, row: Row) -> tuple[list[int], str]:
-        """Return the tokens up to the assistant's last turn, generation prompt included, and that turn's text."""
+        """Return the prompt of the last target turn, generation prompt included, and that turn's text."""
         prompt, answer = self.chat.question(row)
         return self._tokenize([prompt])[0][0], answer
 
     def _tokenize(self, texts: list[str]) -> list[tuple[list[int], list[Span]]]:
-        """Return `(ids, character spans)` of texts that hold their special tokens already."""
+        """Return `(ids, character spans)` of rendered texts, which contain their special tokens."""
         out = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         return list(zip(out["input_ids"], out["offset_mapping"], strict=True))
 
     def _texts(self, batch: list[Row]) -> Iterator[list[Encoded]]:
-        """Yield the pieces of each text; its end is marked by the end-of-text token."""
-        eos = self.tokenizer.eos_token_id
+        """Yield the pieces of each text. The text ends with one EOS token."""
         out = self.tokenizer([row.text for row in batch], verbose=False)
         for row, ids in zip(batch, out["input_ids"], strict=True):
-            if eos is not None and (not ids or ids[-1] != eos):
-                ids = [*ids, eos]
+            if (token := self.special.find_inside(row.text)) is not None:
+                self.log.add(Outcome.SPECIAL_TOKENS, row.location, token)
+            ids = self.special.complete(row.text, ids)
+            self.log.lengths.append(len(ids))
             pieces = [ids[start : start + self.max_length] for start in range(0, len(ids), self.max_length)]
-            pieces = [piece for piece in pieces if len(piece) > 1]  # a single token has none before it to learn from
+            pieces = [piece for piece in pieces if len(piece) > 1]  # the first token is never a target
             if not pieces:
                 raise dataset_error(row.location, "the text is a single token", "Write a longer text")
-            self.counts.truncated += len(pieces) > 1
+            if len(pieces) > 1:
+                self.log.add(Outcome.SPLIT, row.location)
             yield [Encoded(row, piece, [1] * len(piece)) for piece in pieces]
 
     def _conversations(self, batch: list[Row]) -> Iterator[list[Encoded]]:
-        """Yield what each conversation becomes: one row, or one for each answer where the template asks for it."""
+        """Yield the pieces of each conversation: one, or one for each answer if the template needs that (`_render`)."""
         groups = [self._render(row) for row in batch]
         tokens = iter(self._tokenize([text for group in groups for _, text, _ in group]))
-        for group in groups:
-            encoded = []
+        for original, group in zip(batch, groups, strict=True):
+            self._note_special_tokens(original)
+            encoded, longest = [], 0
             for row, _, spans in group:
                 ids, offsets = next(tokens)
+                longest = max(longest, len(ids))
                 fitting = self._fit(Encoded(row, ids, self._mask(offsets, spans)))
                 encoded += [fitting] if fitting else []
+            self.log.lengths.append(longest)
             yield encoded
 
-    def _render(self, row: Row) -> list[tuple[Row, str, list[Span]]]:
-        """Return `(row, text, learned spans)` of a conversation.
+    def _note_special_tokens(self, row: Row) -> None:
+        """Record a row whose turns contain special tokens: the tokenizer takes them as such, here and in the server."""
+        for turn in row.turns:
+            if (token := self.special.find(turn.content)) is not None:
+                self.log.add(Outcome.SPECIAL_TOKENS, row.location, token)
+                return
 
-        Some templates write an answer differently once others follow (without its reasoning, for example). There each
-        answer becomes a row of its own, at whose end it stands as the model is to give it.
+    def _render(self, row: Row) -> list[tuple[Row, str, list[Span]]]:
+        """Return `(row, text, target spans)` of a conversation.
+
+        Some templates render an answer differently once other turns follow, for example without its reasoning. Then
+        each answer becomes a row of its own and stands at its end, rendered as the model has to generate it.
         """
         try:
             return [(row, *self.chat.text_and_spans(row))]
         except TurnsNotSeparableError:
-            learned = [index for index, turn in enumerate(row.turns) if turn.learned]
-            if learned == [len(row.turns) - 1]:
+            targets = [index for index, turn in enumerate(row.turns) if turn.target]
+            if targets == [len(row.turns) - 1]:
                 raise
-        before = [turn._replace(learned=False) for turn in row.turns]
-        rows = [replace(row, turns=(*before[:index], row.turns[index])) for index in learned]
+        before = [turn._replace(target=False) for turn in row.turns]
+        rows = [replace(row, turns=(*before[:index], row.turns[index])) for index in targets]
         return [(part, *self.chat.text_and_spans(part)) for part in rows]
 
     def _fit(self, encoded: Encoded) -> Encoded | None:
-        """Return the row, shortened where it is too long, or None when it must be skipped."""
+        """Return the row, shortened if it is too long, or None if it must be skipped."""
         if len(encoded.ids) > self.max_length:
             shorter = self._shorten(encoded.row)
             if shorter is None:
-                self.counts.skipped += 1
+                self.log.add(Outcome.SKIPPED, encoded.row.location)
                 return None
-            self.counts.truncated += 1
+            self.log.add(Outcome.TRUNCATED, encoded.row.location)
             encoded = shorter
         if not any(encoded.mask[1:]):
             raise dataset_error(
@@ -149,9 +158,9 @@ class Encoder:
         return encoded
 
     def _mask(self, offsets: Sequence[Span], spans: Sequence[Span]) -> list[int]:
-        """Return 1 for each token that begins within a span (or for all, with loss_on all).
+        """Return the loss mask: 1 for each token that begins within a span, or for all tokens with `loss_on` all.
 
-        Byte-level tokenizers that trim offsets give a token of white space the empty span at its end.
+        Byte-level tokenizers that trim offsets give a white-space token an empty span at its end.
         """
         if self.loss_on == "all":
             return [1] * len(offsets)
@@ -165,15 +174,15 @@ class Encoder:
             mask[position] = int(start > spans[index][0] if blank else start >= spans[index][0])
         return mask
 
-    def _one(self, row: Row) -> Encoded:
+    def _encode_one(self, row: Row) -> Encoded:
         text, spans = self.chat.text_and_spans(row)
         ids, offsets = self._tokenize([text])[0]
         return Encoded(row, ids, self._mask(offsets, spans))
 
     def _shorten(self, row: Row) -> Encoded | None:
-        """Return the conversation without its oldest exchanges, or None when the last one alone is too long.
+        """Return the conversation without its oldest exchanges, or None if the last exchange alone is too long.
 
-        As few exchanges as possible go; the system's turn stays.
+        Drops as few exchanges as possible and keeps the system turn.
         """
         system = [turn for turn in row.turns if turn.role == "system"]
         exchanges = split_exchanges([turn for turn in row.turns if turn.role != "system"])
@@ -183,8 +192,8 @@ class Encoder:
             middle = (low + high) // 2
             kept = [turn for exchange in exchanges[middle:] for turn in exchange]
             encoded = None
-            if any(turn.learned for turn in kept):
-                encoded = self._one(replace(row, turns=(*system, *kept)))
+            if any(turn.target for turn in kept):
+                encoded = self._encode_one(replace(row, turns=(*system, *kept)))
             if encoded is not None and len(encoded.ids) > self.max_length:
                 low = middle + 1
             else:
@@ -193,7 +202,7 @@ class Encoder:
 
 
 def split_exchanges(turns: Sequence[Turn]) -> list[list[Turn]]:
-    """Return the turns in groups, each beginning where a user speaks after someone else."""
+    """Return the turns in groups. A group begins with a user turn that follows another role's turn."""
     groups: list[list[Turn]] = []
     for index, turn in enumerate(turns):
         if not groups or (turn.role == "user" and turns[index - 1].role != "user"):

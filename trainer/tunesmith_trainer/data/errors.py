@@ -1,4 +1,4 @@
-"""Errors of a data set: what is wrong, and where."""
+"""Errors in a data set, with their location."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def dataset_error(location: str, problem: str, remedy: str) -> StageError:
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """Return a value as it is quoted in a message: short, on one line, printable."""
+    """Return a value for a message: short, printable, on one line."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -1,4 +1,4 @@
-"""The formats of rows: recognising them, and making a checked `Row` of each."""
+"""Row formats: detects the format and parses rows into checked `Row` objects."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import DatasetFormat
+from tunesmith_trainer.data.columns import lookup, suggest
 from tunesmith_trainer.data.conversation import as_text, check_conversation, read_turns
 from tunesmith_trainer.data.errors import dataset_error, shown
 from tunesmith_trainer.data.rows import Row, Turn
@@ -17,13 +18,13 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True)
 class Format:
-    """How the rows of a format are written.
+    """The columns of a format, and its parser.
 
     Attributes:
-        required: Columns that every row has.
-        optional: Columns that a row may have besides.
-        example: A row, for messages.
-        read: Makes a row of `(location, fields)`.
+        required: Columns that every row must have.
+        optional: Columns that a row may have as well.
+        example: An example row for messages.
+        read: Parses `(location, fields)` into a row.
     """
 
     required: tuple[str, ...]
@@ -39,7 +40,7 @@ def _messages(location: str, fields: Fields) -> Row:
 def _prompt_completion(location: str, fields: Fields) -> Row:
     prompt, completion = fields["prompt"], fields["completion"]
     if isinstance(prompt, list) or isinstance(completion, list):
-        before = [turn._replace(learned=False) for turn in read_turns(location, "prompt", prompt)]
+        before = [turn._replace(target=False) for turn in read_turns(location, "prompt", prompt)]
         after = read_turns(location, "completion", completion)
         return Row(location, check_conversation(location, "completion", [*before, *after]))
     return Row(
@@ -66,7 +67,7 @@ def _sharegpt(location: str, fields: Fields) -> Row:
 
 
 def _system(location: str, fields: Fields) -> list[Turn]:
-    """Return the system turn of a row that has a `system` column, else nothing."""
+    """Return the system turn from the `system` column, if there is one."""
     if fields.get("system") in (None, ""):
         return []
     return [Turn("system", as_text(location, "system", fields["system"]), False)]
@@ -76,7 +77,7 @@ def _text(location: str, fields: Fields) -> Row:
     return Row(location, text=as_text(location, "text", fields["text"]))
 
 
-# In the order in which they are tried: alpaca files often have a text column besides.
+# Tried in this order: alpaca files often have a text column as well.
 FORMATS: dict[DatasetFormat, Format] = {
     DatasetFormat.MESSAGES: Format(
         ("messages",),
@@ -102,24 +103,30 @@ FORMATS: dict[DatasetFormat, Format] = {
     DatasetFormat.TEXT: Format(("text",), (), '{"text": "..."}', _text),
 }
 
+_EMPTY: tuple[object, ...] = (None, "", [], {}, "[]", "null")
 _OPTIONAL = {column for form in FORMATS.values() for column in form.optional}
 
 
 class RowParser:
-    """Makes checked rows of what the readers read, all in one format.
+    """Parses the rows of a data set, all in one format.
 
     Attributes:
-        format: The format; AUTO until the first row has been seen.
+        format: The format; AUTO until the first row has been parsed.
+        columns: The names of columns that differ from the format's own.
+        columns_seen: The names of all columns in the rows so far, each with the location of its first row.
+        first_row: The first row.
     """
 
     def __init__(self, wanted: DatasetFormat, columns: dict[str, str] | None) -> None:
         self.format = wanted
         self.columns = columns or {}
+        self.columns_seen: dict[str, str] = {}
+        self.first_row: Fields = {}
         self._first = ""
         self._check_columns()
 
     def _check_columns(self) -> None:
-        """Raise when `columns` maps something that the format has not."""
+        """Raise a StageError if `columns` names a column that the format does not have."""
         for name in self.columns:
             known = _column_names(self.format)
             if name not in known:
@@ -137,37 +144,40 @@ class RowParser:
         """
         fields = self._rename(location, raw)
         if self.format is DatasetFormat.AUTO:
-            self.format = self._recognise(location, fields)
+            self.format = self._detect(location, fields)
             self._check_columns()
-        self._first = self._first or location
+        if not self._first:
+            self._first, self.first_row = location, raw
+        if not raw.keys() <= self.columns_seen.keys():
+            for name in raw:
+                self.columns_seen.setdefault(name, location)
         missing = [name for name in FORMATS[self.format].required if name not in fields]
         if missing:
             raise self._other_format(location, fields, missing[0])
-        for name in ("tools", "functions"):
-            if fields.get(name):
-                raise dataset_error(location, f"{name}: tool definitions are not supported", f"Remove {name}")
+        _refuse_unsupported(location, fields)
         return FORMATS[self.format].read(location, fields)
 
     def _rename(self, location: str, raw: Fields) -> Fields:
-        """Return the row with the format's own column names."""
+        """Return the row with columns renamed to the format's names."""
         fields = {name: value for name, value in raw.items() if name not in self.columns}
         for name, theirs in self.columns.items():
-            if theirs not in raw and name in _OPTIONAL:
-                continue
-            if theirs not in raw:
+            try:
+                fields[name] = lookup(raw, theirs)
+            except KeyError:
+                if name in _OPTIONAL:
+                    continue
                 raise dataset_error(
                     location,
                     f"there is no column {shown(theirs)} (the row has {_listed(raw)})",
                     f"Correct spec.dataset.columns.{name}, or the file",
-                )
-            fields[name] = raw[theirs]
+                ) from None
         return fields
 
-    def _recognise(self, location: str, fields: Fields) -> DatasetFormat:
+    def _detect(self, location: str, fields: Fields) -> DatasetFormat:
         for name, form in FORMATS.items():
             if all(column in fields for column in form.required):
                 return name
-        raise dataset_error(
+        raise _unnamed_format(location, fields, list(FORMATS.values())) or dataset_error(
             location,
             f"the format is not recognised: the row has {_listed(fields)}",
             "Name the columns as one of the formats does ("
@@ -176,7 +186,7 @@ class RowParser:
         )
 
     def _other_format(self, location: str, fields: Fields, missing: str) -> StageError:
-        """Return the error for a row that lacks a column, naming the format that it seems to be in."""
+        """Return the error for a row without a required column; it names the format that the row seems to have."""
         example = f"Write {FORMATS[self.format].example}"
         for name, form in FORMATS.items():
             if all(column in fields for column in form.required):
@@ -187,11 +197,47 @@ class RowParser:
                     "Keep rows of one format in a data set, or write spec.dataset.format; "
                     f"{self.format.value} rows look like {FORMATS[self.format].example}",
                 )
-        return dataset_error(location, f"{missing} is missing (the row has {_listed(fields)})", example)
+        problem = f"{missing} is missing (the row has {_listed(fields)})"
+        # Only the first row's columns say something about the whole file.
+        known = [FORMATS[self.format]] if self._first == location else []
+        return _unnamed_format(location, fields, known, problem) or dataset_error(location, problem, example)
+
+
+def _unnamed_format(location: str, fields: Fields, formats: list[Format], problem: str = "") -> StageError | None:
+    """Return the error for a row of preference data, or with other column names; None if it is neither."""
+    if formats and "chosen" in fields and "rejected" in fields:
+        conversation = isinstance(fields["chosen"], list) and "prompt" not in fields
+        mapped = "messages" if conversation else "completion"
+        return dataset_error(
+            location,
+            "this is preference data (chosen, rejected), which is not supported",
+            f"To train on the chosen answers alone, write spec.dataset.columns: {{{mapped}: chosen}}",
+        )
+    line = suggest(fields, [form.required for form in formats])
+    if line is None:
+        return None
+    problem = problem or f"the format is not recognised: the row has {_listed(fields)}"
+    return dataset_error(location, problem, f"Write spec.dataset.{line}")
+
+
+def _refuse_unsupported(location: str, fields: Fields) -> None:
+    """Raise a StageError if a row has tool definitions or media."""
+    for name in ("tools", "functions"):
+        if fields.get(name) not in _EMPTY:
+            raise dataset_error(
+                location,
+                f"{name}: tool definitions are not supported yet",
+                f"Remove the column {name}, or write the definitions as text in the system turn",
+            )
+    for name in ("image", "images", "audio", "audios", "video", "videos"):
+        if fields.get(name) not in _EMPTY:
+            raise dataset_error(
+                location, f"{name}: images and other media are not supported", f"Remove the column {name}, or the row"
+            )
 
 
 def _column_names(wanted: DatasetFormat) -> list[str]:
-    """Return the names that `columns` may map for a format; for auto those of any."""
+    """Return the column names of a format; for auto those of all formats."""
     forms = FORMATS.values() if wanted is DatasetFormat.AUTO else [FORMATS[wanted]]
     return list(dict.fromkeys(name for form in forms for name in (*form.required, *form.optional)))
 

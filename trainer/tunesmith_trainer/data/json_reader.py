@@ -1,4 +1,4 @@
-"""JSON lines, and JSON files that hold an array of rows."""
+"""Reads JSON Lines files, and JSON files with an array of rows."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _parse(text: str, name: str, first_line: int, remedy: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the JSON value of a text that begins at a line of a file."""
+    """Parse a JSON text that begins at `first_line` of a file."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         location = f"{name}:{first_line + error.lineno - 1}"
-        raise dataset_error(location, f"broken JSON at column {error.colno}: {error.msg}", remedy) from None
+        problem, instead = _explain(error) or (error.msg, remedy)
+        raise dataset_error(location, f"broken JSON at column {error.colno}: {problem}", instead) from None
     except ValueError as error:  # NaN, Infinity, or a number of thousands of digits
         problem, instead = f"broken JSON: {error}", "Write a number, a text or null instead"
         raise dataset_error(f"{name}:{first_line}", problem, instead) from None
@@ -32,8 +33,25 @@ def _parse(text: str, name: str, first_line: int, remedy: str) -> Any:  # noqa: 
         raise dataset_error(f"{name}:{first_line}", problem, instead) from None
 
 
+def _explain(error: json.JSONDecodeError) -> tuple[str, str] | None:
+    """Return the problem and the remedy for common mistakes; None for any other."""
+    before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
+    if (after.startswith(("}", "]")) and before.endswith(",")) or (after.startswith(",") and "Illegal" in error.msg):
+        return "there is a comma after the last value", "Remove the comma before the closing bracket"
+    if error.msg == "Extra data" and after.strip() == ",":
+        return "there is a comma after the row", "Remove the comma at the end of the line"
+    if after.startswith("'"):
+        return (
+            "there is a single quote",
+            'JSON has double quotes only: write "..." (Python: json.dumps, not str or repr)',
+        )
+    if after.startswith(("None", "True", "False")):
+        return "this is a Python value, not JSON", "Write null, true or false (Python: json.dumps, not str or repr)"
+    return None
+
+
 def read_jsonl(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield `(FILE:LINE, row)` of a file with one JSON object a line. Blank lines are skipped."""
+    """Yield `(FILE:LINE, row)` of a file with one JSON object per line. Blank lines are skipped."""
     for number, line in read_lines(path, name):
         text = line.strip()
         if not text:
@@ -46,7 +64,7 @@ def read_jsonl(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def read_json_array(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield `(FILE: row N, row)` of a JSON file: an array of objects, or an object whose `data` is one."""
+    """Yield `(FILE: row N, row)` of a JSON file: an array of objects, or `{"data": [...]}`."""
     text = "".join(line for _, line in read_lines(path, name))
     value = _parse(text, name, 1, "Write an array of objects: [{...}, {...}], or one object a line in a .jsonl file")
     rows = value.get("data") if isinstance(value, dict) else value

@@ -1,4 +1,4 @@
-"""Lines of a UTF-8 text file, each with its number; encoding and length checked."""
+"""Reads the lines of a UTF-8 text file, and checks their encoding and length."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
+from tunesmith_trainer.data.compression import open_decompressed
 from tunesmith_trainer.data.errors import dataset_error
 
 MAX_ROW_BYTES = 16 << 20
@@ -19,10 +20,10 @@ _OTHER_BOMS = {
 
 
 def decode(data: bytes, location: str) -> str:
-    """Return UTF-8 bytes as text.
+    """Decode UTF-8.
 
     Raises:
-        StageError: They are not UTF-8; the message names the byte.
+        StageError: The bytes are not UTF-8. The message names the first bad byte.
     """
     try:
         return data.decode("utf-8")
@@ -50,12 +51,12 @@ def read_lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
 
     Args:
         path: The file.
-        name: What the file is called in messages.
+        name: Name of the file in messages.
 
     Raises:
-        StageError: A line is not UTF-8, or is longer than 16 MiB.
+        StageError: A line is not UTF-8, contains a NUL byte, or is longer than 16 MiB.
     """
-    with path.open("rb") as file:
+    with open_decompressed(path, name) as file:
         number = 0
         while line := file.readline(MAX_ROW_BYTES + 1):
             number += 1
@@ -64,7 +65,23 @@ def read_lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
                 line = line.removeprefix(codecs.BOM_UTF8)
             if len(line) > MAX_ROW_BYTES:
                 raise too_long(f"{name}:{number}")
+            if b"\0" in line:
+                raise _nul_byte(line, name, number)
             yield number, decode(line, f"{name}:{number}")
+
+
+def _nul_byte(line: bytes, name: str, number: int) -> Exception:
+    """Return the error for a line with a NUL byte."""
+    if line.count(b"\0") * 3 > len(line):
+        return dataset_error(
+            name,
+            "every second byte is NUL: the file seems to be UTF-16, not UTF-8",
+            "Save it as UTF-8, for example: iconv -f utf-16 -t utf-8 OLD > NEW",
+        )
+    column = line.index(b"\0") + 1
+    return dataset_error(
+        f"{name}:{number}", f"byte {column} is a NUL byte", "Remove it, for example: tr -d '\\000' < OLD > NEW"
+    )
 
 
 def too_long(location: str) -> Exception:

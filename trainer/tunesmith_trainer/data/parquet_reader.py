@@ -1,4 +1,4 @@
-"""Parquet files."""
+"""Reads Parquet files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _REWRITE = "Copy the file again, or write it anew (pyarrow.parquet.write_table)"
 
 
 def read_parquet(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield `(FILE: row N, row)` of a Parquet file, a batch of rows in memory at a time."""
+    """Yield `(FILE: row N, row)` of a Parquet file, with one batch of rows in memory at a time."""
     import pyarrow
     from pyarrow import parquet
 

@@ -1,4 +1,4 @@
-"""What a row of any format becomes: a conversation or a text."""
+"""A parsed row of any format: a conversation or a text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class Turn(NamedTuple):
     Attributes:
         role: system, user, assistant or tool.
         content: Its text.
-        learned: Whether the turn is learned (assistant's turns only, and not those in a prompt).
+        target: Whether the loss is computed on the turn. Only assistant turns are targets, and not those in a prompt.
     """
 
     role: str
     content: str
-    learned: bool
+    target: bool
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Row:
     """A checked row.
 
     Attributes:
-        location: Where it is: `FILE:LINE` or `FILE: row N`.
-        turns: The conversation; empty for a plain text.
+        location: `FILE:LINE` or `FILE: row N`.
+        turns: The conversation; empty for plain text.
         text: The plain text; empty for a conversation.
     """
 
@@ -36,7 +36,7 @@ class Row:
 
     @property
     def texts(self) -> list[str]:
-        """All that is written in the row, the roles' names included, since a chat template writes them too."""
+        """All texts of the row, role names included, because a chat template renders them too."""
         if not self.turns:
             return [self.text]
         return [text for turn in self.turns for text in (turn.role, turn.content)]

@@ -1,4 +1,4 @@
-"""The sources of a data set as local files, checked by their digests."""
+"""Fetches the sources of a data set and checks their digests."""
 
 from __future__ import annotations
 
@@ -12,57 +12,83 @@ from tunesmith_api.spec import ConfigMapKeyRef, DatasetSource
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.formats import RowParser
+from tunesmith_trainer.data.hub import fetch_hub_dataset
 from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.readers import read_rows
 from tunesmith_trainer.data.rows import Row
+from tunesmith_trainer.data.selection import is_selection, select_local, select_remote
 from tunesmith_trainer.runtime.job_config import config_maps
 from tunesmith_trainer.storage.files import sha256_file
 from tunesmith_trainer.storage.filesystems import check_sha256, fetch_file
-from tunesmith_trainer.storage.uris import local_path, public
+from tunesmith_trainer.storage.uris import local_path, public, scheme_of
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A source as a local file.
+    """A local file of a source.
 
     Attributes:
-        name: What it is called in messages and in the manifest.
+        name: Its name in messages and in the manifest.
         path: The local file.
         sha256: Its digest in hexadecimal.
+        revision: The commit of a file from the Hugging Face hub.
     """
 
     name: str
     path: Path
     sha256: str
+    revision: str | None = None
 
 
-def locate(source: DatasetSource, work: WorkFolder, slot: str) -> SourceFile:
-    """Return a source as a local file. Remote files are fetched into the prepare stage's folder.
+def locate(source: DatasetSource, work: WorkFolder, slot: str) -> list[SourceFile]:
+    """Return the local files of a source. Remote files are fetched into the prepare stage's folder.
 
     Args:
         source: The source.
         work: The job's work folder.
-        slot: A file name that no other source of the job has.
+        slot: A file name that is unique within the job.
 
     Raises:
-        StageError: The file does not exist, cannot be fetched, or has another digest.
+        StageError: A file does not exist, cannot be fetched, or its SHA-256 does not match.
     """
+    files, commit = _files(source, work, slot)
+    if source.sha256 and len(files) > 1:
+        raise StageError(
+            Reason.INVALID_SPEC,
+            f"{source.uri}: sha256 is given, but these are {len(files)} files",
+            "Remove sha256, or name one file",
+        )
+    found = []
+    for name, path in files:
+        try:
+            if source.sha256:
+                check_sha256(name, path, source.sha256, Reason.INVALID_DATASET)
+            found.append(SourceFile(name, path, sha256_file(path), commit))
+        except OSError as error:
+            raise dataset_error(name, f"cannot be read: {error.strerror}", "Check the file's permissions") from None
+    return found
+
+
+def _files(source: DatasetSource, work: WorkFolder, slot: str) -> tuple[list[tuple[str, Path]], str | None]:
+    """Return the `(name, path)` of each file of a source, and the commit of a data set on the hub."""
     if source.config_map_key_ref is not None:
-        name, path = _config_map(source.config_map_key_ref, work)
-    else:
-        uri = source.uri or ""
-        name, path = public(uri), local_path(uri) or _fetch(uri, work, slot)
+        return [_config_map(source.config_map_key_ref, work)], None
+    uri = source.uri or ""
+    if scheme_of(uri) == "hf":
+        return fetch_hub_dataset(source, work, slot)
+    if not is_selection(uri):
+        path = local_path(uri) or _fetch(uri, work, slot)
         if not path.is_file():
-            problem = "this is a folder, not a file" if path.is_dir() else "no such file"
-            raise dataset_error(name, problem, "Correct spec.dataset: give the path of a file")
-    try:
-        if source.sha256:
-            check_sha256(name, path, source.sha256, Reason.INVALID_DATASET)
-        return SourceFile(name, path, sha256_file(path))
-    except OSError as error:
-        raise dataset_error(name, f"cannot be read: {error.strerror}", "Check the file's permissions") from None
+            raise dataset_error(
+                public(uri), "no such file", "Correct spec.dataset: give the path of a file or a folder, or a pattern"
+            )
+        return [(public(uri), path)], None
+    if local_path(uri) is not None:
+        return [(str(path), path) for path in select_local(uri)], None
+    remote = select_remote(uri)
+    return [(public(item), _fetch(item, work, f"{slot}/{index}")) for index, item in enumerate(remote)], None
 
 
 def _fetch(uri: str, work: WorkFolder, slot: str) -> Path:
@@ -93,12 +119,12 @@ def _config_map(ref: ConfigMapKeyRef, work: WorkFolder) -> tuple[str, Path]:
 
 @dataclass
 class Dataset:
-    """All rows of some sources, one file after the other. It can be iterated again and again.
+    """The rows of all sources, one file after another. It can be iterated repeatedly.
 
     Attributes:
         files: The sources.
-        parser: Makes checked rows, in one format for all files.
-        counts: Rows of each file, filled by an iteration.
+        parser: Parses the rows; one format for all files.
+        counts: Number of rows in each file, filled while iterating.
     """
 
     files: list[SourceFile]

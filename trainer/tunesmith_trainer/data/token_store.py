@@ -1,4 +1,4 @@
-"""The tokenised rows that `prepare` writes and the other stages read, memory-mapped."""
+"""Stores tokenised rows: `prepare` writes them, the other stages memory-map them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Example = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]
 
 
 class TokenStore:
-    """Tokenised rows, end to end in three flat arrays.
+    """Tokenised rows, concatenated in three flat arrays.
 
     Attributes:
         tokens: int32 [total], all token ids.
-        mask: uint8 [total], 1 where the token is learned (takes part in the loss), else 0.
+        mask: uint8 [total], the loss mask: 1 for a target token, else 0.
         offsets: int64 [rows + 1]; row i is `tokens[offsets[i]:offsets[i + 1]]`.
     """
 
@@ -41,7 +41,7 @@ class TokenStore:
 
     @classmethod
     def write(cls, folder: Path, examples: Iterable[tuple[list[int], list[int]]]) -> TokenStore:
-        """Write `(ids, mask)` pairs, equally long, to a folder and return them as a store."""
+        """Write pairs of token ids and loss mask, of equal length, to a folder and open it as a store."""
         pairs = [(np.asarray(ids, np.int32), np.asarray(mask, np.uint8)) for ids, mask in examples]
         folder.mkdir(parents=True, exist_ok=True)
         offsets = np.zeros(len(pairs) + 1, np.int64)

@@ -1,8 +1,8 @@
 """The onnxruntime-genai model builder as a process of its own: requests as JSON lines in, answers as JSON lines out.
 
-A request is `{model, output, precision, options: ["key=value", ...]}`, its answer `{}` or `{error}`. All that the
-builder prints goes to standard error. The process ends when its standard input is closed. Its imports take seconds,
-which pass beside the evaluation when it is started early.
+A request is `{model, output, precision, options: ["key=value", ...]}`, its answer `{}` or `{error}`. Whatever
+the builder prints goes to standard error. The process ends when its standard input is closed. Its imports take
+seconds; if it is started early, they overlap with the evaluation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tunesmith_api.local.imports import importing
 
 
 def main() -> int:
-    """Answer requests until there are no more."""
+    """Answer requests until standard input is closed."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # the builder and its libraries print to standard output
     with importing():

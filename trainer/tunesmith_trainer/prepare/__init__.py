@@ -1,1 +1,1 @@
-"""The prepare stage: fetch, validate, tokenise."""
+"""The prepare stage: fetches, validates and tokenises."""

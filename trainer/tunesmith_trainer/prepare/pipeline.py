@@ -1,4 +1,4 @@
-"""The prepare stage: fetch, validate, tokenise. Nothing here needs a GPU, and what is wrong is found here."""
+"""The prepare stage: fetches, validates and tokenises. It needs no GPU, and finds bad data before one is used."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import json
 import logging
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.failures import Reason, StageError
@@ -17,38 +16,47 @@ from tunesmith_api.spec import DatasetFormat, DatasetSource, JobConfig
 from tunesmith_api.tasks import METRICS, TaskInfo
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.encode import Encoder
+from tunesmith_trainer.data.evaluation_rows import evaluation_line
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.progress import Progress
+from tunesmith_trainer.data.report import REPORT, RowIndex, build_report, log_findings
+from tunesmith_trainer.data.report.samples import encoded_samples
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
+from tunesmith_trainer.data.target_check import TargetCheck
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.models.base import bring_model
-from tunesmith_trainer.storage.files import write_atomic
+from tunesmith_trainer.models.base import obtain_model
+from tunesmith_trainer.models.system_turn import fold_system_turn
+from tunesmith_trainer.prepare.overlap import require_unseen
+from tunesmith_trainer.prepare.split import held_out_rows
+from tunesmith_trainer.storage.files import write_atomic, write_json
 from tunesmith_trainer.tasks.registry import task_of
 
 log = logging.getLogger(__name__)
 
+_CHECKED_TARGETS = 1000  # rows of each store whose learned tokens are decoded and compared with the answers
 _CUT = "Raise spec.training.maxLength, or shorten the rows"
 
 
 def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
-    """Run the stage and return its result; `data/token_store.py` reads the rows.
+    """Run the stage and return its result. `data/token_store.py` reads the rows.
 
-    Run again after it was stopped at any moment, it ends in the same files.
+    A run that was stopped at any moment can be repeated and writes the same files.
 
     Raises:
-        StageError: The data or the model cannot be used; the message says where and what to do.
+        StageError: The data or the model cannot be used. The message has the location and the remedy.
     """
     folder = work.stage(Stage.PREPARE)
     spec, task = config.spec.dataset, task_of(config.spec.task)
     parser = RowParser(spec.format, spec.columns)
     train = _dataset(spec.sources, parser, work, "train")
     validation = _dataset(spec.validation.sources, parser, work, "validation") if spec.validation.sources else None
-    rows = _count(train, work)
-    held_out = _held_out(rows, spec.validation.fraction, config.spec.training.seed)
+    train_index, validation_index = RowIndex(), RowIndex() if validation is not None else None
+    rows = _count(train, work, train_index)
+    held_out = held_out_rows(rows, spec.validation.fraction, config.spec.training.seed)
     _check_gates(config, task.info, parser.format)
-    if validation is not None:
-        _count(validation, work)
+    if validation is not None and validation_index is not None:
+        _count(validation, work, validation_index)
 
     def training_rows() -> Iterator[Row]:
         return (row for index, row in enumerate(train) if index not in held_out)
@@ -59,15 +67,18 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     def texts() -> Iterator[str]:
         return (text for row in training_rows() for text in row.texts)
 
-    model = bring_model(
+    model = obtain_model(
         config, work, texts, chat=task.needs_chat_template(parser.format), architectures=task.architectures
     )
+    if spec.system_turn == "fold" and task.needs_chat_template(parser.format):
+        model = fold_system_turn(model, work)
     encoder = task.encoder(model.tokenizer, config.spec)
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
     train_store = _store(partial / "train", encoder, training_rows(), work, rows - len(held_out))
     total = sum(validation.counts) if validation is not None else len(held_out)
     validation_store = _store(partial / "validation", encoder, validation_rows(), work, total, partial)
+    require_unseen(train_store, validation_store)
     result = {
         "digest": digest_of_json([file.sha256 for data in (train, validation) if data for file in data.files]),
         "format": parser.format.value,
@@ -76,12 +87,18 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         "validationRows": len(validation_store),
         "trainTokens": len(train_store.tokens),
         "learnedTokens": int(train_store.mask.sum()),
-        "truncatedRows": encoder.counts.truncated,
-        "skippedRows": encoder.counts.skipped,
+        "truncatedRows": encoder.log.truncated,
+        "skippedRows": encoder.log.skipped,
         "maxLength": encoder.max_length,
         "longestRow": int(train_store.lengths.max()),
         "sources": _describe(train, parser) + (_describe(validation, parser) if validation else []),
     }
+    samples = encoded_samples(task.encoder(model.tokenizer, config.spec), islice(training_rows(), 8))
+    report = build_report(
+        parser, spec.format, train_index, validation_index, held_out, samples, encoder.log, encoder.max_length
+    )
+    write_json(partial / REPORT, report)
+    log_findings(report)
     shutil.rmtree(folder / "data", ignore_errors=True)
     partial.replace(folder / "data")
     log.info("%d rows to train on (%d tokens), %d to validate", len(train_store), result["trainTokens"], total)
@@ -103,35 +120,23 @@ def recheck(config: JobConfig, work: WorkFolder, result: Mapping[str, Any]) -> N
 
 
 def _dataset(sources: tuple[DatasetSource, ...], parser: RowParser, work: WorkFolder, role: str) -> Dataset:
-    return Dataset([locate(source, work, f"{role}-{index}") for index, source in enumerate(sources)], parser)
+    files = [file for index, source in enumerate(sources) for file in locate(source, work, f"{role}-{index}")]
+    return Dataset(files, parser)
 
 
-def _count(data: Dataset, work: WorkFolder) -> int:
-    """Return the number of rows, having checked each."""
-    recognised = data.parser.format is not DatasetFormat.AUTO
+def _count(data: Dataset, work: WorkFolder, index: RowIndex) -> int:
+    """Check each row, add it to the index, and return the number of rows."""
+    detected = data.parser.format is not DatasetFormat.AUTO
     with Progress(work, "checking rows", None) as progress:
-        rows = sum(1 for _ in progress.over(data))
-    if not recognised:
-        log.info("%s: recognised as %s", data.files[0].name, data.parser.format.value)
-    return rows
-
-
-def _held_out(rows: int, fraction: float | None, seed: int) -> frozenset[int]:
-    """Return the numbers of the rows that are kept for validation: at least one, and not all."""
-    if fraction is None:
-        return frozenset()
-    if rows < 2:
-        raise StageError(
-            Reason.INVALID_DATASET,
-            "the data set has a single row, which cannot be split into training and validation",
-            "Add rows, or give spec.dataset.validation.sources",
-        )
-    count = min(max(1, round(rows * fraction)), rows - 1)
-    return frozenset(np.random.default_rng(seed).permutation(rows)[:count].tolist())
+        for row in progress.over(data):
+            index.add(row)
+    if not detected:
+        log.info("%s: detected format %s", data.files[0].name, data.parser.format.value)
+    return len(index)
 
 
 def _check_gates(config: JobConfig, task: TaskInfo, data_format: DatasetFormat) -> None:
-    """Refuse a gate that plain texts can never pass."""
+    """Refuse gates on metrics that plain text does not have."""
     if data_format is not DatasetFormat.TEXT:
         return
     others = " or ".join(metric.name for metric in task.metrics if not metric.needs_answers)
@@ -147,18 +152,20 @@ def _check_gates(config: JobConfig, task: TaskInfo, data_format: DatasetFormat) 
 def _store(
     target: Path, encoder: Encoder, rows: Iterable[Row], work: WorkFolder, total: int, evaluation: Path | None = None
 ) -> TokenStore:
-    """Tokenise rows into a store, and with `evaluation` the questions of `evaluation.jsonl` into that folder."""
+    """Tokenise rows into a store. With `evaluation`, also write evaluation.jsonl to that folder."""
     questions: list[bytes] = []
 
     def examples() -> Iterator[tuple[list[int], list[int]]]:
         number = 0
+        checks = TargetCheck(encoder.tokenizer) if encoder.loss_on == "assistant" else None
         with Progress(work, "tokenising", total) as progress:
             for pieces in progress.over(encoder.encode(rows)):
                 for piece in pieces:
-                    if evaluation is not None and piece.row.turns:
-                        ids, reference = encoder.prompt_ids(piece.row)
-                        question = {"row": number, "prompt_ids": ids, "reference": reference}
-                        questions.append(json.dumps(question, ensure_ascii=False).encode() + b"\n")
+                    if checks and number < _CHECKED_TARGETS:
+                        checks.check(piece)
+                    if evaluation is not None:
+                        line = evaluation_line(encoder, piece, number, piece is pieces[0])
+                        questions.extend([json.dumps(line, ensure_ascii=False).encode() + b"\n"] if line else [])
                     number += 1
                     yield piece.ids, piece.mask
 
@@ -171,14 +178,20 @@ def _store(
             f"all {total} rows of {target.name} are longer than {encoder.max_length} tokens and were skipped",
             _CUT,
         )
-    if encoder.counts.skipped:
-        log.warning("%d rows are longer than %d tokens and were skipped", encoder.counts.skipped, encoder.max_length)
+    if encoder.log.skipped:
+        log.warning("%d rows are longer than %d tokens and were skipped", encoder.log.skipped, encoder.max_length)
     return store
 
 
 def _describe(data: Dataset, parser: RowParser) -> list[dict[str, Any]]:
-    """Return an entry for each source file."""
+    """Return an entry for each file."""
     return [
-        {"name": file.name, "sha256": file.sha256, "rows": rows, "format": parser.format.value}
+        {
+            "name": file.name,
+            "sha256": file.sha256,
+            "rows": rows,
+            "format": parser.format.value,
+            **({"revision": file.revision} if file.revision else {}),
+        }
         for file, rows in zip(data.files, data.counts, strict=True)
     ]

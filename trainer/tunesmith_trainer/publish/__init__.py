@@ -2,9 +2,9 @@
 
 The artifact holds `onnx/<precision>/` for each of `export.precisions` (there may be none), `adapter/` with lora and
 dora, `model/` (the tuned model as safetensors, merged) only with `export.mergeWeights`, for method full too,
-`evaluation.json`, `training_log.jsonl`, and `manifest.json`, which is written last. Killed and run again the stage ends
-in the same files, byte for byte; only `created` in the manifest, which is not part of the digest, is the time at which
-the artifact was put together.
+`evaluation.json`, `training_log.jsonl`, and `manifest.json`, which is written last. If the stage is killed and run
+again, it ends with the same files, byte for byte; only `created` in the manifest differs, which is the time of
+assembly and not part of the digest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tunesmith_api.work_folder import WorkFolder
 
 
 def publish(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
-    """Turn trained weights into an artifact; steps that are complete already are not repeated.
+    """Turn trained weights into an artifact; steps that are already complete are not repeated.
 
     Returns:
         `{artifact: {uri, digest}, metrics: {before, after}, gates: [...], parity: {precision: numbers}}`.

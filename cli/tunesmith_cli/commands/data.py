@@ -1,0 +1,123 @@
+"""`tunesmith data`, and the check of rows in `tunesmith validate`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tunesmith_api.manifests import LoadedFineTuneJob, Manifests
+from tunesmith_api.spec import DatasetSource, JobConfig
+from tunesmith_backend.local.data_report import data_report
+from tunesmith_backend.local.inputs import local_spec
+from tunesmith_cli.terminal.console import CliError, Exit, err, out, print_error, title
+from tunesmith_cli.terminal.data_report import print_report
+
+_MANIFESTS = (".yaml", ".yml")
+
+
+def report_data(
+    paths: Sequence[Path],
+    *,
+    columns: Sequence[str],
+    form: str | None,
+    model: Path | None,
+    max_length: int | None,
+    as_json: bool,
+) -> Exit:
+    """Report on the rows of data files or of the jobs in manifests, and return the exit code.
+
+    Args:
+        paths: Data files and folders, or manifests.
+        columns: `NAME=COLUMN` for each column of a data file that has another name than the format's.
+        form: The format of a data file; detected by default.
+        model: Folder of a model, whose tokenizer is used for a data file.
+        max_length: The largest number of tokens in a row.
+        as_json: Print the report as JSON.
+    """
+    code = Exit.OK
+    if any(path.suffix in _MANIFESTS for path in paths):
+        from tunesmith_cli.commands.validate import load_valid
+
+        manifests = load_valid(paths)
+        if manifests is None:
+            return Exit.INVALID
+        if not manifests.fine_tune_jobs:
+            raise CliError("no FineTuneJob in " + ", ".join(map(str, paths)))
+        configs, config_maps = list(map(_config, manifests.fine_tune_jobs)), manifests.config_maps
+    else:
+        configs, config_maps = [_config_of_files(paths, columns, form, model, max_length)], {}
+    for config in configs:
+        report = data_report(config, config_maps)
+        if "error" in report:
+            _print_failure(report["error"])
+            code = Exit.INVALID
+        elif as_json:
+            print(json.dumps(report, indent=2, ensure_ascii=False))
+        else:
+            if len(configs) > 1:
+                title("FineTuneJob", config.name, "data")
+            print_report(report, out)
+    return code
+
+
+def check_data(manifests: Manifests) -> Exit:
+    """Check the rows of all jobs that are on this machine, print what is wrong, and return the exit code."""
+    code = Exit.OK
+    for job in manifests.fine_tune_jobs:
+        config = _on_this_machine(job, _config(job))
+        if config is None:
+            continue
+        report = data_report(config, manifests.config_maps, check=True)
+        if "error" in report:
+            _print_failure(report["error"])
+            code = Exit.INVALID
+    return code
+
+
+def _on_this_machine(job: LoadedFineTuneJob, config: JobConfig) -> JobConfig | None:
+    """Return the job, or None if it has absolute paths that do not exist here, since a pod may have them."""
+
+    def is_here(source: DatasetSource) -> bool:
+        absent = source.uri is not None and source.uri.startswith("/") and not Path(source.uri).exists()
+        if absent and "*" not in (source.uri or ""):
+            err.print(f"[yellow]note[/yellow] {source.uri} is not on this machine, its rows are not checked")
+            return False
+        return True
+
+    dataset = job.spec.dataset
+    if not all(is_here(source) for source in (*dataset.sources, *(dataset.validation.sources or ()))):
+        return None
+    return config
+
+
+def _config(job: LoadedFineTuneJob) -> JobConfig:
+    spec = local_spec(job.spec.training_spec(), Path(job.source.file).parent)
+    return JobConfig(name=job.metadata.name, namespace=job.metadata.namespace or "default", spec=spec)
+
+
+def _config_of_files(
+    paths: Sequence[Path], columns: Sequence[str], form: str | None, model: Path | None, max_length: int | None
+) -> JobConfig:
+    """Return a job that reads some files, and is never run."""
+    mapping = dict(column.partition("=")[::2] for column in columns)
+    if not all(mapping.values()):
+        raise CliError("write --column NAME=COLUMN, for example --column prompt=question")
+    dataset = {"sources": [{"uri": str(path.resolve())} for path in paths], "columns": mapping or None}
+    spec = {
+        "model": {"uri": str(model.resolve())} if model else {"scratch": {"architecture": "llama"}},
+        "method": "full",
+        "dataset": {**dataset, **({"format": form} if form else {})},
+        **({"training": {"maxLength": max_length}} if max_length else {}),
+    }
+    try:
+        return JobConfig.model_validate({"name": "data", "spec": spec})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CliError(f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}") from None
+
+
+def _print_failure(failure: dict[str, str]) -> None:
+    print_error(". ".join(filter(None, (failure["message"], failure["remedy"]))))

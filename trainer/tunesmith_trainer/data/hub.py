@@ -1,0 +1,67 @@
+"""Fetches data sets of the Hugging Face hub: `hf://datasets/ORGANISATION/NAME`, or a file or pattern in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import DatasetSource
+from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.data.errors import dataset_error
+from tunesmith_trainer.data.hub_layout import split_files
+from tunesmith_trainer.data.selection import is_data_file, match
+from tunesmith_trainer.storage.files import read_json, write_json
+from tunesmith_trainer.storage.hub import dataset_card, dataset_commit, dataset_files, download_dataset
+
+
+def fetch_hub_dataset(source: DatasetSource, work: WorkFolder, slot: str) -> tuple[list[tuple[str, Path]], str]:
+    """Download the files of a source, and return the `(name, path)` of each and the commit.
+
+    Args:
+        source: The source.
+        work: The job's work folder.
+        slot: A folder name that is unique within the job.
+
+    Raises:
+        StageError: There is no such data set, configuration, split or file, or the hub cannot be reached.
+    """
+    uri = source.uri or ""
+    organisation, name, *rest = uri.removeprefix("hf://datasets/").split("/", 2)
+    repository, inner = f"{organisation}/{name}", rest[0].strip("/") if rest else ""
+    folder = work.stage(Stage.PREPARE) / "sources" / slot
+    commit = _pinned_commit(folder, uri, repository, source.revision)
+    files = dataset_files(uri, repository, commit)
+    if inner:
+        chosen = _inside(source, files, inner)
+    else:
+        card = dataset_card(uri, repository, commit, folder) if "README.md" in files else {}
+        chosen = split_files(uri, files, card, source.configuration, source.split)
+    download_dataset(uri, repository, commit, chosen, folder)
+    return [(f"hf://datasets/{repository}/{file}", folder / file) for file in chosen], commit
+
+
+def _inside(source: DatasetSource, files: list[str], path: str) -> list[str]:
+    """Return the files that a path, a folder or a pattern within a data set means."""
+    if source.configuration or source.split:
+        raise StageError(
+            Reason.INVALID_SPEC,
+            f"{source.uri}: configuration and split have no meaning for a path within a data set",
+            "Remove them, or the path after the data set's name",
+        )
+    if path in files:
+        return [path]
+    inside = [file for file in match(f"{path}/*", files) if is_data_file(file.rsplit("/", 1)[-1])]
+    found = match(path, files) or inside
+    if not found:
+        raise dataset_error(source.uri or "", "the data set has no such file", f"Write one of {', '.join(files[:8])}")
+    return found
+
+
+def _pinned_commit(folder: Path, uri: str, repository: str, revision: str | None) -> str:
+    """Return the commit of a revision. It is recorded, so that a second run takes the same files."""
+    path = folder.with_name(f"{folder.name}-source.json")
+    pinned = read_json(path)
+    if pinned is None:
+        pinned = {"uri": uri, "revision": dataset_commit(uri, repository, revision)}
+        write_json(path, pinned)
+    return str(pinned["revision"])
