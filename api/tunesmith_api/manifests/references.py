@@ -61,7 +61,9 @@ def _check_precisions(manifests: Manifests) -> None:
         if wanted in exported:
             continue
         location: tuple[str | int, ...] = ("spec", "runtime", "precision")
-        message = f"is {wanted}, which FineTuneJob {name} does not export (its export.precisions: {exported})"
+        message = (
+            f"is {wanted}, which FineTuneJob {name} does not export (its export.precisions: [{', '.join(exported)}])"
+        )
         remedy = f"write precision: {exported[0]}, or add {wanted} to export.precisions" if exported else ""
         if not exported:
             location = ("spec", "model", "fineTuneJob")

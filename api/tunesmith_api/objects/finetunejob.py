@@ -15,11 +15,11 @@ from tunesmith_api.objects.resources import ResourcesSpec
 from tunesmith_api.objects.scheduling import SchedulingSpec
 from tunesmith_api.objects.status_common import CommonStatus
 from tunesmith_api.objects.storage import OBJECT_STORE, StorageSpec
-from tunesmith_api.spec import Rule, TrainingJobSpec
+from tunesmith_api.spec import PUBLISH_FIELDS, Rule, TrainingJobSpec
 
 CHANGEABLE = {"suspend", "ttlSecondsAfterFinished"}
 """The fields of a spec that can change at any time."""
-CHANGEABLE_UNTIL_SUCCEEDED = {"evaluation", "export", "output"}
+CHANGEABLE_UNTIL_SUCCEEDED = set(PUBLISH_FIELDS)
 """The fields of a spec that only publish reads. They can change until the job has succeeded."""
 
 # Processes that train together: distributed.numProcPerNode or the GPUs of a node, on each node.

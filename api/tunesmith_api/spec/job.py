@@ -41,8 +41,8 @@ class TrainingJobSpec(SpecModel):
             Rule(
                 f"self.method != '{name}' || !has(self.export) || !has(self.export.precisions) || "
                 "self.export.precisions.size() > 0 || (has(self.export.mergeWeights) && self.export.mergeWeights)",
-                f"export.precisions [] with method: {name} leaves no weights to publish; write mergeWeights: true, "
-                "or precisions: [int4]",
+                f"export.precisions [] with method: {name} leaves no weights to publish; write "
+                "export: {precisions: [], mergeWeights: true}, or precisions: [int4]",
                 _has_weights(name),
             )
             for name in whole_methods()

@@ -9,11 +9,14 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from tunesmith_api.local.files import write_json
 from tunesmith_api.manifests import Manifests, load_manifests
+from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_backend.cluster.backend import ClusterBackend
 from tunesmith_backend.cluster.client import ClusterClient
 from tunesmith_backend.interface.protocol import Backend
 from tunesmith_backend.local.backend import LocalBackend
+from tunesmith_backend.local.store import object_folder
 
 
 @dataclass
@@ -24,12 +27,14 @@ class Subject:
         backend: The backend.
         namespace: A namespace that nothing else uses.
         folder: Folder for manifests.
+        succeed: Makes a job look as if it had succeeded.
         config_map: Returns the contents of a ConfigMap of the namespace, {} if there is none.
     """
 
     backend: Backend
     namespace: str
     folder: Path
+    succeed: Callable[[str], None]
     config_map: Callable[[str], dict[str, str]]
 
     def load(self, *objects: dict[str, Any]) -> Manifests:
@@ -59,7 +64,11 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         found = [item for item in cluster.list("ConfigMap", namespace) if item["metadata"]["name"] == name]
         return found[0]["data"] if found else {}
 
-    yield Subject(backend, namespace, tmp_path, config_map)
+    def succeed(name: str) -> None:
+        status = {"apiVersion": "tunesmith.dev/v1alpha1", "status": {"phase": "Succeeded"}}
+        cluster.patch("FineTuneJob", name, status, namespace, "status")
+
+    yield Subject(backend, namespace, tmp_path, succeed, config_map)
     await backend.close()
 
 
@@ -70,4 +79,8 @@ def _local(folder: Path) -> Subject:
         files = (root / "contract" / ".config-maps" / name).glob("*")
         return {path.name: path.read_text() for path in files}
 
-    return Subject(LocalBackend(root), "contract", folder, config_map)
+    def succeed(name: str) -> None:
+        work = WorkFolder(object_folder(root, "contract", name))
+        write_json(work.stage_marker(Stage.PUBLISH), {"artifact": {"uri": "/artifact"}})
+
+    return Subject(LocalBackend(root), "contract", folder, succeed, config_map)

@@ -49,6 +49,29 @@ async def test_applied_again_with_a_field_that_can_change(subject):
     assert (await subject.backend.get(ref))["spec"]["ttlSecondsAfterFinished"] == 60
 
 
+@pytest.mark.parametrize(
+    "change", [{"evaluation": {"maxRows": 9}}, {"export": {"precisions": ["int4"]}}, {"output": {"uri": "s3://b/a"}}],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+async def test_what_only_publish_reads_can_change_until_the_job_has_succeeded(subject, change):
+    (ref,) = await subject.backend.apply(subject.load(job(suspend=True), config_map()))
+    before = await subject.backend.get(ref)
+    changed = subject.load(job(suspend=True, **change), config_map())
+    assert await subject.backend.validate(changed) == []
+    await subject.backend.apply(changed)
+    after = await subject.backend.get(ref)
+    assert after["spec"] != before["spec"]
+    subject.succeed("tiny")
+    await subject.backend.apply(changed)
+    back = subject.load(job(suspend=True), config_map())
+    (finding,) = await subject.backend.validate(back)
+    assert next(iter(change)) in f"{finding}"
+    with pytest.raises(BackendError, match="succeeded") as caught:
+        await subject.backend.apply(back)
+    assert caught.value.kind is ErrorKind.INVALID
+    assert (await subject.backend.get(ref))["spec"] == after["spec"]
+
+
 async def test_a_change_that_is_refused_writes_nothing(subject):
     (ref,) = await subject.backend.apply(subject.load(job(suspend=True), config_map()))
     before, data = await subject.backend.get(ref), subject.config_map("tiny-data")

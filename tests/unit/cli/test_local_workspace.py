@@ -73,6 +73,23 @@ def test_a_key_that_is_asked_for_is_never_left_out(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("precisions", "said"),
+    [
+        ([], r"artifact holds no ONNX model \(its job has export.precisions: \[\]\).*train a job with"),
+        (["fp32"], r"holds no int4 model, but fp32; write spec.runtime.precision: fp32"),
+    ],
+)
+def test_an_artifact_without_the_precision_is_not_started(tmp_path, precisions, said):
+    artifact = tmp_path / "artifact"
+    artifact.mkdir()
+    (artifact / "manifest.json").write_text(json.dumps({"precisions": precisions}))
+    local = LocalWorkspace(a_workspace(runtime={"precision": "int4"}), tmp_path, "127.0.0.1", 1)
+    with pytest.raises(BackendError, match=said):
+        local.start(artifact)
+    assert local.process is None
+
+
+@pytest.mark.parametrize(
     ("spec", "said"),
     [
         ({}, ""),

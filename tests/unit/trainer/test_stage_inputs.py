@@ -17,13 +17,15 @@ SPEC = {
     "evaluation": {"maxRows": 4, "gates": [{"metric": "evalLoss", "max": 1}]},
     "export": {"precisions": ["fp32"], "parity": {"rows": 2}},
 }
-LEFT = ("merged/m", "adapter/a", "onnx/fp32/m", "export.log", "evaluation.json", "evaluation-after.json",
-        "predictions.jsonl", "parity-fp32.json", "gates.json", "artifact/manifest.json", "something-new.json",
-        "stage.json")  # fmt: skip
+LEFT = (
+    "merged/m", "adapter/a", "onnx/fp32/m", "export.log", "export-fp32.json", "evaluation.json",
+    "evaluation-after.json", "predictions.jsonl", "reference/r", "parity-fp32.json", "served-fp32.json", "gates.json",
+    "artifact/manifest.json", "something-new.json", "stage.json",
+)  # fmt: skip
 ALWAYS = {"merged", "adapter"}
-EXPORT = {"onnx", "export.log"}
-EVALUATION = {"evaluation.json", "evaluation-after.json", "predictions.jsonl"}
-PARITY = {"parity-fp32.json"}
+EXPORT = {"onnx", "export.log", "export-fp32.json"}
+EVALUATION = {"evaluation.json", "evaluation-after.json", "predictions.jsonl", "served-fp32.json"}
+PARITY = {"parity-fp32.json", "reference"}
 
 
 def config(**sections) -> JobConfig:

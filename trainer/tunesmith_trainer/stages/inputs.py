@@ -26,9 +26,12 @@ _STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("adapter", ()),
     ("onnx", ("export",)),
     ("export.log", ("export",)),
+    ("export-*.json", ("export",)),
     ("evaluation*.json", ("evaluation",)),
     ("predictions*.jsonl", ("evaluation",)),
+    ("reference", ("evaluation", "parity")),
     ("parity-*.json", ("evaluation", "export", "parity")),
+    ("served-*.json", ("evaluation", "export")),
 )
 
 
