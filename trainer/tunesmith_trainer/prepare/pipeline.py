@@ -23,6 +23,7 @@ from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.base import obtain_model
+from tunesmith_trainer.prepare.model_facts import check_facts
 from tunesmith_trainer.storage.files import write_atomic
 from tunesmith_trainer.tasks.registry import task_of
 
@@ -62,6 +63,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     model = obtain_model(
         config, work, texts, chat=task.needs_chat_template(parser.format), architectures=task.architectures
     )
+    check_facts(config, model, task)
     encoder = task.encoder(model.tokenizer, config.spec)
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
