@@ -10,8 +10,7 @@ from tunesmith_api.failures import Reason, StageError
 # tests/integration/publish exports each of these and compares it with torch.
 EXPORTABLE: dict[str, tuple[str, ...]] = {
     "GemmaForCausalLM": (),
-    # The default limits the cache of local layers to the window, which only the genai runtime's own cache supports.
-    "Gemma2ForCausalLM": ("windowed_kv_cache=false",),
+    "Gemma2ForCausalLM": (),
     "LlamaForCausalLM": (),
     "MistralForCausalLM": (),
     "Phi3ForCausalLM": (),

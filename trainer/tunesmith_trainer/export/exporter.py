@@ -22,7 +22,8 @@ from tunesmith_trainer.export.architectures import export_options
 log = logging.getLogger(__name__)
 
 # The server needs only the last token's logits. Those of all tokens of a long prompt would take much time and memory.
-OPTIONS = ("prune_lm_head=true",)
+# By default the cache of layers with a window is as long as the window, which only the genai runtime's cache supports.
+OPTIONS = ("prune_lm_head=true", "windowed_kv_cache=false")
 TEXT_FILES = ("tokenizer.json", "tokenizer_config.json")
 OPTIONAL_TEXT_FILES = ("chat_template.jinja", "special_tokens_map.json")
 _LAST_LINES = 15

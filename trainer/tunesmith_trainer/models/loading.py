@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.models.context import served_positions
 
 log = logging.getLogger(__name__)
 
@@ -97,5 +98,5 @@ def stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:  # noqa: ANN401
 
 
 def context_length(model: Any) -> int:  # noqa: ANN401
-    """Return the longest sequence that the model takes, in tokens."""
-    return int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
+    """Return the longest sequence that the model is served with, in tokens."""
+    return served_positions(model.config.to_dict()) or 1 << 30

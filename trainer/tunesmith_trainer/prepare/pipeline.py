@@ -27,6 +27,7 @@ from tunesmith_trainer.data.target_check import TargetCheck
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.base import obtain_model
 from tunesmith_trainer.models.system_turn import fold_system_turn
+from tunesmith_trainer.prepare.model_facts import check_facts
 from tunesmith_trainer.prepare.overlap import require_unseen
 from tunesmith_trainer.prepare.split import held_out_rows
 from tunesmith_trainer.storage.files import write_atomic, write_json
@@ -72,6 +73,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     )
     if spec.system_turn == "fold" and task.needs_chat_template(parser.format):
         model = fold_system_turn(model, work)
+    check_facts(config, model, task)
     encoder = task.encoder(model.tokenizer, config.spec)
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)

@@ -131,6 +131,18 @@ class Task(ABC):
         """
 
     @abstractmethod
+    def check_configuration(self, config: Mapping[str, Any], name: str) -> None:
+        """Fail if a base model's configuration cannot be exported. Called before training.
+
+        Args:
+            config: The configuration as transformers writes it, defaults included.
+            name: The model's name in messages.
+
+        Raises:
+            StageError: INVALID_MODEL.
+        """
+
+    @abstractmethod
     def check_exportable(self, config: Mapping[str, Any]) -> None:
         """Fail if a model cannot be exported.
 

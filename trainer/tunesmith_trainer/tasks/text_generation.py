@@ -11,6 +11,8 @@ from tunesmith_api.local.imports import importing
 from tunesmith_api.spec import DatasetFormat, ParitySpec, Precision, TrainingJobSpec
 from tunesmith_trainer.export.architectures import EXPORTABLE, export_options
 from tunesmith_trainer.export.exporter import Exporter
+from tunesmith_trainer.export.expressible import find_problem
+from tunesmith_trainer.models.checks import invalid
 from tunesmith_trainer.tasks.base import ModelExporter, Numbers, Task, ValidationSet
 
 
@@ -91,6 +93,12 @@ class TextGeneration(Task):
             examples=examples,
             advance=advance,
         )
+
+    def check_configuration(self, config: Mapping[str, Any], name: str) -> None:
+        """Fail if the export would not compute the same as transformers."""
+        found = find_problem(config)
+        if found:
+            raise invalid(name, f"it cannot be exported: {found.problem}", found.remedy)
 
     def check_exportable(self, config: Mapping[str, Any]) -> None:
         """Fail if the model builder does not know the architecture."""
