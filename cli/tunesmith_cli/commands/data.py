@@ -1,4 +1,4 @@
-"""`tunesmith data`, and the check of rows in `tunesmith validate`."""
+"""`tunesmith data`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tunesmith_api.manifests import LoadedFineTuneJob, Manifests
-from tunesmith_api.spec import DatasetSource, JobConfig
+from tunesmith_api.spec import JobConfig
 from tunesmith_backend.local.data_report import data_report
-from tunesmith_backend.local.inputs import local_spec
-from tunesmith_cli.terminal.console import CliError, Exit, err, out, print_error, title
+from tunesmith_cli.commands.rows import job_config, print_failure
+from tunesmith_cli.commands.validate import load_valid
+from tunesmith_cli.terminal.console import CliError, Exit, out, title
 from tunesmith_cli.terminal.data_report import print_report
 
 _MANIFESTS = (".yaml", ".yml")
@@ -39,20 +39,18 @@ def report_data(
     """
     code = Exit.OK
     if any(path.suffix in _MANIFESTS for path in paths):
-        from tunesmith_cli.commands.validate import load_valid
-
         manifests = load_valid(paths)
         if manifests is None:
             return Exit.INVALID
         if not manifests.fine_tune_jobs:
             raise CliError("no FineTuneJob in " + ", ".join(map(str, paths)))
-        configs, config_maps = list(map(_config, manifests.fine_tune_jobs)), manifests.config_maps
+        configs, config_maps = list(map(job_config, manifests.fine_tune_jobs)), manifests.config_maps
     else:
         configs, config_maps = [_config_of_files(paths, columns, form, model, max_length)], {}
     for config in configs:
         report = data_report(config, config_maps)
         if "error" in report:
-            _print_failure(report["error"])
+            print_failure(report["error"])
             code = Exit.INVALID
         elif as_json:
             print(json.dumps(report, indent=2, ensure_ascii=False))
@@ -61,41 +59,6 @@ def report_data(
                 title("FineTuneJob", config.name, "data")
             print_report(report, out)
     return code
-
-
-def check_data(manifests: Manifests) -> Exit:
-    """Check the rows of all jobs that are on this machine, print what is wrong, and return the exit code."""
-    code = Exit.OK
-    for job in manifests.fine_tune_jobs:
-        config = _on_this_machine(job, _config(job))
-        if config is None:
-            continue
-        report = data_report(config, manifests.config_maps, check=True)
-        if "error" in report:
-            _print_failure(report["error"])
-            code = Exit.INVALID
-    return code
-
-
-def _on_this_machine(job: LoadedFineTuneJob, config: JobConfig) -> JobConfig | None:
-    """Return the job, or None if it has absolute paths that do not exist here, since a pod may have them."""
-
-    def is_here(source: DatasetSource) -> bool:
-        absent = source.uri is not None and source.uri.startswith("/") and not Path(source.uri).exists()
-        if absent and "*" not in (source.uri or ""):
-            err.print(f"[yellow]note[/yellow] {source.uri} is not on this machine, its rows are not checked")
-            return False
-        return True
-
-    dataset = job.spec.dataset
-    if not all(is_here(source) for source in (*dataset.sources, *(dataset.validation.sources or ()))):
-        return None
-    return config
-
-
-def _config(job: LoadedFineTuneJob) -> JobConfig:
-    spec = local_spec(job.spec.training_spec(), Path(job.source.file).parent)
-    return JobConfig(name=job.metadata.name, namespace=job.metadata.namespace or "default", spec=spec)
 
 
 def _config_of_files(
@@ -117,7 +80,3 @@ def _config_of_files(
     except ValidationError as error:
         first = error.errors()[0]
         raise CliError(f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}") from None
-
-
-def _print_failure(failure: dict[str, str]) -> None:
-    print_error(". ".join(filter(None, (failure["message"], failure["remedy"]))))

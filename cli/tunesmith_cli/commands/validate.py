@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from tunesmith_api.manifests import Manifests, load_manifests
-from tunesmith_cli.commands.data import check_data
+from tunesmith_cli.commands.rows import check_data
 from tunesmith_cli.terminal.console import Exit, err, print_error, say
 
 

@@ -82,7 +82,8 @@ def _print_lengths(lengths: Mapping[str, Any], console: Console) -> None:
     for item in lengths["histogram"]:
         beyond = limit is not None and item["from"] > limit
         bar = "█" * (round(_BAR * item["rows"] / most) or bool(item["rows"]))
-        line = f"{item['from']:>9,} to {item['to']:>9,} {item['rows']:>9,} "
+        upper = f"to {item['to']:,}" if item["to"] > item["from"] else ""
+        line = f"{item['from']:>9,} {upper:<13}{item['rows']:>9,} "
         console.print(Text(line) + Text(bar, style="red" if beyond else "blue"))
 
 
@@ -90,7 +91,11 @@ def _print_samples(samples: Sequence[Mapping[str, Any]], console: Console) -> No
     if not samples:
         return
     rendered = not any("role" in piece for sample in samples for piece in sample["pieces"])
-    heading = "\nrows as the model sees them: " if rendered else "\nfirst rows (in tokens with a model in a folder): "
+    heading = (
+        "\nrows as the model sees them: "
+        if rendered
+        else "\nfirst rows (with a model in a folder: as the model sees them): "
+    )
     special = (", ", ("special tokens", _SPECIAL)) if rendered else ()
     console.print(Text.assemble((heading, "bold"), ("targets", _TARGET), *special))
     for sample in samples:
@@ -101,6 +106,7 @@ def _print_samples(samples: Sequence[Mapping[str, Any]], console: Console) -> No
                 text.append(("\n  " if index else "") + f"{piece['role']}: ", style="dim")
             style = " ".join(filter(None, (_TARGET * piece["target"], _SPECIAL * piece["special"])))
             text.append(_visible(piece["text"]), style=style or None)
+        text.rstrip()
         console.print(text, soft_wrap=True)
 
 

@@ -38,6 +38,7 @@ def test_a_completed_job_says_so_in_its_status(completed):
     assert found["metrics"]["after"]["evalLoss"] < found["metrics"]["before"]["evalLoss"]
     manifest = json.loads((Path(found["artifact"]["uri"]) / "manifest.json").read_text())
     assert manifest["digest"] == found["artifact"]["digest"]
+    assert "data_report.json" in manifest["files"]
 
 
 def test_run_again_it_does_nothing(completed):

@@ -66,6 +66,10 @@ def test_scratch_writes_model_stores_and_questions(tmp_path: Path, rows: Path) -
     assert data["trainTokens"] == len(train.tokens)
     assert data["learnedTokens"] == int(np.sum(train.mask))
     assert data["longestRow"] == max(train.lengths)
+    report = json.loads((work / "prepare" / "data" / "data_report.json").read_bytes())
+    assert (report["rows"], report["trainRows"], report["lengths"]["unit"]) == (40, 38, "tokens")
+    assert report["lengths"]["longest"] == max(*train.lengths, *validation.lengths)
+    assert [piece["text"] for piece in report["samples"][0]["pieces"] if piece["target"]][1] == "<|im_end|>"
     folder = model_path(WorkFolder(work))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder)

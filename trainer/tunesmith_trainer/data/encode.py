@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
+
 from tunesmith_trainer.data.chat import ChatFormat, Span, TurnsNotSeparableError
 from tunesmith_trainer.data.encoding_log import EncodingLog, Outcome
 from tunesmith_trainer.data.errors import dataset_error
@@ -164,15 +166,15 @@ class Encoder:
         """
         if self.loss_on == "all":
             return [1] * len(offsets)
-        mask, index = [0] * len(offsets), 0
-        for position, (start, end) in enumerate(offsets):
-            blank = start == end
-            while index < len(spans) and (start > spans[index][1] or (start == spans[index][1] and not blank)):
-                index += 1
-            if index == len(spans):
-                break
-            mask[position] = int(start > spans[index][0] if blank else start >= spans[index][0])
-        return mask
+        starts, ends = np.asarray(offsets, np.int64).reshape(-1, 2).T
+        blank = starts == ends
+        mask = np.zeros(len(starts), np.uint8)
+        for first, last in spans:
+            # The empty span at the end of a token of white space is shifted by one.
+            begins = starts - blank
+            mask |= (begins >= first) & (begins < last)
+        masked: list[int] = mask.tolist()
+        return masked
 
     def _encode_one(self, row: Row) -> Encoded:
         text, spans = self.chat.text_and_spans(row)
