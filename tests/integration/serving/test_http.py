@@ -362,15 +362,16 @@ def test_metrics(server: ServingProcess, client: openai.OpenAI) -> None:
     assert metric(server, "tunesmith_queue_length") == 0
 
 
+@pytest.mark.parametrize("n", [1, 4])
 @pytest.mark.parametrize("stream", [True, False])
-def test_clients_that_go_away_free_their_slots(server: ServingProcess, stream: bool) -> None:
+def test_clients_that_go_away_free_their_slots(server: ServingProcess, stream: bool, n: int) -> None:
     before = metric(server, "tunesmith_generated_tokens_total")
-    body = {"model": "tiny", "prompt": [5], "max_tokens": 511, "temperature": 1, "seed": 1, "stream": stream}
+    body = {"model": "tiny", "prompt": [5], "max_tokens": 511, "temperature": 1, "seed": 1, "n": n, "stream": stream}
     data = json.dumps(body).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n".encode()
     where = (server.url.split("//")[1].split(":")[0], int(server.url.rsplit(":", 1)[1]))
-    # Four take the slots and four wait; all of them leave without having read anything.
-    sockets = [socket.create_connection(where) for _ in range(8)]
+    # Four answers take the slots and four wait; all clients leave without having read anything.
+    sockets = [socket.create_connection(where) for _ in range(8 // n)]
     for connection in sockets:
         connection.sendall(head + data)
     wait_until(lambda: metric(server, "tunesmith_generated_tokens_total") > before)
