@@ -41,7 +41,7 @@ class Message(_Body):
             if not isinstance(part.get("text"), str) or set(part) != {"type", "text"}:
                 raise ValueError(f"part {index} must be {{'type': 'text', 'text': '...'}} and no more")
             texts.append(part["text"])
-        return "\n".join(texts)
+        return "".join(texts)
 
 
 class _Generation(_Body):
