@@ -1,9 +1,11 @@
 """The whole stage on tiny models: what comes out, what is not repeated, and where it stops."""
 
+import gc
 import hashlib
 import json
 import os
 import shutil
+import weakref
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -235,6 +237,40 @@ def test_a_template_that_writes_the_date_is_rendered_as_of_its_preparation(tmp_p
     os.utime(rows, (moment.timestamp(), moment.timestamp()))
     run(work)
     assert json.loads((work / "artifact" / "manifest.json").read_text())["parity"]["template"]["rows"] == 12
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_one_model_is_in_memory_at_a_time(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of torch's when the exporter and ONNX Runtime work, and one before."""
+    from tunesmith_trainer.export import exporter, onnx_runner
+    from tunesmith_trainer.models import loading
+
+    models: list[weakref.ref[Any]] = []
+    seen: dict[str, list[int]] = {"load": [], "export": [], "run": []}
+
+    def alive() -> int:
+        gc.collect()
+        return sum(model() is not None for model in models)
+
+    def watch(owner: Any, name: str, step: str) -> None:
+        original = getattr(owner, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            seen[step].append(alive())
+            result = original(*arguments, **options)
+            if step == "load":
+                models.append(weakref.ref(result))
+            return result
+
+        monkeypatch.setattr(owner, name, call)
+
+    watch(loading, "load_model", "load")
+    watch(exporter.Exporter, "export", "export")
+    watch(onnx_runner.OnnxModel, "_open", "run")
+    run(make_job(tmp_path / "job", method=method, export=FP32))
+    assert seen["load"] in ([0], [0, 0])
+    assert seen["export"] == [0]
+    assert set(seen["run"]) == {0}
 
 
 def test_plain_text_rows_have_no_exact_match(tmp_path: Path) -> None:

@@ -104,7 +104,8 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         "trainedParameters": get_model_param_count(model, trainable_only=True),
         "totalParameters": get_model_param_count(model),
     }
-    initial = fingerprints((n, p) for n, p in model.named_parameters() if p.requires_grad)
+    # An adapter's weights are all to be trained, whatever has frozen some of them.
+    initial = fingerprints((n, p) for n, p in model.named_parameters() if p.requires_grad or "lora_" in n)
     _train(trainer, checkpoint)
     save_final(trainer, work, base, method, initial)
     if not first:
