@@ -12,6 +12,7 @@ from tunesmith_api.manifests import LoadedFineTuneJob, Manifests
 from tunesmith_api.spec import DatasetSource, JobConfig
 from tunesmith_backend.local.data_report import data_report
 from tunesmith_backend.local.inputs import local_spec
+from tunesmith_cli.commands.manifests import load_valid
 from tunesmith_cli.terminal.console import CliError, Exit, err, out, print_error, title
 from tunesmith_cli.terminal.data_report import print_report
 
@@ -39,8 +40,6 @@ def report_data(
     """
     code = Exit.OK
     if any(path.suffix in _MANIFESTS for path in paths):
-        from tunesmith_cli.commands.validate import load_valid
-
         manifests = load_valid(paths)
         if manifests is None:
             return Exit.INVALID
