@@ -1,4 +1,4 @@
-"""Small real jobs for the corpus: prepared, trained and published in this process, so that a fault can be put in anywhere."""
+"""Small real jobs for the corpus, run in this process, so that a fault can be put in anywhere."""
 
 import contextlib
 import json
@@ -15,7 +15,8 @@ from tunesmith_api.work_folder import Stage, WorkFolder
 ROWS = [
     (word, f"What is {word}?", f"{word} is thing number {number} of the list.")
     for number, word in enumerate(
-        "tune smith rank alpha epoch batch loss gate slot token shard merge anvil bellow coal forge tongs hammer".split()
+        ["tune", "smith", "rank", "alpha", "epoch", "batch", "loss", "gate", "slot", "token", "shard", "merge"]
+        + ["anvil", "bellow", "coal", "forge", "tongs", "hammer"]
     )
 ]
 FAMILIES = (
@@ -129,6 +130,38 @@ def copy_of(snapshot: Path, folder: Path) -> Path:
         if path.exists():
             path.write_text(path.read_text().replace(str(snapshot.parent), str(folder)))
     return work
+
+
+class Snapshots:
+    """Work folders after a number of clean stages, each made once. Not to be changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: dict[str, Path] = {}
+
+    def after(self, stages: int, method: str = "lora", base: Any = None, job: Any = None) -> Path:
+        """Return the work folder of a job after its first stages."""
+        key = json.dumps([stages, method, base, job])
+        if key not in self._made:
+            target = self._folder / str(len(self._made))
+            if stages == 0:
+                model = write_base(target / "base", **(base or {}))
+                self._made[key] = write_job(target / "work", model, method, **(job or {}))
+            else:
+                work = copy_of(self.after(stages - 1, method, base, job), self._folder / f"{stages}-{len(self._made)}")
+                run_stages(work, list(Stage)[stages - 1])
+                self._made[key] = work
+        return self._made[key]
+
+
+def keep_inputs(work: Path, stage: Stage) -> None:
+    """Let what is in a stage's folder count as this job's own, as if the job's configuration had never been another."""
+    from tunesmith_trainer.runtime.job_config import load_config
+    from tunesmith_trainer.stages.runner import stage_inputs
+
+    folder = WorkFolder(work)
+    inputs = stage_inputs(stage, load_config(folder), folder)
+    (work / stage.value / "inputs.json").write_text(json.dumps({"inputs": inputs}))
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ can change, until the job has succeeded: nothing that is trained is trained agai
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from pydantic import ValidationError
 
 from tunesmith_api.local.files import read_json
 from tunesmith_api.spec import PUBLISH_FIELDS, JobConfig
-from tunesmith_api.work_folder import STAGE_INPUTS, Stage, WorkFolder
+from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_backend.interface.errors import BackendError
+from tunesmith_backend.local.data_changes import changed_sources
 
 ConfigMaps = Mapping[tuple[str, str], Mapping[str, bytes]]
 
@@ -62,29 +62,6 @@ def changed_config_maps(files: Mapping[Path, bytes], work: WorkFolder) -> list[s
     return [path.relative_to(work.config_maps).as_posix() for path in changed]
 
 
-def changed_sources(work: WorkFolder) -> list[str]:
-    """Return the local data files whose content is not what prepare has read.
-
-    A file is read again only if it was written, replaced or renamed since prepare began.
-    """
-    marker: dict[str, Any] = read_json(work.stage_marker(Stage.PREPARE)) or {}
-    inputs = work.stage(Stage.PREPARE) / STAGE_INPUTS
-    if not marker or not inputs.exists():
-        return []
-    began = inputs.stat().st_mtime
-    changed = []
-    for source in (marker.get("data") or {}).get("sources") or []:
-        path = Path(str(source.get("name", "")).removeprefix("file://"))
-        if (
-            path.is_absolute()
-            and path.is_file()
-            and path.stat().st_ctime >= began
-            and _sha256(path) != source["sha256"]
-        ):
-            changed.append(str(path))
-    return changed
-
-
 def refuse_changes(config: JobConfig, files: Mapping[Path, bytes], work: WorkFolder) -> None:
     """Raise if a job that has begun to train has other inputs than it began with.
 
@@ -99,7 +76,7 @@ def refuse_changes(config: JobConfig, files: Mapping[Path, bytes], work: WorkFol
     if not has_begun(work):
         return
     job = f"FineTuneJob {config.namespace}/{config.name}"
-    if data := [*changed_config_maps(files, work), *changed_sources(work)]:
+    if data := [*changed_config_maps(files, work), *changed_sources(config, work)]:
         raise BackendError(f"{job} has begun with other data than {', '.join(data)} now; {_remedy(config, 'data')}")
     changed = changed_config(config, work)
     if trained := [field for field in changed if not is_publish_field(field)]:
@@ -129,8 +106,3 @@ def _remedy(config: JobConfig, what: str) -> str:
         f"restore the {what}, or write another {names} for a new job, or add --restart to discard what this one has "
         "done and train again"
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

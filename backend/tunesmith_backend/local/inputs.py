@@ -10,11 +10,11 @@ from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_backend.local.changes import (
     ConfigMaps,
     changed_config_maps,
-    changed_sources,
     config_map_files,
     has_begun,
     refuse_changes,
 )
+from tunesmith_backend.local.data_changes import changed_sources
 from tunesmith_backend.local.store import write_file
 
 
@@ -63,7 +63,7 @@ def write_inputs(config: JobConfig, config_maps: ConfigMaps, work: WorkFolder, *
             shutil.rmtree(path, ignore_errors=True)
     files = config_map_files(config, config_maps, work)
     refuse_changes(config, files, work)
-    if not has_begun(work) and (changed_config_maps(files, work) or changed_sources(work)):
+    if not has_begun(work) and (changed_config_maps(files, work) or changed_sources(config, work)):
         shutil.rmtree(work.stage(Stage.PREPARE), ignore_errors=True)
     write_file(work.config, config.model_dump_json(by_alias=True, exclude_none=True, indent=2).encode())
     for path, data in files.items():

@@ -12,12 +12,12 @@ from tunesmith_backend.local.changes import (
     ConfigMaps,
     changed_config_maps,
     changed_fields,
-    changed_sources,
     config_map_files,
     has_begun,
     has_succeeded,
     is_publish_field,
 )
+from tunesmith_backend.local.data_changes import changed_sources
 from tunesmith_backend.local.inputs import local_spec
 from tunesmith_backend.local.objects import ObjectFolder, Stored
 
@@ -55,7 +55,7 @@ def refuse_job_changes(objects: ObjectFolder, job: FineTuneJob, stored: Stored, 
         return
     config = JobConfig(name=ref.name, namespace=ref.namespace, spec=local_spec(job.spec.training_spec(), stored.base))
     files = config_map_files(config, {**objects.config_maps(ref.namespace), **config_maps}, work)
-    if data := [*changed_config_maps(files, work), *changed_sources(work)]:
+    if data := [*changed_config_maps(files, work), *changed_sources(config, work)]:
         raise BackendError(
             f"{ref} has begun with other data than {', '.join(data)} now; restore the data, write another "
             "metadata.name for a new job, or delete this one first"

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from tunesmith_api.spec import JobConfig
 from tunesmith_backend.local.data_report import data_report
+from tunesmith_cli.commands.manifests import load_valid
 from tunesmith_cli.commands.rows import job_config, print_failure
-from tunesmith_cli.commands.validate import load_valid
 from tunesmith_cli.terminal.console import CliError, Exit, out, title
 from tunesmith_cli.terminal.data_report import print_report
 

@@ -11,7 +11,7 @@ from tunesmith_backend.interface.errors import BackendError
 from tunesmith_backend.local.artifacts import local_artifact
 from tunesmith_backend.local.job import LocalJob
 from tunesmith_backend.local.workspace import LocalWorkspace
-from tunesmith_cli.commands.validate import load_valid
+from tunesmith_cli.commands.manifests import load_valid
 from tunesmith_cli.terminal import signals
 from tunesmith_cli.terminal.console import CliError, Exit, print_error, say
 from tunesmith_cli.terminal.events import exit_code, print_event

@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.markup import escape
-
-from tunesmith_api.manifests import Manifests, load_manifests
+from tunesmith_cli.commands.manifests import load_valid
 from tunesmith_cli.commands.rows import check_data
-from tunesmith_cli.terminal.console import Exit, err, print_error, say
-
-
-def load_valid(paths: Sequence[Path]) -> Manifests | None:
-    """Return the manifests in files and folders. If any is invalid, print the findings and return None."""
-    manifests = load_manifests(paths)
-    for finding in manifests.findings:
-        print_error(str(finding))
-    for note in manifests.notes:
-        err.print(f"[yellow]note[/yellow] {escape(str(note))}", soft_wrap=True)
-    return None if manifests.findings else manifests
+from tunesmith_cli.terminal.console import Exit, print_error, say
 
 
 def validate_manifests(paths: Sequence[Path], *, data: bool = True) -> Exit:

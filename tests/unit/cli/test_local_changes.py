@@ -9,7 +9,8 @@ import pytest
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_backend.interface.errors import BackendError
-from tunesmith_backend.local.changes import changed_fields, changed_sources
+from tunesmith_backend.local.changes import changed_fields
+from tunesmith_backend.local.data_changes import changed_sources
 from tunesmith_backend.local.inputs import write_inputs
 
 REF = {"configMapKeyRef": {"name": "data", "key": "rows.jsonl"}}
@@ -83,20 +84,45 @@ def test_after_success_nothing_can_change(work):
     assert "has succeeded, with another export.precisions, and its artifact is never changed" in said
 
 
+def prepared_from(work, *paths):
+    """Let prepare have read files, and return a job that it did so for."""
+    sources = [{"name": str(path), "sha256": sha256(path.read_bytes()).hexdigest()} for path in paths]
+    sources.append({"name": "s3://b/rows.jsonl", "sha256": "x"})
+    put(work, "prepare", {"data": {"sources": sources}})
+
+
 def test_a_file_is_compared_by_its_content(work, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("one")
-    digest = sha256(b"one").hexdigest()
-    sources = [{"name": str(path), "sha256": digest}, {"name": "s3://b/rows.jsonl", "sha256": "x"}]
-    put(work, "prepare", {"data": {"sources": sources}})
-    assert changed_sources(work) == []
+    prepared_from(work, path)
+    job = config(dataset={"sources": [{"uri": str(path)}]})
+    assert changed_sources(job, work) == []
     path.write_text("one")
-    assert changed_sources(work) == []
+    assert changed_sources(job, work) == []
     path.write_text("two")
     os.utime(path, (0, 0))  # its modification time can be set at will
-    assert changed_sources(work) == [str(path)]
+    assert changed_sources(job, work) == [str(path)]
     path.unlink()
-    assert changed_sources(work) == [], "whether a file that is gone has changed cannot be known"
+    assert changed_sources(job, work) == [], "whether a file that is gone has changed cannot be known"
+
+
+@pytest.mark.parametrize("uri", ["", "/*.jsonl", "/**/*.jsonl"], ids=["folder", "pattern", "deep pattern"])
+def test_a_folder_is_compared_by_its_files(work, tmp_path, uri):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text("a")
+    (folder / "notes.txt").write_text("no rows")
+    prepared_from(work, folder / "a.jsonl")
+    job = config(dataset={"sources": [{"uri": f"{folder}{uri}"}]})
+    assert changed_sources(job, work) == []
+    (folder / "b.jsonl").write_text("b")
+    assert changed_sources(job, work) == [str(folder / "b.jsonl")]
+    (folder / "b.jsonl").unlink()
+    (folder / "a.jsonl").write_text("other")
+    assert changed_sources(job, work) == [str(folder / "a.jsonl")]
+    if not uri:
+        (folder / "a.jsonl").unlink()
+        assert changed_sources(job, work) == [str(folder / "a.jsonl")]
 
 
 def test_a_configuration_of_another_version_counts_as_changed(work):

@@ -74,7 +74,8 @@ def verify_adapter(folder: Path, adapter: AdapterSpec, layers: Sequence[str], *,
     expected = {"r": adapter.rank, "lora_alpha": adapter.alpha, "use_dora": decomposed}
     for name, value in expected.items():
         if config.get(name) != value:
-            raise unfaithful(f"the adapter was saved with {name} {config.get(name)}, the job asks for {value}")
+            found = _short(config.get(name))
+            raise unfaithful(f"the adapter was saved with {name} {found}, the job asks for {_short(value)}")
     targets = adapter.target_modules
     wanted = {n for n in layers if targets is None or any(n == t or n.endswith(f".{t}") for t in targets)}
     weights = AdapterWeights(folder)
@@ -95,6 +96,10 @@ def verify_adapter(folder: Path, adapter: AdapterSpec, layers: Sequence[str], *,
             f"the first of them {still[0]}: its matrix B is still zero",
             "Train for more steps, or with a higher learning rate",
         )
+
+
+def _short(value: object) -> str:
+    return format(value, "g") if isinstance(value, float) else str(value)
 
 
 def verify_merge(

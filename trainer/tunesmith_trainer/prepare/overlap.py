@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.data.token_store import TokenStore
 
@@ -15,8 +17,8 @@ def require_unseen(train: TokenStore, validation: TokenStore) -> None:
     Raises:
         StageError: INVALID_DATASET.
     """
-    seen = {train[index][0].tobytes() for index in range(len(train))}
-    equal = sum(validation[index][0].tobytes() in seen for index in range(len(validation)))
+    seen = {_digest(train, index) for index in range(len(train))}
+    equal = sum(_digest(validation, index) in seen for index in range(len(validation)))
     if equal <= MAX_SHARE * len(validation):
         return
     raise StageError(
@@ -26,3 +28,7 @@ def require_unseen(train: TokenStore, validation: TokenStore) -> None:
         "Give other rows in spec.dataset.validation.sources, or leave validation out: a part of the rows is then kept "
         "from training; remove duplicates first",
     )
+
+
+def _digest(store: TokenStore, index: int) -> bytes:
+    return hashlib.blake2b(store[index][0].tobytes(), digest_size=16).digest()

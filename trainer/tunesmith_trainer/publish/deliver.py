@@ -96,7 +96,7 @@ def _deliver_local(artifact: Path, folder: Path) -> None:
         raise StageError(
             Reason.OUTPUT_FAILED,
             f"{folder}: cannot write: {error.strerror or error}",
-            "Check the path, its permissions and the free space",
+            "Check the path, its permissions and the free space, or write another output.uri",
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
