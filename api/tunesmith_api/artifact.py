@@ -16,6 +16,13 @@ MODEL_FILES = ("model.onnx", "genai_config.json", "tokenizer.json", "tokenizer_c
 """Files of an exported language model that a server needs."""
 
 
+NO_ONNX = (
+    "holds no ONNX model (its job has export.precisions: []), so it cannot be served here; serve its adapter/ or "
+    "model/ with another server, or train a job with export.precisions: [int4]"
+)
+"""What is wrong with an artifact that holds no exported model, for a server of ONNX models. Follows its name."""
+
+
 def onnx_folder(precision: str) -> str:
     """Return the path of the exported model of a precision, in the artifact."""
     return f"{ONNX}/{precision}"

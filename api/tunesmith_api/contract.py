@@ -44,6 +44,9 @@ HEALTH_PATH = "/healthz"
 READY_PATH = "/readyz"
 """Answers 200 as long as the server takes requests."""
 
+TEXT_PART_SEPARATOR = ""
+"""Joins the text parts of a message, `[{"type": "text", "text": ...}, ...]`, in training and in serving."""
+
 # Exit codes. Those of a stage are `EXIT_CODES`.
 FIRST_RETRYABLE_CODE = 64
 """A stage's exit codes below this are final; from here on, another attempt can help."""
@@ -53,6 +56,15 @@ SERVER_INVALID_ARTIFACT = 2
 """Exit code of a server that cannot start: the artifact or an option is wrong."""
 SERVER_OUT_OF_MEMORY = 3
 """Exit code of a server whose model does not fit in the available memory."""
+
+REPLAY_MODULE = "tunesmith_serving.replay"
+"""Module that answers requests as the server of an artifact does, without HTTP; the publish stage runs it as a child.
+
+Options: `--artifact FOLDER --precision PRECISION`, and `--now SECONDS` for chat templates that write the date. Each
+line of its standard input is `{"request": BODY, "generate": true or false}`; BODY is that of an OpenAI request, with
+`messages` or `prompt`. The answer, a line each in the same order, has `promptIds`, and if generated `text`, `tokenIds`
+and `finishReason`; or `error`. Exit codes are those of a server.
+"""
 
 _REASON_OF_CODE = {code: reason for reason, code in EXIT_CODES.items()}
 

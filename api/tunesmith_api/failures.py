@@ -14,8 +14,10 @@ class Reason(StrEnum):
     INVALID_MODEL = "InvalidModel"
     OUT_OF_MEMORY = "OutOfMemory"
     TRAINING_DIVERGED = "TrainingDiverged"
+    NOT_TRAINED = "NotTrained"
     GATE_FAILED = "GateFailed"
     EXPORT_FAILED = "ExportFailed"
+    PARITY_FAILED = "ParityFailed"
     OUTPUT_FAILED = "OutputFailed"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
     INTERRUPTED = "Interrupted"
@@ -35,10 +37,12 @@ EXIT_CODES: dict[Reason, int] = {
     Reason.TRAINING_DIVERGED: 15,
     Reason.GATE_FAILED: 16,
     Reason.EXPORT_FAILED: 17,
+    Reason.PARITY_FAILED: 18,
+    Reason.NOT_TRAINED: 21,
     Reason.OUTPUT_FAILED: 64,
     Reason.SOURCE_UNAVAILABLE: 65,
     Reason.INTERRUPTED: 66,
-    Reason.PEER_LOST: 67,  # another machine of the run went away after training had begun: its failure, not ours
+    Reason.PEER_LOST: 67,  # another node of the run failed after training had started: its failure, not ours
     Reason.PEER_UNREACHABLE: 68,
     Reason.INTERNAL_ERROR: 70,
 }

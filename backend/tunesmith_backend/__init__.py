@@ -1,1 +1,1 @@
-"""Where manifests are run: on this machine or in a cluster, behind one protocol. Nothing here prints or exits."""
+"""Backends that run manifests, on this machine or in a cluster, behind one protocol. Nothing here prints or exits."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -119,7 +118,7 @@ def main() -> int:
             seen, unseen = trained[:: len(trained) // COUNT][:COUNT], kept_out[:COUNT]
             shares = exact(client, seen), exact(client, unseen)
         finally:
-            run.send_signal(signal.SIGINT)
+            run.terminate()  # not SIGINT, which a shell's background jobs ignore
             run.wait()
     before = exact_untrained([*seen, *unseen])
 

@@ -43,7 +43,12 @@ class Image:
         return f"tunesmith-{self.name}:{version()}"
 
 
-_ALL = (Image("operator", SOURCES), Image("serving", ("api", "serving")), Image("trainer", ("api", "trainer")))
+_ALL = (
+    Image("operator", SOURCES),
+    Image("serving", ("api", "serving")),
+    # publish replays requests with the server's own code, as a child process.
+    Image("trainer", ("api", "trainer", "serving")),
+)
 IMAGES = {image.name: image for image in _ALL}
 
 

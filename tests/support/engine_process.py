@@ -26,18 +26,18 @@ from tunesmith_operator.engine import logs
 from tunesmith_operator.engine.kube.client import KubeClient
 from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID, STAGE
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.reconciler import Context, Decision, Note, Object
+from tunesmith_operator.engine.reconciler import Context, Decision, EventSpec, KubeObject
 
 IMAGE = "registry.invalid/nothing:1"
 
 
-def labels(owner: Object) -> dict[str, str]:
+def labels(owner: KubeObject) -> dict[str, str]:
     """The labels of a child."""
     metadata = owner["metadata"]
     return {OWNER_UID: metadata["uid"], OWNER_KIND: owner["kind"], OWNER_NAME: metadata["name"], STAGE: "prepare"}
 
 
-def child(owner: Object, api_version: str, kind: str, name: str, spec: Object) -> Object:
+def child(owner: KubeObject, api_version: str, kind: str, name: str, spec: KubeObject) -> KubeObject:
     """A child with labels and a controller reference."""
     reference = {
         "apiVersion": owner["apiVersion"],
@@ -56,7 +56,7 @@ def child(owner: Object, api_version: str, kind: str, name: str, spec: Object) -
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec}
 
 
-def pod_spec() -> Object:
+def pod_spec() -> KubeObject:
     """A pod that Pod Security `restricted` lets in."""
     container = {
         "name": "main",
@@ -72,12 +72,12 @@ class JobReconciler:
 
     kind = "FineTuneJob"
 
-    async def reconcile(self, obj: Object, context: Context) -> Decision:
+    async def reconcile(self, obj: KubeObject, context: Context) -> Decision:
         name, uid = obj["metadata"]["name"], obj["metadata"]["uid"]
         current = obj.get("status") or {}
         if "phase" not in current:
             new = status.accepted(current, obj["metadata"]["generation"])
-            return Decision(status=new, events=(Note("Normal", "Accepted", "Seen"),))
+            return Decision(status=new, events=(EventSpec("Normal", "Accepted", "Seen"),))
         jobs = context.store.owned("Job", uid)
         if context.errors:
             new = status.waiting(current, "ChildRefused", context.errors[0].message)
@@ -93,7 +93,7 @@ class JobReconciler:
             create=(child(obj, "batch/v1", "Job", f"{name}-prepare-1", job_spec),),
         )
 
-    def wakes(self, kind: str, obj: Object, store: Any) -> list[str]:
+    def map_to_names(self, kind: str, obj: KubeObject, store: Any) -> list[str]:
         return []
 
 
@@ -102,14 +102,14 @@ class WorkspaceReconciler:
 
     kind = "InferenceWorkspace"
 
-    async def reconcile(self, obj: Object, context: Context) -> Decision:
+    async def reconcile(self, obj: KubeObject, context: Context) -> Decision:
         name = obj["spec"]["model"]["fineTuneJob"]
         job = context.store.get("FineTuneJob", obj["metadata"]["namespace"], name)
         message = f"the job is {(job.get('status') or {}).get('phase') or 'new'}" if job else "there is no job"
         current = {"observedGeneration": obj["metadata"]["generation"], **(obj.get("status") or {})}
         return Decision(status=status.waiting(current, "Following", message))
 
-    def wakes(self, kind: str, obj: Object, store: Any) -> list[str]:
+    def map_to_names(self, kind: str, obj: KubeObject, store: Any) -> list[str]:
         if kind != "FineTuneJob":
             return []
         return [

@@ -11,7 +11,7 @@ from typing import Any
 
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_operator.config.settings import OperatorSettings
-from tunesmith_operator.engine.reconciler import Decision, Object
+from tunesmith_operator.engine.reconciler import Decision, KubeObject
 from tunesmith_operator.finetunejob.names import work_folder
 from tunesmith_operator.finetunejob.observed import JOB_NAME, Observed
 
@@ -46,26 +46,26 @@ class World:
         now: The time.
     """
 
-    def __init__(self, spec: Object | None = None, name: str = "tiny") -> None:
-        self.job: Object = {
+    def __init__(self, spec: KubeObject | None = None, name: str = "tiny") -> None:
+        self.job: KubeObject = {
             "apiVersion": "tunesmith.dev/v1alpha1",
             "kind": "FineTuneJob",
             "metadata": {"name": name, "namespace": "team", "uid": UID, "generation": 1},
             "spec": {**SPEC, **(spec or {})},
             "status": {"observedGeneration": -1},
         }
-        self.jobs: dict[str, Object] = {}
-        self.pods: dict[str, Object] = {}
-        self.claims: dict[str, Object] = {}
-        self.services: dict[str, Object] = {}
-        self.events: dict[str, list[Object]] = {}
+        self.jobs: dict[str, KubeObject] = {}
+        self.pods: dict[str, KubeObject] = {}
+        self.claims: dict[str, KubeObject] = {}
+        self.services: dict[str, KubeObject] = {}
+        self.events: dict[str, list[KubeObject]] = {}
         self.errors: tuple[Any, ...] = ()
-        self.given_claim: Object | None = None
+        self.given_claim: KubeObject | None = None
         self.deleted = False
         self.now = NOW
 
     @property
-    def status(self) -> Object:
+    def status(self) -> KubeObject:
         return self.job["status"]
 
     @property
@@ -76,7 +76,7 @@ class World:
     def message(self) -> str:
         return self.condition("Ready")["message"]
 
-    def condition(self, kind: str) -> Object:
+    def condition(self, kind: str) -> KubeObject:
         return next(item for item in self.status["conditions"] if item["type"] == kind)
 
     def observed(self) -> Observed:
@@ -118,7 +118,7 @@ class World:
         parts = (self.job, self.jobs, self.pods, self.claims, self.services, self.deleted)
         return json.dumps(parts, sort_keys=True)
 
-    def _make(self, child: Object, *, keep: bool) -> None:
+    def _make(self, child: KubeObject, *, keep: bool) -> None:
         place = {"Job": self.jobs, "PersistentVolumeClaim": self.claims, "Service": self.services}[child["kind"]]
         name = child["metadata"]["name"]
         assert child["metadata"]["namespace"] == "team"
@@ -132,7 +132,7 @@ class World:
         child["metadata"] |= {key: kept[key] for key in ("uid", "creationTimestamp")}
         place[name] = child
 
-    def pods_of(self, job: str) -> list[Object]:
+    def pods_of(self, job: str) -> list[KubeObject]:
         return [pod for pod in self.pods.values() if pod["metadata"]["labels"][JOB_NAME] == job]
 
     # What others do.
@@ -140,7 +140,7 @@ class World:
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
-    def pod(self, job: str, index: int = 0, **status: Any) -> Object:
+    def pod(self, job: str, index: int = 0, **status: Any) -> KubeObject:
         """Make a pod of a Job, as the Job controller does; `status` is what the kubelet says of it."""
         labels = {**self.jobs[job]["spec"]["template"]["metadata"]["labels"], JOB_NAME: job}
         name = f"{job}-{index}-{len(self.pods)}"
@@ -152,16 +152,22 @@ class World:
         }
         return self.pods[name]
 
-    def waiting(self, job: str, reason: str, message: str = "") -> Object:
+    def waiting(self, job: str, reason: str, message: str = "") -> KubeObject:
         """Make a pod whose container pending."""
         return self.pod(job, **scheduled(), **container({"waiting": {"reason": reason, "message": message}}))
 
-    def running(self, job: str, index: int = 0) -> Object:
+    def running(self, job: str, index: int = 0) -> KubeObject:
         return self.pod(job, index, phase="Running", **container({"running": {"startedAt": stamp(self.now)}}))
 
     def ended(
-        self, job: str, code: int = 0, *, words: Object | str = "", reason: str = "", conditions: Iterable[Object] = ()
-    ) -> Object:
+        self,
+        job: str,
+        code: int = 0,
+        *,
+        words: KubeObject | str = "",
+        reason: str = "",
+        conditions: Iterable[KubeObject] = (),
+    ) -> KubeObject:
         """Make a pod whose container has ended."""
         message = words if isinstance(words, str) else json.dumps(words)
         terminated = {
@@ -173,7 +179,7 @@ class World:
         status = container({"terminated": terminated})
         return self.pod(job, phase="Failed" if code else "Succeeded", conditions=list(conditions), **status)
 
-    def complete(self, job: str, result: Object | None = None) -> None:
+    def complete(self, job: str, result: KubeObject | None = None) -> None:
         """Let a Job complete, with a pod that leaves a result."""
         words = {"reason": "Completed", "message": "", "remedy": "", "result": result or {}}
         self.ended(job, words=words)
@@ -193,11 +199,11 @@ class World:
         self.job["metadata"]["generation"] += 1
 
 
-def container(state: Object) -> Object:
+def container(state: KubeObject) -> KubeObject:
     return {"containerStatuses": [{"name": "trainer", "state": state}]}
 
 
-def scheduled(value: str = "True", reason: str = "", message: str = "") -> Object:
+def scheduled(value: str = "True", reason: str = "", message: str = "") -> KubeObject:
     return {"conditions": [{"type": "PodScheduled", "status": value, "reason": reason, "message": message}]}
 
 

@@ -16,6 +16,8 @@ ROWS = [(f"What is {word}?", f"{word} is thing number {number}.") for number, wo
 
 def write_config(work: Path, *, method: str = "lora", name: str = "tiny", **sections: Any) -> Path:
     """Write config.json; `sections` are evaluation, export and output as they stand in a manifest."""
+    if method != "full":
+        sections.setdefault("adapter", {"rank": 4, "alpha": 8})
     spec = {
         "model": {"scratch": {"architecture": "llama"}},
         "method": method,
@@ -42,7 +44,10 @@ def prepared(work: Path, architecture: Architecture = "llama", *, base: Path | N
         prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
         learned = tokenizer.encode(answer + "<|im_end|>", add_special_tokens=False)
         examples.append((prompt + learned, [0] * len(prompt) + [1] * len(learned)))
-        questions.append({"row": index, "prompt_ids": prompt, "reference": answer})
+        location = f"rows.jsonl:{index + 1}"
+        questions.append(
+            {"row": index, "location": location, "messages": turns, "prompt_ids": prompt, "reference": answer}
+        )
     TokenStore.write(folder / "data" / "train", examples)
     TokenStore.write(folder / "data" / "validation", examples)
     (folder / "data" / "evaluation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))

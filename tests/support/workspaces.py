@@ -4,19 +4,21 @@ import asyncio
 import copy
 from typing import Any
 
+from tunesmith_api.objects import InferenceWorkspaceSpec
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Context, Decision
 from tunesmith_operator.inferenceworkspace.decide import decide
-from tunesmith_operator.inferenceworkspace.model import Observed
+from tunesmith_operator.inferenceworkspace.model import Observed, Target
+from tunesmith_operator.inferenceworkspace.source import choose
 
-Object = dict[str, Any]
+KubeObject = dict[str, Any]
 
 UID = "11111111-2222-3333-4444-555555555555"
 SETTINGS = OperatorSettings()
 DIGEST = {letter: "sha256:" + letter * 64 for letter in "abcdef"}
 
 
-def a_workspace(status: Object | None = None, generation: int = 1, **spec: Any) -> Object:
+def a_workspace(status: KubeObject | None = None, generation: int = 1, **spec: Any) -> KubeObject:
     """An InferenceWorkspace with defaults as an API server fills them in; `spec` replaces whole sections."""
     return {
         "apiVersion": "tunesmith.dev/v1alpha1",
@@ -36,9 +38,13 @@ def a_job(
     failed: str = "",
     uri: str = "",
     **metadata: Any,
-) -> Object:
+) -> KubeObject:
     """A FineTuneJob: completed where it has a digest, failed where it has a reason for that, else training."""
-    status: Object = {"observedGeneration": 1, "phase": "Training", "conditions": _conditions("Unknown", "Training")}
+    status: KubeObject = {
+        "observedGeneration": 1,
+        "phase": "Training",
+        "conditions": _conditions("Unknown", "Training"),
+    }
     if digest:
         status |= {
             "phase": "Succeeded",
@@ -58,20 +64,25 @@ def a_job(
     }
 
 
-def _conditions(ready: str, reason: str) -> list[Object]:
+def _conditions(ready: str, reason: str) -> list[KubeObject]:
     others = {"Reconciling": ready == "Unknown", "Stalled": ready == "False"}
     values = {"Ready": ready, **{kind: str(value) for kind, value in others.items()}}
     return [{"type": kind, "status": value, "reason": reason, "message": reason} for kind, value in values.items()]
 
 
-def child(decision: Decision, kind: str) -> Object | None:
+def child(decision: Decision, kind: str) -> KubeObject | None:
     """The child of a kind that a decision keeps, or None."""
     return next((obj for obj in decision.apply if obj["kind"] == kind), None)
 
 
 def a_deployment(
-    decided: Object, *, updated: int, available: int, total: int | None = None, conditions: list[Object] | None = None
-) -> Object:
+    decided: KubeObject,
+    *,
+    updated: int,
+    available: int,
+    total: int | None = None,
+    conditions: list[KubeObject] | None = None,
+) -> KubeObject:
     """A Deployment as it is after a decision was applied and its controller has come so far."""
     obj = copy.deepcopy(decided)
     obj["metadata"]["generation"] = 3
@@ -89,9 +100,9 @@ def a_deployment(
 OVERDUE = [{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]
 
 
-def a_pod(deployment: Object, name: str = "faq-1", *, ready: bool = False, **facts: Any) -> Object:
+def a_pod(deployment: KubeObject, name: str = "faq-1", *, ready: bool = False, **facts: Any) -> KubeObject:
     """A pod of a Deployment. `facts` are parts of its status; `server` and `fetch` are its containers' statuses."""
-    status: Object = {
+    status: KubeObject = {
         "phase": "Running",
         "conditions": [{"type": "Ready", "status": str(ready)}],
         "containerStatuses": [{"name": "server", "ready": ready, "restartCount": 0, "state": {"running": {}}}],
@@ -107,24 +118,26 @@ def a_pod(deployment: Object, name: str = "faq-1", *, ready: bool = False, **fac
     return {"kind": "Pod", "metadata": metadata, "spec": template["spec"], "status": {**status, **facts}}
 
 
-def ended(code: int, message: str = "", reason: str = "Error", restarts: int = 0) -> Object:
+def ended(code: int, message: str = "", reason: str = "Error", restarts: int = 0) -> KubeObject:
     """A container that has ended for the `restarts + 1`th time and waits for its next start."""
     last = {"terminated": {"exitCode": code, "reason": reason, "message": message}}
     waiting = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
     return {"restartCount": restarts, "state": waiting, "lastState": last}
 
 
-def waiting(reason: str, message: str = "") -> Object:
+def waiting(reason: str, message: str = "") -> KubeObject:
     """A container that cannot be started."""
     return {"state": {"waiting": {"reason": reason, "message": message}}}
 
 
-def decided(workspace: Object, *jobs: Object, **observed: Any) -> Decision:
+def decided(workspace: KubeObject, *jobs: KubeObject, **observed: Any) -> Decision:
     """What is decided of what is observed."""
-    return decide(Observed(workspace, jobs, **observed), SETTINGS)
+    spec = InferenceWorkspaceSpec.model_validate(workspace["spec"])
+    choice = choose(spec.model, jobs, Target.from_status(workspace.get("status") or {}))
+    return decide(Observed(workspace, spec, choice, **observed), SETTINGS)
 
 
-def served(*jobs: Object, **spec: Any) -> tuple[Object, Object]:
+def served(*jobs: KubeObject, **spec: Any) -> tuple[KubeObject, KubeObject]:
     """A workspace that serves its first artifact, and its Deployment."""
     workspace = a_workspace(**spec)
     first = decided(workspace, *jobs)
@@ -138,18 +151,18 @@ def served(*jobs: Object, **spec: Any) -> tuple[Object, Object]:
     return {**workspace, "status": second.status}, there
 
 
-def conditions_of(status: Object) -> tuple[str, str, str]:
+def conditions_of(status: KubeObject) -> tuple[str, str, str]:
     """The values of Ready, Reconciling and Stalled."""
     values = {item["type"]: item["status"] for item in status["conditions"]}
     return values["Ready"], values["Reconciling"], values["Stalled"]
 
 
-def reason_of(status: Object) -> str:
+def reason_of(status: KubeObject) -> str:
     """The reason of Ready."""
     return next(item["reason"] for item in status["conditions"] if item["type"] == "Ready")
 
 
-def message_of(status: Object) -> str:
+def message_of(status: KubeObject) -> str:
     """The message of Ready."""
     return next(item["message"] for item in status["conditions"] if item["type"] == "Ready")
 
@@ -157,15 +170,15 @@ def message_of(status: Object) -> str:
 class MemoryStore:
     """A store over a few objects."""
 
-    def __init__(self, *objects: Object) -> None:
+    def __init__(self, *objects: KubeObject) -> None:
         self.objects = objects
 
-    def get(self, kind: str, namespace: str, name: str) -> Object | None:
+    def get(self, kind: str, namespace: str, name: str) -> KubeObject | None:
         """An object by its name."""
         found = (obj for obj in self.all(kind, namespace) if obj["metadata"]["name"] == name)
         return next(found, None)
 
-    def owned(self, kind: str, owner_uid: str) -> list[Object]:
+    def owned(self, kind: str, owner_uid: str) -> list[KubeObject]:
         """Objects by their owner's label."""
         label = "tunesmith.dev/owner-uid"
         return [
@@ -174,7 +187,7 @@ class MemoryStore:
             if obj["kind"] == kind and (obj["metadata"].get("labels") or {}).get(label) == owner_uid
         ]
 
-    def all(self, kind: str, namespace: str) -> list[Object]:
+    def all(self, kind: str, namespace: str) -> list[KubeObject]:
         """Objects of a kind."""
         return [obj for obj in self.objects if obj["kind"] == kind and obj["metadata"]["namespace"] == namespace]
 
@@ -182,23 +195,23 @@ class MemoryStore:
 class MemoryApi:
     """Reads of what is not watched."""
 
-    def __init__(self, *objects: Object, events: dict[str, list[Object]] | None = None) -> None:
+    def __init__(self, *objects: KubeObject, events: dict[str, list[KubeObject]] | None = None) -> None:
         self.objects = {(obj["kind"], obj["metadata"]["name"]): obj for obj in objects}
         self.events = events or {}
         self.asked: list[str] = []
 
-    async def read(self, kind: str, namespace: str, name: str) -> Object | None:
+    async def read(self, kind: str, namespace: str, name: str) -> KubeObject | None:
         """An object, or None."""
         self.asked.append(f"{kind}/{name}")
         return self.objects.get((kind, name))
 
-    async def pod_events(self, namespace: str, pod: str) -> list[Object]:
+    async def pod_events(self, namespace: str, pod: str) -> list[KubeObject]:
         """A pod's events."""
         self.asked.append(f"events/{pod}")
         return self.events.get(pod, [])
 
 
-def reconciled(reconciler: Any, workspace: Object, store: MemoryStore, api: MemoryApi, **context: Any) -> Decision:
+def reconciled(reconciler: Any, workspace: KubeObject, store: MemoryStore, api: MemoryApi, **context: Any) -> Decision:
     """What a reconciler decides."""
     decision: Decision = asyncio.run(reconciler.reconcile(workspace, Context(store, api, **context)))
     return decision

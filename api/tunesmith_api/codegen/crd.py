@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tunesmith_api.codegen.schema import Schema, model_schema
-from tunesmith_api.objects.finetunejob import CHANGEABLE, FineTuneJob
+from tunesmith_api.objects.finetunejob import CHANGEABLE, CHANGEABLE_UNTIL_SUCCEEDED, FineTuneJob
 from tunesmith_api.objects.inferenceworkspace import InferenceWorkspace
 from tunesmith_api.objects.metadata import GROUP, VERSION, ObjectMeta
 
@@ -65,9 +65,12 @@ def _root_schema(model: type[BaseModel]) -> Schema:
         "default": _STATUS_DEFAULT,
         **status,
     }
+    schema = {**schema, "required": ["spec"]}
     if model is FineTuneJob:
         _fix(fields["spec"])
-    return {**schema, "required": ["spec"]}
+        rules = schema.get("x-kubernetes-validations", [])
+        schema["x-kubernetes-validations"] = [*rules, _fixed_after_success(fields["spec"])]
+    return schema
 
 
 def _fix(spec: Schema) -> None:
@@ -78,7 +81,7 @@ def _fix(spec: Schema) -> None:
     """
     rules = spec.setdefault("x-kubernetes-validations", [])
     for name, field in spec["properties"].items():
-        if name in CHANGEABLE:
+        if name in CHANGEABLE | CHANGEABLE_UNTIL_SUCCEEDED:
             continue
         message = f"{name} does not change once the job is created; write a new FineTuneJob under another name"
         own = field.get("x-kubernetes-validations", [])
@@ -86,6 +89,27 @@ def _fix(spec: Schema) -> None:
         if "default" not in field and name not in spec.get("required", ()):
             # The rule of a field is not evaluated when the field is added or removed.
             rules.append({"rule": f"has(self.{name}) == has(oldSelf.{name})", "message": message})
+
+
+def _fixed_after_success(spec: Schema) -> dict[str, str]:
+    """Return the rule of a whole job that fixes what publish has read, once it has succeeded.
+
+    The rule is evaluated at each write of the status, so it compares nothing before that.
+    """
+    names = sorted(CHANGEABLE_UNTIL_SUCCEEDED)
+    equal = []
+    for name in names:
+        same = f"self.spec.{name} == oldSelf.spec.{name}"
+        if "default" not in spec["properties"][name]:
+            is_set = f"has(self.spec.{name})"
+            same = f"{is_set} == has(oldSelf.spec.{name}) && (!{is_set} || {same})"
+        equal.append(same)
+    has_succeeded = "has(oldSelf.status) && has(oldSelf.status.phase) && oldSelf.status.phase == 'Succeeded'"
+    message = (
+        f"{', '.join(names[:-1])} and {names[-1]} do not change once the job has succeeded; "
+        "write a new FineTuneJob under another name"
+    )
+    return {"rule": f"!({has_succeeded}) || ({' && '.join(equal)})", "message": message}
 
 
 def _definition(

@@ -47,12 +47,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Ignored:
-    """A document that is no object of this API, such as a Secret: worth knowing, but no error.
+    """A document that is not of this API, such as a Secret. It is mentioned, but not an error.
 
     Attributes:
         file: The file.
         line: Line in the file, from 1.
-        message: What was done with it.
+        message: What is done with it.
     """
 
     file: Path

@@ -46,7 +46,7 @@ def load_documents(documents: Iterable[Document], findings: list[Finding] | None
 
 
 class _Loader:
-    """Sorts the objects of documents by their kind."""
+    """Reads the objects in documents, by kind."""
 
     def __init__(self, findings: list[Finding]) -> None:
         self.result = Manifests(findings=findings)

@@ -15,7 +15,7 @@ from tunesmith_api.manifests.nodes import Node, path_of, shown
 from tunesmith_api.objects import API_VERSION, FineTuneJob, InferenceWorkspace
 from tunesmith_api.objects.metadata import ObjectMeta
 
-# The fields that Kubernetes has in metadata; any other is a mistake.
+# The metadata fields of Kubernetes. Any other field is a mistake.
 _METADATA_FIELDS = (
     *fields_of(ObjectMeta),
     "creationTimestamp",

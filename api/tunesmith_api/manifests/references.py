@@ -46,6 +46,31 @@ def check_references(manifests: Manifests, names: Mapping[tuple[str, str, str], 
             line = workspace.document.line_of(("spec", "model", "fineTuneJob"))
             message = f"spec.model.fineTuneJob: {name} is not among these files; it must have been run before"
             manifests.notes.append(Ignored(workspace.source.file, line, message))
+    _check_precisions(manifests)
+
+
+def _check_precisions(manifests: Manifests) -> None:
+    """Report workspaces that ask for a precision which the job that they name does not export."""
+    jobs = {(job.metadata.namespace or "default", job.metadata.name): job for job in manifests.fine_tune_jobs}
+    for workspace in manifests.inference_workspaces:
+        name, wanted = workspace.spec.model.fine_tune_job, workspace.spec.runtime.precision
+        job = jobs.get((workspace.metadata.namespace or "default", name or ""))
+        if job is None:
+            continue
+        exported = [precision.value for precision in job.spec.export.precisions]
+        if wanted in exported:
+            continue
+        location: tuple[str | int, ...] = ("spec", "runtime", "precision")
+        message = (
+            f"is {wanted}, which FineTuneJob {name} does not export (its export.precisions: [{', '.join(exported)}])"
+        )
+        remedy = f"write precision: {exported[0]}, or add {wanted} to export.precisions" if exported else ""
+        if not exported:
+            location = ("spec", "model", "fineTuneJob")
+            message = f"FineTuneJob {name} exports no ONNX model to serve (its export.precisions: [])"
+            remedy = f"write export.precisions: [{wanted}] in the job, or remove this workspace"
+        line = workspace.document.line_of(location)
+        manifests.findings.append(Finding(workspace.source.file, line, path_of(location), message, remedy))
 
 
 def _config_map_refs(job: LoadedFineTuneJob) -> Iterator[tuple[tuple[str | int, ...], ConfigMapKeyRef]]:

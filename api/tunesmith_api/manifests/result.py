@@ -16,8 +16,8 @@ class Manifests:
         fine_tune_jobs: The valid FineTuneJobs, in the order of the files.
         inference_workspaces: The valid InferenceWorkspaces, in the order of the files.
         config_maps: Contents of the ConfigMaps: `{(namespace, name): {key: content}}`.
-        notes: Documents that are of no kind of this API.
-        findings: Faults that must be corrected first; with none, everything is valid.
+        notes: Documents of kinds that are not of this API.
+        findings: Faults that must be corrected first. If there are none, everything is valid.
     """
 
     fine_tune_jobs: list[LoadedFineTuneJob] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Parses YAML and JSON text into nodes, without building what the text merely claims to be.
+"""Parses YAML and JSON text into nodes.
 
 It works on the parser's events and bounds depth and size, so that no document can exhaust the stack or memory.
 """

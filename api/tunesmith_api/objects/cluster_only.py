@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 @dataclass(frozen=True)
 class ClusterOnly:
-    """Marks a field in `Annotated[...]` as one that has no effect without a cluster. Not part of the schema."""
+    """Annotates a field that has no effect without a cluster. It does not change the schema."""
 
 
 def cluster_only_fields(model: type[BaseModel]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The FineTuneJob: what to train, and how far it is."""
+"""The FineTuneJob: what to train, and its status."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from tunesmith_api.objects.resources import ResourcesSpec
 from tunesmith_api.objects.scheduling import SchedulingSpec
 from tunesmith_api.objects.status_common import CommonStatus
 from tunesmith_api.objects.storage import OBJECT_STORE, StorageSpec
-from tunesmith_api.spec import Rule, TrainingJobSpec
+from tunesmith_api.spec import PUBLISH_FIELDS, Rule, TrainingJobSpec
 
 CHANGEABLE = {"suspend", "ttlSecondsAfterFinished"}
-"""What of a spec can change once the job is created."""
+"""The fields of a spec that can change at any time."""
+CHANGEABLE_UNTIL_SUCCEEDED = set(PUBLISH_FIELDS)
+"""The fields of a spec that only publish reads. They can change until the job has succeeded."""
 
 # Processes that train together: distributed.numProcPerNode or the GPUs of a node, on each node.
 _WORLD = (
@@ -43,7 +45,11 @@ class JobPodTemplateSpec(PodTemplateSpec):
 
 
 class FineTuneJobSpec(TrainingJobSpec):
-    """What to train, and where. Once created only suspend and ttlSecondsAfterFinished can change."""
+    """What to train, and where.
+
+    Once created only suspend and ttlSecondsAfterFinished can change, and until the job has succeeded also evaluation,
+    export and output.
+    """
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *TrainingJobSpec.rules,
@@ -209,6 +215,9 @@ class Metrics(StatusModel):
 
     before: Annotated[Evaluation | None, Field(description="Metrics of the base model.")] = None
     after: Annotated[Evaluation | None, Field(description="Metrics of the tuned model.")] = None
+    served: Annotated[
+        dict[str, Evaluation] | None, Field(description="Metrics of each exported model as it is served, by precision.")
+    ] = None
 
 
 class ArtifactRef(StatusModel):
@@ -250,7 +259,8 @@ class FineTuneJob(ApiObject):
     spec: Annotated[
         FineTuneJobSpec,
         Field(
-            description="What to train. Once the job is created, only suspend and ttlSecondsAfterFinished can change."
+            description="What to train. Once the job is created, only suspend and ttlSecondsAfterFinished can change; "
+            "until it has succeeded also evaluation, export and output. A job that failed in publish then goes on."
         ),
     ]
     status: Annotated[FineTuneJobStatus | None, Field(description="How far the job is.")] = None

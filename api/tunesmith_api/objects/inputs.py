@@ -1,4 +1,4 @@
-"""What a job reads and writes, with the Secrets that a cluster gives it for that."""
+"""What a job reads and writes, and the Secrets that it needs for that in a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of an object that every Kubernetes object has."""
+"""The fields that every Kubernetes object has."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ObjectMeta(BaseModel):
 
 
 class StatusModel(BaseModel):
-    """Base of what an operator writes: camelCase on the wire; unknown fields of other versions are let through."""
+    """Base of statuses: camelCase names; unknown fields, of other versions, are accepted."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow")
 

@@ -1,4 +1,4 @@
-"""What the status of both kinds has in common."""
+"""The status fields that both kinds have."""
 
 from __future__ import annotations
 

@@ -1,13 +1,22 @@
-"""What a training job is: the part of the API that the trainer itself reads. Imports pydantic only."""
+"""The part of the API that the trainer reads: what to train. Imports pydantic only."""
 
 from tunesmith_api.spec.base import Rule, SpecModel
 from tunesmith_api.spec.data import ConfigMapKeyRef, DatasetFormat, DatasetSource, DatasetSpec, ValidationSpec
 from tunesmith_api.spec.job import JobConfig, TrainingJobSpec
 from tunesmith_api.spec.model import ModelSpec, ScratchSpec
-from tunesmith_api.spec.publish import EvaluationSpec, ExportSpec, GateSpec, OutputSpec, ParitySpec, Precision
+from tunesmith_api.spec.publish import (
+    PUBLISH_FIELDS,
+    EvaluationSpec,
+    ExportSpec,
+    GateSpec,
+    OutputSpec,
+    ParitySpec,
+    Precision,
+)
 from tunesmith_api.spec.training import AdapterSpec, CheckpointSpec, DistributedSpec, TrainingSpec
 
 __all__ = [
+    "PUBLISH_FIELDS",
     "AdapterSpec",
     "CheckpointSpec",
     "ConfigMapKeyRef",

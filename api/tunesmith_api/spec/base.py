@@ -1,4 +1,4 @@
-"""The base of every API model: camelCase on the wire, unknown fields refused, rules written once."""
+"""The base of every API model: camelCase names, no unknown fields, and rules that are written once."""
 
 from __future__ import annotations
 

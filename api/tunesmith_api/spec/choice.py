@@ -1,4 +1,4 @@
-"""A field that takes the names in a registry: like a Literal, but what is registered later counts too."""
+"""A field whose values are the names in a registry: a Literal that later registrations extend."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class OneOf:
 
     @property
     def names(self) -> list[str]:
-        """The values that the field takes now."""
+        """The current values of the field."""
         return list(self.registry)
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:

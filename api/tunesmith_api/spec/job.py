@@ -17,6 +17,10 @@ from tunesmith_api.spec.training import AdapterSpec, DistributedSpec, TrainingSp
 from tunesmith_api.tasks import DEFAULT_TASK, TASKS
 
 
+def _has_weights(method: str) -> Callable[[TrainingJobSpec], bool]:
+    return lambda spec: spec.method != method or bool(spec.export.precisions) or spec.export.merge_weights
+
+
 def _has_no_adapter(method: str) -> Callable[[TrainingJobSpec], bool]:
     return lambda spec: spec.method != method or spec.adapter is None
 
@@ -30,6 +34,16 @@ class TrainingJobSpec(SpecModel):
                 f"self.method != '{name}' || !has(self.adapter)",
                 f"adapter has no meaning with method: {name}; remove adapter, or write method: {DEFAULT_METHOD}",
                 _has_no_adapter(name),
+            )
+            for name in whole_methods()
+        ),
+        *(
+            Rule(
+                f"self.method != '{name}' || !has(self.export) || !has(self.export.precisions) || "
+                "self.export.precisions.size() > 0 || (has(self.export.mergeWeights) && self.export.mergeWeights)",
+                f"export.precisions [] with method: {name} leaves no weights to publish; write "
+                "export: {precisions: [], mergeWeights: true}, or precisions: [int4]",
+                _has_weights(name),
             )
             for name in whole_methods()
         ),

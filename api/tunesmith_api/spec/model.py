@@ -1,4 +1,4 @@
-"""The base model: where it comes from, or how to make one from nothing."""
+"""The base model: an existing one, or a new one with random weights."""
 
 from __future__ import annotations
 

@@ -11,6 +11,9 @@ from tunesmith_api.spec.base import Rule, SpecModel
 from tunesmith_api.spec.choice import OneOf
 from tunesmith_api.tasks import METRICS
 
+PUBLISH_FIELDS = ("evaluation", "export", "output")
+"""The fields of a job's spec that only the publish stage depends on. They can change until the job has succeeded."""
+
 
 class Precision(StrEnum):
     """Number format of an exported ONNX model."""
@@ -85,9 +88,9 @@ class ExportSpec(SpecModel):
 
     precisions: tuple[Precision, ...] = Field(
         default=(Precision.INT4,),
-        min_length=1,
         max_length=2,
-        description="Number formats to export: fp32, int4 or both. int4 is smallest and fastest.",
+        description="Number formats to export: fp32, int4 or both; int4 is smallest and fastest. [] exports none, for "
+        "an adapter or a merged model that is served elsewhere.",
     )
     merge_weights: bool = Field(
         default=False, description="Also keep the merged torch model (safetensors) in the artifact, under model/."

@@ -1,8 +1,8 @@
-"""Where an object stands: phases and conditions, the same in a cluster and on one machine.
+"""Phases and conditions, the same in a cluster and on one machine.
 
-Every function takes a status (as it is stored) and returns a new one. GitOps tools read three conditions: while
-anything can still come of the object, `Ready` is Unknown and `Reconciling` True; at its good end `Ready` is True; and
-only when nothing will come of it without a change, `Stalled` is True and `Ready` False.
+Every function takes a status (as it is stored) and returns a new one. GitOps tools read three conditions: while work
+is going on or can still go on, `Ready` is Unknown and `Reconciling` True; after success `Ready` is True; and only
+after a failure that needs a change to the spec, `Stalled` is True and `Ready` False.
 """
 
 from __future__ import annotations
@@ -63,18 +63,18 @@ def with_conditions(status: Status, ready: str, reconciling: str, stalled: str, 
 
 
 def working(status: Status, phase: Phase, reason: str, message: str) -> Status:
-    """Return the status of an object that something can still come of."""
+    """Return the status of an object that is still being worked on."""
     return with_conditions({**status, "phase": phase.value}, "Unknown", "True", "False", reason, message)
 
 
 def accepted(status: Status, generation: int = 1) -> Status:
-    """Return the first status of an object: seen, nothing done yet."""
+    """Return the first status of an object: accepted, nothing done yet."""
     status = {**status, "observedGeneration": generation}
     return working({"startTime": now(), **status}, Phase.PENDING, OperatorReason.ACCEPTED, "Seen; work begins")
 
 
 def observed(status: Status, generation: int) -> Status:
-    """Return the status of an object whose spec has a new generation that changes nothing for it."""
+    """Return the status of an object whose new generation needs no work."""
     if status.get("observedGeneration") == generation:
         return status
     conditions = [{**item, "observedGeneration": generation} for item in status.get("conditions") or []]
@@ -82,18 +82,18 @@ def observed(status: Status, generation: int) -> Status:
 
 
 def held(status: Status, reason: str, message: str) -> Status:
-    """Return the status of an object that cannot go on right now; how far it has come (its phase) stays."""
+    """Return the status of an object that cannot proceed at the moment. It keeps its phase."""
     return working(status, Phase(status.get("phase") or Phase.PENDING), reason, message)
 
 
 def waiting(status: Status, reason: str, message: str) -> Status:
-    """Return the status of an object that cannot go on right now, but may later."""
+    """Return the status of an object that cannot proceed at the moment, but may later."""
     return working(status, Phase.PENDING, reason, message)
 
 
 def failed(status: Status, reason: str, message: str) -> Status:
-    """Return the status of an object of which nothing will come without a change."""
+    """Return the status of an object that has failed and needs a change to its spec."""
     status = {**status, "phase": Phase.FAILED.value}
-    if "startTime" in status:  # A workspace has neither time: it does not end.
+    if "startTime" in status:  # A workspace has neither time, as it does not end.
         status.setdefault("completionTime", now())
     return with_conditions(status, "False", "False", "True", reason, message)

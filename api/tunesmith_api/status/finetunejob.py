@@ -1,4 +1,4 @@
-"""How far a FineTuneJob is."""
+"""The status of a FineTuneJob."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def running(status: Status, stage: Stage, attempts: Mapping[str, int], detail: s
         status: The status before.
         stage: The stage.
         attempts: How often each stage was started.
-        detail: What else is to be said of it, for people.
+        detail: Further text for people.
     """
     phase = _PHASE_OF_STAGE[stage]
     status = {key: value for key, value in status.items() if key != "completionTime"}
@@ -46,13 +46,20 @@ def with_progress(
 
 
 def trained(before: Mapping[str, Any] | None, stage: str | None) -> dict[str, Any]:
-    """Return what a progress keeps of the stage before: while a job publishes, how far it was trained.
+    """Return the fields of training progress that stay in the status while the job publishes.
 
     Args:
         before: The progress so far.
-        stage: The stage that has begun.
+        stage: The stage that has started.
     """
     return {key: before[key] for key in _TRAINED if key in before} if before and stage == "publish" else {}
+
+
+def publish_restarted(status: Status) -> Status:
+    """Return the status of a job that publishes again, because evaluation, export or output has changed."""
+    status = {key: value for key, value in status.items() if key != "completionTime"}
+    message = "evaluation, export or output has changed: the publish stage starts again"
+    return working(status, Phase.PUBLISHING, Phase.PUBLISHING.value, message)
 
 
 def suspended(status: Status, message: str) -> Status:
@@ -61,17 +68,17 @@ def suspended(status: Status, message: str) -> Status:
 
 
 def queued(status: Status, queue: str) -> Status:
-    """Return the status of a job that waits for a queue of Kueue to admit its next stage."""
+    """Return the status of a job whose next stage waits to be admitted by a queue of Kueue."""
     return held(status, OperatorReason.QUEUED, f"Waits until the queue {queue} admits it; see: kubectl get workloads")
 
 
 def interrupted(status: Status, stage: Stage) -> Status:
-    """Return the status of a job that was stopped by its user and can go on."""
+    """Return the status of a job that its user has stopped and can resume."""
     return waiting(status, "Interrupted", f"Stopped during {stage.value}; the same command goes on from there")
 
 
 def completed(status: Status, artifact: Mapping[str, Any], metrics: Mapping[str, Any]) -> Status:
-    """Return the status of a job that has done all it had to do."""
+    """Return the status of a job that has succeeded."""
     status = {"completionTime": conditions.now(), **status, "phase": Phase.SUCCEEDED.value}
     status |= {"artifact": dict(artifact), "metrics": dict(metrics)}
     return with_conditions(
@@ -80,5 +87,5 @@ def completed(status: Status, artifact: Mapping[str, Any], metrics: Mapping[str,
 
 
 def is_finished(status: Mapping[str, Any]) -> bool:
-    """Return whether a job has ended, well or not."""
+    """Return whether a job has succeeded or failed."""
     return status.get("phase") in (Phase.SUCCEEDED, Phase.FAILED)

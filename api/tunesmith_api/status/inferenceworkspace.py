@@ -1,4 +1,4 @@
-"""What an InferenceWorkspace serves."""
+"""The status of an InferenceWorkspace."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def serving(status: Status, endpoint: str, digest: str, artifact: str, replicas:
 
 
 def scaled_to_zero(status: Status) -> Status:
-    """Return the status of a workspace that wants no servers: as it should be, and so Ready."""
+    """Return the status of a workspace with `replicas: 0`, which is Ready."""
     status = {"observedGeneration": 1, **status, "replicas": 0, "readyReplicas": 0, "phase": Phase.STOPPED.value}
     status.pop("endpoint", None)
     return with_conditions(
@@ -58,10 +58,10 @@ def stopped(status: Status) -> Status:
 
 
 def rolling_out(status: Status, reason: str, message: str) -> Status:
-    """Return the status of a workspace whose servers are not yet as they should be; what is served is served on."""
+    """Return the status of a workspace whose rollout is under way. The current revision keeps serving."""
     return working(status, Phase.PROGRESSING, reason, message)
 
 
 def blocked(status: Status, reason: str, message: str) -> Status:
-    """Return the status of a workspace that serves on, and of whose change nothing will come without another one."""
+    """Return the status of a workspace whose rollout has failed. The current revision keeps serving."""
     return with_conditions({**status, "phase": Phase.BLOCKED.value}, "False", "False", "True", reason, message)

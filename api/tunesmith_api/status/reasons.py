@@ -1,4 +1,4 @@
-"""Reasons that the operator gives in conditions, beside those of a stage (`tunesmith_api.failures.Reason`)."""
+"""Reasons in conditions that the operator sets itself; those of stages are in `tunesmith_api.failures.Reason`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class OperatorReason(StrEnum):
-    """Why an object stands where it does. docs/operations.md tells what to do at each."""
+    """The reason of a condition. docs/operations.md says what to do about each."""
 
     ACCEPTED = "Accepted"
     QUEUED = "Queued"
@@ -25,7 +25,7 @@ class OperatorReason(StrEnum):
     FORBIDDEN = "Forbidden"
     NAME_TAKEN = "NameTaken"
     API_ERROR = "ApiError"
-    # The two kinds name these by their own words, which alerts and scripts may look for.
+    # Each kind has its own names for these, which alerts and scripts may use.
     MISSING_REFERENCE = "MissingReference"
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a reason
     CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"

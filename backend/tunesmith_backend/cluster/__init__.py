@@ -1,1 +1,1 @@
-"""A backend that keeps objects in a Kubernetes cluster, where the operator runs them."""
+"""A backend that stores objects in a Kubernetes cluster, where the operator runs them."""

@@ -1,4 +1,4 @@
-"""The backend that keeps objects in a Kubernetes cluster."""
+"""The backend that stores objects in a Kubernetes cluster."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _STAGE = "tunesmith.dev/stage"
 
 
 class ClusterBackend:
-    """Keeps objects in a cluster, whose operator runs them."""
+    """Stores objects in a cluster, whose operator runs them."""
 
     def __init__(self, client: ClusterClient) -> None:
         self._client = client
 
     async def validate(self, manifests: Manifests) -> list[Finding]:
-        """Return what the API server would refuse."""
+        """Return what the API server would refuse, by a dry run."""
         findings = []
         for item in _objects(manifests):
             try:
@@ -37,7 +37,9 @@ class ClusterBackend:
         return findings
 
     async def apply(self, manifests: Manifests) -> list[ObjectRef]:
-        """Apply the objects on the server, ConfigMaps first."""
+        """Apply the objects by server-side apply, ConfigMaps first; a dry run before that finds what is refused."""
+        for item in _objects(manifests):
+            await self._apply(_path(ref_of(item)), _as_written(item), dryRun="All")
         for (namespace, name), contents in manifests.config_maps.items():
             await self._apply(f"/api/v1/namespaces/{namespace}/configmaps/{name}", _config_map(name, contents))
         refs = []
@@ -51,7 +53,7 @@ class ClusterBackend:
         return await self._client.request("GET", _path(ref))
 
     async def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
-        """Return the objects of a kind by namespace and name."""
+        """Return the objects of a kind, sorted by namespace and name."""
         answer = await self._client.request("GET", _collection(kind, namespace))
         found: list[Object] = answer["items"]
         return sorted(found, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
@@ -64,40 +66,44 @@ class ClusterBackend:
         return await self._client.request("PATCH", _path(ref), query, {"spec": {"suspend": suspended}}, MERGE)
 
     async def delete(self, ref: ObjectRef) -> None:
-        """Delete an object, and in the background what it owns."""
+        """Delete an object, and in the background its dependents."""
         await self._client.request("DELETE", _path(ref), {"propagationPolicy": "Background"})
 
     async def watch(self, ref: ObjectRef) -> AsyncIterator[Object]:
-        """Yield an object now and whenever it changes."""
+        """Yield an object now and whenever it changes.
+
+        Raises:
+            BackendError: There is no such object, or the connection is lost: watch again.
+        """
         newest = await self.get(ref)
         yield newest
+        uid, version = newest["metadata"]["uid"], newest["metadata"]["resourceVersion"]
         while True:
-            version = newest["metadata"]["resourceVersion"]
             query = {"fieldSelector": f"metadata.name={ref.name}", "resourceVersion": version}
             try:
                 async for kind, changed in self._client.changes(_collection(ref.kind, ref.namespace), query):
                     if kind == "DELETED":
                         return
-                    newest = changed
+                    newest, version = changed, changed["metadata"]["resourceVersion"]
                     yield newest
             except VersionExpiredError:
-                try:
-                    current = await self.get(ref)
-                except BackendError as error:
-                    if error.kind is ErrorKind.NOT_FOUND:
-                        return
-                    raise
-                if current["metadata"]["resourceVersion"] != version:
+                # The object's own version may be as old as before: only a list has a version that can be watched from.
+                current, version = await self._list_one(ref)
+                if current is None or current["metadata"]["uid"] != uid:
+                    return
+                if current["metadata"]["resourceVersion"] != newest["metadata"]["resourceVersion"]:
                     newest = current
                     yield newest
 
     async def logs(self, ref: ObjectRef, stage: Stage | None = None, *, follow: bool = False) -> AsyncIterator[str]:
-        """Yield the lines of the pods of an object, one pod after another in the order of their creation."""
+        """Yield the lines of an object's pods, pod by pod, in the order of their creation."""
         owner = await self.get(ref)
         labels = f"{_OWNER_UID}={owner['metadata']['uid']}" + (f",{_STAGE}={stage.value}" if stage else "")
         path = f"/api/v1/namespaces/{ref.namespace}/pods"
         pods = await self._client.request("GET", path, {"labelSelector": labels})
         for pod in sorted(pods["items"], key=lambda item: str(item["metadata"]["creationTimestamp"])):
+            if pod.get("status", {}).get("phase") == "Pending":
+                continue  # It has printed nothing yet, and asking for its log is an error.
             query = {"follow": "true"} if follow else {}
             async for line in self._client.lines(f"{path}/{pod['metadata']['name']}/log", query):
                 yield line
@@ -108,8 +114,14 @@ class ClusterBackend:
         return str(found) if found else None
 
     async def close(self) -> None:
-        """Close the connections. What the cluster runs goes on."""
+        """Close the connections. The objects keep running."""
         await self._client.close()
+
+    async def _list_one(self, ref: ObjectRef) -> tuple[Object | None, str]:
+        """Return an object, or None if there is none, and the resource version of the list."""
+        query = {"fieldSelector": f"metadata.name={ref.name}"}
+        found = await self._client.request("GET", _collection(ref.kind, ref.namespace), query)
+        return next(iter(found["items"]), None), str(found["metadata"]["resourceVersion"])
 
     async def _apply(self, path: str, body: Object, **options: str) -> Object:
         return await self._client.request("PATCH", path, {"fieldManager": FIELD_MANAGER, **options}, body, APPLY)
@@ -120,7 +132,7 @@ def _objects(manifests: Manifests) -> tuple[LoadedFineTuneJob | LoadedInferenceW
 
 
 def _as_written(item: LoadedFineTuneJob | LoadedInferenceWorkspace) -> Object:
-    """Return an object without defaults and status: what its manifest says, and no more."""
+    """Return an object as its manifest has it, without defaults and without a status."""
     plain = item.document.plain()
     assert isinstance(plain, dict)  # noqa: S101 - only such documents are loaded
     return {key: value for key, value in plain.items() if key != "status"}

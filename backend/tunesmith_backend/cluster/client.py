@@ -1,9 +1,10 @@
-"""Requests to the API server, with its refusals as BackendError."""
+"""Requests to the API server. Its errors are raised as BackendError."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
@@ -14,12 +15,12 @@ _SECONDS = 30.0
 _WATCH_SECONDS = 300
 
 
-class VersionExpiredError(Exception):
-    """The API server no longer has the changes since the version that a watch began at."""
+class VersionExpiredError(BackendError):
+    """410 Gone: the API server no longer has the changes since the resource version of a watch."""
 
 
 class ClusterClient:
-    """Requests by a `kubernetes.aio.client.ApiClient`, which `close` closes."""
+    """Sends requests with a `kubernetes.aio.client.ApiClient`, which `close` closes."""
 
     def __init__(self, client: Any) -> None:  # noqa: ANN401 - the library has no types
         self._client = client
@@ -29,7 +30,7 @@ class ClusterClient:
         """Return a client of the cluster of a kubeconfig.
 
         Args:
-            kubeconfig: Path of the kubeconfig; by default that of KUBECONFIG, or ~/.kube/config.
+            kubeconfig: Path of the kubeconfig; by default the value of KUBECONFIG, or ~/.kube/config.
             context: The context to use; by default the current one.
 
         Raises:
@@ -54,43 +55,61 @@ class ClusterClient:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> dict[str, Any]:
-        """Return the object that the API server answers with.
-
-        Raises:
-            BackendError: It refuses, or cannot be reached.
-        """
-        response = await self._send(method, path, query or {}, body, content_type, _SECONDS)
-        answer: dict[str, Any] = json.loads(await response.read())
-        return answer
-
-    async def lines(self, path: str, query: Mapping[str, str]) -> AsyncIterator[str]:
-        """Yield the lines of an answer as they come.
+        """Send a request, and return the object in the response.
 
         Raises:
             BackendError: The API server refuses, or cannot be reached.
         """
-        response = await self._send("GET", path, query, None, "application/json", None)
+        from aiohttp import ClientTimeout
+
+        response = await self._send(method, path, query or {}, body, content_type, ClientTimeout(total=_SECONDS))
+        with _translate_errors():
+            result: dict[str, Any] = json.loads(await response.read())
+        return result
+
+    async def lines(self, path: str, query: Mapping[str, str], silence: float | None = None) -> AsyncIterator[str]:
+        """Yield the lines of a response as they arrive.
+
+        Args:
+            path: The path.
+            query: The query.
+            silence: Seconds without data after which the connection counts as lost; by default it never does.
+
+        Raises:
+            BackendError: The API server refuses, cannot be reached, or the connection is lost.
+        """
+        from aiohttp import ClientTimeout
+
+        timeout = ClientTimeout(total=None, sock_connect=_SECONDS, sock_read=silence)
+        response = await self._send("GET", path, query, None, "application/json", timeout)
+        rest = b""
         try:
-            async for line in response.response.content:
-                yield line.decode(errors="replace").rstrip("\n")
+            with _translate_errors():
+                # Not by lines: aiohttp refuses those that are longer than its buffer.
+                async for chunk in response.response.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        yield line.decode(errors="replace")
+                if rest:
+                    yield rest.decode(errors="replace")
         finally:
             response.response.close()
 
     async def changes(self, path: str, query: Mapping[str, str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-        """Yield the events of a watch: their type and object. Ends after some minutes.
+        """Yield the events of a watch, as `(type, object)`. Ends after some minutes.
 
         Raises:
             VersionExpiredError: The resource version of the query is too old.
             BackendError: The API server refuses, or cannot be reached.
         """
         options = {**query, "watch": "true", "timeoutSeconds": str(_WATCH_SECONDS)}
-        async for line in self.lines(path, options):
-            event = json.loads(line)
+        async for line in self.lines(path, options, _WATCH_SECONDS + _SECONDS):
+            try:
+                event = json.loads(line)
+            except ValueError:
+                raise BackendError("the watch was cut off; watch again", ErrorKind.RETRY) from None
             if event["type"] == "ERROR":
-                code = int(event["object"].get("code", 500))
-                if code == 410:
-                    raise VersionExpiredError
-                raise _refused(code, json.dumps(event["object"]))
+                raise _refused(int(event["object"].get("code", 500)), json.dumps(event["object"]))
             yield event["type"], event["object"]
 
     async def _send(
@@ -100,27 +119,37 @@ class ClusterClient:
         query: Mapping[str, str],
         body: Mapping[str, Any] | None,
         content_type: str,
-        seconds: float | None,
+        timeout: Any,  # noqa: ANN401 - an aiohttp.ClientTimeout; aiohttp is imported when it is needed
     ) -> Any:  # noqa: ANN401 - the library has no types
-        from aiohttp import ClientError, ClientTimeout
-
         headers = {"Accept": "application/json", "Content-Type": content_type}
         request = await self._client.param_serialize(
             method, path, query_params=list(query.items()), header_params=headers, body=body,
             auth_settings=["BearerToken"],
         )  # fmt: skip
-        try:
-            response = await self._client.call_api(*request, _request_timeout=ClientTimeout(total=seconds))
+        with _translate_errors():
+            response = await self._client.call_api(*request, _request_timeout=timeout)
             if response.status >= 300:
                 raise _refused(response.status, (await response.read()).decode(errors="replace"))
-        except (ClientError, TimeoutError) as error:
-            message = f"the API server cannot be reached ({error}); check the cluster and the kubeconfig"
-            raise BackendError(message, ErrorKind.RETRY) from None
         return response
 
 
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    """Raise errors of the connection as BackendError."""
+    from aiohttp import ClientError
+
+    try:
+        yield
+    except (ClientError, TimeoutError, ConnectionError) as error:
+        what = str(error) or type(error).__name__
+        message = f"the API server cannot be reached ({what}); check the cluster and the kubeconfig"
+        raise BackendError(message, ErrorKind.RETRY) from None
+
+
 def _refused(status: int, text: str) -> BackendError:
-    """Return the API server's refusal as an error with a remedy."""
+    """Return the error for an error response, with a remedy."""
+    if status == 410:
+        return VersionExpiredError(text, ErrorKind.RETRY)
     try:
         message = str(json.loads(text).get("message") or text)
     except ValueError:

@@ -1,1 +1,1 @@
-"""What a backend is to its clients: the protocol, its events and its errors."""
+"""The interface of backends: the protocol, its events and its errors."""

@@ -1,4 +1,4 @@
-"""What a backend raises when it cannot do what it was asked."""
+"""The error that backends raise."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ class ErrorKind(StrEnum):
     """What a caller can do about an error."""
 
     INVALID = "invalid"
-    """The request is wrong, and nothing was done; another request is needed."""
+    """The request is wrong, and nothing was done. It must be corrected."""
     NOT_FOUND = "notFound"
     """There is no such object."""
     FAILED = "failed"
-    """The request was understood, but cannot be carried out as things are."""
+    """The request is valid, but cannot be carried out in the current state."""
     RETRY = "retry"
-    """The same request can succeed later."""
+    """The same request may succeed later."""
 
 
 class BackendError(Exception):
-    """Something is wrong that the message explains, with what to do about it.
+    """A failed request. The message says what is wrong and what to do about it.
 
     Attributes:
         kind: What a caller can do about it.

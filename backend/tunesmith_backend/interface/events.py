@@ -1,4 +1,4 @@
-"""What happens while objects are run, for a client to show."""
+"""Events that a backend emits while it runs objects, for a client to show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tunesmith_backend.interface.protocol import ObjectRef
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to an object.
+    """An event about an object.
 
     Attributes:
         ref: The object.
@@ -25,23 +25,16 @@ class Event:
 
 @dataclass(frozen=True)
 class ClusterOnlyFields(Event):
-    """Fields are set that have an effect in a cluster only."""
+    """Fields are set that have an effect only in a cluster."""
 
     fields: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class SecretsAreVariables(Event):
-    """Secrets are named; on one machine, variables take their place."""
+    """The spec names Secrets. On one machine, environment variables take their place."""
 
     secrets: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class DataChanged(Event):
-    """A data file is newer than the rows that were prepared from it."""
-
-    path: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +51,7 @@ class StageStarted(Event):
 
 @dataclass(frozen=True)
 class Retryable(Event):
-    """A stage failed in a way that another attempt can help."""
+    """A stage failed, and another attempt may succeed."""
 
     reason: Reason
 
@@ -95,7 +88,7 @@ class Serving(Event):
 
 @dataclass(frozen=True)
 class ScaledToZero(Event):
-    """The workspace asks for no replicas, so nothing is served."""
+    """The workspace has `replicas: 0`, so nothing is served."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +100,7 @@ class ServerEnded(Event):
 
 @dataclass(frozen=True)
 class Refused(Event):
-    """The object cannot be run; the message says why, and what to do."""
+    """The object cannot be run. The message says why, and what to do."""
 
     message: str
 
@@ -116,4 +109,4 @@ Emit = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """Take an event and do nothing."""
+    """Ignore an event."""

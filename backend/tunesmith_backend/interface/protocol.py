@@ -1,4 +1,4 @@
-"""The protocol that all backends have."""
+"""The protocol that all backends implement."""
 
 from __future__ import annotations
 
@@ -40,30 +40,30 @@ def ref_of(item: FineTuneJob | InferenceWorkspace) -> ObjectRef:
 
 
 class Backend(Protocol):
-    """Keeps objects, runs what they describe, and tells what became of it.
+    """Stores objects, runs them, and reports their status.
 
     Objects are dictionaries as the Kubernetes API has them: apiVersion, kind, metadata, spec, status. All methods that
     take a reference raise BackendError of kind NOT_FOUND when there is no such object.
     """
 
     async def validate(self, manifests: Manifests) -> list[Finding]:
-        """Return what this backend would refuse, beyond the findings of the manifests. Changes nothing."""
+        """Return what this backend would refuse, in addition to the findings of the manifests. Changes nothing."""
 
     async def apply(self, manifests: Manifests) -> list[ObjectRef]:
-        """Create the objects, or update them where they exist, and return their references. Work begins by itself.
+        """Create or update the objects, and return their references. They run in the background.
 
         Raises:
-            BackendError: An object is refused. Those before it are applied.
+            BackendError: An object is refused, because it is invalid or changes what cannot change. Nothing is written.
         """
 
     async def get(self, ref: ObjectRef) -> Object:
         """Return an object."""
 
     async def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
-        """Return the objects of a kind by namespace and name; those of all namespaces by default."""
+        """Return the objects of a kind, sorted by namespace and name; by default, of all namespaces."""
 
     async def suspend(self, ref: ObjectRef, suspended: bool = True) -> Object:
-        """Stop a job so that it can go on, or let it go on, and return it.
+        """Suspend a job, or resume it, and return it.
 
         Raises:
             BackendError: It is not a job.
@@ -73,19 +73,19 @@ class Backend(Protocol):
         """Stop and delete an object."""
 
     def watch(self, ref: ObjectRef) -> AsyncIterator[Object]:
-        """Yield an object now and whenever it changes. Ends when it is deleted."""
+        """Yield an object now and whenever it changes. Ends when the object is deleted."""
 
     def logs(self, ref: ObjectRef, stage: Stage | None = None, *, follow: bool = False) -> AsyncIterator[str]:
         """Yield the lines that the processes of an object have printed.
 
         Args:
             ref: The object.
-            stage: Only this stage's, for a job.
-            follow: Go on with new lines as long as the processes run.
+            stage: Only the lines of this stage, for a job.
+            follow: Keep yielding new lines while the processes run.
         """
 
     async def endpoint(self, ref: ObjectRef) -> str | None:
         """Return the base URL of a workspace for an OpenAI client, None while it serves nothing."""
 
     async def close(self) -> None:
-        """Stop what this backend runs itself, and release connections."""
+        """Stop the processes that this backend runs itself, and close connections."""

@@ -1,12 +1,13 @@
-"""Where the artifact of an InferenceWorkspace is on this machine."""
+"""Finds the artifact of an InferenceWorkspace on this machine."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from tunesmith_api.artifact import MANIFEST
+from tunesmith_api.artifact import MANIFEST, NO_ONNX
 from tunesmith_api.local.files import read_json
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
 from tunesmith_api.status import Phase
@@ -27,18 +28,18 @@ def local_artifact(
     emit: Emit = ignore,
     log: Path | None = None,
 ) -> Path:
-    """Return the folder of the artifact that a workspace serves; one that is elsewhere is fetched first.
+    """Return the folder of the artifact that a workspace serves. A remote artifact is downloaded first.
 
     Args:
         workspace: The object.
-        base: Folder of its manifest; a relative `model.uri` starts there.
+        base: Folder of its manifest. A relative `model.uri` is relative to it.
         root: Folder of all work.
-        jobs: The jobs of the manifests, among which a `model.fineTuneJobSelector` chooses.
-        emit: Takes the event that the artifact is being fetched.
-        log: File that takes what a download prints; by default its output is ours.
+        jobs: The jobs that a `model.fineTuneJobSelector` chooses from.
+        emit: Receives an event when a download starts.
+        log: File for the output of the download; by default it is printed.
 
     Raises:
-        BackendError: No FineTuneJob has completed here, or the artifact cannot be had on this machine.
+        BackendError: No FineTuneJob has completed here, or the artifact cannot be reached from this machine.
     """
     namespace = workspace.metadata.namespace or "default"
     uri = workspace.spec.model.uri
@@ -73,14 +74,37 @@ def local_artifact(
     return folder
 
 
+def require_precision(manifest: Mapping[str, Any], precision: str, artifact: Path) -> None:
+    """Raise if an artifact does not hold the precision that a workspace serves.
+
+    Args:
+        manifest: The artifact's manifest.
+        precision: The precision.
+        artifact: The artifact's folder.
+
+    Raises:
+        BackendError: It holds others only, or none at all.
+    """
+    offered = manifest.get("precisions")
+    if offered is None or precision in offered:
+        return
+    if not offered:
+        raise BackendError(f"{artifact} {NO_ONNX}", ErrorKind.FAILED)
+    has = " and ".join(map(str, offered))
+    raise BackendError(
+        f"{artifact} holds no {precision} model, but {has}; write spec.runtime.precision: {offered[0]}",
+        ErrorKind.FAILED,
+    )
+
+
 def _newest(workspace: InferenceWorkspace, namespace: str, root: Path, jobs: Sequence[FineTuneJob]) -> str:
-    """Return the name of the completed job with a workspace's labels that ended last.
+    """Return the name of the job with a workspace's labels that completed last.
 
     Raises:
         BackendError: There is none.
     """
     selector = workspace.spec.model.fine_tune_job_selector
-    assert selector is not None  # noqa: S101 - a rule of the API: one of the three is there
+    assert selector is not None  # noqa: S101 - a rule of the API: one of the three is set
     labels = selector.match_labels.items()
     found = []
     for job in jobs:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from tunesmith_backend.interface.protocol import Kind, Object, ObjectRef, ref_of
 from tunesmith_backend.local.artifacts import local_artifact
 from tunesmith_backend.local.job import LocalJob, StopRequestedError
 from tunesmith_backend.local.objects import ObjectFolder, Stored
+from tunesmith_backend.local.refusals import refuse_job_changes
+from tunesmith_backend.local.store import locked
 from tunesmith_backend.local.workspace import LocalWorkspace
 
 _POLL_SECONDS = 0.2
@@ -26,14 +29,14 @@ _POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class _Task:
-    """What runs an object. Its thread starts the child processes and outlives them: they end when it does."""
+    """The thread that runs an object, and its stop flag. The child processes die with the thread that started them."""
 
     thread: threading.Thread
     stop: threading.Event
 
 
 class LocalBackend:
-    """Runs jobs one after another, and servers side by side. What it runs ends with it and can go on later."""
+    """Runs jobs one at a time, and servers side by side. All of them stop when it is closed, and can resume later."""
 
     def __init__(self, root: Path, *, host: str = "127.0.0.1", emit: Emit = ignore) -> None:
         """Prepare to run objects.
@@ -41,44 +44,47 @@ class LocalBackend:
         Args:
             root: Folder of all work.
             host: Address that servers listen on.
-            emit: Takes the events. It is called from other threads.
+            emit: Receives the events. It is called from other threads.
         """
         self._objects = ObjectFolder(root.resolve())
         self._host = host
         self._emit = emit
         self._tasks: dict[ObjectRef, _Task] = {}
-        self._turn = threading.Lock()
+        self._job_turn = threading.Lock()
 
     async def validate(self, manifests: Manifests) -> list[Finding]:
-        """Return what has no place on one machine: models on volumes of a cluster."""
-        return [
+        """Return findings about changes that are refused, and models on volumes, which this machine does not have."""
+        findings = [
             Finding(item.source.file, item.source.line, "spec.model.uri", "is a volume of a cluster", "write a path")
             for item in manifests.inference_workspaces
             if (item.spec.model.uri or "").startswith("pvc://")
         ]
+        for job in manifests.fine_tune_jobs:
+            try:
+                refuse_job_changes(self._objects, job, _stored(job), manifests.config_maps)
+            except BackendError as error:
+                message, _, remedy = str(error).partition("; ")
+                findings.append(Finding(job.source.file, job.source.line, "spec", message, remedy))
+        return findings
 
     async def apply(self, manifests: Manifests) -> list[ObjectRef]:
-        """Keep the objects and run them."""
+        """Store the objects and run them."""
+        for job in manifests.fine_tune_jobs:
+            refuse_job_changes(self._objects, job, _stored(job), manifests.config_maps)
         for (namespace, name), contents in manifests.config_maps.items():
             self._objects.put_config_map(namespace, name, contents)
-        refs = []
         items: list[LoadedFineTuneJob | LoadedInferenceWorkspace] = [*manifests.fine_tune_jobs]
         items += manifests.inference_workspaces
         for item in items:
-            plain = item.document.plain()
-            assert isinstance(plain, dict)  # noqa: S101 - only such documents are loaded
-            ref = ref_of(item)
-            plain = {**plain, "metadata": {**plain["metadata"], "namespace": ref.namespace}}
-            await self._put(ref, Stored(item.source.file.resolve().parent, plain))
-            refs.append(ref)
-        return refs
+            await self._put(ref_of(item), _stored(item))
+        return [ref_of(item) for item in items]
 
     async def get(self, ref: ObjectRef) -> Object:
         """Return an object."""
         return self._objects.get(ref)
 
     async def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
-        """Return the objects of a kind by namespace and name."""
+        """Return the objects of a kind, sorted by namespace and name."""
         return [self._objects.get(ref) for ref in self._objects.refs(kind, namespace)]
 
     async def suspend(self, ref: ObjectRef, suspended: bool = True) -> Object:
@@ -91,10 +97,12 @@ class LocalBackend:
         return self._objects.get(ref)
 
     async def delete(self, ref: ObjectRef) -> None:
-        """Stop an object and delete it with all that it has left."""
+        """Stop an object, and delete it with everything that it has written."""
         self._objects.read(ref)
         await asyncio.to_thread(self._stop, ref)
-        self._objects.delete(ref)
+        # A workspace may share its folder with a job, whose lock would be in the way.
+        with locked(self._objects.folder(ref)) if ref.kind == "FineTuneJob" else nullcontext():
+            self._objects.delete(ref)
 
     async def watch(self, ref: ObjectRef) -> AsyncIterator[Object]:
         """Yield an object now and whenever it changes."""
@@ -110,14 +118,14 @@ class LocalBackend:
                 yield newest
 
     async def logs(self, ref: ObjectRef, stage: Stage | None = None, *, follow: bool = False) -> AsyncIterator[str]:
-        """Yield the lines of the stages in their order, or of the server."""
+        """Yield the lines of the stages, in their order, or of the server."""
         self._objects.read(ref)
         names = [stage.value] if stage else [item.value for item in Stage]
         for name in names if ref.kind == "FineTuneJob" else ["server"]:
             path = self._objects.log(ref, name)
             position, is_last = 0, False
             while True:
-                is_last = not follow or not self._runs(ref)
+                is_last = not follow or not self._is_running(ref)
                 text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
                 whole = text if is_last else text[: text.rfind("\n") + 1]
                 for line in whole[position:].splitlines():
@@ -133,15 +141,15 @@ class LocalBackend:
         return str(found) if found else None
 
     async def close(self) -> None:
-        """Stop everything; the next `apply` goes on from there."""
+        """Stop everything. The next `apply` resumes from there."""
         for task in self._tasks.values():
             task.stop.set()
         for ref in tuple(self._tasks):
             await asyncio.to_thread(self._stop, ref)
 
     async def _put(self, ref: ObjectRef, stored: Stored) -> None:
-        """Keep an object and run it, unless it runs already as it is."""
-        if self._objects.find(ref) == stored and self._runs(ref):
+        """Store an object and run it, unless the same object is running already."""
+        if self._objects.find(ref) == stored and self._is_running(ref):
             return
         await asyncio.to_thread(self._stop, ref)
         self._objects.put(ref, stored)
@@ -150,7 +158,7 @@ class LocalBackend:
         self._tasks[ref] = _Task(threading.Thread(target=run, args=(ref, stored, stop), daemon=True), stop)
         self._tasks[ref].thread.start()
 
-    def _runs(self, ref: ObjectRef) -> bool:
+    def _is_running(self, ref: ObjectRef) -> bool:
         return ref in self._tasks and self._tasks[ref].thread.is_alive()
 
     def _stop(self, ref: ObjectRef) -> None:
@@ -159,7 +167,7 @@ class LocalBackend:
             task.thread.join()
 
     def _run_job(self, ref: ObjectRef, stored: Stored, stop: threading.Event) -> None:
-        while not self._turn.acquire(timeout=_POLL_SECONDS):
+        while not self._job_turn.acquire(timeout=_POLL_SECONDS):
             if stop.is_set():
                 return
         try:
@@ -172,7 +180,7 @@ class LocalBackend:
         except StopRequestedError:
             return
         finally:
-            self._turn.release()
+            self._job_turn.release()
 
     def _run_workspace(self, ref: ObjectRef, stored: Stored, stop: threading.Event) -> None:
         workspace = InferenceWorkspace.model_validate(stored.manifest)
@@ -182,8 +190,8 @@ class LocalBackend:
             local.scaled_to_zero()
             return
         try:
-            # Jobs that were applied before it come first: they may make the model.
-            while any(self._runs(job) for job in tuple(self._tasks) if job.kind == "FineTuneJob"):
+            # Wait for the jobs that were applied before it: one of them may make the model.
+            while any(self._is_running(job) for job in tuple(self._tasks) if job.kind == "FineTuneJob"):
                 if stop.wait(_POLL_SECONDS):
                     return
             refs = self._objects.refs("FineTuneJob", ref.namespace)
@@ -196,6 +204,14 @@ class LocalBackend:
             self._emit(Refused(ref, str(error)))
         finally:
             local.stop()
+
+
+def _stored(item: LoadedFineTuneJob | LoadedInferenceWorkspace) -> Stored:
+    """Return an object of a manifest as it is stored, with its namespace."""
+    plain = item.document.plain()
+    assert isinstance(plain, dict)  # noqa: S101 - only such documents are loaded
+    metadata = {**plain["metadata"], "namespace": ref_of(item).namespace}
+    return Stored(item.source.file.resolve().parent, {**plain, "metadata": metadata})
 
 
 def _free_port(host: str) -> int:

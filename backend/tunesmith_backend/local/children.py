@@ -1,4 +1,4 @@
-"""Child processes: started so that they never outlive us, ended so that they can finish what they hold."""
+"""Child processes that never outlive this process, and that get time to finish when they are stopped."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def start(
     """Start `python -m module arguments` and return the process.
 
     Args:
-        module: The module to run, with the interpreter that runs us.
+        module: The module to run, with this process's interpreter.
         arguments: Its arguments.
-        log: File that takes its output (appended); by default the output is ours, so that a terminal shows bars.
-        env: Variables on top of ours.
+        log: File that its output is appended to; by default it inherits our output, so a terminal shows bars.
+        env: Environment variables, in addition to ours.
     """
     command = [sys.executable, "-m", module, *arguments]
     environment = {**os.environ, **(env or {})}
@@ -38,9 +38,9 @@ def start(
 
 
 def wait(process: subprocess.Popen[bytes], tick: Callable[[], None], every: float = 0.5) -> int:
-    """Wait for a process, calling `tick` now and then, and return its exit code.
+    """Wait for a process, calling `tick` every `every` seconds, and return its exit code.
 
-    On Ctrl-C, or any other error here, the process is stopped before the error goes on.
+    On Ctrl-C, or an error raised by `tick`, the process is stopped before the error is raised again.
     """
     try:
         while True:
@@ -54,7 +54,7 @@ def wait(process: subprocess.Popen[bytes], tick: Callable[[], None], every: floa
 
 
 def stop(process: subprocess.Popen[bytes], grace: float = _GRACE_SECONDS) -> int:
-    """End a process with SIGTERM, after `grace` seconds or a second Ctrl-C with SIGKILL, and return its exit code."""
+    """Stop a process with SIGTERM, or with SIGKILL after `grace` seconds or Ctrl-C, and return its exit code."""
     if process.poll() is None:
         process.terminate()
     deadline = time.monotonic() + grace

@@ -9,13 +9,13 @@ from tunesmith_backend.interface.events import ClusterOnlyFields, Emit
 from tunesmith_backend.interface.protocol import ObjectRef
 
 
-def tell_cluster_only(ref: ObjectRef, spec: BaseModel, emit: Emit) -> None:
-    """Emit an event that names the fields that are set and have no effect here; nothing if there are none.
+def emit_cluster_only_fields(ref: ObjectRef, spec: BaseModel, emit: Emit) -> None:
+    """Emit an event that names the fields that are set and have no effect here, if there are any.
 
     Args:
         ref: The object.
         spec: Its spec.
-        emit: Takes the event.
+        emit: Receives the event.
     """
     if found := set_cluster_only_fields(spec):
         emit(ClusterOnlyFields(ref, tuple(found)))

@@ -11,7 +11,8 @@ from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_backend.interface.errors import BackendError
 from tunesmith_backend.local import children
-from tunesmith_backend.local.inputs import ConfigMaps, write_inputs
+from tunesmith_backend.local.changes import ConfigMaps
+from tunesmith_backend.local.inputs import write_inputs
 
 _POLL_SECONDS = 0.02
 

@@ -1,4 +1,4 @@
-"""One FineTuneJob on this machine: its three stages as child processes, its status in a file."""
+"""Runs one FineTuneJob on this machine: the stages as child processes, the status in a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_backend.interface.events import (
-    DataChanged,
     Emit,
     Failed,
     Retryable,
@@ -28,8 +27,9 @@ from tunesmith_backend.interface.events import (
 )
 from tunesmith_backend.interface.protocol import ref_of
 from tunesmith_backend.local import children
-from tunesmith_backend.local.cluster_only import tell_cluster_only
-from tunesmith_backend.local.inputs import ConfigMaps, changed_sources, local_spec, write_inputs
+from tunesmith_backend.local.changes import ConfigMaps
+from tunesmith_backend.local.cluster_only import emit_cluster_only_fields
+from tunesmith_backend.local.inputs import local_spec, write_inputs
 from tunesmith_backend.local.store import StatusFile, locked, object_folder
 
 _KILLED = (-9, KILLED)
@@ -40,8 +40,8 @@ class JobResult:
     """How a job ended.
 
     Attributes:
-        failure: FAILED or RETRY when a stage has failed; None when all went well, or the job is suspended.
-        artifact: URI of the artifact, when the job has completed.
+        failure: FAILED or RETRY if a stage has failed; None if the job has completed or is suspended.
+        artifact: URI of the artifact, if the job has completed.
     """
 
     failure: ErrorKind | None = None
@@ -49,11 +49,11 @@ class JobResult:
 
 
 class StopRequestedError(Exception):
-    """The stop flag of a job was set. Its stage has ended, and can go on later."""
+    """The stop flag of a job was set. Its stage was stopped, and can resume later."""
 
 
 class LocalJob:
-    """Runs one job; `run` again goes on where the last run stopped."""
+    """Runs one job. The next `run` resumes where the last one stopped."""
 
     def __init__(
         self,
@@ -70,12 +70,12 @@ class LocalJob:
 
         Args:
             job: The object.
-            base: Folder of the manifest; relative paths start there.
+            base: Folder of the manifest, which relative paths are relative to.
             root: Folder of all work folders.
             debug: Let the stages show tracebacks.
-            emit: Takes the events.
-            stop: Ends the running stage when it is set.
-            logs: Folder that takes the output of the stages, `STAGE.log`; by default their output is ours.
+            emit: Receives the events.
+            stop: Stops the running stage when it is set.
+            logs: Folder for the output of the stages, `STAGE.log`; by default they inherit our output.
         """
         namespace = job.metadata.namespace or "default"
         self.name = job.metadata.name
@@ -90,21 +90,19 @@ class LocalJob:
         self._logs = logs
 
     def run(self, config_maps: ConfigMaps, *, restart: bool) -> JobResult:
-        """Run what is left of the job and return how it ended.
+        """Run the stages that are not complete, and return how the job ended.
 
         Raises:
-            BackendError: The job cannot be run as it is; nothing was run.
+            BackendError: The job cannot be run; nothing was run.
             StopRequestedError: The stop flag was set.
         """
-        self._tell_what_has_no_effect()
+        self._emit_notices()
         with locked(self.work.root):
             if self.spec.suspend:
                 return self._suspended()
             write_inputs(self.config, config_maps, self.work, restart=restart)
             if restart:
                 self.file.write({})
-            for path in changed_sources(self.config, self.work):
-                self._emit(DataChanged(self.ref, path))
             if not self.file.status.get("conditions"):
                 self.file.write(state.accepted(self.file.status))
             for stage in Stage:
@@ -113,9 +111,9 @@ class LocalJob:
                     return failure
             return self._completed()
 
-    def _tell_what_has_no_effect(self) -> None:
-        """Emit what the manifest says that has a meaning in a cluster only."""
-        tell_cluster_only(self.ref, self.spec, self._emit)
+    def _emit_notices(self) -> None:
+        """Emit notices about fields that have an effect only in a cluster."""
+        emit_cluster_only_fields(self.ref, self.spec, self._emit)
         dataset, output = self.spec.dataset, self.spec.output
         sources = (*dataset.sources, *(dataset.validation.sources or ()))
         references = [self.spec.model.secret_ref, *(source.secret_ref for source in sources)]
@@ -125,7 +123,7 @@ class LocalJob:
             self._emit(SecretsAreVariables(self.ref, tuple(secrets)))
 
     def _suspended(self) -> JobResult:
-        """Run nothing, and write that to the status."""
+        """Write to the status that the job is suspended."""
         status = self.file.status if self.file.status.get("conditions") else state.accepted(self.file.status)
         if not state.is_finished(status):
             self.file.write(state.suspended(status, "Suspended; set spec.suspend to false to go on"))
@@ -133,7 +131,7 @@ class LocalJob:
         return JobResult()
 
     def _run_stage(self, stage: Stage) -> JobResult | None:
-        """Run one stage and return the job's end when the stage has failed."""
+        """Run one stage. Return the job's result if the stage has failed, else None."""
         if not self._is_complete(stage):
             attempts = dict(self.file.status.get("attempts") or {})
             attempts[stage.value] = attempts.get(stage.value, 0) + 1
@@ -144,14 +142,14 @@ class LocalJob:
         try:
             code = children.wait(process, self._tick)
         except (KeyboardInterrupt, StopRequestedError):
-            self._take_progress()
+            self._update_progress()
             self.file.write(state.interrupted(self.file.status, stage))
             raise
-        self._take_progress()
+        self._update_progress()
         return None if code == 0 else self._failed(stage, code)
 
     def _tick(self) -> None:
-        self._take_progress()
+        self._update_progress()
         if self._stop.is_set():
             raise StopRequestedError
 
@@ -161,8 +159,8 @@ class LocalJob:
     def _is_complete(self, stage: Stage) -> bool:
         return self.work.stage_marker(stage).exists()
 
-    def _take_progress(self) -> None:
-        """Bring the newest progress and the chosen values into the status."""
+    def _update_progress(self) -> None:
+        """Copy the newest progress and the resolved values into the status."""
         progress: dict[str, Any] | None = read_json(self.work.progress)
         resolved = read_json(self.work.resolved)
         self.file.write(state.with_progress(self.file.status, progress, resolved))
@@ -193,10 +191,10 @@ class LocalJob:
 
 
 def _unexplained(stage: Stage, code: int) -> str:
-    """Return what to say of a process that ended without an outcome."""
+    """Return the message for a process that ended without an outcome."""
     if code in _KILLED:
         return (
-            f"{stage.value} was killed (exit code {code}), most likely for want of memory. Lower "
+            f"{stage.value} was killed (exit code {code}), most likely because memory ran out. Lower "
             "training.microBatchSize or training.maxLength, or set training.gradientCheckpointing: true"
         )
-    return f"{stage.value} ended with exit code {code} and left no reason. Run the same command with --debug"
+    return f"{stage.value} ended with exit code {code} and gave no reason. Run the same command with --debug"

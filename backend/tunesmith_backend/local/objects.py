@@ -1,4 +1,4 @@
-"""Objects and ConfigMaps of the local backend, on disk: they outlive the process."""
+"""Stores the objects and ConfigMaps of the local backend on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_backend.interface.protocol import Kind, Object, ObjectRef
 from tunesmith_backend.local.store import StatusFile, object_folder, write_file
 
-# No object has a name that begins with a dot.
+# Names of objects never begin with a dot.
 _CONFIG_MAPS = ".config-maps"
 
 
@@ -21,7 +21,7 @@ class Stored:
     """An object as it was applied.
 
     Attributes:
-        base: Folder that relative paths start at.
+        base: Folder that relative paths are relative to.
         manifest: The object, without a status.
     """
 
@@ -30,7 +30,7 @@ class Stored:
 
 
 class ObjectFolder:
-    """The objects below a folder, `NAMESPACE/NAME/KIND.json`, beside what running them leaves."""
+    """The objects below a folder, as `NAMESPACE/NAME/KIND.json`, beside the files that running them writes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -40,7 +40,7 @@ class ObjectFolder:
         return object_folder(self.root, ref.namespace, ref.name)
 
     def log(self, ref: ObjectRef, name: str) -> Path:
-        """Return a log of an object; the name is a stage's or `server`."""
+        """Return a log of an object. Its name is a stage's name, or `server`."""
         return self.folder(ref) / "logs" / f"{name}.log"
 
     def put(self, ref: ObjectRef, stored: Stored) -> None:
@@ -78,24 +78,24 @@ class ObjectFolder:
         return sorted(found, key=lambda ref: (ref.namespace, ref.name))
 
     def delete(self, ref: ObjectRef) -> None:
-        """Delete an object and all that running it has left. An object of the other kind may have the same folder."""
+        """Delete an object and the files that running it wrote. An object of the other kind may share the folder."""
         folder = self.folder(ref)
         work = WorkFolder(folder)
         status = folder / f"{ref.kind.lower()}-status.json"
         if ref.kind == "FineTuneJob":
-            gone = [*(work.stage(stage) for stage in Stage), *(work.outcome(stage) for stage in Stage)]
-            gone += [*(self.log(ref, stage.value) for stage in Stage), work.artifact, work.config_maps]
-            gone += [work.config, work.progress]
+            paths = [*(work.stage(stage) for stage in Stage), *(work.outcome(stage) for stage in Stage)]
+            paths += [*(self.log(ref, stage.value) for stage in Stage), work.artifact, work.config_maps]
+            paths += [work.config, work.progress]
         else:
-            gone = [folder / "artifacts", self.log(ref, "server")]
-        for path in (*gone, status, self._path(ref)):
+            paths = [folder / "artifacts", self.log(ref, "server")]
+        for path in (*paths, status, self._path(ref)):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
 
     def put_config_map(self, namespace: str, name: str, contents: dict[str, bytes]) -> None:
-        """Write a ConfigMap, in place of what it held before."""
+        """Write a ConfigMap, replacing its earlier content."""
         folder = self.root / namespace / _CONFIG_MAPS / name
         for path in folder.glob("*"):
             if path.name not in contents:

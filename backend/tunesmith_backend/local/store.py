@@ -1,4 +1,4 @@
-"""The status of an object that runs on this machine: one JSON file in its work folder, replaced atomically."""
+"""An object's folder on this machine: its status, a JSON file that is replaced atomically, and its lock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def object_folder(root: Path, namespace: str, name: str) -> Path:
 
 
 def write_file(path: Path, data: bytes) -> bool:
-    """Write a file atomically and return whether its content is new."""
+    """Write a file atomically, and return whether its content has changed."""
     if path.is_file() and path.read_bytes() == data:
         return False
     write_atomic(path, data, sync=False)
@@ -34,7 +34,7 @@ class StatusFile:
 
     Attributes:
         path: The file.
-        status: The newest status, as it is in the file.
+        status: The newest status, as the file holds it.
     """
 
     def __init__(self, folder: Path, kind: str) -> None:
@@ -42,7 +42,7 @@ class StatusFile:
         self.status: Status = read_json(self.path) or {}
 
     def write(self, status: Status) -> None:
-        """Replace the status when it differs from what is there."""
+        """Replace the status if it differs from the file's."""
         if status != self.status or not self.path.exists():
             write_file(self.path, (json.dumps(status, indent=2, ensure_ascii=False) + "\n").encode())
             self.status = status
@@ -50,10 +50,10 @@ class StatusFile:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the work folder of an object, so that no two commands work in it.
+    """Hold the lock of an object's work folder, so that no other command works in it.
 
     Raises:
-        BackendError: Another command holds it.
+        BackendError: Another command holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as file:

@@ -1,4 +1,4 @@
-"""One InferenceWorkspace on this machine: a server process over an artifact, its status in a file."""
+"""Serves one InferenceWorkspace on this machine: a server process and a status file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_backend.interface.events import Emit, ScaledToZero, ServerEnded, Serving, ignore
 from tunesmith_backend.interface.protocol import ref_of
 from tunesmith_backend.local import children
-from tunesmith_backend.local.cluster_only import tell_cluster_only
+from tunesmith_backend.local.artifacts import require_precision
+from tunesmith_backend.local.cluster_only import emit_cluster_only_fields
 from tunesmith_backend.local.store import StatusFile, object_folder
 
 _POLL_SECONDS = 0.1
@@ -44,8 +45,8 @@ class LocalWorkspace:
             root: Folder of all work folders.
             host: Address to listen on.
             port: Port to listen on.
-            emit: Takes the events.
-            log: File that takes the output of the server; by default its output is ours.
+            emit: Receives the events.
+            log: File for the output of the server; by default it inherits our output.
         """
         self.workspace = workspace
         self.name = workspace.metadata.name
@@ -64,22 +65,24 @@ class LocalWorkspace:
         return f"http://{self.host}:{self.port}/v1"
 
     def start(self, artifact: Path) -> None:
-        """Start the server and return as soon as it is ready.
+        """Start the server, and return when it is ready.
 
         Raises:
-            BackendError: The server ended before it was ready; it has said why. Or it would have no API key.
+            BackendError: There is no artifact, API key or free port; or the server ended before it was ready, and has
+                printed why.
         """
         manifest = read_json(artifact / MANIFEST)
         if manifest is None:
             raise BackendError(f"{artifact} holds no complete artifact ({MANIFEST} is missing)", ErrorKind.FAILED)
         spec = self.workspace.spec
+        require_precision(manifest, spec.runtime.precision, artifact)
         if spec.auth is not None and not os.environ.get(API_KEY):
             raise BackendError(
                 f"InferenceWorkspace {self.name}: spec.auth asks for an API key, and there are no Secrets on one "
                 f"machine; set {API_KEY}=KEY, or remove auth",
                 ErrorKind.FAILED,
             )
-        tell_cluster_only(self.ref, spec, self._emit)
+        emit_cluster_only_fields(self.ref, spec, self._emit)
         _check_free(self.host, self.port)
         self.file.write(state.progressing(self.file.status, f"Starting {artifact}"))
         arguments = [
@@ -114,7 +117,7 @@ class LocalWorkspace:
         raise BackendError(f"InferenceWorkspace {self.name}: the server ended before it was ready", ErrorKind.FAILED)
 
     def alive(self) -> bool:
-        """Return whether the server still runs; when it does not, the status says so."""
+        """Return whether the server is running. If it is not, write that to the status."""
         if self.process is not None and self.process.poll() is None:
             return True
         code = None if self.process is None else self.process.returncode
@@ -123,7 +126,7 @@ class LocalWorkspace:
         return False
 
     def scaled_to_zero(self) -> None:
-        """Write to the status that no replica is wanted."""
+        """Write to the status that `replicas` is 0."""
         self.file.write(state.scaled_to_zero(self.file.status))
         self._emit(ScaledToZero(self.ref))
 
@@ -135,7 +138,7 @@ class LocalWorkspace:
 
 
 def _check_free(host: str, port: int) -> None:
-    """Raise BackendError when somebody else listens on a port: their answers must not be taken for ours."""
+    """Raise BackendError if another process listens on a port: its answers must not be taken for the server's."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -24,23 +24,23 @@ Files = Annotated[
     list[Path],
     typer.Option("--filename", "-f", help="A manifest, or a folder of them (.yaml, .yml, .json); may be repeated."),
 ]
-Work = Annotated[Path, typer.Option("--work", help="Folder of all work: one folder an object, NAMESPACE/NAME.")]
+Work = Annotated[Path, typer.Option("--work", help="Folder for all work: NAMESPACE/NAME in it for each object.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
 @app.command()
 def run(
     filename: Files,
-    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the InferenceWorkspaces at the end.")] = True,
+    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the InferenceWorkspaces afterwards.")] = True,
     host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the first server; others follow it.")] = 8080,
     work: Work = Path(".tunesmith"),
-    restart: Annotated[bool, typer.Option("--restart", help="Throw away what the jobs have done before.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Discard earlier work and start over.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Run manifests on this machine: train what is to be trained, serve what is to be served.
+    """Run manifests on this machine: train the jobs, then serve the workspaces.
 
-    Run again, it goes on where it was stopped. A job that is complete is not run twice.
+    Run again, it resumes where it stopped. A complete job is not run again.
     """
     from tunesmith_cli.commands.run import run_manifests
 
@@ -49,12 +49,12 @@ def run(
 
 @app.command()
 def serve(
-    artifact: Annotated[Path, typer.Argument(help="Folder of an artifact (it holds manifest.json).")],
-    precision: Annotated[str | None, typer.Option(help="fp32 or int4; the smallest that is there by default.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the model in requests; the job's by default.")] = None,
+    artifact: Annotated[Path, typer.Argument(help="Folder of an artifact (with manifest.json in it).")],
+    precision: Annotated[str | None, typer.Option(help="fp32 or int4; the smallest available by default.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model in requests; by default the job's name.")] = None,
     host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve on; 0 takes a free one.")] = 8080,
-    slots: Annotated[int, typer.Option(min=1, help="Requests that are answered at the same time.")] = 8,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve on; 0 chooses a free one.")] = 8080,
+    slots: Annotated[int, typer.Option(min=1, help="Requests that are served at the same time.")] = 8,
 ) -> None:
     """Serve an artifact behind the OpenAI API until Ctrl-C."""
     from tunesmith_cli.commands.serve import serve_artifact
@@ -101,7 +101,7 @@ def data(
 
 @app.command()
 def version() -> None:
-    """Print the version, and the versions of what it is built on."""
+    """Print the version, and the versions of the main dependencies."""
     from tunesmith_cli.commands.version import versions
 
     for package, number in versions().items():
@@ -109,7 +109,7 @@ def version() -> None:
 
 
 def main() -> None:
-    """Run the command line; every error that is understood is one line, without a traceback."""
+    """Run the command line. Expected errors are printed as one line, without a traceback."""
     debug = "--debug" in sys.argv
     try:
         app()
@@ -124,7 +124,7 @@ def main() -> None:
         print_error(str(error))
         sys.exit(exit_code(error.kind))
     except KeyboardInterrupt:
-        print_error("interrupted; the same command goes on from here")
+        print_error("interrupted; the same command resumes from here")
         sys.exit(Exit.INTERRUPTED)
     except OSError as error:
         if debug:

@@ -29,7 +29,7 @@ def run_manifests(
     restart: bool = False,
     debug: bool = False,
 ) -> Exit:
-    """Run the manifests of files and folders on this machine and return the exit code.
+    """Run the manifests in files and folders on this machine, and return the exit code.
 
     Args:
         paths: Manifests, or folders of them.
@@ -37,7 +37,7 @@ def run_manifests(
         serve: Serve the InferenceWorkspaces when the jobs are done, until Ctrl-C.
         host: Address to serve on.
         port: Port of the first server; others follow it.
-        restart: Throw away what the jobs have done before.
+        restart: Discard earlier work and start over.
         debug: Show tracebacks.
     """
     manifests = load_valid(paths)
@@ -55,7 +55,7 @@ def run_manifests(
 
 
 def _serve(manifests: Manifests, root: Path, host: str, port: int) -> Exit:
-    """Serve all workspaces whose model is there until Ctrl-C; return whether all of them could be."""
+    """Serve the workspaces whose models exist, until Ctrl-C. Return OK if all of them could be served."""
     servers: list[LocalWorkspace] = []
     code = Exit.OK
     try:

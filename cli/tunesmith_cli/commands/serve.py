@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tunesmith_api.artifact import MANIFEST
+from tunesmith_api.artifact import MANIFEST, NO_ONNX
 from tunesmith_api.local.files import read_json
 from tunesmith_api.spec import Precision
 from tunesmith_backend.local import children
@@ -28,6 +28,8 @@ def serve_artifact(artifact: Path, precision: str | None, name: str | None, host
         )
     offered = [str(item) for item in manifest.get("precisions", [])]
     chosen = precision or next((item.value for item in _SMALLEST_FIRST if item.value in offered), None)
+    if not offered:
+        raise CliError(f"{artifact} {NO_ONNX}")
     if chosen is None or chosen not in offered:
         raise CliError(f"{artifact} holds no {chosen or 'ONNX'} model; write --precision {' or '.join(offered)}")
     signals.raise_keyboard_interrupt()

@@ -13,7 +13,7 @@ from tunesmith_cli.terminal.console import Exit, err, print_error, say
 
 
 def load_valid(paths: Sequence[Path]) -> Manifests | None:
-    """Return the manifests of files and folders, or None after printing what is wrong with them."""
+    """Return the manifests in files and folders. If any is invalid, print the findings and return None."""
     manifests = load_manifests(paths)
     for finding in manifests.findings:
         print_error(str(finding))

@@ -8,7 +8,7 @@ _PACKAGES = ("torch", "transformers", "peft", "deepspeed", "onnxruntime", "onnxr
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of tunesmith and of what it is built on, as far as it is installed."""
+    """Return the versions of tunesmith and of its main dependencies."""
     found = {"tunesmith": version("tunesmith")}
     for package in _PACKAGES:
         try:

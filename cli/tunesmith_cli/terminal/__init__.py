@@ -1,1 +1,1 @@
-"""What the terminal shows, and the signals that it sends."""
+"""Terminal output, and signals from the terminal."""

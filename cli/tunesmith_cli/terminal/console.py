@@ -1,4 +1,4 @@
-"""What the command line prints, and how it ends."""
+"""Output and exit codes of the command line."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Exit(IntEnum):
     OK = 0
     FAILED = 1  # a job failed for good, or a server could not start
     INVALID = 2  # a manifest, an option or a file is wrong; nothing was run
-    RETRY = 3  # another run of the same command can succeed
-    INTERRUPTED = 130  # Ctrl-C; the same command goes on from there
+    RETRY = 3  # the same command may succeed if run again
+    INTERRUPTED = 130  # Ctrl-C; the same command resumes
 
 
 class CliError(Exception):
-    """Something is wrong that the message explains, with what to do about it.
+    """An error for the user. The message says what is wrong and what to do about it.
 
     Attributes:
         code: The exit code to end with.
@@ -34,7 +34,7 @@ class CliError(Exception):
 
 
 def say(text: str) -> None:
-    """Print a line for people; long lines are left whole, so that paths can be copied."""
+    """Print a line. Long lines are not wrapped, so that paths can be copied."""
     out.print(text, soft_wrap=True)
 
 

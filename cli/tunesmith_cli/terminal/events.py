@@ -1,4 +1,4 @@
-"""Events and errors of a backend as lines and exit codes."""
+"""Turns a backend's events into lines, and its errors into exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CODES = {
 
 
 def exit_code(failure: ErrorKind | None) -> Exit:
-    """Return the exit code for a kind of failure; None is success."""
+    """Return the exit code for a kind of failure; None means success."""
     return _CODES[failure]
 
 
@@ -37,7 +37,7 @@ def print_event(event: events.Event) -> None:
 
 
 def _text(event: events.Event) -> str:
-    """Return what is said of an object, with markup."""
+    """Return the text of an event, with markup."""
     match event:
         case events.ClusterOnlyFields():
             return f"[yellow]{', '.join(event.fields)}[/yellow]: for clusters only, without effect here"
@@ -45,8 +45,6 @@ def _text(event: events.Event) -> str:
             names = ", ".join(event.secrets)
             what = f"[yellow]secretRef[/yellow]: set the variables that {names} would hold yourself"
             return f"{what} (HF_TOKEN, AWS_ACCESS_KEY_ID, ...)"
-        case events.DataChanged():
-            return f"[yellow]{event.path} has changed since; --restart reads it again"
         case events.Suspended():
             return "[yellow]suspend is true[/yellow]: nothing is run; write suspend: false to run it"
         case events.StageStarted():

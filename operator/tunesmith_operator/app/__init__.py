@@ -1,1 +1,1 @@
-"""One replica of the operator: its settings, its parts put together, its command."""
+"""One replica of the operator: its command, and the assembly of its parts."""

@@ -1,4 +1,4 @@
-"""One replica of the operator, told what to do by variables `TUNESMITH_...`."""
+"""The command `python -m tunesmith_operator`, configured by variables `TUNESMITH_...`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main() -> int:
     """Run the operator until SIGTERM or SIGINT.
 
     Returns:
-        The exit code: 0 when it was told to stop, 1 for a failure, 2 for settings that are not valid.
+        The exit code: 0 after a signal, 1 for a failure, 2 for settings that are not valid.
     """
     _parser().parse_args()
     try:
@@ -37,10 +37,10 @@ def main() -> int:
         return 2
     logs.configure(settings.log_format, settings.log_level)
     try:
-        # It takes less CPU a request than the loop of asyncio, which is what bursts are short of.
+        # uvloop takes less CPU per request than asyncio's loop, and CPU is the bottleneck in bursts.
         uvloop.run(_run(settings))
     except ConfigException as error:
-        _log.error("no cluster to connect to: %s", error)
+        _log.error("no cluster is configured: %s", error)
         return 1
     except Exception:
         _log.exception("the operator cannot go on")
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 async def _run(settings: OperatorSettings) -> None:
-    # Objects by the thousand are not garbage; looking through them all the time takes a fifth of the CPU.
+    # Thousands of live objects are no garbage; scanning them at the default rate takes a fifth of the CPU.
     gc.set_threshold(20_000, 10, 50)
     metrics = Metrics()
     client = await KubeClient.connect(metrics.requests, connections=2 * settings.workers + 16)

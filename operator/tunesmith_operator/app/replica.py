@@ -1,4 +1,4 @@
-"""Puts the parts together: one replica of the operator, from its start to the end of its last reconcile."""
+"""Assembles one replica of the operator, and runs it from its start to the end of its last reconcile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tunesmith_operator.engine.leadership.health import HealthServer
 from tunesmith_operator.engine.leadership.lease import LeaderElection, LeaseClient
 from tunesmith_operator.engine.measure import Measure
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.reconciler import Object, Reconciler
+from tunesmith_operator.engine.reconciler import KubeObject, Reconciler
 from tunesmith_operator.engine.watch.resync import Resync
 from tunesmith_operator.engine.watch.store import ObjectStore
 from tunesmith_operator.engine.watch.watches import Watches
@@ -35,10 +35,10 @@ class Operator:
     """One replica.
 
     Args:
-        settings: What it is told.
+        settings: Its configuration.
         reconcilers: One for each kind.
-        client: A connected client; it stays the caller's to close.
-        metrics: What is counted; the client counts there too.
+        client: A connected client; the caller closes it.
+        metrics: The metrics, which the client uses too.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Operator:
         self.health = HealthServer(metrics.registry, self._unhealthy, self._unready)
 
     async def run(self) -> None:
-        """Run until SIGTERM or SIGINT; then end the reconciles that are under way and give the lease back.
+        """Run until SIGTERM or SIGINT; then finish the running reconciles and give the lease back.
 
         Raises:
             OSError: A port is taken.
@@ -101,13 +101,13 @@ class Operator:
 
     async def _run(self) -> None:
         await self._resync.wait_for_kinds()
-        # The store must be complete before anything is decided on it: a child that is not in it is taken for absent.
-        # Only what is listed after the watches are open is sure to lose nothing in between.
+        # The store must be complete before the first decision: a child that is not in it counts as absent.
+        # Only a list that starts after the watches are open misses nothing in between.
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watches.run(), name="watches")
             await self._watches.wait_open()
             if self._settings.leader_election:
-                # Where the lease is free, the list that follows is also the one that a new leader needs.
+                # If the lease is free, the list that follows is also the one that a new leader needs.
                 await self._election.try_to_take()
             await self._resync.until_done()
             _log.info("watching; %s", self._summary())
@@ -118,7 +118,7 @@ class Operator:
             tasks.create_task(self._lead(), name="lead")
 
     async def _lead(self) -> None:
-        """Reconcile, for as long as this replica is the one that does."""
+        """Reconcile while this replica is the leader."""
         if not self._settings.leader_election:
             await self._reconcile_until_cancelled()
         while True:
@@ -127,17 +127,17 @@ class Operator:
             try:
                 await self._election.hold()
             except asyncio.CancelledError:
-                # Told to stop: renewals have ended, so what is under way has to end within what is left of the lease.
+                # Stopping: the lease is no longer renewed, so running reconciles must end before it expires.
                 leading.cancel()
                 await asyncio.gather(leading, return_exceptions=True)
                 raise
-            # The lease may soon be another's: nothing may be written any more.
+            # Another replica may soon hold the lease: nothing may be written any more.
             await self._controller.stop(seconds=0)
             leading.cancel()
             await asyncio.gather(leading, return_exceptions=True)
 
     async def _reconcile_until_cancelled(self) -> None:
-        # What another leader has just written may not have reached the watches yet.
+        # The last writes of another leader may not have reached the watches yet.
         if self._settings.leader_election:
             await self._resync.until_done(since=self._election.led_since)
         self._controller.enqueue_all()
@@ -147,13 +147,13 @@ class Operator:
             await asyncio.Event().wait()
         finally:
             self._metrics.leader.set(0)
-            # What is left of the lease is longer than that.
+            # The lease lasts longer than that.
             await self._controller.stop(min(FINISH_SECONDS, self._settings.lease_seconds / 2))
 
     def _handle_signals(self) -> None:
         signals.handle(self._stop)
 
-    def _on_event(self, type: str | None, obj: Object) -> None:  # noqa: A002 - the API's word
+    def _on_event(self, type: str | None, obj: KubeObject) -> None:  # noqa: A002 - the API's word
         self._metrics.watch_events.labels(obj["kind"]).inc()
         if type == "DELETED":
             self._store.remove(obj)
@@ -164,13 +164,13 @@ class Operator:
         now = time.monotonic()
         last = max(self._watches.last_sign, self._resync.last_answer)
         if now - last > 2 * self._settings.resync_seconds + 60:
-            return f"nothing was heard of the API server for {now - last:.0f} s"
+            return f"the API server has been silent for {now - last:.0f} s"
         if (seconds := self._controller.queue.longest_running) > _STUCK_SECONDS:
             return f"a reconcile has been running for {seconds:.0f} s"
         return None
 
     def _unready(self) -> str | None:
-        return "objects are being listed" if self._resync.last_success is None else None
+        return "the first list of all objects is not complete" if self._resync.last_success is None else None
 
     def _summary(self) -> str:
         return ", ".join(f"{count} {kind} {phase}" for kind, phase, count in self._store.phases()) or "no objects"

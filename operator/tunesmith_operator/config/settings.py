@@ -1,4 +1,4 @@
-"""Everything the operator is told, by variables `TUNESMITH_...` that the chart sets."""
+"""Operator settings, read from environment variables `TUNESMITH_...` that the chart sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PREFIX = "TUNESMITH_"
 
 
 class OperatorSettings(BaseModel):
-    """What the operator is told. A field `trainer_image` is read from the variable `TUNESMITH_TRAINER_IMAGE`."""
+    """The operator's configuration. The field `trainer_image` is read from the variable `TUNESMITH_TRAINER_IMAGE`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,8 +31,8 @@ class OperatorSettings(BaseModel):
     lease_name: Annotated[str, Field(description="Name of the Lease, in podNamespace.")] = "tunesmith-operator"
     lease_seconds: Annotated[float, Field(ge=1, description="Seconds until a lease that is not renewed is free.")] = 15
     workers: Annotated[int, Field(ge=1, le=256, description="Objects that are reconciled at the same time.")] = 16
-    resync_seconds: Annotated[float, Field(ge=1, description="Seconds between two looks at every object.")] = 300
-    watch_seconds: Annotated[float, Field(ge=5, description="Seconds after which a watch is opened anew.")] = 240
+    resync_seconds: Annotated[float, Field(ge=1, description="Seconds between two lists of every object.")] = 300
+    watch_seconds: Annotated[float, Field(ge=5, description="Seconds after which a watch is opened again.")] = 240
     health_port: Annotated[int, Field(ge=0, le=65535, description="Port of /healthz, /readyz and /metrics.")] = 8080
     progress_port: Annotated[
         int, Field(ge=0, le=65535, description="Port on which training pods report progress over HTTPS; 0 for none.")
@@ -45,13 +45,13 @@ class OperatorSettings(BaseModel):
     ] = "tunesmith-progress"  # noqa: S105 - a name
     cluster_domain: Annotated[str, Field(description="DNS domain of the cluster.")] = "cluster.local"
     log_format: Annotated[str, Field(pattern="^(json|text)$", description="json or text.")] = "json"
-    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="Least level of a line.")] = (
-        "info"
-    )
+    log_level: Annotated[
+        str, Field(pattern="^(debug|info|warning|error)$", description="Lowest level that is logged.")
+    ] = "info"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> OperatorSettings:
-        """Return the settings that a process's variables say; what is not set has its default.
+        """Return the settings from environment variables; unset ones have their defaults.
 
         Raises:
             pydantic.ValidationError: A variable's value is not valid.

@@ -1,4 +1,4 @@
-"""Labels of what the operator makes, and the field managers that it writes as."""
+"""Labels of the operator's children, and the field managers that it writes as."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines: JSON for collectors, text for people; each says which object it is about."""
+"""Log lines: JSON for collectors, text for people; each names its object."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _KeyAdapter(logging.LoggerAdapter[logging.Logger]):
 
 
 def with_key(logger: logging.Logger, key: object) -> logging.LoggerAdapter[logging.Logger]:
-    """Return a logger whose lines say that they are about an object."""
+    """Return a logger whose lines name an object."""
     return _KeyAdapter(logger, {"key": key})
 
 
@@ -55,7 +55,7 @@ def configure(log_format: str, level: str) -> None:
 
     Args:
         log_format: `json` or `text`.
-        level: Least level of a line. Libraries show warnings and worse, unless it is `debug`.
+        level: Lowest level that is logged. Libraries log warnings and worse, unless it is `debug`.
     """
     handler = logging.StreamHandler(sys.stderr)
     if log_format == "json":

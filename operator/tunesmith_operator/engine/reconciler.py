@@ -1,4 +1,4 @@
-"""What a reconciler decides: the children that must be there, the status, and when to look again."""
+"""The contract between the engine and a reconciler: objects in, a `Decision` out."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-Object = dict[str, Any]
+KubeObject = dict[str, Any]
 """A Kubernetes object as the API server has it (`managedFields` removed), or as it is to be applied."""
 
 
 @dataclass(frozen=True)
-class Ref:
-    """One object in the namespace of the object that is reconciled.
+class ObjectRef:
+    """A reference to an object in the namespace of the reconciled object.
 
     Attributes:
         kind: `Job`, `Pod`, `PersistentVolumeClaim`, `Deployment`, `Service`, ...
@@ -24,8 +24,8 @@ class Ref:
 
 
 @dataclass(frozen=True)
-class Note:
-    """An Event about the object that is reconciled, posted when the status that it comes with is written.
+class EventSpec:
+    """An Event about the reconciled object, posted after the status of the same decision was written.
 
     Attributes:
         type: `Normal` or `Warning`.
@@ -40,28 +40,28 @@ class Note:
 
 @dataclass(frozen=True)
 class Decision:
-    """What must be. The engine writes the status when it differs, then applies the children that differ.
+    """The desired state. The engine writes the status if it differs, then the children that differ.
 
     Attributes:
-        status: The object's whole status, `progress` aside; None to leave it as it is.
-        apply: Children that are kept as they are given here, by server-side apply (field manager `tunesmith`).
-        create: Children that are made once when they are absent and never written again (Jobs: Kueue writes in them).
-        delete: Children to delete, with what they own (background propagation).
-        events: What to tell people; posted once, with the status change.
-        requeue_after: Seconds after which to decide again although nothing has happened; None for never.
+        status: The object's whole status except `progress`; None to leave it unchanged.
+        apply: Children that are kept as given here, by server-side apply (field manager `tunesmith`).
+        create: Children that are created if absent and never written again (Jobs: Kueue writes in them).
+        delete: Children to delete, with their dependents (background propagation).
+        events: Events to post, once, with the change of status.
+        requeue_after: Seconds after which to reconcile again even if nothing happens; None for never.
     """
 
-    status: Object | None = None
-    apply: tuple[Object, ...] = ()
-    create: tuple[Object, ...] = ()
-    delete: tuple[Ref, ...] = ()
-    events: tuple[Note, ...] = ()
+    status: KubeObject | None = None
+    apply: tuple[KubeObject, ...] = ()
+    create: tuple[KubeObject, ...] = ()
+    delete: tuple[ObjectRef, ...] = ()
+    events: tuple[EventSpec, ...] = ()
     requeue_after: float | None = None
 
 
 @dataclass(frozen=True)
 class ApplyError:
-    """What the API server answered to the last attempt to write a child.
+    """The API server's answer to the last attempt to write a child, when it refused.
 
     Attributes:
         ref: The child.
@@ -70,46 +70,46 @@ class ApplyError:
         message: The API's own words.
     """
 
-    ref: Ref
+    ref: ObjectRef
     status: int
     reason: str
     message: str
 
 
 class Store(Protocol):
-    """The objects of the watched namespaces, as the watches have last told them. Nothing returned is to be changed."""
+    """The newest known objects of the watched namespaces. Callers must not change what is returned."""
 
-    def get(self, kind: str, namespace: str, name: str) -> Object | None:
+    def get(self, kind: str, namespace: str, name: str) -> KubeObject | None:
         """Return an object, or None when there is none."""
 
-    def owned(self, kind: str, owner_uid: str) -> list[Object]:
+    def owned(self, kind: str, owner_uid: str) -> list[KubeObject]:
         """Return the objects of a kind that carry the label `tunesmith.dev/owner-uid` with this value, by name."""
 
-    def all(self, kind: str, namespace: str) -> Iterable[Object]:
+    def all(self, kind: str, namespace: str) -> Iterable[KubeObject]:
         """Return all objects of a kind in a namespace (the two kinds of the API, and children with the owner label)."""
 
 
 class Api(Protocol):
-    """Reads straight from the API server, for the few facts that are not watched."""
+    """Reads straight from the API server, for the few objects that are not watched."""
 
-    async def read(self, kind: str, namespace: str, name: str) -> Object | None:
+    async def read(self, kind: str, namespace: str, name: str) -> KubeObject | None:
         """Return an object (without a Secret's or ConfigMap's data), or None when it is absent or may not be read."""
 
-    async def events(self, kind: str, namespace: str, name: str) -> list[Object]:
+    async def events(self, kind: str, namespace: str, name: str) -> list[KubeObject]:
         """Return the newest events about an object, oldest first: why a Job gets no pod."""
 
-    async def pod_events(self, namespace: str, pod: str) -> list[Object]:
+    async def pod_events(self, namespace: str, pod: str) -> list[KubeObject]:
         """Return the newest events about a pod, oldest first: why a volume is not mounted, why it is not scheduled."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a reconciler is given beside the object itself.
+    """What a reconciler gets besides the object itself.
 
     Attributes:
         store: The watched objects.
-        api: Reads of what is not watched.
-        errors: What the API server answered to this object's children last time, empty when all were written.
+        api: Reads objects that are not watched.
+        errors: Children of this object that the API server refused last time; empty if all were written.
     """
 
     store: Store
@@ -118,15 +118,15 @@ class Context:
 
 
 class Reconciler(Protocol):
-    """One kind's logic. `reconcile` gathers facts and returns what a pure `decide` makes of them."""
+    """The logic of one kind. `reconcile` gathers the observed state and returns the decision of a pure `decide`."""
 
     kind: str
 
-    async def reconcile(self, obj: Object, context: Context) -> Decision:
-        """Return what must be, for an object that exists (it may carry a deletionTimestamp)."""
+    async def reconcile(self, obj: KubeObject, context: Context) -> Decision:
+        """Return the decision about an object that exists (it may have a deletionTimestamp)."""
 
-    def wakes(self, kind: str, obj: Object, store: Store) -> list[str]:
-        """Return the names of this kind's objects, in the namespace of `obj`, that another object concerns.
+    def map_to_names(self, kind: str, obj: KubeObject, store: Store) -> list[str]:
+        """Return the names of this kind's objects, in the namespace of `obj`, to reconcile when `obj` changes.
 
-        Called for objects that carry no owner label of this kind: a FineTuneJob that a workspace follows.
+        Called for objects that are not children of this kind: a FineTuneJob that a workspace follows.
         """

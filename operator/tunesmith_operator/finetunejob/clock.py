@@ -1,4 +1,4 @@
-"""How long a job has been at work: time in which it is suspended or waits in a queue does not count."""
+"""Measures how long a job has been working: time while suspended or queued does not count."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Status = dict[str, Any]
 
 
 def paused(status: Status, now: datetime) -> Status:
-    """Return the status of a job that does not work from now on."""
+    """Return the status of a job whose clock stops now."""
     return status if status.get("pausedSince") else {**status, "pausedSince": now.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
 def resumed(status: Status, now: datetime) -> Status:
-    """Return the status of a job that works (again)."""
+    """Return the status of a job whose clock runs (again)."""
     if not status.get("pausedSince"):
         return status
     seconds = _paused_seconds(status, now)
@@ -25,8 +25,16 @@ def resumed(status: Status, now: datetime) -> Status:
     return {**rest, "pausedSeconds": seconds} if seconds else rest
 
 
+def reopened(status: Status, now: datetime) -> Status:
+    """Return the status of a failed job that goes on: the time since it failed does not count."""
+    if not (ended := status.get("completionTime")):
+        return status
+    rest = {key: value for key, value in status.items() if key != "completionTime"}
+    return resumed({**rest, "pausedSince": ended}, now)
+
+
 def seconds_left(spec: FineTuneJobSpec, status: Status, now: datetime) -> float | None:
-    """Return the seconds of work until the job's deadline, 0 or less when it is over; None when it has none."""
+    """Return the seconds of work until the job's deadline, 0 or less if it has passed; None if it has none."""
     limit = spec.scheduling.active_deadline_seconds
     if limit is None:
         return None
@@ -35,7 +43,7 @@ def seconds_left(spec: FineTuneJobSpec, status: Status, now: datetime) -> float 
 
 
 def seconds_until_deletion(spec: FineTuneJobSpec, status: Status, now: datetime) -> float | None:
-    """Return the seconds until a job that has ended is deleted, 0 or less when it is time; None for never."""
+    """Return the seconds until a finished job is deleted, 0 or less if it is time; None for never."""
     ttl, ended = spec.ttl_seconds_after_finished, status.get("completionTime")
     if ttl is None or not ended:
         return None

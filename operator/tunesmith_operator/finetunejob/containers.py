@@ -1,4 +1,4 @@
-"""How the container of a stage ended, by its pod's status."""
+"""How the container of a stage ended, from its pod's status."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from tunesmith_api.contract import reason_of, sentence_of
 from tunesmith_api.failures import Reason
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.finetunejob.pods import CONTAINER
 from tunesmith_operator.pods.facts import condition, holds
 
@@ -22,12 +22,12 @@ class End:
     Attributes:
         pod: Name of its pod.
         code: Its exit code.
-        reason: What the kubelet says: `Completed`, `Error`, `OOMKilled`, ...
-        outcome: The reason that the stage itself gives; None when it left none.
-        message: What the stage says, and what to do; else the last words of its log.
-        result: What the stage leaves for the status.
+        reason: The kubelet's reason: `Completed`, `Error`, `OOMKilled`, ...
+        outcome: The stage's own reason; None if it gave none.
+        message: The stage's message and remedy; else the end of its log.
+        result: The stage's result, for the status.
         time: When it ended, as Kubernetes writes it.
-        disruption: Why the pod was taken away (eviction, preemption, ...); empty when it was not.
+        disruption: Why the pod was evicted, preempted or deleted; empty if it was not.
     """
 
     pod: str
@@ -41,12 +41,12 @@ class End:
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether it took more memory than it may."""
+        """Whether it exceeded its memory."""
         return self.reason == "OOMKilled" or self.outcome is Reason.OUT_OF_MEMORY
 
 
-def end_of(pod: Object) -> End | None:
-    """Return how the stage's container in a pod ended, or None when it has not (or never began)."""
+def end_of(pod: KubeObject) -> End | None:
+    """Return how the stage's container in a pod ended; None if it has not ended or never started."""
     terminated = container_state(pod).get("terminated")
     disruption = condition(pod, "DisruptionTarget")
     why = str(disruption.get("reason", "")) if holds(pod, "DisruptionTarget") else ""
@@ -54,15 +54,15 @@ def end_of(pod: Object) -> End | None:
     if terminated is None:
         if (pod.get("status") or {}).get("phase") != "Failed":
             return None
-        # Evicted before the container could be asked how it ended.
+        # Evicted without a container status.
         status = pod["status"]
         return End(name, -1, str(status.get("reason", "")), message=str(status.get("message", "")), disruption=why)
     code = int(terminated.get("exitCode", -1))
-    said = _parsed(terminated.get("message"))
-    message = sentence_of(said)
-    if not said:
+    outcome = _parsed(terminated.get("message"))
+    message = sentence_of(outcome)
+    if not outcome:
         message = " ".join(str(terminated.get("message") or "").split())[-_TAIL:]
-    result = said.get("result")
+    result = outcome.get("result")
     return End(
         pod=name,
         code=code,
@@ -75,27 +75,27 @@ def end_of(pod: Object) -> End | None:
     )
 
 
-def container_state(pod: Object) -> Object:
+def container_state(pod: KubeObject) -> KubeObject:
     """Return the state of the stage's container: waiting, running or terminated."""
     statuses = (pod.get("status") or {}).get("containerStatuses") or ()
     return next((item.get("state") or {} for item in statuses if item.get("name") == CONTAINER), {})
 
 
-def result_of(pods: list[Object]) -> dict[str, Any]:
-    """Return what the stage leaves for the status, by the pod of it that succeeded and says most."""
+def result_of(pods: list[KubeObject]) -> dict[str, Any]:
+    """Return the stage's result for the status: the longest one of its pods that succeeded."""
     ends = [end for pod in pods if (end := end_of(pod)) is not None and end.code == 0]
     return max((end.result for end in ends), key=len, default={})
 
 
 def without_nulls(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return a JSON value without nulls, which no field of a status takes."""
+    """Return a JSON value without nulls, which no field of a status accepts."""
     if isinstance(value, dict):
         return {key: without_nulls(item) for key, item in value.items() if item is not None}
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _parsed(message: object) -> dict[str, Any]:
-    """Return the JSON object that a stage wrote as its last words, empty when these are something else."""
+    """Return the JSON object in a termination message; empty for any other text."""
     try:
         value = json.loads(str(message or ""))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What must be of a job, by what is: a pure function from what was observed to a decision."""
+"""Computes a job's desired state from its observed state: a pure function that returns a decision."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from tunesmith_api.failures import Reason
 from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
-from tunesmith_operator.engine.reconciler import Decision, Object, Ref
+from tunesmith_operator.engine.reconciler import Decision, KubeObject, ObjectRef
 from tunesmith_operator.finetunejob import pending
-from tunesmith_operator.finetunejob.clock import paused, resumed, seconds_left, seconds_until_deletion
+from tunesmith_operator.finetunejob.clock import paused, reopened, resumed, seconds_left, seconds_until_deletion
 from tunesmith_operator.finetunejob.containers import end_of, result_of, without_nulls
 from tunesmith_operator.finetunejob.events import events_of
 from tunesmith_operator.finetunejob.failures import Failure, deadline_exceeded, failure_of
 from tunesmith_operator.finetunejob.jobs import FINAL_CODES, stage_job, train_service
 from tunesmith_operator.finetunejob.names import KIND
 from tunesmith_operator.finetunejob.observed import Observed
+from tunesmith_operator.finetunejob.publish_inputs import hint, must_publish_again, tries_of_publish
 from tunesmith_operator.finetunejob.refusals import refusal_of
 from tunesmith_operator.finetunejob.resolved import resolved
 from tunesmith_operator.finetunejob.volume import artifact_uri, claim, is_released
@@ -28,41 +29,51 @@ Status = dict[str, Any]
 
 
 def decide(observed: Observed, settings: OperatorSettings) -> Decision:
-    """Return what must be of a job.
+    """Return the decision about a job.
 
     Args:
-        observed: What is.
+        observed: The observed state.
         settings: Images and the progress server.
     """
     about = observed.job["metadata"]
     if "deletionTimestamp" in about:
-        return Decision()  # What it owns goes with it.
+        return Decision()  # Its children are deleted with it.
     generation = int(about.get("generation", 1))
     before = {key: value for key, value in observed.status.items() if key != "progress"}
-    if state.is_finished(before):
-        decision = _after_the_end(observed, state.observed(before, generation))
-    else:
-        status = state.observed(before, generation) if before else state.accepted({}, generation)
+    status = state.observed(before, generation) if before else state.accepted({}, generation)
+    if not state.is_finished(before):
         decision = _Job(observed, settings, status).decide()
+    elif before["phase"] == state.Phase.FAILED and must_publish_again(observed):
+        decision = _Job(observed, settings, state.publish_restarted(reopened(status, observed.now))).decide()
+    else:
+        decision = _after_the_end(observed, _with_hint(status, hint(observed)))
     return replace(decision, events=events_of(observed.status, decision.status or {}))
 
 
 def _after_the_end(observed: Observed, status: Status) -> Decision:
-    """Return the decision about a job that has ended: its volume stays or goes, and it may be deleted itself."""
+    """Return the decision about a finished job: release its volume if it holds the artifact, delete it in time."""
     left = seconds_until_deletion(observed.spec, status, observed.now)
-    keep: tuple[Object, ...] = ()
+    keep: tuple[KubeObject, ...] = ()
     name = observed.own_claim_name
     if name is not None and observed.claim is not None and _is_kept(observed, status, name):
         keep = (claim(observed.job, observed.spec, name, observed.claim, release=True),)
         if not is_released(observed.claim):
             return Decision(status=status, apply=keep, requeue_after=left if left is None or left > 0 else 1.0)
     if left is not None and left <= 0:
-        return Decision(status=status, delete=(Ref(KIND, observed.name),))
+        return Decision(status=status, delete=(ObjectRef(KIND, observed.name),))
     return Decision(status=status, apply=keep, requeue_after=left)
 
 
+def _with_hint(status: Status, text: str) -> Status:
+    """Return the status of a failed job with a hint at the end of its message, once."""
+    ready = condition({"status": status}, "Ready")
+    if not text or ready["message"].endswith(text):
+        return status
+    return state.failed(status, ready["reason"], ready["message"].rstrip(".") + text)
+
+
 def _is_kept(observed: Observed, status: Status, claim_name: str) -> bool:
-    """Return whether the job's own volume holds an artifact that is to outlive the job."""
+    """Return whether the job's own volume holds an artifact that must outlive the job."""
     output = observed.spec.output
     on_volume = str((status.get("artifact") or {}).get("uri", "")).startswith(f"pvc://{claim_name}/")
     return on_volume and (output is None or output.retain)
@@ -76,11 +87,13 @@ class _Job:
         self.spec = observed.spec
         self.settings = settings
         self.attempts = observed.attempts()
-        status = {**status, "resolved": {**resolved(observed, settings), **(status.get("resolved") or {})}}
+        status = {**status, "resolved": resolved(observed, settings, status.get("resolved") or {})}
         self.status: Status = {**status, "attempts": self.attempts} if self.attempts else status
         self.stage = Stage(list(self.attempts)[-1]) if self.attempts else Stage.PREPARE
         self.attempt = self.attempts.get(self.stage.value, 0)
         self.job = observed.job_of(self.stage, self.attempt)
+        is_publish = self.stage is Stage.PUBLISH
+        self.tries = tries_of_publish(observed, self.attempt) if is_publish else self.attempt
 
     def decide(self) -> Decision:
         left = seconds_left(self.spec, self.status, self.observed.now)
@@ -98,14 +111,24 @@ class _Job:
     def _go_on(self) -> Decision:
         if self.job is None:
             return self._begin(self.stage, self.attempt + 1)
+        if must_publish_again(self.observed):
+            return self._publish_again(self.job)
         if holds(self.job, "Complete"):
             return self._completed(self.job)
         if holds(self.job, "Failed"):
             return self._failed(self.job)
         return self._running(self.job)
 
+    def _publish_again(self, job: KubeObject) -> Decision:
+        """Return the decision about a job whose publish Job was created for another evaluation, export or output."""
+        if _has_ended(job):
+            return self._begin(self.stage, self.attempt + 1)
+        # The next attempt begins when the pods of this one have ended.
+        status = state.publish_restarted(self.status)
+        return Decision(status=status, apply=self._claim(), delete=(ObjectRef("Job", job["metadata"]["name"]),))
+
     def _begin(self, stage: Stage, attempt: int) -> Decision:
-        """Return the decision to start a stage, as soon as nothing else writes to the work."""
+        """Return the decision to start a stage, as soon as no other pod can write to the work folder."""
         observed = self.observed
         if self.spec.suspend:
             return self._suspended(self.job)
@@ -125,7 +148,7 @@ class _Job:
             return replace(self._held(wait), apply=self._claim(), create=children)
         return Decision(status=status, apply=self._claim(), create=children)
 
-    def _running(self, job: Object) -> Decision:
+    def _running(self, job: KubeObject) -> Decision:
         observed = self.observed
         if self.spec.suspend:
             return self._suspended(job)
@@ -145,26 +168,25 @@ class _Job:
         again = pending.look_again(observed, job, observed.now)
         return Decision(status=status, apply=self._claim(), requeue_after=again)
 
-    def _suspended(self, job: Object | None) -> Decision:
-        """Return the decision about a job that its user has suspended: its pods save a checkpoint and go."""
+    def _suspended(self, job: KubeObject | None) -> Decision:
+        """Return the decision about a suspended job: its pods save a checkpoint and are deleted."""
         status = paused(self.status, self.observed.now)
-        has_ended = job is None or holds(job, "Complete") or holds(job, "Failed")
         what = "before its first stage" if not self.attempts else f"during {self.stage.value}"
         message = f"Suspended {what}; set spec.suspend to false to go on"
-        delete = () if has_ended or job is None else (Ref("Job", job["metadata"]["name"]),)
+        delete = () if job is None or _has_ended(job) else (ObjectRef("Job", job["metadata"]["name"]),)
         apply = self._claim() if self.attempts else ()
         return Decision(status=state.suspended(status, message), apply=apply, delete=delete)
 
-    def _failed(self, job: Object) -> Decision:
+    def _failed(self, job: KubeObject) -> Decision:
         failure = failure_of(job, self.observed.pods_of(job), self.stage, self.spec, self._standstill())
         if failure.is_final:
             return self._fail(failure)
-        if self.attempt > self.spec.scheduling.max_restarts:
-            tried = f"given up after {self.attempt} attempts (scheduling.maxRestarts)"
+        if self.tries > self.spec.scheduling.max_restarts:
+            tried = f"given up after {self.tries} attempts (scheduling.maxRestarts)"
             return self._fail(Failure(failure.reason, f"{failure.message}; {tried}"))
         return self._begin(self.stage, self.attempt + 1)
 
-    def _completed(self, job: Object) -> Decision:
+    def _completed(self, job: KubeObject) -> Decision:
         stages = list(Stage)
         if self.stage is Stage.PUBLISH:
             return self._published(job)
@@ -175,16 +197,16 @@ class _Job:
             return _with_progress(decision, result.get("progress"))
         return self._begin(stages[stages.index(self.stage) + 1], 1)
 
-    def _published(self, job: Object) -> Decision:
+    def _published(self, job: KubeObject) -> Decision:
         """Return the decision about a job whose last stage is complete."""
         observed = self.observed
         result = without_nulls(result_of(observed.pods_of(job)))
         artifact = result.get("artifact") or {}
         if not artifact.get("uri"):
-            if self.attempt > self.spec.scheduling.max_restarts + 1:
+            if self.tries > self.spec.scheduling.max_restarts + 1:
                 message = "publish is complete, but its pod is gone and with it where the artifact is"
                 return self._fail(Failure(Reason.INTERNAL_ERROR.value, message))
-            # Its pod was removed before it was read. Run again it finds its work done and says the same.
+            # Its pod was removed before it was read. Another run finds the work done and reports the same result.
             return self._begin(Stage.PUBLISH, self.attempt + 1)
         self.status["resolved"] = {**self.status["resolved"], **(result.get("resolved") or {})}
         uri = artifact_uri(str(artifact["uri"]), observed.claim_name)
@@ -195,7 +217,7 @@ class _Job:
         progress = without_nulls(result_of(observed.pods_of(trained))).get("progress") if trained else None
         ended = _after_the_end(observed, status)
         if ended.apply and observed.claim is not None and not is_released(observed.claim):
-            # Whoever reads that the job has succeeded may delete it, and the artifact must not go with it then.
+            # Users may delete a job as soon as it says Succeeded, and the artifact must not be deleted with it.
             waiting = (
                 self._held(pending.refusal(observed.errors[0])) if observed.errors else Decision(status=self.status)
             )
@@ -205,21 +227,21 @@ class _Job:
     def _fail(self, failure: Failure) -> Decision:
         status = resumed(self.status, self.observed.now)
         status = state.failed(status, failure.reason, failure.message)
-        active = [job for job in self.observed.jobs if not holds(job, "Complete") and not holds(job, "Failed")]
-        return Decision(status=status, delete=tuple(Ref("Job", job["metadata"]["name"]) for job in active))
+        active = [job for job in self.observed.jobs if not _has_ended(job)]
+        return Decision(status=status, delete=tuple(ObjectRef("Job", job["metadata"]["name"]) for job in active))
 
     def _held(self, wait: pending.PendingReason) -> Decision:
         status = resumed(self.status, self.observed.now)
         return Decision(status=state.held(status, wait.reason, wait.message), requeue_after=wait.look_again)
 
-    def _claim(self) -> tuple[Object, ...]:
+    def _claim(self) -> tuple[KubeObject, ...]:
         observed = self.observed
         if (name := observed.own_claim_name) is None:
             return ()
         return (claim(observed.job, self.spec, name, observed.claim, release=False),)
 
     def _standstill(self) -> str:
-        """Return in which stage the job is, and what it has waited for there, if for anything."""
+        """Return the job's stage, and what it waits for there, if anything."""
         ready = condition({"status": self.status}, "Ready")
         is_held = ready.get("reason") not in (*(phase.value for phase in state.Phase), "Accepted", None)
         return f"during {self.stage.value}" + (f", while {ready['reason']}: {ready['message']}" if is_held else "")
@@ -229,17 +251,21 @@ class _Job:
         return Failure(OperatorReason.VOLUME_LOST, f"{message}. Create the FineTuneJob anew")
 
 
+def _has_ended(job: KubeObject) -> bool:
+    return holds(job, "Complete") or holds(job, "Failed")
+
+
 def _with_progress(decision: Decision, progress: object) -> Decision:
-    """Return a decision that also sets the progress that a stage has left."""
+    """Return a decision that also sets the final progress of a stage."""
     if not isinstance(progress, dict) or not progress or decision.status is None:
         return decision
     return replace(decision, status={**decision.status, "progress": progress})
 
 
-def _restarts(observed: Observed, job: Object) -> str:
-    """Return what is to be said of the pods that a Job had to replace; empty when there were none."""
+def _restarts(observed: Observed, job: KubeObject) -> str:
+    """Return a sentence about the pods that a Job had to replace; empty if there were none."""
     ends = [end for pod in observed.pods_of(job) if (end := end_of(pod)) is not None and end.code != 0]
-    # One that is not replaced ends the Job, which is told as soon as its other pods have ended.
+    # A pod that is not replaced makes the Job fail, which is reported once its other pods have ended.
     if not ends or any(end.code in FINAL_CODES and not end.disruption for end in ends):
         return ""
     last = max(ends, key=lambda end: end.time)

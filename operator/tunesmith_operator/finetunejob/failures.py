@@ -11,7 +11,7 @@ from tunesmith_api.failures import Reason
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_api.work_folder import Stage
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.finetunejob.containers import End, end_of
 from tunesmith_operator.pods.facts import condition
 
@@ -20,12 +20,12 @@ _EXIT_CODE = re.compile(r"exit code (-?\d+)")
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a stage cannot go on.
+    """Why a stage failed.
 
     Attributes:
         reason: The condition's reason.
         message: What happened, and what to do.
-        is_final: Whether no other attempt is to be made.
+        is_final: Whether another attempt cannot help.
     """
 
     reason: str
@@ -33,7 +33,7 @@ class Failure:
     is_final: bool = True
 
 
-def failure_of(job: Object, pods: list[Object], stage: Stage, spec: FineTuneJobSpec, when: str) -> Failure:
+def failure_of(job: KubeObject, pods: list[KubeObject], stage: Stage, spec: FineTuneJobSpec, when: str) -> Failure:
     """Return why a Job failed.
 
     Args:
@@ -41,7 +41,7 @@ def failure_of(job: Object, pods: list[Object], stage: Stage, spec: FineTuneJobS
         pods: Its pods, oldest first.
         stage: The stage.
         spec: The FineTuneJob's spec.
-        when: Where the job stood, for a deadline that is over.
+        when: The stage and what it waited for, for a deadline that has passed.
     """
     failed = condition(job, "Failed")
     if failed.get("reason") == "DeadlineExceeded":
@@ -63,7 +63,7 @@ def failure_of(job: Object, pods: list[Object], stage: Stage, spec: FineTuneJobS
 
 
 def out_of_memory(end: End, stage: Stage, spec: FineTuneJobSpec) -> Failure:
-    """Return the failure of a stage that took more memory than it may have."""
+    """Return the failure of a stage that exceeded its memory."""
     if end.outcome is Reason.OUT_OF_MEMORY and end.message:
         return Failure(Reason.OUT_OF_MEMORY.value, end.message)
     limit = spec.resources.memory
@@ -84,14 +84,14 @@ def deadline_exceeded(spec: FineTuneJobSpec, when: str) -> Failure:
 
 
 def _gave_up(end: End, stage: Stage, spec: FineTuneJobSpec) -> Failure:
-    """Return the failure of a stage that has been restarted as often as it may."""
+    """Return the failure of a stage that has used up its restarts."""
     restarts = spec.scheduling.max_restarts
     tried = f"given up after {restarts} restart{'' if restarts == 1 else 's'} (scheduling.maxRestarts)"
     return Failure(_reason(end), f"{end.message or _unexplained(end, stage)}; {tried}")
 
 
-def _without_pods(failed: Object, stage: Stage) -> Failure:
-    """Return the failure of a Job whose pods are gone: what the Job's own condition still tells."""
+def _without_pods(failed: KubeObject, stage: Stage) -> Failure:
+    """Return the failure of a Job whose pods are gone, from the Job's own condition."""
     code = _code_in(failed)
     reason = (reason_of(code) if code is not None else None) or Reason.INTERNAL_ERROR
     words = str(failed.get("message") or "no reason is known").rstrip(".")
@@ -104,7 +104,7 @@ def _reason(end: End) -> str:
     return end.outcome.value if end.outcome is not None else Reason.INTERNAL_ERROR.value
 
 
-def _code_in(failed: Object) -> int | None:
+def _code_in(failed: KubeObject) -> int | None:
     match = _EXIT_CODE.search(str(failed.get("message") or ""))
     return int(match[1]) if match else None
 

@@ -1,4 +1,4 @@
-"""The batch/v1 Job of a stage, and the Service by which the pods of one find each other."""
+"""The batch/v1 Job of a stage, and the headless Service of training pods."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from tunesmith_api.failures import EXIT_CODES, Reason
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.finetunejob.names import job_name, labels, metadata, service_name
 from tunesmith_operator.finetunejob.pods import CONTAINER, pod_template
+from tunesmith_operator.finetunejob.publish_inputs import PUBLISH_INPUTS, publish_inputs
 from tunesmith_operator.finetunejob.stage_resources import stage_resources
 
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -18,40 +19,41 @@ _USAGE = 2
 _TERMINATED = 143
 _NOT_COUNTED = sorted({EXIT_CODES[Reason.INTERRUPTED], EXIT_CODES[Reason.PEER_LOST], _TERMINATED})
 FINAL_CODES = sorted({_USAGE, KILLED, *(code for code in EXIT_CODES.values() if code < FIRST_RETRYABLE_CODE)})
-"""Exit codes that end a Job. A killed container is then for the operator to judge: out of memory it fails the
-FineTuneJob, else the stage is attempted anew."""
+"""Exit codes that fail a Job at once. The operator then decides: a container that was killed for its memory fails the
+FineTuneJob; one that was killed for another reason leads to another attempt."""
 
 
 def stage_job(
-    job: Object,
+    job: KubeObject,
     spec: FineTuneJobSpec,
     stage: Stage,
     attempt: int,
     claim: str | None,
     settings: OperatorSettings,
     deadline: int | None,
-) -> Object:
-    """Return the Job of one attempt at a stage. It is made once and never written again.
+) -> KubeObject:
+    """Return the Job of one attempt at a stage. It is created once and never written again.
 
     Args:
         job: The FineTuneJob.
         spec: Its spec.
         stage: The stage.
         attempt: Number of the attempt, from 1.
-        claim: The claim of the work volume; None where the work is kept in an object store.
+        claim: The claim of the work volume; None if the work is kept in an object store.
         settings: Images and the progress server.
-        deadline: Seconds that are left of the job's own deadline; None when it has none.
+        deadline: Seconds left until the FineTuneJob's own deadline; None if it has none.
     """
     about = metadata(job, job_name(job["metadata"]["name"], stage, attempt), stage, attempt)
+    about["annotations"] = {PUBLISH_INPUTS: publish_inputs(spec)}
     resources = stage_resources(spec, stage, settings)
-    wanted: Object = {
+    wanted: KubeObject = {
         # Two pods with one index would write the same files.
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {"rules": _rules()},
         "template": pod_template(job, spec, stage, attempt, claim, resources, settings),
     }
     if stage is Stage.TRAIN:
-        # Each machine has its own restarts, and the first that has none left ends the Job: all train or none.
+        # Each node has its own restarts, and the first that has none left fails the Job: all nodes train, or none.
         wanted |= {
             "completionMode": "Indexed",
             "completions": resources.nodes,
@@ -69,8 +71,8 @@ def stage_job(
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": about, "spec": wanted}
 
 
-def train_service(job: Object) -> Object:
-    """Return the headless Service that gives each training pod a name, before it is ready."""
+def train_service(job: KubeObject) -> KubeObject:
+    """Return the headless Service that gives each training pod a DNS name, even before it is ready."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -84,8 +86,8 @@ def train_service(job: Object) -> Object:
     }
 
 
-def _rules() -> list[Object]:
-    def on_codes(action: str, codes: list[int]) -> Object:
+def _rules() -> list[KubeObject]:
+    def on_codes(action: str, codes: list[int]) -> KubeObject:
         return {"action": action, "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": codes}}
 
     disrupted = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}

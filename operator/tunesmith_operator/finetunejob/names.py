@@ -1,4 +1,4 @@
-"""Names of what is made for a job, and the labels by which it is found again."""
+"""Names and labels of a job's children."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import re
 from tunesmith_api.objects import API_VERSION
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID, STAGE
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 
 KIND = "FineTuneJob"
 ATTEMPT = "tunesmith.dev/attempt"
 """Label of a stage's Job and pods: the number of the attempt, from 1."""
 
 _LONGEST = 60
-"""A pod of an Indexed Job has the Job's name, `-` and its index (up to 63) as host name, which takes 63 characters."""
+"""A pod of an Indexed Job has the Job's name, `-` and its index (up to 63) as host name: 63 characters at most."""
 _DIGITS = 8
 
 
@@ -32,12 +32,12 @@ def service_name(owner: str) -> str:
 
 
 def claim_name(owner: str, uid: str, *, taken: bool) -> str:
-    """Return the name of the volume claim that is made for a job.
+    """Return the name of the volume claim that is created for a job.
 
     Args:
         owner: Name of the job.
         uid: Its UID.
-        taken: Whether the usual name belongs to what an earlier job of this name has left.
+        taken: Whether the usual name belongs to the claim of an earlier job of this name.
     """
     return f"{owner}-{uid[:_DIGITS]}-work" if taken else f"{owner}-work"
 
@@ -47,13 +47,13 @@ def work_folder(owner: str, uid: str) -> str:
     return f"{owner}-{uid[:_DIGITS]}"
 
 
-def labels(job: Object, stage: Stage | None = None, attempt: int | None = None) -> dict[str, str]:
+def labels(job: KubeObject, stage: Stage | None = None, attempt: int | None = None) -> dict[str, str]:
     """Return the labels of a child.
 
     Args:
         job: The FineTuneJob.
-        stage: The stage that the child belongs to, if it is one's.
-        attempt: The attempt that it belongs to, if it is one's.
+        stage: The stage that the child belongs to, if any.
+        attempt: The attempt that it belongs to, if any.
     """
     found = {
         "app.kubernetes.io/name": "tunesmith-trainer",
@@ -69,8 +69,8 @@ def labels(job: Object, stage: Stage | None = None, attempt: int | None = None) 
     return found
 
 
-def metadata(job: Object, name: str, stage: Stage | None = None, attempt: int | None = None) -> Object:
-    """Return the metadata of a child, which goes when the job goes."""
+def metadata(job: KubeObject, name: str, stage: Stage | None = None, attempt: int | None = None) -> KubeObject:
+    """Return the metadata of a child, which is deleted with the job."""
     owner = job["metadata"]
     return {
         "name": name,
@@ -90,7 +90,7 @@ def metadata(job: Object, name: str, stage: Stage | None = None, attempt: int | 
 
 
 def _child(owner: str, suffix: str) -> str:
-    """Return `OWNER-SUFFIX` as a DNS label: with a hash where the owner's name is too long or has dots."""
+    """Return `OWNER-SUFFIX` as a DNS label: with a hash if the owner's name is too long or has dots."""
     plain = f"{owner}-{suffix}"
     if len(plain) <= _LONGEST and "." not in owner:
         return plain

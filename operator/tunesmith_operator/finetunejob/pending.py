@@ -1,4 +1,4 @@
-"""Why a stage does not run yet: from its Job, its pods and their events. Each of these can pass."""
+"""Why a stage does not run yet, from its Job, its pods and their events. Each of these reasons can go away."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tunesmith_api.status.reasons import OperatorReason
-from tunesmith_operator.engine.reconciler import ApplyError, Object
+from tunesmith_operator.engine.reconciler import ApplyError, KubeObject
 from tunesmith_operator.finetunejob.containers import container_state
 from tunesmith_operator.finetunejob.observed import Observed, age
 from tunesmith_operator.pods.facts import (
@@ -23,7 +23,7 @@ from tunesmith_operator.pods.facts import (
 )
 
 QUIET_SECONDS = 20.0
-"""Time after which events are asked why a Job has no pod, or a scheduled pod no container."""
+"""Time after which events are read to learn why a Job has no pod, or a scheduled pod no container."""
 _LOOK_AGAIN = 15.0
 _LOOK_FOR_MISSING = 5.0
 
@@ -34,8 +34,8 @@ class PendingReason:
 
     Attributes:
         reason: The condition's reason.
-        message: What is waited for, and what to do.
-        look_again: Seconds after which to look again; None where an event tells of it.
+        message: What the stage waits for, and what to do.
+        look_again: Seconds after which to check again; None if a watched object will change.
     """
 
     reason: str
@@ -43,8 +43,8 @@ class PendingReason:
     look_again: float | None = None
 
 
-def pending_reason(observed: Observed, job: Object) -> PendingReason | None:
-    """Return what a stage's Job waits for, or None when it runs (or has hardly begun)."""
+def pending_reason(observed: Observed, job: KubeObject) -> PendingReason | None:
+    """Return what a stage's Job waits for; None if it runs (or has only just been created)."""
     pods = [pod for pod in observed.pods_of(job) if (pod.get("status") or {}).get("phase") == "Pending"]
     for pod in pods:
         if (found := _pending(pod, observed.events.get(pod["metadata"]["name"], []))) is not None:
@@ -54,8 +54,8 @@ def pending_reason(observed: Observed, job: Object) -> PendingReason | None:
     return None
 
 
-def needs_events(observed: Observed, job: Object, now: datetime) -> list[tuple[str, str]]:
-    """Return the (kind, name) of what only events can tell about, because nothing has happened for too long."""
+def needs_events(observed: Observed, job: KubeObject, now: datetime) -> list[tuple[str, str]]:
+    """Return (kind, name) of the objects whose events must be read, because nothing has happened for too long."""
     pods = observed.pods_of(job)
     if not pods:
         is_quiet = not (job.get("spec") or {}).get("suspend") and age(job, now) >= QUIET_SECONDS
@@ -63,8 +63,8 @@ def needs_events(observed: Observed, job: Object, now: datetime) -> list[tuple[s
     return [("Pod", pod["metadata"]["name"]) for pod in pods if _is_being_made(pod) and age(pod, now) >= QUIET_SECONDS]
 
 
-def look_again(observed: Observed, job: Object, now: datetime) -> float | None:
-    """Return the seconds after which events may have to be asked; None when pods tell all there is."""
+def look_again(observed: Observed, job: KubeObject, now: datetime) -> float | None:
+    """Return the seconds after which events may have to be read; None if the pods' statuses are enough."""
     pods = observed.pods_of(job)
     if _has_ended(job) or (job.get("spec") or {}).get("suspend"):
         return None
@@ -73,7 +73,7 @@ def look_again(observed: Observed, job: Object, now: datetime) -> float | None:
 
 
 def refusal(error: ApplyError) -> PendingReason:
-    """Return what an answer of the API server means that refused a child, where that can pass."""
+    """Return the reason to wait after the API server refused a child, for refusals that can go away."""
     what = f"{error.ref.kind} {error.ref.name}"
     if exceeds_quota(error.message):
         message = f"{error.message}. Raise the quota of the namespace, or wait until others free it"
@@ -87,12 +87,12 @@ def refusal(error: ApplyError) -> PendingReason:
 
 
 def missing(kind: str, name: str) -> PendingReason:
-    """Return the wait for an object that the job names."""
+    """Return the reason to wait for an object that the job refers to."""
     message = f"{kind} {name} is not in this namespace. Create it, and the job goes on by itself"
     return PendingReason(OperatorReason.MISSING_REFERENCE, message, _LOOK_FOR_MISSING)
 
 
-def _pending(pod: Object, events: list[Object]) -> PendingReason | None:
+def _pending(pod: KubeObject, events: list[KubeObject]) -> PendingReason | None:
     scheduled = condition(pod, "PodScheduled")
     words = str(scheduled.get("message") or "")
     if scheduled.get("status") == "False":
@@ -101,7 +101,9 @@ def _pending(pod: Object, events: list[Object]) -> PendingReason | None:
         if unschedulable(pod) is not None:
             message = f"No node takes the pod: {words.rstrip('.')}. Add such a node, or ask for less under resources"
             return PendingReason(OperatorReason.UNSCHEDULABLE, message)
-        return PendingReason(str(scheduled.get("reason") or OperatorReason.UNSCHEDULABLE), words) if words else None
+        gated = scheduled.get("reason") == OperatorReason.SCHEDULING_GATED
+        kind = OperatorReason.SCHEDULING_GATED if gated else OperatorReason.UNSCHEDULABLE
+        return PendingReason(kind, words) if words else None
     reason, words = waiting_of({"state": container_state(pod)})
     if reason in PULL_REASONS:
         return PendingReason(OperatorReason.IMAGE_PULL_FAILED, _image(pod, reason, words))
@@ -111,15 +113,15 @@ def _pending(pod: Object, events: list[Object]) -> PendingReason | None:
     return _mount(events) if _is_being_made(pod) else None
 
 
-def _image(pod: Object, reason: str, words: str) -> str:
+def _image(pod: KubeObject, reason: str, words: str) -> str:
     image = pod["spec"]["containers"][0]["image"]
     said = f": {words.rstrip('.')}" if words else ""
     remedy = "Correct the image, or give the Secret of its registry as podTemplate.imagePullSecrets"
     return f"Image {image} cannot be pulled ({reason}){said}. {remedy}"
 
 
-def _mount(events: list[Object]) -> PendingReason | None:
-    """Return why a pod that has a node gets no container: its newest warning."""
+def _mount(events: list[KubeObject]) -> PendingReason | None:
+    """Return why a scheduled pod gets no container, from its newest warning."""
     for event in reversed(events):
         if event.get("type") != "Warning" or event.get("reason") == "FailedScheduling":
             continue
@@ -134,7 +136,7 @@ def _mount(events: list[Object]) -> PendingReason | None:
     return None
 
 
-def _refused_pods(events: list[Object]) -> PendingReason | None:
+def _refused_pods(events: list[KubeObject]) -> PendingReason | None:
     """Return why a Job gets no pod."""
     for event in reversed(events):
         if event.get("reason") != "FailedCreate":
@@ -157,13 +159,13 @@ def _missing_in(words: str) -> PendingReason | None:
     return PendingReason(OperatorReason.MISSING_REFERENCE, message)
 
 
-def _is_being_made(pod: Object) -> bool:
-    """Return whether a pod has a node, but no container that says why it is not there."""
+def _is_being_made(pod: KubeObject) -> bool:
+    """Return whether a pod is scheduled, but no container status says why it does not run."""
     if (pod.get("status") or {}).get("phase") != "Pending" or not holds(pod, "PodScheduled"):
         return False
     reason, _ = waiting_of({"state": container_state(pod)})
     return not reason or reason in SETTING_UP
 
 
-def _has_ended(job: Object) -> bool:
+def _has_ended(job: KubeObject) -> bool:
     return holds(job, "Complete") or holds(job, "Failed")

@@ -1,4 +1,4 @@
-"""On which nodes the pods of a stage may run, in the labels and taints of AKS, Karpenter and NVIDIA's discovery."""
+"""The nodes on which the pods of a stage may run, by the labels and taints of AKS, Karpenter and NVIDIA's discovery."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from typing import Any
 
 from tunesmith_api.objects.resources import DEFAULT_GPU_RESOURCE, INSTANCE_TYPE_LABEL, NODE_POOL_LABEL, ResourcesSpec
 from tunesmith_api.work_folder import Stage
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 
 _GPU_PRODUCT = "nvidia.com/gpu.product"
 _GPU_MEMORY = "nvidia.com/gpu.memory"  # MiB of one GPU
 _SPOT = "kubernetes.azure.com/scalesetpriority"
 _CAPACITY_TYPE = "karpenter.sh/capacity-type"
 
-# An 80 GiB card reports 81,559 MiB, a 16 GiB one 15,360: drivers and error correction keep some for themselves.
+# An 80 GiB card reports 81,559 MiB, a 16 GiB one 15,360: drivers and error correction use the rest.
 _USABLE = 0.93
 
 
 def applies_to(resources: ResourcesSpec, stage: Stage) -> bool:
-    """Return whether the machines of `resources` are for a stage: with GPUs they are for training only."""
+    """Return whether the nodes of `resources` are for a stage: with GPUs they are for training only."""
     return stage is Stage.TRAIN or resources.gpus_per_node == 0
 
 
-def placement(resources: ResourcesSpec, stage: Stage) -> Object:
-    """Return the `nodeSelector`, `affinity` and `tolerations` of a stage's pods, as far as there are any."""
+def placement(resources: ResourcesSpec, stage: Stage) -> KubeObject:
+    """Return the `nodeSelector`, `affinity` and `tolerations` of a stage's pods; empty ones are left out."""
     if not applies_to(resources, stage):
         return {}
-    parts: Object = {
+    parts: KubeObject = {
         "nodeSelector": _node_selector(resources),
         "tolerations": _tolerations(resources),
         "affinity": _affinity(resources),
@@ -45,7 +45,7 @@ def _node_selector(resources: ResourcesSpec) -> dict[str, str]:
     return selector
 
 
-def _tolerations(resources: ResourcesSpec) -> list[Object]:
+def _tolerations(resources: ResourcesSpec) -> list[KubeObject]:
     tolerations = [toleration.to_api() for toleration in resources.tolerations or ()]
     if resources.gpus_per_node:
         tolerations.append({"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"})
@@ -56,8 +56,8 @@ def _tolerations(resources: ResourcesSpec) -> list[Object]:
     return tolerations
 
 
-def _affinity(resources: ResourcesSpec) -> Object:
-    """Return the node affinity: enough GPU memory, on a spot machine of a node pool or of Karpenter."""
+def _affinity(resources: ResourcesSpec) -> KubeObject:
+    """Return the node affinity: enough GPU memory, and a spot node of a node pool or of Karpenter."""
     terms: list[list[dict[str, Any]]] = [[]]
     if resources.gpu and resources.gpu.min_memory_gib:
         least = int(resources.gpu.min_memory_gib * 1024 * _USABLE)

@@ -1,4 +1,4 @@
-"""The pod of a stage: its container, its volumes, its place and its limits."""
+"""The pod of a stage: its container, volumes, placement and limits."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from tunesmith_api.contract import PROGRESS_AUDIENCE
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.finetunejob.names import job_name, labels, service_name, work_folder
 from tunesmith_operator.finetunejob.stage_resources import StageResources
 from tunesmith_operator.finetunejob.variables import CONFIG_MAPS_MOUNT, IDENTITY_MOUNT, variables
 from tunesmith_operator.finetunejob.volume import MOUNT, work_volume
-from tunesmith_operator.pods.base import accounts, restricted_container, restricted_pod
+from tunesmith_operator.pods.base import accounts, restricted_container, restricted_pod, template_metadata
 
 CONTAINER = "trainer"
 
@@ -20,14 +20,14 @@ _AUTHORITY = "tunesmith-progress-ca"
 
 
 def pod_template(
-    job: Object,
+    job: KubeObject,
     spec: FineTuneJobSpec,
     stage: Stage,
     attempt: int,
     claim: str | None,
     resources: StageResources,
     settings: OperatorSettings,
-) -> Object:
+) -> KubeObject:
     """Return the pod template of a stage's Job.
 
     Args:
@@ -35,16 +35,13 @@ def pod_template(
         spec: Its spec.
         stage: The stage.
         attempt: Number of the attempt, from 1.
-        claim: The claim of the work volume; None where the work is kept in an object store.
-        resources: What each pod of the stage gets.
+        claim: The claim of the work volume; None if the work is kept in an object store.
+        resources: The resources of each pod of the stage.
         settings: The pull policy of images and the progress server.
     """
     template = spec.pod_template
-    about: Object = {"labels": {**(template.labels or {} if template else {}), **labels(job, stage, attempt)}}
-    if template and template.annotations:
-        about["annotations"] = dict(template.annotations)
     volumes, mounts = _volumes(spec, resources, claim, settings)
-    pod: Object = {
+    pod: KubeObject = {
         "restartPolicy": "Never",
         **restricted_pod(),
         "terminationGracePeriodSeconds": resources.grace_seconds,
@@ -57,26 +54,26 @@ def pod_template(
         pod["subdomain"] = service_name(job["metadata"]["name"])
     if spec.scheduling.priority_class_name:
         pod["priorityClassName"] = spec.scheduling.priority_class_name
-    return {"metadata": about, "spec": pod}
+    return {"metadata": template_metadata(template, labels(job, stage, attempt)), "spec": pod}
 
 
 def _container(
-    job: Object,
+    job: KubeObject,
     spec: FineTuneJobSpec,
     stage: Stage,
     attempt: int,
     resources: StageResources,
-    mounts: list[Object],
+    mounts: list[KubeObject],
     settings: OperatorSettings,
-) -> Object:
+) -> KubeObject:
     limits = {"limits": dict(resources.limits)} if resources.limits else {}
-    container: Object = {
+    container: KubeObject = {
         "name": CONTAINER,
         "image": resources.image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["python", "-m", "tunesmith_trainer"],
         "args": _arguments(job["metadata"], stage, attempt, resources.nodes),
-        # A path in the spec that is relative starts at the volume's root.
+        # Relative paths in the spec start at the volume's root.
         "workingDir": MOUNT,
         "env": variables(job, spec, stage, resources, settings),
         "resources": {"requests": dict(resources.requests), **limits},
@@ -88,7 +85,7 @@ def _container(
     return container
 
 
-def _arguments(metadata: Object, stage: Stage, attempt: int, nodes: int) -> list[str]:
+def _arguments(metadata: KubeObject, stage: Stage, attempt: int, nodes: int) -> list[str]:
     arguments = [stage.value, "--work", f"{MOUNT}/{work_folder(metadata['name'], metadata['uid'])}"]
     if nodes > 1:
         first = f"{job_name(metadata['name'], stage, attempt)}-0.{service_name(metadata['name'])}"
@@ -99,9 +96,9 @@ def _arguments(metadata: Object, stage: Stage, attempt: int, nodes: int) -> list
 
 def _volumes(
     spec: FineTuneJobSpec, resources: StageResources, claim: str | None, settings: OperatorSettings
-) -> tuple[list[Object], list[Object]]:
+) -> tuple[list[KubeObject], list[KubeObject]]:
     """Return the volumes of the pod and their mounts."""
-    pairs: list[tuple[Object, Object]] = [
+    pairs: list[tuple[KubeObject, KubeObject]] = [
         ({"name": "work", **work_volume(spec, claim)}, {"name": "work", "mountPath": MOUNT}),
         ({"name": "tmp", "emptyDir": {}}, {"name": "tmp", "mountPath": "/tmp"}),  # noqa: S108
     ]
@@ -117,8 +114,8 @@ def _volumes(
     return [volume for volume, _ in pairs], [mount for _, mount in pairs]
 
 
-def _identity() -> Object:
-    """Return the volume by which a pod shows the progress server who it is, and knows that server."""
+def _identity() -> KubeObject:
+    """Return the volume with the pod's token for the progress server, and that server's certificate authority."""
     token = {"audience": PROGRESS_AUDIENCE, "expirationSeconds": _TOKEN_SECONDS, "path": "token"}
     authority = {"name": _AUTHORITY, "optional": True, "items": [{"key": "ca.crt", "path": "ca.crt"}]}
     sources = [{"serviceAccountToken": token}, {"configMap": authority}]

@@ -1,4 +1,4 @@
-"""The reconciler of FineTuneJobs: gathers the facts that `decide` needs."""
+"""The reconciler of FineTuneJobs: gathers the observed state for `decide`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.labels import OWNER_UID
-from tunesmith_operator.engine.reconciler import Context, Decision, Object, Store
+from tunesmith_operator.engine.reconciler import Context, Decision, KubeObject, Store
 from tunesmith_operator.finetunejob import names, pending
 from tunesmith_operator.finetunejob.decide import decide
 from tunesmith_operator.finetunejob.observed import Observed
+from tunesmith_operator.finetunejob.publish_inputs import must_publish_again
 
 _CLAIM = "PersistentVolumeClaim"
 _REMEMBERED = 4096
@@ -36,8 +37,8 @@ class FineTuneJobReconciler:
         self._settings = settings
         self._specs: OrderedDict[tuple[str, int], FineTuneJobSpec] = OrderedDict()
 
-    async def reconcile(self, obj: Object, context: Context) -> Decision:
-        """Return what must be, for a FineTuneJob that exists."""
+    async def reconcile(self, obj: KubeObject, context: Context) -> Decision:
+        """Return the decision about a FineTuneJob that exists."""
         try:
             spec = self._spec(obj)
         except ValidationError as error:
@@ -45,12 +46,12 @@ class FineTuneJobReconciler:
         observed = await self._observe(obj, spec, context)
         return decide(observed, self._settings)
 
-    def wakes(self, kind: str, obj: Object, store: Store) -> list[str]:
-        """Return the names of FineTuneJobs that another object concerns: none, but for their children."""
+    def map_to_names(self, kind: str, obj: KubeObject, store: Store) -> list[str]:
+        """Return nothing: a FineTuneJob depends on its own children only."""
         return []
 
-    def _spec(self, obj: Object) -> FineTuneJobSpec:
-        """Return the spec of a job, read once for each generation."""
+    def _spec(self, obj: KubeObject) -> FineTuneJobSpec:
+        """Return the spec of a job, parsed once for each generation."""
         key = (obj["metadata"]["uid"], obj["metadata"].get("generation", 1))
         if key not in self._specs:
             self._specs[key] = FineTuneJobSpec.model_validate(obj["spec"])
@@ -58,7 +59,7 @@ class FineTuneJobReconciler:
                 self._specs.popitem(last=False)
         return self._specs[key]
 
-    async def _observe(self, obj: Object, spec: FineTuneJobSpec, context: Context) -> Observed:
+    async def _observe(self, obj: KubeObject, spec: FineTuneJobSpec, context: Context) -> Observed:
         store, about = context.store, obj["metadata"]
         uid, namespace = about["uid"], about["namespace"]
         claim_name, claim = self._own_claim(obj, spec, store)
@@ -72,10 +73,10 @@ class FineTuneJobReconciler:
             pods=tuple(store.owned("Pod", uid)),
             errors=context.errors,
         )
-        if state.is_finished(observed.status) or "deletionTimestamp" in about:
+        if "deletionTimestamp" in about or (state.is_finished(observed.status) and not must_publish_again(observed)):
             return observed
         if spec.storage.claim_name is not None:
-            # Somebody else's, and so not watched.
+            # The user's own claim has no owner label, so it is not watched.
             observed = replace(observed, claim=await context.api.read(_CLAIM, namespace, spec.storage.claim_name))
         attempts = observed.attempts()
         stage = Stage(list(attempts)[-1]) if attempts else Stage.PREPARE
@@ -84,8 +85,8 @@ class FineTuneJobReconciler:
         events = {name: await context.api.events(kind, namespace, name) for kind, name in wanted}
         return replace(observed, events=events)
 
-    def _own_claim(self, obj: Object, spec: FineTuneJobSpec, store: Store) -> tuple[str | None, Object | None]:
-        """Return the name of the work volume's claim if it has one, and the claim where it is its own and there."""
+    def _own_claim(self, obj: KubeObject, spec: FineTuneJobSpec, store: Store) -> tuple[str | None, KubeObject | None]:
+        """Return the name of the work volume's claim if it has one, and the claim if it exists and is the job's own."""
         about = obj["metadata"]
         if spec.storage.claim_name is not None or spec.storage.uri is not None:
             return spec.storage.claim_name, None
@@ -98,8 +99,8 @@ class FineTuneJobReconciler:
         return names.claim_name(about["name"], about["uid"], taken=taken), None
 
 
-def _invalid(obj: Object, error: ValidationError) -> Decision:
-    """Return the decision about a job that the API server took, but whose spec this operator does not understand."""
+def _invalid(obj: KubeObject, error: ValidationError) -> Decision:
+    """Return the decision about a job that the API server accepted, but whose spec this operator cannot parse."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in ("spec", *first["loc"]))
     status = {key: value for key, value in (obj.get("status") or {}).items() if key != "progress"}

@@ -1,4 +1,4 @@
-"""What only the operator can judge of a job, before anything of it runs."""
+"""Checks of a job that need the cluster, before any stage runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tunesmith_operator.finetunejob.volume import SHARED
 
 
 def refusal_of(observed: Observed) -> Failure | None:
-    """Return why a job cannot be run as it is written, or None when it can."""
+    """Return why a job cannot run as specified; None if it can."""
     spec = observed.spec
     for error in observed.errors:
         if error.status in (400, 422):

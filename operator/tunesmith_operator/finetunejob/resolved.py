@@ -1,18 +1,24 @@
-"""What the operator chose where the spec leaves it open, and why, for `status.resolved`."""
+"""Values that the operator chose because the spec leaves them open, with reasons, for `status.resolved`."""
 
 from __future__ import annotations
 
 from tunesmith_operator.config.settings import OperatorSettings
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.finetunejob.observed import Observed
 from tunesmith_operator.finetunejob.stage_resources import stage_image
 from tunesmith_operator.finetunejob.volume import DEFAULT_ACCESS_MODE, DEFAULT_SIZE, work_uri
 
 
-def resolved(observed: Observed, settings: OperatorSettings) -> Object:
-    """Return `{field: {value, reason}}`."""
+def resolved(observed: Observed, settings: OperatorSettings, before: KubeObject) -> KubeObject:
+    """Return `{field: {value, reason}}`.
+
+    Args:
+        observed: The observed state.
+        settings: Images.
+        before: The values of the status so far. They stay, except for a field that the spec sets now.
+    """
     spec = observed.spec
-    found: Object = {}
+    found: KubeObject = {}
     if spec.pod_template is None or spec.pod_template.image is None:
         found["podTemplate.image"] = _value(stage_image(spec, settings), "the operator's own trainer image")
     uri = work_uri(observed.job, spec)
@@ -24,7 +30,9 @@ def resolved(observed: Observed, settings: OperatorSettings) -> Object:
             found["storage.size"] = _value(DEFAULT_SIZE, "default")
         if spec.storage.access_mode is None:
             found["storage.accessMode"] = _value(DEFAULT_ACCESS_MODE, "default: one node at a time")
-    return found
+    if spec.output is not None and spec.output.uri is not None:
+        before = {field: value for field, value in before.items() if field != "output.uri"}
+    return {**found, **before}
 
 
 def _value(value: str, reason: str) -> dict[str, str]:

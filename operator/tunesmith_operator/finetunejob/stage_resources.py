@@ -1,29 +1,27 @@
-"""What the pods of a stage get: image, CPU, memory and GPUs, nodes, Secrets, ConfigMaps, volumes and time to stop.
+"""The resources of a stage's pods: image, CPU, memory, GPUs, nodes, Secrets, ConfigMaps, volumes and grace period.
 
 `stage_resources` is the only reader of `spec.resources` for pods. The Job and its pod are built from its result.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tunesmith_api.objects import FineTuneJobSpec
-from tunesmith_api.objects.quantity import amount
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.finetunejob.placement import placement
-from tunesmith_operator.pods.base import DEFAULT_REQUESTS
+from tunesmith_operator.pods.base import requests_and_limits, threads_of
 
 GRACE_SECONDS = 120
-"""Time from SIGTERM to SIGKILL: enough to end a step and save a checkpoint."""
+"""Time from SIGTERM to SIGKILL: enough to finish a step and save a checkpoint."""
 
 
 @dataclass(frozen=True)
 class StageResources:
-    """What each pod of a stage gets.
+    """The resources of each pod of a stage.
 
     Attributes:
         image: Image of the container.
@@ -42,7 +40,7 @@ class StageResources:
     nodes: int
     requests: Mapping[str, str]
     limits: Mapping[str, str]
-    placement: Object
+    placement: KubeObject
     secrets: tuple[str, ...]
     config_maps: tuple[str, ...]
     shared_memory: bool
@@ -51,7 +49,7 @@ class StageResources:
 
 
 def stage_resources(spec: FineTuneJobSpec, stage: Stage, settings: OperatorSettings) -> StageResources:
-    """Return what each pod of a stage gets.
+    """Return the resources of each pod of a stage.
 
     Args:
         spec: The FineTuneJob's spec.
@@ -81,23 +79,17 @@ def stage_image(spec: FineTuneJobSpec, settings: OperatorSettings) -> str:
 
 
 def _requests_and_limits(spec: FineTuneJobSpec, stage: Stage) -> tuple[dict[str, str], dict[str, str]]:
-    """Return requests and limits: no limit of CPU, which would only slow threads that wait for one another."""
     wanted = spec.resources
-    requests = dict(DEFAULT_REQUESTS)
-    limits: dict[str, str] = {}
-    if wanted.cpu:
-        requests["cpu"] = wanted.cpu
-    if wanted.memory:
-        requests["memory"] = limits["memory"] = wanted.memory
+    requests, limits = requests_and_limits(wanted.cpu, wanted.memory)
     if stage is Stage.TRAIN and wanted.gpus_per_node:
         limits[wanted.resource_name] = requests[wanted.resource_name] = str(wanted.gpus_per_node)
     return requests, limits
 
 
 def _secrets(spec: FineTuneJobSpec, stage: Stage) -> tuple[str, ...]:
-    """Return the Secrets of a stage, each only where it is needed.
+    """Return the Secrets of a stage: only those that it needs.
 
-    Training, where the GPUs are, gets that of the object store that holds the work, or none.
+    Training gets that of the object store that holds the work, or none.
     """
     references = [spec.storage.secret_ref]
     if stage is Stage.PREPARE:
@@ -118,8 +110,8 @@ def _config_maps(spec: FineTuneJobSpec, stage: Stage) -> tuple[str, ...]:
 
 
 def _threads(spec: FineTuneJobSpec, stage: Stage) -> int | None:
-    """Return the threads of a process: one for each of its CPUs; torch would start one for each CPU of the node."""
+    """Return the threads of a process; None without a CPU request."""
     if spec.resources.cpu is None:
         return None
     processes = (spec.processes // spec.resources.nodes) if stage is Stage.TRAIN else 1
-    return max(1, math.ceil(amount(spec.resources.cpu)) // processes)
+    return threads_of(spec.resources.cpu, processes)

@@ -7,15 +7,15 @@ from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.finetunejob.stage_resources import StageResources
 from tunesmith_operator.finetunejob.volume import work_uri
-from tunesmith_operator.pods.base import with_template_env
+from tunesmith_operator.pods.base import env_values, with_template_env
 
 CONFIG_MAPS_MOUNT = "/config-maps"
 IDENTITY_MOUNT = "/var/run/secrets/tunesmith"
 
-# All on the pod's own emptyDir.
+# All on the pod's emptyDir.
 _CACHES = {
     "HOME": "/tmp",  # noqa: S108
     "HF_HOME": "/tmp/huggingface",  # noqa: S108
@@ -28,8 +28,8 @@ _COMPILERS_CACHES = {
 
 
 def variables(
-    job: Object, spec: FineTuneJobSpec, stage: Stage, resources: StageResources, settings: OperatorSettings
-) -> list[Object]:
+    job: KubeObject, spec: FineTuneJobSpec, stage: Stage, resources: StageResources, settings: OperatorSettings
+) -> list[KubeObject]:
     """Return the `env` of a stage's container; the pod template's variables win."""
     name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
     config = JobConfig(name=name, namespace=namespace, spec=spec.training_spec())
@@ -45,10 +45,10 @@ def variables(
         **({"OMP_NUM_THREADS": str(resources.threads)} if resources.threads is not None else {}),
         **_progress(name, namespace, settings),
     }
-    return with_template_env(({"name": key, "value": value} for key, value in values.items()), spec.pod_template)
+    return with_template_env(env_values(values), spec.pod_template)
 
 
-def _work(job: Object, spec: FineTuneJobSpec) -> dict[str, str]:
+def _work(job: KubeObject, spec: FineTuneJobSpec) -> dict[str, str]:
     uri = work_uri(job, spec)
     return {contract.WORK_URI: uri} if uri else {}
 

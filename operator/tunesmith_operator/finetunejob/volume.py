@@ -1,10 +1,10 @@
-"""Where the stages of a job hand their work to one another: a volume, or a prefix of an object store."""
+"""The storage that the stages of a job share: a volume, or a prefix of an object store."""
 
 from __future__ import annotations
 
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.objects.storage import StorageSpec
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.finetunejob.names import metadata, work_folder
 
 MOUNT = "/work"
@@ -13,15 +13,17 @@ DEFAULT_ACCESS_MODE = "ReadWriteOnce"
 SHARED = "ReadWriteMany"
 
 
-def claim(job: Object, spec: FineTuneJobSpec, name: str, observed: Object | None, *, release: bool) -> Object:
+def claim(
+    job: KubeObject, spec: FineTuneJobSpec, name: str, observed: KubeObject | None, *, release: bool
+) -> KubeObject:
     """Return the claim of the job's own volume.
 
     Args:
         job: The FineTuneJob.
         spec: Its spec.
         name: Name of the claim.
-        observed: The claim that is there; a size that somebody has raised is kept.
-        release: Whether it is to stay when the job goes.
+        observed: The existing claim, if any; a size that somebody has raised is kept.
+        release: Whether it must stay when the job is deleted.
     """
     about = metadata(job, name)
     if release:
@@ -33,8 +35,8 @@ def claim(job: Object, spec: FineTuneJobSpec, name: str, observed: Object | None
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": about, "spec": _claim_spec(storage, size)}
 
 
-def work_volume(spec: FineTuneJobSpec, claim_name: str | None) -> Object:
-    """Return the pod's volume to work on: the shared one, or with an object store a disk of the pod's own."""
+def work_volume(spec: FineTuneJobSpec, claim_name: str | None) -> KubeObject:
+    """Return the pod's work volume: the shared one, or with an object store a disk of the pod's own."""
     storage = spec.storage
     if claim_name is not None:
         return {"persistentVolumeClaim": {"claimName": claim_name}}
@@ -43,28 +45,28 @@ def work_volume(spec: FineTuneJobSpec, claim_name: str | None) -> Object:
     return {"ephemeral": {"volumeClaimTemplate": {"spec": _claim_spec(storage, storage.size or DEFAULT_SIZE)}}}
 
 
-def work_uri(job: Object, spec: FineTuneJobSpec) -> str | None:
-    """Return where the job's work is in an object store, or None where it is on a volume."""
+def work_uri(job: KubeObject, spec: FineTuneJobSpec) -> str | None:
+    """Return the prefix of the job's work in an object store; None if it is on a volume."""
     if spec.storage.uri is None:
         return None
     return f"{spec.storage.uri.rstrip('/')}/{work_folder(job['metadata']['name'], job['metadata']['uid'])}"
 
 
-def is_released(observed: Object) -> bool:
+def is_released(observed: KubeObject) -> bool:
     """Return whether a claim outlives its job."""
     return not observed["metadata"].get("ownerReferences")
 
 
 def artifact_uri(uri: str, claim_name: str | None) -> str:
-    """Return where an artifact is as all pods of the namespace understand it: `pvc://CLAIM/PATH` when on the volume."""
+    """Return the URI of an artifact for all pods of the namespace: `pvc://CLAIM/PATH` if it is on the volume."""
     if claim_name is None:
         return uri
     path = uri.removeprefix("file://")
     return f"pvc://{claim_name}{path.removeprefix(MOUNT)}" if path.startswith(f"{MOUNT}/") else uri
 
 
-def _claim_spec(storage: StorageSpec, size: str) -> Object:
-    wanted: Object = {
+def _claim_spec(storage: StorageSpec, size: str) -> KubeObject:
+    wanted: KubeObject = {
         "accessModes": [storage.access_mode or DEFAULT_ACCESS_MODE],
         "resources": {"requests": {"storage": size}},
     }

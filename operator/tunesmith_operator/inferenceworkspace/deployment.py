@@ -1,4 +1,4 @@
-"""The Deployment of a workspace: one server a pod, new ones before old ones go."""
+"""The Deployment of a workspace: one server per pod, new pods before old ones are removed."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ import json
 
 from tunesmith_api.objects import InferenceWorkspaceSpec
 from tunesmith_operator.config.settings import OperatorSettings
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.inferenceworkspace.metadata import REVISION, TEMPLATE, labels_of, metadata_of, selector_of
 from tunesmith_operator.inferenceworkspace.model import Target
-from tunesmith_operator.inferenceworkspace.pod import pod_spec
+from tunesmith_operator.inferenceworkspace.pod import SERVER, pod_spec
+from tunesmith_operator.pods.base import template_metadata
 
 MIN_READY_SECONDS = 1
 _REVISIONS_KEPT = 3
 
 
 def deployment(
-    workspace: Object,
+    workspace: KubeObject,
     spec: InferenceWorkspaceSpec,
     target: Target,
     settings: OperatorSettings,
     *,
     secret: str | None,
     one_node: bool,
-) -> Object:
+) -> KubeObject:
     """Return the Deployment.
 
     Args:
@@ -51,26 +52,24 @@ def deployment(
     }
 
 
-def template_of(obj: Object) -> str:
-    """Return the hash of the template that a Deployment of ours has."""
+def template_of(obj: KubeObject) -> str:
+    """Return the template hash of a workspace's Deployment."""
     labels = obj["spec"]["template"]["metadata"].get("labels") or {}
     return str(labels.get(TEMPLATE, ""))
 
 
 def _template(
-    workspace: Object,
+    workspace: KubeObject,
     spec: InferenceWorkspaceSpec,
     target: Target,
     settings: OperatorSettings,
     secret: str | None,
     one_node: bool,
-) -> Object:
-    added = spec.pod_template
-    labels = {**(added.labels or {} if added else {}), **labels_of(workspace), REVISION: target.revision}
-    metadata: Object = {"labels": labels, "annotations": {"kubectl.kubernetes.io/default-container": "server"}}
-    if added and added.annotations:
-        metadata["annotations"] |= added.annotations
+) -> KubeObject:
+    labels = {**labels_of(workspace), REVISION: target.revision}
+    annotations = {"kubectl.kubernetes.io/default-container": SERVER}
+    metadata = template_metadata(spec.pod_template, labels, annotations)
     pod = pod_spec(workspace, spec, target, settings, secret=secret, one_node=one_node)
     content = json.dumps([metadata, pod], sort_keys=True)
-    labels[TEMPLATE] = hashlib.sha256(content.encode()).hexdigest()[:10]
+    metadata["labels"][TEMPLATE] = hashlib.sha256(content.encode()).hexdigest()[:10]
     return {"metadata": metadata, "spec": pod}

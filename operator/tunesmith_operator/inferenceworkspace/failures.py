@@ -1,4 +1,4 @@
-"""Why a pod does not serve, from what the kubelet and the scheduler say of it."""
+"""Why a pod does not serve, from what the kubelet and the scheduler report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from tunesmith_api.contract import SERVER_INVALID_ARTIFACT, SERVER_OUT_OF_MEMORY, is_final, reason_of
 from tunesmith_api.status.reasons import OperatorReason
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.inferenceworkspace.pod import FETCH
 from tunesmith_operator.pods.facts import (
     CONFIG_REASONS,
@@ -27,7 +27,7 @@ _NOT_FOUND = {
     "ConfigMap": OperatorReason.CONFIG_MAP_NOT_FOUND,
     "PersistentVolumeClaim": OperatorReason.CLAIM_NOT_FOUND,
 }
-# A container that has failed this often is taken to fail always.
+# A container that has failed this often is assumed to fail always.
 _SURE, _SURE_OF_CRASHES = 2, 3
 _LONGEST = 600
 
@@ -38,9 +38,9 @@ class PodProblem:
 
     Attributes:
         reason: One word of the closed list.
-        message: What happened, in the words of whoever saw it.
+        message: What happened, as reported.
         remedy: What to do.
-        final: Whether it will not get better by itself.
+        final: Whether it will not go away by itself.
     """
 
     reason: str
@@ -52,19 +52,19 @@ class PodProblem:
         return f"{self.message.rstrip('.')}. {self.remedy}" if self.remedy else self.message
 
 
-def most_severe(pods: Iterable[Object], events: Mapping[str, str]) -> PodProblem | None:
-    """Return the most severe problem of some pods, or None when none has any.
+def most_severe(pods: Iterable[KubeObject], events: Mapping[str, str]) -> PodProblem | None:
+    """Return the most severe problem of some pods; None if they have none.
 
     Args:
         pods: The pods.
-        events: What keeps a pod from starting, by its name, where only events tell.
+        events: Newest warning about pods that cannot start, by the pod's name.
     """
     problems = [found for pod in pods if (found := problem_of(pod, events.get(pod["metadata"]["name"]))) is not None]
     return min(problems, key=lambda problem: not problem.final, default=None)
 
 
-def problem_of(pod: Object, event: str | None = None) -> PodProblem | None:
-    """Return why a pod does not serve, or None when nothing is wrong with it as far as one can see."""
+def problem_of(pod: KubeObject, event: str | None = None) -> PodProblem | None:
+    """Return why a pod does not serve; None if no problem is visible."""
     status: Mapping[str, Any] = pod.get("status") or {}
     if (why := unschedulable(pod)) is not None:
         return _unschedulable(why)
@@ -81,8 +81,8 @@ def problem_of(pod: Object, event: str | None = None) -> PodProblem | None:
     return None
 
 
-def refusal_of(deployment: Object) -> PodProblem | None:
-    """Return why the pods of a Deployment are not even created: a quota, or a policy."""
+def refusal_of(deployment: KubeObject) -> PodProblem | None:
+    """Return why the pods of a Deployment cannot be created: a quota or a policy; None if they can."""
     failure = condition(deployment, "ReplicaFailure")
     if failure.get("status") != "True":
         return None
@@ -125,7 +125,7 @@ def _not_created(message: str) -> PodProblem:
 
 
 def _ended(container: Mapping[str, Any]) -> PodProblem | None:
-    """Return why a container ended, when it did and not well."""
+    """Return why a container failed; None if it has not."""
     restarts = int(container.get("restartCount") or 0)
     state = container.get("state") or {}
     end = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
@@ -160,7 +160,7 @@ def _ended(container: Mapping[str, Any]) -> PodProblem | None:
 
 
 def _termination_message(text: str) -> str:
-    """Return what a container said at its end: the message of an outcome, or the last line of its log."""
+    """Return the message and remedy of a termination message, or the last line of the log."""
     try:
         outcome = json.loads(text)
         if isinstance(outcome, dict) and outcome.get("message"):

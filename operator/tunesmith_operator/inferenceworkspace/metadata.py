@@ -1,4 +1,4 @@
-"""Labels and owners of what is made for a workspace."""
+"""Labels and owner references of a workspace's children."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 from tunesmith_api.objects.metadata import API_VERSION
 from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 
 REVISION = "tunesmith.dev/revision"
-"""Label of the pods: which artifact they serve."""
+"""Label of the pods: the revision of the artifact that they serve."""
 TEMPLATE = "tunesmith.dev/template"
-"""Label of the pods: a hash of all that they are made from, which tells new ones from old ones."""
+"""Label of the pods: a hash of their template, which separates new pods from old ones."""
 
 
-def labels_of(workspace: Object) -> dict[str, str]:
+def labels_of(workspace: KubeObject) -> dict[str, str]:
     """Return the labels of a workspace's children."""
     metadata = workspace["metadata"]
     return {
@@ -27,13 +27,13 @@ def labels_of(workspace: Object) -> dict[str, str]:
     }
 
 
-def selector_of(workspace: Object) -> dict[str, str]:
+def selector_of(workspace: KubeObject) -> dict[str, str]:
     """Return the labels by which a workspace's pods are selected; they never change."""
     return {OWNER_UID: workspace["metadata"]["uid"]}
 
 
-def metadata_of(workspace: Object) -> dict[str, Any]:
-    """Return the metadata of a child, which has its workspace's name and goes with it."""
+def metadata_of(workspace: KubeObject) -> dict[str, Any]:
+    """Return the metadata of a child, which has its workspace's name and is deleted with it."""
     owner = workspace["metadata"]
     return {
         "name": owner["name"],

@@ -1,4 +1,4 @@
-"""What the decisions about a workspace are made of: what was observed, and what is to be served."""
+"""The input of decisions about a workspace: the observed state, and the artifact to serve."""
 
 from __future__ import annotations
 
@@ -7,32 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from tunesmith_operator.engine.reconciler import ApplyError, Object
+from tunesmith_api.objects import InferenceWorkspaceSpec
+from tunesmith_operator.engine.reconciler import ApplyError, KubeObject
 
 REVISION_LENGTH = 10
-
-
-@dataclass(frozen=True)
-class Observed:
-    """Everything that is known of one workspace. Nothing in it is to be changed.
-
-    Attributes:
-        workspace: The InferenceWorkspace.
-        jobs: The FineTuneJobs of its namespace that its spec names or whose labels it follows.
-        deployment: Its Deployment.
-        pods: Its pods, old and new ones.
-        events: What keeps a pod from starting, by the pod's name, where only events tell.
-        one_node: Names of claims that can be mounted on one node only.
-        errors: What the API server answered when its children were written last.
-    """
-
-    workspace: Object
-    jobs: tuple[Object, ...] = ()
-    deployment: Object | None = None
-    pods: tuple[Object, ...] = ()
-    events: Mapping[str, str] = field(default_factory=dict)
-    one_node: frozenset[str] = frozenset()
-    errors: tuple[ApplyError, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,11 +19,11 @@ class Target:
 
     Attributes:
         uri: Where it is.
-        digest: Its digest; None where only the URI is known.
-        job: The FineTuneJob that made it; None for an artifact by URI.
+        digest: Its digest; None if only the URI is known.
+        job: The FineTuneJob that wrote it; None for an artifact by URI.
         completed: When that job ended.
-        labels: The labels by which the job was found; None when it was named.
-        secret: Secret with which the job wrote it, for those that read it.
+        labels: The labels by which the job was found; None if it was named.
+        secret: Secret with which the job wrote it, also used to read it.
     """
 
     uri: str
@@ -57,7 +35,7 @@ class Target:
 
     @property
     def identity(self) -> str:
-        """What tells it from others, as `sha256:...`: its digest, else the hash of its URI."""
+        """Its digest, else the hash of its URI, as `sha256:...`."""
         return self.digest or f"sha256:{hashlib.sha256(self.uri.encode()).hexdigest()}"
 
     @property
@@ -74,7 +52,7 @@ class Target:
         return name, path.strip("/")
 
     def to_status(self) -> dict[str, Any]:
-        """Return it as it stands in `status.resolved.model.value`."""
+        """Return it as written to `status.resolved.model.value`."""
         values = {
             "uri": self.uri,
             "digest": self.digest,
@@ -87,7 +65,7 @@ class Target:
 
     @classmethod
     def from_status(cls, status: Mapping[str, Any]) -> Self | None:
-        """Return what a status says was chosen last, or None when it says nothing."""
+        """Return the target that a status names; None if it names none."""
         value = ((status.get("resolved") or {}).get("model") or {}).get("value")
         if not isinstance(value, dict) or not value.get("uri"):
             return None
@@ -99,3 +77,58 @@ class Target:
             labels=value.get("matchLabels"),
             secret=value.get("secretName"),
         )
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Why the requested artifact is not available.
+
+    Attributes:
+        reason: One word.
+        message: What is missing, and what to do.
+        final: Whether it never becomes available by itself.
+    """
+
+    reason: str
+    message: str
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to serve now.
+
+    Attributes:
+        target: The artifact: the requested one or, while that is not available, the previous one.
+        why: Why this one, for people.
+        wait: Set if the spec asks for another artifact than `target`, or if there is none at all.
+    """
+
+    target: Target | None
+    why: str = ""
+    wait: Wait | None = None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The observed state of one workspace. Nothing in it may be changed.
+
+    Attributes:
+        workspace: The InferenceWorkspace.
+        spec: Its spec.
+        choice: The artifact to serve, chosen from the FineTuneJobs that the spec refers to.
+        deployment: Its Deployment.
+        pods: Its pods, old and new ones.
+        events: Newest warning about pods that cannot start, by the pod's name.
+        one_node: Names of claims that can be mounted on one node only.
+        errors: The children that the API server refused last time.
+    """
+
+    workspace: KubeObject
+    spec: InferenceWorkspaceSpec
+    choice: Choice
+    deployment: KubeObject | None = None
+    pods: tuple[KubeObject, ...] = ()
+    events: Mapping[str, str] = field(default_factory=dict)
+    one_node: frozenset[str] = frozenset()
+    errors: tuple[ApplyError, ...] = ()

@@ -1,4 +1,4 @@
-"""Gathers what the decision about a workspace is made of."""
+"""Gathers the observed state of a workspace."""
 
 from __future__ import annotations
 
@@ -6,34 +6,36 @@ from collections.abc import Iterable
 from typing import Any
 
 from tunesmith_api.objects import InferenceWorkspaceSpec
-from tunesmith_operator.engine.reconciler import Api, Context, Object, Store
+from tunesmith_operator.engine.reconciler import Api, Context, KubeObject, Store
 from tunesmith_operator.inferenceworkspace.model import Observed, Target
 from tunesmith_operator.inferenceworkspace.source import choose, matches, name_of
+from tunesmith_operator.pods.facts import SETTING_UP, text_of, waiting_of
 
 _MANY_NODES = {"ReadWriteMany", "ReadOnlyMany"}
 
 
-async def observe(workspace: Object, context: Context) -> Observed:
-    """Return everything that is known of a workspace."""
+async def observe(workspace: KubeObject, context: Context) -> Observed:
+    """Return the observed state of a workspace."""
     metadata = workspace["metadata"]
     namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
     spec = InferenceWorkspaceSpec.model_validate(workspace["spec"])
-    status = workspace.get("status") or {}
-    jobs = tuple(_jobs(spec, Target.from_status(status), namespace, context.store))
-    target = choose(spec.model, jobs, Target.from_status(status)).target
+    last = Target.from_status(workspace.get("status") or {})
+    jobs = _jobs(spec, last, namespace, context.store)
+    choice = choose(spec.model, jobs, last)
     pods = tuple(context.store.owned("Pod", uid))
     return Observed(
         workspace=workspace,
-        jobs=jobs,
+        spec=spec,
+        choice=choice,
         deployment=_own(context.store.get("Deployment", namespace, name), uid),
         pods=pods,
         events=await _events(pods, context.api),
-        one_node=await _one_node(target, namespace, context),
+        one_node=await _one_node(choice.target, namespace, context),
         errors=context.errors,
     )
 
 
-def _jobs(spec: InferenceWorkspaceSpec, last: Target | None, namespace: str, store: Store) -> Iterable[Object]:
+def _jobs(spec: InferenceWorkspaceSpec, last: Target | None, namespace: str, store: Store) -> Iterable[KubeObject]:
     """Yield the jobs that a workspace names, follows or has served."""
     names = {name for name in (spec.model.fine_tune_job, last.job if last else None) if name}
     if spec.model.fine_tune_job_selector is None:
@@ -47,16 +49,16 @@ def _jobs(spec: InferenceWorkspaceSpec, last: Target | None, namespace: str, sto
             yield job
 
 
-def _own(obj: Object | None, uid: str) -> Object | None:
-    """Return an object if it is the workspace's own."""
+def _own(obj: KubeObject | None, uid: str) -> KubeObject | None:
+    """Return an object if the workspace owns it; None otherwise."""
     if obj is None:
         return None
     references = obj["metadata"].get("ownerReferences") or ()
     return obj if any(reference.get("uid") == uid for reference in references) else None
 
 
-async def _events(pods: Iterable[Object], api: Api) -> dict[str, str]:
-    """Return the newest warning about each pod that has a node but no container yet."""
+async def _events(pods: Iterable[KubeObject], api: Api) -> dict[str, str]:
+    """Return the newest warning about each pod that is scheduled but has no container yet."""
     found = {}
     for pod in pods:
         if _is_being_set_up(pod):
@@ -64,17 +66,16 @@ async def _events(pods: Iterable[Object], api: Api) -> dict[str, str]:
             events = await api.pod_events(metadata["namespace"], metadata["name"])
             warnings = [event for event in events if event.get("type") == "Warning"]
             if warnings:
-                found[metadata["name"]] = str(warnings[-1].get("note") or warnings[-1].get("message") or "")
+                found[metadata["name"]] = text_of(warnings[-1])
     return found
 
 
-def _is_being_set_up(pod: Object) -> bool:
+def _is_being_set_up(pod: KubeObject) -> bool:
     status: dict[str, Any] = pod.get("status") or {}
     if pod["metadata"].get("deletionTimestamp") or status.get("phase") != "Pending":
         return False
     containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
-    reasons = {((item.get("state") or {}).get("waiting") or {}).get("reason") for item in containers}
-    return bool(pod["spec"].get("nodeName")) and reasons <= {"ContainerCreating", "PodInitializing"}
+    return bool(pod["spec"].get("nodeName")) and {waiting_of(item)[0] for item in containers} <= SETTING_UP
 
 
 async def _one_node(target: Target | None, namespace: str, context: Context) -> frozenset[str]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
-
 from tunesmith_api.contract import API_KEY, HEALTH_PATH, READY_PATH
 from tunesmith_api.objects import InferenceWorkspaceSpec
-from tunesmith_api.objects.quantity import amount
 from tunesmith_operator.config.settings import OperatorSettings
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.inferenceworkspace.metadata import REVISION, selector_of
 from tunesmith_operator.inferenceworkspace.model import Target
 from tunesmith_operator.pods.base import (
     DEFAULT_REQUESTS,
     accounts,
+    env_values,
+    requests_and_limits,
     restricted_container,
     restricted_pod,
+    threads_of,
     with_template_env,
 )
 
@@ -24,20 +24,20 @@ FETCH = "fetch"
 PORT = 8080
 MOUNT = "/artifact"
 
-# What the server has, beyond draining and shutting down, to close its connections and its engine.
+# Time that the server has, beyond draining and shutting down, to close its connections and its engine.
 _MARGIN_SECONDS = 15
 _HOSTNAME = "kubernetes.io/hostname"
 
 
 def pod_spec(
-    workspace: Object,
+    workspace: KubeObject,
     spec: InferenceWorkspaceSpec,
     target: Target,
     settings: OperatorSettings,
     *,
     secret: str | None,
     one_node: bool,
-) -> Object:
+) -> KubeObject:
     """Return the spec of a server's pod.
 
     Args:
@@ -49,7 +49,7 @@ def pod_spec(
         one_node: Whether the artifact's volume can be mounted on one node only.
     """
     volume, mount = _artifact(target)
-    pod: Object = {
+    pod: KubeObject = {
         **restricted_pod(),
         "terminationGracePeriodSeconds": (spec.rollout.drain_seconds + spec.rollout.shutdown_seconds + _MARGIN_SECONDS),
         "containers": [_server(workspace, spec, target, mount, settings)],
@@ -62,9 +62,9 @@ def pod_spec(
     return pod
 
 
-def _artifact(target: Target) -> tuple[Object, Object]:
-    """Return the volume of the artifact and the server's mount of it."""
-    mount: Object = {"name": "artifact", "mountPath": MOUNT, "readOnly": True}
+def _artifact(target: Target) -> tuple[KubeObject, KubeObject]:
+    """Return the volume of the artifact and the server's mount."""
+    mount: KubeObject = {"name": "artifact", "mountPath": MOUNT, "readOnly": True}
     if target.claim is None:
         return {"name": "artifact", "emptyDir": {}}, mount
     claim, path = target.claim
@@ -74,8 +74,8 @@ def _artifact(target: Target) -> tuple[Object, Object]:
 
 
 def _server(
-    workspace: Object, spec: InferenceWorkspaceSpec, target: Target, mount: Object, settings: OperatorSettings
-) -> Object:
+    workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Target, mount: KubeObject, settings: OperatorSettings
+) -> KubeObject:
     deadline = spec.rollout.progress_deadline_seconds
     return {
         **_container(SERVER, settings.serving_image, spec, settings),
@@ -85,20 +85,20 @@ def _server(
         "env": _variables(spec),
         "resources": _resources(spec),
         "volumeMounts": [mount, {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - the pod's own emptyDir
-        # As long as a rollout may take: large models load slowly, and a restart would only begin anew.
+        # As long as a rollout may take: large models load slowly, and a restart would only start over.
         "startupProbe": _probe(READY_PATH, periodSeconds=1, failureThreshold=deadline, timeoutSeconds=1),
         "readinessProbe": _probe(READY_PATH, periodSeconds=2, failureThreshold=3, timeoutSeconds=3),
         "livenessProbe": _probe(HEALTH_PATH, periodSeconds=10, failureThreshold=3, timeoutSeconds=10),
     }
 
 
-def _fetch(spec: InferenceWorkspaceSpec, target: Target, secret: str | None, settings: OperatorSettings) -> Object:
+def _fetch(spec: InferenceWorkspaceSpec, target: Target, secret: str | None, settings: OperatorSettings) -> KubeObject:
     """Return the container that copies an artifact from an object store before the server starts."""
     container = {
         **_container(FETCH, settings.trainer_image, spec, settings),
         "command": ["python", "-m", "tunesmith_trainer.storage"],
         "args": ["fetch", target.uri, MOUNT, "--precision", spec.runtime.precision],
-        "env": with_template_env([{"name": "HOME", "value": "/tmp"}], spec.pod_template),  # noqa: S108
+        "env": with_template_env(env_values({"HOME": "/tmp"}), spec.pod_template),  # noqa: S108
         "resources": {"requests": dict(DEFAULT_REQUESTS)},
         "volumeMounts": [
             {"name": "artifact", "mountPath": MOUNT},
@@ -110,8 +110,8 @@ def _fetch(spec: InferenceWorkspaceSpec, target: Target, secret: str | None, set
     return container
 
 
-def _container(name: str, image: str, spec: InferenceWorkspaceSpec, settings: OperatorSettings) -> Object:
-    """Return what both containers have in common."""
+def _container(name: str, image: str, spec: InferenceWorkspaceSpec, settings: OperatorSettings) -> KubeObject:
+    """Return the fields that both containers share."""
     return {
         "name": name,
         "image": image,
@@ -120,7 +120,7 @@ def _container(name: str, image: str, spec: InferenceWorkspaceSpec, settings: Op
     }
 
 
-def _arguments(workspace: Object, spec: InferenceWorkspaceSpec, target: Target) -> list[str]:
+def _arguments(workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Target) -> list[str]:
     runtime = spec.runtime
     options: dict[str, object] = {
         "--artifact": MOUNT,
@@ -135,43 +135,35 @@ def _arguments(workspace: Object, spec: InferenceWorkspaceSpec, target: Target) 
         "--shutdown-seconds": spec.rollout.shutdown_seconds,
     }
     if spec.resources.cpu:
-        options["--threads"] = max(1, math.ceil(amount(spec.resources.cpu)))
+        options["--threads"] = threads_of(spec.resources.cpu)
     if target.digest:
         options["--expect-digest"] = target.digest
     return [part for name, value in options.items() for part in (name, str(value))]
 
 
-def _variables(spec: InferenceWorkspaceSpec) -> list[Object]:
-    variables: list[Object] = [
-        {"name": "HOME", "value": "/tmp"},  # noqa: S108
-        {"name": "PYTHONUNBUFFERED", "value": "1"},
-    ]
+def _variables(spec: InferenceWorkspaceSpec) -> list[KubeObject]:
+    variables = env_values({"HOME": "/tmp", "PYTHONUNBUFFERED": "1"})  # noqa: S108
     if spec.auth is not None:
         key = spec.auth.api_key_secret_ref.to_api()
         variables.append({"name": API_KEY, "valueFrom": {"secretKeyRef": key}})
     return with_template_env(variables, spec.pod_template)
 
 
-def _resources(spec: InferenceWorkspaceSpec) -> Object:
-    """Return requests and limits: no limit of CPU, which would stop threads that wait for one another."""
-    requests = dict(DEFAULT_REQUESTS)
-    if spec.resources.cpu:
-        requests["cpu"] = spec.resources.cpu
-    if not spec.resources.memory:
-        return {"requests": requests}
-    return {"requests": requests | {"memory": spec.resources.memory}, "limits": {"memory": spec.resources.memory}}
+def _resources(spec: InferenceWorkspaceSpec) -> KubeObject:
+    requests, limits = requests_and_limits(spec.resources.cpu, spec.resources.memory)
+    return {"requests": requests, **({"limits": limits} if limits else {})}
 
 
-def _placement(workspace: Object, spec: InferenceWorkspaceSpec, target: Target, one_node: bool) -> Object:
-    """Return where the pod may run: apart from one another, but together where their volume demands it."""
+def _placement(workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Target, one_node: bool) -> KubeObject:
+    """Return the placement: pods on different nodes if possible, or on one node if their volume requires it."""
     selector = {"matchLabels": selector_of(workspace)}
-    parts: Object = {}
+    parts: KubeObject = {}
     if spec.resources.node_selector:
         parts["nodeSelector"] = dict(spec.resources.node_selector)
     if spec.resources.tolerations:
         parts["tolerations"] = [toleration.to_api() for toleration in spec.resources.tolerations]
     if one_node:
-        # Nothing else keeps the scheduler from choosing a second node, where the volume would never be attached.
+        # Without it the scheduler could choose a second node, where the volume can never be attached.
         same = {"matchLabels": {**selector_of(workspace), REVISION: target.revision}}
         term = {"labelSelector": same, "topologyKey": _HOSTNAME}
         parts["affinity"] = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
@@ -182,5 +174,5 @@ def _placement(workspace: Object, spec: InferenceWorkspaceSpec, target: Target, 
     return parts
 
 
-def _probe(path: str, **numbers: int) -> Object:
+def _probe(path: str, **numbers: int) -> KubeObject:
     return {"httpGet": {"path": path, "port": "http"}, **numbers}

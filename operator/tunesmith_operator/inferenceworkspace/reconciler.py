@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tunesmith_operator.config.settings import OperatorSettings
-from tunesmith_operator.engine.reconciler import Context, Decision, Object, Store
+from tunesmith_operator.engine.reconciler import Context, Decision, KubeObject, Store
 from tunesmith_operator.inferenceworkspace.decide import decide
 from tunesmith_operator.inferenceworkspace.observe import observe
 from tunesmith_operator.inferenceworkspace.source import matches, name_of
@@ -19,19 +19,19 @@ class InferenceWorkspaceReconciler:
     def __init__(self, settings: OperatorSettings) -> None:
         self._settings = settings
 
-    async def reconcile(self, obj: Object, context: Context) -> Decision:
-        """Return what must be for a workspace."""
+    async def reconcile(self, obj: KubeObject, context: Context) -> Decision:
+        """Return the decision about a workspace that exists."""
         return decide(await observe(obj, context), self._settings)
 
-    def wakes(self, kind: str, obj: Object, store: Store) -> list[str]:
-        """Return the names of the workspaces that a FineTuneJob concerns: they name, follow or serve it."""
+    def map_to_names(self, kind: str, obj: KubeObject, store: Store) -> list[str]:
+        """Return the names of the workspaces that name, follow or serve a FineTuneJob."""
         if kind != "FineTuneJob":
             return []
         workspaces = store.all("InferenceWorkspace", obj["metadata"]["namespace"])
         return [name_of(workspace) for workspace in workspaces if _concerns(obj, workspace)]
 
 
-def _concerns(job: Object, workspace: Object) -> bool:
+def _concerns(job: KubeObject, workspace: KubeObject) -> bool:
     model: dict[str, Any] = workspace["spec"]["model"]
     name = name_of(job)
     if model.get("fineTuneJob") == name:

@@ -1,4 +1,4 @@
-"""What the status of a workspace with servers says."""
+"""The status of a workspace with servers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any
 
 from tunesmith_api import status as state
 from tunesmith_api.status.reasons import OperatorReason
-from tunesmith_operator.inferenceworkspace.model import Target
+from tunesmith_operator.inferenceworkspace.model import Choice, Target
 from tunesmith_operator.inferenceworkspace.rollout import Rollout, State
-from tunesmith_operator.inferenceworkspace.source import Choice
 
 Status = dict[str, Any]
 
@@ -18,9 +17,9 @@ def report(status: Status, choice: Choice, target: Target, rollout: Rollout, rep
 
     Args:
         status: The status so far, with the servers counted.
-        choice: What is to be served, and whether the spec asks for something else that is not there.
+        choice: The artifact to serve, and whether the spec asks for another one that is not available.
         target: The artifact of `choice`.
-        rollout: How far the servers are.
+        rollout: The state of the rollout.
         replicas: Servers wanted.
         endpoint: Base URL for an OpenAI client.
     """
@@ -38,7 +37,7 @@ def report(status: Status, choice: Choice, target: Target, rollout: Rollout, rep
 
 def _failed(status: Status, target: Target, rollout: Rollout) -> Status:
     problem = rollout.problem
-    assert problem is not None  # noqa: S101 - nothing fails without one
+    assert problem is not None  # noqa: S101 - a failed rollout always has one
     if rollout.old_ready:
         what = _served_on(status, target)
         words = f"The new servers of revision {target.revision} do not start ({problem.reason}): {problem}. {what}"

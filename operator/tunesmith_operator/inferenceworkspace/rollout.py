@@ -1,4 +1,4 @@
-"""How far a rollout is, from the Deployment's status and its pods."""
+"""The state of a rollout, from the Deployment's status and its pods."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tunesmith_api.status.reasons import OperatorReason
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.inferenceworkspace.deployment import template_of
 from tunesmith_operator.inferenceworkspace.failures import PodProblem, most_severe, refusal_of
 from tunesmith_operator.inferenceworkspace.metadata import TEMPLATE
+from tunesmith_operator.pods.facts import condition, holds
 
 
 class State(Enum):
-    """How a rollout stands."""
+    """Whether a rollout goes on, is done or has failed."""
 
     GOING = "going"
     DONE = "done"
@@ -23,14 +24,14 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Rollout:
-    """How far a rollout is.
+    """The state of a rollout.
 
     Attributes:
-        state: How it stands.
-        servers: Pods that there are, old and new, those that end aside.
-        ready: Pods that are ready, old and new.
-        new_ready: Those of them that are as the Deployment is to be.
-        problem: What keeps it from being done, if anything is known.
+        state: Whether it goes on, is done or has failed.
+        servers: Existing pods, old and new, without terminating ones.
+        ready: Ready pods, old and new.
+        new_ready: Ready pods of the desired template.
+        problem: Why it is not done, if known.
     """
 
     state: State
@@ -41,27 +42,27 @@ class Rollout:
 
     @property
     def old_ready(self) -> int:
-        """Ready pods from before."""
+        """Ready pods of older templates."""
         return self.ready - self.new_ready
 
 
 def rollout_state(
-    desired: Object, observed: Object | None, pods: Sequence[Object], events: Mapping[str, str]
+    desired: KubeObject, observed: KubeObject | None, pods: Sequence[KubeObject], events: Mapping[str, str]
 ) -> Rollout:
-    """Return how far the Deployment is on its way to what is desired.
+    """Return the state of the rollout to the desired Deployment.
 
     Args:
-        desired: The Deployment as it is to be.
-        observed: The Deployment as it is, if it is there.
+        desired: The desired Deployment.
+        observed: The existing Deployment, if any.
         pods: Its pods, old and new.
-        events: What keeps a pod from starting, by its name, where only events tell.
+        events: Newest warning about pods that cannot start, by the pod's name.
     """
     template, replicas = template_of(desired), desired["spec"]["replicas"]
     living = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp") and not _has_ended(pod)]
     new = [pod for pod in living if pod["metadata"]["labels"].get(TEMPLATE) == template]
-    new_ready = sum(map(is_ready, new))
-    counts = (len(living), sum(map(is_ready, living)), new_ready)
-    # Evicted pods stay as they are, beside those that took their place.
+    new_ready = _count_ready(new)
+    counts = (len(living), _count_ready(living), new_ready)
+    # Evicted pods still exist beside their replacements.
     problem = most_severe(new, events) if new else most_severe(filter(_has_ended, pods), events)
     is_current = observed is not None and _is_current(observed, template, replicas)
     if observed is not None and is_current:
@@ -80,31 +81,26 @@ def rollout_state(
                 "See the pods: kubectl describe pods",
             )
             return Rollout(State.FAILED, *counts, problem)
-    # Where one new server runs, the artifact is sound and it is the others' nodes that are not: that may pass.
+    # If one new server runs, the artifact is good and the problem is the others' nodes, which may go away.
     failed = problem is not None and problem.final and not new_ready
     return Rollout(State.FAILED if failed else State.GOING, *counts, problem)
 
 
-def is_ready(pod: Object) -> bool:
-    """Return whether a pod is ready."""
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+def _count_ready(pods: Sequence[KubeObject]) -> int:
+    return sum(holds(pod, "Ready") for pod in pods)
 
 
-def _has_ended(pod: Object) -> bool:
-    """Return whether a pod has ended for good and holds no place any more."""
+def _has_ended(pod: KubeObject) -> bool:
+    """Return whether a pod has ended for good."""
     return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
 
 
-def _is_current(deployment: Object, template: str, replicas: int) -> bool:
-    """Return whether a Deployment is as desired, and its status speaks of it as it is."""
+def _is_current(deployment: KubeObject, template: str, replicas: int) -> bool:
+    """Return whether a Deployment is as desired and its status is up to date."""
     spec, status = deployment["spec"], deployment.get("status") or {}
     seen = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
     return seen and template_of(deployment) == template and spec.get("replicas") == replicas
 
 
-def _is_overdue(deployment: Object) -> bool:
-    conditions = (deployment.get("status") or {}).get("conditions") or []
-    return any(
-        item["type"] == "Progressing" and item.get("reason") == "ProgressDeadlineExceeded" for item in conditions
-    )
+def _is_overdue(deployment: KubeObject) -> bool:
+    return bool(condition(deployment, "Progressing").get("reason") == "ProgressDeadlineExceeded")

@@ -1,13 +1,13 @@
-"""How a workspace is reached, and how many of its servers may be taken away at a time."""
+"""The Service of a workspace, and its PodDisruptionBudget."""
 
 from __future__ import annotations
 
 from tunesmith_operator.config.settings import OperatorSettings
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.inferenceworkspace.metadata import metadata_of, selector_of
 
 
-def service(workspace: Object) -> Object:
+def service(workspace: KubeObject) -> KubeObject:
     """Return the Service: port 80 to the servers that are ready."""
     return {
         "apiVersion": "v1",
@@ -21,13 +21,13 @@ def service(workspace: Object) -> Object:
     }
 
 
-def endpoint(workspace: Object, settings: OperatorSettings) -> str:
+def endpoint(workspace: KubeObject, settings: OperatorSettings) -> str:
     """Return the base URL for an OpenAI client in the cluster."""
     metadata = workspace["metadata"]
     return f"http://{metadata['name']}.{metadata['namespace']}.svc.{settings.cluster_domain}/v1"
 
 
-def disruption_budget(workspace: Object) -> Object:
+def disruption_budget(workspace: KubeObject) -> KubeObject:
     """Return the PodDisruptionBudget: a node is drained one server at a time, and those that are not ready at once."""
     return {
         "apiVersion": "policy/v1",

@@ -1,61 +1,32 @@
-"""Which artifact a workspace is to serve: of a job, of the newest of several, or at a URI."""
+"""Chooses the artifact that a workspace serves: of a job, of the newest of several, or at a URI."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from tunesmith_api.artifact import NO_ONNX
 from tunesmith_api.objects.inferenceworkspace import ServedModelSpec
 from tunesmith_api.objects.storage import OBJECT_STORE
 from tunesmith_api.status.reasons import OperatorReason
-from tunesmith_operator.engine.reconciler import Object
-from tunesmith_operator.inferenceworkspace.model import Target
+from tunesmith_operator.engine.reconciler import KubeObject
+from tunesmith_operator.inferenceworkspace.model import Choice, Target, Wait
+from tunesmith_operator.pods.facts import condition
 
 _REACHABLE = re.compile(rf"^pvc://|{OBJECT_STORE}")
 
 
-@dataclass(frozen=True)
-class Wait:
-    """Why what the spec asks for is not there.
-
-    Attributes:
-        reason: One word.
-        message: What is missing, and what to do.
-        final: Whether it never comes by itself.
-    """
-
-    reason: str
-    message: str
-    final: bool = False
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What to serve now.
-
-    Attributes:
-        target: The artifact: the one that the spec asks for, or while that is not there the one before.
-        why: Why this one, for people.
-        wait: Set when the spec asks for another than `target`, or there is none at all.
-    """
-
-    target: Target | None
-    why: str = ""
-    wait: Wait | None = None
-
-
-def choose(model: ServedModelSpec, jobs: Iterable[Object], last: Target | None) -> Choice:
+def choose(model: ServedModelSpec, jobs: Iterable[KubeObject], last: Target | None) -> Choice:
     """Return the artifact to serve.
 
-    What has been served once is served on when its job is deleted: jobs may be removed some time after they ended, and
-    their artifact stays.
+    An artifact that was served stays served when its job is deleted: jobs may be removed some time after they ended,
+    and their artifact stays.
 
     Args:
-        model: What the spec asks for.
-        jobs: FineTuneJobs of the namespace; others than those that the spec means are passed over.
-        last: What was chosen before.
+        model: The spec's model.
+        jobs: FineTuneJobs of the namespace; those that the spec does not refer to are ignored.
+        last: The previous choice.
     """
     if model.uri is not None:
         choice = Choice(Target(model.uri), "model.uri")
@@ -69,18 +40,18 @@ def choose(model: ServedModelSpec, jobs: Iterable[Object], last: Target | None) 
     return choice
 
 
-def matches(labels: Mapping[str, str], job: Object) -> bool:
+def matches(labels: Mapping[str, str], job: KubeObject) -> bool:
     """Return whether a job has all of some labels."""
     has = job["metadata"].get("labels") or {}
     return all(has.get(key) == value for key, value in labels.items())
 
 
-def name_of(job: Object) -> str:
+def name_of(job: KubeObject) -> str:
     """Return an object's name."""
     return str(job["metadata"]["name"])
 
 
-def _named(name: str, job: Object | None, last: Target | None) -> Choice:
+def _named(name: str, job: KubeObject | None, last: Target | None) -> Choice:
     if job is None:
         if last is not None and last.job == name:
             return Choice(last, f"FineTuneJob {name}, which is no longer there")
@@ -91,16 +62,21 @@ def _named(name: str, job: Object | None, last: Target | None) -> Choice:
                 f"There is no FineTuneJob {name} in this namespace; apply it, or correct spec.model.fineTuneJob",
             ),
         )
+    if not _exports_onnx(job):
+        what = f"The artifact of FineTuneJob {name} {NO_ONNX}"
+        return Choice(last, wait=Wait(OperatorReason.INVALID_ARTIFACT, what, final=True))
     if (target := _result(job)) is not None:
         return Choice(target, f"FineTuneJob {name}")
-    stalled = _condition(job, "Stalled")
+    stalled = condition(job, "Stalled")
     if stalled.get("status") == "True":
         return Choice(
             last,
             wait=Wait(
                 OperatorReason.JOB_FAILED,
-                f"FineTuneJob {name} has failed ({stalled.get('reason')}): {stalled.get('message')}. Correct it, apply "
-                "it under another name and write that name in spec.model.fineTuneJob; or delete it and apply it again",
+                f"FineTuneJob {name} has failed ({stalled.get('reason')}): {stalled.get('message')}. If it "
+                "failed in publish, a change of its evaluation, export or output lets it go on. Otherwise correct it, "
+                "apply it under another name and write that name in spec.model.fineTuneJob; or delete it and apply it "
+                "again",
                 final=True,
             ),
         )
@@ -110,18 +86,22 @@ def _named(name: str, job: Object | None, last: Target | None) -> Choice:
     )
 
 
-def _followed(labels: dict[str, str], jobs: list[Object], last: Target | None) -> Choice:
+def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | None) -> Choice:
     text = ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
-    found = [job for job in jobs if matches(labels, job)]
+    labelled = [job for job in jobs if matches(labels, job)]
+    found = [job for job in labelled if _exports_onnx(job)]
     results = {name_of(job): target for job in found if (target := _result(job, labels)) is not None}
     newest = max(results.values(), key=lambda item: (item.completed or "", item.job or ""), default=None)
     gone = last is not None and last.job is not None and last.job not in {name_of(job) for job in jobs}
-    # A newest job that was deleted does not bring an older one back; taking its label away does.
+    # Deleting the newest job does not bring an older one back; removing its label does.
     if gone and last is not None and last.labels == labels:
         if newest is None or (newest.completed or "") <= (last.completed or ""):
             return Choice(last, f"FineTuneJob {last.job}, which is no longer there")
     if newest is not None:
         return Choice(newest, f"FineTuneJob {newest.job}, the newest completed one with {text}")
+    if labelled and not found:
+        what = f"The artifact of FineTuneJob {name_of(labelled[0])}, which has the labels {text}, {NO_ONNX}"
+        return Choice(last, wait=Wait(OperatorReason.WAITING_FOR_JOB, what))
     if not found:
         return Choice(
             last,
@@ -138,11 +118,11 @@ def _followed(labels: dict[str, str], jobs: list[Object], last: Target | None) -
     )
 
 
-def _result(job: Object, labels: Mapping[str, str] | None = None) -> Target | None:
-    """Return the artifact of a job that has completed, gates included."""
+def _result(job: KubeObject, labels: Mapping[str, str] | None = None) -> Target | None:
+    """Return the artifact of a job that has succeeded, gates included; None if it has not."""
     status: Mapping[str, Any] = job.get("status") or {}
     artifact = status.get("artifact") or {}
-    if _condition(job, "Ready").get("status") != "True" or not artifact.get("uri"):
+    if condition(job, "Ready").get("status") != "True" or not artifact.get("uri"):
         return None
     if job["metadata"].get("deletionTimestamp"):
         return None
@@ -154,12 +134,12 @@ def _result(job: Object, labels: Mapping[str, str] | None = None) -> Target | No
     return Target(artifact["uri"], artifact.get("digest"), name_of(job), completed, labels, secret)
 
 
-def _condition(obj: Object, kind: str) -> Mapping[str, Any]:
-    conditions = (obj.get("status") or {}).get("conditions") or []
-    return next((item for item in conditions if item["type"] == kind), {})
+def _exports_onnx(job: KubeObject) -> bool:
+    """Return whether the artifact of a job holds a model that can be served."""
+    return (job["spec"].get("export") or {}).get("precisions") != []
 
 
-def _phase(job: Object) -> str:
+def _phase(job: KubeObject) -> str:
     return str((job.get("status") or {}).get("phase") or "Pending")
 
 

@@ -1,1 +1,1 @@
-"""What the pods of both kinds have in common."""
+"""What the pods of both kinds share."""

@@ -1,4 +1,4 @@
-"""What a pod's status and events say, read once for both kinds. What it means to each is theirs to say."""
+"""Reads the status and events of pods, for both kinds. Each kind interprets them by itself."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 
 PULL_REASONS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "RegistryUnavailable"}
 """A container waits for these reasons while its image cannot be pulled."""
 FINAL_PULL_REASONS = {"InvalidImageName", "ErrImageNeverPull"}
-"""Those of them that do not pass by themselves."""
+"""Those of them that do not go away by themselves."""
 CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 """A container waits for these reasons while it cannot be created."""
 SETTING_UP = {"ContainerCreating", "PodInitializing"}
@@ -38,19 +38,19 @@ class Missing:
     key: str | None = None
 
 
-def condition(obj: Object, kind: str) -> Object:
-    """Return the condition of a type, empty when there is none."""
+def condition(obj: KubeObject, kind: str) -> KubeObject:
+    """Return an object's condition of a type; empty if it has none."""
     conditions = (obj.get("status") or {}).get("conditions") or ()
     return next((item for item in conditions if item.get("type") == kind), {})
 
 
-def holds(obj: Object, kind: str) -> bool:
-    """Return whether a condition is True."""
+def holds(obj: KubeObject, kind: str) -> bool:
+    """Return whether an object's condition of a type is True."""
     return bool(condition(obj, kind).get("status") == "True")
 
 
-def unschedulable(pod: Object) -> str | None:
-    """Return why the scheduler finds no node for a pod; None if it does, or has not looked yet."""
+def unschedulable(pod: KubeObject) -> str | None:
+    """Return why the scheduler finds no node for a pod; None if it found one or has not tried yet."""
     scheduled = condition(pod, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
         return str(scheduled.get("message") or "the scheduler found no node")
@@ -67,7 +67,7 @@ def missing_in(message: str) -> Missing | None:
 
 
 def waiting_of(container: Mapping[str, Any]) -> tuple[str, str]:
-    """Return why a container waits, and the kubelet's message; both empty when it does not."""
+    """Return why a container waits, and the kubelet's message; both empty if it does not wait."""
     waiting = (container.get("state") or {}).get("waiting") or {}
     return str(waiting.get("reason") or ""), str(waiting.get("message") or "")
 
@@ -77,6 +77,6 @@ def exceeds_quota(message: str) -> bool:
     return "exceeded quota" in message
 
 
-def text_of(event: Object) -> str:
+def text_of(event: KubeObject) -> str:
     """Return an event's message, in either of the two APIs of events."""
     return str(event.get("note") or event.get("message") or "")

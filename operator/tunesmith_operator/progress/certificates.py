@@ -1,4 +1,4 @@
-"""The progress server's certificate, and the authority of its own that signs it."""
+"""The progress server's certificate, and the operator's own certificate authority that signs it."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def issue(names: Iterable[str], before: Certificates | None = None, now: datetim
 
     Args:
         names: DNS names and IP addresses of the server.
-        before: What there is; its authority signs again, for as long as it outlives what it signs.
-        now: The time; the present one by default.
+        before: The existing certificates; their authority signs again, as long as it outlives the new certificate.
+        now: The current time by default.
     """
     now = now or datetime.now(UTC)
     if before is not None and _end(before.authority) > now + timedelta(days=_SERVER_DAYS):
@@ -57,7 +57,7 @@ def issue(names: Iterable[str], before: Certificates | None = None, now: datetim
 
 
 def is_good(certificates: Certificates, names: Iterable[str], now: datetime | None = None) -> bool:
-    """Return whether certificates can be used as they are: whole, for these names, and not about to end."""
+    """Return whether certificates can be used: intact, valid for these names, and not about to expire."""
     try:
         server = x509.load_pem_x509_certificate(certificates.server)
         authority = x509.load_pem_x509_certificate(certificates.authority)
@@ -67,7 +67,7 @@ def is_good(certificates: Certificates, names: Iterable[str], now: datetime | No
             if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
                 return False
         held = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except Exception:  # Whatever is wrong with it, it is replaced.
+    except Exception:  # A certificate with any defect is replaced.
         return False
     is_fresh = server.not_valid_after_utc - (now or datetime.now(UTC)) > _RENEW_BEFORE
     return is_fresh and set(held) >= {_general_name(name) for name in names}

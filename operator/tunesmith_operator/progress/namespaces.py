@@ -1,4 +1,4 @@
-"""Namespaces whose pods have the authority that they trust the progress server by."""
+"""Distributes the certificate authority by which pods trust the progress server to their namespaces."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from tunesmith_operator.engine.kube.client import KubeClient
 from tunesmith_operator.progress.secret import ensure_config_map
 
-# A namespace can be deleted and made anew between two jobs, so what was written there is not believed for long.
-BELIEVED_SECONDS = 10.0
+# A namespace can be deleted and created again between two jobs, so a write is not trusted for long.
+TRUSTED_SECONDS = 10.0
 
 
 class TrustingNamespaces:
-    """Writes the authority's ConfigMap into namespaces, and remembers for a while where it is.
+    """Writes the authority's ConfigMap into namespaces, and remembers for a while which ones have it.
 
     Args:
         client: The client.
@@ -26,17 +26,17 @@ class TrustingNamespaces:
         self._known: dict[str, tuple[bytes, float]] = {}
 
     async def ensure(self, namespace: str, authority: bytes) -> None:
-        """Let a namespace have the authority's certificate, where it has not.
+        """Write the authority's certificate into a namespace, unless it is there.
 
-        After a failure it is tried again only when the memory ends, so that a namespace in which it cannot be written
-        does not hold up each of its jobs.
+        A failed attempt is remembered too, so that a namespace that cannot be written to does not delay each of its
+        jobs.
 
         Raises:
             ApiError: It may not be read or written.
             ApiUnreachableError: The API server did not answer.
         """
         known = self._known.get(namespace)
-        if known and known[0] == authority and self._clock() - known[1] < BELIEVED_SECONDS:
+        if known and known[0] == authority and self._clock() - known[1] < TRUSTED_SECONDS:
             return
         self._known[namespace] = (authority, self._clock())
         await ensure_config_map(self._client, namespace, authority)

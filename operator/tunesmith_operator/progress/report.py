@@ -1,4 +1,4 @@
-"""What a report says: from Kubeflow Trainer's body to the fields of `status.progress`."""
+"""Parses a report: from Kubeflow Trainer's body to the fields of `status.progress`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_METRICS = 200
 
 
 class ReportError(ValueError):
-    """A report is not of the protocol's form; the message says where."""
+    """A report violates the protocol; the message says where."""
 
 
 def _whole(value: object) -> int | None:
@@ -23,7 +23,7 @@ def _whole(value: object) -> int | None:
 
 
 def _number(value: object) -> float | None:
-    """Return a finite number from what the protocol sends as text; None for what is none."""
+    """Return a finite number, which the protocol sends as text; None for any other value."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -37,7 +37,7 @@ def _text(value: object) -> str | None:
     return str(value)[:_LONGEST_TEXT] or None
 
 
-# The Hugging Face callback's names and our own trainer's; metrics of other names are the trainer's own business.
+# Names of the Hugging Face callback and of our own trainer; other metrics are ignored.
 _FIELDS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
     "current_step": ("step", _whole),
     "step": ("step", _whole),
@@ -58,7 +58,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
 
 
 def progress_of(body: object) -> Progress:
-    """Return the fields of `status.progress` that a report tells; those it does not tell are absent.
+    """Return the fields of `status.progress` that a report contains; the others are absent.
 
     Args:
         body: `{"trainerStatus": {"estimatedRemainingSeconds", "metrics": [{"name", "value"}], ...}}`.
@@ -86,12 +86,12 @@ def progress_of(body: object) -> Progress:
 
 
 def merged(before: Progress | None, stage: str | None, report: Progress) -> Progress:
-    """Return the progress after a report: what it does not tell is kept within a stage, and of training in the next.
+    """Return the progress after a report: fields missing from it are kept within a stage, training's also after it.
 
     Args:
         before: The progress so far.
-        stage: Stage of the pod that reports.
-        report: What it reports.
+        stage: Stage of the reporting pod.
+        report: The reported fields.
     """
     kept = dict(before or {})
     if kept.get("stage") != stage:

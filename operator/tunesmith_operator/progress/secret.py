@@ -1,4 +1,4 @@
-"""The Secret that the replicas share the progress server's certificate by, and the ConfigMaps that jobs trust it by."""
+"""The Secret with the progress server's certificate, shared by all replicas, and the ConfigMaps with its authority."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tunesmith_operator.engine.kube.api_errors import ApiError
 from tunesmith_operator.engine.kube.client import APPLY, KubeClient
 from tunesmith_operator.engine.kube.resources import CONFIG_MAP, SECRET
 from tunesmith_operator.engine.labels import FIELD_MANAGER
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.progress.certificates import Certificates, is_good, issue
 
 _log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ _KEYS = ("ca.crt", "ca.key", "tls.crt", "tls.key")
 
 
 def server_names(url: str, cluster_domain: str) -> list[str]:
-    """Return the names that a URL's host is reached by inside the cluster.
+    """Return the names by which a URL's host is reached inside the cluster.
 
     Args:
         url: Such as `https://progress.tunesmith-system.svc:8443`.
@@ -36,7 +36,7 @@ def server_names(url: str, cluster_domain: str) -> list[str]:
 
 
 async def shared_certificates(client: KubeClient, namespace: str, name: str, names: Iterable[str]) -> Certificates:
-    """Return the certificates that all replicas use, made or renewed by whichever comes first.
+    """Return the certificates that all replicas use; the first replica creates or renews them.
 
     Raises:
         ApiError: The Secret may not be read or written.
@@ -49,20 +49,20 @@ async def shared_certificates(client: KubeClient, namespace: str, name: str, nam
         if held is not None and is_good(held, names):
             return held
         try:
-            # Only a chain that is whole can be signed by again.
+            # Only an intact authority can sign again.
             again = held if held is not None and is_good(held, ()) else None
             fresh = issue(names, again)
             await _write(client, namespace, name, fresh, observed)
         except ApiError as error:
             if error.status != 409:
                 raise
-            continue  # Another replica was first: take what it made.
+            continue  # Another replica was first: use its certificates.
         _log.info("the progress server has a new certificate for %s", ", ".join(names))
         return fresh
 
 
 async def ensure_config_map(client: KubeClient, namespace: str, authority: bytes) -> None:
-    """Let a namespace have the ConfigMap with the authority's certificate, where it has not.
+    """Write the ConfigMap with the authority's certificate into a namespace, unless it is there.
 
     Raises:
         ApiError: It may not be read or written.
@@ -81,7 +81,7 @@ async def ensure_config_map(client: KubeClient, namespace: str, authority: bytes
     await client.request("PATCH", path, query=query, body=body, content_type=APPLY, retry_conflict=True)
 
 
-async def _find(client: KubeClient, namespace: str, name: str) -> Object | None:
+async def _find(client: KubeClient, namespace: str, name: str) -> KubeObject | None:
     try:
         return await client.request("GET", SECRET.path(namespace, name))
     except ApiError as error:
@@ -90,19 +90,27 @@ async def _find(client: KubeClient, namespace: str, name: str) -> Object | None:
         raise
 
 
-async def _write(client: KubeClient, namespace: str, name: str, fresh: Certificates, observed: Object | None) -> None:
+async def _write(
+    client: KubeClient, namespace: str, name: str, fresh: Certificates, observed: KubeObject | None
+) -> None:
     values = (fresh.authority, fresh.authority_key, fresh.server, fresh.server_key)
     data = {key: base64.b64encode(value).decode() for key, value in zip(_KEYS, values, strict=True)}
-    body: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "Opaque", "data": data}
+    body: KubeObject = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name},
+        "type": "Opaque",
+        "data": data,
+    }
     if observed is None:
         await client.request("POST", SECRET.path(namespace), body=body)
         return
-    # Labels and annotations stay: the chart may have made it, empty.
+    # Labels and annotations stay: the chart may have created it empty.
     kept = {**observed, "data": {**(observed.get("data") or {}), **data}}
     await client.request("PUT", SECRET.path(namespace, name), body=kept)
 
 
-def _certificates(secret: Object) -> Certificates | None:
+def _certificates(secret: KubeObject) -> Certificates | None:
     data = secret.get("data") or {}
     try:
         return Certificates(*(base64.b64decode(data[key]) for key in _KEYS))

@@ -1,4 +1,4 @@
-"""The HTTP side: Kubeflow Trainer's status path, a bearer token, and answers that say what is wrong."""
+"""The HTTP endpoint: Kubeflow Trainer's status path, a bearer token, and answers that name the problem."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tunesmith_operator.engine.kube.api_errors import ApiError, ApiUnreachableEr
 from tunesmith_operator.engine.kube.resources import FINE_TUNE_JOB, POD
 from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID, STAGE
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.engine.watch.store import ObjectStore
 from tunesmith_operator.progress.report import ReportError, progress_of
 from tunesmith_operator.progress.throttle import ProgressWriter
@@ -29,13 +29,13 @@ class _RefusedError(Exception):
 
 
 class ProgressHandler:
-    """Takes reports of pods about the job that they were made for.
+    """Accepts reports of pods about their own job.
 
     Args:
         store: The watched objects.
-        reviewer: Says whose a token is.
+        reviewer: Finds the pod of a token.
         writer: Writes progress.
-        metrics: Where reports are counted.
+        metrics: Counts reports.
     """
 
     def __init__(self, store: ObjectStore, reviewer: TokenReviewer, writer: ProgressWriter, metrics: Metrics) -> None:
@@ -45,7 +45,7 @@ class ProgressHandler:
         self._metrics = metrics
 
     def application(self) -> web.Application:
-        """Return the application that serves it."""
+        """Return the aiohttp application."""
         app = web.Application(client_max_size=_LARGEST_BODY)
         app.router.add_post(PROGRESS_PATH, self._report)
         return app
@@ -68,8 +68,8 @@ class ProgressHandler:
         self._metrics.progress_reports.labels(str(status)).inc()
         return web.json_response(answer, status=status)
 
-    async def _authorize(self, request: web.Request, namespace: str, name: str) -> tuple[Object, Object]:
-        """Return the job that is reported about and the pod that reports."""
+    async def _authorize(self, request: web.Request, namespace: str, name: str) -> tuple[KubeObject, KubeObject]:
+        """Return the job and the reporting pod."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise _RefusedError(401, "a bearer token is needed")
@@ -89,7 +89,7 @@ class ProgressHandler:
             and labels.get(OWNER_UID) == job["metadata"]["uid"]
         )
         if not is_ours or job is None or pod is None:
-            # The same words whether the job is there or not: who may not report may not ask either.
+            # The same message whether the job exists or not, so that strangers learn nothing.
             raise _RefusedError(
                 403, f"pod {caller.namespace}/{caller.pod} is not one of FineTuneJob {namespace}/{name}"
             )

@@ -1,4 +1,4 @@
-"""The progress server of one replica: its certificate, its port, and what jobs need to trust it."""
+"""The progress server of one replica: its certificate, its port, and the authority that jobs trust."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tunesmith_operator.engine.kube.api_errors import ApiError, ApiUnreachableEr
 from tunesmith_operator.engine.kube.client import KubeClient, backoff
 from tunesmith_operator.engine.kube.resources import FINE_TUNE_JOB
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.engine.watch.store import ObjectStore
 from tunesmith_operator.progress.certificates import Certificates
 from tunesmith_operator.progress.namespaces import TrustingNamespaces
@@ -30,13 +30,13 @@ _FIRST_WAIT_SECONDS = 5.0
 
 
 class ProgressService:
-    """Runs on every replica, whether it leads or not: a Service spreads the pods' reports over all of them.
+    """Receives reports on every replica, leader or not: a Service spreads the pods' reports over all of them.
 
     Args:
         settings: Port, URL and Secret.
         client: The client.
         store: The watched objects.
-        metrics: Where reports are counted.
+        metrics: Counts reports.
     """
 
     def __init__(self, settings: OperatorSettings, client: KubeClient, store: ObjectStore, metrics: Metrics) -> None:
@@ -51,7 +51,7 @@ class ProgressService:
         self._namespaces = TrustingNamespaces(client)
 
     async def run(self) -> None:
-        """Serve until this is cancelled. Reports are a convenience: no failure here stops the operator."""
+        """Serve until this is cancelled. API errors do not stop the operator: reports are a convenience."""
         if not self._is_on:
             return
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -68,12 +68,12 @@ class ProgressService:
             await runner.cleanup()
             await self._writer.close()
 
-    async def before_reconcile(self, obj: Object) -> None:
-        """Let the namespace of a job have the authority that its pods trust this server by."""
+    async def before_reconcile(self, obj: KubeObject) -> None:
+        """Write the authority by which a job's pods trust this server into the job's namespace."""
         if not self._is_on or obj["kind"] != FINE_TUNE_JOB.kind or "deletionTimestamp" in obj["metadata"]:
             return
         if self._certificates is None:
-            # Only jobs that come right at the start wait; if the Secret cannot be had, they go on without progress.
+            # Only jobs right after the start wait; if the Secret cannot be read, they go on without progress.
             try:
                 await asyncio.wait_for(self._has_certificates.wait(), _FIRST_WAIT_SECONDS)
             except TimeoutError:
@@ -87,7 +87,7 @@ class ProgressService:
             _log.warning("namespace %s: its pods cannot report progress: %s", namespace, error)
 
     async def _renew(self, context: ssl.SSLContext) -> None:
-        """Take the replicas' certificate, renewed where it is about to end, for connections from now on."""
+        """Load the replicas' certificate, renewed if it is about to expire, for new connections."""
         attempt = 0
         while True:
             try:
@@ -98,9 +98,9 @@ class ProgressService:
             except (ApiError, ApiUnreachableError) as error:
                 attempt += 1
                 if self._certificates is not None:
-                    return  # What is in use is good for months yet.
+                    return  # The current certificate is valid for months.
                 if attempt == 1:
-                    _log.warning("the progress server's certificate cannot be had, progress waits: %s", error)
+                    _log.warning("no certificate for the progress server yet, so no progress: %s", error)
                 await asyncio.sleep(backoff(attempt, 1.0, 60.0))
         if certificates != self._certificates:
             await asyncio.to_thread(_load, context, certificates)

@@ -1,4 +1,4 @@
-"""Writes progress to objects: at most every other second each, and the newest in the end."""
+"""Writes progress to objects: at most every two seconds per object, and always the newest in the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tunesmith_operator.engine.kube.client import APPLY, KubeClient
 from tunesmith_operator.engine.kube.resources import FINE_TUNE_JOB
 from tunesmith_operator.engine.labels import PROGRESS_FIELD_MANAGER
 from tunesmith_operator.engine.logs import with_key
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.engine.watch.cache import Key
 from tunesmith_operator.engine.watch.store import ObjectStore
 from tunesmith_operator.progress.report import Progress, merged
@@ -23,7 +23,7 @@ _WRITES_AT_ONCE = 8
 
 
 class ProgressWriter:
-    """Takes reports and writes `status.progress`.
+    """Collects reports and writes `status.progress`.
 
     Args:
         client: The client.
@@ -47,11 +47,11 @@ class ProgressWriter:
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_WRITES_AT_ONCE)
 
-    def submit(self, job: Object, stage: str | None, report: Progress) -> bool:
-        """Take a report about a job.
+    def submit(self, job: KubeObject, stage: str | None, report: Progress) -> bool:
+        """Queue a report about a job.
 
         Returns:
-            Whether it is taken; one about a job that has ended is not.
+            Whether it is queued; a report about a job that has ended is not.
         """
         if has_ended(job):
             return False
@@ -65,7 +65,7 @@ class ProgressWriter:
         return True
 
     async def close(self) -> None:
-        """Write what waits, for a moment at most."""
+        """Write what is pending, for a few seconds at most."""
         if self._tasks:
             self._interval = 0.0
             await asyncio.wait(self._tasks.values(), timeout=INTERVAL_SECONDS + 1)
@@ -74,7 +74,7 @@ class ProgressWriter:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def _write(self, key: Key) -> None:
-        """Write what is pending about one object until there is nothing more."""
+        """Write the pending progress of one object until nothing is pending."""
         try:
             while (pending := self._pending.pop(key, None)) is not None:
                 try:
@@ -106,13 +106,13 @@ class ProgressWriter:
         self._store.put(answer)
 
 
-def has_ended(job: Object) -> bool:
-    """Return whether a job is done or has failed for good: what its pods still say is out of date."""
+def has_ended(job: KubeObject) -> bool:
+    """Return whether a job has succeeded or failed for good: reports of its pods are then outdated."""
     for condition in (job.get("status") or {}).get("conditions") or ():
         if condition.get("type") in ("Ready", "Stalled") and condition.get("status") == "True":
             return True
     return False
 
 
-def _key(job: Object) -> Key:
+def _key(job: KubeObject) -> Key:
     return Key(job["kind"], job["metadata"]["namespace"], job["metadata"]["name"])

@@ -1,4 +1,4 @@
-"""Who reports: a service-account token to the pod that it was issued for, by TokenReview, with a cache."""
+"""Authenticates reports: finds the pod of a service-account token by TokenReview, with a cache."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Caller:
 
 
 class TokenReviewer:
-    """Asks the API server whose a token is, and remembers the answer for a while.
+    """Asks the API server for the pod of a token, and caches the answer.
 
     Args:
         client: The client.
         clock: Seconds since 1970.
-        good_seconds: How long a good answer is remembered at most; never beyond the token's own end.
-        bad_seconds: How long a refusal is remembered.
-        size: How many answers are remembered.
+        good_seconds: How long a valid token is cached at most; never beyond its expiry.
+        bad_seconds: How long a refusal is cached.
+        size: How many answers are cached.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class TokenReviewer:
         self._cache: OrderedDict[bytes, tuple[float, Caller | None]] = OrderedDict()
 
     async def caller(self, token: str) -> Caller | None:
-        """Return the pod that a token was issued for; None when the token is not good, or not a pod's.
+        """Return the pod that a token was issued for; None if the token is not valid, or not a pod's.
 
         Raises:
-            ApiError: The API server does not let us ask.
+            ApiError: The operator may not create TokenReviews.
             ApiUnreachableError: It did not answer.
         """
         now = self._clock()
         claims = _claims(token)
-        # What a token says of itself proves nothing, but one that says it is not for us need not be asked about.
+        # Unverified claims prove nothing, but a token for another audience need not be reviewed.
         if claims is None or not _is_for_us(claims) or (end := _number(claims.get("exp"))) <= now:
             return None
         key = hashlib.sha256(token.encode()).digest()
@@ -95,7 +95,7 @@ class TokenReviewer:
         }
         answer = await self._client.request("POST", TOKEN_REVIEW.path(), body=body, attempts=2, seconds=4)
         status = answer.get("status") or {}
-        # A server that knows no audiences answers without them; then the token was not checked for ours.
+        # An API server without support for audiences returns none; then ours was not checked.
         if not status.get("authenticated") or PROGRESS_AUDIENCE not in (status.get("audiences") or ()):
             return None
         user = status.get("user") or {}
@@ -106,7 +106,7 @@ class TokenReviewer:
 
 
 def _claims(token: str) -> dict[str, Any] | None:
-    """Return what a JSON Web Token says, unverified; None for what is none."""
+    """Return the unverified claims of a JSON Web Token; None for any other text."""
     parts = token.split(".")
     if len(parts) != 3 or len(token) > _LONGEST_TOKEN or not token.isascii():
         return None

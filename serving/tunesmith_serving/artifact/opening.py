@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tunesmith_api.artifact import FORMAT_VERSION, MANIFEST, ONNX, artifact_digest, onnx_folder
+from tunesmith_api.artifact import FORMAT_VERSION, MANIFEST, NO_ONNX, ONNX, artifact_digest, onnx_folder
 from tunesmith_api.tasks import DEFAULT_TASK
 from tunesmith_serving.runtime.errors import ArtifactError
 
@@ -85,9 +85,11 @@ def open_artifact(folder: Path | str, precision: str, expect_digest: str = "") -
     names = {path[len(prefix) :]: entry for path, entry in entries.items() if path.startswith(prefix)}
     if not names:
         have = sorted({PurePosixPath(path).parts[1] for path in entries if path.startswith(f"{ONNX}/")})
-        what = f"it has {', '.join(have)}" if have else "it has no exported model at all"
+        if not have:
+            raise ArtifactError(f"{folder} {NO_ONNX}")
         raise ArtifactError(
-            f"{folder} holds no precision {precision} ({what}); choose one it has, or export {precision}"
+            f"{folder} holds no precision {precision} (it has {', '.join(have)}); choose one it has, or export "
+            f"{precision}"
         )
     onnx = folder / onnx_folder(precision)
     for name, entry in sorted(names.items()):

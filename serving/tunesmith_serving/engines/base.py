@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class EngineFailedError(Exception):
-    """The engine cannot compute any more; the process has to be restarted."""
+    """The engine has stopped working; the process has to be restarted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Engine(Protocol):
 
     @property
     def healthy(self) -> bool:
-        """Whether the engine can still compute; the server is restarted if it cannot."""
+        """Whether the engine can still compute; Kubernetes restarts the server if it cannot."""
 
     def warm_up(self, timeout: float) -> None:
         """Compute something small, so that the first request does not pay for the first run.
@@ -57,7 +57,7 @@ class Engine(Protocol):
         """
 
     def routes(self, context: ServerContext) -> APIRouter:
-        """Return the engine's routes; the server puts them under `/v1` and asks for the API key there."""
+        """Return the engine's routes, such as `/v1/models`; the server asks for the API key there."""
 
     def statistics(self) -> Sequence[Statistic]:
         """Return a consistent snapshot for `/metrics`."""

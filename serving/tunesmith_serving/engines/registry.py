@@ -1,4 +1,4 @@
-"""Which engine serves which task."""
+"""The registry of engines, one for each task."""
 
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.base import Engine, Loader
@@ -7,7 +7,7 @@ from tunesmith_serving.runtime.errors import ArtifactError
 
 
 def _text_generation(artifact: Artifact, config: ServingConfig) -> Engine:
-    # Imported here: an engine brings heavy libraries, and only the engine that is served needs them.
+    # Imported here, so that only the engine that serves loads its libraries.
     from tunesmith_serving.engines.text_generation.engine import TextGenerationEngine
 
     return TextGenerationEngine.load(artifact, config)

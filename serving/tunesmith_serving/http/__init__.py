@@ -1,1 +1,1 @@
-"""The OpenAI-compatible HTTP server. It knows nothing of ONNX."""
+"""The HTTP server around an engine; it depends on no engine and not on ONNX Runtime."""

@@ -16,12 +16,11 @@ from tunesmith_serving.http.errors import ApiError, install_error_handlers
 from tunesmith_serving.http.metrics import Metrics, RequestCounter, RouteLabels
 from tunesmith_serving.http.state import ServerState
 
-API_PREFIX = "/v1"
 OPERATIONS_PATHS = (HEALTH_PATH, READY_PATH, "/metrics")
 
 
 class OpenRequests:
-    """ASGI middleware that counts requests of /v1 until their last byte is sent, so that a shutdown can wait.
+    """ASGI middleware that counts requests to the engine until their last byte is sent, so that a shutdown can wait.
 
     Once the server is terminating, each response also closes its connection: the client's next request opens a new
     connection, to another server.
@@ -32,8 +31,8 @@ class OpenRequests:
         self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, counting."""
-        counted = scope["type"] == "http" and scope["path"].startswith(f"{API_PREFIX}/")
+        """Forward a request and count it as open until its response has ended."""
+        counted = scope["type"] == "http" and scope["path"] not in OPERATIONS_PATHS
         self._state.open_requests += counted
 
         async def closing(message: Message) -> None:
@@ -58,20 +57,20 @@ def create_app(
     """Return an application that serves one engine.
 
     Args:
-        engine: Answers the requests of /v1.
+        engine: Answers the requests to its routes.
         state: Shared with the code that starts and stops the server.
         model_name: The name that requests give in `model`.
-        api_key: Required on /v1 as `Authorization: Bearer`; None or empty requires none.
+        api_key: Required on the engine's routes as `Authorization: Bearer`; None or empty requires none.
         max_body_bytes: The largest body that is read.
     """
     app = FastAPI(title="Tunesmith", docs_url=None, redoc_url=None, openapi_url=None)
     metrics = Metrics(engine)
     routes = engine.routes(ServerContext(model_name, state, metrics.registry, max_body_bytes))
-    paths = [API_PREFIX + route.path for route in routes.routes if isinstance(route, APIRoute)]
+    paths = [route.path for route in routes.routes if isinstance(route, APIRoute)]
     install_error_handlers(app, [path for path in paths if "{" not in path])
     app.add_middleware(OpenRequests, state=state)
     app.add_middleware(RequestCounter, metrics=metrics, labels=RouteLabels((*paths, *OPERATIONS_PATHS)))
-    app.include_router(routes, prefix=API_PREFIX, dependencies=[Depends(_check_key(api_key))] if api_key else [])
+    app.include_router(routes, dependencies=[Depends(_check_key(api_key))] if api_key else [])
     app.include_router(_operations_routes(engine, state, metrics))
     return app
 
@@ -109,7 +108,7 @@ def _check_key(api_key: str) -> Callable[[Request], Awaitable[None]]:
         if not hmac.compare_digest(given, expected):
             raise ApiError(
                 401,
-                "this server asks for its API key; send it as Authorization: Bearer KEY",
+                "this server requires an API key; send it as Authorization: Bearer KEY",
                 type="authentication_error",
                 code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},

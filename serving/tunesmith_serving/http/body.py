@@ -45,6 +45,8 @@ def validate(kind: type[Model], data: dict[str, Any]) -> Model:
         first = error.errors()[0]
         param = field_path(first["loc"])
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = "this server does not know this field; leave it out"
         raise ApiError(
             400,
             f"{param}: {message}" if param else message,

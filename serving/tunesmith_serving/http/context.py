@@ -1,4 +1,4 @@
-"""What the server gives to an engine's routes."""
+"""The part of the server that an engine's routes use."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ from fastapi import Request
 from prometheus_client import CollectorRegistry
 
 from tunesmith_serving.http.body import read_json
-from tunesmith_serving.http.errors import unavailable
+from tunesmith_serving.http.errors import ApiError, unavailable
 from tunesmith_serving.http.state import ServerState
 
 
@@ -27,8 +27,22 @@ class ServerContext:
     metrics: CollectorRegistry
     max_body_bytes: int = 4 << 20
 
+    def check_model(self, name: str | None) -> None:
+        """Check the model's name in a request; None stands for the model that is served.
+
+        Raises:
+            ApiError: The server does not serve this model.
+        """
+        if name is not None and name != self.model_name:
+            raise ApiError(
+                404,
+                f"the model {name!r} does not exist; this server serves {self.model_name!r}",
+                param="model",
+                code="model_not_found",
+            )
+
     async def read_json(self, request: Request) -> dict[str, Any]:
-        """Return the body of a request that asks the model for something.
+        """Return the body of a request to the model.
 
         Raises:
             ApiError: The server is draining, or the body is too large or not a JSON object.

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
-    """A request that gets an error instead of its response."""
+    """An error response to a request."""
 
     def __init__(
         self,
@@ -40,12 +40,12 @@ def server_error(message: str) -> ApiError:
 
 
 def unavailable(message: str) -> ApiError:
-    """Return the error for a server that refuses requests now; clients should try again, maybe at another replica."""
+    """Return the error for a server that refuses requests now; clients should try again later."""
     return ApiError(503, message, type="server_error", code="unavailable", headers={"Retry-After": "5"})
 
 
 def install_error_handlers(app: FastAPI, paths: Sequence[str]) -> None:
-    """Give every error, unknown paths and defects included, the same form.
+    """Give every error the same form, including unknown paths and unexpected exceptions.
 
     Args:
         app: The application.
@@ -60,14 +60,14 @@ def install_error_handlers(app: FastAPI, paths: Sequence[str]) -> None:
         assert isinstance(error, HTTPException)  # noqa: S101
         path = f"{request.method} {request.url.path}"
         message = {
-            404: f"there is no {path} here; see {', '.join(paths)}",
+            404: f"{path} does not exist; this server has {', '.join(paths)}",
             405: f"{path} does not exist with this method",
         }.get(error.status_code, str(error.detail))
         return ApiError(error.status_code, message, code="not_found", headers=dict(error.headers or {})).response()
 
     async def defect(request: Request, error: Exception) -> JSONResponse:
         logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-        return server_error("the server failed at this request; its log says where").response()
+        return server_error("the server failed to process this request; see its log").response()
 
     app.add_exception_handler(ApiError, api_error)
     app.add_exception_handler(HTTPException, http_error)

@@ -18,8 +18,8 @@ from tunesmith_serving.runtime.errors import ServingError
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WARM_UP_SECONDS = 600
 POLL_SECONDS = 0.05
-# Longer than clients and proxies keep idle connections (60 s or less): the client must be the one that closes first,
-# because only the client knows whether it is about to send a request.
+# Longer than clients and proxies keep idle connections (60 s or less): the client must close first, because only the
+# client knows whether it is about to send a request.
 KEEP_ALIVE_SECONDS = 75
 # The time that connections still open after the last response have to close.
 CLOSE_SECONDS = 2
@@ -87,7 +87,7 @@ async def serve(
     Args:
         app: The application.
         state: Its state; `ready`, `terminating` and `draining` are set here.
-        engine: The application's engine: warmed up, told to drain, and closed if the time is over.
+        engine: The application's engine: it is warmed up, later drained, and closed if it does not finish in time.
         listener: A listening socket.
         on_ready: Called once the server is ready.
         drain_seconds: How long requests are still accepted after the signal.
@@ -143,16 +143,16 @@ def _warm_up(engine: Engine) -> None:
 
 
 async def _first_of(signalled: asyncio.Event, serving: asyncio.Task[None]) -> None:
-    """Wait for the signal, or for the end of the server if it fails before."""
+    """Wait for the signal, or for the server to end if it fails first."""
     signal_task = asyncio.create_task(signalled.wait())
     await asyncio.wait({signal_task, serving}, return_when=asyncio.FIRST_COMPLETED)
     signal_task.cancel()
 
 
 async def _keep_answering(server: _Server, seconds: float) -> None:
-    """Accept requests until clients have learnt to go elsewhere, then close the connections that are idle.
+    """Accept requests while clients and load balancers switch to other servers, then close idle connections.
 
-    A connection without any request so far stays open: its first request may be on its way, and gets a response.
+    A connection that has not sent a request yet stays open: its first request may be on its way and is answered.
     """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not server.force_exit:

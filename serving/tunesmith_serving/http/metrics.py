@@ -46,10 +46,10 @@ class RouteLabels:
     """The label of a request's route; unknown paths share one, so that they cannot fill the memory."""
 
     def __init__(self, paths: Iterable[str]) -> None:
-        """Learn the routes.
+        """Collect the labels.
 
         Args:
-            paths: The routes' paths; one that ends with a parameter stands for everything that begins like it.
+            paths: The routes' paths. A path that ends with a parameter matches every path with the same beginning.
         """
         paths = tuple(paths)
         self._exact = frozenset(path for path in paths if "{" not in path)
@@ -71,7 +71,7 @@ class RequestCounter:
         self._labels = labels
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, remembering the status."""
+        """Forward a request and count its status code."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

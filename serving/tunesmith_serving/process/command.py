@@ -13,7 +13,7 @@ from tunesmith_serving.process.options import build_parser, option_of
 from tunesmith_serving.runtime.config import ServingConfig
 from tunesmith_serving.runtime.errors import MemoryShortageError, ServingError
 
-# A thread that returns from ONNX Runtime waits at most this long for the event loop's thread to release the GIL.
+# The longest that a thread returning from ONNX Runtime waits for the event loop's thread to release the GIL.
 SWITCH_SECONDS = 0.0001
 
 
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run_server(artifact: str, config: ServingConfig) -> int:
     """Load an artifact, serve it, and return the exit code."""
-    # Imported here: a wrong option must not wait for the libraries.
+    # Imported here, so that a wrong option is reported before the libraries are loaded.
     from tunesmith_serving.process.run import load_and_serve
 
     if load_and_serve(artifact, config):

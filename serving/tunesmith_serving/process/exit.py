@@ -1,4 +1,4 @@
-"""How the process ends with an error."""
+"""Ending the process with an error message."""
 
 import sys
 

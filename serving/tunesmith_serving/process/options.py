@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 from tunesmith_serving.process.exit import fail
 from tunesmith_serving.runtime.config import ServingConfig
 
-SHORTER = {"max_batch_size": "--slots", "max_queue_length": "--max-queue"}
-# There is only one value.
+SHORT_OPTIONS = {"max_batch_size": "--slots", "max_queue_length": "--max-queue"}
+# Fields with a single possible value.
 WITHOUT_OPTION = frozenset({"execution_provider"})
 
 
@@ -19,7 +19,7 @@ class _Parser(argparse.ArgumentParser):
 
 def option_of(field: str) -> str:
     """Return the option that sets a field of the configuration."""
-    return SHORTER.get(field, "--" + field.replace("_", "-"))
+    return SHORT_OPTIONS.get(field, "--" + field.replace("_", "-"))
 
 
 def build_parser() -> argparse.ArgumentParser:

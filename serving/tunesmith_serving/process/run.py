@@ -1,4 +1,4 @@
-"""From an artifact to a running server."""
+"""Loading an artifact and running its server."""
 
 import asyncio
 import os
@@ -14,12 +14,12 @@ from tunesmith_serving.runtime.config import ServingConfig
 
 
 def load_and_serve(artifact: str, config: ServingConfig) -> bool:
-    """Load an artifact and serve it until a signal; return whether every request was answered to its end.
+    """Load an artifact and serve it until a signal; return whether every request was answered completely.
 
     Raises:
         ServingError: The address is taken, or the artifact cannot be served.
     """
-    # The port comes first: if it is taken, nobody should wait for the model.
+    # The port is bound first, so that a port in use is reported before the model loads.
     listener = bind(config.host, config.port)
     engine = load_engine(open_artifact(artifact, config.precision, config.expect_digest), config)
     try:

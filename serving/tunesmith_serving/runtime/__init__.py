@@ -1,1 +1,1 @@
-"""What every part of the server uses: its configuration, its errors, the processors it may use."""
+"""Used by every part of the server: its configuration, its errors and the number of processors."""

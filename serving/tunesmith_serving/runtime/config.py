@@ -21,14 +21,14 @@ class ServingConfig(RuntimeSpec):
     ] = 128
     threads: Annotated[
         int,
-        Field(ge=0, le=1024, description="Threads of ONNX Runtime; 0 takes the processors this process may use."),
+        Field(ge=0, le=1024, description="Threads of ONNX Runtime; 0 uses all processors that this process may use."),
     ] = 0
     model_name: Annotated[
         str,
         Field(min_length=1, max_length=253, description="Name that requests give in `model`."),
     ] = "model"
     host: Annotated[str, Field(min_length=1, description="Address to listen on.")] = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")] = 8080
+    port: Annotated[int, Field(ge=0, le=65_535, description="Port to listen on; 0 chooses a free one.")] = 8080
     max_body_bytes: Annotated[
         int,
         Field(ge=1024, le=1 << 30, description="Largest request body that is read, in bytes."),
@@ -38,8 +38,8 @@ class ServingConfig(RuntimeSpec):
         Field(
             ge=0,
             le=86_400,
-            description="Seconds after SIGTERM in which requests are still taken, while /readyz says no, so that "
-            "whoever sends them can learn that this server leaves.",
+            description="Seconds after SIGTERM during which requests are still accepted while /readyz already fails, "
+            "so that clients and load balancers can switch to another server.",
         ),
     ] = 0.0
     shutdown_seconds: Annotated[
@@ -50,13 +50,13 @@ class ServingConfig(RuntimeSpec):
         str,
         Field(
             pattern=r"^(sha256:[0-9a-f]{64})?$",
-            description="Digest that the artifact must have; any where it is empty.",
+            description="Digest that the artifact must have; empty accepts any.",
         ),
     ] = ""
     api_key_env: Annotated[
         str,
         Field(
             pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-            description="Environment variable that holds the API key; where it is unset or empty, no key is asked for.",
+            description="Environment variable that holds the API key; unset or empty requires no key.",
         ),
     ] = API_KEY

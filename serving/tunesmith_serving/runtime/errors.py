@@ -1,4 +1,4 @@
-"""Errors for the user: one line that says what is wrong and how to fix it."""
+"""Errors for the user; each message is one line that says what is wrong and how to fix it."""
 
 
 class ServingError(Exception):

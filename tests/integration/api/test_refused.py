@@ -92,7 +92,6 @@ def _rules() -> set[str]:
     [
         ({"training": {"epochs": 7}}, "training"),
         ({"model": {"uri": "hf://a/b", "scratch": None}}, "model"),
-        ({"output": {"uri": "s3://b/a"}}, "output"),
         ({"resources": {"gpusPerNode": 1}}, "resources"),
         ({"scheduling": {"maxRestarts": 9}}, "scheduling"),
         ({"podTemplate": {"labels": {"a": "b"}}}, "podTemplate"),
@@ -107,9 +106,10 @@ def test_a_job_does_not_change(cluster: Cluster, namespace: str, change: dict, f
     assert words in refused.value.message
 
 
-@pytest.mark.parametrize("field", ["export", "adapter"])
+@pytest.mark.parametrize("field", ["distributed", "adapter"])
 def test_nor_is_a_field_taken_away(cluster: Cluster, namespace: str, field: str):
-    cluster.create(job(method="lora", adapter={"rank": 4}), namespace)
+    distributed = {"strategy": "zero2"}
+    cluster.create(job(method="lora", adapter={"rank": 4}, distributed=distributed), namespace)
     with pytest.raises(ApiError, match=f"{field} does not change"):
         cluster.patch("FineTuneJob", "tiny", {"spec": {field: None}}, namespace)
 
@@ -120,6 +120,44 @@ def test_what_can_change_does(cluster: Cluster, namespace: str):
         cluster.patch("FineTuneJob", "tiny", {"spec": change}, namespace)
     spec = cluster.get("FineTuneJob", "tiny", namespace)["spec"]
     assert (spec["suspend"], spec["ttlSecondsAfterFinished"]) == (False, 5)
+
+
+PUBLISH_INPUTS = [
+    {"evaluation": {"gates": [{"metric": "evalLoss", "max": 9}]}},
+    {"export": {"parity": {"maxLogitDifference": 1}}},
+    {"output": {"uri": "s3://b/a"}},
+    {"output": {"uri": "s3://b/c"}},
+    {"output": None},
+    {"evaluation": None},
+]
+
+
+@pytest.mark.parametrize("phase", ["Pending", "Publishing", "Failed", None])
+def test_what_publish_reads_changes_until_success(cluster: Cluster, namespace: str, phase: str | None):
+    cluster.create(job(), namespace)
+    if phase is not None:
+        cluster.patch("FineTuneJob", "tiny", {"status": {"phase": phase}}, namespace, "status")
+    for number, change in enumerate(PUBLISH_INPUTS, 2):
+        changed = cluster.patch("FineTuneJob", "tiny", {"spec": change}, namespace)
+        assert changed["metadata"]["generation"] == number
+    with pytest.raises(ApiError, match="training does not change"):
+        cluster.patch("FineTuneJob", "tiny", {"spec": {**PUBLISH_INPUTS[0], "training": {"epochs": 7}}}, namespace)
+
+
+@pytest.mark.parametrize("output", [{}, {"output": {"uri": "s3://b/x"}}], ids=["default-output", "output"])
+def test_what_publish_reads_does_not_change_after_success(cluster: Cluster, namespace: str, output: dict):
+    cluster.create(job(**output, evaluation={"maxRows": 4}), namespace)
+    # Both may come in any order; neither is refused at the end itself.
+    cluster.patch("FineTuneJob", "tiny", {"spec": {"export": {"mergeWeights": True}}}, namespace)
+    cluster.patch("FineTuneJob", "tiny", {"status": {"phase": "Succeeded"}}, namespace, "status")
+    changes = [change for change in PUBLISH_INPUTS if change != {"output": output.get("output")}]
+    for change in changes:
+        with pytest.raises(ApiError) as refused:
+            cluster.patch("FineTuneJob", "tiny", {"spec": change}, namespace)
+        words = "evaluation, export and output do not change once the job has succeeded; write a new FineTuneJob"
+        assert words in refused.value.message
+    cluster.patch("FineTuneJob", "tiny", {"spec": {"ttlSecondsAfterFinished": 600}}, namespace)
+    cluster.patch("FineTuneJob", "tiny", {"status": {"progress": {"step": 1}}}, namespace, "status")
 
 
 def test_defaults_are_written_into_the_object(cluster: Cluster, namespace: str):

@@ -12,35 +12,10 @@ from pathlib import Path
 
 import openai
 import pytest
-import yaml
 
+from support.cli import condition, status, tunesmith, write
 from support.manifests import ROWS, config_map, job, workspace
 from support.ports import free_port
-
-
-def tunesmith(*arguments, cwd, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "tunesmith_cli", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        **options,
-    )
-
-
-def write(folder: Path, *objects) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "all.yaml").write_text(yaml.safe_dump_all(objects, sort_keys=False))
-    return folder
-
-
-def status(folder: Path, name="tiny", kind="finetunejob") -> dict:
-    return json.loads((folder / ".tunesmith" / "default" / name / f"{kind}-status.json").read_text())
-
-
-def condition(of: dict, kind: str) -> dict:
-    return next(item for item in of["conditions"] if item["type"] == kind)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +55,8 @@ def test_another_spec_under_the_same_name_is_refused(completed, tmp_path):
     manifests = write(tmp_path / "other", other, config_map())
     result = tunesmith("run", "-f", manifests, "--no-serve", cwd=completed)
     assert result.returncode == 2
-    assert "another spec" in result.stderr and "--restart" in result.stderr
+    assert "another training." in result.stderr and "training.maxSteps" in result.stderr
+    assert "--restart" in result.stderr and "another metadata.name" in result.stderr
     assert status(completed)["phase"] == "Succeeded"
 
 
@@ -88,14 +64,24 @@ def test_other_data_under_the_same_name_is_refused(completed, tmp_path):
     manifests = write(tmp_path / "other", job(), config_map(rows=ROWS[:20]))
     result = tunesmith("run", "-f", manifests, "--no-serve", cwd=completed)
     assert result.returncode == 2
-    assert "another data" in result.stderr and "rows.jsonl" in result.stderr
+    assert "other data than tiny-data/rows.jsonl now" in result.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_serves_until_stopped(completed, number):
+def ignore_sigint():
+    """What a shell does for the jobs that it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize(
+    ("number", "at_start"),
+    [(signal.SIGINT, None), (signal.SIGTERM, None), (signal.SIGTERM, ignore_sigint)],
+    ids=["Ctrl-C", "SIGTERM", "SIGTERM in the background"],
+)
+def test_serves_until_stopped(completed, number, at_start):
     port = free_port()
     command = [sys.executable, "-m", "tunesmith_cli", "run", "-f", "manifests", "--port", str(port)]
-    with subprocess.Popen(command, cwd=completed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, cwd=completed, preexec_fn=at_start, **pipes) as process:
         try:
             wait_for(lambda: answers(f"http://127.0.0.1:{port}/readyz"), process)
             wait_for(lambda: status(completed, kind="inferenceworkspace")["phase"] == "Serving", process)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cluster.client import Cluster, condition
+from cluster.requests import ApiError
 from support.fake_kubelet import RESULTS, finished, outcome, running
 from support.manifests import config_map, job
 from support.operator import ended
@@ -147,6 +148,65 @@ def test_a_stage_that_fails_for_good(stages: Stages, code: int, said: Object | N
     assert condition({"status": status}, "Stalled")["status"] == "True"
     assert shown in condition({"status": status}, "Ready")["message"]
     assert [item["metadata"]["name"] for item in stages.cluster.list("Job", stages.namespace)] == ["tiny-prepare-1"]
+
+
+def test_a_job_that_failed_in_publish_goes_on_there_with_a_changed_manifest(
+    stages: Stages, cluster: Cluster, namespace: str
+):
+    stages.create(evaluation={"gates": [{"metric": "evalLoss", "max": 1}]})
+    stages.reach("publish")
+    stages.fail("tiny-publish-1", 16, words("GateFailed", "evalLoss is 3"))
+    stages.until("GateFailed")
+    before = {item["metadata"]["name"]: item["metadata"]["uid"] for item in cluster.list("Job", namespace)}
+    cluster.apply([job(evaluation={"gates": [{"metric": "evalLoss", "max": 9}]})], namespace)
+    status = stages.until("Publishing")
+    assert status["observedGeneration"] == 2
+    found = [condition({"status": status}, kind)["status"] for kind in ("Ready", "Reconciling", "Stalled")]
+    assert found == ["Unknown", "True", "False"]
+    config = json.loads(
+        next(
+            item["value"]
+            for item in stages.pod("tiny-publish-2")["spec"]["containers"][0]["env"]
+            if item["name"] == "TUNESMITH_JOB_CONFIG"
+        )
+    )
+    assert config["spec"]["evaluation"]["gates"] == [{"metric": "evalLoss", "max": 9}]
+    stages.succeed("publish", attempt=2)
+    status = stages.until("Completed")
+    assert status["attempts"] == {"prepare": 1, "train": 1, "publish": 2}
+    after = {item["metadata"]["name"]: item["metadata"]["uid"] for item in cluster.list("Job", namespace)}
+    assert after.keys() - before.keys() == {"tiny-publish-2"}
+    assert after.items() >= before.items()
+    # The operator has written the success, and the API server keeps it.
+    with pytest.raises(ApiError, match="do not change once the job has succeeded"):
+        stages.change({"export": {"mergeWeights": True}})
+
+
+def test_a_change_while_publish_runs_starts_it_again(stages: Stages, cluster: Cluster, namespace: str):
+    stages.create()
+    pod = stages.reach("publish")
+    stages.say(pod, running(pod))
+    stages.until("Publishing")
+    stages.change({"export": {"parity": {"maxLogitDifference": 1}}})
+    cluster.wait_gone("Job", "tiny-publish-1", namespace)
+    assert cluster.find("Job", "tiny-publish-2", namespace) is None or not cluster.find(
+        "Pod", pod["metadata"]["name"], namespace
+    )
+    if cluster.find("Pod", pod["metadata"]["name"], namespace) is not None:
+        cluster.delete("Pod", pod["metadata"]["name"], namespace, grace=0)
+    stages.succeed("publish", attempt=2)
+    assert stages.until("Completed")["attempts"] == {"prepare": 1, "train": 1, "publish": 2}
+
+
+def test_a_job_that_failed_before_publish_stays_failed(stages: Stages, cluster: Cluster, namespace: str):
+    stages.create()
+    stages.fail("tiny-prepare-1", 11, words("InvalidDataset", "rows.jsonl:3: no prompt", "Add it"))
+    stages.until("InvalidDataset")
+    stages.change({"export": {"mergeWeights": True}})
+    seen = cluster.wait("FineTuneJob", "tiny", lambda obj: obj["status"]["observedGeneration"] == 2, namespace)
+    assert seen["status"]["phase"] == "Failed"
+    assert "this one failed in prepare. Delete it and apply it again" in condition(seen, "Ready")["message"]
+    assert [item["metadata"]["name"] for item in cluster.list("Job", namespace)] == ["tiny-prepare-1"]
 
 
 def test_a_pod_that_was_told_to_stop_is_replaced_and_not_counted(stages: Stages):

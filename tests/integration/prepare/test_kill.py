@@ -33,7 +33,9 @@ def test_sigkill_at_random_moments(tmp_path: Path) -> None:
     work = write_job(tmp_path / "killed", rows)
     moments = random.Random(3)
     killed = 0
-    for _ in range(5):
+    for _ in range(20):  # some end before they are killed, as the machine is now faster, now slower
+        if killed == 3:
+            break
         with start_prepare(work) as process:
             time.sleep(moments.uniform(0.05, 0.95) * seconds)
             process.send_signal(signal.SIGKILL)
@@ -43,7 +45,7 @@ def test_sigkill_at_random_moments(tmp_path: Path) -> None:
             assert tree(work) == tree(reference)
             shutil.rmtree(work / "prepare")
     undisturbed(work)
-    assert killed >= 2
+    assert killed == 3
     assert tree(work) == tree(reference)
 
 

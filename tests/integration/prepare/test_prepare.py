@@ -158,7 +158,9 @@ def test_text_rows_have_no_questions(tmp_path: Path) -> None:
     assert data["trainRows"] > 8
     assert data["learnedTokens"] == data["trainTokens"]
     assert data["truncatedRows"] == 8
-    assert (tmp_path / "work" / "prepare" / "data" / "evaluation.jsonl").read_bytes() == b""
+    lines = (tmp_path / "work" / "prepare" / "data" / "evaluation.jsonl").read_text().splitlines()
+    assert lines
+    assert all(set(json.loads(line)) == {"row", "location", "text"} for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +240,7 @@ BROKEN_MODELS = {
 def test_broken_model(tmp_path: Path, tiny: Path, name: str) -> None:
     from tunesmith_api.failures import Reason, StageError
     from tunesmith_api.spec import JobConfig
-    from tunesmith_trainer.models.base import bring_model
+    from tunesmith_trainer.models.base import obtain_model
 
     folder = Path(shutil.copytree(tiny, tmp_path / "model"))
     damage, problem = BROKEN_MODELS[name]
@@ -246,7 +248,7 @@ def test_broken_model(tmp_path: Path, tiny: Path, name: str) -> None:
     work = write_job(tmp_path / "work", "rows.jsonl", {"uri": str(folder)})
     config = JobConfig.model_validate_json((work / "config.json").read_bytes())
     with pytest.raises(StageError) as caught:
-        bring_model(config, WorkFolder(work), list, chat=True, architectures=EXPORTABLE)
+        obtain_model(config, WorkFolder(work), list, chat=True, architectures=EXPORTABLE)
     assert caught.value.reason is Reason.INVALID_MODEL
     assert caught.value.message.startswith(f"{folder}: ")
     assert problem in caught.value.message
@@ -263,9 +265,9 @@ def test_a_folded_system_turn_is_part_of_the_prepared_model(tmp_path: Path, tiny
     tokenizer.save_pretrained(model)
     before = sha256_tree(model)
     talk = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
-    row = {"messages": [*talk, {"role": "assistant", "content": "Hello"}]}
+    rows = [{"messages": [*talk, {"role": "assistant", "content": f"Hello {n}"}]} for n in range(10)]
     data = tmp_path / "rows.jsonl"
-    data.write_text((json.dumps(row) + "\n") * 10)
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     work = write_job(tmp_path / "work", data, {"uri": str(model)})
     assert main(["prepare", "--work", str(work)]) == 11
     assert "systemTurn: fold" in read_outcome(work)["remedy"]

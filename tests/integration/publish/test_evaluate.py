@@ -10,8 +10,9 @@ import torch
 from support.tiny_models import build_model
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate import evaluation
-from tunesmith_trainer.evaluate.evaluation import Question, answer, eval_loss, evaluate
+from tunesmith_trainer.evaluate.evaluation import eval_loss, evaluate, generate_answers
 from tunesmith_trainer.evaluate.generate import greedy
+from tunesmith_trainer.evaluate.prompts import EvalPrompt
 from tunesmith_trainer.methods.merge import merge_adapter
 from tunesmith_trainer.models.loading import load_model, save_model, stop_ids
 from tunesmith_trainer.models.tokenizer import load_tokenizer
@@ -60,8 +61,9 @@ def test_the_loss_weighs_every_learned_token_the_same(
 def test_the_loss_of_nothing_is_no_number(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     store = TokenStore.write(tmp_path / "rows", [([1, 2, 3], [1, 0, 0])])
     assert math.isnan(eval_loss(model, store, 1, lambda _: None))
-    result = evaluate(model, tokenizer, store, [], rows=1, max_new_tokens=8, shown=2, advance=lambda _: None)
-    assert result == {"metrics": {"evalLoss": None, "perplexity": None, "exactMatch": None}, "answers": []}
+    result = evaluate(model, tokenizer, store, [], rows=1, max_new_tokens=8, examples=2, advance=lambda _: None)
+    nothing = {"evalLoss": None, "perplexity": None, "exactMatch": None}
+    assert result == {"metrics": nothing, "answers": [], "cut": []}
 
 
 def test_greedy_equals_transformers_generate(model: Any) -> None:
@@ -87,25 +89,26 @@ def test_breaking_off_lost_answers_changes_no_match(model: Any, tokenizer: Any) 
     stop = stop_ids(model, tokenizer)
     own = [tokenizer.decode(ids, skip_special_tokens=True) for ids in greedy(model, PROMPTS, [30] * 4, stop)]
     references = ["something else entirely, and as long as that", own[1], f"  {own[2]}\n", own[3][:-1] + "x"]
-    questions = [Question(i, prompt, text) for i, (prompt, text) in enumerate(zip(PROMPTS, references, strict=True))]
-    whole = answer(model, tokenizer, questions, 30, shown=4, advance=lambda _: None)
-    short = answer(model, tokenizer, questions, 30, shown=0, advance=lambda _: None)
-    assert [a.strip() == r.strip() for a, r in zip(whole, references, strict=True)] == [False, True, True, False]
-    assert [a.strip() == r.strip() for a, r in zip(short, references, strict=True)] == [False, True, True, False]
-    assert whole == own
-    assert len(short[0]) < len(whole[0])
+    prompts = [EvalPrompt(i, prompt, text) for i, (prompt, text) in enumerate(zip(PROMPTS, references, strict=True))]
+    whole = generate_answers(model, tokenizer, prompts, 30, examples=4, advance=lambda _: None)
+    short = generate_answers(model, tokenizer, prompts, 30, examples=0, advance=lambda _: None)
+    assert [a.strip() == r.strip() for a, r in zip(whole.texts, references, strict=True)] == [False, True, True, False]
+    assert [a.strip() == r.strip() for a, r in zip(short.texts, references, strict=True)] == [False, True, True, False]
+    assert (whole.texts, whole.is_cut) == (own, [False] * 4)
+    assert len(short.texts[0]) < len(whole.texts[0])
+    assert short.is_cut[:3] == [True, False, False]
 
 
 def test_an_answer_is_no_longer_than_it_can_matter(model: Any, tokenizer: Any) -> None:
-    questions = [Question(0, PROMPTS[0], "ab")]
-    (text,) = answer(model, tokenizer, questions, 400, shown=1, advance=lambda _: None)
+    prompts = [EvalPrompt(0, PROMPTS[0], "ab")]
+    (text,) = generate_answers(model, tokenizer, prompts, 400, examples=1, advance=lambda _: None).texts
     (ten,) = greedy(model, PROMPTS[:1], [2 * len(tokenizer.encode("ab")) + 8], frozenset())
     assert text == tokenizer.decode(ten, skip_special_tokens=True)
 
 
 def test_a_prompt_that_fills_the_model_gets_no_answer(model: Any, tokenizer: Any) -> None:
-    questions = [Question(0, [5] * 512, "ab"), Question(1, [5] * 600, "ab")]
-    assert answer(model, tokenizer, questions, 8, shown=2, advance=lambda _: None) == ["", ""]
+    prompts = [EvalPrompt(0, [5] * 512, "ab"), EvalPrompt(1, [5] * 600, "ab")]
+    assert generate_answers(model, tokenizer, prompts, 8, examples=2, advance=lambda _: None).texts == ["", ""]
 
 
 @pytest.mark.parametrize("tied", [False, True])

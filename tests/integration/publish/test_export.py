@@ -15,9 +15,11 @@ from tunesmith_api.spec import ParitySpec, Precision
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate.generate import greedy
 from tunesmith_trainer.export.architectures import EXPORTABLE
+from tunesmith_trainer.export.bounds import require_parity
 from tunesmith_trainer.export.exporter import Exporter
 from tunesmith_trainer.export.onnx_runner import OnnxModel
-from tunesmith_trainer.export.parity import Numbers, Reference, measure, require_parity
+from tunesmith_trainer.export.parity import Numbers, measure
+from tunesmith_trainer.export.reference import TorchReference
 from tunesmith_trainer.models.loading import load_model
 
 ModelOf = Callable[[str], Path]
@@ -31,8 +33,9 @@ def compare(model: Path, onnx_folder: Path, tmp_path: Path) -> Numbers:
     tokenizer = AutoTokenizer.from_pretrained(model)
     rows = [tokenizer.encode(question + " " + answer) for question, answer in ROWS[:4]]
     store = TokenStore.write(tmp_path / "rows", [(ids, [0] * 4 + [1] * (len(ids) - 4)) for ids in rows])
-    reference = Reference(load_model(model), store, [ids[:8] for ids in rows], rows=4)
-    return measure(OnnxModel(onnx_folder), reference, tie=1e-3)
+    reference = tmp_path / "reference"
+    TorchReference.record(load_model(model), store, [ids[:8] for ids in rows], 4, reference)
+    return measure(OnnxModel(onnx_folder), TorchReference(reference), tie_tolerance=1e-3)
 
 
 @pytest.mark.parametrize("precision", list(Precision))
@@ -44,7 +47,9 @@ def test_an_export_is_the_same_model(
     folder = export_of(architecture, precision)
     numbers = compare(model, folder, tmp_path)
     require_parity(precision, numbers, WIDE)
-    assert numbers["tokens"] == sum(len(TokenStore.open(tmp_path / "rows")[i][0]) - 4 for i in range(4))
+    assert numbers["nextTokenAgreementTokens"] == sum(
+        len(TokenStore.open(tmp_path / "rows")[i][0]) - 4 for i in range(4)
+    )
     if precision is Precision.FP32:
         assert numbers["maxLogitDifference"] < 1e-4
         assert numbers["nextTokenAgreement"] == 1.0
@@ -100,7 +105,7 @@ def test_a_damaged_weight_is_caught(
     )
     with pytest.raises(StageError, match=f"the {precision.value} export is not the trained model") as caught:
         require_parity(precision, compare(model_of("LlamaForCausalLM"), damaged, tmp_path), bounds)
-    assert caught.value.reason is Reason.EXPORT_FAILED
+    assert caught.value.reason is Reason.PARITY_FAILED
 
 
 def test_an_adapter_that_the_exporter_merges_wrongly_is_caught(tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
 """The whole stage on tiny models: what comes out, what is not repeated, and where it stops."""
 
+import gc
 import hashlib
 import json
+import os
 import shutil
+import weakref
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,8 @@ from support.trained_jobs import make_job, write_config
 from tunesmith_api.artifact import artifact_digest
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.publish import publish
 from tunesmith_trainer.stages.runner import run_stage
 
@@ -45,7 +51,9 @@ def test_the_artifact_is_complete(lora: Path) -> None:
     del found["manifest.json"]
     assert found == {name: entry["sha256"] for name, entry in manifest["files"].items()}
     assert {name.rsplit("/", 1)[0] for name in found if "/" in name} == {"adapter", "onnx/fp32", "onnx/int4"}
-    assert {"evaluation.json", "training_log.jsonl", "adapter/adapter_model.safetensors"} <= set(found)
+    assert {"evaluation.json", "predictions.jsonl", "training_log.jsonl", "adapter/adapter_model.safetensors"} <= set(
+        found
+    )
     assert manifest["digest"] == artifact_digest(manifest["files"])
     assert manifest["precisions"] == ["fp32", "int4"]
     assert manifest["parity"]["fp32"]["maxLogitDifference"] < 1e-4
@@ -78,6 +86,27 @@ def test_the_evaluation_shows_answers(lora: Path) -> None:
     assert evaluation["examples"][0]["reference"] == "tune is thing number 0."
     assert "What is tune?" in evaluation["examples"][0]["prompt"]
     assert any(example["before"] != example["after"] for example in evaluation["examples"])
+
+
+def test_the_served_models_are_measured_and_every_answer_is_kept(lora: Path) -> None:
+    manifest = json.loads((lora / "artifact" / "manifest.json").read_text())
+    assert manifest["parity"]["template"] == {
+        "rows": 12,
+        "tokens": manifest["parity"]["template"]["tokens"],
+        "boundaryRows": 0,
+    }
+    assert manifest["parity"]["template"]["tokens"] > 12 * 5
+    after, served = manifest["metrics"]["after"], manifest["metrics"]["served"]
+    assert set(served) == {"fp32", "int4"}
+    assert served["fp32"]["evalLoss"] == pytest.approx(after["evalLoss"], rel=1e-4)
+    assert abs(served["int4"]["evalLoss"] - after["evalLoss"]) > 1e-2, "int4 that differs in nothing is no int4"
+    lines = [json.loads(line) for line in (lora / "artifact" / "predictions.jsonl").read_text().splitlines()]
+    assert [line["location"] for line in lines] == [f"rows.jsonl:{number}" for number in range(1, 13)]
+    assert all(line["served"]["fp32"] == line["after"] for line in lines)
+    assert any(line["served"]["int4"] != line["after"] for line in lines)
+    assert all(line["cut"] == [] for line in lines)
+    evaluation = json.loads((lora / "artifact" / "evaluation.json").read_text())
+    assert [line["before"] for line in lines] == [example["before"] for example in evaluation["examples"]]
 
 
 def test_serving_can_open_it(lora: Path) -> None:
@@ -152,9 +181,96 @@ def test_an_export_out_of_bounds_leaves_no_artifact(tmp_path: Path) -> None:
     work = make_job(tmp_path / "job", export=export)
     with pytest.raises(StageError, match="the int4 export is not the trained model: nextTokenAgreement is 0") as caught:
         run(work)
-    assert caught.value.reason is Reason.EXPORT_FAILED
+    assert caught.value.reason is Reason.PARITY_FAILED
     assert not (work / "artifact").exists()
     assert json.loads((work / "publish" / "parity-int4.json").read_text())["nextTokenAgreement"] < 1
+
+
+def test_a_gate_that_only_the_served_model_fails_leaves_no_artifact(lora: Path, tmp_path: Path) -> None:
+    metrics = json.loads((lora / "artifact" / "manifest.json").read_text())["metrics"]
+    between = (metrics["after"]["evalLoss"] + metrics["served"]["int4"]["evalLoss"]) / 2
+    bound = "max" if metrics["served"]["int4"]["evalLoss"] > between else "min"
+    gates = {"gates": [{"metric": "evalLoss", bound: between}]}
+    work = shutil.copytree(lora, tmp_path / "job")
+    shutil.rmtree(work / "publish")
+    shutil.rmtree(work / "artifact")
+    export = json.loads((work / "config.json").read_text())["spec"]["export"]
+    write_config(work, evaluation=gates, export=export)
+    with pytest.raises(StageError, match="1 of 3 gates failed: served int4: evalLoss is") as caught:
+        run(work)
+    assert caught.value.reason is Reason.GATE_FAILED
+    assert not (work / "artifact").exists()
+    assert len((work / "publish" / "predictions.jsonl").read_text().splitlines()) == 12
+    assert [gate.get("served") for gate in json.loads((work / "publish" / "gates.json").read_text())] == [
+        None,
+        "fp32",
+        "int4",
+    ]
+
+
+@pytest.mark.parametrize("old", ["<|im_start|>assistant\\n' -}}{%- endif", "message['role'] + '\\n'"])
+def test_a_template_that_changed_after_training_leaves_no_artifact(tmp_path: Path, old: str) -> None:
+    """By one newline: in the generation prompt, or in an earlier turn."""
+    work = make_job(tmp_path / "job", export=FP32)
+    template = work / "prepare" / "model" / "chat_template.jinja"
+    assert template.read_text().count(old) == 1
+    template.write_text(template.read_text().replace(old, old.replace("\\n", "\\n\\n")))
+    with pytest.raises(StageError, match=r"rows.jsonl:1 \(validation row 0\): the server makes other tokens") as caught:
+        run(work)
+    assert caught.value.reason is Reason.PARITY_FAILED
+    assert not (work / "artifact").exists()
+
+
+def test_a_template_that_writes_the_date_is_rendered_as_of_its_preparation(tmp_path: Path) -> None:
+    work = make_job(tmp_path / "job", export=FP32)
+    template = work / "prepare" / "model" / "chat_template.jinja"
+    template.write_text("{{- strftime_now('%d %b %Y') -}}\n" + template.read_text())
+    rows = work / "prepare" / "data" / "evaluation.jsonl"
+    moment = datetime(2020, 2, 29, 12)
+    store = TokenStore.open(work / "prepare" / "data" / "validation")
+    ids = load_tokenizer(work / "prepare" / "model").encode("29 Feb 2020", add_special_tokens=False)
+    pairs = [store[index] for index in range(len(store))]
+    TokenStore.write(
+        work / "prepare" / "data" / "validation",
+        [([*ids, *tokens.tolist()], [0] * len(ids) + mask.tolist()) for tokens, mask in pairs],
+    )
+    os.utime(rows, (moment.timestamp(), moment.timestamp()))
+    run(work)
+    assert json.loads((work / "artifact" / "manifest.json").read_text())["parity"]["template"]["rows"] == 12
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_one_model_is_in_memory_at_a_time(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of torch's when the exporter and ONNX Runtime work, and one before."""
+    from tunesmith_trainer.export import exporter, onnx_runner
+    from tunesmith_trainer.models import loading
+
+    models: list[weakref.ref[Any]] = []
+    seen: dict[str, list[int]] = {"load": [], "export": [], "run": []}
+
+    def alive() -> int:
+        gc.collect()
+        return sum(model() is not None for model in models)
+
+    def watch(owner: Any, name: str, step: str) -> None:
+        original = getattr(owner, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            seen[step].append(alive())
+            result = original(*arguments, **options)
+            if step == "load":
+                models.append(weakref.ref(result))
+            return result
+
+        monkeypatch.setattr(owner, name, call)
+
+    watch(loading, "load_model", "load")
+    watch(exporter.Exporter, "export", "export")
+    watch(onnx_runner.OnnxModel, "_open", "run")
+    run(make_job(tmp_path / "job", method=method, export=FP32))
+    assert seen["load"] in ([0], [0, 0])
+    assert seen["export"] == [0]
+    assert set(seen["run"]) == {0}
 
 
 def test_plain_text_rows_have_no_exact_match(tmp_path: Path) -> None:
@@ -174,7 +290,7 @@ def test_an_output_with_another_artifact_is_kept(lora: Path, tmp_path: Path) -> 
     write_config(work, export=config["export"], output={"uri": str(taken)})
     # Another output is another job to the stage: let it go on from here all the same.
     from tunesmith_trainer.runtime.job_config import load_config
-    from tunesmith_trainer.stages.runner import stage_inputs
+    from tunesmith_trainer.stages.inputs import stage_inputs
 
     inputs = stage_inputs(Stage.PUBLISH, load_config(WorkFolder(work)), WorkFolder(work))
     (work / "publish" / "inputs.json").write_text(json.dumps({"inputs": inputs}))

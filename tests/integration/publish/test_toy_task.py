@@ -5,7 +5,7 @@ import shutil
 from contextlib import nullcontext
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from support.manifests import config_map, job
 from tunesmith_api.tasks import METRICS, TASKS, MetricInfo, TaskInfo
@@ -21,8 +21,9 @@ from tunesmith_trainer.train.distributed.topology import NodeTopology
 
 class LastToken(TextGeneration):  # judged by a row's last target token, exported as plain weights
     name = "lastToken"
+    has_replay = False
 
-    def evaluate(self, model, data, spec, *, rows, shown, advance):
+    def evaluate(self, model, data, spec, *, rows, examples, advance):
         cut = [(ids, mask.nonzero()[0][-1]) for ids, mask in (data.store[i] for i in range(rows))]
         found = [model(input_ids=torch.tensor(ids[:end].tolist())[None]).logits[0, -1].argmax() for ids, end in cut]
         hits = [int(token) == ids[end] for token, (ids, end) in zip(found, cut, strict=True)]
@@ -34,8 +35,11 @@ class LastToken(TextGeneration):  # judged by a row's last target token, exporte
     def export(self, model, folder, precision):
         shutil.copytree(model, folder)
 
-    def compare(self, exported, model, data, bounds):
-        weights, own = load_file(exported / "model.safetensors"), model.state_dict()
+    def record_reference(self, model, data, bounds, folder):
+        save_file(model.state_dict(), folder / "model.safetensors")
+
+    def compare(self, exported, reference, bounds):
+        weights, own = (load_file(folder / "model.safetensors") for folder in (exported, reference))
         return {"largest": max(float((weights[name] - own[name]).abs().max()) for name in weights)}
 
     def require_parity(self, precision, numbers, bounds):

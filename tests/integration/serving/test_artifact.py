@@ -1,6 +1,7 @@
 """What is not whole is not served, and the message says what to do."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,13 @@ def test_cut_file(copied: Path) -> None:
 def test_other_precision(copied: Path) -> None:
     with pytest.raises(ArtifactError, match=r"no precision int8 \(it has fp32, int4\)"):
         open_artifact(copied, "int8")
+
+
+def test_nothing_exported(copied: Path) -> None:
+    shutil.rmtree(copied / "onnx")
+    write_manifest(copied)
+    with pytest.raises(ArtifactError, match=r"holds no ONNX model \(its job has export.precisions: \[\]\)"):
+        open_artifact(copied, "fp32")
 
 
 def test_no_folder(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     DrainingError,
     Event,
     GenerationRequest,
+    InvalidRequestError,
     PromptTooLongError,
     QueueFullError,
     SamplingParams,
+    TooManyRequestsError,
 )
 from tunesmith_serving.engines.text_generation.engine import TextGenerationEngine
 
@@ -24,7 +26,7 @@ LONG = SamplingParams(temperature=0, max_tokens=400, ignore_eos=True)
 
 
 def mixed_requests(count: int, vocab_size: int) -> list[GenerationRequest]:
-    """Short and long, greedy and seeded, with and without top_p and logprobs."""
+    """Short and long, greedy and seeded, with and without filters, penalties and logprobs."""
     draw = random.Random(11)
     requests = []
     for index in range(count):
@@ -34,6 +36,11 @@ def mixed_requests(count: int, vocab_size: int) -> list[GenerationRequest]:
             max_tokens=draw.choice([1, 4, 17, 40, 90]),
             temperature=0 if greedy else draw.choice([0.7, 1.0, 1.5]),
             top_p=draw.choice([1.0, 0.9, 0.5]),
+            top_k=draw.choice([0, 0, 20]),
+            min_p=draw.choice([0, 0, 0.05]),
+            repetition_penalty=draw.choice([1.0, 1.0, 1.3]),
+            frequency_penalty=draw.choice([0, 0, 0.5]),
+            logit_bias=draw.choice([(), (), ((5, -100.0), (9, 3.0))]),
             seed=None if greedy else index,
             logprobs=draw.choice([None, 0, 3]),
         )
@@ -65,7 +72,7 @@ def together(loaded: TextGenerationEngine, requests: list[GenerationRequest]) ->
 def test_tokens_of_fast_steps_go_out_together(
     load: Load, monkeypatch: pytest.MonkeyPatch, seconds: float, counts: list[int]
 ) -> None:
-    monkeypatch.setattr("tunesmith_serving.engines.text_generation.batching.batcher.DELIVERY_SECONDS", seconds)
+    monkeypatch.setattr("tunesmith_serving.engines.text_generation.batching.delivery.DELIVERY_SECONDS", seconds)
     engine = load().batcher
     request = GenerationRequest((5, 6, 7), SamplingParams(max_tokens=30, seed=1, logprobs=0, ignore_eos=True))
     collector = Collector()
@@ -178,6 +185,27 @@ def test_full_queue_and_cancel(load: Load) -> None:
     tickets[2].cancel()
     wait_until(lambda: engine.stats().slots_in_use == 0)
     tickets[2].cancel()  # harmless
+
+
+def test_requests_are_accepted_together_or_not_at_all(load: Load) -> None:
+    engine = load(max_batch_size=2, max_queue_length=1).batcher
+    request = GenerationRequest((5, 6, 7), LONG)
+    first = Recorder()
+    ticket = engine.submit(request, first)
+    with pytest.raises(QueueFullError):
+        engine.submit_all([(request, Recorder()) for _ in range(3)])
+    with pytest.raises(TooManyRequestsError, match="4 answers at once; this server takes at most 3"):
+        engine.submit_all([(request, Recorder()) for _ in range(4)])
+    with pytest.raises(InvalidRequestError, match="token id") as caught:
+        engine.submit_all([(request, Recorder()), (GenerationRequest((100_000,)), Recorder())])
+    assert caught.value.index == 1
+    assert engine.stats().queue_length == 0
+    two = [Recorder(), Recorder()]
+    tickets = engine.submit_all([(request, recorder) for recorder in two])
+    wait_until(lambda: two[0].tokens > 0)
+    for each in (ticket, *tickets):
+        each.cancel()
+    wait_until(lambda: engine.stats().slots_in_use == 0)
 
 
 def test_cancel_in_the_queue(load: Load) -> None:

@@ -148,31 +148,43 @@ def test_models(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize(
     ("options", "param"),
     [
-        ({"n": 2}, "n"),
+        ({"n": 0}, "n"),
         ({"n": True}, "n"),
+        ({"n": 9}, "n"),
+        ({"n": 129}, "n"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
-        ({"tool_choice": "auto"}, "tool_choice"),
+        ({"tool_choice": "required"}, "tool_choice"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"logit_bias": {"5": 1}}, "logit_bias"),
-        ({"presence_penalty": 0.5}, "presence_penalty"),
-        ({"frequency_penalty": -0.5}, "frequency_penalty"),
-        ({"store": True}, "store"),
-        ({"user": "me"}, "user"),
+        ({"logit_bias": {"5": 101}}, "logit_bias"),
+        ({"logit_bias": {"5": True}}, "logit_bias"),
+        ({"logit_bias": {"-5": 1}}, "logit_bias"),
+        ({"logit_bias": {"100000": 1}}, "logit_bias"),
+        ({"logit_bias": [5]}, "logit_bias"),
+        ({"presence_penalty": 2.5}, "presence_penalty"),
+        ({"frequency_penalty": -2.5}, "frequency_penalty"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
         ({"reasoning_effort": "low"}, "reasoning_effort"),
-        ({"top_k": 5}, "top_k"),
+        ({"verbosity": "low"}, "verbosity"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"audio": {"voice": "a", "format": "wav"}}, "audio"),
+        ({"web_search_options": {}}, "web_search_options"),
+        ({"chat_template": "{{ messages }}"}, "chat_template"),
+        ({"echo": True}, "echo"),
+        ({"top_k": -2}, "top_k"),
+        ({"min_p": 1.5}, "min_p"),
+        ({"max_token": 5}, "max_token"),
         ({"temperature": 2.1}, "temperature"),
         ({"temperature": "warm"}, "temperature"),
         ({"top_p": 0}, "top_p"),
         ({"seed": 1.5}, "seed"),
         ({"seed": 2**63}, "seed"),
         ({"max_tokens": 0}, "max_tokens"),
-        ({"max_tokens": 5, "max_completion_tokens": 5}, "max_completion_tokens"),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, "max_completion_tokens"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"stop": ""}, "stop"),
         ({"stop": [1]}, "stop"),
         ({"stream": "yes"}, "stream"),
-        ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"stream": True, "stream_options": {"other": True}}, "stream_options.other"),
         ({"logprobs": 3}, "logprobs"),
         ({"top_logprobs": 3}, "top_logprobs"),
@@ -183,7 +195,10 @@ def test_models(client: openai.OpenAI) -> None:
         ({"messages": [{"role": "user"}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content"),
-        ({"messages": [{"role": "user", "content": "x", "name": "me"}]}, "messages[0].name"),
+        ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": "x", "mood": "good"}]}, "messages[0].mood"),
+        ({"messages": [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]}, "messages[0].tool_calls"),
+        ({"messages": [{"role": "assistant", "content": "x", "audio": {"id": "1"}}]}, "messages[0].audio"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
             "messages[0].content",
@@ -205,13 +220,16 @@ def test_bad_chat_requests(server: ServingProcess, options: dict[str, Any], para
 @pytest.mark.parametrize(
     ("options", "param"),
     [
-        ({"prompt": ["a", "b"]}, "prompt"),
-        ({"prompt": [[5], [6]]}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": ["a", 5]}, "prompt"),
+        ({"prompt": ["a", ["b"]]}, "prompt"),
+        ({"prompt": [[5], [100_000]]}, "prompt"),
+        ({"prompt": ["a"] * 9}, "prompt"),
         ({"prompt": 5}, "prompt"),
         ({"prompt": ""}, "prompt"),
         ({"prompt": [100_000]}, "prompt"),
         ({"prompt": [True]}, "prompt"),
-        ({"echo": True}, "echo"),
+        ({"echo": True, "logprobs": 0}, "echo"),
         ({"best_of": 3}, "best_of"),
         ({"suffix": "x"}, "suffix"),
         ({"logprobs": 21}, "logprobs"),
@@ -238,9 +256,31 @@ def test_values_that_ask_for_nothing_are_taken(client: openai.OpenAI) -> None:
         logit_bias={},
         tools=[],
         response_format={"type": "text"},
-        store=False,
-        user=None,
         stop=None,
+        top_logprobs=0,
+        reasoning_effort="none",
+        tool_choice="auto",
+        parallel_tool_calls=True,
+        stream_options={"include_usage": True},
+        max_completion_tokens=24,
+        # What does not change the answer is ignored.
+        user="me",
+        metadata={"a": "b"},
+        store=True,
+        service_tier="flex",
+        safety_identifier="x",
+        prompt_cache_key="x",
+        prompt_cache_retention="24h",
+        prediction={"type": "content", "content": "x"},
+        extra_body={
+            "repetition_penalty": 1,
+            "top_k": -1,
+            "min_p": 0,
+            "echo": False,
+            "suffix": None,
+            "unheard_of": None,
+            "skip_special_tokens": True,
+        },
     )
     assert neutral.choices[0].message.content == chat(client).choices[0].message.content
 
@@ -302,7 +342,7 @@ def test_metrics(server: ServingProcess, client: openai.OpenAI) -> None:
     bad = 'tunesmith_requests_total{code="400",route="/v1/chat/completions"}'
     chat(client)
     with pytest.raises(openai.BadRequestError):
-        chat(client, n=2)
+        chat(client, n=0)
     names = [
         ok,
         bad,
@@ -314,7 +354,7 @@ def test_metrics(server: ServingProcess, client: openai.OpenAI) -> None:
     before = {name: metric(server, name) for name in names}
     answer = chat(client)
     with pytest.raises(openai.BadRequestError):
-        chat(client, n=2)
+        chat(client, n=0)
     expected = (1, 1, answer.usage.prompt_tokens, answer.usage.completion_tokens, 1, 1)
     assert tuple(metric(server, name) - before[name] for name in names) == expected
     assert metric(server, "tunesmith_slots") == 4
@@ -322,15 +362,16 @@ def test_metrics(server: ServingProcess, client: openai.OpenAI) -> None:
     assert metric(server, "tunesmith_queue_length") == 0
 
 
+@pytest.mark.parametrize("n", [1, 4])
 @pytest.mark.parametrize("stream", [True, False])
-def test_clients_that_go_away_free_their_slots(server: ServingProcess, stream: bool) -> None:
+def test_clients_that_go_away_free_their_slots(server: ServingProcess, stream: bool, n: int) -> None:
     before = metric(server, "tunesmith_generated_tokens_total")
-    body = {"model": "tiny", "prompt": [5], "max_tokens": 511, "temperature": 1, "seed": 1, "stream": stream}
+    body = {"model": "tiny", "prompt": [5], "max_tokens": 511, "temperature": 1, "seed": 1, "n": n, "stream": stream}
     data = json.dumps(body).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n".encode()
     where = (server.url.split("//")[1].split(":")[0], int(server.url.rsplit(":", 1)[1]))
-    # Four take the slots and four wait; all of them leave without having read anything.
-    sockets = [socket.create_connection(where) for _ in range(8)]
+    # Four answers take the slots and four wait; all clients leave without having read anything.
+    sockets = [socket.create_connection(where) for _ in range(8 // n)]
     for connection in sockets:
         connection.sendall(head + data)
     wait_until(lambda: metric(server, "tunesmith_generated_tokens_total") > before)

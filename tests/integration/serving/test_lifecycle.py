@@ -220,6 +220,10 @@ def test_api_key(artifact: Path) -> None:
             with pytest.raises(openai.AuthenticationError):
                 call()
         assert httpx.get(f"{server.url}/v1/models").status_code == 401
+        for path, body in (("/tokenize", {"prompt": "x"}), ("/detokenize", {"tokens": [5]})):
+            for key, status in (("wrong", 401), ("secret", 200)):
+                sent = {"Authorization": f"Bearer {key}"}
+                assert httpx.post(server.url + path, json=body, headers=sent).status_code == status
         for path in ("/healthz", "/readyz", "/metrics"):
             assert httpx.get(server.url + path).status_code == 200
 

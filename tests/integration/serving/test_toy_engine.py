@@ -29,7 +29,7 @@ class LongestLabel:
             return {"label": max((label for label in self.labels if label in text), key=len)}
 
         router = APIRouter()
-        router.post("/classify")(classify)
+        router.post("/v1/classify")(classify)
         return router
 
     def statistics(self) -> list[Statistic]:

@@ -94,7 +94,7 @@ def test_a_machine_that_dies_is_missed_at_once_and_not_counted(start, job, tmp_p
 def test_a_machine_that_waits_for_the_first_can_be_stopped(start, job, tmp_path):
     process = start(job("wait"), 1)
     deadline = time.monotonic() + 60
-    while "waiting for machine 0" not in (tmp_path / "machine-1.log").read_text():
+    while "waiting for node 0" not in (tmp_path / "machine-1.log").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)

@@ -160,6 +160,9 @@ def test_the_names_and_the_subresources():
     assert "scale" not in job["versions"][0]["subresources"]
 
 
+UNTIL_SUCCEEDED = ("evaluation", "export", "output")
+
+
 @KINDS
 def test_printer_columns_name_fields_that_exist(kind):
     version = DEFINITIONS[kind]["spec"]["versions"][0]
@@ -175,7 +178,7 @@ def test_printer_columns_name_fields_that_exist(kind):
         assert node["type"] == column["type"], path
 
 
-def test_a_job_cannot_be_changed():
+def test_what_of_a_job_cannot_be_changed():
     spec = schema_of("FineTuneJob")["properties"]["spec"]
     nodes = {"": spec, **spec["properties"]}
     rules = {
@@ -185,12 +188,24 @@ def test_a_job_cannot_be_changed():
         if "oldSelf" in rule["rule"]
     }
     message = "{} does not change once the job is created; write a new FineTuneJob under another name"
-    fixed = set(spec["properties"]) - {"suspend", "ttlSecondsAfterFinished"}
+    fixed = set(spec["properties"]) - {"suspend", "ttlSecondsAfterFinished", *UNTIL_SUCCEEDED}
     optional = {name for name in fixed if "default" not in spec["properties"][name]} - set(spec["required"])
     assert rules == {(name, "self == oldSelf", message.format(name)) for name in fixed} | {
         ("", f"has(self.{name}) == has(oldSelf.{name})", message.format(name)) for name in optional
     }
-    assert optional == {"adapter", "output", "podTemplate"}
+    assert optional == {"adapter", "podTemplate"}
+
+
+def test_what_publish_reads_is_fixed_by_success():
+    (rule,) = schema_of("FineTuneJob")["x-kubernetes-validations"]
+    condition, _, equal = rule["rule"].partition(" || ")
+    assert condition.startswith("!(") and condition.endswith("oldSelf.status.phase == 'Succeeded')")
+    for name in UNTIL_SUCCEEDED:
+        assert f"self.spec.{name} == oldSelf.spec.{name}" in equal
+    assert rule["message"] == (
+        "evaluation, export and output do not change once the job has succeeded; write a new FineTuneJob under another "
+        "name"
+    )
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "crds").glob("*.yaml")), ids=lambda path: path.name)

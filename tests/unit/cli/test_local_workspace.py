@@ -9,7 +9,7 @@ from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
 from tunesmith_backend.interface.errors import BackendError
 from tunesmith_backend.interface.protocol import ref_of
 from tunesmith_backend.local.artifacts import local_artifact
-from tunesmith_backend.local.cluster_only import tell_cluster_only
+from tunesmith_backend.local.cluster_only import emit_cluster_only_fields
 from tunesmith_backend.local.workspace import LocalWorkspace
 from tunesmith_cli.terminal.console import out
 from tunesmith_cli.terminal.events import print_event
@@ -73,6 +73,23 @@ def test_a_key_that_is_asked_for_is_never_left_out(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("precisions", "said"),
+    [
+        ([], r"artifact holds no ONNX model \(its job has export.precisions: \[\]\).*train a job with"),
+        (["fp32"], r"holds no int4 model, but fp32; write spec.runtime.precision: fp32"),
+    ],
+)
+def test_an_artifact_without_the_precision_is_not_started(tmp_path, precisions, said):
+    artifact = tmp_path / "artifact"
+    artifact.mkdir()
+    (artifact / "manifest.json").write_text(json.dumps({"precisions": precisions}))
+    local = LocalWorkspace(a_workspace(runtime={"precision": "int4"}), tmp_path, "127.0.0.1", 1)
+    with pytest.raises(BackendError, match=said):
+        local.start(artifact)
+    assert local.process is None
+
+
+@pytest.mark.parametrize(
     ("spec", "said"),
     [
         ({}, ""),
@@ -90,6 +107,6 @@ def test_a_key_that_is_asked_for_is_never_left_out(tmp_path, monkeypatch):
 )
 def test_what_concerns_clusters_only_is_told_in_one_line(spec, said):
     with out.capture() as captured:
-        tell_cluster_only(ref_of(a_workspace()), a_workspace(**spec).spec, print_event)
+        emit_cluster_only_fields(ref_of(a_workspace()), a_workspace(**spec).spec, print_event)
     expected = f"InferenceWorkspace served  {said}: for clusters only, without effect here\n" if said else ""
     assert captured.get() == expected

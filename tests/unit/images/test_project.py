@@ -39,7 +39,7 @@ def append(path: Path, text: str) -> None:
     ("file", "expected"),
     [
         ("trainer/tunesmith_trainer/__main__.py", {"trainer", "operator"}),
-        ("serving/tunesmith_serving/__main__.py", {"serving", "operator"}),
+        ("serving/tunesmith_serving/__main__.py", {"serving", "operator", "trainer"}),
         ("operator/tunesmith_operator/__main__.py", {"operator"}),
         ("api/tunesmith_api/__init__.py", {"operator", "serving", "trainer"}),
         ("images/serving/Dockerfile", {"serving"}),

@@ -78,6 +78,7 @@ BEFORE = [
 MEANING = {
     "accepted": (lambda s: state.accepted(s), IN_PROGRESS),
     "running": (lambda s: state.running(s, Stage.PUBLISH, {}), IN_PROGRESS),
+    "publish_restarted": (lambda s: state.publish_restarted(s), IN_PROGRESS),
     "with_progress": (lambda s: state.with_progress(s, {"step": 1}), None),
     "observed": (lambda s: state.observed(s, 1), None),
     "held": (lambda s: state.held(s, "X", "x"), IN_PROGRESS),

@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from tunesmith_trainer.evaluate.evaluation import exact_match, read_questions
+from tunesmith_trainer.evaluate.evaluation import exact_match
+from tunesmith_trainer.evaluate.prompts import read_prompts
 
 
 @pytest.mark.parametrize(
@@ -30,8 +31,8 @@ def test_nothing_to_compare_is_no_number() -> None:
     assert math.isnan(exact_match([], []))
 
 
-def test_the_first_questions_are_read(tmp_path) -> None:
+def test_the_first_prompts_are_read(tmp_path) -> None:
     path = tmp_path / "evaluation.jsonl"
     path.write_text("".join(f'{{"row": {i}, "prompt_ids": [{i}], "reference": "{i}"}}\n' for i in range(5)))
-    assert [question.row for question in read_questions(path, 3)] == [0, 1, 2]
-    assert read_questions(tmp_path / "none.jsonl", 3) == []
+    assert [prompt.row for prompt in read_prompts(path, 3)] == [0, 1, 2]
+    assert read_prompts(tmp_path / "none.jsonl", 3) == []

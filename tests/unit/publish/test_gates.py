@@ -26,18 +26,19 @@ from tunesmith_trainer.publish.gates import check_gates, require_passed
 )
 def test_a_gate_holds_its_bounds(gate: dict, value: float | None, passed: bool) -> None:
     (result,) = check_gates([GateSpec(**gate)], {gate["metric"]: value})
-    assert result["passed"] is passed
-    assert {key: result[key] for key in gate} == gate
-    assert result["value"] == (value if value is not None and math.isfinite(value) else None)
+    measured = value if value is not None and math.isfinite(value) else None
+    assert result == {**gate, "value": measured, "passed": passed}
 
 
 def test_a_metric_that_is_missing_passes_no_gate() -> None:
     (result,) = check_gates([GateSpec(metric="exactMatch", min=0)], {})
-    assert not result["passed"]
+    assert result == {"metric": "exactMatch", "min": 0.0, "value": None, "passed": False}
 
 
 def test_no_gates_pass() -> None:
-    require_passed(check_gates([], {"evalLoss": 1.0}))
+    results = check_gates([], {"evalLoss": 1.0})
+    assert results == []
+    require_passed(results)
 
 
 def test_every_failed_gate_is_named_with_value_and_bound() -> None:
@@ -63,3 +64,13 @@ def test_a_gate_that_cannot_be_measured_says_why() -> None:
     gates = [GateSpec(metric="exactMatch", min=0.8), GateSpec(metric="evalLoss", max=2)]
     with pytest.raises(StageError, match="no validation rows with a prompt.*not a finite number"):
         require_passed(check_gates(gates, {"exactMatch": None, "evalLoss": math.nan}))
+
+
+def test_a_gate_that_the_served_model_fails_names_it() -> None:
+    gates = [GateSpec(metric="exactMatch", min=0.8)]
+    results = check_gates(gates, {"exactMatch": 0.9}) + check_gates(gates, {"exactMatch": 0.5}, served="int4")
+    assert results[1] == {"metric": "exactMatch", "min": 0.8, "served": "int4", "value": 0.5, "passed": False}
+    with pytest.raises(StageError) as caught:
+        require_passed(results)
+    assert caught.value.message == "1 of 2 gates failed: served int4: exactMatch is 0.5, the gate needs at least 0.8"
+    assert "export.precisions" in caught.value.remedy

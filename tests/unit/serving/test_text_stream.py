@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as HfTokenizer
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import decoders, models, pre_tokenizers, processors
 
 from tunesmith_serving.engines.text_generation.text.stream import IncrementalDetokenizer, StopMatcher
 from tunesmith_serving.engines.text_generation.text.tokenizer import Tokenizer, byte_level_table
@@ -108,3 +108,31 @@ def test_what_cannot_become_a_stop_string_goes_out_at_once() -> None:
 def test_lone_surrogates_are_refused() -> None:
     with pytest.raises(ValueError, match="lone surrogate"):
         BYTES.encode("a\ud800", add_special_tokens=False)
+
+
+def with_template(single: str) -> Tokenizer:
+    """A tokenizer that adds special tokens to a text, as Llama's does."""
+    plain = HfTokenizer(models.BPE(vocab={"<s>": 0, "</s>": 1, "a": 2, "b": 3}, merges=[]))
+    plain.add_special_tokens(["<s>", "</s>"])
+    plain.post_processor = processors.TemplateProcessing(
+        single=single, pair=f"{single} $B:1", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    return Tokenizer(plain.to_str())
+
+
+@pytest.mark.parametrize(
+    ("single", "text", "expected"),
+    [
+        ("<s> $A", "ab", [0, 2, 3]),
+        ("<s> $A", "<s>ab", [0, 2, 3]),  # a rendered template holds its BOS
+        ("<s> $A", "a<s>b", [0, 2, 0, 3]),
+        ("<s> $A", "", [0]),
+        ("<s> $A </s>", "ab", [0, 2, 3]),  # an end that is to be continued is none
+        ("$A </s>", "ab", [2, 3]),
+        ("$A", "<s>ab", [0, 2, 3]),
+    ],
+)
+def test_a_prompt_gets_one_bos(single: str, text: str, expected: list[int]) -> None:
+    tokenizer = with_template(single)
+    assert tokenizer.encode(text, add_special_tokens=True) == expected
+    assert 0 not in tokenizer.encode("ab", add_special_tokens=False)

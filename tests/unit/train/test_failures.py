@@ -5,7 +5,7 @@ import torch
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import JobConfig
-from tunesmith_trainer.train.failures import explained
+from tunesmith_trainer.train.failures import translate_oom
 
 CONFIG = JobConfig.model_validate(
     {
@@ -27,7 +27,7 @@ CONFIG = JobConfig.model_validate(
     ids=lambda error: type(error).__name__,
 )
 def test_it_is_told_with_ways_out(error: Exception) -> None:
-    with pytest.raises(StageError) as caught, explained(CONFIG):
+    with pytest.raises(StageError) as caught, translate_oom(CONFIG):
         raise error
     assert caught.value.reason is Reason.OUT_OF_MEMORY
     assert caught.value.__cause__ is error
@@ -38,6 +38,6 @@ def test_it_is_told_with_ways_out(error: Exception) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error: device-side assert triggered"), ValueError("no")])
 def test_other_errors_are_left_alone(error: Exception) -> None:
-    with pytest.raises(type(error)) as caught, explained(CONFIG):
+    with pytest.raises(type(error)) as caught, translate_oom(CONFIG):
         raise error
     assert caught.value is error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tunesmith_api.contract import TEXT_PART_SEPARATOR
 from tunesmith_trainer.data.errors import dataset_error, shown
 from tunesmith_trainer.data.lines import MAX_ROW_BYTES, too_long
 from tunesmith_trainer.data.rows import Turn
@@ -71,7 +72,7 @@ def _join_parts(location: str, field: str, parts: list[dict[str, Any]]) -> str:
                 'Write {"type": "text", "text": "..."}, or one text in quotes',
             )
         texts.append(part["text"])
-    return "".join(texts)
+    return TEXT_PART_SEPARATOR.join(texts)
 
 
 def read_turns(

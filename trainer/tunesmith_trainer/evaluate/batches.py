@@ -1,20 +1,20 @@
-"""Batches of like lengths, so that little is computed for padding."""
+"""Length-bucketed batches: rows of similar length share a batch, so that little of it is padding."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-def like_lengths(lengths: Sequence[int], max_rows: int, max_tokens: int) -> list[list[int]]:
-    """Group rows of like lengths.
+def length_bucketed_batches(lengths: Sequence[int], max_rows: int, max_tokens: int) -> list[list[int]]:
+    """Group rows of similar length.
 
     Args:
         lengths: Tokens of each row.
         max_rows: Most rows of a batch.
-        max_tokens: Most tokens of a batch, padding counted; a longer row is a batch of its own.
+        max_tokens: Most tokens of a batch, padding included. A longer row is a batch of its own.
 
     Returns:
-        Indices of the rows of each batch, the longest rows first; the same for the same lengths.
+        Row indices of each batch, longest rows first. Deterministic.
     """
     batches: list[list[int]] = []
     longest = 0

@@ -1,67 +1,40 @@
-"""Evaluation of one model: loss and perplexity on tokenised rows, exact match of generated answers."""
+"""Evaluation of a model: loss and perplexity on tokenised rows, exact match of generated answers."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
 
 from tunesmith_trainer.data.collate import IGNORE_INDEX
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.evaluate.batches import like_lengths
+from tunesmith_trainer.evaluate.batches import length_bucketed_batches
 from tunesmith_trainer.evaluate.generate import greedy
+from tunesmith_trainer.evaluate.prompts import EvalPrompt
 from tunesmith_trainer.models.loading import context_length, stop_ids
 from tunesmith_trainer.models.loss import loss_sum, target_count
 
 _MAX_ROWS = 32
 _MAX_TOKENS = 8192
-_MAX_LOGITS = 1 << 27  # numbers of one batch's logits: 512 MiB in fp32
+_MAX_LOGITS = 1 << 27  # logits of one batch: 512 MiB in fp32
 
 Advance = Callable[[int], None]
 
 
-@dataclass(frozen=True)
-class Question:
-    """A prompt of the validation rows and the answer that it should get.
-
-    Attributes:
-        row: Number of the validation row.
-        prompt_ids: Token ids of the prompt, ready for generation.
-        reference: The expected answer.
-    """
-
-    row: int
-    prompt_ids: list[int]
-    reference: str
-
-
-def read_questions(path: Path, most: int) -> list[Question]:
-    """Return the first questions of a file with `{row, prompt_ids, reference}` a line; none when it is absent."""
-    if not path.is_file():
-        return []
-    questions = []
-    with path.open(encoding="utf-8") as file:
-        for line, _ in zip(file, range(most), strict=False):
-            value = json.loads(line)
-            questions.append(Question(value["row"], value["prompt_ids"], value["reference"]))
-    return questions
-
-
 @torch.inference_mode()
 def eval_loss(model: Any, store: TokenStore, rows: int, advance: Advance) -> float:  # noqa: ANN401
-    """Return the mean negative log-likelihood, in nats, of the learned tokens of the first rows.
+    """Return the mean negative log-likelihood, in nats, of the target tokens of the first rows.
 
-    Every token weighs the same, whatever row it is in. NaN when there is no learned token.
+    Every target token has the same weight, whatever its row. NaN if there is none.
     """
     total, count = 0.0, 0
     lengths = [int(length) for length in store.lengths[:rows]]
     budget = max(1, min(_MAX_TOKENS, _MAX_LOGITS // model.config.vocab_size))
-    for batch in like_lengths(lengths, _MAX_ROWS, budget):
+    for batch in length_bucketed_batches(lengths, _MAX_ROWS, budget):
         width = max(lengths[index] for index in batch)
         ids = torch.zeros(len(batch), width, dtype=torch.long)
         attention = torch.zeros_like(ids)
@@ -80,50 +53,82 @@ def eval_loss(model: Any, store: TokenStore, rows: int, advance: Advance) -> flo
     return total / count if count else math.nan
 
 
-def answer(
+@dataclass(frozen=True)
+class Answers:
+    """Generated answers.
+
+    Attributes:
+        texts: The text of each answer.
+        is_cut: Of each answer, whether generation stopped because it could no longer equal its reference.
+    """
+
+    texts: list[str]
+    is_cut: list[bool]
+
+
+def generate_answers(
     model: Any,  # noqa: ANN401
     tokenizer: Any,  # noqa: ANN401
-    questions: Sequence[Question],
+    prompts: Sequence[EvalPrompt],
     max_new_tokens: int,
-    shown: int,
+    examples: int,
     advance: Advance,
-) -> list[str]:
-    """Return the model's greedy answer to each question, as text.
+) -> Answers:
+    """Return the model's greedy answer to each prompt.
 
-    Generation of an answer that can no longer equal its reference is broken off, which saves most of the time on an
-    untrained model; the first `shown` answers are generated to their end.
+    Generation stops early once an answer can no longer equal its reference, which saves most of the time on an
+    untrained model. The first `examples` answers are always generated to their end.
     """
     stop = stop_ids(model, tokenizer)
-    references = ["".join(question.reference.split()) for question in questions]
-    lengths = [len(tokenizer.encode(q.reference, add_special_tokens=False)) for q in questions]
-    # An answer much longer than its reference, however it is cut into tokens, does not equal it.
-    room = [context_length(model) - len(question.prompt_ids) for question in questions]
-    limits = [max(0, min(max_new_tokens, 2 * n + 8, left)) for n, left in zip(lengths, room, strict=True)]
-    answers = [""] * len(questions)
-    widths = [len(question.prompt_ids) + limit for question, limit in zip(questions, limits, strict=True)]
-    # The shown ones apart: they go on to their end, and would keep the batches of the others busy.
+    references = ["".join(prompt.reference.split()) for prompt in prompts]
+    limits = answer_limits(tokenizer, prompts, max_new_tokens, context_length(model))
+    texts, is_cut = [""] * len(prompts), [False] * len(prompts)
+    widths = [len(prompt.prompt_ids) + limit for prompt, limit in zip(prompts, limits, strict=True)]
+    # The examples have batches of their own: they are generated to their end, and would delay the others.
     batches = [
         [first + index for index in batch]
-        for first, last in ((0, shown), (shown, len(questions)))
-        for batch in like_lengths(widths[first:last], _MAX_ROWS, 2 * _MAX_TOKENS)
+        for first, last in ((0, examples), (examples, len(prompts)))
+        for batch in length_bucketed_batches(widths[first:last], _MAX_ROWS, 2 * _MAX_TOKENS)
     ]
+
+    def may_still_match(batch: Sequence[int], row: int, tokens: list[int]) -> bool:
+        index = batch[row]
+        # White space is left out because decoding may tidy it; the last character may be incomplete.
+        text = "".join(tokenizer.decode(tokens, skip_special_tokens=True).split()).rstrip("\ufffd")
+        is_cut[index] = index >= examples and not references[index].startswith(text)
+        return not is_cut[index]
+
     for batch in batches:
-
-        def go_on(slot: int, tokens: list[int], batch: list[int] = batch) -> bool:
-            index = batch[slot]
-            # Blanks are left out because decoding may tidy them; a character may be cut in the middle.
-            text = "".join(tokenizer.decode(tokens, skip_special_tokens=True).split()).rstrip("\ufffd")
-            return index < shown or references[index].startswith(text)
-
-        generated = greedy(model, [questions[i].prompt_ids for i in batch], [limits[i] for i in batch], stop, go_on)
+        generated = greedy(
+            model,
+            [prompts[index].prompt_ids for index in batch],
+            [limits[index] for index in batch],
+            stop,
+            partial(may_still_match, batch),
+        )
         for index, tokens in zip(batch, generated, strict=True):
-            answers[index] = tokenizer.decode(tokens, skip_special_tokens=True)
+            texts[index] = tokenizer.decode(tokens, skip_special_tokens=True)
         advance(len(batch))
-    return answers
+    return Answers(texts, is_cut)
+
+
+def answer_limits(
+    tokenizer: Any,  # noqa: ANN401
+    prompts: Sequence[EvalPrompt],
+    max_new_tokens: int,
+    context: int,
+) -> list[int]:
+    """Return the most new tokens for each prompt; 0 if the prompt fills the model's context.
+
+    An answer that is much longer than its reference cannot equal it, however it is tokenised.
+    """
+    lengths = [len(tokenizer.encode(prompt.reference, add_special_tokens=False)) for prompt in prompts]
+    room = [context - len(prompt.prompt_ids) for prompt in prompts]
+    return [max(0, min(max_new_tokens, 2 * length + 8, left)) for length, left in zip(lengths, room, strict=True)]
 
 
 def exact_match(answers: Sequence[str], references: Sequence[str]) -> float:
-    """Return the share of answers that equal their reference, surrounding white space aside; NaN for none."""
+    """Return the share of answers that equal their reference, ignoring surrounding white space; NaN for none."""
     if not references:
         return math.nan
     equal = sum(a.strip() == r.strip() for a, r in zip(answers, references, strict=True))
@@ -134,11 +139,11 @@ def evaluate(
     model: Any,  # noqa: ANN401
     tokenizer: Any,  # noqa: ANN401
     store: TokenStore,
-    questions: Sequence[Question],
+    prompts: Sequence[EvalPrompt],
     *,
     rows: int,
     max_new_tokens: int,
-    shown: int,
+    examples: int,
     advance: Advance,
 ) -> dict[str, Any]:
     """Evaluate a model.
@@ -147,23 +152,33 @@ def evaluate(
         model: The model.
         tokenizer: Its tokenizer.
         store: The validation rows.
-        questions: Prompts and references made from them; may be empty.
-        rows: How many of the first rows the loss is taken over.
+        prompts: Prompts and references made from these rows; may be empty.
+        rows: Number of rows, from the first, that the loss is computed on.
         max_new_tokens: Most tokens of an answer.
-        shown: How many of the first answers are returned.
-        advance: Told how many rows or questions are newly done, `rows + len(questions)` in all.
+        examples: Number of answers, from the first, that are generated to their end even if they cannot match.
+        advance: Called with the number of rows or prompts just finished; `rows + len(prompts)` in total.
 
     Returns:
-        `{metrics: {evalLoss, perplexity, exactMatch}, answers: [...]}`; None for what cannot be measured.
+        `{metrics: {evalLoss, perplexity, exactMatch}, answers: [...], cut: [...]}`: each answer, and whether it was
+        cut. A metric that cannot be measured is None.
     """
     loss = eval_loss(model, store, rows, advance)
-    answers = answer(model, tokenizer, questions, max_new_tokens, shown, advance)
+    answers = generate_answers(model, tokenizer, prompts, max_new_tokens, examples, advance)
+    metrics = metrics_of(loss, answers.texts, prompts)
+    return {"metrics": metrics, "answers": answers.texts, "cut": answers.is_cut}
+
+
+def metrics_of(loss: float, answers: Sequence[str], prompts: Sequence[EvalPrompt]) -> dict[str, float | None]:
+    """Return the task's metrics; None for one that cannot be measured.
+
+    Args:
+        loss: Mean loss of a target token, in nats.
+        answers: The generated answers.
+        prompts: Their prompts and references.
+    """
     metrics = {
         "evalLoss": loss,
         "perplexity": math.exp(loss) if loss < 700 else math.inf,
-        "exactMatch": exact_match(answers, [question.reference for question in questions]),
+        "exactMatch": exact_match(answers, [prompt.reference for prompt in prompts]),
     }
-    return {
-        "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
-        "answers": answers[:shown],
-    }
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

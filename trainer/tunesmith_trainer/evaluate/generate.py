@@ -1,4 +1,4 @@
-"""Greedy generation for a batch of prompts, where a row leaves the batch as soon as it is done."""
+"""Greedy generation for a batch of prompts; a row leaves the batch as soon as it is done."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-GoOn = Callable[[int, list[int]], bool]
+Continue = Callable[[int, list[int]], bool]
 
 
 @torch.inference_mode()
@@ -16,18 +16,19 @@ def greedy(
     prompts: Sequence[Sequence[int]],
     limits: Sequence[int],
     stop: frozenset[int],
-    go_on: GoOn | None = None,
-    go_on_every: int = 8,
+    should_continue: Continue | None = None,
+    check_every: int = 8,
 ) -> list[list[int]]:
-    """Return the most likely continuation of each prompt, without the token that ended it.
+    """Return the greedy continuation of each prompt, without the stop token.
 
     Args:
         model: A causal language model with a key-value cache.
         prompts: Token ids of each prompt, at least one each.
-        limits: Most new tokens of each prompt.
-        stop: Tokens that end a continuation.
-        go_on: Asked with a prompt's index and its new tokens whether more of them are wanted.
-        go_on_every: New tokens between two such questions.
+        limits: Most new tokens for each prompt.
+        stop: Token ids that end a continuation.
+        should_continue: Called with a prompt's index and its new tokens; generation of that prompt ends if it returns
+            False.
+        check_every: New tokens between two calls of `should_continue`.
 
     Returns:
         New token ids of each prompt.
@@ -35,7 +36,7 @@ def greedy(
     answers: list[list[int]] = [[] for _ in prompts]
     rows = [row for row, limit in enumerate(limits) if limit > 0]
     width = max((len(prompts[row]) for row in rows), default=0)
-    # Padded on the left, so that the newest token of every row is the last one.
+    # Padded on the left, so that the newest token of each row is in the last column.
     step = torch.tensor([[0] * (width - len(prompts[row])) + list(prompts[row]) for row in rows], device=model.device)
     mask = torch.tensor(
         [[0] * (width - len(prompts[row])) + [1] * len(prompts[row]) for row in rows], device=model.device
@@ -61,7 +62,7 @@ def greedy(
             answer.append(token)
             if len(answer) >= limits[row]:
                 continue
-            if go_on is not None and len(answer) % go_on_every == 0 and not go_on(row, answer):
+            if should_continue is not None and len(answer) % check_every == 0 and not should_continue(row, answer):
                 continue
             kept.append(slot)
         step = chosen.unsqueeze(1)

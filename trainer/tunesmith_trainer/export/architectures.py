@@ -1,4 +1,4 @@
-"""Which model architectures can be exported. Imports nothing heavy, so that other stages can ask early."""
+"""The architectures that can be exported. Imports no torch, so that prepare can check early."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from tunesmith_api.failures import Reason, StageError
 
-# Options of the exporter that an architecture needs to come out right, by the class name in the model's config.json.
-# Every one of these is exported and compared with torch in tests/integration/publish.
+# The exporter's options that each architecture needs for a right export, by the class name in config.json.
+# tests/integration/publish exports each of these and compares it with torch.
 EXPORTABLE: dict[str, tuple[str, ...]] = {
     "GemmaForCausalLM": (),
-    # The default layout bounds the keys of local layers by the window, which only the genai runtime's own cache knows.
-    "Gemma2ForCausalLM": ("windowed_kv_cache=false",),
+    "Gemma2ForCausalLM": (),
     "LlamaForCausalLM": (),
     "MistralForCausalLM": (),
     "Phi3ForCausalLM": (),

@@ -1,4 +1,4 @@
-"""Export of a transformers model to ONNX, by the builder in a child process."""
+"""Exports a transformers model to ONNX. The builder runs in a child process."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from tunesmith_trainer.export.architectures import export_options
 
 log = logging.getLogger(__name__)
 
-# The server asks for the last token's logits only; those of a long prompt's other tokens are much work and memory.
-OPTIONS = ("prune_lm_head=true",)
+# The server needs only the last token's logits. Those of all tokens of a long prompt would take much time and memory.
+# By default the cache of layers with a window is as long as the window, which only the genai runtime's cache supports.
+OPTIONS = ("prune_lm_head=true", "windowed_kv_cache=false")
 TEXT_FILES = ("tokenizer.json", "tokenizer_config.json")
 OPTIONAL_TEXT_FILES = ("chat_template.jinja", "special_tokens_map.json")
 _LAST_LINES = 15
 
 
 class Exporter:
-    """The builder's process. Used as a context manager; ended when the context is left.
+    """The builder's process. A context manager; the process ends when the context is left.
 
     Attributes:
-        log_file: What the builder printed.
+        log_file: The builder's output.
     """
 
     def __init__(self, log_file: Path) -> None:
@@ -47,7 +48,7 @@ class Exporter:
             **os.environ,
             "CUDA_VISIBLE_DEVICES": "",
             "HF_HUB_OFFLINE": "1",
-            # The builder stamps the commit of whatever repository it is called in on the model; there is none to find.
+            # The builder writes the commit of the repository in the current folder into the model. It should find none.
             "GIT_DIR": os.devnull,
         }
         self._process = subprocess.Popen(
@@ -58,7 +59,7 @@ class Exporter:
             env=environment,
             text=True,
             encoding="utf-8",
-            # It would go on writing into a folder that the next run has cleared away.
+            # An orphan would keep writing into a folder that the next run has removed.
             preexec_fn=partial(die_with_parent, os.getpid()),
         )
         return self
@@ -73,7 +74,7 @@ class Exporter:
             self._log.close()
 
     def export(self, model: Path, folder: Path, precision: Precision) -> None:
-        """Write the model and its tokenizer to `folder` as ONNX for the CPU; the folder is whole or absent.
+        """Write the model and its tokenizer to `folder` as ONNX for the CPU. The folder is complete or absent.
 
         Args:
             model: A model with its tokenizer in the transformers layout.
@@ -81,7 +82,7 @@ class Exporter:
             precision: Number format of the weights.
 
         Raises:
-            StageError: EXPORT_FAILED with the last of what the builder printed.
+            StageError: EXPORT_FAILED the log has the builder's last lines.
         """
         architectures = json.loads((model / "config.json").read_bytes()).get("architectures")
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -108,7 +109,7 @@ class Exporter:
         temporary.replace(folder)
 
     def _ask(self, request: dict[str, object]) -> dict[str, str] | None:
-        """Return the builder's answer, or None when it died."""
+        """Return the builder's answer, or None if its process has ended."""
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise RuntimeError("the exporter is used outside of its context")

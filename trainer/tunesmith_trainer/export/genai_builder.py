@@ -1,8 +1,8 @@
 """The onnxruntime-genai model builder as a process of its own: requests as JSON lines in, answers as JSON lines out.
 
-A request is `{model, output, precision, options: ["key=value", ...]}`, its answer `{}` or `{error}`. All that the
-builder prints goes to standard error. The process ends when its standard input is closed. Its imports take seconds,
-which pass beside the evaluation when it is started early.
+A request is `{model, output, precision, options: ["key=value", ...]}`, its answer `{}` or `{error}`. Whatever
+the builder prints goes to standard error. The process ends when its standard input is closed. Its imports take
+seconds; if it is started early, they overlap with the evaluation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tunesmith_api.local.imports import importing
 
 
 def main() -> int:
-    """Answer requests until there are no more."""
+    """Answer requests until standard input is closed."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # the builder and its libraries print to standard output
     with importing():
@@ -40,11 +40,15 @@ def main() -> int:
 
 def build(builder: Any, model: str, output: str, precision: str, options: list[str]) -> None:  # noqa: ANN401
     """Export the transformers model in a folder to another folder, for the CPU."""
+    from tunesmith_trainer.export.corrections import correct, find_output_layer_by_identity, stage_model
     from tunesmith_trainer.export.graph import merge_gate_and_up
 
-    with tempfile.TemporaryDirectory() as cache:
-        prepared = builder.parse_extra_options("", model, output, precision, "cpu", cache, options)
-        builder.create_model("", model, output, precision, "cpu", cache, **prepared)
+    find_output_layer_by_identity(builder)
+    with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as staged:
+        corrections = stage_model(Path(model), Path(staged))
+        prepared = builder.parse_extra_options("", staged, output, precision, "cpu", cache, options)
+        builder.create_model("", staged, output, precision, "cpu", cache, **prepared)
+    correct(Path(output), corrections)
     merge_gate_and_up(Path(output))
 
 

@@ -1,7 +1,7 @@
-"""What is done to an exported decoder's graph after the builder. Knows the names that the builder gives.
+"""Changes an exported decoder's graph after the builder. Relies on the names that the builder gives to nodes.
 
-A good part of a small model's step goes to starting its kernels, so one kernel fewer a layer is worth having. It
-changes no number: a column of a product does not depend on its neighbours.
+Starting kernels takes much of a small model's step, so one kernel less per layer makes it faster. The results stay
+the same: a column of a matrix product does not depend on the other columns.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _PRUNED = "/lm_head/prune/"
 
 
 def merge_gate_and_up(folder: Path) -> int:
-    """Compute the two quantised products that each layer's MLP begins with as one, in place.
+    """Merge the two quantised products at the start of each layer's MLP into one, in place.
 
     Args:
-        folder: An export. Where nothing of it can be merged, nothing is written.
+        folder: An export. If nothing can be merged, no file is written.
 
     Returns:
-        How many layers were changed.
+        The number of changed layers.
     """
     model = onnx.load(str(folder / MODEL))
     graph = model.graph
@@ -57,7 +57,7 @@ def merge_gate_and_up(folder: Path) -> int:
 
 
 def _pairs(graph: GraphProto) -> Iterator[tuple[NodeProto, NodeProto]]:
-    """Yield (gate, up) of each layer whose two products have one input and one form."""
+    """Yield (gate, up) of each layer whose two products have the same input and the same attributes."""
     named = {node.name: node for node in graph.node}
     weights = {weight.name for weight in graph.initializer}
     for gate in graph.node:
@@ -68,26 +68,26 @@ def _pairs(graph: GraphProto) -> Iterator[tuple[NodeProto, NodeProto]]:
         if (
             up is not None
             and up.input[0] == gate.input[0]
-            and _form(up) == _form(gate)
+            and _signature(up) == _signature(gate)
             and weights >= {name for name in (*gate.input[1:], *up.input[1:]) if name}
         ):
             yield gate, up
 
 
-def _form(node: NodeProto) -> tuple[object, ...]:
+def _signature(node: NodeProto) -> tuple[object, ...]:
     attributes = sorted((attribute.name, onnx.helper.get_attribute_value(attribute)) for attribute in node.attribute)
     return node.op_type, tuple(attributes), tuple(bool(name) for name in node.input)
 
 
 def _merged(gate: NodeProto, up: NodeProto, weights: dict[str, onnx.TensorProto], graph: GraphProto) -> NodeProto:
-    """Return the product of both; its weights, scales and zero points are added to the graph."""
+    """Return the merged product. Its weights, scales and zero points are added to the graph."""
     merged = NodeProto()
     merged.CopyFrom(gate)
     merged.name = gate.name.replace("gate_proj", "gate_up_proj")
     for index, (first, last) in enumerate(zip(gate.input, up.input, strict=True)):
         if index == 0 or not first:
             continue
-        # Each has the output's columns first, whether it is [N, blocks, bytes] or flat.
+        # The output columns are the first dimension, whether the shape is [N, blocks, bytes] or flat.
         values = np.concatenate([numpy_helper.to_array(weights[name]) for name in (first, last)])
         merged.input[index] = f"{merged.name}/input_{index}"
         graph.initializer.append(numpy_helper.from_array(values, merged.input[index]))
@@ -104,10 +104,10 @@ def _split(merged: NodeProto, gate: NodeProto, up: NodeProto) -> NodeProto:
 
 
 def with_all_logits(model: ModelProto) -> ModelProto:
-    """Return a decoder that is pruned to the last token's logits as one that computes those of every token.
+    """Make a decoder that computes only the last token's logits compute those of every token, and return it.
 
     Args:
-        model: An export; its weights need not be loaded. It is changed.
+        model: An export, changed in place. Its weights need not be loaded.
     """
     graph = model.graph
     pruning = [node for node in graph.node if node.name.startswith(_PRUNED)]

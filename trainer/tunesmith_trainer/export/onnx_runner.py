@@ -1,8 +1,8 @@
-"""An exported model on ONNX Runtime itself: logits of whole rows, and of tokens decoded one by one with a cache."""
+"""Runs an exported model on ONNX Runtime: logits of whole rows, and of tokens decoded one by one with a cache."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 Logits = npt.NDArray[np.float32]
 _Values = dict[str, npt.NDArray[Any]]
+
+_CHUNK = 512  # tokens computed in one go, which bounds the memory of their logits and attention
 
 
 class OnnxModel:
@@ -31,10 +33,10 @@ class OnnxModel:
                 self._empty[name] = np.zeros((1, heads, 0, size), np.float32)
 
     def _open(self, whole: bool) -> Any:  # noqa: ANN401
-        """Return the session, of which there is one at a time: each has the weights in memory.
+        """Return the session. Only one exists at a time, as each has the weights in memory.
 
         Args:
-            whole: Whether it is to compute the logits of every token, where the export computes the last one's.
+            whole: Whether to compute the logits of every token. The export itself computes only the last token's.
         """
         if self._is_whole is whole:
             return self._session
@@ -46,7 +48,7 @@ class OnnxModel:
         self._session = None
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        # torch computes in between: threads that wait busily for more work would take its cores.
+        # torch computes in between, and spinning threads would take its cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         path = self._folder / "model.onnx"
         model: str | bytes = str(path)
@@ -59,16 +61,36 @@ class OnnxModel:
 
     @staticmethod
     def _head_size(declared: int | str, folder: Path) -> int:
-        """Return the size of a head, which the graph may give by name only."""
+        """Return the size of a head. In the graph it can be a symbolic dimension."""
         if isinstance(declared, int):
             return declared
         import json
 
         return int(json.loads((folder / "genai_config.json").read_bytes())["model"]["decoder"]["head_size"])
 
-    def logits(self, ids: Sequence[int]) -> Logits:
-        """Return float32 [tokens, vocabulary] of a row, computed in one go."""
-        return self._run(ids, 0, self._empty, whole=True)[0]
+    def logits_at(self, ids: Sequence[int], positions: Sequence[int]) -> Logits:
+        """Return float32 [positions, vocabulary] of a row.
+
+        Args:
+            ids: The row's token ids.
+            positions: Which of its positions, ascending.
+        """
+        return np.concatenate([logits for _, logits in self.chunks(ids, positions)])
+
+    def chunks(self, ids: Sequence[int], positions: Sequence[int]) -> Iterator[tuple[npt.NDArray[np.int64], Logits]]:
+        """Yield some of a row's positions with their logits, float32 [positions, vocabulary], until all are done.
+
+        Args:
+            ids: The row's token ids.
+            positions: Which of its positions, ascending.
+        """
+        wanted = np.asarray(positions, np.int64)
+        end, past = int(wanted[-1]) + 1 if len(wanted) else 0, self._empty
+        for start in range(0, end, _CHUNK):
+            chunk = ids[start : min(start + _CHUNK, end)]
+            logits, past = self._run(chunk, start, past, whole=True)
+            here = wanted[(wanted >= start) & (wanted < start + len(chunk))]
+            yield here, logits[here - start]
 
     def decode(self, prompt: Sequence[int], answer: Sequence[int]) -> Logits:
         """Return the logits that choose each token of an answer, with the answer fed token by token over the cache.
@@ -76,7 +98,9 @@ class OnnxModel:
         Returns:
             float32 [answer tokens, vocabulary]; row i is computed from the prompt and `answer[:i]`.
         """
-        step, past = self._run(prompt, 0, self._empty)
+        past = self._empty
+        for start in range(0, len(prompt), _CHUNK):
+            step, past = self._run(prompt[start : start + _CHUNK], start, past)
         rows = [step[-1]]
         for index, token in enumerate(answer[:-1]):
             step, past = self._run([token], len(prompt) + index, past)

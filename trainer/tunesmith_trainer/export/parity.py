@@ -1,155 +1,162 @@
-"""Parity: how far an exported model is from the torch model that it was made from."""
+"""Parity: the difference between an exported model and the torch model that it was made from."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from tunesmith_api.failures import Reason, StageError
-from tunesmith_api.spec import ParitySpec, Precision
-from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.evaluate.generate import greedy
 from tunesmith_trainer.export.onnx_runner import Logits, OnnxModel
-from tunesmith_trainer.models.loading import context_length
-
-NEW_TOKENS = 32
-_MAX_ROW = 512  # tokens of a row that are compared: bounds the memory of its logits
+from tunesmith_trainer.export.reference import Kind, ReferenceRow, TorchReference
 
 Numbers = dict[str, float | int | None]
 
-
-class Reference:
-    """The torch model's side of the comparison.
-
-    Attributes:
-        rows: `(token ids, learned mask)` of the validation rows that are compared.
-        answers: Per prompt its ids, and the tokens that torch generates for it greedily.
-    """
-
-    def __init__(self, model: Any, store: TokenStore, prompts: Sequence[Sequence[int]], rows: int) -> None:  # noqa: ANN401
-        self._model = model
-        self.rows = [
-            (tokens[:_MAX_ROW].tolist(), mask[:_MAX_ROW].astype(bool))
-            for tokens, mask in (store[index] for index in range(min(rows, len(store))))
-        ]
-        if not any(mask[1:].any() for _, mask in self.rows):
-            self.rows = [(tokens, np.ones_like(mask)) for tokens, mask in self.rows]
-        room = context_length(model)
-        starts: list[list[int]] = [list(prompt[:_MAX_ROW]) for prompt in prompts[:rows]]
-        starts = starts or [tokens[: max(1, len(tokens) // 2)] for tokens, _ in self.rows]
-        starts = [start for start in starts if len(start) < room]
-        limits = [min(NEW_TOKENS, room - len(start)) for start in starts]
-        # On past the token that ends an answer, so that short answers are compared as well.
-        self.answers = list(zip(starts, greedy(model, starts, limits, frozenset()), strict=True))
-
-    @torch.inference_mode()
-    def logits(self, ids: Sequence[int]) -> Logits:
-        """Return float32 [tokens, vocabulary]."""
-        found = self._model(input_ids=torch.tensor([list(ids)], device=self._model.device), use_cache=False).logits[0]
-        return found.float().cpu().numpy()
+CONFIDENCE = 2.326
+"""Standard errors below the mean that hold with 99% confidence, one-sided."""
 
 
-def measure(exported: OnnxModel, reference: Reference, tie: float) -> Numbers:
+@dataclass
+class _Sums:
+    """Differences, added up over sequences."""
+
+    largest: float = 0.0
+    total: float = 0.0
+    compared: int = 0
+    agreed: int = 0
+    targets: int = 0
+    torch_losses: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    onnx_losses: list[npt.NDArray[np.float64]] = field(default_factory=list)
+
+    def add_logits(self, expected: Logits, found: Logits) -> None:
+        """Add the differences of logits."""
+        difference = np.abs(expected - found)
+        largest = float(difference.max(initial=0.0))
+        # max() of Python forgets NaN.
+        self.largest = largest if math.isnan(largest) or largest > self.largest else self.largest
+        self.total += float(difference.sum(dtype=np.float64))
+        self.compared += difference.size
+
+    def add_targets(self, row: ReferenceRow, expected: Logits, found: Logits) -> None:
+        """Add what both models predict at the target positions."""
+        chosen = np.flatnonzero(row.is_target)
+        tokens = np.asarray(row.ids)[np.asarray(row.positions)[chosen] + 1] if len(chosen) else np.zeros(0, np.int64)
+        self.agreed += int((expected[chosen].argmax(-1) == found[chosen].argmax(-1)).sum()) if len(chosen) else 0
+        self.targets += len(chosen)
+        self.torch_losses.append(losses(expected[chosen], tokens))
+        self.onnx_losses.append(losses(found[chosen], tokens))
+
+
+def measure(exported: OnnxModel, reference: TorchReference, tie_tolerance: float) -> Numbers:
     """Compare an exported model with the torch model.
 
     Args:
         exported: The exported model.
-        reference: The torch model and what it is compared on.
-        tie: Two logits of torch that are no further apart count as equally likely in greedy generation.
+        reference: What the torch model computes.
+        tie_tolerance: In greedy generation, a token counts as equal if its logit in torch is at most this much below
+            the largest.
 
     Returns:
-        `maxLogitDifference` and `meanLogitDifference` over all tokens, in one go and decoded; `greedyAgreement`, the
-        share of torch's greedy tokens that the exported model, decoding with its cache, takes as well;
-        `nextTokenAgreement`, the share of learned tokens for which both find the same token most likely;
-        `torchPerplexity`, `onnxPerplexity` on the learned tokens, and `perplexityIncrease`, relative; `rows`, `tokens`.
+        `maxLogitDifference` and `meanLogitDifference`, over rows and over decoding with the cache;
+        `greedyAgreement`, the share of torch's greedy tokens that the exported model chooses as well, decoding with its
+        cache; `nextTokenAgreement`, the share of target positions where both have the same most likely token; beside
+        each share the number of its tokens; `torchPerplexity` and `onnxPerplexity` on the target tokens;
+        `perplexityIncrease`, relative, and `perplexityIncreaseAtLeast`, its lower bound with 99% confidence; `rows`.
+        With a row beyond the model's window or original rope length also `longRowThreshold`,
+        `longRowMaxLogitDifference`, `longRowNextTokenAgreement` with its tokens, and for comparison
+        `longRowAgreementWithin`, before the threshold.
     """
-    largest, differences, compared = 0.0, 0.0, 0
-    agreed, positions, torch_loss, onnx_loss = 0, 0, 0.0, 0.0
-    for ids, mask in reference.rows:
-        expected, found = reference.logits(ids), exported.logits(ids)
-        difference = np.abs(expected - found)
-        largest = max(largest, float(difference.max())) if not np.isnan(difference).any() else math.nan
-        differences += float(difference.sum(dtype=np.float64))
-        compared += difference.size
-        targets = np.flatnonzero(mask[1:]) + 1
-        chosen, tokens = targets - 1, np.asarray(ids)[targets]
-        agreed += int((expected[chosen].argmax(-1) == found[chosen].argmax(-1)).sum())
-        positions += len(targets)
-        torch_loss += _loss(expected[chosen], tokens)
-        onnx_loss += _loss(found[chosen], tokens)
+    sums, count = _Sums(), 0
+    for row, expected in reference.of("row"):
+        found = exported.logits_at(row.ids, row.positions)
+        sums.add_logits(expected, found)
+        sums.add_targets(row, expected, found)
+        count += 1
+    long_sums, long_numbers = _measure_long(exported, reference)
     same, generated = 0, 0
-    for prompt, answer in reference.answers:
-        expected = reference.logits([*prompt, *answer])[len(prompt) - 1 : -1]
-        found = exported.decode(prompt, answer)
-        decoded = float(np.abs(expected - found).max())
-        largest = decoded if math.isnan(decoded) else max(largest, decoded)
-        at = np.arange(len(answer))
-        same += int((expected[at, found.argmax(-1)] >= expected.max(-1) - tie).sum())
-        generated += len(answer)
-    increase = _perplexity(onnx_loss - torch_loss, positions) - 1
+    kinds: tuple[tuple[Kind, _Sums], ...] = (("answer", sums), ("longAnswer", long_sums))
+    for kind, into in kinds:
+        for row, expected in reference.of(kind):
+            prompt, answer = row.ids[: row.threshold], row.ids[row.threshold :]
+            found = exported.decode(prompt, answer)
+            into.add_logits(expected, found)
+            at = np.arange(len(answer))
+            same += int((expected[at, found.argmax(-1)] >= expected.max(-1) - tie_tolerance).sum())
+            generated += len(answer)
+    if long_numbers:
+        long_numbers["longRowMaxLogitDifference"] = long_sums.largest
+    torch_losses, onnx_losses = _joined(sums.torch_losses), _joined(sums.onnx_losses)
     numbers: dict[str, float] = {
-        "maxLogitDifference": largest,
-        "meanLogitDifference": _ratio(differences, compared),
+        "maxLogitDifference": sums.largest,
+        "meanLogitDifference": _ratio(sums.total, sums.compared),
         "greedyAgreement": _ratio(same, generated),
-        "nextTokenAgreement": _ratio(agreed, positions),
-        "torchPerplexity": _perplexity(torch_loss, positions),
-        "onnxPerplexity": _perplexity(onnx_loss, positions),
-        "perplexityIncrease": increase,
+        "greedyAgreementTokens": generated,
+        "nextTokenAgreement": _ratio(sums.agreed, sums.targets),
+        "nextTokenAgreementTokens": sums.targets,
+        "torchPerplexity": _exp(_mean(torch_losses)),
+        "onnxPerplexity": _exp(_mean(onnx_losses)),
+        "perplexityIncrease": _exp(_mean(onnx_losses - torch_losses)) - 1,
+        "perplexityIncreaseAtLeast": _exp(_lower_bound(onnx_losses - torch_losses)) - 1,
+        "rows": count,
+        **long_numbers,
     }
-    finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-    return {**finite, "rows": len(reference.rows), "tokens": positions}
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
-def _loss(logits: Logits, targets: npt.NDArray[np.int64]) -> float:
-    """Return the summed negative log-likelihood of the targets, in nats."""
+def _measure_long(exported: OnnxModel, reference: TorchReference) -> tuple[_Sums, dict[str, float]]:
+    """Compare the row beyond the model's window or original rope length; nothing if there is none."""
+    sums = _Sums()
+    for row, expected in reference.of("long"):
+        found = exported.logits_at(row.ids, row.positions)
+        sums.add_logits(expected, found)
+        positions, is_target = np.asarray(row.positions), np.asarray(row.is_target)
+        agrees = expected.argmax(-1) == found.argmax(-1)
+        beyond = (positions >= row.threshold) & is_target
+        within = (positions < row.threshold) & is_target
+        return sums, {
+            "longRowThreshold": row.threshold,
+            "longRowNextTokenAgreement": _ratio(int(agrees[beyond].sum()), int(beyond.sum())),
+            "longRowNextTokenAgreementTokens": int(beyond.sum()),
+            "longRowAgreementWithin": _ratio(int(agrees[within].sum()), int(within.sum())),
+        }
+    return sums, {}
+
+
+def losses(logits: Logits, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return the negative log-likelihood of each target, in nats.
+
+    Args:
+        logits: [targets, vocabulary].
+        targets: Token ids.
+    """
+    if not len(targets):
+        return np.zeros(0)
     wide = logits.astype(np.float64)
-    top = wide.max(-1, keepdims=True) if len(wide) else wide
-    sums = np.log(np.exp(wide - top).sum(-1)) + top[:, 0] if len(wide) else np.zeros(0)
-    return float((sums - wide[np.arange(len(targets)), targets]).sum())
+    top = wide.max(-1, keepdims=True)
+    sums = np.log(np.exp(wide - top).sum(-1)) + top[:, 0]
+    found: npt.NDArray[np.float64] = sums - wide[np.arange(len(targets)), targets]
+    return found
+
+
+def _joined(parts: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _lower_bound(values: npt.NDArray[np.float64]) -> float:
+    """Return what the mean is at least, with 99% confidence."""
+    if len(values) < 2:
+        return _mean(values)
+    return _mean(values) - CONFIDENCE * float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
 def _ratio(part: float, whole: int) -> float:
     return part / whole if whole else math.nan
 
 
-def _perplexity(loss: float, count: int) -> float:
-    return math.exp(loss / count) if count and loss / count < 700 else math.nan
-
-
-def require_parity(precision: Precision, numbers: Numbers, bounds: ParitySpec) -> None:
-    """Fail when an exported model is too far from the torch model.
-
-    Raises:
-        StageError: EXPORT_FAILED with every number out of its bounds.
-    """
-    if precision is Precision.FP32:
-        checks = [
-            ("maxLogitDifference", "at most", bounds.max_logit_difference),
-            ("greedyAgreement", "at least", bounds.min_greedy_agreement),
-        ]
-    else:
-        checks = [
-            ("nextTokenAgreement", "at least", bounds.min_next_token_agreement),
-            ("perplexityIncrease", "at most", bounds.max_perplexity_increase),
-        ]
-    wrong = []
-    for name, word, bound in checks:
-        value = numbers[name]
-        # A value that is no number keeps no bound.
-        kept = value is not None and (value <= bound if word == "at most" else value >= bound)
-        if not kept:
-            wrong.append(f"{name} is {'not a number' if value is None else format(value, '.4g')}, not {word} {bound:g}")
-    if wrong:
-        advice = (
-            "Export fp32 as well or instead, or widen the bound in export.parity"
-            if precision is Precision.INT4
-            else "The exporter does not do this model justice: use another base model"
-        )
-        raise StageError(
-            Reason.EXPORT_FAILED, f"the {precision.value} export is not the trained model: {'; '.join(wrong)}", advice
-        )
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.nan

@@ -1,1 +1,1 @@
-"""The methods of training: how a base model is made trainable, and what is saved, merged and published."""
+"""The methods of training: how each makes a base model trainable, saves the weights and merges them."""

@@ -1,4 +1,4 @@
-"""What a method of training is to the stages. They ask for no method by name."""
+"""The interface of a training method. The stages use it and never check for a method by name."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from typing import Any, Literal
 
 from tunesmith_api.methods import METHODS, MethodInfo
 from tunesmith_api.resolve import Resolved
-from tunesmith_api.spec import TrainingJobSpec
+from tunesmith_api.spec import AdapterSpec, TrainingJobSpec
 
 DType = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
 class MergeInputs:
-    """What a method may need to make the tuned model, each loaded only when it is called.
+    """The inputs of merging, each loaded only when it is called.
 
     Attributes:
-        base: Returns the base model in fp32, which the method may change.
+        adapter: The adapter's settings; None where the method trains none.
+        base_folder: Folder of the base model.
+        base: Returns the base model in fp32. The method may change it.
         rows: Returns the token ids of a few rows, for comparing models.
-        step: Takes the name of a step that is long enough to be shown.
+        step: Reports a step that takes long enough to be shown.
     """
 
+    adapter: AdapterSpec | None
+    base_folder: Path
     base: Callable[[], Any]
     rows: Callable[[], list[list[int]]]
     step: Callable[[str], None]
@@ -60,7 +64,7 @@ class Method(ABC):
         resolved: Resolved,
         adapter_task_type: str | None,
     ) -> Any:  # noqa: ANN401
-        """Return the model to train, made of the base model.
+        """Return the model to train, built from the base model.
 
         Args:
             model: The base model, as `load_dtype` says.
@@ -69,7 +73,7 @@ class Method(ABC):
             adapter_task_type: The task's name in peft.
 
         Raises:
-            StageError: The spec asks for what the model does not have.
+            StageError: The spec names layers that the model does not have.
         """
 
     @abstractmethod
@@ -89,20 +93,20 @@ class Method(ABC):
         """Write the tuned model to a folder in the transformers layout, without its tokenizer.
 
         Args:
-            final: What `save` has written.
+            final: The folder that `save` wrote.
             folder: The folder to make.
-            inputs: What merging needs.
+            inputs: The inputs of merging.
 
         Returns:
-            The tuned model where it is loaded by then, else None.
+            The tuned model if merging has loaded it, else None.
         """
 
     def artifact_parts(self, final: Path, folder: Path, source: Mapping[str, Any]) -> dict[str, Path]:
-        """Return what the artifact holds besides the exports, by its path in the artifact.
+        """Return the files and folders that the artifact has besides the exports, by their paths in the artifact.
 
         Args:
-            final: What `save` has written.
-            folder: Where files may be written for it.
+            final: The folder that `save` wrote.
+            folder: A folder for temporary files.
             source: `uri` and `revision` of the base model.
         """
         return {}

@@ -1,4 +1,4 @@
-"""DoRA: LoRA with the magnitudes of the weights trained apart from their directions."""
+"""DoRA: LoRA that trains the magnitudes of the weights separately from their directions."""
 
 from __future__ import annotations
 

@@ -50,7 +50,10 @@ class Full(Method):
 
     def write_tuned(self, final: Path, folder: Path, inputs: MergeInputs) -> Any:  # noqa: ANN401
         """Link the trained model's files; nothing is loaded."""
+        from tunesmith_trainer.methods.verify import verify_tied
+
         for path in (*final.glob("*.safetensors*"), *final.glob("*config.json")):
             if path.name != "tokenizer_config.json":
                 link_tree(path, folder / path.name)
+        verify_tied(folder)
         return None

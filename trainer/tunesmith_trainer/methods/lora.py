@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,14 @@ class Lora(Method):
     """Trains a LoRA adapter; the result is the adapter in peft's layout.
 
     Attributes:
-        is_decomposed: Whether the magnitudes of the weights are trained apart from their directions (DoRA).
+        is_decomposed: Whether the magnitudes of the weights are trained separately from their directions (DoRA).
     """
 
     name = "lora"
     is_decomposed = False
 
     def load_dtype(self, precision: str) -> DType:
-        """Return the run's own precision: frozen weights gain nothing from fp32 where bf16 is computed in."""
+        """Return the run's precision: fp32 has no benefit for frozen weights that are computed in bf16."""
         return "bfloat16" if precision == "bf16" else "float32"
 
     def make_trainable(
@@ -38,7 +39,7 @@ class Lora(Method):
         """Return the model with a new adapter; its base is frozen.
 
         Raises:
-            StageError: A name in `targetModules` is that of no linear layer.
+            StageError: `targetModules` names a layer that does not exist.
         """
         from peft import LoraConfig, get_peft_model
         from transformers.trainer_utils import set_seed
@@ -72,16 +73,23 @@ class Lora(Method):
 
     def write_tuned(self, final: Path, folder: Path, inputs: MergeInputs) -> Any:  # noqa: ANN401
         """Merge the adapter into the base model, write the result and return it."""
-        from tunesmith_trainer.methods.merge import merge_adapter
-        from tunesmith_trainer.models.loading import save_model
+        from tunesmith_trainer.methods.merge import merge_adapter, require_adapter_file
+        from tunesmith_trainer.methods.verify import verify_adapter, verify_merge
+        from tunesmith_trainer.models.loading import load_weights, save_model
 
         inputs.step("merging the adapter")
-        merged = merge_adapter(inputs.base(), final, inputs.rows())
+        adapter, base = inputs.adapter or AdapterSpec(), inputs.base()
+        require_adapter_file(final)
+        verify_adapter(final, adapter, linear_layers(base), decomposed=self.is_decomposed)
+        merged = merge_adapter(base, final, inputs.rows())
         save_model(merged, folder)
+        inputs.step("checking the merged weights")
+        load = partial(load_weights, inputs.base_folder)
+        verify_merge(inputs.base_folder, final, folder, adapter, load, decomposed=self.is_decomposed)
         return merged
 
     def artifact_parts(self, final: Path, folder: Path, source: Mapping[str, Any]) -> dict[str, Path]:
-        """Return the adapter, which names its base model by URI and not by a path of this work folder."""
+        """Return the adapter. It names its base model by URI instead of by a path in this work folder."""
         adapter = folder / "adapter"
         link_tree(final / "adapter_model.safetensors", adapter / "adapter_model.safetensors")
         settings = read_json(final / "adapter_config.json")
@@ -103,7 +111,7 @@ def linear_layers(model: Any) -> list[str]:  # noqa: ANN401
 
 
 def check_targets(targets: tuple[str, ...], layers: list[str]) -> None:
-    """Raise when a target is the name (or the end of the name) of no layer.
+    """Raise if a target is not the name, or the end of the name, of any layer.
 
     Args:
         targets: `spec.adapter.targetModules`.
@@ -120,7 +128,7 @@ def check_targets(targets: tuple[str, ...], layers: list[str]) -> None:
 
 
 def _sort_targets(path: Path) -> None:
-    """Sort the names of the layers, which peft writes in an order that differs between runs."""
+    """Sort the names of the layers, as peft's order differs between runs."""
     settings = json.loads(path.read_text())
     if isinstance(settings.get("target_modules"), list):
         settings["target_modules"].sort()

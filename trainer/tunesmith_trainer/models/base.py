@@ -1,4 +1,4 @@
-"""The base model of a job, brought into the prepare stage's folder or used where it is."""
+"""Fetches or creates a job's base model, and checks it. A local folder is used in place."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.chat_templates import default_template
 from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.models.checks import check_model
+from tunesmith_trainer.models.fingerprint import record
 from tunesmith_trainer.models.hf import download, resolve_commit
 from tunesmith_trainer.models.layout import wanted_files
 from tunesmith_trainer.models.scratch import build_scratch
 from tunesmith_trainer.models.tokenizer import load_tokenizer
-from tunesmith_trainer.storage.files import read_json, sha256_tree, write_json
+from tunesmith_trainer.storage.files import read_json, write_json
 from tunesmith_trainer.storage.filesystems import fetch_folder, list_folder
 from tunesmith_trainer.storage.uris import local_path
 
@@ -30,7 +30,7 @@ Check = Callable[[Path, str], tuple[dict[str, Any], Any]]
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A base model that is here, whole and checked.
+    """A base model on the local disk, complete and checked.
 
     Attributes:
         uri: Where it came from; `scratch` for a new one.
@@ -49,33 +49,32 @@ class BaseModel:
     def describe(self, work: WorkFolder) -> dict[str, Any]:
         """Return the entry of the model in the stage's result; reads all files for the digest."""
         inside = self.path.is_relative_to(work.root)
-        files = {name: info["sha256"] for name, info in sha256_tree(self.path).items() if not name.startswith(".")}
         return {
             "uri": self.uri,
             "revision": self.revision,
-            "digest": digest_of_json(files),
+            "digest": record(self.path, work),
             "path": self.path.relative_to(work.root).as_posix() if inside else str(self.path),
             "architecture": self.architecture,
         }
 
 
-def bring_model(
+def obtain_model(
     config: JobConfig, work: WorkFolder, texts: Texts, *, chat: bool, architectures: Collection[str]
 ) -> BaseModel:
-    """Return the job's base model, fetched or made where needed.
+    """Return the job's base model. It is fetched or created if needed.
 
-    A local folder is used in place. Where it has no chat template and needs one, the prepared model is a folder of
-    links to its files with the default template beside them, so that the user's own folder stays as it is.
+    A local folder is used in place. If it has no chat template but needs one, the prepared model is a folder of links
+    to its files, with the default template beside them: the user's own folder is never changed.
 
     Args:
         config: The job.
         work: Its work folder.
-        texts: Gives the texts on which a new tokenizer is trained.
+        texts: Returns the texts on which a new tokenizer is trained.
         chat: Whether the rows are conversations, so that a chat template is needed.
-        architectures: The architectures that can be used, by their classes' names in transformers.
+        architectures: The supported architectures, by the names of their classes in transformers.
 
     Raises:
-        StageError: The model is not found, cannot be had now, or cannot be used.
+        StageError: The model does not exist, is unavailable at the moment, or cannot be used.
     """
     check = partial(_check, config=config, architectures=architectures)
     model = config.spec.model
@@ -107,15 +106,15 @@ def bring_model(
 def _make(
     target: Path, uri: str, check: Check, chat: bool, write: Callable[[Path], None], *, keep: bool = False
 ) -> None:
-    """Write a model beside `target`, check it, and only then give it that name.
+    """Write a model beside `target`, check it, and only then rename it to `target`.
 
     Args:
-        target: The folder, which does not exist.
-        uri: What the model is called in messages.
+        target: The folder to create.
+        uri: The model's name in messages.
         check: Checks the model in a folder and returns its config.json and tokenizer.
-        chat: Whether the model gets a chat template where it has none.
+        chat: Whether to add a chat template if the model has none.
         write: Writes the model's files into a folder.
-        keep: Whether `write` goes on from what an interrupted run left in the folder.
+        keep: Whether `write` continues from the files that an interrupted run left in the folder.
     """
     unchecked = target.with_name(f".{target.name}.partial")
     if not keep:
@@ -129,7 +128,7 @@ def _make(
 
 
 def _pinned_commit(work: WorkFolder, uri: str, revision: str | None) -> str:
-    """Return the commit that a revision stands for; once found it stays, so that another run takes the same files."""
+    """Return the commit of a revision. It is recorded, so that a second run takes the same files."""
     path = work.stage(Stage.PREPARE) / "model-source.json"
     pinned = read_json(path)
     if pinned is None:
@@ -153,6 +152,6 @@ def _link(folder: Path, target: Path) -> None:
 
 
 def _check(folder: Path, uri: str, config: JobConfig, architectures: Collection[str]) -> tuple[dict[str, Any], Any]:
-    """Return a model's config.json and its tokenizer, having checked that they can be used."""
+    """Check a model, and return its config.json and its tokenizer."""
     settings = check_model(folder, uri, config.spec.training.max_length, architectures)
     return settings, load_tokenizer(folder, uri, settings["vocab_size"])

@@ -1,4 +1,4 @@
-"""Whether a folder holds a base model that can be trained here: files, architecture, lengths."""
+"""Checks that a folder holds a base model that can be trained: its files, architecture and lengths."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def check_model(folder: Path, name: str, max_length: int, architectures: Collect
 
     Args:
         folder: The model.
-        name: What it is called in messages.
-        max_length: Longest row in tokens that training will use.
+        name: Its name in messages.
+        max_length: Length of the longest row of the training, in tokens.
         architectures: The architectures that the task supports.
 
     Raises:
-        StageError: Something is missing, broken or refused (INVALID_MODEL), or the model is too short for
+        StageError: Something is missing, broken or not allowed (INVALID_MODEL), or the model's context is shorter than
             `max_length` (INVALID_SPEC).
     """
     config = _read_config(folder / "config.json", name)
@@ -54,7 +54,7 @@ def _read_config(path: Path, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise invalid(name, f"{path.name} is broken: {error}", "Download or save the model again") from None
     if not isinstance(value, dict):
-        raise invalid(name, f"{path.name} holds no object", "Download or save the model again")
+        raise invalid(name, f"{path.name} is not a JSON object", "Download or save the model again")
     return value
 
 
@@ -63,8 +63,8 @@ def _check_config(config: dict[str, Any], name: str, supported: Collection[str])
     if config.get("auto_map"):
         raise invalid(
             name,
-            "config.json asks for code of its own (auto_map), which is never run",
-            "Take a model whose architecture transformers has itself, or remove auto_map if it has",
+            "config.json names code of the model's own (auto_map), which is never run",
+            "Take a model whose architecture is part of transformers, or remove auto_map if it is",
         )
     if config.get("quantization_config"):
         raise invalid(name, "the weights are quantised", "Take the model's original, unquantised weights")
@@ -82,7 +82,7 @@ def _check_config(config: dict[str, Any], name: str, supported: Collection[str])
 
 
 def _check_weights(folder: Path, name: str) -> None:
-    """Check that the weights are safetensors, complete and whole."""
+    """Check that the weights are safetensors, and that no file is missing or damaged."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
         weight_map = _read_config(index, name).get("weight_map")
@@ -132,5 +132,7 @@ def _check_tokenizer(folder: Path, name: str) -> None:
     settings = folder / "tokenizer_config.json"
     if settings.exists() and _read_config(settings, name).get("auto_map"):
         raise invalid(
-            name, "tokenizer_config.json asks for code of its own (auto_map), which is never run", "Remove auto_map"
+            name,
+            "tokenizer_config.json names code of the model's own (auto_map), which is never run",
+            "Remove auto_map",
         )

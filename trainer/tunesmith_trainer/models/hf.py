@@ -23,13 +23,13 @@ def _repository(uri: str) -> str:
 
 
 def _endpoint() -> str | None:
-    """Return the mirror to ask instead of the hub itself, if any."""
+    """Return the URL of the mirror that replaces the hub, if one is set."""
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
 
 @contextmanager
 def _failures(uri: str, revision: str | None) -> Iterator[None]:
-    """Turn the hub client's errors into TrainerErrors."""
+    """Translate the hub client's errors into StageErrors."""
     import httpx2
     from huggingface_hub import errors
 
@@ -74,7 +74,7 @@ def _failures(uri: str, revision: str | None) -> Iterator[None]:
 
 
 def resolve_commit(uri: str, revision: str | None) -> str:
-    """Return the commit that a revision of an hf:// model stands for now.
+    """Return the commit that a revision of an hf:// model has at the moment.
 
     Raises:
         StageError: MODEL_NOT_FOUND, or SOURCE_UNAVAILABLE when the hub cannot be reached.
@@ -90,7 +90,7 @@ def resolve_commit(uri: str, revision: str | None) -> str:
 
 
 def download(uri: str, commit: str, target: Path) -> None:
-    """Download a model's files of one commit into a folder; what is there already is kept.
+    """Download a model's files of one commit into a folder. Existing files are kept.
 
     Raises:
         StageError: INVALID_MODEL without safetensors; MODEL_NOT_FOUND; SOURCE_UNAVAILABLE.

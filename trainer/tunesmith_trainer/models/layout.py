@@ -13,10 +13,10 @@ _OTHERS = ("*.json", "*.jinja", "*.txt", "*.model")
 def wanted_files(name: str, files: list[str]) -> list[str]:
     """Return those files that a model is loaded from: safetensors, configuration, tokenizer, chat template.
 
-    Folders in it (other formats of the same weights) are left out.
+    Subfolders, which hold other formats of the same weights, are left out.
 
     Args:
-        name: What the model is called in messages.
+        name: The model's name in messages.
         files: Paths relative to the model's folder.
 
     Raises:
@@ -28,6 +28,6 @@ def wanted_files(name: str, files: list[str]) -> list[str]:
         if pickled := [file for file in top if file.endswith(PICKLED)]:
             raise pickled_only(name, pickled)
         if "config.json" not in top:
-            raise invalid(name, "there is no model (no config.json)", "Check spec.model.uri")
+            raise invalid(name, "this is no model folder (config.json is missing)", "Check spec.model.uri")
         raise invalid(name, "there are no weights (model.safetensors)", "Take a revision with safetensors")
     return weights + [file for file in top if any(fnmatch(file, pattern) for pattern in _OTHERS)]

@@ -1,4 +1,4 @@
-"""Loading and saving models: from local safetensors only."""
+"""Loads and saves models, from local safetensors only."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.models.context import served_positions
 
 log = logging.getLogger(__name__)
 
-# A bar for each of the few files of a model says nothing that the stage's own progress does not.
+# The stage shows its own progress; a bar for each file of the model would add nothing.
 transformers_logging.disable_progress_bar()
 
 
 def device() -> torch.device:
-    """Return where models are evaluated: the GPU when there is one, else the CPU."""
+    """Return the device that models are evaluated on: the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -37,7 +38,7 @@ def load_weights(
     Args:
         folder: The model in the transformers layout.
         dtype: Number format of its weights, as torch names it.
-        model_class: What loads it.
+        model_class: The class that loads it.
         remedy: What to do when it cannot be loaded.
 
     Raises:
@@ -70,7 +71,7 @@ def takes_logits_to_keep(model: Any) -> bool:  # noqa: ANN401
 def save_model(model: Any, folder: Path) -> None:  # noqa: ANN401
     """Write a dense model's weights, configuration and generation settings in the transformers layout.
 
-    Does for these models what `save_pretrained` does, which imports DeepSpeed for it and with that takes seconds.
+    Equivalent to `save_pretrained` for these models, which would import DeepSpeed and so take seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.config.architectures = [type(model).__name__]
@@ -97,5 +98,5 @@ def stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:  # noqa: ANN401
 
 
 def context_length(model: Any) -> int:  # noqa: ANN401
-    """Return the longest sequence that the model takes, in tokens."""
-    return int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
+    """Return the longest sequence that the model is served with, in tokens."""
+    return served_positions(model.config.to_dict()) or 1 << 30

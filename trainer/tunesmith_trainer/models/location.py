@@ -1,4 +1,4 @@
-"""Where the base model of a job is."""
+"""Locates the base model of a job."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tunesmith_trainer.storage.files import read_json
 
 
 def model_path(work: WorkFolder) -> Path:
-    """Return the folder of the base model, in the transformers layout, that the prepare stage settled on.
+    """Return the folder of the base model, in the transformers layout, that the prepare stage recorded.
 
     Raises:
         StageError: The prepare stage is not complete.

@@ -1,4 +1,4 @@
-"""A small model at random weights, with a byte-pair tokenizer trained on the rows: the same bytes each time."""
+"""Creates a small model with random weights, and a byte-pair tokenizer trained on the rows. Deterministic."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def build_scratch(folder: Path, spec: ScratchSpec, texts: Iterable[str], seed: i
     """Save a new model and its tokenizer in the transformers layout, weights in fp32.
 
     Args:
-        folder: Where to.
+        folder: The folder to write to.
         spec: Architecture and sizes.
-        texts: What the tokenizer is trained on.
+        texts: The texts that the tokenizer is trained on.
         seed: Seed of the weights.
     """
     with importing():
@@ -75,7 +75,7 @@ def build_scratch(folder: Path, spec: ScratchSpec, texts: Iterable[str], seed: i
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    # Written piece by piece: save_pretrained would import DeepSpeed, which takes seconds and talks to the terminal.
+    # Not save_pretrained: it would import DeepSpeed, which takes seconds and prints to the terminal.
     config.architectures = [type(model).__name__]
     config.dtype = "float32"
     config.save_pretrained(folder)

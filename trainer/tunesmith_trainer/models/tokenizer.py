@@ -14,8 +14,8 @@ def load_tokenizer(folder: Path, name: str | None = None, vocabulary: int | None
 
     Args:
         folder: The model.
-        name: What it is called in messages; the folder by default.
-        vocabulary: Rows of the model's embedding, where it is to be checked that the tokenizer has no more tokens.
+        name: The model's name in messages; the folder by default.
+        vocabulary: Rows of the model's embedding. If given, the tokenizer may not have more tokens.
 
     Raises:
         StageError: INVALID_MODEL; it cannot be loaded or does not fit the model.
@@ -26,7 +26,7 @@ def load_tokenizer(folder: Path, name: str | None = None, vocabulary: int | None
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # whatever a foreign file makes the library raise
+    except Exception as error:  # a broken file can make the library raise anything
         problem = " ".join(str(error).split())[:300]
         raise invalid(name, f"the tokenizer cannot be loaded: {problem}", "Save the tokenizer again") from error
     if not tokenizer.is_fast:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,26 @@ from tunesmith_api.spec import DatasetFormat, DatasetSource, JobConfig
 from tunesmith_api.tasks import METRICS, TaskInfo
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.encode import Encoder
+from tunesmith_trainer.data.evaluation_rows import evaluation_line
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.report import REPORT, RowIndex, build_report, log_findings
 from tunesmith_trainer.data.report.samples import encoded_samples
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
+from tunesmith_trainer.data.target_check import TargetCheck
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.models.base import bring_model
+from tunesmith_trainer.models.base import obtain_model
 from tunesmith_trainer.models.system_turn import fold_system_turn
+from tunesmith_trainer.prepare.model_facts import check_facts
+from tunesmith_trainer.prepare.overlap import require_unseen
 from tunesmith_trainer.prepare.split import held_out_rows
 from tunesmith_trainer.storage.files import write_atomic, write_json
 from tunesmith_trainer.tasks.registry import task_of
 
 log = logging.getLogger(__name__)
 
+_CHECKED_TARGETS = 1000  # rows of each store whose learned tokens are decoded and compared with the answers
 _CUT = "Raise spec.training.maxLength, or shorten the rows"
 
 
@@ -63,17 +68,19 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     def texts() -> Iterator[str]:
         return (text for row in training_rows() for text in row.texts)
 
-    model = bring_model(
+    model = obtain_model(
         config, work, texts, chat=task.needs_chat_template(parser.format), architectures=task.architectures
     )
     if spec.system_turn == "fold" and task.needs_chat_template(parser.format):
         model = fold_system_turn(model, work)
+    check_facts(config, model, task)
     encoder = task.encoder(model.tokenizer, config.spec)
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
     train_store = _store(partial / "train", encoder, training_rows(), work, rows - len(held_out))
     total = sum(validation.counts) if validation is not None else len(held_out)
     validation_store = _store(partial / "validation", encoder, validation_rows(), work, total, partial)
+    require_unseen(train_store, validation_store)
     result = {
         "digest": digest_of_json([file.sha256 for data in (train, validation) if data for file in data.files]),
         "format": parser.format.value,
@@ -98,6 +105,20 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     partial.replace(folder / "data")
     log.info("%d rows to train on (%d tokens), %d to validate", len(train_store), result["trainTokens"], total)
     return {"model": model.describe(work), "data": result}
+
+
+def recheck(config: JobConfig, work: WorkFolder, result: Mapping[str, Any]) -> None:
+    """Check what may have changed since the stage was completed: fields that its result does not depend on.
+
+    Args:
+        config: The job.
+        work: The work folder.
+        result: What `prepare` returned.
+
+    Raises:
+        StageError: The job can never be published as its spec is now.
+    """
+    _check_gates(config, task_of(config.spec.task).info, DatasetFormat(result["data"]["format"]))
 
 
 def _dataset(sources: tuple[DatasetSource, ...], parser: RowParser, work: WorkFolder, role: str) -> Dataset:
@@ -138,13 +159,15 @@ def _store(
 
     def examples() -> Iterator[tuple[list[int], list[int]]]:
         number = 0
+        checks = TargetCheck(encoder.tokenizer) if encoder.loss_on == "assistant" else None
         with Progress(work, "tokenising", total) as progress:
             for pieces in progress.over(encoder.encode(rows)):
                 for piece in pieces:
-                    if evaluation is not None and piece.row.turns:
-                        ids, reference = encoder.prompt_ids(piece.row)
-                        question = {"row": number, "prompt_ids": ids, "reference": reference}
-                        questions.append(json.dumps(question, ensure_ascii=False).encode() + b"\n")
+                    if checks and number < _CHECKED_TARGETS:
+                        checks.check(piece)
+                    if evaluation is not None:
+                        line = evaluation_line(encoder, piece, number, piece is pieces[0])
+                        questions.extend([json.dumps(line, ensure_ascii=False).encode() + b"\n"] if line else [])
                     number += 1
                     yield piece.ids, piece.mask
 

@@ -1,9 +1,10 @@
 """The publish stage: merge, evaluate, gate, export, check, and write the artifact.
 
-The artifact holds `onnx/<precision>/` for each precision, `adapter/` with lora and dora, `model/` (the tuned model as
-safetensors, merged) only with `export.mergeWeights`, for method full too, `evaluation.json`, `training_log.jsonl`, and
-`manifest.json`, which is written last. Killed and run again the stage ends in the same files, byte for byte; only
-`created` in the manifest, which is not part of the digest, is the time at which the artifact was put together.
+The artifact holds `onnx/<precision>/` for each of `export.precisions` (there may be none), `adapter/` with lora and
+dora, `model/` (the tuned model as safetensors, merged) only with `export.mergeWeights`, for method full too,
+`evaluation.json`, `predictions.jsonl` if there are answers to compare, `training_log.jsonl`, `data_report.json`, and
+`manifest.json`, which is written last. If the stage is killed and run again, it ends with the same files, byte for
+byte; only `created` in the manifest differs, which is the time of assembly and not part of the digest.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from tunesmith_api.work_folder import WorkFolder
 
 
 def publish(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
-    """Turn trained weights into an artifact; steps that are complete already are not repeated.
+    """Turn trained weights into an artifact; steps that are already complete are not repeated.
 
     Returns:
-        `{artifact: {uri, digest}, metrics: {before, after}, gates: [...], parity: {precision: numbers}}`.
+        `{artifact: {uri, digest}, metrics: {before, after, served: {precision: ...}}, gates: [...], parity: {template:
+        numbers, precision: numbers}}`.
 
     Raises:
-        StageError: A gate failed, an export failed its parity, or the output cannot be written.
+        StageError: A gate or a parity check failed, an export failed, or the output cannot be written.
     """
     with importing():
         from tunesmith_trainer.publish.pipeline import run

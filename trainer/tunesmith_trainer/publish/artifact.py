@@ -1,4 +1,4 @@
-"""The artifact folder: what belongs in it, put together from the steps' results, with its manifest written last."""
+"""Assembles the artifact folder from the results of the steps; the manifest is written last."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _PACKAGES = (
 
 
 def assemble(folder: Path, parts: Mapping[str, Path], description: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the artifact folder.
+    """Create the artifact folder.
 
-    Files are hard links where the file system allows them, so that nothing is stored twice.
+    Files are hard links where the file system supports them, so that nothing is stored twice.
 
     Args:
-        folder: The folder to make; what an interrupted call left there is replaced.
-        parts: File or folder of each part, by its path in the artifact.
-        description: The manifest but for its files and digest (see `describe`).
+        folder: The folder to create; leftovers of an interrupted call are replaced.
+        parts: The file or folder of each part, by its path in the artifact.
+        description: The manifest without its files and digest (see `describe`).
 
     Returns:
         The manifest.
@@ -53,7 +53,7 @@ def describe(
     timings: Mapping[str, Any],
     results: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the manifest but for its files and digest.
+    """Return the manifest without its files and digest.
 
     Args:
         config: The job.

@@ -1,4 +1,4 @@
-"""Delivery of the artifact to where the job wants it: written once, whole or without a manifest."""
+"""Delivers the artifact to the job's output: written once, complete or without a manifest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def output_uri(config: JobConfig, work: WorkFolder) -> str:
-    """Return where the artifact goes: the job's output, else beside what else is kept of the job's work."""
+    """Return where the artifact goes: the job's output, by default a folder beside the job's work."""
     output = config.spec.output
     if output and output.uri:
         return output.uri
@@ -31,19 +31,19 @@ def output_uri(config: JobConfig, work: WorkFolder) -> str:
 
 
 def deliver(artifact: Path, digest: str, uri: str, report: storage.Report | None = None) -> str:
-    """Put a complete artifact at a URI.
+    """Write a complete artifact to a URI.
 
-    On a local disk the whole folder appears at once; elsewhere the manifest is written after everything else, and what
-    an interrupted delivery left is overwritten.
+    On a local disk the whole folder appears at once. Elsewhere the manifest is written last, and the leftovers of an
+    interrupted delivery are overwritten.
 
     Args:
         artifact: The artifact folder.
         digest: The artifact's digest.
         uri: A path or URI.
-        report: Told now and then how many bytes are uploaded, and of how many.
+        report: Called now and then with the bytes uploaded and the total.
 
     Returns:
-        Where it is: an absolute path, or the URI.
+        The artifact's place: an absolute path, or the URI.
 
     Raises:
         StageError: OUTPUT_FAILED: there is another artifact already, or it cannot be written.
@@ -66,7 +66,7 @@ def deliver(artifact: Path, digest: str, uri: str, report: storage.Report | None
 
 
 def _digest_at(uri: str) -> str | None:
-    """Return the digest of the complete artifact at a URI, or None when there is none."""
+    """Return the digest of the complete artifact at a URI, or None if there is none."""
     manifest = f"{uri.rstrip('/')}/{MANIFEST}"
     if not storage.exists(manifest):
         return None
@@ -79,7 +79,7 @@ def _digest_at(uri: str) -> str | None:
 
 
 def _deliver_local(artifact: Path, folder: Path) -> None:
-    """Make the folder by way of a temporary one beside it."""
+    """Create the folder by renaming a temporary one beside it."""
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         if folder.is_dir() and any(folder.iterdir()):

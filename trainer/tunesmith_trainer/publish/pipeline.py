@@ -1,36 +1,37 @@
-"""The steps of the publish stage. Each leaves a file or folder that is whole or absent, and is then not repeated."""
+"""The steps of the publish stage. Each writes a file or folder that is complete or absent, and is not repeated."""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tunesmith_api.artifact import MANIFEST, onnx_folder
-from tunesmith_api.spec import JobConfig, Precision
+from tunesmith_api.methods import METHODS
+from tunesmith_api.spec import AdapterSpec, JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.report import REPORT
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.methods.base import MergeInputs
 from tunesmith_trainer.methods.registry import method_of
+from tunesmith_trainer.models.fingerprint import require_same_base
 from tunesmith_trainer.models.location import model_path
 from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.publish.artifact import assemble, describe
 from tunesmith_trainer.publish.deliver import deliver, output_uri
+from tunesmith_trainer.publish.evaluations import evaluate_both, write_predictions
+from tunesmith_trainer.publish.exports import is_exported, record_export, remove_export, require_current_exports
 from tunesmith_trainer.publish.gates import check_gates, require_passed
 from tunesmith_trainer.publish.progress import Progress
+from tunesmith_trainer.publish.served import ServedChecks
+from tunesmith_trainer.publish.trained import require_trained_files
 from tunesmith_trainer.storage.files import read_json, write_json
 from tunesmith_trainer.tasks.base import ValidationSet
 from tunesmith_trainer.tasks.registry import task_of
 
-log = logging.getLogger(__name__)
-
 _CHECKED_ROWS = 4  # rows on which merged and adapted logits are compared
-_EXAMPLES = 20  # answers that evaluation.json shows
 
 
 def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     progress.step(f"writing the artifact to {uri}")
 
     def report(done: int, total: int | None) -> None:
-        progress.tell(f"uploading {done / 1e6:.0f}/{(total or done) / 1e6:.0f} MB")
+        progress.update(f"uploading {done / 1e6:.0f}/{(total or done) / 1e6:.0f} MB")
 
     written = deliver(artifact, manifest["digest"], uri, report)
     return {
@@ -57,45 +58,75 @@ def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
 
 
 def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progress) -> dict[str, Any]:
-    """Do all steps up to the assembled artifact and return its manifest."""
+    """Run all steps up to the assembled artifact and return its manifest."""
     folder = work.stage(Stage.PUBLISH)
     base = model_path(work)
+    progress.step("checking the base model and the trained weights")
+    require_same_base(work)
+    require_trained_files(work)
     task = task_of(config.spec.task)
-    task.check_exportable(read_json(base / "config.json") or {})
-    missing = [p for p in config.spec.export.precisions if not (folder / "onnx" / p.value).is_dir()]
+    if config.spec.export.precisions:
+        task.check_exportable(read_json(base / "config.json") or {})
+    missing = [p for p in config.spec.export.precisions if not is_exported(folder, p)]
     with ExitStack() as stack:
-        # Started before anything else is imported: its own imports go on beside the evaluation.
+        # Started first, so that its imports run in parallel with the evaluation.
         exporter = stack.enter_context(task.exporter(folder / "export.log")) if missing else None
         models = _Models(config, work, base, progress)
-        evaluation = _evaluate(config, folder, models, progress)
+        checks = ServedChecks(config, folder, lambda: models.data, progress)
+        evaluation = evaluate_both(
+            config, folder, models.data, {"before": models.base, "after": models.merged}, progress
+        )
         gates = check_gates(config.spec.evaluation.gates, evaluation["after"])
         write_json(folder / "gates.json", gates)
         require_passed(gates)
         merged = models.merged_folder()
+        checks.record_reference(models.merged)
+        # From here on the exporter, ONNX Runtime and the server's code need the memory, one after the other.
+        models.release()
+        made = [precision for precision in config.spec.export.precisions if precision not in missing]
+        require_current_exports(folder, made, merged)
         for precision in missing:
             progress.step(f"exporting {precision.value}")
+            remove_export(folder, precision)
             if exporter:
                 exporter.export(merged, folder / "onnx" / precision.value, precision)
-    parity = {p.value: _parity(config, folder, p, models, progress) for p in config.spec.export.precisions}
-    progress.step("putting the artifact together")
+            record_export(folder, precision, merged)
+    parity, served = _check(checks)
+    predictions = write_predictions(folder, models.data, served)
+    for name, result in served.items():
+        gates += check_gates(config.spec.evaluation.gates, result["metrics"], served=name)
+    write_json(folder / "gates.json", gates)
+    require_passed(gates)
+    progress.step("assembling the artifact")
     parts = {onnx_folder(p.value): folder / "onnx" / p.value for p in config.spec.export.precisions}
     parts |= method_of(config.spec.method).artifact_parts(work.final, folder, _source(config, work))
     if config.spec.export.merge_weights:
         parts["model"] = merged
     parts["evaluation.json"] = folder / "evaluation.json"
+    if predictions is not None:
+        parts["predictions.jsonl"] = predictions
     if work.training_log.exists():
         parts["training_log.jsonl"] = work.training_log
     if (report := work.stage(Stage.PREPARE) / "data" / REPORT).exists():
         parts[REPORT] = report
-    results = {
-        "metrics": {"before": evaluation["before"], "after": evaluation["after"]},
-        "gates": gates,
-        "parity": parity,
-    }
+    metrics = {"before": evaluation["before"], "after": evaluation["after"]}
+    if served:
+        metrics["served"] = {name: result["metrics"] for name, result in served.items()}
+    results = {"metrics": metrics, "gates": gates, "parity": parity}
     prepared = read_json(work.stage_marker(Stage.PREPARE)) or {}
     trained = read_json(work.stage_marker(Stage.TRAIN)) or {}
     timings = read_json(work.stage(Stage.TRAIN) / "metrics.json") or {}
     return assemble(artifact, parts, describe(config, prepared, trained, timings, results))
+
+
+def _check(checks: ServedChecks) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Compare the exports and their server with what was trained; return the numbers and the served evaluations."""
+    if not checks.has_replay:
+        return checks.parity(), {}
+    with checks.candidate() as candidate:
+        template = checks.template(candidate)
+        parity = {"template": template, **checks.parity()}
+        return parity, checks.evaluate(candidate)
 
 
 def _source(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
@@ -105,7 +136,7 @@ def _source(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
 
 
 class _Models:
-    """The models and rows that the steps need, each loaded when it is first asked for and at most once."""
+    """The models and rows that the steps need; each is loaded on first use, and once."""
 
     def __init__(self, config: JobConfig, work: WorkFolder, base: Path, progress: Progress) -> None:
         self._config = config
@@ -123,26 +154,39 @@ class _Models:
 
     @cached_property
     def validation(self) -> TokenStore:
-        """The validation rows; the training rows when no rows were kept out."""
+        """The validation rows; the training rows if none were held out."""
         data = self._work.stage(Stage.PREPARE) / "data"
         store = TokenStore.open(data / "validation")
         return store if len(store) else TokenStore.open(data / "train")
 
     @cached_property
-    def questions(self) -> list[Any]:
+    def prompts(self) -> list[Any]:
         """The first validation prompts with their references."""
-        from tunesmith_trainer.evaluate.evaluation import read_questions
+        from tunesmith_trainer.evaluate.prompts import read_prompts
 
-        path = self._work.stage(Stage.PREPARE) / "data" / "evaluation.jsonl"
-        return read_questions(path, self._config.spec.evaluation.max_rows)
+        return read_prompts(self._evaluation_file, self._config.spec.evaluation.max_rows)
 
     @property
+    def _evaluation_file(self) -> Path:
+        return self._work.stage(Stage.PREPARE) / "data" / "evaluation.jsonl"
+
+    @cached_property
     def data(self) -> ValidationSet:
-        """What models are evaluated on."""
-        return ValidationSet(self.validation, self.questions, self.tokenizer)
+        """The data that models are evaluated on."""
+        from tunesmith_trainer.evaluate.prompts import read_requests
+        from tunesmith_trainer.export.rendering import MAX_ROWS
+
+        path = self._evaluation_file
+        requests = read_requests(path, MAX_ROWS)
+        prepared = path.stat().st_mtime if path.is_file() else None
+        return ValidationSet(self.validation, self.prompts, self.tokenizer, requests, prepared)
+
+    def release(self) -> None:
+        """Free the models' memory; they are loaded again if they are needed."""
+        self._base = self._merged = None
 
     def base(self) -> Any:  # noqa: ANN401
-        """Return the base model. It is used up by `merged`."""
+        """Return the base model. Merging changes it, so it is loaded again afterwards."""
         if self._base is None:
             self._base = self._task.load_model(self._base_folder)
         return self._base
@@ -155,88 +199,19 @@ class _Models:
         return self._merged
 
     def merged_folder(self) -> Path:
-        """Return the folder of the tuned model, made when it is not there."""
+        """Return the folder of the tuned model; create it if it does not exist."""
         if not self._merged_folder.is_dir():
             temporary = self._merged_folder.with_name(f".merged.{os.getpid()}.tmp")
-            inputs = MergeInputs(self.base, self._checked_rows, self._progress.step)
+            inputs = MergeInputs(self._adapter(), self._base_folder, self.base, self._checked_rows, self._progress.step)
             self._merged = method_of(self._config.spec.method).write_tuned(self._work.final, temporary, inputs)
             self.tokenizer.save_pretrained(temporary)
             temporary.replace(self._merged_folder)
         self._base = None
         return self._merged_folder
 
+    def _adapter(self) -> AdapterSpec | None:
+        spec = self._config.spec
+        return (spec.adapter or AdapterSpec()) if METHODS[spec.method].trains_adapter else None
+
     def _checked_rows(self) -> list[list[int]]:
         return [self.validation[i][0].tolist() for i in range(min(_CHECKED_ROWS, len(self.validation)))]
-
-
-def _evaluate(config: JobConfig, folder: Path, models: _Models, progress: Progress) -> dict[str, Any]:
-    """Evaluate the base model and the tuned one, write evaluation.json and return what it holds."""
-    evaluation: dict[str, Any] | None = read_json(folder / "evaluation.json")
-    if evaluation is not None:
-        return evaluation
-    results: dict[str, Any] = {}
-    for when, model in (("before", models.base), ("after", models.merged)):
-        path = folder / f"evaluation-{when}.json"
-        results[when] = read_json(path)
-        if results[when] is None:
-            results[when] = _evaluate_one(config, model(), models, progress, when)
-            write_json(path, results[when])
-    answers = zip(results["before"]["answers"], results["after"]["answers"], strict=True)
-    evaluation = {
-        "before": results["before"]["metrics"],
-        "after": results["after"]["metrics"],
-        "rows": _rows(config, models),
-        "questions": len(models.questions),
-        "examples": [
-            {
-                "prompt": models.tokenizer.decode(question.prompt_ids),
-                "reference": question.reference,
-                "before": before,
-                "after": after,
-            }
-            for question, (before, after) in zip(models.questions, answers, strict=False)
-        ],
-    }
-    write_json(folder / "evaluation.json", evaluation)
-    return evaluation
-
-
-def _rows(config: JobConfig, models: _Models) -> int:
-    return min(config.spec.evaluation.max_rows, len(models.validation))
-
-
-def _evaluate_one(
-    config: JobConfig,
-    model: Any,  # noqa: ANN401
-    models: _Models,
-    progress: Progress,
-    when: str,
-) -> dict[str, Any]:
-    rows = _rows(config, models)
-    title = {"before": "evaluating the base model", "after": "evaluating the tuned model"}[when]
-    with progress.track(title, rows + len(models.questions)) as advance:
-        task = task_of(config.spec.task)
-        result = task.evaluate(model, models.data, config.spec, rows=rows, shown=_EXAMPLES, advance=advance)
-    log.info("%s training: %s", when, _shown(result["metrics"]))
-    return result
-
-
-def _shown(numbers: Mapping[str, float | int | None]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if value is not None)
-
-
-def _parity(
-    config: JobConfig, folder: Path, precision: Precision, models: _Models, progress: Progress
-) -> dict[str, Any]:
-    """Compare one export with the merged model, unless that is done, and return the numbers."""
-    task = task_of(config.spec.task)
-    path = folder / f"parity-{precision.value}.json"
-    bounds = config.spec.export.parity
-    numbers = read_json(path)
-    if numbers is None:
-        progress.step(f"checking {precision.value}")
-        numbers = task.compare(folder / "onnx" / precision.value, models.merged(), models.data, bounds)
-        write_json(path, numbers)
-        log.info("%s: %s", precision.value, _shown(numbers))
-    task.require_parity(precision, numbers, bounds)
-    return dict(numbers)

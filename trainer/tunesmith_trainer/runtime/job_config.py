@@ -1,4 +1,4 @@
-"""Reads the job's configuration, and makes the work folder ready."""
+"""Reads the job's configuration, and creates the work folder."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def open_work(work: WorkFolder, *, writes: bool = True) -> None:
     Raises:
         StageError: OUTPUT_FAILED: the folder cannot be written.
     """
-    given = os.environ.get(JOB_CONFIG)
-    if given is None:
+    from_env = os.environ.get(JOB_CONFIG)
+    if from_env is None:
         return
     os.umask(_GROUP_WRITABLE)
-    data = given.encode()
+    data = from_env.encode()
     try:
         work.root.mkdir(parents=True, exist_ok=True)
         if writes and not (work.config.is_file() and work.config.read_bytes() == data):
@@ -46,9 +46,9 @@ def load_config(work: WorkFolder) -> JobConfig:
     Raises:
         StageError: INVALID_SPEC: the file does not exist, is not JSON, or is not a valid job.
     """
-    given = os.environ.get(JOB_CONFIG)
+    from_env = os.environ.get(JOB_CONFIG)
     try:
-        return JobConfig.model_validate_json(given if given is not None else work.config.read_bytes())
+        return JobConfig.model_validate_json(from_env if from_env is not None else work.config.read_bytes())
     except FileNotFoundError:
         raise StageError(
             Reason.INVALID_SPEC, f"{work.config}: no such file", "Give the work folder of a job with --work"
@@ -56,7 +56,7 @@ def load_config(work: WorkFolder) -> JobConfig:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        where = JOB_CONFIG if given is not None else work.config
+        where = JOB_CONFIG if from_env is not None else work.config
         raise StageError(Reason.INVALID_SPEC, f"{where}: {field}: {first['msg']}") from None
 
 

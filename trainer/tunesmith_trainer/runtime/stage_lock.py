@@ -1,4 +1,4 @@
-"""One stage at a time in a work folder."""
+"""A lock that lets one stage at a time run in a work folder."""
 
 from __future__ import annotations
 
@@ -39,12 +39,14 @@ def stage_lock(path: Path, seconds: float = _WAIT_SECONDS) -> Iterator[None]:
             while not try_lock(file):
                 if time.monotonic() > deadline:
                     raise StageError(
-                        Reason.INTERRUPTED, f"another process works in {path.parent}", "Wait for it to end, or stop it"
+                        Reason.INTERRUPTED,
+                        f"{path.parent} is in use by another process",
+                        "Wait for it to end, or stop it",
                     )
                 if not is_logged:
                     log.info("waiting for another process to leave %s", path.parent)
                     is_logged = True
                 time.sleep(_POLL_SECONDS)
         except OSError as error:
-            log.warning("%s cannot be locked (%s); going on without", path, error.strerror)
+            log.warning("%s cannot be locked (%s); continuing without a lock", path, error.strerror)
         yield

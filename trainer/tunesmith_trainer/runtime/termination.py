@@ -36,7 +36,7 @@ def install_sigterm_handler() -> None:
 
 def interrupted() -> StageError:
     """Return the error of a stage that received SIGTERM."""
-    return StageError(Reason.INTERRUPTED, "told to stop before it was complete", "Run it again to go on")
+    return StageError(Reason.INTERRUPTED, "stopped before it was complete", "Run it again to resume")
 
 
 def _exit_after_sigterm(seconds: float) -> None:

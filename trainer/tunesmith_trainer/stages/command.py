@@ -94,9 +94,9 @@ def _stage(stage: Stage, work: WorkFolder, topology: NodeTopology, *, debug: boo
 
     if stage is Stage.PREPARE:
         with importing():
-            from tunesmith_trainer.prepare.pipeline import prepare
+            from tunesmith_trainer.prepare.pipeline import prepare, recheck
 
-        run_stage(stage, prepare, work.root)
+        run_stage(stage, prepare, work.root, recheck)
         return {}
     if stage is Stage.TRAIN:
         from tunesmith_trainer.stages.train import run_train_stage

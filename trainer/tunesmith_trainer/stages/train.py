@@ -9,7 +9,8 @@ from tunesmith_api.local.files import read_json
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.runtime.job_config import load_config
-from tunesmith_trainer.stages.runner import run_stage, stage_inputs
+from tunesmith_trainer.stages.inputs import stage_inputs
+from tunesmith_trainer.stages.runner import run_stage
 from tunesmith_trainer.storage.work_store import work_store
 from tunesmith_trainer.train.distributed.launch import launch
 from tunesmith_trainer.train.distributed.peers import MARKER_SECONDS, UPLOAD_SECONDS, wait_until_complete

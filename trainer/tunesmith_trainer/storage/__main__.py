@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True)
     fetch = commands.add_parser("fetch", help="copy an artifact")
     fetch.add_argument("uri", help="the artifact")
-    fetch.add_argument("folder", type=Path, help="where to")
+    fetch.add_argument("folder", type=Path, help="the target folder")
     fetch.add_argument("--precision", choices=[item.value for item in Precision], help="copy this precision only")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")

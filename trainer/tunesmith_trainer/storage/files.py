@@ -8,9 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.local.files import read_json, write_atomic, write_json
 
 __all__ = [
+    "digest_of_tree",
     "link_tree",
     "read_json",
     "sha256_file",
@@ -53,6 +55,11 @@ def sha256_tree(folder: Path) -> dict[str, dict[str, Any]]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def digest_of_tree(folder: Path) -> str:
+    """Return the digest of every file below a folder, their names included."""
+    return digest_of_json({name: entry["sha256"] for name, entry in sha256_tree(folder).items()})
 
 
 def link_tree(source: Path, target: Path) -> None:

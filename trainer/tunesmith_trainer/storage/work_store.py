@@ -122,7 +122,7 @@ class WorkStore:
         uri = f"{self.uri}/{name}"
         there = self._files(name)
         if there == listed:
-            log.info("%s is there already", uri)
+            log.info("%s exists already", uri)
             return
         if there is not None:
             storage.remove(uri, [MARKER])
@@ -145,7 +145,7 @@ class WorkStore:
             return False
         names = [path for path in listed if wanted is None or wanted(path)]
         uri = f"{self.uri}/{name}"
-        log.info("bringing %d files from %s", len(names), uri)
+        log.info("downloading %d files from %s", len(names), uri)
         if names:
             storage.fetch_folder(uri, self.work.root, names=names, missing=Reason.OUTPUT_FAILED)
         for path in names:
@@ -180,7 +180,7 @@ class WorkStore:
 
     def _report(self, stage: Stage) -> storage.Report:
         def report(done: int, total: int | None) -> None:
-            detail = f"keeping {done / 1e6:.0f}/{(total or done) / 1e6:.0f} MB"
+            detail = f"uploading {done / 1e6:.0f}/{(total or done) / 1e6:.0f} MB"
             report_progress(self.work, {"stage": stage.value, "detail": detail})
 
         return report

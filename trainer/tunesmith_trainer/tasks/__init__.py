@@ -1,1 +1,1 @@
-"""What models learn to do, one module for each task."""
+"""The tasks that a model can be trained for, one module each."""

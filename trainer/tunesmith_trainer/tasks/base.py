@@ -1,4 +1,4 @@
-"""What a task is to the stages. They name no model class, metric or format themselves."""
+"""The interface of a task. The stages use it, and name no model class, metric or data format themselves."""
 
 from __future__ import annotations
 
@@ -17,47 +17,54 @@ Numbers = Mapping[str, float | int | None]
 
 
 class ModelExporter(Protocol):
-    """Exports models while its context is entered."""
+    """Exports models; used within its context."""
 
     def export(self, model: Path, folder: Path, precision: Precision) -> None:
-        """Write a model in the transformers layout to a folder as ONNX; the folder is whole or absent."""
+        """Export a model in the transformers layout to a folder as ONNX; the folder is complete or absent."""
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """What a model is evaluated on.
+    """The data that a model is evaluated on.
 
     Attributes:
         store: The validation rows.
-        questions: Prompts with their references, made from these rows; may be empty.
+        prompts: Prompts with their references, made from these rows; may be empty.
         tokenizer: The model's tokenizer.
+        requests: Requests made from the first rows, of which the server must make the rows' tokens; may be empty.
+        prepared: When these files were written, in seconds since the epoch.
     """
 
     store: TokenStore
-    questions: Sequence[Any]
+    prompts: Sequence[Any]
     tokenizer: Any
+    requests: Sequence[Any] = ()
+    prepared: float | None = None
 
 
 class Task(ABC):
-    """A task. Its modules import torch only when they are called.
+    """A task. Its module imports torch only inside functions.
 
     Attributes:
         name: Value of `spec.task`.
         adapter_task_type: The task's name in peft; None if it has none.
+        has_replay: Whether the server's code can be asked for tokens and answers, by `compare_rendering` and
+            `evaluate_served`.
     """
 
     name: str
     adapter_task_type: str | None = None
+    has_replay: bool = False
 
     @property
     def info(self) -> TaskInfo:
-        """The facts about it."""
+        """The task's entry in the API's registry."""
         return TASKS[self.name]
 
     @property
     @abstractmethod
     def architectures(self) -> Collection[str]:
-        """The architectures that it can train and export, by their class names in transformers."""
+        """The architectures that it can train and export, by class name in transformers."""
 
     @abstractmethod
     def needs_chat_template(self, data_format: DatasetFormat) -> bool:
@@ -65,7 +72,7 @@ class Task(ABC):
 
     @abstractmethod
     def encoder(self, tokenizer: Any, spec: TrainingJobSpec) -> Any:  # noqa: ANN401
-        """Return what turns rows into tokens and masks; see `data.encode.Encoder`."""
+        """Return the encoder from rows to tokens and masks; see `data.encode.Encoder`."""
 
     @abstractmethod
     def load_base(self, folder: Path, dtype: str) -> Any:  # noqa: ANN401
@@ -82,11 +89,11 @@ class Task(ABC):
 
     @abstractmethod
     def collator(self, model: Any, multiple: int) -> Any:  # noqa: ANN401
-        """Return what makes a batch of rows: a mapping with the model's inputs and `labels`.
+        """Return the data collator; a batch is a mapping with the model's inputs and `labels`.
 
         Args:
-            model: The model that is trained.
-            multiple: Lengths are rounded up to a multiple of this.
+            model: The model to train.
+            multiple: Lengths are padded to a multiple of this.
         """
 
     @abstractmethod
@@ -105,21 +112,34 @@ class Task(ABC):
         spec: TrainingJobSpec,
         *,
         rows: int,
-        shown: int,
+        examples: int,
         advance: Callable[[int], None],
     ) -> dict[str, Any]:
-        """Measure a model.
+        """Evaluate a model.
 
         Args:
             model: The model.
-            data: What it is measured on.
+            data: The validation rows and prompts.
             spec: The job.
-            rows: How many of the first rows are used.
-            shown: How many of the first answers are returned.
-            advance: Told how many rows or questions are newly done, `rows + len(questions)` in all.
+            rows: Number of rows, from the first, that are used.
+            examples: Number of answers, from the first, that are generated to their end for people to read.
+            advance: Called with the number of rows or prompts just finished; `rows + len(data.prompts)` in total.
 
         Returns:
-            `{metrics: {name: number or None}, answers: [...]}`.
+            `{metrics: {name: number or None}, answers: [...]}`, and if generation of some answers stopped early, `cut`
+            with true for these. There is an answer for each prompt, or none at all.
+        """
+
+    @abstractmethod
+    def check_configuration(self, config: Mapping[str, Any], name: str) -> None:
+        """Fail if a base model's configuration cannot be exported. Called before training.
+
+        Args:
+            config: The configuration as transformers writes it, defaults included.
+            name: The model's name in messages.
+
+        Raises:
+            StageError: INVALID_MODEL.
         """
 
     @abstractmethod
@@ -135,16 +155,74 @@ class Task(ABC):
 
     @abstractmethod
     def exporter(self, log_file: Path) -> AbstractContextManager[ModelExporter]:
-        """Return what exports models; what it prints goes to a file."""
+        """Return the exporter, whose output goes to a log file."""
 
     @abstractmethod
-    def compare(self, exported: Path, model: Any, data: ValidationSet, bounds: ParitySpec) -> Numbers:  # noqa: ANN401
-        """Compare an export with the torch model that it was made from, and return the differences."""
+    def record_reference(self, model: Any, data: ValidationSet, bounds: ParitySpec, folder: Path) -> None:  # noqa: ANN401
+        """Write what `compare` needs of the torch model to a folder, so that both models need not be in memory.
+
+        Args:
+            model: The tuned model.
+            data: The validation rows and prompts.
+            bounds: How much is compared.
+            folder: The folder to create.
+        """
+
+    @abstractmethod
+    def compare(self, exported: Path, reference: Path, bounds: ParitySpec) -> Numbers:
+        """Compare an exported model with the torch model that it was made from, and return the differences.
+
+        Args:
+            exported: The exported model.
+            reference: The folder of `record_reference`.
+            bounds: How much is compared.
+        """
 
     @abstractmethod
     def require_parity(self, precision: Precision, numbers: Numbers, bounds: ParitySpec) -> None:
         """Fail if the differences are out of bounds.
 
         Raises:
-            StageError: EXPORT_FAILED.
+            StageError: PARITY_FAILED.
         """
+
+    def compare_rendering(self, artifact: Path, precision: Precision, data: ValidationSet) -> Numbers:
+        """Compare the tokens that the server makes of requests with those of the rows.
+
+        Args:
+            artifact: An artifact folder with the export.
+            precision: The export whose tokenizer and template are used.
+            data: The rows and the requests made from them.
+
+        Returns:
+            How much was compared.
+
+        Raises:
+            StageError: PARITY_FAILED.
+        """
+        raise NotImplementedError
+
+    def evaluate_served(
+        self,
+        artifact: Path,
+        precision: Precision,
+        data: ValidationSet,
+        spec: TrainingJobSpec,
+        *,
+        rows: int,
+        advance: Callable[[int], None],
+    ) -> dict[str, Any]:
+        """Evaluate an export as it is served; see `evaluate`.
+
+        Args:
+            artifact: An artifact folder with the export.
+            precision: The export.
+            data: The validation rows and prompts.
+            spec: The job.
+            rows: Number of rows, from the first, that are used.
+            advance: Called with the number of rows or prompts just finished; `rows + len(data.prompts)` in total.
+
+        Returns:
+            As `evaluate`.
+        """
+        raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The tasks by name."""
+"""The registry of tasks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _TASKS: dict[str, Task] = {task.name: task for task in (TextGeneration(),)}
 
 
 def register_task(task: Task) -> None:
-    """Add a task; its facts are registered in `tunesmith_api.tasks`."""
+    """Add a task; `tunesmith_api.tasks` must have an entry for it."""
     _TASKS[task.name] = task
 
 
 def task_of(name: str) -> Task:
-    """Return the task of a name that the spec's validation has accepted."""
+    """Return a task by its name, which validation of the spec has accepted."""
     return _TASKS[name]

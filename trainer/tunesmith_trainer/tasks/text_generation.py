@@ -11,18 +11,21 @@ from tunesmith_api.local.imports import importing
 from tunesmith_api.spec import DatasetFormat, ParitySpec, Precision, TrainingJobSpec
 from tunesmith_trainer.export.architectures import EXPORTABLE, export_options
 from tunesmith_trainer.export.exporter import Exporter
+from tunesmith_trainer.export.expressible import find_problem
+from tunesmith_trainer.models.checks import invalid
 from tunesmith_trainer.tasks.base import ModelExporter, Numbers, Task, ValidationSet
 
 
 class TextGeneration(Task):
-    """Trains transformers' causal language models; exported by the generator's model builder."""
+    """Trains causal language models of transformers; exports them with the model builder of onnxruntime-genai."""
 
     name = "textGeneration"
     adapter_task_type = "CAUSAL_LM"
+    has_replay = True
 
     @property
     def architectures(self) -> Collection[str]:
-        """The architectures that the model builder exports rightly."""
+        """The architectures that the model builder exports correctly."""
         return EXPORTABLE
 
     def needs_chat_template(self, data_format: DatasetFormat) -> bool:
@@ -49,7 +52,7 @@ class TextGeneration(Task):
         return load_model(folder)
 
     def collator(self, model: Any, multiple: int) -> Any:  # noqa: ANN401
-        """Return the collator, which asks for the targets' logits only if the model can compute these alone."""
+        """Return the collator; it asks for the logits of target positions only, if the model supports that."""
         from tunesmith_trainer.data.collate import Collator
         from tunesmith_trainer.models.loading import takes_logits_to_keep
 
@@ -74,22 +77,28 @@ class TextGeneration(Task):
         spec: TrainingJobSpec,
         *,
         rows: int,
-        shown: int,
+        examples: int,
         advance: Callable[[int], None],
     ) -> dict[str, Any]:
-        """Return loss and perplexity on the rows, and the exact match of generated answers."""
+        """Return loss and perplexity on the rows, and exact match of generated answers."""
         from tunesmith_trainer.evaluate.evaluation import evaluate
 
         return evaluate(
             model,
             data.tokenizer,
             data.store,
-            data.questions,
+            data.prompts,
             rows=rows,
             max_new_tokens=spec.evaluation.max_new_tokens,
-            shown=shown,
+            examples=examples,
             advance=advance,
         )
+
+    def check_configuration(self, config: Mapping[str, Any], name: str) -> None:
+        """Fail if the export would not compute the same as transformers."""
+        found = find_problem(config)
+        if found:
+            raise invalid(name, f"it cannot be exported: {found.problem}", found.remedy)
 
     def check_exportable(self, config: Mapping[str, Any]) -> None:
         """Fail if the model builder does not know the architecture."""
@@ -99,17 +108,55 @@ class TextGeneration(Task):
         """Return the model builder's process."""
         return Exporter(log_file)
 
-    def compare(self, exported: Path, model: Any, data: ValidationSet, bounds: ParitySpec) -> Numbers:  # noqa: ANN401
+    def record_reference(self, model: Any, data: ValidationSet, bounds: ParitySpec, folder: Path) -> None:  # noqa: ANN401
+        """Write torch's logits of rows, of a long row and of greedy answers."""
+        from tunesmith_trainer.export.reference import TorchReference
+
+        prompts = [prompt.prompt_ids for prompt in data.prompts]
+        TorchReference.record(model, data.store, prompts, bounds.rows, folder)
+
+    def compare(self, exported: Path, reference: Path, bounds: ParitySpec) -> Numbers:
         """Compare logits, greedy answers and perplexity."""
         from tunesmith_trainer.export.onnx_runner import OnnxModel
-        from tunesmith_trainer.export.parity import Reference, measure
+        from tunesmith_trainer.export.parity import measure
+        from tunesmith_trainer.export.reference import TorchReference
 
-        prompts = [question.prompt_ids for question in data.questions]
-        reference = Reference(model, data.store, prompts, bounds.rows)
-        return measure(OnnxModel(exported), reference, bounds.max_logit_difference)
+        return measure(OnnxModel(exported), TorchReference(reference), bounds.max_logit_difference)
 
     def require_parity(self, precision: Precision, numbers: Numbers, bounds: ParitySpec) -> None:
-        """Fail if the export is too far from the torch model."""
-        from tunesmith_trainer.export.parity import require_parity
+        """Fail if the export differs too much from the torch model."""
+        from tunesmith_trainer.export.bounds import require_parity
 
-        require_parity(precision, dict(numbers), bounds)
+        require_parity(precision, numbers, bounds)
+
+    def compare_rendering(self, artifact: Path, precision: Precision, data: ValidationSet) -> Numbers:
+        """Compare the tokens of the first rows up to their last answer with those that the server makes."""
+        from tunesmith_trainer.export.rendering import compare_rendering
+        from tunesmith_trainer.export.replay import replay
+
+        answers = replay(artifact, precision, [entry.request for entry in data.requests], now=data.prepared)
+        return compare_rendering(data.requests, answers, data.store, data.tokenizer)
+
+    def evaluate_served(
+        self,
+        artifact: Path,
+        precision: Precision,
+        data: ValidationSet,
+        spec: TrainingJobSpec,
+        *,
+        rows: int,
+        advance: Callable[[int], None],
+    ) -> dict[str, Any]:
+        """Return the loss of the exported model, and exact match of the server's answers."""
+        from tunesmith_trainer.export.served import evaluate_served
+
+        return evaluate_served(
+            artifact,
+            precision,
+            data.tokenizer,
+            data.store,
+            data.prompts,
+            rows=rows,
+            max_new_tokens=spec.evaluation.max_new_tokens,
+            advance=advance,
+        )

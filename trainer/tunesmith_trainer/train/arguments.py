@@ -18,7 +18,7 @@ _SCHEDULERS = {"linear": "linear", "cosine": "cosine", "constant": "constant_wit
 
 
 def training_arguments(config: JobConfig, work: WorkFolder, resolved: Resolved, *, evaluate: bool) -> TrainingArguments:
-    """Return the arguments. Making them also joins the processes of the run.
+    """Return the arguments. Creating them also initialises the process group.
 
     Args:
         config: The job.

@@ -1,4 +1,4 @@
-"""Failures of torch and its libraries, said so that they can be acted upon."""
+"""Translates running out of memory into a StageError with a remedy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tunesmith_api.advice import another_way, less_memory
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import JobConfig
 
-# What neither torch.OutOfMemoryError nor MemoryError is made of: the CPU's allocator, and CUDA outside torch's own.
+# Messages of RuntimeErrors: from the CPU's allocator, and from CUDA libraries outside torch's allocator.
 _NO_MEMORY = re.compile(
     r"can't allocate memory|not enough memory|Cannot allocate memory|CUDA error: out of memory|_STATUS_ALLOC_FAILED",
     re.I,
@@ -26,8 +26,8 @@ def out_of_memory(config: JobConfig, detail: str) -> StageError:
 
 
 @contextmanager
-def explained(config: JobConfig) -> Iterator[None]:
-    """Turn running out of memory into a StageError that says what to do."""
+def translate_oom(config: JobConfig) -> Iterator[None]:
+    """Translate running out of memory into a StageError that says what to do."""
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -1,4 +1,4 @@
-"""The trained weights as the publish stage reads them."""
+"""Writes the trained weights for the publish stage."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.methods.base import Method
 from tunesmith_trainer.train.compat.deepspeed import gather_weights
+from tunesmith_trainer.train.moved import Fingerprints, fingerprints, require_moved
 from tunesmith_trainer.train.trainer import FineTuner
 
 
-def save_final(trainer: FineTuner, work: WorkFolder, base: Path, method: Method) -> None:
+def save_final(trainer: FineTuner, work: WorkFolder, base: Path, method: Method, initial: Fingerprints) -> None:
     """Write `final/` as the method saves it. All processes of the run take part.
 
     Args:
@@ -20,9 +21,15 @@ def save_final(trainer: FineTuner, work: WorkFolder, base: Path, method: Method)
         work: The work folder.
         base: Folder of the base model.
         method: The method of training.
+        initial: Fingerprints of the trainable weights before training.
+
+    Raises:
+        StageError: Training left some of them as they were; nothing is written.
     """
     weights = _weights(trainer, adapter=method.info.trains_adapter)
     if trainer.args.process_index == 0:
+        trained = trainer.model.named_parameters() if weights is None else weights.items()
+        require_moved(initial, fingerprints((name, tensor) for name, tensor in trained if name in initial))
         temporary = work.final.with_name(".final.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         method.save(trainer.model, weights, base, temporary)
@@ -32,7 +39,7 @@ def save_final(trainer: FineTuner, work: WorkFolder, base: Path, method: Method)
 
 
 def _weights(trainer: FineTuner, *, adapter: bool) -> dict[str, Any] | None:
-    """Return the weights by name, gathered from all processes; None where the model itself holds them."""
+    """Return the weights by name, gathered from all processes; None if the model itself holds them."""
     if not trainer.is_deepspeed_enabled:
         return None
     if trainer.resolved.zero_stage == 3:

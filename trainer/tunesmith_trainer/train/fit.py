@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from transformers.trainer_pt_utils import get_model_param_count
 
+from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.contract import DISABLE_TRANSFORMERS_REPORT
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.resolve import Resolved, resolve
@@ -23,8 +24,9 @@ from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.collate import OrderedDataset
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.methods.registry import method_of
+from tunesmith_trainer.models.fingerprint import require_same_base
 from tunesmith_trainer.models.location import model_path
-from tunesmith_trainer.storage.files import write_json
+from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_json
 from tunesmith_trainer.tasks.registry import task_of
 from tunesmith_trainer.train.arguments import training_arguments
 from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable
@@ -34,6 +36,7 @@ from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.zero import join_deepspeed
 from tunesmith_trainer.train.final import save_final
+from tunesmith_trainer.train.moved import fingerprints
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.sampler import training_order
 from tunesmith_trainer.train.trainer import FineTuner
@@ -45,12 +48,12 @@ _EVAL_ROWS = 64  # validation rows of an evaluation during training; publish eva
 
 
 def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, Any]:
-    """Train, from the newest whole checkpoint if there is one, and write the final weights.
+    """Train from the newest whole checkpoint if there is one, and write the final weights.
 
-    Called in each process of the run, with torchrun's variables set where there are several.
+    Every process of the run calls it. If there are several, torchrun's variables are set.
 
     Returns:
-        What the stage's marker holds: nothing in it differs between two runs of the same job on the same machine.
+        The fields of the stage's marker. They are the same in every run of the job on the same machine.
 
     Raises:
         StageError: The job cannot be trained, or was interrupted.
@@ -68,11 +71,14 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         join_deepspeed()
     first = arguments.process_index == 0
     shard = shard_of_this_process()
-    name = agree_on_checkpoint(shard, _checkpoint(work, resolved) if shard.is_writer else None)
+    job = _job_digest(config, work)
+    name = agree_on_checkpoint(shard, _checkpoint(work, resolved, job) if shard.is_writer else None)
     checkpoint = work.checkpoints / name if name else None
     if first:
         write_json(work.resolved, resolved.to_status())
     base = model_path(work)
+    if first:
+        require_same_base(work, quick=True)
     method, task = method_of(spec.method), task_of(spec.task)
     model = method.make_trainable(
         task.load_base(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
@@ -80,6 +86,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     order = training_order(rows.lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
     tokens = np.cumsum(rows.lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
     trainer = FineTuner(
+        job=job,
         resolved=resolved,
         task=task,
         progress=Progress(work, resolved, tokens) if first else None,
@@ -97,12 +104,14 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         "trainedParameters": get_model_param_count(model, trainable_only=True),
         "totalParameters": get_model_param_count(model),
     }
+    # An adapter's weights are all to be trained, whatever has frozen some of them.
+    initial = fingerprints((n, p) for n, p in model.named_parameters() if p.requires_grad or "lora_" in n)
     _train(trainer, checkpoint)
-    save_final(trainer, work, base, method)
+    save_final(trainer, work, base, method, initial)
     if not first:
         return {}
     _write_metrics(work, trainer, tokens, checkpoint, time.monotonic() - started)
-    return {**_result(work, resolved, int(tokens[-1])), **counts}
+    return {**_result(work, resolved, int(tokens[-1])), **counts, "final": digest_of_tree(work.final)}
 
 
 def _train(trainer: FineTuner, checkpoint: Path | None) -> None:
@@ -125,20 +134,21 @@ def _train(trainer: FineTuner, checkpoint: Path | None) -> None:
 
 
 def _check_gpus() -> None:
-    """Raise when there are GPUs on this machine, but fewer than processes."""
+    """Raise if this machine has GPUs, but fewer than processes."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if 0 < gpus < processes:
         raise StageError(
             Reason.INVALID_SPEC,
             f"spec.distributed.numProcPerNode: {processes} processes, but this machine has {gpus} GPUs",
-            f"Write numProcPerNode: {gpus}, or leave it out for one process a GPU",
+            f"Write numProcPerNode: {gpus}, or leave it out for one process per GPU",
         )
 
 
 def _environment(work: WorkFolder, resolved: Resolved) -> None:
-    """Set what the libraries read from the environment, before they do."""
-    os.environ[DISABLE_TRANSFORMERS_REPORT] = "TRUE"  # transformers would report what `report` tells, and less of it
+    """Set the variables that the libraries read, before they are imported."""
+    # transformers would report progress too, with fewer fields.
+    os.environ[DISABLE_TRANSFORMERS_REPORT] = "TRUE"
     if resolved.zero_stage is None:
         hide_deepspeed()
         return
@@ -155,11 +165,20 @@ def _environment(work: WorkFolder, resolved: Resolved) -> None:
         os.environ.update({name: str(value) for name, value in one.items()})
 
 
-def _checkpoint(work: WorkFolder, resolved: Resolved) -> str | None:
-    """Return the name of the checkpoint to go on from."""
-    about: dict[str, Any] = {"strategy": resolved.strategy}
+def _job_digest(config: JobConfig, work: WorkFolder) -> str:
+    """Return a digest of what the weights depend on: the prepared data, the base model and the spec."""
+    spec = config.spec.to_api()
+    for later in ("evaluation", "export", "output"):
+        spec.pop(later, None)
+    prepared = read_json(work.stage_marker(Stage.PREPARE))
+    return digest_of_json({"name": config.name, "spec": spec, "prepared": prepared})
+
+
+def _checkpoint(work: WorkFolder, resolved: Resolved, job: str) -> str | None:
+    """Return the name of the checkpoint to resume from; None if there is none."""
+    about: dict[str, Any] = {"job": job, "strategy": resolved.strategy}
     if resolved.zero_stage is not None:
-        about["worldSize"] = resolved.world_size  # its state is cut into as many parts
+        about["worldSize"] = resolved.world_size  # its state has one part for each process
     checkpoint = newest_usable(work.checkpoints, about)
     if checkpoint:
         log.info("going on from %s", checkpoint.name)
@@ -167,12 +186,12 @@ def _checkpoint(work: WorkFolder, resolved: Resolved) -> str | None:
 
 
 def _evaluation_order(validation: TokenStore) -> Any:  # noqa: ANN401 - int64 [n]
-    """Return the first validation rows, in order of their lengths so that batches need little padding."""
+    """Return the indices of the first validation rows, sorted by length so that batches need little padding."""
     return np.argsort(validation.lengths[:_EVAL_ROWS], kind="stable")
 
 
 def _result(work: WorkFolder, resolved: Resolved, tokens: int) -> dict[str, Any]:
-    """Return what the marker says of the run."""
+    """Return the fields of the marker that describe the run."""
     entries = read_log(work.training_log)
     evaluations = [entry["evalLoss"] for entry in entries if "evalLoss" in entry]
     libraries = ["torch", "transformers", "peft", "accelerate", *(["deepspeed"] if resolved.zero_stage else [])]
@@ -191,7 +210,7 @@ def _result(work: WorkFolder, resolved: Resolved, tokens: int) -> dict[str, Any]
 
 
 def _write_metrics(work: WorkFolder, trainer: FineTuner, tokens: Any, start: Path | None, seconds: float) -> None:  # noqa: ANN401
-    """Write `metrics.json`: what differs between two runs of the same job."""
+    """Write `metrics.json`: the values that differ between two runs of the same job."""
     first = int(start.name.rsplit("-", 1)[1]) if start else 0
     done = int(tokens[-1]) - (int(tokens[first - 1]) if first else 0)
     gpu = torch.cuda.is_available()

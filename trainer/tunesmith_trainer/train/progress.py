@@ -17,24 +17,23 @@ from rich.progress import Progress as Bars
 
 from tunesmith_api.resolve import Resolved
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_trainer.runtime.progress_report import flush_progress, report_progress
+from tunesmith_trainer.runtime.progress import ProgressSink
+from tunesmith_trainer.runtime.progress_report import flush_progress
 from tunesmith_trainer.train.training_log import TrainingLog
 
 log = logging.getLogger(__name__)
 
-_FILE_INTERVAL = 0.5  # seconds between two writes of progress.json
-_LOG_INTERVAL = 10.0  # seconds between two log lines where there is no terminal
 _WINDOW = 20  # steps over which the speed is measured
 
 
 @dataclass
 class Progress:
-    """Tells how far training is. Used by one process of the run.
+    """Reports the progress of training. One process of the run uses it.
 
     Attributes:
         work: The work folder whose `progress.json` and training log are written.
         resolved: Values of the run.
-        tokens: int64 [total_steps], tokens learned from up to the end of each step.
+        tokens: int64 [total_steps], tokens trained on up to the end of each step.
     """
 
     work: WorkFolder
@@ -45,11 +44,12 @@ class Progress:
     _newest: dict[str, Any] = field(default_factory=dict)
     _eval_loss: float | None = None
     _times: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_WINDOW + 1))
-    _written: float = 0.0
-    _logged: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._sink = ProgressSink(self.work, Stage.TRAIN, log)
 
     def start(self, step: int) -> None:
-        """Begin (or go on) after `step` steps."""
+        """Start, or resume after `step` steps."""
         self._log = TrainingLog(self.work.training_log, step)
         self._times.append((step, time.monotonic()))
         console = Console(stderr=True)
@@ -69,7 +69,7 @@ class Progress:
         self._show(important=True)
 
     def step(self, step: int, loss: float, learning_rate: float, gradient_norm: float | None) -> None:
-        """Tell the end of a step (from 1)."""
+        """Report that a step is done. Steps count from 1."""
         self._times.append((step, time.monotonic()))
         self._newest = {
             "step": step,
@@ -86,19 +86,19 @@ class Progress:
         self._show()
 
     def evaluated(self, loss: float) -> None:
-        """Tell the result of an evaluation after the newest step."""
+        """Report the loss of an evaluation after the newest step."""
         self._eval_loss = loss
         if self._log:
             self._log.amend(evalLoss=loss)
         self._show(important=True)
 
     def saving(self) -> None:
-        """Bring the training log up to the newest step, before a checkpoint is written."""
+        """Write the training log up to the newest step. Called before a checkpoint is written."""
         if self._log:
             self._log.flush()
 
     def end(self) -> None:
-        """Show where training has ended, and take the bar down."""
+        """Report the last step, and remove the bar."""
         self.saving()
         if self._newest:
             self._show(important=True)
@@ -108,16 +108,17 @@ class Progress:
             self._bars = None
 
     def epoch(self, step: int) -> float:
-        """Return the passes over the training rows that `step` steps make."""
+        """Return the number of passes over the training rows after `step` steps."""
         return round(step * self.resolved.global_batch_size / self.resolved.train_rows, 4)
 
     def _tokens_per_second(self) -> float:
-        """Return the speed of the last steps, in tokens that are no padding."""
+        """Return the speed of the last steps, padding not counted."""
         (first, since), (last, now) = self._times[0], self._times[-1]
         done = self.tokens[last - 1] - (self.tokens[first - 1] if first else 0)
         return round(float(done) / max(now - since, 1e-9), 1)
 
     def _eta(self) -> float | None:
+        """Return the estimated seconds until the end; None before the first step."""
         (first, since), (last, now) = self._times[0], self._times[-1]
         if last == first:
             return None
@@ -127,29 +128,24 @@ class Progress:
 
     def _show(self, *, important: bool = False) -> None:
         """Show the newest values, unless others were shown just before and they are not important."""
-        now = time.monotonic()
         step, eta = self._newest["step"], self._eta()
-        if important or now - self._written >= _FILE_INTERVAL:
-            self._written = now
-            status = {
-                "stage": Stage.TRAIN.value,
-                "step": step,
-                "totalSteps": self.resolved.total_steps,
-                "epoch": self.epoch(step),
-                "loss": _short(self._newest.get("loss")),
-                "evalLoss": _short(self._eval_loss),
-                "tokensPerSecond": self._newest.get("tokensPerSecond"),
-                "etaSeconds": eta,
-            }
-            report_progress(self.work, {k: v for k, v in status.items() if v is not None})
+        status = {
+            "step": step,
+            "totalSteps": self.resolved.total_steps,
+            "epoch": self.epoch(step),
+            "loss": _short(self._newest.get("loss")),
+            "evalLoss": _short(self._eval_loss),
+            "tokensPerSecond": self._newest.get("tokensPerSecond"),
+            "etaSeconds": eta,
+        }
+        self._sink.report(status, always=important)
         if self._bars:
             self._bars.update(self._bars.task_ids[0], completed=step, values=self._values(eta))
-        elif "loss" in self._newest and (important or now - self._logged >= _LOG_INTERVAL):
-            self._logged = now
-            log.info("step %d/%d  %s", step, self.resolved.total_steps, self._values(eta))
+        elif "loss" in self._newest:
+            self._sink.log(f"step {step}/{self.resolved.total_steps}  {self._values(eta)}", always=important)
 
     def _values(self, eta: float | None) -> str:
-        """Return the newest values as one line for people."""
+        """Return the newest values as one line of text."""
         parts = []
         if "loss" in self._newest:
             parts += [f"loss {self._newest['loss']:.4f}"]
@@ -163,5 +159,5 @@ class Progress:
 
 
 def _short(loss: float | None) -> float | None:
-    """Return a loss as people read it in a status; the training log has all digits."""
+    """Return a loss rounded for the status; the training log has all digits."""
     return None if loss is None else round(loss, 4)

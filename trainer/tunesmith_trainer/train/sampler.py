@@ -1,19 +1,19 @@
-"""The order in which rows are learned: batches of like lengths, the same whatever the number of processes."""
+"""The order of the training rows: batches of similar lengths, independent of the number of processes."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-_MEGA_BATCHES = 50  # global batches that are sorted by length together: enough to be alike, few enough to stay random
+_MEGA_BATCHES = 50  # global batches sorted by length together: enough for similar lengths, few enough to stay random
 
 
 def training_order(
     lengths: npt.NDArray[np.int64], global_batch_size: int, total_steps: int, seed: int
 ) -> npt.NDArray[np.int64]:
-    """Return the row numbers of a whole run, step after step.
+    """Return the row numbers of a whole run, in order of the steps.
 
-    The rows of each epoch are shuffled, and the epochs joined to one stream. The batches of an epoch are cut into
+    The rows of each epoch are shuffled, and the epochs are concatenated. The batches of an epoch are cut into
     chunks; within a chunk rows are sorted by length, so that the rows of a batch are about equally long, and the
     batches are shuffled again. Only a batch that spans the end of an epoch holds rows of two.
 

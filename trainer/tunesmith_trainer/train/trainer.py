@@ -29,12 +29,13 @@ class FineTuner(HookedTrainer):
     """Trains with the loss averaged over the learned tokens of the global batch, on whatever number of processes.
 
     Attributes:
+        job: Digest of what the run depends on; a checkpoint of another run is not resumed from.
         resolved: Values of the run.
         task: What the model learns to do.
-        progress: Where progress is told; None in all processes but the first.
+        progress: Reports progress; None in all processes but the first.
         interrupt: Whether training is to stop.
         shard: The shard of each checkpoint that is on this node.
-        outbox: Where checkpoints go that are to be kept elsewhere; None when none are.
+        outbox: Receives the checkpoints to upload; None if none are uploaded.
         keep_checkpoints: How many checkpoints are kept.
         stopping: Whether all processes have agreed to stop after this step.
         seconds: Duration of the training loop.
@@ -43,6 +44,7 @@ class FineTuner(HookedTrainer):
     def __init__(
         self,
         *,
+        job: str,
         resolved: Resolved,
         task: Task,
         progress: Progress | None,
@@ -52,6 +54,7 @@ class FineTuner(HookedTrainer):
         keep_checkpoints: int,
         **options: Any,  # noqa: ANN401 - those of transformers' Trainer
     ) -> None:
+        self.job = job
         self.resolved = resolved
         self.task = task
         self.progress = progress
@@ -74,7 +77,7 @@ class FineTuner(HookedTrainer):
     def count_targets(self, batches: list[Any], device: torch.device) -> torch.Tensor:
         """Return the learned tokens of the global batch, float32 [].
 
-        The wish to stop travels with it, so that all processes stop after the same step.
+        The request to stop is part of the same reduction, so all processes stop after the same step.
         """
         count = sum((self.task.target_count(batch["labels"]) for batch in batches), torch.tensor(0))
         values = torch.tensor([float(count), float(self.interrupt.requested)], device=device, dtype=torch.float64)
@@ -96,11 +99,11 @@ class FineTuner(HookedTrainer):
         return loss
 
     def floating_point_ops(self, inputs: Any) -> int:  # noqa: ANN401
-        """Return 0: nobody reads the count, and making it walks over all modules in each step."""
+        """Return 0: the count is not used, and computing it visits all modules in each step."""
         return 0
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Tell the values of a step."""
+        """Report the values of a step."""
         super().log(logs, start_time)
         self.state.log_history.clear()  # the training log is the history; here it would grow in every checkpoint
         norm = logs.get("grad_norm")
@@ -145,15 +148,15 @@ class FineTuner(HookedTrainer):
         return metrics
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the weights, unless DeepSpeed's own state holds them: it saves and loads that itself."""
+        """Save the weights, unless DeepSpeed saves and loads them as part of its own state."""
         if not self.is_deepspeed_enabled:
             super().save_model(output_dir, _internal_call)
 
     def write_checkpoint(self, write: Callable[[], None]) -> None:
         """Save all state, seal it when every process has written its part, and remove old checkpoints.
 
-        After the last step nothing is saved: the weights themselves come next, in less time, and a GPU would be held
-        for optimizer states that only a failure within that time could use.
+        After the last step nothing is saved: the final weights are written next, which takes less time than a
+        checkpoint that only a failure in between could use.
         """
         if self.state.global_step >= self.resolved.total_steps:
             return
@@ -164,7 +167,7 @@ class FineTuner(HookedTrainer):
         folder = Path(self.args.output_dir)
         checkpoint = folder / f"checkpoint-{self.state.global_step}"
         if self.shard.is_writer:
-            about = {"strategy": self.resolved.strategy, "worldSize": self.args.world_size}
+            about = {"job": self.job, "strategy": self.resolved.strategy, "worldSize": self.args.world_size}
             seal(checkpoint, about, self.shard.index, self.shard.count)
         if self.outbox:
             self.outbox.offer(checkpoint, self.shard)
@@ -179,13 +182,13 @@ class FineTuner(HookedTrainer):
 
 
 class _Steps(TrainerCallback):
-    """What happens around each step."""
+    """Hooks around each step."""
 
     def __init__(self, trainer: FineTuner) -> None:
         self.trainer = trainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401
-        # Else all processes would drop the same units out. A resumed run loads its states after this.
+        # Otherwise dropout would be the same in all processes. A resumed run loads its random states after this.
         torch.manual_seed(args.seed + args.process_index)
         if self.trainer.progress:
             self.trainer.progress.start(state.global_step)
@@ -195,7 +198,7 @@ class _Steps(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ANN401
         resolved, trainer = self.trainer.resolved, self.trainer
         trainer.interrupt.note_step()
-        # To the Trainer the run is one epoch, in an order of its own.
+        # For transformers the run is a single epoch, as the order of rows is given.
         state.epoch = state.global_step * resolved.global_batch_size / resolved.train_rows
         if trainer.stopping or (args.world_size == 1 and trainer.interrupt.requested):
             control.should_save = control.should_training_stop = True

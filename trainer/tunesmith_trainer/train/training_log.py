@@ -1,4 +1,4 @@
-"""`training_log.jsonl`: one JSON object a line for each step, which reads as one run however often it was resumed."""
+"""`training_log.jsonl`: a JSON object for each step. It reads as one run however often training was resumed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tunesmith_trainer.storage.files import write_atomic
 
 
 class TrainingLog:
-    """Writes the log. A step's line is held back until it is known whether an evaluation belongs to it.
+    """Writes the log. A step's line is delayed until the evaluation after it, if any, is known.
 
     Attributes:
         path: The file.
@@ -21,7 +21,7 @@ class TrainingLog:
 
         Args:
             path: The file.
-            resumed_at: Step that the run goes on from; lines after it are removed.
+            resumed_at: Step that the run resumes from; lines after it are removed.
         """
         self.path = path
         self._pending: dict[str, Any] | None = None
@@ -40,7 +40,7 @@ class TrainingLog:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is held back."""
+        """Write the delayed line."""
         if self._pending is not None:
             with self.path.open("ab") as file:
                 file.write(_line(self._pending))
@@ -48,7 +48,7 @@ class TrainingLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the entries of a log; what is no whole line (a write that was cut) is left out."""
+    """Return the entries of a log. An incomplete last line, from an interrupted write, is left out."""
     entries = []
     for line in path.read_bytes().splitlines() if path.exists() else []:
         try:

@@ -1,4 +1,4 @@
-"""Writes of children: kept by server-side apply, created once, deleted."""
+"""Writes children: keeps them by server-side apply, creates them once, deletes them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tunesmith_operator.engine.kube.api_errors import ApiError
 from tunesmith_operator.engine.kube.client import APPLY, JSON, MERGE, METADATA_ONLY, KubeClient
 from tunesmith_operator.engine.kube.resources import watched_resource_of
 from tunesmith_operator.engine.labels import FIELD_MANAGER, OWNER_UID
-from tunesmith_operator.engine.reconciler import Object, Ref
+from tunesmith_operator.engine.reconciler import KubeObject, ObjectRef
 from tunesmith_operator.engine.watch.store import ObjectStore
 
 
 class ForeignObjectError(Exception):
-    """A child cannot be made: an object of its name is there and is not the owner's."""
+    """A child cannot be created: its name is taken by an object that has another owner."""
 
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(f"{kind} {name} exists and was not made for this object; delete or rename one of them")
@@ -24,14 +24,16 @@ class ForeignObjectError(Exception):
 class ChildWriter:
     """Writes children of objects. Every method returns whether anything was changed at the API server."""
 
-    def __init__(self, client: KubeClient, store: ObjectStore, on_child: Callable[[Object, Object], None]) -> None:
+    def __init__(
+        self, client: KubeClient, store: ObjectStore, on_child: Callable[[KubeObject, KubeObject], None]
+    ) -> None:
         self._client = client
         self._store = store
         self._on_child = on_child
         self._normalised: dict[str, tuple[str, str]] = {}
 
-    async def ensure(self, owner: Object, child: Object) -> bool:
-        """Apply a child where it is not already as given.
+    async def ensure(self, owner: KubeObject, child: KubeObject) -> bool:
+        """Apply a child if it differs from what is given.
 
         Raises:
             ForeignObjectError: The name is taken by an object that is not the owner's.
@@ -42,7 +44,7 @@ class ChildWriter:
         observed = self._store.get(child["kind"], namespace, name)
         desired = with_digest(child)
         if observed is None:
-            # Created, not applied: an apply would quietly take over what somebody else has made under this name.
+            # Created, not applied: an apply would silently take over somebody else's object of this name.
             if (answer := await self._create(owner, desired)) is not None:
                 self._remember(desired, answer)
             return True
@@ -55,8 +57,8 @@ class ChildWriter:
         self._remember(desired, answer)
         return True
 
-    async def create(self, owner: Object, child: Object) -> bool:
-        """Create a child where none of its name is there; one that is there and the owner's is left as it is.
+    async def create(self, owner: KubeObject, child: KubeObject) -> bool:
+        """Create a child if it does not exist; the owner's existing child of that name is left unchanged.
 
         Raises:
             ForeignObjectError: The name is taken by an object that is not the owner's.
@@ -67,12 +69,12 @@ class ChildWriter:
         if observed is not None:
             _check_owner(owner, observed)
             return False
-        # All else of a Job is a tenth of what its creation costs the API server, and comes by the watch anyway.
+        # The rest of a Job would be a tenth of the cost of its creation at the API server, and the watch brings it.
         await self._create(owner, child, is_whole=False)
         return True
 
-    async def delete(self, owner: Object, ref: Ref) -> bool:
-        """Delete a child that is there and the owner's, and in the background what it owns.
+    async def delete(self, owner: KubeObject, ref: ObjectRef) -> bool:
+        """Delete a child if it exists and is the owner's; its dependents are deleted in the background.
 
         Raises:
             ForeignObjectError: The object of this name is not the owner's.
@@ -97,20 +99,20 @@ class ChildWriter:
                 raise
             self._store.remove(observed)
             return True
-        # The answer is the object where it still waits for a finalizer or for its processes to end, else a Status.
+        # The answer is the object if it still waits for a finalizer or for its processes to end, else a Status.
         if answer.get("kind") == ref.kind and "deletionTimestamp" in answer["metadata"]:
             self._store.put(answer)
         else:
             self._store.remove(observed)
         return True
 
-    async def _apply(self, path: str, desired: Object, applied: str | None) -> Object:
-        """Apply a child that is there.
+    async def _apply(self, path: str, desired: KubeObject, applied: str | None) -> KubeObject:
+        """Apply a child that exists.
 
         Args:
             path: Its path.
-            desired: What is to be.
-            applied: The digest of what was applied before.
+            desired: The desired child.
+            applied: Digest of the configuration that was applied before.
         """
         if applied != _applied(desired):
             await self._own_as_applied(path)
@@ -122,14 +124,14 @@ class ChildWriter:
         except ApiError as error:
             if error.status != 422:
                 raise
-        # An apply cannot take away what somebody else has put into a list of ours, such as a Service's second port of
-        # the same name; a replacement can.
+        # An apply cannot remove what somebody else has added to one of our lists, such as a second port of the same
+        # name in a Service; a replacement can.
         full = await self._client.request("GET", path)
         body = {**full, **{key: overlaid(full.get(key), value) for key, value in desired.items()}}
         return await self._client.request("PUT", path, query={"fieldManager": FIELD_MANAGER}, body=body)
 
     async def _own_as_applied(self, path: str) -> None:
-        """Let what was created count as applied, so that the next apply takes away what it does not hold any more."""
+        """Take Apply ownership of created fields, so that the next apply prunes the removed ones."""
         full = await self._client.request("GET", path)
         entries = as_applied(full["metadata"].get("managedFields") or [], FIELD_MANAGER)
         if entries is not None:
@@ -137,28 +139,28 @@ class ChildWriter:
             body = {"metadata": {"resourceVersion": version, "managedFields": entries}}
             await self._client.request("PATCH", path, body=body, content_type=MERGE)
 
-    def _remember(self, desired: Object, answer: Object) -> None:
-        """Remember what the API server makes of a child, where it writes values in its own way."""
+    def _remember(self, desired: KubeObject, answer: KubeObject) -> None:
+        """Remember how the API server normalises a child, if it changes values."""
         uid = answer["metadata"]["uid"]
         if contains(answer, desired):
             self._normalised.pop(uid, None)
         else:
             self._normalised[uid] = (_applied(desired), configuration_digest(answer))
 
-    def _is_kept(self, observed: Object, desired: Object) -> bool:
-        """Return whether a child is as desired, or as the API server makes it whenever this is applied."""
+    def _is_kept(self, observed: KubeObject, desired: KubeObject) -> bool:
+        """Return whether a child is as desired, or as the API server normalises the desired one."""
         if contains(observed, desired):
             return True
         memory = self._normalised.get(observed["metadata"]["uid"])
         return memory is not None and memory == (_applied(desired), configuration_digest(observed))
 
-    async def _create(self, owner: Object, child: Object, is_whole: bool = True) -> Object | None:
-        """Create a child and return it; None when one of its name is there, which is taken into the store.
+    async def _create(self, owner: KubeObject, child: KubeObject, is_whole: bool = True) -> KubeObject | None:
+        """Create a child and return it; None if one of its name exists, which is added to the store.
 
         Args:
-            owner: The object that it is made for.
-            child: What is to be.
-            is_whole: Whether to ask for all that the API server makes of it; else what is to be stands in.
+            owner: Its owner.
+            child: The desired child.
+            is_whole: Whether to get the whole object back; if not, the desired child with the server's metadata.
         """
         namespace = owner["metadata"]["namespace"]
         path = watched_resource_of(child["kind"]).path(namespace)
@@ -181,10 +183,10 @@ class ChildWriter:
         self._on_child(owner, answer)
         return answer
 
-    async def _adopt(self, owner: Object, child: Object) -> None:
-        """Take a child in that is there although the store did not hold it.
+    async def _adopt(self, owner: KubeObject, child: KubeObject) -> None:
+        """Add a child to the store that exists but was not in it.
 
-        It was made just before a restart, or somebody has taken away the label that it is watched by.
+        It was created just before a restart, or somebody has removed the label by which it is watched.
         """
         path = watched_resource_of(child["kind"]).path(owner["metadata"]["namespace"], child["metadata"]["name"])
         try:
@@ -195,21 +197,21 @@ class ChildWriter:
                 query = {"fieldManager": FIELD_MANAGER}
                 answer = await self._client.request("PATCH", path, query=query, body=body, content_type=MERGE)
         except ApiError as error:
-            if error.status == 404:  # Gone again: the next look will see.
+            if error.status == 404:  # Gone again: the next reconcile creates it.
                 return
             raise
         self._store.put(answer)
 
 
-def _applied(desired: Object) -> str:
+def _applied(desired: KubeObject) -> str:
     return str(desired["metadata"]["annotations"][APPLIED])
 
 
-def _check_owner(owner: Object, child: Object) -> None:
+def _check_owner(owner: KubeObject, child: KubeObject) -> None:
     labels = child["metadata"].get("labels") or {}
     references = child["metadata"].get("ownerReferences") or ()
     uid = owner["metadata"]["uid"]
-    if child["metadata"]["uid"] == uid:  # The object itself, at the end of its time.
+    if child["metadata"]["uid"] == uid:  # The owner itself, when its ttlSecondsAfterFinished is over.
         return
     if labels.get(OWNER_UID) != uid and not any(reference.get("uid") == uid for reference in references):
         raise ForeignObjectError(child["kind"], child["metadata"]["name"])

@@ -1,4 +1,4 @@
-"""Whether what is there already is what is wanted."""
+"""Compares an observed object with the desired one."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import hashlib
 import json
 from typing import Any
 
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 
 APPLIED = "tunesmith.dev/applied"
-"""Annotation of a child that is kept as given: digest of what was applied, so that a field that is no longer wanted is
-noticed, also after a restart."""
+"""Annotation of an applied child: digest of the applied configuration. It shows that a field has to be removed, also
+after a restart."""
 
 _SERVER_FIELDS = ("resourceVersion", "generation", "managedFields")
 
 
 def contains(observed: object, desired: object) -> bool:
-    """Return whether an observed value holds everything that is desired; what it holds beyond that does not count.
+    """Return whether an observed value contains everything in the desired one; additional fields do not count.
 
-    Lists are compared item by item. Items of equal length lists match in order, as the API server keeps it; an
-    observed list that is longer holds the desired one when every desired item with a `name` or `type` is in it.
-    None and empty values that the server drops are contained in nothing being there.
+    Lists are compared item by item. Items of lists of equal length match in order, which the API server preserves; a
+    longer observed list contains the desired one if every desired item with a `name`, `type` or `uid` is in it.
+    An absent value contains None and the empty values that the server drops.
     """
     if isinstance(desired, dict):
         if observed is None:
@@ -36,7 +36,7 @@ def contains(observed: object, desired: object) -> bool:
 
 
 def overlaid(observed: object, desired: object) -> object:
-    """Return an observed value with all that is desired in it: objects are merged, all else is replaced."""
+    """Return an observed value overlaid with the desired one: objects are merged, everything else is replaced."""
     if isinstance(observed, dict) and isinstance(desired, dict):
         return {**observed, **{key: overlaid(observed.get(key), value) for key, value in desired.items()}}
     return desired
@@ -48,15 +48,15 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def with_digest(child: Object) -> Object:
-    """Return a child with the annotation that says what was applied."""
+def with_digest(child: KubeObject) -> KubeObject:
+    """Return a child with the annotation that has the digest of the applied configuration."""
     metadata = child["metadata"]
     annotations = {**(metadata.get("annotations") or {}), APPLIED: digest(child)}
     return {**child, "metadata": {**metadata, "annotations": annotations}}
 
 
-def configuration_digest(observed: Object) -> str:
-    """Return a digest of an object without its status and what the server counts up."""
+def configuration_digest(observed: KubeObject) -> str:
+    """Return a digest of an object without its status and the server's own counters."""
     metadata = {key: value for key, value in observed["metadata"].items() if key not in _SERVER_FIELDS}
     rest = {key: value for key, value in observed.items() if key not in ("status", "metadata")}
     return digest([metadata, rest])

@@ -1,4 +1,4 @@
-"""Events about objects, for `kubectl describe` and whoever collects them."""
+"""Posts Events about objects, for `kubectl describe` and collectors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from tunesmith_operator.engine.kube.api_errors import ApiError, ApiUnreachableError
 from tunesmith_operator.engine.kube.client import KubeClient
 from tunesmith_operator.engine.kube.resources import EVENT
-from tunesmith_operator.engine.reconciler import Note, Object
+from tunesmith_operator.engine.reconciler import EventSpec, KubeObject
 
 _log = logging.getLogger(__name__)
 _LONGEST_NOTE = 1024
@@ -17,7 +17,7 @@ _REPORTER = "tunesmith.dev/operator"
 
 
 class EventPoster:
-    """Posts events. One that cannot be posted is dropped: the status says the same.
+    """Posts Events. One that cannot be posted is dropped: the status says the same.
 
     Args:
         client: The client.
@@ -28,7 +28,7 @@ class EventPoster:
         self._client = client
         self._instance = instance[:128]
 
-    async def post(self, obj: Object, note: Note) -> None:
+    async def post(self, obj: KubeObject, note: EventSpec) -> None:
         """Post an event about an object."""
         metadata = obj["metadata"]
         event = {

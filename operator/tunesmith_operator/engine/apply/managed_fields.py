@@ -1,7 +1,7 @@
-"""Field ownership: what a manager has created counts as what it has applied.
+"""Field ownership: turns the fields that a manager owns by Update into fields that it owns by Apply.
 
-The API server keeps apart what one manager owns by creating or updating and what it owns by applying, and an apply
-takes away only fields of the latter. (`kubectl` and `client-go` move them over in the same way.)
+The API server separates the fields that a manager owns by creating or updating from those that it owns by applying,
+and an apply removes only the latter. (`kubectl` and `client-go` migrate them in the same way.)
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ Entry = dict[str, Any]
 
 
 def as_applied(entries: list[Entry], manager: str) -> list[Entry] | None:
-    """Return `metadata.managedFields` with a manager's updates as applies; None when there is nothing to change.
+    """Return `metadata.managedFields` with a manager's Update entries as one Apply entry; None if it has none.
 
     Args:
-        entries: The entries as they are.
-        manager: The field manager. What it owns through subresources is left.
+        entries: The observed entries.
+        manager: The field manager. Its entries for subresources stay.
     """
     mine = [entry for entry in entries if entry.get("manager") == manager and not entry.get("subresource")]
     updates = [entry for entry in mine if entry.get("operation") == "Update"]

@@ -1,4 +1,4 @@
-"""Carries out decisions: writes only what differs, and remembers what the API server made of it."""
+"""Applies decisions: writes only what differs, and remembers how the API server normalises it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tunesmith_operator.engine.kube.client import APPLY, KubeClient
 from tunesmith_operator.engine.kube.resources import resource_of
 from tunesmith_operator.engine.labels import PROGRESS_FIELD_MANAGER, STATUS_FIELD_MANAGER
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.reconciler import ApplyError, Decision, Object, Ref
+from tunesmith_operator.engine.reconciler import ApplyError, Decision, KubeObject, ObjectRef
 from tunesmith_operator.engine.watch.store import ObjectStore
 
 _log = logging.getLogger(__name__)
@@ -22,16 +22,16 @@ _PROGRESS = "progress"
 
 
 class OutdatedError(Exception):
-    """The object has changed or is gone since it was looked at, so what was decided may no longer be right."""
+    """The object was changed or deleted since it was read, so the decision may no longer be right."""
 
 
 @dataclass
 class Result:
-    """What carrying out a decision came to.
+    """The result of applying a decision.
 
     Attributes:
         has_written: Whether anything was changed at the API server.
-        errors: What it refused.
+        errors: The children that it refused.
     """
 
     has_written: bool = False
@@ -39,13 +39,13 @@ class Result:
 
 
 class DecisionWriter:
-    """Carries out decisions for one object at a time; calls for different objects may run side by side.
+    """Applies the decision about one object per call; calls for different objects may run concurrently.
 
     Args:
         client: The client.
-        store: Where answers go.
-        metrics: Where refusals are counted.
-        events: What posts the events that come with a status.
+        store: Receives the API server's answers.
+        metrics: Counts refusals.
+        events: Posts the events of a decision.
         on_status: Called after a status was written, with the object before and after.
         on_child: Called after a child was created, with its owner and the child.
     """
@@ -56,8 +56,8 @@ class DecisionWriter:
         store: ObjectStore,
         metrics: Metrics,
         events: EventPoster,
-        on_status: Callable[[Object, Object], None],
-        on_child: Callable[[Object, Object], None],
+        on_status: Callable[[KubeObject, KubeObject], None],
+        on_child: Callable[[KubeObject, KubeObject], None],
     ) -> None:
         self._client = client
         self._store = store
@@ -67,11 +67,11 @@ class DecisionWriter:
         self._on_status = on_status
         self._written: dict[str, tuple[str, str]] = {}
 
-    async def apply(self, obj: Object, decision: Decision) -> Result:
+    async def apply(self, obj: KubeObject, decision: Decision) -> Result:
         """Write the status, then the children that differ, then delete.
 
         Raises:
-            OutdatedError: The object is not the one that was decided about any more. Nothing else was written.
+            OutdatedError: The object has changed since the decision. Nothing else was written.
             ApiError: The status was refused for another reason.
             ApiUnreachableError: The API server did not answer.
         """
@@ -92,7 +92,7 @@ class DecisionWriter:
         """Drop what is remembered about an object that is gone."""
         self._written.pop(uid, None)
 
-    async def _attempt(self, result: Result, ref: Ref, write: Awaitable[bool]) -> None:
+    async def _attempt(self, result: Result, ref: ObjectRef, write: Awaitable[bool]) -> None:
         try:
             result.has_written |= await write
         except ForeignObjectError as error:
@@ -105,11 +105,12 @@ class DecisionWriter:
             return
         self._metrics.child_errors.labels(ref.kind, result.errors[-1].reason or "Unknown").inc()
 
-    async def _write_status(self, obj: Object, decision: Decision) -> bool:
-        """Write the status where it differs, and then what is to be told with it.
+    async def _write_status(self, obj: KubeObject, decision: Decision) -> bool:
+        """Write the status if it differs, then post the decision's events.
 
-        Progress is written on its own, by the field manager that owns it, so that neither takes it from the other:
-        before the status, so that whoever waits for the end finds it, and again where a late report came in between.
+        Progress is written separately, by the field manager that owns it, so that neither manager removes the other's
+        fields: before the status, so that it is there when the status says that the job has ended, and again if a late
+        report came in between.
         """
         desired = dict(decision.status or {})
         progress = desired.pop(_PROGRESS, None)
@@ -118,7 +119,7 @@ class DecisionWriter:
         uid = obj["metadata"]["uid"]
         newest = await self._write_progress(obj, progress)
         if desired != observed:
-            # What the server makes of a value (a default, a pruned field) is not written again and again.
+            # A value that the server changes (a default, a pruned field) is not written again and again.
             memory = (digest(desired), digest(observed))
             if self._written.get(uid) != memory:
                 newest = await self._apply_status(newest, desired, STATUS_FIELD_MANAGER)
@@ -135,16 +136,16 @@ class DecisionWriter:
             await self._events.post(newest, note)
         return True
 
-    async def _write_progress(self, obj: Object, progress: Object | None) -> Object:
-        """Write the progress where it differs, and return the object as it is then."""
+    async def _write_progress(self, obj: KubeObject, progress: KubeObject | None) -> KubeObject:
+        """Write the progress if it differs, and return the object as it is afterwards."""
         if progress is None or progress == (obj.get("status") or {}).get(_PROGRESS):
             return obj
         return await self._apply_status(obj, {_PROGRESS: progress}, PROGRESS_FIELD_MANAGER)
 
-    async def _apply_status(self, obj: Object, status: Object, manager: str) -> Object:
+    async def _apply_status(self, obj: KubeObject, status: KubeObject, manager: str) -> KubeObject:
         metadata = obj["metadata"]
         resource = resource_of(obj["kind"])
-        # With the resourceVersion and UID the server refuses it when the object is not the one that was looked at.
+        # With resourceVersion and UID the server refuses the write if the object has changed since it was read.
         body = {
             "apiVersion": resource.api_version,
             "kind": obj["kind"],
@@ -163,7 +164,7 @@ class DecisionWriter:
         self._store.put(newest)
         return newest
 
-    async def _read_again(self, obj: Object) -> None:
+    async def _read_again(self, obj: KubeObject) -> None:
         metadata = obj["metadata"]
         path = resource_of(obj["kind"]).path(metadata["namespace"], metadata["name"])
         try:
@@ -174,5 +175,5 @@ class DecisionWriter:
             self._store.remove(obj)
 
 
-def _ref(child: Object) -> Ref:
-    return Ref(child["kind"], child["metadata"]["name"])
+def _ref(child: KubeObject) -> ObjectRef:
+    return ObjectRef(child["kind"], child["metadata"]["name"])

@@ -1,4 +1,4 @@
-"""What the API server answers when it does not do what it is asked."""
+"""Errors of the API server, and its absence."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ApiError(Exception):
 
     @classmethod
     def from_answer(cls, status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
-        """Return the error that an answer tells; any body will do."""
+        """Return the error of an HTTP answer; the body may have any form."""
         fields: dict[str, Any] = {}
         try:
             parsed = json.loads(body)
@@ -51,7 +51,7 @@ class ApiError(Exception):
 
     @property
     def is_denied(self) -> bool:
-        """Whether it was for lack of rights."""
+        """Whether the operator lacks the right, in contrast to a quota or an admission policy."""
         return self.status == 403 and bool(_DENIED.search(self.message))
 
     @property
@@ -61,11 +61,11 @@ class ApiError(Exception):
 
 
 class ApiUnreachableError(Exception):
-    """The API server gave no answer, for as long as was waited."""
+    """The API server did not answer in time, at any attempt."""
 
 
 def _seconds(value: object) -> float | None:
-    """Return a number of seconds; None for what is none (Retry-After may also be a date)."""
+    """Return a number of seconds; None for any other value (Retry-After may also be a date)."""
     try:
         return max(0.0, float(str(value))) if value is not None else None
     except ValueError:

@@ -37,7 +37,7 @@ _LONGEST_ASKED_WAIT_SECONDS = 30.0
 
 
 class KubeClient:
-    """Requests to the API server. Make it with `connect`, end it with `close`."""
+    """Sends requests to the API server. Create it with `connect`; close it with `close`."""
 
     def __init__(self, configuration: Configuration, requests: ApiRequests, connections: int) -> None:
         self._configuration = configuration
@@ -54,7 +54,7 @@ class KubeClient:
             connections: Connections that are open at the same time.
 
         Raises:
-            kubernetes.aio.config.ConfigException: Neither is there, or it is not valid.
+            kubernetes.aio.config.ConfigException: Neither exists, or the configuration is not valid.
         """
         configuration = Configuration()
         await _load(configuration)
@@ -64,7 +64,7 @@ class KubeClient:
         """Return a session for callers that send their own requests, with this client's TLS, credentials and counting.
 
         Args:
-            trace: What else follows its requests.
+            trace: An additional trace of its requests.
         """
         own = self._requests.trace()
         own.on_request_start.append(self._authorize)
@@ -84,7 +84,7 @@ class KubeClient:
         )
 
     async def renew_credentials(self) -> None:
-        """Read the kubeconfig or service account again, for a token that the server no longer takes."""
+        """Read the kubeconfig or service account again, because the server no longer accepts the token."""
         await _load(self._configuration)
 
     async def request(
@@ -100,17 +100,17 @@ class KubeClient:
         attempts: int = ATTEMPTS,
         seconds: float = REQUEST_SECONDS,
     ) -> dict[str, Any]:
-        """Return the API server's answer. What is transient is tried again with growing pending.
+        """Return the API server's answer. Transient errors are retried with exponential backoff.
 
         Args:
             method: The HTTP method.
             path: Path at the server.
             query: Query parameters.
-            body: What is sent, as JSON.
-            content_type: Its media type.
+            body: The request body, sent as JSON.
+            content_type: Media type of the body.
             accept: Media type of the answer.
-            retry_conflict: Whether "the object has been modified" is tried again too.
-            attempts: How often at most.
+            retry_conflict: Whether "the object has been modified" is retried too.
+            attempts: Maximum number of attempts.
             seconds: Time limit of one attempt.
 
         Raises:
@@ -201,7 +201,7 @@ def backoff(attempt: int, first: float = _FIRST_WAIT_SECONDS, longest: float = _
 async def _load(configuration: Configuration) -> None:
     """Fill a configuration from the service account of this pod, or else from the kubeconfig.
 
-    KUBECONFIG comes first: whoever sets it means it.
+    KUBECONFIG comes first: it is set on purpose.
     """
     if "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
         try:

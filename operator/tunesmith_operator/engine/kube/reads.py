@@ -1,11 +1,11 @@
-"""Reads of the few facts that are not watched."""
+"""Reads of the few objects that are not watched."""
 
 from __future__ import annotations
 
 from tunesmith_operator.engine.kube.api_errors import ApiError
 from tunesmith_operator.engine.kube.client import METADATA_ONLY, KubeClient
 from tunesmith_operator.engine.kube.resources import CONFIG_MAP, EVENT, SECRET, resource_of
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 
 _NOT_THERE = (403, 404)
 
@@ -16,16 +16,16 @@ class ApiReader:
     def __init__(self, client: KubeClient) -> None:
         self._client = client
 
-    async def read(self, kind: str, namespace: str, name: str) -> Object | None:
+    async def read(self, kind: str, namespace: str, name: str) -> KubeObject | None:
         """Return an object (without a Secret's or ConfigMap's data), or None when it is absent or may not be read.
 
         Raises:
             KeyError: The operator does not know the kind.
-            ApiError: Any other refusal.
-            ApiUnreachableError: No answer.
+            ApiError: Refused for another reason.
+            ApiUnreachableError: The API server did not answer.
         """
         resource = resource_of(kind)
-        # Of these two only their being there is of interest: what they hold never reaches the operator.
+        # Only the existence of these two matters: their contents never reach the operator.
         accept = METADATA_ONLY if resource in (SECRET, CONFIG_MAP) else "application/json"
         try:
             obj = await self._client.request("GET", resource.path(namespace, name), accept=accept)
@@ -37,16 +37,16 @@ class ApiReader:
         obj["metadata"].pop("managedFields", None)
         return obj
 
-    async def pod_events(self, namespace: str, pod: str) -> list[Object]:
+    async def pod_events(self, namespace: str, pod: str) -> list[KubeObject]:
         """Return the newest events about a pod, oldest first; see `events`."""
         return await self.events("Pod", namespace, pod)
 
-    async def events(self, kind: str, namespace: str, name: str) -> list[Object]:
+    async def events(self, kind: str, namespace: str, name: str) -> list[KubeObject]:
         """Return the newest events about an object, oldest first.
 
         Raises:
-            ApiError: A refusal other than "may not be read" and "not there", which both are no events.
-            ApiUnreachableError: No answer.
+            ApiError: Refused for a reason other than 403 and 404, which both count as no events.
+            ApiUnreachableError: The API server did not answer.
         """
         query = {"fieldSelector": f"regarding.kind={kind},regarding.name={name}", "limit": "100"}
         try:
@@ -55,10 +55,10 @@ class ApiReader:
             if error.status in _NOT_THERE:
                 return []
             raise
-        events: list[Object] = answer.get("items") or []
+        events: list[KubeObject] = answer.get("items") or []
         return sorted(events, key=_time)
 
 
-def _time(event: Object) -> str:
+def _time(event: KubeObject) -> str:
     series = event.get("series") or {}
     return str(series.get("lastObservedTime") or event.get("deprecatedLastTimestamp") or event.get("eventTime") or "")

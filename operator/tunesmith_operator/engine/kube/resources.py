@@ -96,7 +96,7 @@ _BY_KIND = {resource.kind: resource for resource in (*WATCHED, *_OTHERS)}
 
 
 def watched_resource_of(kind: str) -> Resource:
-    """Return the resource of a kind that is watched, as a child's has to be: else nobody would see it go.
+    """Return the resource of a watched kind. Children must be watched, or their deletion would go unnoticed.
 
     Raises:
         KeyError: The kind is not watched.

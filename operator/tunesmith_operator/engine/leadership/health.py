@@ -13,8 +13,8 @@ class HealthServer:
 
     Args:
         registry: The metrics.
-        is_healthy: Returns what is wrong for good, or None.
-        is_ready: Returns what is still missing, or None.
+        is_healthy: Returns why the process must be restarted, or None.
+        is_ready: Returns why it is not ready yet, or None.
     """
 
     def __init__(

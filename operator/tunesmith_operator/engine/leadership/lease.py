@@ -1,8 +1,8 @@
-"""Leader election by a coordination.k8s.io Lease: one replica reconciles, the others are ready to.
+"""Leader election by a coordination.k8s.io Lease: one replica reconciles, the others stand by.
 
-Whoever holds the lease renews it well before it ends. A replica that cannot renew stops leading while the lease is
-still its own; others take the lease only when they have watched it for its whole length without a change, by their own
-clock, so that clocks need not agree. A replica that stops gives the lease back, and the next one takes it at once.
+The holder renews the lease well before it expires. A replica that cannot renew it stops leading while the lease is
+still its own. Others take the lease only after they have seen no change of it for its whole duration by their own
+clock, so clocks need not agree. A replica that stops gives the lease back, and the next one takes it at once.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from tunesmith_operator.engine.kube.api_errors import ApiError, ApiUnreachableError
 from tunesmith_operator.engine.kube.client import KubeClient, Method
 from tunesmith_operator.engine.kube.resources import LEASE
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 
 _log = logging.getLogger(__name__)
 
 
 class LeaseClient:
-    """Reads and writes one Lease, with no retries: whoever elects tries again by itself.
+    """Reads and writes one Lease, without retries: the election retries by itself.
 
     Args:
         client: The client.
@@ -37,7 +37,7 @@ class LeaseClient:
         self._name = name
         self._seconds = seconds
 
-    async def read(self) -> Object | None:
+    async def read(self) -> KubeObject | None:
         """Return the Lease, or None when there is none."""
         try:
             return await self._request("GET", LEASE.path(self._namespace, self._name))
@@ -46,13 +46,13 @@ class LeaseClient:
                 return None
             raise
 
-    async def write(self, spec: Object, observed: Object | None) -> Object:
+    async def write(self, spec: KubeObject, observed: KubeObject | None) -> KubeObject:
         """Create the Lease, or replace the spec of the one that was read.
 
         Raises:
-            ApiError: It was refused; with status 409 because another has written it meanwhile.
+            ApiError: It was refused; with status 409 if another replica has written it meanwhile.
         """
-        metadata: Object = {"name": self._name, "namespace": self._namespace}
+        metadata: KubeObject = {"name": self._name, "namespace": self._namespace}
         if observed is not None:
             metadata["resourceVersion"] = observed["metadata"]["resourceVersion"]
         body = {"apiVersion": LEASE.api_version, "kind": "Lease", "metadata": metadata, "spec": spec}
@@ -60,7 +60,7 @@ class LeaseClient:
             return await self._request("POST", LEASE.path(self._namespace), body)
         return await self._request("PUT", LEASE.path(self._namespace, self._name), body)
 
-    async def _request(self, method: Method, path: str, body: Object | None = None) -> Object:
+    async def _request(self, method: Method, path: str, body: KubeObject | None = None) -> KubeObject:
         return await self._client.request(method, path, body=body, attempts=1, seconds=self._seconds)
 
 
@@ -88,7 +88,7 @@ class LeaderElection:
         self._seconds = seconds
         self._clock = clock
         self._sleep = sleep
-        self._observed: Object | None = None
+        self._observed: KubeObject | None = None
         self._observed_at = 0.0
         self._renewed_at = 0.0
         self.led_since = 0.0
@@ -131,9 +131,9 @@ class LeaderElection:
         _log.error("the lease could not be renewed in time")
 
     async def release(self) -> None:
-        """Give the lease back, where this replica holds it, so that the next one need not wait for its end."""
+        """Give the lease back if this replica holds it, so that the next one need not wait until it expires."""
         try:
-            # A renewal that was cut off on its way may or may not have arrived.
+            # A renewal that was cancelled may or may not have reached the server.
             self._observed = await self._lease.read()
             if self._observed is None or self._holder() != self._identity:
                 return
@@ -180,12 +180,12 @@ class LeaderElection:
             self._warn(error)
 
     def _warn(self, error: Exception) -> None:
-        """Say why the lease cannot be had, once for each reason."""
+        """Log why the lease cannot be read or written, once for each reason."""
         if str(error) != self._warned:
             self._warned = str(error)
             _log.warning("the lease cannot be read or written: %s", error)
 
-    def _observe(self, lease: Object | None) -> None:
+    def _observe(self, lease: KubeObject | None) -> None:
         before = (self._observed or {}).get("metadata", {}).get("resourceVersion")
         if lease is None or lease["metadata"]["resourceVersion"] != before:
             self._observed_at = self._clock()
@@ -197,8 +197,8 @@ class LeaderElection:
         duration = float(self._observed["spec"].get("leaseDurationSeconds") or self._seconds)
         return self._clock() >= self._observed_at + duration
 
-    def _spec(self) -> Object:
-        before: Object = (self._observed or {}).get("spec") or {}
+    def _spec(self) -> KubeObject:
+        before: KubeObject = (self._observed or {}).get("spec") or {}
         now = _now()
         is_mine = before.get("holderIdentity") == self._identity
         return {

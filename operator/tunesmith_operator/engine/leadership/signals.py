@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, which ask the operator to end in good order."""
+"""Handlers of SIGTERM and SIGINT, which shut the operator down gracefully."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 
 def handle(stop: asyncio.Event) -> None:
-    """Let both signals set an event of the running loop, whoever has handled them before."""
+    """Let both signals set an event of the running loop, replacing other handlers."""
     if threading.current_thread() is not threading.main_thread():
         return
     loop = asyncio.get_running_loop()

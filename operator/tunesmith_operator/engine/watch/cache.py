@@ -10,7 +10,7 @@ from pydantic_core import from_json, to_json
 
 from tunesmith_operator.engine.kube.resources import OWNERS
 from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 
 OWNER_KINDS = frozenset(resource.kind for resource in OWNERS)
 
@@ -27,28 +27,28 @@ class Key(NamedTuple):
 
 
 class CacheEntry:
-    """One object, and what has to be known of it without unpacking it.
+    """One object, and the fields that are needed without unpacking it.
 
     Attributes:
         key: Its kind, namespace and name.
         uid: Its UID.
         version: Its resourceVersion.
-        is_whole: Whether it is as the API server has it; else what was asked for stands in until that comes.
-        owner_uid: What its owner label says; None without one.
+        is_whole: Whether it is the API server's version; if not, the requested object takes its place for a moment.
+        owner_uid: The UID in its owner label; None without one.
         obj: The object; None while it is packed.
         packed: The object, packed; None when it never was.
     """
 
-    __entrys__ = ("is_whole", "key", "obj", "owner_uid", "packed", "uid", "version")
+    __slots__ = ("is_whole", "key", "obj", "owner_uid", "packed", "uid", "version")
 
-    def __init__(self, obj: Object, is_whole: bool = True) -> None:
+    def __init__(self, obj: KubeObject, is_whole: bool = True) -> None:
         metadata = obj["metadata"]
         self.key = Key(obj["kind"], metadata.get("namespace", ""), metadata["name"])
         self.uid: str = metadata["uid"]
         self.version = version(obj)
         self.is_whole = is_whole
         self.owner_uid: str | None = (metadata.get("labels") or {}).get(OWNER_UID)
-        self.obj: Object | None = obj
+        self.obj: KubeObject | None = obj
         self.packed: bytes | None = None
 
 
@@ -56,7 +56,7 @@ class CompressedCache:
     """Keeps the most recently used objects unpacked.
 
     A Job or pod takes 11 KB as dictionaries and 2 KB packed; unpacking takes 0.05 ms. Thousands of finished jobs are
-    hardly looked at. The objects of the project's own kinds are looked through often, and always stay unpacked.
+    rarely read. Objects of the project's own kinds are listed often and always stay unpacked.
 
     Args:
         size: How many objects stay unpacked, beside those of the project's own kinds.
@@ -66,7 +66,7 @@ class CompressedCache:
         self._size = size
         self._unpacked: OrderedDict[str, CacheEntry] = OrderedDict()
 
-    def take(self, entry: CacheEntry) -> Object:
+    def take(self, entry: CacheEntry) -> KubeObject:
         """Return an entry's object; it counts as used."""
         if entry.key.kind in OWNER_KINDS and entry.obj is not None:
             return entry.obj
@@ -74,7 +74,7 @@ class CompressedCache:
         self._unpacked.move_to_end(entry.uid)
         if entry.obj is None:
             entry.obj = from_json(zlib.decompress(entry.packed or b""))
-        obj: Object = entry.obj
+        obj: KubeObject = entry.obj
         while len(self._unpacked) > self._size:
             _, oldest = self._unpacked.popitem(last=False)
             if oldest.packed is None:
@@ -87,8 +87,8 @@ class CompressedCache:
         self._unpacked.pop(entry.uid, None)
 
 
-def owner_of(obj: Object) -> Key | None:
-    """Return the object that a child's labels name as its owner; None for what is no child."""
+def owner_of(obj: KubeObject) -> Key | None:
+    """Return the owner that a child's labels name; None if the object is not a child."""
     labels = obj["metadata"].get("labels") or {}
     kind, name = labels.get(OWNER_KIND), labels.get(OWNER_NAME)
     if kind not in OWNER_KINDS or not name or OWNER_UID not in labels:
@@ -96,6 +96,6 @@ def owner_of(obj: Object) -> Key | None:
     return Key(kind, obj["metadata"].get("namespace", ""), name)
 
 
-def version(obj: Object) -> int:
+def version(obj: KubeObject) -> int:
     """Return an object's resourceVersion, which is comparable within one API server."""
     return int(obj["metadata"]["resourceVersion"])

@@ -1,4 +1,4 @@
-"""Looks at every object: fills the store at the start, before this replica leads, and where watches may have missed."""
+"""Lists every object: at the start, before this replica leads, on a timer, and when watches may have missed events."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MISSING_KIND_SECONDS = 5.0
 
 
 class Resync:
-    """Lists all watched kinds into the store, and drops from it what is not there any more.
+    """Lists all watched kinds into the store, and removes from it what no longer exists.
 
     Args:
         client: The client.
-        store: What is filled.
-        metrics: Where it is counted.
+        store: The store to fill.
+        metrics: Counts resyncs.
         namespaces: The namespaces to list; all when empty.
     """
 
@@ -37,20 +37,20 @@ class Resync:
         self._soon = asyncio.Event()
         self._last_begin: float | None = None
         self.last_success: float | None = None
-        """When everything was last looked at, on the monotonic clock; None before the first time."""
+        """When the last complete resync ended, on the monotonic clock; None before the first."""
         self.last_answer = time.monotonic()
         """When the API server last answered here, on the monotonic clock."""
 
     def request(self) -> None:
-        """Let the next look at everything be soon, since something may have been missed."""
+        """Ask for a resync soon, because events may have been missed."""
         self._soon.set()
 
     async def run(self, seconds: float, on_done: Callable[[], None]) -> None:
-        """Look at everything again and again until this is cancelled.
+        """Resync again and again until this is cancelled.
 
         Args:
-            seconds: Time between two looks, unless one is asked for.
-            on_done: Called after each one.
+            seconds: Time between two resyncs, unless one is requested.
+            on_done: Called after each resync.
         """
         while True:
             try:
@@ -63,10 +63,10 @@ class Resync:
             on_done()
 
     async def until_done(self, since: float | None = None) -> None:
-        """Look at everything; when that fails, try again until it succeeds.
+        """Resync; if that fails, retry until it succeeds.
 
         Args:
-            since: A look that began after this time, on the monotonic clock, will do; by default only a new one.
+            since: A resync that began after this time, on the monotonic clock, is enough; by default only a new one.
         """
         attempt = 0
         while True:
@@ -75,13 +75,13 @@ class Resync:
             except (ApiError, ApiUnreachableError) as error:
                 attempt += 1
                 self._metrics.resyncs.labels("error").inc()
-                _log.warning("not every object could be listed, will be tried again: %s", error)
+                _log.warning("not every object could be listed, will be retried: %s", error)
                 await asyncio.sleep(backoff(attempt, 0.5, 15.0))
             else:
                 return
 
     async def once(self, since: float | None = None) -> None:
-        """Look at everything once, unless that was done since a time on the monotonic clock.
+        """Resync once, unless a resync has begun since a time on the monotonic clock.
 
         Raises:
             ApiError: A list was refused.
@@ -125,7 +125,7 @@ class Resync:
         return None
 
     async def _list(self, resource: Resource, namespace: str | None) -> None:
-        """List a kind in pieces of one snapshot; what happens meanwhile comes by the watches."""
+        """List a kind in chunks of one snapshot; later changes come by the watches."""
         query = {"limit": str(_CHUNK)}
         if resource not in OWNERS:
             query["labelSelector"] = OWNED_SELECTOR

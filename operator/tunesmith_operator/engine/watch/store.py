@@ -1,11 +1,11 @@
-"""The watched objects in memory, as the newest answer or event about each has told them."""
+"""The watched objects in memory: the newest version of each, from any event, list or answer."""
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.engine.watch.cache import OWNER_KINDS, CacheEntry, CompressedCache, Key, owner_of
 
 _REMEMBERED_DELETIONS = 20_000
@@ -15,31 +15,31 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 class ObjectStore:
     """Holds objects by kind, namespace and name, and children by their owner's UID.
 
-    Events of the watches, lists and the answers to the operator's own writes reach it in any order. It keeps the one
-    with the highest resourceVersion (which the API server counts up over all kinds of one store), and what was seen
-    deleted does not come back by something older, so what is read from it never goes backwards. Its listener hears of
-    whatever changes it: the answer to a write may hold what others have written, of which no event will tell again.
+    Events of the watches, lists and the answers to the operator's own writes arrive in any order. The store keeps the
+    version with the highest resourceVersion (which increases over all kinds of one API server), and an older version
+    does not bring back a deleted object, so reads never go backwards in time. The listener is called for every change:
+    the answer to a write may contain changes by others, for which no further event follows.
     """
 
     def __init__(self, cache: CompressedCache | None = None) -> None:
-        self.listener: Callable[[Object], None] = lambda obj: None
-        """Called with every object that was taken in or out."""
+        self.listener: Callable[[KubeObject], None] = lambda obj: None
+        """Called with every object that was added, changed or removed."""
         self._entries: dict[str, dict[str, dict[str, CacheEntry]]] = {}
         self._owned: dict[tuple[str, str], dict[str, CacheEntry]] = {}
         self._deleted: OrderedDict[str, int] = OrderedDict()
         self._cache = cache or CompressedCache()
 
-    def get(self, kind: str, namespace: str, name: str) -> Object | None:
+    def get(self, kind: str, namespace: str, name: str) -> KubeObject | None:
         """Return an object, or None when there is none."""
         entry = self._entries.get(kind, {}).get(namespace, {}).get(name)
         return None if entry is None else self._cache.take(entry)
 
-    def owned(self, kind: str, owner_uid: str) -> list[Object]:
+    def owned(self, kind: str, owner_uid: str) -> list[KubeObject]:
         """Return the objects of a kind that carry the owner label with this value, by name."""
         children = self._owned.get((kind, owner_uid))
         return [self._cache.take(children[name]) for name in sorted(children)] if children else []
 
-    def all(self, kind: str, namespace: str) -> Iterable[Object]:
+    def all(self, kind: str, namespace: str) -> Iterable[KubeObject]:
         """Return all objects of a kind in a namespace."""
         return [self._cache.take(entry) for entry in self._entries.get(kind, {}).get(namespace, {}).values()]
 
@@ -47,15 +47,15 @@ class ObjectStore:
         """Return the names of all objects of a kind."""
         return [entry.key for entries in self._entries.get(kind, {}).values() for entry in entries.values()]
 
-    def put(self, obj: Object, is_whole: bool = True) -> bool:
-        """Take an object in, unless a newer one is held or it is known to be deleted.
+    def put(self, obj: KubeObject, is_whole: bool = True) -> bool:
+        """Store an object, unless a newer version is stored or it is known to be deleted.
 
         Args:
-            obj: An object as the API server gave it, with `kind`. It is kept, not copied, and loses what nobody reads.
-            is_whole: Whether all of it is as the API server gave it, and not only its metadata.
+            obj: An object from the API server, with `kind`. It is kept, not copied, and loses fields that nobody reads.
+            is_whole: Whether all of it comes from the API server, not only its metadata.
 
         Returns:
-            Whether it was taken in and differs from what was held.
+            Whether it was stored.
         """
         new = CacheEntry(obj, is_whole)
         if self._deleted.get(new.uid, -1) >= new.version:
@@ -76,27 +76,27 @@ class ObjectStore:
             self.listener(held.obj)
         return True
 
-    def remove(self, obj: Object, at: int | None = None) -> bool:
-        """Take out an object that was deleted, or is no longer chosen by its labels; a newer one of its name stays.
+    def remove(self, obj: KubeObject, at: int | None = None) -> bool:
+        """Remove an object that was deleted or no longer has the label; a newer one of its name stays.
 
         Args:
             obj: Its last state.
-            at: The resourceVersion at which it was not there any more; that of the state by default.
+            at: The resourceVersion at which it no longer existed; that of the state by default.
 
         Returns:
-            Whether it was held.
+            Whether it was stored.
         """
         gone = CacheEntry(obj)
         return self._remove(gone, gone.version if at is None else at)
 
     def retain(self, kind: str, namespace: str | None, uids: set[str], list_version: int) -> None:
-        """Take out what a complete list did not hold.
+        """Remove the objects that are missing from a complete list.
 
         Args:
-            kind: The kind that was listed.
-            namespace: The namespace that was listed; None for all.
-            uids: UIDs of what the list held.
-            list_version: The list's resourceVersion: what is newer than it is kept.
+            kind: The listed kind.
+            namespace: The listed namespace; None for all.
+            uids: UIDs of the listed objects.
+            list_version: The list's resourceVersion; newer objects are kept.
         """
         gone = [
             entry
@@ -149,7 +149,7 @@ class ObjectStore:
         self._cache.drop(held)
 
 
-def _trim(metadata: Object) -> None:
+def _trim(metadata: KubeObject) -> None:
     metadata.pop("managedFields", None)
     annotations = metadata.get("annotations")
     if annotations and annotations.pop(_LAST_APPLIED, None) is not None and not annotations:

@@ -1,8 +1,8 @@
-"""Reads kopf's watch streams directly, without the worker, the queue and the causes that kopf makes for every event.
+"""Reads kopf's watch streams directly, without the worker, queue and cause that kopf creates for every event.
 
-kopf hands each event to a worker of its object, which works out what has changed, looks for handlers and calls each in
-a context of its own. That is for handlers that wait. Here an event only updates the store and the queue, and kopf's way
-there costs half as much CPU again as the whole operator (docs/decisions/0001-kopf-level-based.md).
+kopf hands each event to a worker of its object, which computes the difference, looks for handlers and calls each in a
+context of its own. That suits handlers that wait. Here an event only updates the store and the queue, and kopf's way
+there would add half of the whole operator's CPU time (docs/decisions/0001-kopf-level-based.md).
 
 This is the only module that uses kopf's private parts. `incompatibility` checks them before they are used. If they have
 changed, the watches use kopf's public `on.event` handler instead: the same events, at a higher cost.
@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 
 try:
     from kopf._cogs.clients import watching
@@ -23,7 +23,7 @@ try:
 except ImportError:
     watching = orchestration = queueing = None
 
-TakeEvent = Callable[[str | None, Object], None]
+TakeEvent = Callable[[str | None, KubeObject], None]
 
 _log = logging.getLogger(__name__)
 _STREAM = frozenset({"settings", "resource", "namespace", "operator_paused"})
@@ -53,13 +53,13 @@ def incompatibility() -> str | None:
 
 
 def read_directly(take: TakeEvent) -> bool:
-    """Give the events of watches that kopf starts from this context on to `take` alone.
+    """Pass the events of all watches that kopf starts in this context to `take` only.
 
     Args:
-        take: Called with each event's type (None for listed) and object. It must not wait.
+        take: Called with each event's type (None for listed) and object. It must not block.
 
     Returns:
-        Whether it does; False if this kopf is not compatible, so that events come by kopf's own handlers.
+        Whether it works; False if this version of kopf is not compatible, and events come by kopf's handlers.
     """
     if (problem := incompatibility()) is not None:
         _log.warning("kopf's streams cannot be read directly (%s): its event handlers take more CPU", problem)

@@ -1,6 +1,6 @@
-"""Watches of the two kinds and their children, by kopf, which only tell the store and the queue what has happened.
+"""Watches the two kinds and their children with kopf, which only passes events to the store and the queue.
 
-kopf lists and watches, reconnects, and notices silent streams. It keeps no state here: no finalizers, no annotations,
+kopf lists and watches, reconnects, and detects silent streams. It keeps no state here: no finalizers, no annotations,
 no events, no peering. It ends when a watch meets an error that it does not know; then it is started again.
 """
 
@@ -17,7 +17,7 @@ import kopf
 
 from tunesmith_operator.engine.kube.client import KubeClient, backoff
 from tunesmith_operator.engine.kube.resources import OWNED, OWNED_SELECTOR, WATCHED
-from tunesmith_operator.engine.reconciler import Object
+from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.engine.watch import streams
 
 _log = logging.getLogger(__name__)
@@ -30,12 +30,12 @@ class Watches:
     """Keeps the watches open. `on_event` is called with each event's type (None for listed) and object.
 
     Args:
-        client: Gives the session that is watched with.
+        client: Creates the session for the watches.
         namespaces: The namespaces to watch; all when empty.
-        watch_seconds: Seconds after which the server ends a watch, to be opened anew.
-        on_event: Takes events in. It must not wait.
-        on_listed: Called when a kind had to be listed anew, so that deletions may have been missed.
-        on_started: Called after kopf was started, which takes the process's signals for itself.
+        watch_seconds: Seconds after which the server ends a watch, which is then opened again.
+        on_event: Receives events. It must not block.
+        on_listed: Called when a kind had to be listed again, so that deletions may have been missed.
+        on_started: Called after kopf was started, which installs its own signal handlers.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Watches:
         client: KubeClient,
         namespaces: tuple[str, ...],
         watch_seconds: float,
-        on_event: Callable[[str | None, Object], None],
+        on_event: Callable[[str | None, KubeObject], None],
         on_listed: Callable[[], None],
         on_started: Callable[[], None],
     ) -> None:
@@ -67,7 +67,7 @@ class Watches:
             try:
                 await self._run_kopf()
             except Exception as error:
-                _log.warning("the watches ended and are opened again: %r", error)
+                _log.warning("the watches ended and will be opened again: %r", error)
             attempt = 1 if time.monotonic() - started > 60 else attempt + 1
             await asyncio.sleep(backoff(attempt, 0.5, 15.0))
 
@@ -117,7 +117,7 @@ class Watches:
             kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)(event)
         return registry
 
-    def _take(self, type: str | None, obj: Object) -> None:  # noqa: A002 - the API's word
+    def _take(self, type: str | None, obj: KubeObject) -> None:  # noqa: A002 - the API's word
         self.last_sign = time.monotonic()
         self._on_event(type, obj)
 
@@ -141,7 +141,7 @@ class Watches:
         return settings
 
     async def _answered(self, _: object, __: SimpleNamespace, params: aiohttp.TraceRequestEndParams) -> None:
-        """Follow kopf's own requests: which watch is open, and which kind is listed again."""
+        """Track kopf's requests: which watch is open, and which kind is listed again."""
         path, status = params.url.path, params.response.status
         if path not in self._expected or status != 200:
             return
@@ -157,7 +157,7 @@ class Watches:
 
 
 class _Backoffs(Iterable[float]):
-    """Waits between attempts of kopf's requests, without end: what fails for good is said in the log each time."""
+    """Backoffs for kopf's requests, without end: a lasting failure is logged at each attempt."""
 
     def __iter__(self) -> Iterator[float]:
         attempt = 0

@@ -1,8 +1,7 @@
-"""What waits while new objects come faster than all can be done for them: everything but their first children.
+"""Postpones work while objects are created faster than they can be fully handled: all work but their first children.
 
-A thousand jobs that are created at once keep the API server busy by themselves. Their Jobs are to be there as soon as
-they are; what is only told about them (the status) and what is only looked at again can wait until the burst is over,
-though never for long.
+A thousand jobs that are created at once keep the API server busy by themselves. Their Jobs must be created at once;
+writing statuses and reconciling again can wait until the burst is over, though never for long.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ _CHECK_SECONDS = 0.25
 
 
 class CreationBurst(Generic[K]):
-    """Notices bursts of new objects, and holds back keys until a burst is over.
+    """Detects bursts of new objects, and holds keys back until a burst is over.
 
     Args:
-        release: Called with each key that need not wait any longer.
+        release: Called with each key that no longer has to wait.
         clock: Seconds that only go forward.
     """
 
@@ -51,12 +50,12 @@ class CreationBurst(Generic[K]):
         self._new.append(self._clock())
 
     def hold(self, key: K) -> None:
-        """Hold a key back until the burst is over, or it has waited for long enough."""
+        """Hold a key back until the burst is over or the longest wait has passed."""
         self._held.setdefault(key, self._clock())
         self._check_later()
 
     def check(self) -> None:
-        """Release what need not wait any longer."""
+        """Release the keys that no longer have to wait."""
         is_on, now = self.is_on, self._clock()
         while self._held:
             key, since = next(iter(self._held.items()))

@@ -1,4 +1,4 @@
-"""The workers: take a key, look at its object, decide, write, and look again when something is left to do."""
+"""The workers: take a key, reconcile its object, apply the decision, and queue the key again if work is left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tunesmith_operator.engine.apply.writer import DecisionWriter, OutdatedError
 from tunesmith_operator.engine.kube.api_errors import ApiError, ApiUnreachableError
 from tunesmith_operator.engine.logs import with_key
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.reconciler import Api, ApplyError, Context, Object, Reconciler
+from tunesmith_operator.engine.reconciler import Api, ApplyError, Context, KubeObject, Reconciler
 from tunesmith_operator.engine.watch.cache import Key, owner_of
 from tunesmith_operator.engine.watch.store import ObjectStore
 from tunesmith_operator.engine.work.burst import CreationBurst
@@ -20,22 +20,22 @@ from tunesmith_operator.engine.work.workqueue import WorkQueue
 
 _log = logging.getLogger(__name__)
 FINISH_SECONDS = 10.0
-"""How long a reconcile that is under way may take to end when the workers are stopped."""
+"""Seconds that a running reconcile gets to finish when the workers are stopped."""
 LONGEST_STREAK = 20
-"""Reconciles of one object in a row that wrote something, after which it is slowed down."""
+"""Consecutive reconciles of one object that wrote something, after which it is slowed down."""
 STREAK_SECONDS = 5.0
 
 
 class Controller:
-    """Reconciles objects of the given kinds. The store wakes keys at any time; workers run between start and stop.
+    """Reconciles objects of the given kinds. The store enqueues keys at any time; workers run between start and stop.
 
     Args:
         reconcilers: One for each kind.
         store: The watched objects.
-        writer: What carries out decisions.
-        api: Reads of what is not watched.
-        metrics: Where reconciles are counted.
-        workers: How many objects are reconciled at the same time.
+        writer: Applies decisions.
+        api: Reads objects that are not watched.
+        metrics: Counts reconciles.
+        workers: Number of objects that are reconciled at the same time.
         before_reconcile: Awaited with an object before it is reconciled.
     """
 
@@ -47,7 +47,7 @@ class Controller:
         api: Api,
         metrics: Metrics,
         workers: int,
-        before_reconcile: Callable[[Object], Awaitable[None]] | None = None,
+        before_reconcile: Callable[[KubeObject], Awaitable[None]] | None = None,
     ) -> None:
         self._reconcilers: Mapping[str, Reconciler] = {reconciler.kind: reconciler for reconciler in reconcilers}
         self._store = store
@@ -72,10 +72,10 @@ class Controller:
         """Whether the workers are started and none has ended."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
-    def enqueue(self, obj: Object) -> None:
-        """Queue whatever an object that was added, changed or deleted concerns.
+    def enqueue(self, obj: KubeObject) -> None:
+        """Queue everything that may depend on an object that was added, changed or deleted.
 
-        That is the object itself, the owner of a child, and whatever a reconciler says follows it.
+        That is the object itself, the owner of a child, and the objects that a reconciler maps it to.
         """
         kind, metadata = obj["kind"], obj["metadata"]
         namespace = metadata.get("namespace", "")
@@ -86,11 +86,11 @@ class Controller:
             self._add(owner)
         for reconciler in self._reconcilers.values():
             if reconciler.kind != kind and (owner is None or owner.kind != reconciler.kind):
-                for name in reconciler.wakes(kind, obj, self._store):
+                for name in reconciler.map_to_names(kind, obj, self._store):
                     self._add(Key(reconciler.kind, namespace, name))
 
     def enqueue_all(self) -> None:
-        """Queue every object, after those to which something has just happened."""
+        """Queue every object, behind those with recent events."""
         for kind in self._reconcilers:
             for key in self._store.keys(kind):
                 self.queue.add(key, urgent=False)
@@ -104,7 +104,7 @@ class Controller:
         """Stop the workers.
 
         Args:
-            seconds: How long reconciles that are under way may take to end before they are cancelled.
+            seconds: Time that running reconciles get to finish before they are cancelled.
         """
         self._is_stopping = True
         for task in self._idle:
@@ -132,19 +132,19 @@ class Controller:
                 self.queue.done(key)
 
     async def _reconcile(self, key: Key) -> None:
-        """Reconcile one object, and see to it that it comes back when there is more to do. Raises nothing."""
+        """Reconcile one object, and queue it again if it failed. Raises nothing."""
         started = time.monotonic()
         log = with_key(_log, key)
         try:
             result = await self._attempt(key)
         except OutdatedError as error:
-            log.debug("looked at an outdated object: %s", error)
+            log.debug("the object was outdated: %s", error)
             result = "outdated"
         except (ApiError, ApiUnreachableError) as error:
-            log.warning("will be tried again: %s", error)
+            log.warning("will be retried: %s", error)
             result = "error"
         except Exception:
-            log.exception("failed, will be tried again")
+            log.exception("failed, will be retried")
             result = "error"
         if result in ("outdated", "error"):
             self.queue.retry(key)
@@ -166,7 +166,7 @@ class Controller:
         if is_first_look and _is_new(obj):
             self._burst.note_new()
             if self._burst.is_on and decision.create:
-                # Its children first: what their being there makes of the status is told after the burst.
+                # In a burst, create the children now and write the status later.
                 decision = replace(decision, status=None, events=())
                 self._burst.hold(key)
         result = await self._writer.apply(obj, decision)
@@ -177,7 +177,7 @@ class Controller:
             self._note_write(key)
             self._add(key)
         elif before:
-            self.queue.add(key)  # The reconciler has not seen yet that all is well again.
+            self.queue.add(key)  # The reconciler has not seen yet that the errors are gone.
         else:
             self._streaks.pop(key, None)
             self.queue.forget(key)
@@ -186,7 +186,7 @@ class Controller:
         return "ok"
 
     def _refused(self, key: Key, before: tuple[ApplyError, ...], errors: tuple[ApplyError, ...]) -> str:
-        """Remember what was refused; let the reconciler see it at once when it is news, and later again."""
+        """Remember the refused children; reconcile at once if the errors are new, else after a backoff."""
         self._errors[key] = errors
         if errors != before:
             for error in errors:
@@ -200,10 +200,10 @@ class Controller:
         return "refused"
 
     def _note_write(self, key: Key) -> None:
-        """Count the reconciles in a row that wrote something. What they wrote has queued the object again already."""
+        """Count consecutive reconciles that wrote something. Their writes have already queued the object again."""
         streak = self._streaks[key] = self._streaks.get(key, 0) + 1
         if streak == LONGEST_STREAK:
-            with_key(_log, key).warning("is written again and again: something undoes it, or decides it anew each time")
+            with_key(_log, key).warning("is written again and again: something reverts it, or each decision differs")
 
     def _add(self, key: Key) -> None:
         if self._burst.is_on and key in self._uids:
@@ -221,5 +221,5 @@ class Controller:
             self._writer.forget(uid)
 
 
-def _is_new(obj: Object) -> bool:
+def _is_new(obj: KubeObject) -> bool:
     return not (obj.get("status") or {}).get("conditions") and "deletionTimestamp" not in obj["metadata"]

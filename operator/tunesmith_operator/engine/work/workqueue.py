@@ -1,4 +1,4 @@
-"""The queue of what is to be reconciled: every key once, one worker a key, and waits that grow after failures."""
+"""The queue of keys to reconcile: every key once, one worker per key, exponential backoff after failures."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _OTHER_LANE_EVERY = 8
 
 
 class WorkQueue(Generic[K]):
-    """Keys that wait, in two lanes: what has just happened goes before what is looked at again, most of the time.
+    """Waiting keys in two lanes: keys with recent events go before keys that are only checked again, most of the time.
 
-    What is added while it is worked on, mostly by what its own worker writes, counts as looked at again: under load,
-    new objects do not wait for the second looks at those before them.
+    A key that is added while it is being reconciled, mostly because of its own worker's writes, goes to the second
+    lane: under load, new objects do not wait for repeated reconciles of older ones.
 
-    A key that is added while it waits is not added twice. One that is added while it is worked on waits until that is
-    done, so no key is ever worked on by two at a time, and nothing that happens meanwhile is lost.
+    A key that is added while it waits is not added twice. One that is added while it is being reconciled waits until
+    that is done, so no key is ever reconciled by two workers at once, and no event is lost.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,20 +44,20 @@ class WorkQueue(Generic[K]):
 
     @property
     def running(self) -> int:
-        """How many keys are being worked on."""
+        """How many keys are being reconciled."""
         return len(self._running)
 
     @property
     def longest_running(self) -> float:
-        """Seconds since the oldest key that is still worked on was taken."""
+        """Seconds since the start of the oldest running reconcile; 0 if none is running."""
         return self._clock() - min(self._running.values()) if self._running else 0.0
 
     def add(self, key: K, *, urgent: bool = True) -> None:
-        """Let a key be worked on as soon as possible.
+        """Add a key to be reconciled as soon as possible.
 
         Args:
-            key: What is to be reconciled.
-            urgent: Whether it goes before those that are not.
+            key: The key of the object.
+            urgent: Whether it goes before keys that are not urgent.
         """
         if (handle := self._timers.pop(key, None)) is not None:
             handle.cancel()
@@ -68,7 +68,7 @@ class WorkQueue(Generic[K]):
                 self._enqueue(key)
 
     def add_after(self, key: K, seconds: float) -> None:
-        """Let a key be worked on after a while, unless it is worked on before that anyway."""
+        """Add a key after some seconds, unless it is added earlier."""
         when = asyncio.get_running_loop().time() + seconds
         if key in self._waiting and key not in self._running:
             return
@@ -79,19 +79,19 @@ class WorkQueue(Generic[K]):
         self._timers[key] = asyncio.get_running_loop().call_at(when, self.add, key)
 
     def retry(self, key: K) -> None:
-        """Let a key that failed be worked on again, later with every failure in a row (up to a minute)."""
+        """Add a key that failed again, after a backoff that grows with each consecutive failure (up to a minute)."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         self.add_after(key, backoff(failures, FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS))
 
     def forget(self, key: K) -> None:
-        """Count the failures of a key from none again."""
+        """Reset the failures of a key."""
         self._failures.pop(key, None)
 
     async def get(self) -> K:
-        """Return the next key; it is this caller's until `done` is called."""
+        """Return the next key; it belongs to the caller until `done` is called."""
         while True:
             self._turn += 1
-            # Now and then the other lane comes first, so that it moves under any load.
+            # Every few turns the second lane comes first, so that it moves under any load.
             for lane in self._lanes if self._turn % _OTHER_LANE_EVERY else reversed(self._lanes):
                 while lane:
                     key = lane.popleft()
@@ -104,13 +104,13 @@ class WorkQueue(Generic[K]):
             await self._wakeup.wait()
 
     def done(self, key: K) -> None:
-        """Give a key back."""
+        """Mark a key as done."""
         del self._running[key]
         if key in self._waiting:
             self._enqueue(key)
 
     def clear(self) -> None:
-        """Drop everything that waits, timers and failures included."""
+        """Drop all waiting keys, timers and failures."""
         for handle in self._timers.values():
             handle.cancel()
         for store in (self._timers, self._waiting, self._failures, *self._lanes):

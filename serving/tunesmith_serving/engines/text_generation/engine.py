@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tunesmith_api.artifact import MODEL_FILES
 from tunesmith_serving.artifact.opening import Artifact
@@ -12,7 +12,8 @@ from tunesmith_serving.engines.base import Statistic
 from tunesmith_serving.engines.text_generation.batching.batcher import ContinuousBatcher
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
-from tunesmith_serving.engines.text_generation.text.template import ChatTemplate, load_chat_template
+from tunesmith_serving.engines.text_generation.text.loading import load_text
+from tunesmith_serving.engines.text_generation.text.template import ChatTemplate
 from tunesmith_serving.engines.text_generation.text.tokenizer import Tokenizer
 from tunesmith_serving.runtime.config import ServingConfig
 
@@ -40,9 +41,7 @@ class TextGenerationEngine:
             MemoryShortageError: The model does not fit in memory.
         """
         artifact.require(*MODEL_FILES)
-        tokenizer_config = artifact.read_json("tokenizer_config.json")
-        tokenizer = Tokenizer(artifact.read_text("tokenizer.json") or "")
-        template = load_chat_template(artifact.read_text("chat_template.jinja"), tokenizer_config)
+        tokenizer, template, eos_tokens = load_text(artifact)
         decoder = OnnxDecoder(
             artifact,
             slots=config.max_batch_size,
@@ -50,7 +49,7 @@ class TextGenerationEngine:
             prefill_chunk=config.prefill_chunk,
             threads=config.threads,
         )
-        stop = decoder.spec.eos_token_ids | _eos_tokens(tokenizer, tokenizer_config)
+        stop = decoder.spec.eos_token_ids | eos_tokens
         batcher = ContinuousBatcher(decoder, tokenizer, config.max_queue_length, stop)
         return cls(artifact, batcher, tokenizer, template)
 
@@ -83,7 +82,7 @@ class TextGenerationEngine:
             Statistic("tunesmith_generated_tokens", "Tokens generated.", stats.generated_tokens, "counter"),
             Statistic("tunesmith_queue_length", "Requests waiting for a slot.", stats.queue_length),
             Statistic("tunesmith_slots_in_use", "Slots that hold a request.", stats.slots_in_use),
-            Statistic("tunesmith_slots", "Slots there are.", stats.slots),
+            Statistic("tunesmith_slots", "Slots in total.", stats.slots),
         )
 
     def start_draining(self) -> None:
@@ -93,11 +92,3 @@ class TextGenerationEngine:
     def close(self) -> None:
         """Stop the batcher's worker; requests that are not finished end with an error."""
         self.batcher.close()
-
-
-def _eos_tokens(tokenizer: Tokenizer, tokenizer_config: Mapping[str, Any]) -> frozenset[int]:
-    """Return the end-of-sequence token of the tokenizer's configuration, if it names one that exists."""
-    eos = tokenizer_config.get("eos_token")
-    name = eos.get("content") if isinstance(eos, dict) else eos
-    index = tokenizer.token_id(name) if isinstance(name, str) else None
-    return frozenset() if index is None else frozenset({index})

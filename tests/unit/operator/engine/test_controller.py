@@ -9,7 +9,7 @@ from tunesmith_operator.engine.apply.writer import OutdatedError, Result
 from tunesmith_operator.engine.kube.api_errors import ApiUnreachableError
 from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.reconciler import ApplyError, Context, Decision, Ref
+from tunesmith_operator.engine.reconciler import ApplyError, Context, Decision, ObjectRef
 from tunesmith_operator.engine.watch.cache import Key
 from tunesmith_operator.engine.watch.store import ObjectStore
 from tunesmith_operator.engine.work.burst import NEW_A_SECOND
@@ -17,11 +17,11 @@ from tunesmith_operator.engine.work.controller import LONGEST_STREAK, Controller
 
 pytestmark = pytest.mark.asyncio
 
-Object = dict[str, Any]
-QUOTA = ApplyError(Ref("Job", "a-1"), 403, "Forbidden", "exceeded quota")
+KubeObject = dict[str, Any]
+QUOTA = ApplyError(ObjectRef("Job", "a-1"), 403, "Forbidden", "exceeded quota")
 
 
-def make(kind: str, name: str, version: int = 1, labels: dict[str, str] | None = None) -> Object:
+def make(kind: str, name: str, version: int = 1, labels: dict[str, str] | None = None) -> KubeObject:
     metadata = {"name": name, "namespace": "ns", "uid": f"{name}-uid", "resourceVersion": str(version)}
     return {"kind": kind, "metadata": {**metadata, "labels": labels or {}}}
 
@@ -37,14 +37,14 @@ class Reconciler:
         self.decision = Decision()
         self.gate: asyncio.Event | None = None
 
-    async def reconcile(self, obj: Object, context: Context) -> Decision:
+    async def reconcile(self, obj: KubeObject, context: Context) -> Decision:
         self.seen.append(obj["metadata"]["name"])
         self.errors.append(context.errors)
         if self.gate is not None:
             await self.gate.wait()
         return self.decision
 
-    def wakes(self, kind: str, obj: Object, store: Any) -> list[str]:
+    def map_to_names(self, kind: str, obj: KubeObject, store: Any) -> list[str]:
         return [name for name, job in self.follows.items() if kind == "FineTuneJob" and job == obj["metadata"]["name"]]
 
 
@@ -55,7 +55,7 @@ class Writer:
         self.results: list[Result | Exception] = []
         self.forgotten: list[str] = []
 
-    async def apply(self, obj: Object, decision: Decision) -> Result:
+    async def apply(self, obj: KubeObject, decision: Decision) -> Result:
         result = self.results.pop(0) if self.results else Result()
         if isinstance(result, Exception):
             raise result
@@ -153,7 +153,7 @@ async def test_what_is_written_over_and_over_is_slowed_down(world: World, monkey
     monkeypatch.setattr(world.controller.queue, "add_after", lambda key, seconds: delayed.append(key))
     version = 1
 
-    async def write_always(obj: Object, decision: Decision) -> Result:
+    async def write_always(obj: KubeObject, decision: Decision) -> Result:
         nonlocal version
         version += 1
         world.store.put(make("FineTuneJob", "a", version))
@@ -217,7 +217,7 @@ async def test_in_a_burst_the_children_come_before_the_status(world: World, monk
     carried: list[tuple[str, bool]] = []
     apply = world.writer.apply
 
-    async def record(obj: Object, decision: Decision) -> Result:
+    async def record(obj: KubeObject, decision: Decision) -> Result:
         carried.append((obj["metadata"]["name"], decision.status is not None))
         return await apply(obj, decision)
 

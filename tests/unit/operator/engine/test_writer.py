@@ -12,12 +12,12 @@ from tunesmith_operator.engine.apply.writer import DecisionWriter, OutdatedError
 from tunesmith_operator.engine.kube.api_errors import ApiError
 from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.reconciler import Decision, Note, Ref
+from tunesmith_operator.engine.reconciler import Decision, EventSpec, ObjectRef
 from tunesmith_operator.engine.watch.store import ObjectStore
 
 pytestmark = pytest.mark.asyncio
 
-Object = dict[str, Any]
+KubeObject = dict[str, Any]
 JOB = "/apis/tunesmith.dev/v1alpha1/namespaces/ns/finetunejobs/o"
 JOBS = "/apis/batch/v1/namespaces/ns/jobs"
 SERVICES = "/api/v1/namespaces/ns/services"
@@ -39,12 +39,12 @@ class World:
         self.store.put(self.client.store(JOB, owner))
 
     @property
-    def owner(self) -> Object:
+    def owner(self) -> KubeObject:
         obj = self.store.get("FineTuneJob", "ns", "o")
         assert obj is not None
         return obj
 
-    def child(self, kind: str, name: str, **spec: Any) -> Object:
+    def child(self, kind: str, name: str, **spec: Any) -> KubeObject:
         labels = {OWNER_UID: self.owner["metadata"]["uid"], OWNER_KIND: "FineTuneJob", OWNER_NAME: "o"}
         version = {"Job": "batch/v1", "Service": "v1"}[kind]
         metadata = {"name": name, "namespace": "ns", "labels": labels}
@@ -64,7 +64,7 @@ def world() -> World:
 async def test_the_status_comes_first_then_events_then_children(world: World) -> None:
     result = await world.apply(
         status={"phase": "Pending"},
-        events=(Note("Normal", "Accepted", "Seen"),),
+        events=(EventSpec("Normal", "Accepted", "Seen"),),
         apply=(world.child("Service", "s", x=1),),
         create=(world.child("Job", "j", y=1),),
     )
@@ -82,7 +82,7 @@ async def test_the_status_comes_first_then_events_then_children(world: World) ->
 async def test_nothing_is_written_when_all_is_as_decided(world: World) -> None:
     decision = {
         "status": {"phase": "Pending"},
-        "events": (Note("Normal", "Accepted", "Seen"),),
+        "events": (EventSpec("Normal", "Accepted", "Seen"),),
         "apply": (world.child("Service", "s", x=1),),
         "create": (world.child("Job", "j", y=1),),
     }
@@ -126,7 +126,7 @@ async def test_what_the_server_makes_of_a_status_is_not_written_again_and_again(
 ) -> None:
     request = world.client.request
 
-    async def pruning(method: str, path: str, **rest: Any) -> Object:
+    async def pruning(method: str, path: str, **rest: Any) -> KubeObject:
         rest["body"] = copy.deepcopy(rest.get("body"))
         if rest["body"] and "status" in rest["body"]:
             rest["body"]["status"].pop("unknown", None)
@@ -175,7 +175,7 @@ async def test_a_value_that_the_server_writes_its_own_way_is_applied_once(
 ) -> None:
     request = world.client.request
 
-    async def normalising(method: str, path: str, **rest: Any) -> Object:
+    async def normalising(method: str, path: str, **rest: Any) -> KubeObject:
         if method in ("PATCH", "POST"):
             rest["body"] = copy.deepcopy(rest["body"])
             rest["body"]["spec"]["cpu"] = "1"
@@ -206,7 +206,7 @@ async def test_what_is_somebody_elses_is_left_alone(world: World, way: str) -> N
     foreign = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "namespace": "ns"}, "spec": {"theirs": 1}}
     world.client.store(f"{path}/x", foreign)
     result = await world.apply(**{way: (world.child(kind, "x", ours=1),)})
-    assert [(error.ref, error.status) for error in result.errors] == [(Ref(kind, "x"), 409)]
+    assert [(error.ref, error.status) for error in result.errors] == [(ObjectRef(kind, "x"), 409)]
     assert "was not made for this object" in result.errors[0].message
     assert world.client.objects[f"{path}/x"]["spec"] == {"theirs": 1}
 
@@ -215,7 +215,7 @@ async def test_a_refusal_is_told_and_the_other_children_are_made(world: World) -
     world.client.refuse[("POST", JOBS)] = ApiError(403, "Forbidden", "exceeded quota")
     result = await world.apply(create=(world.child("Job", "j"),), apply=(world.child("Service", "s"),))
     assert [(error.ref, error.status, error.message) for error in result.errors] == [
-        (Ref("Job", "j"), 403, "exceeded quota")
+        (ObjectRef("Job", "j"), 403, "exceeded quota")
     ]
     assert f"{SERVICES}/s" in world.client.objects
 
@@ -236,7 +236,7 @@ async def test_an_object_that_is_being_deleted_gets_no_new_children(world: World
 async def test_deletion_of_what_is_there_with_its_uid(world: World) -> None:
     await world.apply(create=(world.child("Job", "j"),))
     uid = world.client.objects[f"{JOBS}/j"]["metadata"]["uid"]
-    await world.apply(delete=(Ref("Job", "j"), Ref("Job", "absent")))
+    await world.apply(delete=(ObjectRef("Job", "j"), ObjectRef("Job", "absent")))
     assert world.client.requests == [("DELETE", f"{JOBS}/j")]
     assert world.client.bodies[0]["preconditions"] == {"uid": uid}
     assert world.client.bodies[0]["propagationPolicy"] == "Background"
@@ -244,7 +244,7 @@ async def test_deletion_of_what_is_there_with_its_uid(world: World) -> None:
 
 
 async def test_the_object_itself_may_be_deleted_at_its_end(world: World) -> None:
-    await world.apply(delete=(Ref("FineTuneJob", "o"),))
+    await world.apply(delete=(ObjectRef("FineTuneJob", "o"),))
     assert world.client.requests == [("DELETE", JOB)]
 
 

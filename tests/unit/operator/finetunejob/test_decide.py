@@ -6,7 +6,7 @@ import pytest
 
 from support.job_facts import RESULT, SETTINGS, TRAINED, UID, World, later, scheduled
 from tunesmith_api.work_folder import Stage
-from tunesmith_operator.engine.reconciler import ApplyError, Decision, Ref
+from tunesmith_operator.engine.reconciler import ApplyError, Decision, ObjectRef
 from tunesmith_operator.finetunejob.decide import decide
 
 PREPARE, TRAIN, PUBLISH = "tiny-prepare-1", "tiny-train-1", "tiny-publish-1"
@@ -106,7 +106,7 @@ def test_its_end_is_told_only_when_its_volume_does_not_go_with_it_any_more(make)
     (released,) = decision.apply
     assert "ownerReferences" not in released["metadata"]
     assert (decision.status["phase"], "artifact" in decision.status) == ("Publishing", False)
-    world.errors = (ApplyError(Ref("PersistentVolumeClaim", "tiny-work"), 403, "Forbidden", "no right to patch"),)
+    world.errors = (ApplyError(ObjectRef("PersistentVolumeClaim", "tiny-work"), 403, "Forbidden", "no right to patch"),)
     refused = decide(world.observed(), SETTINGS)
     assert (refused.status["phase"], refused.apply) == ("Publishing", decision.apply)
     assert "no right to patch" in refused.status["conditions"][0]["message"]
@@ -167,7 +167,7 @@ def test_a_job_is_suspended_and_goes_on(make, stage):
     phase = world.status["phase"]
     world.change_spec(suspend=True)
     decision = decide(world.observed(), SETTINGS)
-    assert decision.delete == (Ref("Job", f"tiny-{stage.value}-1"),)
+    assert decision.delete == (ObjectRef("Job", f"tiny-{stage.value}-1"),)
     settle(world)
     assert (world.status["phase"], world.reason) == (phase, "Suspended")
     assert f"tiny-{stage.value}-1" not in world.jobs
@@ -234,7 +234,7 @@ def test_the_deadline_ends_a_job(make):
     assert decision.requeue_after == pytest.approx(100)
     world.pass_time(101)
     decision = decide(world.observed(), SETTINGS)
-    assert decision.delete == (Ref("Job", TRAIN),)
+    assert decision.delete == (ObjectRef("Job", TRAIN),)
     settle(world)
     assert (world.status["phase"], world.reason) == ("Failed", "DeadlineExceeded")
     assert "activeDeadlineSeconds" in world.message
@@ -429,12 +429,12 @@ def test_files_of_this_machine_are_not_in_a_cluster(make, spec):
     ("error", "reason"),
     [
         (
-            ApplyError(Ref("Job", PREPARE), 403, "Forbidden", 'jobs "a" is forbidden: exceeded quota: q'),
+            ApplyError(ObjectRef("Job", PREPARE), 403, "Forbidden", 'jobs "a" is forbidden: exceeded quota: q'),
             "QuotaExceeded",
         ),
-        (ApplyError(Ref("Job", PREPARE), 403, "Forbidden", "jobs is forbidden: User x cannot"), "Forbidden"),
-        (ApplyError(Ref("Job", PREPARE), 409, "AlreadyExists", "Job x exists and was not made for"), "NameTaken"),
-        (ApplyError(Ref("Job", PREPARE), 404, "NotFound", "namespaces team not found"), "ApiError"),
+        (ApplyError(ObjectRef("Job", PREPARE), 403, "Forbidden", "jobs is forbidden: User x cannot"), "Forbidden"),
+        (ApplyError(ObjectRef("Job", PREPARE), 409, "AlreadyExists", "Job x exists and was not made for"), "NameTaken"),
+        (ApplyError(ObjectRef("Job", PREPARE), 404, "NotFound", "namespaces team not found"), "ApiError"),
     ],
 )
 def test_what_the_api_server_refuses_is_waited_for(make, error, reason):
@@ -453,7 +453,7 @@ def test_what_the_api_server_refuses_is_waited_for(make, error, reason):
 
 def test_what_the_api_server_calls_invalid_is_final(make):
     world = make()
-    world.errors = (ApplyError(Ref("Job", PREPARE), 422, "Invalid", "spec.template.spec.tolerations: no"),)
+    world.errors = (ApplyError(ObjectRef("Job", PREPARE), 422, "Invalid", "spec.template.spec.tolerations: no"),)
     settle(world)
     assert (world.status["phase"], world.reason) == ("Failed", "InvalidSpec")
     assert "tolerations" in world.message

@@ -11,6 +11,7 @@ from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.finetunejob.jobs import stage_job, train_service
 from tunesmith_operator.finetunejob.names import claim_name, job_name, service_name
+from tunesmith_operator.finetunejob.publish_inputs import PUBLISH_INPUTS
 from tunesmith_operator.finetunejob.volume import artifact_uri, claim
 
 GPU = {"gpusPerNode": 2}
@@ -282,7 +283,7 @@ def test_no_label_of_the_job_itself_is_copied():
     spec = FineTuneJobSpec.model_validate(world.job["spec"])
     job = stage_job(world.job, spec, Stage.TRAIN, 1, "tiny-work", SETTINGS, None)
     for about in (job["metadata"], job["spec"]["template"]["metadata"], train_service(world.job)["metadata"]):
-        assert "annotations" not in about
+        assert set(about.get("annotations") or ()) <= {PUBLISH_INPUTS}
         assert "app" not in about["labels"]
         assert about["labels"]["tunesmith.dev/owner-uid"] == UID
 

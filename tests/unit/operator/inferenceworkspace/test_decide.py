@@ -20,7 +20,7 @@ from support.workspaces import (
     waiting,
 )
 from tunesmith_api.objects import InferenceWorkspaceStatus
-from tunesmith_operator.engine.reconciler import ApplyError, Ref
+from tunesmith_operator.engine.reconciler import ApplyError, ObjectRef
 
 WORKING, DONE, STALLED = ("Unknown", "True", "False"), ("True", "False", "False"), ("False", "False", "True")
 A, B = a_job("job-a", DIGEST["a"]), a_job("job-b", DIGEST["b"])
@@ -354,7 +354,7 @@ def test_no_servers_are_wanted_from_the_start(jobs):
 def test_no_servers_are_wanted_and_nobody_knows_what_they_served():
     _, deployment = served(A)
     decision = decided(a_workspace(replicas=0), deployment=deployment)
-    assert decision.delete == (Ref("Deployment", "faq"),)
+    assert decision.delete == (ObjectRef("Deployment", "faq"),)
 
 
 REFUSALS = {
@@ -368,7 +368,7 @@ REFUSALS = {
 @pytest.mark.parametrize(("code", "why", "message", "conditions", "reason"), REFUSALS.values(), ids=REFUSALS)
 def test_what_the_api_server_refuses(code, why, message, conditions, reason):
     workspace, _ = rolling()
-    errors = (ApplyError(Ref("Deployment", "faq"), code, why, message),)
+    errors = (ApplyError(ObjectRef("Deployment", "faq"), code, why, message),)
     decision = decided(workspace, A, errors=errors)
     assert (conditions_of(decision.status), reason_of(decision.status)) == (conditions, reason)
     assert message in message_of(decision.status)

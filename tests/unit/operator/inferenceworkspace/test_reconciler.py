@@ -86,16 +86,19 @@ def test_who_is_woken_by_a_job():
         workspace["metadata"]["name"] = name
     elsewhere["metadata"] |= {"name": "elsewhere", "namespace": "other"}
     store = MemoryStore(named, following, other, by_uri, elsewhere)
-    assert RECONCILER.wakes("FineTuneJob", a_job("job-a"), store) == ["named"]
-    assert RECONCILER.wakes("FineTuneJob", a_job("job-a", labels={"app": "faq"}), store) == ["named", "following"]
-    assert RECONCILER.wakes("FineTuneJob", a_job("job-x"), store) == []
-    assert RECONCILER.wakes("Job", a_job("job-a"), store) == []
+    assert RECONCILER.map_to_names("FineTuneJob", a_job("job-a"), store) == ["named"]
+    assert RECONCILER.map_to_names("FineTuneJob", a_job("job-a", labels={"app": "faq"}), store) == [
+        "named",
+        "following",
+    ]
+    assert RECONCILER.map_to_names("FineTuneJob", a_job("job-x"), store) == []
+    assert RECONCILER.map_to_names("Job", a_job("job-a"), store) == []
 
 
 def test_a_job_that_was_served_and_lost_its_label_wakes_who_followed_it():
     job = a_job("job-a", DIGEST["a"], labels={"app": "faq"})
     workspace, _ = served(job, model=FOLLOWING)
-    assert RECONCILER.wakes("FineTuneJob", a_job("job-a", DIGEST["a"]), MemoryStore(workspace)) == ["faq"]
+    assert RECONCILER.map_to_names("FineTuneJob", a_job("job-a", DIGEST["a"]), MemoryStore(workspace)) == ["faq"]
 
 
 def test_the_job_that_was_served_is_looked_at_although_it_lost_its_label():

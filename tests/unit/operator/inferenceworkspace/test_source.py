@@ -14,11 +14,28 @@ JAN, FEB, MARCH = (f"2026-0{month}-01T00:00:00Z" for month in (1, 2, 3))
 LAST_A = Target("pvc://a/a", DIGEST["a"], "job-a", JAN)
 LAST_FOLLOWED = Target("pvc://b/b", DIGEST["b"], "job-b", FEB, FAQ)
 
+
+def no_onnx(job):
+    """The same job with `export.precisions: []`."""
+    return {**job, "spec": {**job["spec"], "export": {"precisions": []}}}
+
+
 CASES = {
     "unknown job": (NAMED, [], None, None, "WaitingForJob", "There is no FineTuneJob job-a"),
     "job at work": (NAMED, [a_job()], None, None, "WaitingForJob", "FineTuneJob job-a is Training"),
     "job done": (NAMED, [a_job("job-a", DIGEST["a"])], None, "job-a", None, ""),
     "job failed": (NAMED, [a_job(failed="GateFailed")], None, None, "JobFailed", "job-a has failed (GateFailed)"),
+    "job without ONNX": (
+        NAMED, [no_onnx(a_job("job-a", DIGEST["a"]))], None, None, "InvalidArtifact", "job-a holds no ONNX model",
+    ),
+    "the newest is without ONNX": (
+        FOLLOWED,
+        [a_job("x", DIGEST["a"], labels=FAQ, completed=JAN), no_onnx(a_job("y", DIGEST["b"], labels=FAQ))],
+        None, "x", None, "",
+    ),
+    "all are without ONNX": (
+        FOLLOWED, [no_onnx(a_job("x", DIGEST["a"], labels=FAQ))], None, None, "WaitingForJob", "holds no ONNX model",
+    ),
     "job gone after it was served": (NAMED, [], LAST_A, "job-a", None, ""),
     "job made anew": (NAMED, [a_job()], LAST_A, "job-a", "WaitingForJob", "job-a is Training"),
     "job made anew and done": (NAMED, [a_job("job-a", DIGEST["c"])], LAST_A, "job-a", None, ""),
@@ -75,7 +92,7 @@ def test_choice(model, jobs, last, job, reason, said):
     assert (choice.wait.reason if choice.wait else None) == reason
     if choice.wait:
         assert said in choice.wait.message
-        assert choice.wait.final == (reason == "JobFailed")
+        assert choice.wait.final == (reason in ("JobFailed", "InvalidArtifact"))
     else:
         assert choice.why
 

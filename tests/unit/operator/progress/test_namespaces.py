@@ -6,7 +6,7 @@ import pytest
 
 from tunesmith_operator.engine.kube.api_errors import ApiError
 from tunesmith_operator.engine.kube.client import KubeClient
-from tunesmith_operator.progress.namespaces import BELIEVED_SECONDS, TrustingNamespaces
+from tunesmith_operator.progress.namespaces import TRUSTED_SECONDS, TrustingNamespaces
 
 pytestmark = pytest.mark.asyncio
 
@@ -42,7 +42,7 @@ async def test_a_namespace_of_the_same_name_gets_it_anew(server: Server, namespa
     await namespaces.ensure("a", b"one")
     assert [list(data.values()) for data in server.kept.values()] == [["one"]]
     server.kept.clear()
-    server.now += BELIEVED_SECONDS
+    server.now += TRUSTED_SECONDS
     await namespaces.ensure("a", b"one")
     assert len(server.kept) == 1
 
@@ -50,7 +50,7 @@ async def test_a_namespace_of_the_same_name_gets_it_anew(server: Server, namespa
 async def test_many_jobs_at_once_ask_once(server: Server, namespaces: TrustingNamespaces) -> None:
     await namespaces.ensure("a", b"one")
     asked = server.asked
-    server.now += BELIEVED_SECONDS / 2
+    server.now += TRUSTED_SECONDS / 2
     await namespaces.ensure("a", b"one")
     assert server.asked == asked
     await namespaces.ensure("b", b"one")

@@ -82,7 +82,7 @@ from pathlib import Path
 from tunesmith_trainer import __main__ as program
 import tunesmith_trainer.stages.runner as stages
 
-def work(stage, function, root):
+def work(stage, function, root, *_):
     (root / "begun").touch()
     {body}
 
@@ -177,7 +177,7 @@ def test_a_file_system_without_locks_is_worked_on(tmp_path, monkeypatch, caplog)
     monkeypatch.setattr(fcntl, "flock", refuse)
     with stage_lock(tmp_path / "lock"):
         pass
-    assert "going on without" in caplog.text
+    assert "continuing without a lock" in caplog.text
 
 
 def test_a_full_disk_says_what_to_do(tmp_path, monkeypatch, capsys):

@@ -87,7 +87,7 @@ class StoredCheckpoints:
                 if self.node in (0, node):
                     self.store.delete_snapshot(_name(step, node))
         except StageError as problem:
-            log.warning("checkpoints that are of no use any more are left: %s", problem)
+            log.warning("checkpoints that are no longer needed cannot be deleted: %s", problem)
 
     def _whole(self, shards: set[tuple[int, int]]) -> list[int]:
         return sorted({step for step, _ in shards if all((step, n) in shards for n in range(self._nodes))})
@@ -145,7 +145,7 @@ class CheckpointUploads:
             self._stored.upload(self._outbox)
             self._stored.remove_old(self._keep)
         except StageError as problem:
-            log.warning("a checkpoint cannot be kept: %s", problem)
+            log.warning("a checkpoint cannot be uploaded: %s", problem)
         self._outbox.clear()
 
     def _upload_newest(self) -> None:
@@ -154,7 +154,7 @@ class CheckpointUploads:
         try:
             is_stored = not found or step_of(found[-1]) <= self._stored.newest_shard()
         except StageError as problem:
-            log.warning("%s cannot be kept: %s", found[-1].name, problem)
+            log.warning("%s cannot be uploaded: %s", found[-1].name, problem)
             return
         if not is_stored:
             self._outbox.put(found[-1], self._stored.node)

@@ -1,4 +1,4 @@
-"""DeepSpeed: compiles nothing, and gives up its weights on one process."""
+"""DeepSpeed: keeps it from compiling extensions, and gathers its weights on one process."""
 
 from __future__ import annotations
 

@@ -46,10 +46,10 @@ def _run(
     micro_batch(config.spec, world)  # an impossible batch size is refused here, not once in every process
     if world == 1:
         with importing():
-            from tunesmith_trainer.train.failures import explained
+            from tunesmith_trainer.train.failures import translate_oom
             from tunesmith_trainer.train.fit import fit
 
-        with explained(config):
+        with translate_oom(config):
             return fit(config, work, interrupt)
     from tunesmith_trainer.train.distributed.torchrun import run_processes
 

@@ -49,9 +49,9 @@ def wait_for_master(address: str, port: int, seconds: float = RENDEZVOUS_SECONDS
         except OSError as error:
             problem = str(error.strerror or error)
         if time.monotonic() > deadline:
-            raise peer_unreachable(f"machine 0 ({address}:{port}) does not answer: {problem}")
+            raise peer_unreachable(f"node 0 ({address}:{port}) does not answer: {problem}")
         if problem != logged:
-            log.info("waiting for machine 0 (%s:%d): %s", address, port, problem)
+            log.info("waiting for node 0 (%s:%d): %s", address, port, problem)
             logged = problem
         time.sleep(_POLL_SECONDS)
 
@@ -65,7 +65,7 @@ def wait_until_complete(is_complete: Callable[[], bool], seconds: float = MARKER
     deadline = time.monotonic() + seconds
     while not is_complete():
         if time.monotonic() > deadline:
-            raise peer_lost("machine 0 ended before it could say that training is complete")
+            raise peer_lost("node 0 ended before it could say that training is complete")
         time.sleep(_POLL_SECONDS)
 
 
@@ -79,10 +79,10 @@ def is_network_error(error: BaseException) -> bool:
 
 def peer_lost(detail: str) -> StageError:
     """Return the error when another node is gone after training has started."""
-    return StageError(Reason.PEER_LOST, f"another machine of the run is gone: {detail}", "It is started again")
+    return StageError(Reason.PEER_LOST, f"another node of the run is gone: {detail}", "It is started again")
 
 
 def peer_unreachable(detail: str) -> StageError:
     """Return the error when this node cannot reach the others."""
     remedy = "Check that pods of this namespace may connect to one another (NetworkPolicy), and why others do not start"
-    return StageError(Reason.PEER_UNREACHABLE, f"the machines of the run do not reach one another: {detail}", remedy)
+    return StageError(Reason.PEER_UNREACHABLE, f"the nodes of the run do not reach one another: {detail}", remedy)

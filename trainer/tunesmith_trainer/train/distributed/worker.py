@@ -58,11 +58,11 @@ def _unexpected(error: Exception, rank: str, *, stepped: bool) -> StageError:
 def _fit(work: WorkFolder, interrupt: Interrupt, rank: str, folder: RunFolder) -> None:
     """Train, and write the result for the launcher."""
     with importing():
-        from tunesmith_trainer.train.failures import explained
+        from tunesmith_trainer.train.failures import translate_oom
         from tunesmith_trainer.train.fit import fit
 
     config = load_config(work)
-    with explained(config):
+    with translate_oom(config):
         result = fit(config, work, interrupt)
     if rank == "0":
         write_json(folder.result, result)

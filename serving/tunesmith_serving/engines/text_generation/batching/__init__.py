@@ -1,1 +1,1 @@
-"""Continuous batching on ONNX Runtime: key-value slots, queue, sampling. It knows nothing of HTTP."""
+"""Continuous batching on ONNX Runtime: key-value slots, queue, sampling. It does not depend on HTTP."""

@@ -1,37 +1,33 @@
 """Continuous batching: requests join as soon as a slot is free and leave as soon as they are done.
 
 A worker thread alternates between prefill (one sequence at a time, at most a chunk of tokens) and one decode step of
-all live rows. Live rows are kept together at the front of the key-value buffers, so a step costs what the live rows
-cost and no more. Chunks are cut at fixed positions of a prompt and rows do not mix in any kernel, so the tokens of a
-request do not depend on the other requests.
+all live rows. Live rows are kept together at the front of the key-value buffers, so a step computes no unused rows.
+Chunks are cut at fixed positions of a prompt and rows do not mix in any kernel, so the tokens of a request do not
+depend on the other requests.
 """
 
 import contextlib
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 
 from tunesmith_serving.engines.base import EngineFailedError
 from tunesmith_serving.engines.text_generation.batching.collect import Collector
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
-from tunesmith_serving.engines.text_generation.batching.sequence import Sequence
+from tunesmith_serving.engines.text_generation.batching.delivery import Delivery
+from tunesmith_serving.engines.text_generation.batching.sequence import Sequence, check_request
 from tunesmith_serving.engines.text_generation.batching.types import (
     BatcherStats,
     Completion,
     DrainingError,
     EventSink,
     GenerationRequest,
-    PromptTooLongError,
     QueueFullError,
     Ticket,
+    TooManyRequestsError,
 )
 from tunesmith_serving.engines.text_generation.text.stream import Decoder
-
-DELIVERY_SECONDS = 0.02
-"""Tokens of steps that follow one another faster than this are delivered together.
-
-Nobody reads faster, and each delivery takes processor time from the model: it wakes the submitter and its client.
-"""
 
 
 class ContinuousBatcher:
@@ -49,9 +45,7 @@ class ContinuousBatcher:
         # Row i of the buffers belongs to _live[i]; the sequence in prefill has the row after them.
         self._live: list[Sequence] = []
         self._prefilling: Sequence | None = None
-        # Sequences with events that are not delivered yet; see _flush.
-        self._undelivered: list[Sequence] = []
-        self._delivered = 0.0
+        self._delivery = Delivery()
         self._draining = False
         self._closed = False
         self._failure: str | None = None
@@ -73,37 +67,46 @@ class ContinuousBatcher:
 
     @property
     def healthy(self) -> bool:
-        """Whether the worker is alive, or was closed in order."""
+        """Whether the worker is alive or was closed normally."""
         return self._failure is None and (self._thread.is_alive() or self._closed)
 
     def submit(self, request: GenerationRequest, sink: EventSink) -> Ticket:
         """Accept a request; `sink` is called on the worker's thread, the last time with a finish reason.
 
+        Raises what `submit_all` raises.
+        """
+        return self.submit_all([(request, sink)])[0]
+
+    def submit_all(self, requests: Iterable[tuple[GenerationRequest, EventSink]]) -> list[Ticket]:
+        """Accept all of these requests or none.
+
         Raises:
             QueueFullError: No slot is free and the queue is full.
+            TooManyRequestsError: They are more than the slots and the queue hold.
             DrainingError: The server is shutting down.
-            PromptTooLongError: The prompt leaves no room for an answer.
+            PromptTooLongError: A prompt leaves no room for an answer.
+            InvalidRequestError: A prompt is empty, or a token id is not in the vocabulary.
             EngineFailedError: The worker has died.
-            ValueError: The prompt is empty or has a token that the model does not know.
         """
-        ids = request.prompt_ids
-        if not ids:
-            raise ValueError("the prompt has no tokens")
-        if min(ids) < 0 or max(ids) >= self.vocab_size:
-            raise ValueError(f"the prompt has a token id outside 0 to {self.vocab_size - 1}")
-        if len(ids) >= self.context_length:
-            raise PromptTooLongError(len(ids), self.context_length)
-        sequence = Sequence(request, sink, self._tokenizer, self._stop_token_ids, self.context_length, self._on_cancel)
+        requests = list(requests)
+        for index, (request, _) in enumerate(requests):
+            check_request(request, index, self.vocab_size, self.context_length)
+        if len(requests) > self._capacity:
+            raise TooManyRequestsError(len(requests), self._capacity)
+        accepted = [
+            Sequence(request, sink, self._tokenizer, self._stop_token_ids, self.context_length, self._on_cancel)
+            for request, sink in requests
+        ]
         with self._wake:
             if self._failure is not None:
                 raise EngineFailedError(self._failure)
             if self._draining or self._closed:
                 raise DrainingError
-            if self._in_use() + len(self._queue) >= self._capacity:
+            if self._in_use() + len(self._queue) + len(accepted) > self._capacity:
                 raise QueueFullError
-            self._queue.append(sequence)
+            self._queue.extend(accepted)
             self._wake.notify()
-        return sequence
+        return list[Ticket](accepted)
 
     def generate(self, request: GenerationRequest, timeout: float | None = None) -> Completion:
         """Submit a request and return its whole answer.
@@ -186,10 +189,8 @@ class ContinuousBatcher:
                 self._live, self._prefilling = [], None
                 self._queue.clear()
                 self._wake.notify_all()
-            # If one sink broke the worker, the other requests must still get their end.
-            for sequence in self._undelivered:
-                with contextlib.suppress(Exception):
-                    sequence.flush()
+            # If one sink broke the worker, the other requests must still get their last event.
+            self._delivery.flush_all()
             for sequence in left:
                 with contextlib.suppress(Exception):
                     sequence.fail(message)
@@ -203,7 +204,7 @@ class ContinuousBatcher:
         if not self._cancelled:
             return
         self._cancelled = False
-        self._flush()
+        self._delivery.flush()
         if self._prefilling is not None and self._prefilling.cancelled:
             ended = self._prefilling
             self._set_prefilling(None)
@@ -224,7 +225,7 @@ class ContinuousBatcher:
             if len(tokens) > budget:
                 return
             budget -= len(tokens)
-            self._flush()  # tokens of the other requests do not wait for this
+            self._delivery.flush()  # tokens of the other requests do not wait for this
             logits = self._decoder.prefill(len(self._live), tokens, start)
             sequence.filled += len(tokens)
             self._prompt_tokens += len(tokens)
@@ -235,10 +236,10 @@ class ContinuousBatcher:
                 self._live.append(sequence)
             self._generated_tokens += 1
             ended = sequence.accept(logits)
-            self._undelivered.append(sequence)
+            self._delivery.add([sequence])
             if ended:
                 self._release(len(self._live) - 1)
-            self._flush()
+            self._delivery.flush()
 
     def _admit(self) -> Sequence | None:
         with self._wake:
@@ -265,21 +266,11 @@ class ContinuousBatcher:
             if sequence.accept(logits[row], int(likeliest[row]) if sequence.greedy else None):
                 ended.append(row)
         self._generated_tokens += len(self._live)
-        self._undelivered.extend(self._live)
+        self._delivery.add(self._live)
         for row in reversed(ended):
             self._release(row)
-        if ended or time.monotonic() - self._delivered >= DELIVERY_SECONDS:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Deliver all events at once, right before ONNX Runtime runs again and releases the GIL.
-
-        Delivered one by one, they would wake the submitters' threads during sampling, and these would compete for it.
-        """
-        for sequence in self._undelivered:
-            sequence.flush()
-        self._undelivered.clear()
-        self._delivered = time.monotonic()
+        if ended or self._delivery.is_due():
+            self._delivery.flush()
 
     def _release(self, row: int) -> None:
         """Remove a row: the last live row takes its place, and the row in prefill follows."""

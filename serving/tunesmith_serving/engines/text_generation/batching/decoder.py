@@ -210,7 +210,7 @@ def _open_session(artifact: Artifact, threads: int) -> _Session:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or available_cpus()
     options.inter_op_num_threads = 1
-    # Work is split into small blocks, so that a thread that loses its core does not delay each kernel.
+    # Work is split into small blocks, so that a thread that loses its core does not delay the others.
     options.add_session_config_entry("session.dynamic_block_base", "4")
     options.log_severity_level = 3
     try:

@@ -20,6 +20,13 @@ def make_generator(seed: int | None) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(None if seed is None else seed % 2**64))
 
 
+def derive_seed(seed: int | None, index: int) -> int | None:
+    """Return the seed of one of several answers to a request; the first one has the request's own."""
+    if seed is None or index == 0:
+        return seed
+    return int(np.random.SeedSequence(seed % 2**64, spawn_key=(index,)).generate_state(1, np.uint64)[0])
+
+
 def is_greedy(params: SamplingParams) -> bool:
     """Whether the most likely token is always taken."""
     return params.temperature < GREEDY_TEMPERATURE
@@ -33,13 +40,43 @@ def sample(logits: Row, params: SamplingParams, rng: np.random.Generator) -> int
     if is_greedy(params):
         return int(logits.argmax())
     weights = np.exp((logits - logits.max()) / np.float32(params.temperature))
-    if params.top_p < 1:
-        candidates = _nucleus(weights, params.top_p)
-        weights = weights[candidates]
+    kept = candidates(logits, weights, params)
+    if kept is not None:
+        weights = weights[kept]
     cumulative = np.cumsum(weights, dtype=np.float64)
     index = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
     index = min(index, len(weights) - 1)
-    return int(candidates[index]) if params.top_p < 1 else index
+    return index if kept is None else int(kept[index])
+
+
+def candidates(logits: Row, weights: Row, params: SamplingParams) -> npt.NDArray[np.intp] | None:
+    """Return the token ids that top_k, top_p and min_p leave, applied in transformers' order; None for all.
+
+    Args:
+        logits: Shape [vocabulary].
+        weights: Probabilities in proportion, shape [vocabulary]; the largest is 1.
+        params: The sampling parameters.
+    """
+    kept = None
+    if 0 < params.top_k < len(logits):
+        kept = _most_likely(logits, params.top_k)
+    if params.top_p < 1:
+        kept = _nucleus(weights, params.top_p) if kept is None else kept[: _share(weights[kept], params.top_p)]
+    if params.min_p > 0:
+        kept = np.flatnonzero(weights >= params.min_p) if kept is None else kept[weights[kept] >= params.min_p]
+    return kept
+
+
+def _most_likely(logits: Row, count: int) -> npt.NDArray[np.intp]:
+    """Return the indices of the `count` largest logits and of those equal to the last of them, largest first."""
+    kept = np.flatnonzero(logits >= np.partition(logits, -count)[-count])
+    return kept[np.argsort(-logits[kept], kind="stable")]
+
+
+def _share(weights: Row, top_p: float) -> int:
+    """Return how many of the weights, largest first, make up `top_p` of their sum."""
+    cumulative = np.cumsum(weights, dtype=np.float64)
+    return int(np.searchsorted(cumulative, top_p * cumulative[-1])) + 1
 
 
 def _nucleus(weights: Row, top_p: float) -> npt.NDArray[np.intp]:

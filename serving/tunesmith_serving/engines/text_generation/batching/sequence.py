@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tunesmith_serving.engines.text_generation.batching.adjust import LogitsAdjuster
 from tunesmith_serving.engines.text_generation.batching.sampling import (
     Row,
     is_greedy,
@@ -16,6 +17,8 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     EventSink,
     FinishReason,
     GenerationRequest,
+    InvalidRequestError,
+    PromptTooLongError,
     TokenLogprob,
 )
 from tunesmith_serving.engines.text_generation.text.stream import Decoder, IncrementalDetokenizer, StopMatcher
@@ -46,7 +49,9 @@ class Sequence:
         self.last_token = -1
         self.cancelled = False
         self.outbox: list[Event] = []
-        self.greedy = is_greedy(request.sampling) and request.sampling.logprobs is None
+        params = request.sampling
+        self._adjust = LogitsAdjuster(params, request.prompt_ids) if params.changes_logits else None
+        self.greedy = is_greedy(params) and params.logprobs is None and self._adjust is None
         self._params = request.sampling
         self._sink = sink
         self._stop_token_ids = frozenset() if request.sampling.ignore_eos else stop_token_ids
@@ -75,7 +80,7 @@ class Sequence:
         Returns:
             Whether the request has ended.
         """
-        token = sample(logits, self._params, self._rng) if greedy_token is None else greedy_token
+        token = self._sample(logits) if greedy_token is None else greedy_token
         if not np.isfinite(logits[token]):
             message = "the model computed a value that is not a number; the exported model may be damaged"
             self.outbox.append(Event("", finish_reason="error", error=message))
@@ -95,6 +100,13 @@ class Sequence:
             return self._end("length", text)
         self._emit(text, None)
         return False
+
+    def _sample(self, logits: Row) -> int:
+        if self._adjust is None:
+            return sample(logits, self._params, self._rng)
+        token = sample(self._adjust.apply(logits), self._params, self._rng)
+        self._adjust.add(token)
+        return token
 
     def flush(self) -> None:
         """Deliver the events of `accept`, merged into one."""
@@ -124,6 +136,28 @@ class Sequence:
         tokens = tuple(self._held_tokens)
         self._held_tokens.clear()
         self.outbox.append(Event(text, tokens, logprobs, reason))
+
+
+def check_request(request: GenerationRequest, index: int, vocab_size: int, context_length: int) -> None:
+    """Check a request against the model.
+
+    Raises:
+        PromptTooLongError: The prompt leaves no room for an answer.
+        InvalidRequestError: The prompt is empty, or a token id is not in the vocabulary.
+    """
+    ids = request.prompt_ids
+    error: InvalidRequestError | None = None
+    if not ids:
+        error = InvalidRequestError("the prompt has no tokens")
+    elif min(ids) < 0 or max(ids) >= vocab_size:
+        error = InvalidRequestError(f"the prompt has a token id outside 0 to {vocab_size - 1}")
+    elif len(ids) >= context_length:
+        error = PromptTooLongError(len(ids), context_length)
+    elif any(not 0 <= token < vocab_size for token, _ in request.sampling.logit_bias):
+        error = InvalidRequestError(f"has a token id outside 0 to {vocab_size - 1}", "logit_bias")
+    if error is not None:
+        error.index = index
+        raise error
 
 
 def _merged(events: list[Event]) -> Event:

@@ -1,6 +1,7 @@
 """Requests, events and errors of the batcher; cheap to import."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -17,7 +18,28 @@ class DrainingError(Exception):
     """The batcher finishes its requests and accepts no new ones."""
 
 
-class PromptTooLongError(ValueError):
+class TooManyRequestsError(ValueError):
+    """More requests are submitted together than the slots and the queue hold; they never fit."""
+
+    def __init__(self, count: int, capacity: int) -> None:
+        super().__init__(f"asks for {count} answers at once; this server takes at most {capacity}")
+
+
+class InvalidRequestError(ValueError):
+    """A request that the model cannot compute.
+
+    Attributes:
+        field: The part of the request that is invalid.
+        index: The position of the request among those that are submitted together.
+    """
+
+    def __init__(self, message: str, field: Literal["prompt", "logit_bias"] = "prompt") -> None:
+        super().__init__(message)
+        self.field = field
+        self.index = 0
+
+
+class PromptTooLongError(InvalidRequestError):
     """The prompt leaves no room for an answer."""
 
     def __init__(self, prompt_tokens: int, context_length: int) -> None:
@@ -37,6 +59,13 @@ class SamplingParams:
         max_tokens: The most tokens to generate; None for as many as fit in the context.
         temperature: 0 for greedy decoding.
         top_p: Nucleus sampling: the smallest set of tokens whose probabilities add up to this.
+        top_k: Only this many of the most likely tokens are sampled; 0 for all.
+        min_p: Only tokens at least this fraction as likely as the most likely one are sampled.
+        presence_penalty: Subtracted from the logits of tokens that the answer contains.
+        frequency_penalty: Subtracted from a token's logit for each time that the answer contains it.
+        repetition_penalty: Divides the positive and multiplies the negative logits of tokens that the prompt or the
+            answer contains; 1 changes nothing.
+        logit_bias: Added to the logits of these tokens: `(token id, value)`.
         seed: Makes sampling repeatable; None draws a random one.
         stop: Strings that end the answer; they are not part of it.
         logprobs: Number of most likely alternatives to report for each token (0 to 20); None reports nothing.
@@ -46,6 +75,12 @@ class SamplingParams:
     max_tokens: int | None = None
     temperature: float = 1.0
     top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int | None = None
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
@@ -59,10 +94,24 @@ class SamplingParams:
             raise ValueError("temperature must be 0 or more")
         if not 0 < self.top_p <= 1:
             raise ValueError("top_p must be above 0 and at most 1")
+        if self.top_k < 0:
+            raise ValueError("top_k must be 0 or more")
+        if not 0 <= self.min_p <= 1:
+            raise ValueError("min_p must be between 0 and 1")
+        if not 0 < self.repetition_penalty < float("inf"):
+            raise ValueError("repetition_penalty must be above 0")
+        numbers = (self.presence_penalty, self.frequency_penalty, *(value for _, value in self.logit_bias))
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("presence_penalty, frequency_penalty and logit_bias must be finite")
         if not all(self.stop):
             raise ValueError("a stop string must not be empty")
         if self.logprobs is not None and not 0 <= self.logprobs <= MAX_TOP_LOGPROBS:
             raise ValueError(f"logprobs must be between 0 and {MAX_TOP_LOGPROBS}")
+
+    @property
+    def changes_logits(self) -> bool:
+        """Whether logits are changed before sampling, by a penalty or a bias."""
+        return bool(self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1 or self.logit_bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +165,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class BatcherStats:
-    """Token counts since the start, and the current load."""
+    """Token counts since the start and the current load."""
 
     slots: int
     slots_in_use: int
@@ -133,17 +182,25 @@ class Ticket(Protocol):
 
 
 class Batcher(Protocol):
-    """What the API needs of a batcher."""
+    """The batcher as the API uses it."""
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens of prompt and answer together."""
 
     def submit(self, request: GenerationRequest, sink: EventSink) -> Ticket:
-        """Accept a request; `sink` is called on the batcher's thread.
+        """Accept a request; raises what `submit_all` raises."""
+
+    def submit_all(self, requests: Sequence[tuple[GenerationRequest, EventSink]]) -> list[Ticket]:
+        """Accept all of these requests or none; each sink is called on the batcher's thread.
 
         Raises:
             QueueFullError: Try again later.
+            TooManyRequestsError: They are more than the queue can hold.
             DrainingError: The server is shutting down.
-            PromptTooLongError: The prompt does not fit in the context.
+            PromptTooLongError: A prompt does not fit in the context.
+            InvalidRequestError: A prompt is empty, or a token id is not in the vocabulary.
             EngineFailedError: The worker has died.
-            ValueError: The prompt is empty or has a token that the model does not know.
         """
 
     def stats(self) -> BatcherStats:

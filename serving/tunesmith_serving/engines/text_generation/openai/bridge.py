@@ -2,39 +2,46 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
-from tunesmith_serving.engines.text_generation.batching.types import Batcher, Event, GenerationRequest, Ticket
+from tunesmith_serving.engines.text_generation.batching.types import (
+    Batcher,
+    Event,
+    EventSink,
+    GenerationRequest,
+    Ticket,
+)
 
 
 class Generation:
-    """The events of one request, as an asynchronous iterator."""
+    """The events of requests that were submitted together, as an asynchronous iterator."""
 
-    def __init__(self) -> None:
-        self._events: deque[Event] = deque()
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.tickets: list[Ticket] = []
+        self._events: deque[tuple[int, Event]] = deque()
         self._arrived = asyncio.Event()
-        self.ticket: Ticket | None = None
 
     def cancel(self) -> None:
-        """Free the slot; the iterator ends with a "cancelled" event."""
-        if self.ticket is not None:
-            self.ticket.cancel()
+        """Free the slots; each request that has not ended gets a "cancelled" event."""
+        for ticket in self.tickets:
+            ticket.cancel()
 
-    def deliver(self, event: Event) -> None:
-        """Add an event; called on the loop's thread."""
-        self._events.append(event)
+    def deliver(self, index: int, event: Event) -> None:
+        """Add an event of one of the requests; called on the loop's thread."""
+        self._events.append((index, event))
         self._arrived.set()
 
-    async def batches(self) -> AsyncIterator[list[Event]]:
-        """Yield lists of new events; the last event has a finish reason."""
-        while True:
+    async def batches(self) -> AsyncIterator[list[tuple[int, Event]]]:
+        """Yield lists of new events, each with its request's position, until every request has ended."""
+        running = self.count
+        while running:
             await self._arrived.wait()
             self._arrived.clear()
             events = list(self._events)
             self._events.clear()
+            running -= sum(event.finish_reason is not None for _, event in events)
             yield events
-            if events and events[-1].finish_reason is not None:
-                return
 
 
 class Bridge:
@@ -42,30 +49,35 @@ class Bridge:
 
     def __init__(self, batcher: Batcher) -> None:
         self._batcher = batcher
-        self._pending: deque[tuple[Generation, Event]] = deque()
+        self._pending: deque[tuple[Generation, int, Event]] = deque()
         self._scheduled = False
 
-    def submit(self, request: GenerationRequest) -> Generation:
-        """Submit a request; raises what `Batcher.submit` raises."""
+    def submit(self, requests: Sequence[GenerationRequest]) -> Generation:
+        """Submit requests together; raises what `Batcher.submit_all` raises."""
         loop = asyncio.get_running_loop()
-        generation = Generation()
+        generation = Generation(len(requests))
 
-        def sink(event: Event) -> None:
-            # The flag is cleared before the deque is emptied, so an event is never left behind.
-            self._pending.append((generation, event))
-            if self._scheduled:
-                return
-            self._scheduled = True
-            try:
-                loop.call_soon_threadsafe(self._flush)
-            except RuntimeError:  # the loop is closed: there is no reader any more
-                self._pending.clear()
+        def sink_of(index: int) -> EventSink:
+            def sink(event: Event) -> None:
+                # The flag is cleared before the deque is emptied, so an event is never left behind.
+                self._pending.append((generation, index, event))
+                if self._scheduled:
+                    return
+                self._scheduled = True
+                try:
+                    loop.call_soon_threadsafe(self._flush)
+                except RuntimeError:  # the loop is closed: there is no reader any more
+                    self._pending.clear()
 
-        generation.ticket = self._batcher.submit(request, sink)
+            return sink
+
+        generation.tickets = self._batcher.submit_all(
+            [(request, sink_of(index)) for index, request in enumerate(requests)]
+        )
         return generation
 
     def _flush(self) -> None:
         self._scheduled = False
         while self._pending:
-            generation, event = self._pending.popleft()
-            generation.deliver(event)
+            generation, index, event = self._pending.popleft()
+            generation.deliver(index, event)

@@ -1,64 +1,60 @@
 """Answering a checked request, streamed or whole."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from tunesmith_serving.engines.base import EngineFailedError
+from tunesmith_serving.engines.text_generation.batching.sampling import derive_seed
 from tunesmith_serving.engines.text_generation.batching.types import (
     Batcher,
     DrainingError,
-    Event,
     GenerationRequest,
+    InvalidRequestError,
     PromptTooLongError,
     QueueFullError,
-    SamplingParams,
-    TokenLogprob,
+    TooManyRequestsError,
 )
 from tunesmith_serving.engines.text_generation.openai.bridge import Bridge, Generation
-from tunesmith_serving.engines.text_generation.openai.responses import DONE, ResponseBuilder, usage
+from tunesmith_serving.engines.text_generation.openai.encoding import ApiTokenizer, encode, prompt_errors
+from tunesmith_serving.engines.text_generation.openai.prompt import Prompt, Template, make_prompts
+from tunesmith_serving.engines.text_generation.openai.responses import DONE, Answer, ResponseBuilder, usage
 from tunesmith_serving.engines.text_generation.openai.schema import ChatRequest, CompletionRequest
 from tunesmith_serving.engines.text_generation.openai.timing import TokenMetrics, TokenTimer
-from tunesmith_serving.engines.text_generation.text.template import TemplateError
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.http.errors import ApiError, server_error, unavailable
 from tunesmith_serving.http.retry import RetryEstimator
 from tunesmith_serving.http.sse import EventStream, sse_data, wait_for_disconnect
 
-# Longer texts are encoded on another thread, so that they do not block other streams.
-LONG_TEXT = 20_000
 
+class _Run:
+    """A request that is being answered: its answers in order, prompt by prompt."""
 
-class TextEncoder(Protocol):
-    """What the API needs of a tokenizer."""
+    def __init__(self, builder: ResponseBuilder, generation: Generation, timers: list[TokenTimer], prompt: int) -> None:
+        self.builder = builder
+        self.generation = generation
+        self.timers = timers
+        self.prompt_tokens = prompt
+        self.tokens = 0
 
-    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
-        """Return the token ids of a text."""
-
-    def token_bytes(self, token_id: int) -> bytes:
-        """Return the UTF-8 bytes of a token."""
-
-
-class Template(Protocol):
-    """What the API needs of a chat template."""
-
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """Return the prompt of a conversation."""
+    def usage(self) -> dict[str, int]:
+        return usage(self.prompt_tokens, self.tokens)
 
 
 class Generator:
     """Answers generation requests with one model."""
 
     def __init__(
-        self, batcher: Batcher, tokenizer: TextEncoder, template: Template | None, context: ServerContext
+        self, batcher: Batcher, tokenizer: ApiTokenizer, template: Template | None, context: ServerContext
     ) -> None:
         self._batcher = batcher
         self._tokenizer = tokenizer
         self._template = template
-        self._model_name = context.model_name
+        self._context = context
         self._metrics = TokenMetrics(context.metrics)
         self._retry = RetryEstimator()
         self._bridge = Bridge(batcher)
@@ -69,61 +65,58 @@ class Generator:
         Raises:
             ApiError: The request cannot be answered.
         """
-        timer = self._metrics.timer()
-        if body.model != self._model_name:
-            raise ApiError(
-                404,
-                f"there is no model {body.model!r} here; this server has {self._model_name!r}",
-                param="model",
-                code="model_not_found",
-            )
+        arrived = time.perf_counter()
+        self._context.check_model(body.model)
         kind = "messages" if isinstance(body, ChatRequest) else "prompt"
-        prompt = await self._prompt(body, kind)
+        with prompt_errors(kind):
+            written = make_prompts(body, self._template)
+            prompts = [await encode(prompt, self._tokenizer) for prompt in written]
+        count = body.n or 1
         params = body.params()
         builder = ResponseBuilder(
             "chat" if isinstance(body, ChatRequest) else "text",
-            self._model_name,
+            self._context.model_name,
             self._tokenizer.token_bytes,
             params.logprobs is not None,
+            [text for text in self._echo(body, written) for _ in range(count)],
         )
-        generation = self._submit(prompt, params, kind)
+        requests = [
+            GenerationRequest(prompt, replace(params, seed=derive_seed(params.seed, index)) if index else params)
+            for prompt in prompts
+            for index in range(count)
+        ]
+        generation = self._submit(requests, len(prompts), kind)
+        timers = [self._metrics.timer(arrived) for _ in requests]
+        run = _Run(builder, generation, timers, sum(map(len, prompts)))
         if body.stream:
-            chunks = self._stream(builder, generation, timer, len(prompt), body.include_usage)
-            return EventStream(chunks, generation.cancel)
-        return await self._whole(request, builder, generation, timer, len(prompt))
+            return EventStream(self._stream(run, arrived, body.include_usage), generation.cancel)
+        return await self._whole(request, run, arrived)
 
-    async def _prompt(self, body: ChatRequest | CompletionRequest, param: str) -> tuple[int, ...]:
-        if isinstance(body, ChatRequest):
-            if self._template is None:
-                raise ApiError(400, "this model has no chat template; use /v1/completions", param="messages")
-            try:
-                text = self._template.render(body.conversation())
-            except TemplateError as error:
-                raise ApiError(400, str(error), param="messages", code="template_error") from None
-        elif isinstance(body.prompt, list):
-            return tuple(body.prompt)
-        else:
-            text = body.prompt
-        # The chat template writes special tokens itself; a bare prompt gets those of the tokenizer.
-        special = isinstance(body, CompletionRequest)
-        encode = self._tokenizer.encode
-        try:
-            ids = encode(text, special) if len(text) < LONG_TEXT else await asyncio.to_thread(encode, text, special)
-        except ValueError as error:
-            raise ApiError(400, f"{param}: {error}", param=param, code="invalid_value") from None
-        return tuple(ids)
+    def _echo(self, body: ChatRequest | CompletionRequest, prompts: list[Prompt]) -> list[str]:
+        """Return the text that the answers to each prompt begin with."""
+        if isinstance(body, ChatRequest) or not body.echo:
+            return ["" for _ in prompts]
+        return [self._tokenizer.decode(prompt.ids) if prompt.text is None else prompt.text for prompt in prompts]
 
-    def _submit(self, prompt: tuple[int, ...], params: SamplingParams, param: str) -> Generation:
+    def _submit(self, requests: list[GenerationRequest], prompts: int, param: str) -> Generation:
         try:
-            return self._bridge.submit(GenerationRequest(prompt, params))
-        except PromptTooLongError as error:
-            raise ApiError(400, str(error), param=param, code="context_length_exceeded") from None
+            return self._bridge.submit(requests)
+        except InvalidRequestError as error:
+            field = param if error.field == "prompt" else error.field
+            position = error.index * prompts // len(requests)
+            where = f"{field}[{position}]" if field == "prompt" and prompts > 1 else field
+            code = "context_length_exceeded" if isinstance(error, PromptTooLongError) else "invalid_value"
+            raise ApiError(400, f"{where}: {error}", param=field, code=code) from None
+        except TooManyRequestsError as error:
+            name = "n" if len(requests) > prompts else param
+            raise ApiError(400, f"{name}: {error}", param=name, code="invalid_value") from None
         except QueueFullError:
             stats = self._batcher.stats()
             wait = str(self._retry.retry_after(stats.queue_length, stats.slots))
             raise ApiError(
                 429,
-                f"all {stats.slots} slots are in use and {stats.queue_length} requests wait; try again in {wait} s",
+                f"{stats.slots_in_use} of {stats.slots} slots are in use and {stats.queue_length} requests wait; "
+                f"try again in {wait} s",
                 type="rate_limit_error",
                 code="queue_full",
                 headers={"Retry-After": wait},
@@ -132,60 +125,51 @@ class Generator:
             raise unavailable("the server is shutting down; try again") from None
         except EngineFailedError as error:
             raise server_error(str(error)) from None
-        except ValueError as error:
-            raise ApiError(400, f"{param}: {error}", param=param, code="invalid_value") from None
 
-    async def _whole(
-        self, request: Request, builder: ResponseBuilder, generation: Generation, timer: TokenTimer, prompt_tokens: int
-    ) -> Response:
+    async def _whole(self, request: Request, run: _Run, arrived: float) -> Response:
         watcher = asyncio.create_task(wait_for_disconnect(request.receive))
-        watcher.add_done_callback(lambda _: generation.cancel())
-        texts: list[str] = []
-        logprobs: list[TokenLogprob] = []
-        tokens = 0
-        last = Event("")
+        watcher.add_done_callback(lambda _: run.generation.cancel())
+        answers = [Answer() for _ in run.timers]
         try:
-            async for events in generation.batches():
-                for last in events:
-                    timer.record(last)
-                    texts.append(last.text)
-                    logprobs.extend(last.logprobs)
-                    tokens += len(last.token_ids)
+            async for events in run.generation.batches():
+                for index, event in events:
+                    run.timers[index].record(event)
+                    answers[index].add(event)
+                    run.tokens += len(event.token_ids)
+                    if event.finish_reason == "error":
+                        run.generation.cancel()
         finally:
             watcher.cancel()
-        self._retry.finished(timer.elapsed)
-        if last.finish_reason == "error":
-            raise server_error(last.error or "the generation failed")
-        if last.finish_reason is None or last.finish_reason == "cancelled":
+        self._retry.finished(time.perf_counter() - arrived)
+        for answer in answers:
+            if answer.finish_reason == "error":
+                raise server_error(answer.error or "the generation failed")
+        if any(answer.finish_reason in (None, "cancelled") for answer in answers):
             return Response(status_code=499)  # the client has disconnected; nobody reads this
-        return JSONResponse(builder.whole("".join(texts), logprobs, last.finish_reason, usage(prompt_tokens, tokens)))
+        return JSONResponse(run.builder.whole(answers, run.usage()))
 
-    async def _stream(
-        self,
-        builder: ResponseBuilder,
-        generation: Generation,
-        timer: TokenTimer,
-        prompt_tokens: int,
-        include_usage: bool,
-    ) -> AsyncIterator[bytes]:
-        if builder.kind == "chat":
-            yield builder.role_chunk()
-        tokens = 0
-        async for events in generation.batches():
+    async def _stream(self, run: _Run, arrived: float, include_usage: bool) -> AsyncIterator[bytes]:
+        builder = run.builder
+        if first := b"".join(builder.first_chunk(index) for index in range(run.generation.count)):
+            yield first
+        finished = 0
+        async for events in run.generation.batches():
             chunks = []
-            for event in events:
-                timer.record(event)
-                tokens += len(event.token_ids)
+            for index, event in events:
+                run.timers[index].record(event)
+                run.tokens += len(event.token_ids)
                 if event.finish_reason == "error":
                     chunks.append(sse_data(server_error(event.error or "the generation failed").body))
+                    run.generation.cancel()
                 elif event.text:
-                    chunks.append(builder.chunk(event.text, event.logprobs, None))
+                    chunks.append(builder.chunk(index, event.text, event.logprobs, None))
                 if event.finish_reason in ("stop", "length"):
                     # Log probabilities of tokens that add no text come with the finish reason.
-                    chunks.append(builder.chunk("", () if event.text else event.logprobs, event.finish_reason))
-                    if include_usage:
-                        chunks.append(builder.usage_chunk(usage(prompt_tokens, tokens)))
-                    chunks.append(DONE)
+                    chunks.append(builder.chunk(index, "", () if event.text else event.logprobs, event.finish_reason))
+                    finished += 1
+            if finished == run.generation.count:
+                chunks += [builder.usage_chunk(run.usage())] if include_usage else []
+                chunks.append(DONE)
             if chunks:
                 yield b"".join(chunks)
-        self._retry.finished(timer.elapsed)
+        self._retry.finished(time.perf_counter() - arrived)

@@ -1,5 +1,7 @@
-"""Which of OpenAI's parameters a request may have."""
+"""The parameters that a request may have: those of OpenAI's API and the usual extensions."""
 
+from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -9,41 +11,58 @@ from tunesmith_serving.http.errors import ApiError
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# Parameters of OpenAI's API that this server does not support, each with the values that have no effect.
-UNSUPPORTED: dict[str, tuple[object, ...]] = {
-    "audio": (),
-    "best_of": (1,),
-    "echo": (False,),
-    "frequency_penalty": (0,),
-    "function_call": ("none",),
-    "functions": ([],),
-    "logit_bias": ({},),
-    "metadata": ({},),
-    "modalities": (["text"],),
-    "moderation": (),
-    "n": (1,),
-    "parallel_tool_calls": (),
-    "prediction": (),
-    "presence_penalty": (0,),
-    "prompt_cache_key": (),
-    "prompt_cache_options": (),
-    "prompt_cache_retention": (),
-    "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
-    "safety_identifier": (),
-    "service_tier": ("auto", "default"),
-    "store": (False,),
-    "suffix": ("",),
-    "tool_choice": ("none",),
-    "tools": ([],),
-    "user": (),
-    "verbosity": (),
-    "web_search_options": (),
+# Parameters that do not change the answer, whatever their value.
+IGNORED = frozenset({
+    "metadata", "parallel_tool_calls", "prediction", "prompt_cache_key", "prompt_cache_options",
+    "prompt_cache_retention", "safety_identifier", "service_tier", "store", "user",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """A parameter that would change the answer.
+
+    Attributes:
+        instead: How to do without it.
+        neutral: Values that have no effect, which are accepted.
+    """
+
+    instead: str
+    neutral: tuple[object, ...] = ()
+
+
+_NO_TOOLS = "this model does not call tools; leave it out, or describe the wanted form of the answer in a message"
+_TEXT_ONLY = "this model reads and writes text only; leave it out"
+UNSUPPORTED: dict[str, Unsupported] = {
+    "add_generation_prompt": Unsupported("the prompt always ends with the assistant's turn; leave it out", (True,)),
+    "audio": Unsupported(_TEXT_ONLY),
+    "best_of": Unsupported("use n, and choose among the answers", (1,)),
+    "chat_template": Unsupported("the model is served with the template that it was trained with; leave it out"),
+    "chat_template_kwargs": Unsupported("the template gets the messages only; leave it out", ({},)),
+    "continue_final_message": Unsupported("use /v1/completions with the text so far", (False,)),
+    "echo": Unsupported("only /v1/completions has it", (False,)),
+    "function_call": Unsupported(_NO_TOOLS, ("none", "auto")),
+    "functions": Unsupported(_NO_TOOLS, ([],)),
+    "ignore_eos": Unsupported("leave it out", (False,)),
+    "min_tokens": Unsupported("leave it out", (0,)),
+    "modalities": Unsupported('only ["text"] is supported', (["text"],)),
+    "moderation": Unsupported("leave it out, and check the answer yourself"),
+    "reasoning_effort": Unsupported("this model has no levels of reasoning; leave it out", ("none",)),
+    "response_format": Unsupported(
+        'only {"type": "text"} is supported; ask for the form in a message, and check the answer', ({"type": "text"},)
+    ),
+    "skip_special_tokens": Unsupported("special tokens are never part of the answer; leave it out", (True,)),
+    "stop_token_ids": Unsupported("use stop, with the text", ([],)),
+    "suffix": Unsupported("this model only continues a text; leave it out", ("",)),
+    "tool_choice": Unsupported(_NO_TOOLS, ("none", "auto")),
+    "tools": Unsupported(_NO_TOOLS, ([],)),
+    "verbosity": Unsupported("ask for a short or long answer in a message", ("medium",)),
+    "web_search_options": Unsupported("leave it out, and put what was found in a message"),
 }
 
 
 def parse(kind: type[Model], data: dict[str, Any]) -> Model:
-    """Check a body. An unsupported parameter is ignored if its value has no effect, and refused otherwise.
+    """Check a body. What does not change the answer is ignored; what would, but is not supported, is refused.
 
     Raises:
         ApiError: With the parameter in `param`.
@@ -52,16 +71,23 @@ def parse(kind: type[Model], data: dict[str, Any]) -> Model:
     for name, value in data.items():
         if name in kind.model_fields:
             known[name] = value
+        elif value is None or name in IGNORED:
+            continue
         elif name not in UNSUPPORTED:
-            raise ApiError(400, f"unknown parameter {name}; leave it out", param=name, code="unknown_parameter")
-        elif value is not None and not any(_same(value, neutral) for neutral in UNSUPPORTED[name]):
+            raise ApiError(400, _unknown(name, kind), param=name, code="unknown_parameter")
+        elif not any(_same(value, neutral) for neutral in UNSUPPORTED[name].neutral):
             raise ApiError(
                 400,
-                f"{name} is not supported by this server with this value; leave it out",
+                f"{name} is not supported with this value: {UNSUPPORTED[name].instead}",
                 param=name,
                 code="unsupported_parameter",
             )
     return validate(kind, known)
+
+
+def _unknown(name: str, kind: type[BaseModel]) -> str:
+    close = get_close_matches(name, [*kind.model_fields, *IGNORED], 1)
+    return f"unknown parameter {name}; " + (f"did you mean {close[0]}?" if close else "leave it out")
 
 
 def _same(value: object, neutral: object) -> bool:

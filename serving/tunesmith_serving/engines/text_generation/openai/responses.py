@@ -6,13 +6,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tunesmith_serving.engines.text_generation.batching.types import FinishReason, TokenLogprob
+from tunesmith_serving.engines.text_generation.batching.types import Event, FinishReason, TokenLogprob
 from tunesmith_serving.http.sse import sse_data
 
 TokenBytes = Callable[[int], bytes]
 
 DONE = b"data: [DONE]\n\n"
 """The event that ends a stream."""
+
+
+@dataclass
+class Answer:
+    """One of the answers of a response, as it grows.
+
+    Attributes:
+        text: The pieces of its text.
+        logprobs: The log probabilities of its tokens, if the request asks for them.
+        finish_reason: Why it has ended.
+        error: What went wrong, if `finish_reason` is "error".
+    """
+
+    text: list[str] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    error: str | None = None
+
+    def add(self, event: Event) -> None:
+        """Add an event of its request."""
+        self.text.append(event.text)
+        self.logprobs.extend(event.logprobs)
+        self.finish_reason, self.error = event.finish_reason, event.error
 
 
 @dataclass
@@ -24,34 +47,37 @@ class ResponseBuilder:
         model: The model's name.
         token_bytes: UTF-8 bytes of a token, for logprobs.
         with_logprobs: Whether the request asks for log probabilities.
+        echo: The text that each answer begins with: its prompt, or nothing.
     """
 
     kind: Literal["chat", "text"]
     model: str
     token_bytes: TokenBytes
     with_logprobs: bool
+    echo: Sequence[str] = ("",)
     created: int = field(default_factory=lambda: int(time.time()))
     _id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    _offset: int = 0
+    _offsets: dict[int, int] = field(default_factory=dict)
 
-    def whole(
-        self, text: str, logprobs: Sequence[TokenLogprob], reason: FinishReason, usage: dict[str, int]
-    ) -> dict[str, Any]:
+    def whole(self, answers: Sequence[Answer], usage: dict[str, int]) -> dict[str, Any]:
         """Return the response to a request that does not stream."""
-        choice: dict[str, Any] = {"index": 0, "logprobs": self._logprobs(logprobs), "finish_reason": reason}
+        choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
+        return {**self._envelope(chunk=False), "choices": choices, "usage": usage}
+
+    def first_chunk(self, index: int) -> bytes:
+        """Return the first chunk of an answer's stream: the role of a chat, the prompt of an echo, or nothing."""
         if self.kind == "chat":
-            choice["message"] = {"role": "assistant", "content": text, "refusal": None}
-        else:
-            choice["text"] = text
-        return {**self._envelope(chunk=False), "choices": [choice], "usage": usage}
+            delta = {"role": "assistant", "content": ""}
+            return self._chunk([{"index": index, "delta": delta, "finish_reason": None}])
+        return self.chunk(index, self.echo[index], (), None) if self.echo[index] else b""
 
-    def role_chunk(self) -> bytes:
-        """Return the first chunk of a chat's stream, which names the role."""
-        return self._chunk([{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
-
-    def chunk(self, text: str, logprobs: Sequence[TokenLogprob], reason: FinishReason | None) -> bytes:
-        """Return a chunk with new text, or with the finish reason."""
-        choice: dict[str, Any] = {"index": 0, "logprobs": self._logprobs(logprobs), "finish_reason": reason}
+    def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob], reason: FinishReason | None) -> bytes:
+        """Return a chunk with an answer's new text, or with its finish reason."""
+        choice: dict[str, Any] = {
+            "index": index,
+            "logprobs": self._logprobs(index, logprobs),
+            "finish_reason": reason,
+        }
         if self.kind == "chat":
             choice["delta"] = {"content": text} if text else {}
         else:
@@ -61,6 +87,19 @@ class ResponseBuilder:
     def usage_chunk(self, usage: dict[str, int]) -> bytes:
         """Return the last chunk of a stream with `stream_options.include_usage`."""
         return self._chunk([], usage)
+
+    def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
+        text = self.echo[index] + "".join(answer.text)
+        return {
+            "index": index,
+            "logprobs": self._logprobs(index, answer.logprobs),
+            "finish_reason": answer.finish_reason,
+            **(
+                {"message": {"role": "assistant", "content": text, "refusal": None}}
+                if self.kind == "chat"
+                else {"text": text}
+            ),
+        }
 
     def _chunk(self, choices: list[dict[str, Any]], usage: dict[str, int] | None = None) -> bytes:
         body = {**self._envelope(chunk=True), "choices": choices}
@@ -75,7 +114,7 @@ class ResponseBuilder:
             kind, prefix = "text_completion", "cmpl"
         return {"id": f"{prefix}-{self._id}", "object": kind, "created": self.created, "model": self.model}
 
-    def _logprobs(self, entries: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    def _logprobs(self, index: int, entries: Sequence[TokenLogprob]) -> dict[str, Any] | None:
         if not self.with_logprobs:
             return None
         if self.kind == "chat":
@@ -90,8 +129,8 @@ class ResponseBuilder:
         tokens = [self._text(entry.token_id) for entry in entries]
         offsets = []
         for token in tokens:
-            offsets.append(self._offset)
-            self._offset += len(token)
+            offsets.append(self._offsets.get(index, 0))
+            self._offsets[index] = offsets[-1] + len(token)
         return {
             "tokens": tokens,
             "token_logprobs": [entry.logprob for entry in entries],

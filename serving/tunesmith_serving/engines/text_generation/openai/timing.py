@@ -27,25 +27,20 @@ class TokenMetrics:
             registry=registry,
         )
 
-    def timer(self) -> "TokenTimer":
-        """Return a timer for a request that has just arrived."""
-        return TokenTimer(self._first_token, self._per_token)
+    def timer(self, arrived: float) -> "TokenTimer":
+        """Return a timer for one answer to a request that arrived at `time.perf_counter()` = `arrived`."""
+        return TokenTimer(self._first_token, self._per_token, arrived)
 
 
 class TokenTimer:
-    """Times the tokens of one request."""
+    """Times the tokens of one answer."""
 
-    def __init__(self, first_token: Histogram, per_token: Histogram) -> None:
+    def __init__(self, first_token: Histogram, per_token: Histogram, arrived: float) -> None:
         self._first_token = first_token
         self._per_token = per_token
-        self._arrived = time.perf_counter()
+        self._arrived = arrived
         self._first: float | None = None
         self._tokens = 0
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the arrival."""
-        return time.perf_counter() - self._arrived
 
     def record(self, event: Event) -> None:
         """Record one event; the last one observes the mean time between tokens."""

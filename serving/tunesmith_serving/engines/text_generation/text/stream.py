@@ -1,4 +1,4 @@
-"""The text of an answer as it grows, without incomplete characters and without what may become a stop string."""
+"""Streaming text: complete characters only, and nothing that may be the beginning of a stop string."""
 
 from collections.abc import Sequence
 from typing import Protocol

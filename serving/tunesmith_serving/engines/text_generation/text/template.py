@@ -21,7 +21,7 @@ class TemplateError(ServingError):
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks the assistant's words for training; in serving it only renders its content."""
+    """`{% generation %}` marks the assistant's words for training; when serving, only its content is rendered."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -35,8 +35,10 @@ class _Generation(Extension):
 class ChatTemplate:
     """A compiled chat template."""
 
-    def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
-        """Compile `source`.
+    def __init__(
+        self, source: str, special_tokens: Mapping[str, str], now: Callable[[], datetime] = datetime.now
+    ) -> None:
+        """Compile `source`; `now` returns the time for templates that write the date.
 
         Raises:
             ArtifactError: It is not a Jinja template.
@@ -46,7 +48,7 @@ class ChatTemplate:
         )
         environment.filters["tojson"] = _tojson
         environment.globals["raise_exception"] = _raise_exception
-        environment.globals["strftime_now"] = _strftime_now
+        environment.globals["strftime_now"] = lambda format: now().strftime(format)
         try:
             self._template = environment.from_string(source)
         except JinjaError as error:
@@ -55,21 +57,29 @@ class ChatTemplate:
             raise ArtifactError(f"{where}: {error}; correct the template and publish the model again") from None
         self._special_tokens = dict(special_tokens)
 
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """Return the prompt for a conversation, up to the beginning of the assistant's next turn.
+    def render(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> str:
+        """Return the prompt for a conversation.
+
+        Args:
+            messages: The turns: `role` and `content` each.
+            add_generation_prompt: Whether the prompt ends with the beginning of the assistant's next turn.
 
         Raises:
             TemplateError: The template refuses these messages.
         """
         try:
-            return self._template.render(messages=list(messages), add_generation_prompt=True, **self._special_tokens)
+            return self._template.render(
+                messages=list(messages), add_generation_prompt=add_generation_prompt, **self._special_tokens
+            )
         except TemplateError:
             raise
         except Exception as error:  # a template can raise whatever its expressions raise
             raise TemplateError(f"the model's chat template cannot render these messages: {error}") from None
 
 
-def load_chat_template(template_file: str | None, tokenizer_config: Mapping[str, Any]) -> ChatTemplate | None:
+def load_chat_template(
+    template_file: str | None, tokenizer_config: Mapping[str, Any], now: Callable[[], datetime] = datetime.now
+) -> ChatTemplate | None:
     """Return the template of chat_template.jinja, else of tokenizer_config.json, else None.
 
     Raises:
@@ -84,7 +94,7 @@ def load_chat_template(template_file: str | None, tokenizer_config: Mapping[str,
     if not isinstance(source, str):
         raise ArtifactError("chat_template in tokenizer_config.json is not text; publish the model again")
     tokens = {key: _token_text(tokenizer_config[key]) for key in SPECIAL_TOKENS if tokenizer_config.get(key)}
-    return ChatTemplate(source, tokens)
+    return ChatTemplate(source, tokens, now)
 
 
 def _token_text(value: object) -> str:
@@ -93,10 +103,6 @@ def _token_text(value: object) -> str:
 
 def _raise_exception(message: str) -> None:
     raise TemplateError(f"the model's chat template says: {message}")
-
-
-def _strftime_now(format: str) -> str:
-    return datetime.now().strftime(format)
 
 
 def _tojson(

@@ -27,11 +27,18 @@ class Tokenizer:
         # A tokenizer.json may hold the truncation or padding of training; a server needs neither.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        self._prefix = _leading_special_tokens(self._tokenizer)
         self._byte_level = '"ByteLevel"' in decoder
         self.token_bytes = lru_cache(maxsize=65_536)(self._token_bytes)
 
     def encode(self, text: str, add_special_tokens: bool) -> list[int]:
         """Return the token ids of a text.
+
+        Args:
+            text: The text; special tokens in it are recognized.
+            add_special_tokens: Whether the special tokens that the tokenizer puts before a text are added, such as BOS.
+                A text that begins with them gets no second ones. Those for the end of a text are never added, because
+                the model is to continue it.
 
         Raises:
             ValueError: The text holds lone surrogates, which no tokenizer can encode.
@@ -40,18 +47,19 @@ class Tokenizer:
             text.encode()
         except UnicodeEncodeError:
             raise ValueError("the text holds a lone surrogate (half a character); send whole characters") from None
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
-        if add_special_tokens and len(ids) > 1 and ids[0] == ids[1]:
-            # As in training: a text that begins with the BOS token does not get another one.
-            plain: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-            if len(plain) < len(ids) and plain[:1] == ids[:1]:
-                return ids[1:]
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if add_special_tokens and ids[: len(self._prefix)] != self._prefix:
+            return self._prefix + ids
         return ids
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of token ids without special tokens; incomplete characters become U+FFFD."""
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """Return the text of token ids; incomplete characters become U+FFFD."""
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
         return text
+
+    def token(self, token_id: int) -> str:
+        """Return a token as the vocabulary spells it; empty if there is no such token."""
+        return self._tokenizer.id_to_token(token_id) or ""
 
     @property
     def vocab_size(self) -> int:
@@ -77,6 +85,15 @@ class Tokenizer:
         if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
             return bytes.fromhex(token[3:5])
         return token.replace("\u2581", " ").encode()
+
+
+def _leading_special_tokens(tokenizer: Any) -> list[int]:  # noqa: ANN401 - tokenizers carries no types
+    """Return the ids of the special tokens that the tokenizer puts before a text."""
+    encoding = tokenizer.encode("a", add_special_tokens=True)
+    added = encoding.special_tokens_mask
+    count = added.index(0) if 0 in added else 0
+    ids: list[int] = encoding.ids[:count]
+    return ids
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,65 @@
+"""The part of a spec that only publish reads. If it changes before the job has succeeded, publish starts again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from tunesmith_api.objects import FineTuneJobSpec
+from tunesmith_api.objects.finetunejob import CHANGEABLE_UNTIL_SUCCEEDED
+from tunesmith_api.status import Phase
+from tunesmith_api.work_folder import Stage
+from tunesmith_operator.engine.reconciler import KubeObject
+from tunesmith_operator.finetunejob.observed import Observed, attempt_of, stage_of
+
+PUBLISH_INPUTS = "tunesmith.dev/publish-inputs"
+"""Annotation of a stage's Job: digest of the publish inputs when it was created."""
+
+_DIGITS = 16
+
+
+def publish_inputs(spec: FineTuneJobSpec) -> str:
+    """Return a digest of evaluation, export and output; a default that is written out does not change it."""
+    found = spec.model_dump(mode="json", include=CHANGEABLE_UNTIL_SUCCEEDED, exclude_defaults=True)
+    # Only the operator reads retain. Without it, an output may be empty, like one that is not there.
+    found["output"] = {key: value for key, value in found.get("output", {}).items() if key != "retain"}
+    text = json.dumps(found, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+def must_publish_again(observed: Observed) -> bool:
+    """Return whether publish was started with other inputs than the spec has now."""
+    attempts = observed.attempts()
+    if list(attempts)[-1:] != [Stage.PUBLISH.value]:
+        return False
+    used = _inputs_of(observed.job_of(Stage.PUBLISH, attempts[Stage.PUBLISH.value]))
+    if used is None:
+        # Its Job was deleted, so nothing says which inputs it had: any change of the spec counts.
+        return bool(observed.status.get("observedGeneration") != observed.job["metadata"].get("generation", 1))
+    return used != publish_inputs(observed.spec)
+
+
+def tries_of_publish(observed: Observed, attempt: int) -> int:
+    """Return how often publish was started with its present inputs, by the number of its last attempt."""
+    now = publish_inputs(observed.spec)
+    others = (job for job in observed.jobs if stage_of(job) is Stage.PUBLISH and _inputs_of(job) not in (now, None))
+    return attempt - max(map(attempt_of, others), default=0)
+
+
+def hint(observed: Observed) -> str:
+    """Return why a change of the publish inputs does not help a failed job; empty if there is no such change."""
+    attempts = observed.attempts()
+    if observed.status.get("phase") != Phase.FAILED or not attempts:
+        return ""
+    stage, attempt = list(attempts.items())[-1]
+    used = _inputs_of(observed.job_of(Stage(stage), attempt))
+    if stage == Stage.PUBLISH or used is None or used == publish_inputs(observed.spec):
+        return ""
+    return (
+        f". A change of evaluation, export or output lets only a job go on that failed in publish; this one failed in "
+        f"{stage}. Delete it and apply it again, or apply it under another name"
+    )
+
+
+def _inputs_of(job: KubeObject | None) -> str | None:
+    return ((job or {"metadata": {}})["metadata"].get("annotations") or {}).get(PUBLISH_INPUTS)

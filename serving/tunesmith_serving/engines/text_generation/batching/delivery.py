@@ -1,0 +1,45 @@
+"""Delivering the events of a decode step to the submitters."""
+
+import contextlib
+import time
+from collections.abc import Iterable
+
+from tunesmith_serving.engines.text_generation.batching.sequence import Sequence
+
+DELIVERY_SECONDS = 0.02
+"""Tokens of steps that follow one another faster than this are delivered together.
+
+Readers do not notice it, and each delivery takes processor time from the model: it wakes the submitter and the client.
+"""
+
+
+class Delivery:
+    """The sequences whose events are not delivered yet."""
+
+    def __init__(self) -> None:
+        self._sequences: list[Sequence] = []
+        self._delivered = 0.0
+
+    def add(self, sequences: Iterable[Sequence]) -> None:
+        """Add sequences with new events."""
+        self._sequences.extend(sequences)
+
+    def is_due(self) -> bool:
+        """Whether the last delivery was long enough ago."""
+        return time.monotonic() - self._delivered >= DELIVERY_SECONDS
+
+    def flush(self) -> None:
+        """Deliver all events at once, right before ONNX Runtime runs again and releases the GIL.
+
+        Delivered one by one, they would wake the submitters' threads during sampling, and these would compete for it.
+        """
+        for sequence in self._sequences:
+            sequence.flush()
+        self._sequences.clear()
+        self._delivered = time.monotonic()
+
+    def flush_all(self) -> None:
+        """Deliver what is left although a sink may raise."""
+        for sequence in self._sequences:
+            with contextlib.suppress(Exception):
+                sequence.flush()

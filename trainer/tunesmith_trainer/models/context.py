@@ -1,0 +1,23 @@
+"""The longest sequence that a model is trained, evaluated and served with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def served_positions(config: Mapping[str, Any]) -> int | None:
+    """Return the longest sequence that an export computes as transformers does, in tokens; None if it has no limit.
+
+    With longrope it ends where the short factors do: beyond, transformers computes all keys of a sequence anew with the
+    long factors, which a server that keeps keys cannot do.
+
+    Args:
+        config: The model's configuration as transformers 5 writes it (`config.to_dict()`).
+    """
+    positions = config.get("max_position_embeddings")
+    rope = config.get("rope_parameters")
+    lengths = [int(positions)] if positions else []
+    if isinstance(rope, Mapping) and rope.get("rope_type") == "longrope":
+        lengths.append(int(rope["original_max_position_embeddings"]))
+    return min(lengths, default=None)

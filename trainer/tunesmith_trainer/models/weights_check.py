@@ -1,0 +1,171 @@
+"""Checks a base model's weights against its architecture, with no more than one tensor in memory."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunesmith_api.failures import StageError
+from tunesmith_api.local.imports import importing
+from tunesmith_trainer.models.checks import invalid
+
+log = logging.getLogger(__name__)
+
+_NAMED = 5  # tensors that a message names
+_MOST_LAYERS = 10_000  # more would take very long to build, and can only be a mistake
+_ANOTHER = "Download or save the model again, or take another revision"
+_CONFIG = "Correct config.json, which describes another model than the weights are of"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model as its config.json describes it.
+
+    Attributes:
+        config: The configuration, in transformers' class.
+        shapes: The shape of each tensor of its state.
+        tied: Name of each tied tensor, which files may leave out, and the name of the tensor that it is tied to.
+        ignored: Patterns of names that transformers expects in files and ignores.
+    """
+
+    config: Any
+    shapes: Mapping[str, tuple[int, ...]]
+    tied: Mapping[str, str]
+    ignored: tuple[str, ...]
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameters, tied ones once."""
+        return sum(_count(shape) for name, shape in self.shapes.items() if name not in self.tied)
+
+
+def read_architecture(folder: Path, name: str, model_class: Any = None) -> Architecture:  # noqa: ANN401
+    """Build a model on the meta device, which takes no memory, and return what it consists of.
+
+    Args:
+        folder: The model in the transformers layout.
+        name: Its name in messages.
+        model_class: One of transformers' Auto classes; causal language models by default.
+
+    Raises:
+        StageError: INVALID_MODEL: transformers cannot build it.
+    """
+    with importing():
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        layers = json.loads((folder / "config.json").read_bytes()).get("num_hidden_layers")
+        if isinstance(layers, int) and layers > _MOST_LAYERS:
+            raise ValueError(f"num_hidden_layers is {layers}")
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            model = (model_class or AutoModelForCausalLM).from_config(config)
+        shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    except Exception as error:  # a wrong value can make the library raise anything
+        problem = " ".join(str(error).split())[:300] or type(error).__name__
+        raise invalid(
+            name, f"transformers cannot build the model that config.json describes: {problem}", _CONFIG
+        ) from error
+    ignored = tuple(getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ())
+    return Architecture(config, shapes, dict(model.all_tied_weights_keys), ignored)
+
+
+def check_weights(folder: Path, name: str, architecture: Architecture) -> None:
+    """Check that every tensor of a model is there, has the right shape and only finite numbers.
+
+    Args:
+        folder: The model; its files are safetensors (see `check_model`).
+        name: Its name in messages.
+        architecture: The tensors that it must have.
+
+    Raises:
+        StageError: INVALID_MODEL, naming the tensors.
+    """
+    files = _files(folder)
+    present: set[str] = set()
+    misshapen: list[str] = []
+    broken: list[str] = []
+    for key, shape, tensor in _tensors(folder, files):
+        present.add(key)
+        expected = architecture.shapes.get(key)
+        if expected is None:
+            continue
+        if shape != expected:
+            misshapen.append(f"{key} is {list(shape)}, not {list(expected)}")
+        elif problem := _number_problem(tensor):
+            broken.append(f"{key} {problem}")
+    if missing := _missing(architecture, present):
+        raise _named(name, missing, "tensors of the model are missing", _ANOTHER)
+    if misshapen:
+        raise _named(name, misshapen, "tensors have another shape than config.json says", _CONFIG)
+    if broken:
+        raise _named(name, broken, "tensors hold values that no model can be trained from", _ANOTHER)
+    unknown = sorted(
+        key
+        for key in present - set(architecture.shapes)
+        if not any(re.search(pattern, key) for pattern in architecture.ignored) and not key.endswith(".inv_freq")
+    )
+    if unknown:
+        log.warning("%s: %d tensors are no part of the model and are ignored: %s", name, len(unknown), _some(unknown))
+
+
+def _files(folder: Path) -> list[str]:
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return ["model.safetensors"]
+    return sorted({str(file) for file in json.loads(index.read_bytes())["weight_map"].values()})
+
+
+def _tensors(folder: Path, files: Iterable[str]) -> Iterator[tuple[str, tuple[int, ...], Any]]:
+    """Yield (name, shape, tensor) of each tensor, read from the file when it is yielded."""
+    from safetensors import safe_open
+
+    for file in files:
+        with safe_open(folder / file, framework="pt") as opened:
+            for key in opened.keys():  # noqa: SIM118 - not a mapping
+                tensor = opened.get_tensor(key)
+                yield key, tuple(tensor.shape), tensor
+
+
+def _missing(architecture: Architecture, present: set[str]) -> list[str]:
+    """Return the names of missing tensors. One of several tied tensors is enough."""
+    held = present | {tied for tied, source in architecture.tied.items() if source in present}
+    held |= {source for tied, source in architecture.tied.items() if tied in present}
+    return sorted(set(architecture.shapes) - held)
+
+
+def _number_problem(tensor: Any) -> str | None:  # noqa: ANN401 - a torch tensor
+    """Return what is wrong with a tensor's numbers, as the end of a sentence; None if nothing is."""
+    import torch
+
+    if not tensor.is_floating_point():
+        return f"is of type {str(tensor.dtype).removeprefix('torch.')}"
+    if tensor.numel() == 0:
+        return None
+    # NaN is the smallest and the largest value of a tensor that has one.
+    low, high = torch.aminmax(tensor if tensor.dtype.itemsize > 1 else tensor.float())
+    if torch.isnan(low) or torch.isnan(high):
+        return "holds NaN"
+    return "holds an infinite number" if torch.isinf(low) or torch.isinf(high) else None
+
+
+def _named(name: str, entries: list[str], problem: str, remedy: str) -> StageError:
+    return invalid(name, f"{len(entries)} {problem}: {_some(entries)}", remedy)
+
+
+def _some(entries: list[str]) -> str:
+    more = f" and {len(entries) - _NAMED} more" if len(entries) > _NAMED else ""
+    return ", ".join(entries[:_NAMED]) + more
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total

@@ -1,0 +1,132 @@
+"""The checks of what will be served: parity of logits and of tokens, and the metrics on the served bits."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tunesmith_api.artifact import FORMAT_VERSION, onnx_folder
+from tunesmith_api.spec import JobConfig, Precision
+from tunesmith_trainer.publish.artifact import assemble
+from tunesmith_trainer.publish.evaluations import evaluated_rows, format_numbers
+from tunesmith_trainer.publish.progress import Progress
+from tunesmith_trainer.storage.files import read_json, write_json
+from tunesmith_trainer.tasks.base import ValidationSet
+from tunesmith_trainer.tasks.registry import task_of
+
+log = logging.getLogger(__name__)
+
+
+class ServedChecks:
+    """Checks the exports of a job. Each check writes a file when it is done, and is not repeated."""
+
+    def __init__(self, config: JobConfig, folder: Path, data: Callable[[], ValidationSet], progress: Progress) -> None:
+        """Prepare the checks.
+
+        Args:
+            config: The job.
+            folder: The stage's folder, with the exports in `onnx/PRECISION`.
+            data: Returns the validation rows and prompts.
+            progress: Where progress is shown.
+        """
+        self._config = config
+        self._folder = folder
+        self._data = data
+        self._progress = progress
+        self._task = task_of(config.spec.task)
+        self._precisions = config.spec.export.precisions
+        self._reference = folder / "reference"
+
+    def record_reference(self, model: Callable[[], Any]) -> None:
+        """Write what the parity checks need of the tuned model, unless they are done."""
+        if self._reference.is_dir() or all(self._parity_file(precision).is_file() for precision in self._precisions):
+            return
+        self._progress.step("computing the reference for the exports")
+        temporary = self._folder / f".reference.{os.getpid()}.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        self._task.record_reference(model(), self._data(), self._config.spec.export.parity, temporary)
+        temporary.replace(self._reference)
+
+    def parity(self) -> dict[str, Any]:
+        """Compare every export with the tuned model.
+
+        Raises:
+            StageError: PARITY_FAILED.
+        """
+        found = {}
+        bounds = self._config.spec.export.parity
+        for precision in self._precisions:
+            path = self._parity_file(precision)
+            numbers = read_json(path)
+            if numbers is None:
+                self._progress.step(f"checking {precision.value}")
+                exported = self._folder / "onnx" / precision.value
+                numbers = dict(self._task.compare(exported, self._reference, bounds))
+                write_json(path, numbers)
+                log.info("%s: %s", precision.value, format_numbers(numbers))
+            self._task.require_parity(precision, numbers, bounds)
+            found[precision.value] = numbers
+        shutil.rmtree(self._reference, ignore_errors=True)
+        return found
+
+    @property
+    def has_replay(self) -> bool:
+        """Whether there is an export, and the server's code can be asked for its tokens and answers."""
+        return self._task.has_replay and bool(self._precisions)
+
+    def template(self, candidate: Path) -> dict[str, Any]:
+        """Compare the server's tokens of requests with those of the validation rows, for every export.
+
+        Args:
+            candidate: The folder of `candidate`.
+
+        Raises:
+            StageError: PARITY_FAILED.
+        """
+        path = self._folder / "parity-template.json"
+        numbers = read_json(path)
+        if numbers is None:
+            self._progress.step("comparing the server's tokens with those of training")
+            for precision in self._precisions:
+                numbers = dict(self._task.compare_rendering(candidate, precision, self._data()))
+            write_json(path, numbers)
+            log.info("template: %s", format_numbers(numbers))
+        return dict(numbers or {})
+
+    def evaluate(self, candidate: Path) -> dict[str, dict[str, Any]]:
+        """Return `{metrics, answers}` of each export as it is served."""
+        found = {}
+        for precision in self._precisions:
+            path = self._folder / f"served-{precision.value}.json"
+            result = read_json(path)
+            if result is None:
+                data = self._data()
+                rows = evaluated_rows(self._config, data)
+                with self._progress.track(f"evaluating served {precision.value}", rows + len(data.prompts)) as advance:
+                    result = self._task.evaluate_served(
+                        candidate, precision, data, self._config.spec, rows=rows, advance=advance
+                    )
+                write_json(path, result)
+                log.info("served %s: %s", precision.value, format_numbers(result["metrics"]))
+            found[precision.value] = result
+        return found
+
+    @contextmanager
+    def candidate(self) -> Iterator[Path]:
+        """Yield an artifact folder with the exports alone, which the server's code can open; removed afterwards."""
+        folder = self._folder / f".candidate.{os.getpid()}.tmp"
+        parts = {onnx_folder(p.value): self._folder / "onnx" / p.value for p in self._precisions}
+        try:
+            assemble(folder, parts, {"formatVersion": FORMAT_VERSION, "task": self._config.spec.task})
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _parity_file(self, precision: Precision) -> Path:
+        return self._folder / f"parity-{precision.value}.json"
