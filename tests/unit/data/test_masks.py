@@ -8,6 +8,7 @@ from support.tiny_models import train_tokenizer
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.data.chat_templates import default_template
 from tunesmith_trainer.data.encode import Encoder
+from tunesmith_trainer.data.evaluation_rows import evaluation_line
 from tunesmith_trainer.data.rows import Row, Turn
 
 CHATML_PLAIN = (
@@ -177,3 +178,7 @@ def test_the_evaluation_asks_for_the_last_target() -> None:
     ids, reference = made.prompt_ids(Row("f:1", turns))
     assert reference == "Hi! 🙂 Grüße"
     assert made.tokenizer.decode(ids).endswith("Hello there<|im_end|>\n<|im_start|>assistant\n")
+    [[piece]] = made.encode([Row("f:1", turns)])
+    line = evaluation_line(made, piece, 0, True)
+    assert line is not None
+    assert [message["content"] for message in line["messages"]] == ["Be kind.", "Hello there"]
