@@ -136,7 +136,7 @@ def test_tools_are_refused(key: str) -> None:
             {"translation": {"de": "Add 1 and 1", "en": "2"}},
             {"prompt": "translation.de", "completion": "translation.en"},
         ),
-        ({"q": "Add 1 and 1", "a": {"text": ["2", "3"]}}, {"prompt": "q", "completion": "a.text.0"}),
+        ({"q": "Add 1 and 1", "a": {"text": ["3", "2"]}}, {"prompt": "q", "completion": "a.text.1"}),
         ({"q.text": "Add 1 and 1", "q": {"text": "no"}, "a": "2"}, {"prompt": "q.text", "completion": "a"}),
     ],
 )

@@ -8,6 +8,7 @@ from support.tiny_models import train_tokenizer
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.data.chat_templates import default_template
 from tunesmith_trainer.data.encode import Encoder
+from tunesmith_trainer.data.evaluation_rows import evaluation_line
 from tunesmith_trainer.data.rows import Row, Turn
 
 CHATML_PLAIN = (
@@ -164,3 +165,20 @@ def test_template_whose_generation_prompt_is_not_how_answers_begin() -> None:
     with pytest.raises(StageError, match="f:1: what the assistant says in turn 2 cannot be found") as caught:
         targets(encoder(template), *TALK[1:3])
     assert caught.value.reason is Reason.INVALID_MODEL
+
+
+def test_an_empty_span_belongs_to_what_it_ends() -> None:
+    """A token of white space whose offsets are trimmed has the empty span at its end."""
+    assert encoder(CHATML_PLAIN)._mask([(0, 3), (4, 4), (4, 6), (7, 7), (7, 9)], [(4, 7)]) == [0, 0, 1, 1, 0]
+
+
+def test_the_evaluation_asks_for_the_last_target() -> None:
+    turns = (*TALK[:4], TALK[4]._replace(target=False))
+    made = encoder(CHATML_PLAIN)
+    ids, reference = made.prompt_ids(Row("f:1", turns))
+    assert reference == "Hi! 🙂 Grüße"
+    assert made.tokenizer.decode(ids).endswith("Hello there<|im_end|>\n<|im_start|>assistant\n")
+    [[piece]] = made.encode([Row("f:1", turns)])
+    line = evaluation_line(made, piece, 0, True)
+    assert line is not None
+    assert [message["content"] for message in line["messages"]] == ["Be kind.", "Hello there"]

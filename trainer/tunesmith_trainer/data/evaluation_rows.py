@@ -20,14 +20,14 @@ def evaluation_line(encoder: Encoder, piece: Encoded, index: int, is_first_piece
         is_first_piece: Whether it is the beginning of its row, and not a later piece of a long text.
 
     Returns:
-        `{row, location, messages, prompt_ids, reference}` of a conversation: the turns before the assistant's last,
-        their token ids with the generation prompt, and the assistant's last turn. `{row, location, text}` of a text.
+        `{row, location, messages, prompt_ids, reference}` of a conversation: the turns before the last target,
+        their token ids with the generation prompt, and that turn's text. `{row, location, text}` of a text.
     """
     row = piece.row
     if not row.turns:
         is_needed = is_first_piece and index < MAX_TEXT_ROWS
         return {"row": index, "location": row.location, "text": row.text} if is_needed else None
-    last = max(number for number, turn in enumerate(row.turns) if turn.role == "assistant")
+    last = max(number for number, turn in enumerate(row.turns) if turn.target)
     ids, reference = encoder.prompt_ids(row)
     messages = [{"role": turn.role, "content": turn.content} for turn in row.turns[:last]]
     return {
