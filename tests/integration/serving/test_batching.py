@@ -189,9 +189,16 @@ def test_full_queue_and_cancel(load: Load) -> None:
 
 def test_requests_are_accepted_together_or_not_at_all(load: Load) -> None:
     engine = load(max_batch_size=2, max_queue_length=1).batcher
-    request = GenerationRequest((5, 6, 7), LONG)
-    first = Recorder()
-    ticket = engine.submit(request, first)
+    request = GenerationRequest((5, 6, 7), SamplingParams(max_tokens=4, temperature=0, ignore_eos=True))
+    reached, go_on = threading.Event(), threading.Event()
+
+    def blocking(event: Event) -> None:
+        """Hold the worker, so that the first request keeps its slot."""
+        reached.set()
+        go_on.wait(60)
+
+    engine.submit(request, blocking)
+    assert reached.wait(60)
     with pytest.raises(QueueFullError):
         engine.submit_all([(request, Recorder()) for _ in range(3)])
     with pytest.raises(TooManyRequestsError, match="4 answers at once; this server takes at most 3"):
@@ -200,12 +207,11 @@ def test_requests_are_accepted_together_or_not_at_all(load: Load) -> None:
         engine.submit_all([(request, Recorder()), (GenerationRequest((100_000,)), Recorder())])
     assert caught.value.index == 1
     assert engine.stats().queue_length == 0
-    two = [Recorder(), Recorder()]
-    tickets = engine.submit_all([(request, recorder) for recorder in two])
-    wait_until(lambda: two[0].tokens > 0)
-    for each in (ticket, *tickets):
-        each.cancel()
-    wait_until(lambda: engine.stats().slots_in_use == 0)
+    two = [Collector(), Collector()]
+    engine.submit_all([(request, collector) for collector in two])
+    assert engine.stats().queue_length == 2
+    go_on.set()
+    assert [len(collector.result(60).token_ids) for collector in two] == [4, 4]
 
 
 def test_cancel_in_the_queue(load: Load) -> None:
