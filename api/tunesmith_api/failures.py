@@ -16,6 +16,7 @@ class Reason(StrEnum):
     TRAINING_DIVERGED = "TrainingDiverged"
     GATE_FAILED = "GateFailed"
     EXPORT_FAILED = "ExportFailed"
+    DISK_FULL = "DiskFull"
     OUTPUT_FAILED = "OutputFailed"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
     INTERRUPTED = "Interrupted"
@@ -35,7 +36,8 @@ EXIT_CODES: dict[Reason, int] = {
     Reason.TRAINING_DIVERGED: 15,
     Reason.GATE_FAILED: 16,
     Reason.EXPORT_FAILED: 17,
-    Reason.OUTPUT_FAILED: 64,
+    Reason.DISK_FULL: 19,
+    Reason.OUTPUT_FAILED: 20,
     Reason.SOURCE_UNAVAILABLE: 65,
     Reason.INTERRUPTED: 66,
     Reason.PEER_LOST: 67,  # another node of the run failed after training had started: its failure, not ours

@@ -23,8 +23,10 @@ from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.base import obtain_model
+from tunesmith_trainer.prepare.disk_need import estimate, require_disk
 from tunesmith_trainer.prepare.model_facts import check_facts
 from tunesmith_trainer.storage.files import write_atomic
+from tunesmith_trainer.storage.probe import probe_output
 from tunesmith_trainer.tasks.registry import task_of
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     Raises:
         StageError: The data or the model cannot be used; the message says where and what to do.
     """
+    probe_output(config)
     folder = work.stage(Stage.PREPARE)
     spec, task = config.spec.dataset, task_of(config.spec.task)
     parser = RowParser(spec.format, spec.columns)
@@ -63,7 +66,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     model = obtain_model(
         config, work, texts, chat=task.needs_chat_template(parser.format), architectures=task.architectures
     )
-    check_facts(config, model, task)
+    architecture = check_facts(config, model, task)
     encoder = task.encoder(model.tokenizer, config.spec)
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -87,7 +90,9 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     shutil.rmtree(folder / "data", ignore_errors=True)
     partial.replace(folder / "data")
     log.info("%d rows to train on (%d tokens), %d to validate", len(train_store), result["trainTokens"], total)
-    return {"model": model.describe(work), "data": result}
+    disk = estimate(config.spec, architecture, len(train_store))
+    require_disk(config, work, disk)
+    return {"model": model.describe(work), "data": result, "disk": disk}
 
 
 def _dataset(sources: tuple[DatasetSource, ...], parser: RowParser, work: WorkFolder, role: str) -> Dataset:
