@@ -21,6 +21,8 @@ GRACE_SECONDS = "TUNESMITH_GRACE_SECONDS"
 """Seconds from SIGTERM to SIGKILL."""
 WORK_URI = "TUNESMITH_WORK_URI"
 """Prefix of the object store that holds the job's work; the work folder is then local and temporary."""
+SKIP_OUTPUT_PROBE = "TUNESMITH_SKIP_OUTPUT_PROBE"
+"""Set if `prepare` has other credentials than `publish`, so that it cannot try whether the output can be written."""
 
 # Variables of Kubeflow Trainer's status protocol, to which transformers also reports by itself.
 PROGRESS_URL = "KUBEFLOW_TRAINER_SERVER_URL"

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     GATE_FAILED = "GateFailed"
     EXPORT_FAILED = "ExportFailed"
     PARITY_FAILED = "ParityFailed"
+    DISK_FULL = "DiskFull"
     OUTPUT_FAILED = "OutputFailed"
     SOURCE_UNAVAILABLE = "SourceUnavailable"
     INTERRUPTED = "Interrupted"
@@ -38,8 +39,9 @@ EXIT_CODES: dict[Reason, int] = {
     Reason.GATE_FAILED: 16,
     Reason.EXPORT_FAILED: 17,
     Reason.PARITY_FAILED: 18,
+    Reason.DISK_FULL: 19,
+    Reason.OUTPUT_FAILED: 20,
     Reason.NOT_TRAINED: 21,
-    Reason.OUTPUT_FAILED: 64,
     Reason.SOURCE_UNAVAILABLE: 65,
     Reason.INTERRUPTED: 66,
     Reason.PEER_LOST: 67,  # another node of the run failed after training had started: its failure, not ours

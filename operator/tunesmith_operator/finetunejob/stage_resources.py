@@ -91,13 +91,24 @@ def _secrets(spec: FineTuneJobSpec, stage: Stage) -> tuple[str, ...]:
 
     Training gets that of the object store that holds the work, or none.
     """
-    references = [spec.storage.secret_ref]
+    names = [spec.storage.secret_ref.name] if spec.storage.secret_ref else []
     if stage is Stage.PREPARE:
-        sources = (*spec.dataset.sources, *(spec.dataset.validation.sources or ()))
-        references += [spec.model.secret_ref, *(source.secret_ref for source in sources)]
-    elif stage is Stage.PUBLISH and spec.output is not None:
-        references += [spec.output.secret_ref]
-    return tuple(dict.fromkeys(reference.name for reference in references if reference is not None))
+        names += _input_secrets(spec)
+    if stage is Stage.PUBLISH or (stage is Stage.PREPARE and probes_output(spec)):
+        names += [spec.output.secret_ref.name] if spec.output and spec.output.secret_ref else []
+    return tuple(dict.fromkeys(names))
+
+
+def _input_secrets(spec: FineTuneJobSpec) -> list[str]:
+    sources = (*spec.dataset.sources, *(spec.dataset.validation.sources or ()))
+    references = [spec.model.secret_ref, *(source.secret_ref for source in sources)]
+    return [reference.name for reference in references if reference is not None]
+
+
+def probes_output(spec: FineTuneJobSpec) -> bool:
+    """Return whether `prepare` can try the output: the Secrets of its inputs do not hide that of the output."""
+    output = spec.output.secret_ref if spec.output else None
+    return set(_input_secrets(spec)) <= ({output.name} if output else set())
 
 
 def _config_maps(spec: FineTuneJobSpec, stage: Stage) -> tuple[str, ...]:

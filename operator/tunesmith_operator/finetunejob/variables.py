@@ -8,7 +8,7 @@ from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import KubeObject
-from tunesmith_operator.finetunejob.stage_resources import StageResources
+from tunesmith_operator.finetunejob.stage_resources import StageResources, probes_output
 from tunesmith_operator.finetunejob.volume import work_uri
 from tunesmith_operator.pods.base import env_values, with_template_env
 
@@ -42,6 +42,7 @@ def variables(
         contract.TERMINATION_LOG: "/dev/termination-log",
         contract.GRACE_SECONDS: str(resources.grace_seconds),
         **_work(job, spec),
+        **({contract.SKIP_OUTPUT_PROBE: "true"} if stage is Stage.PREPARE and not probes_output(spec) else {}),
         **({"OMP_NUM_THREADS": str(resources.threads)} if resources.threads is not None else {}),
         **_progress(name, namespace, settings),
     }

@@ -91,6 +91,8 @@ def test_token_is_sent(prepare: Run, mirror: HubMirror, monkeypatch: pytest.Monk
     mirror.token = "hf_secret"
     work, code, errors = prepare()
     assert_refused(work, code, errors, 12, "no such model", "HF_TOKEN")
+    assert "no token is set: HF_TOKEN is empty" in read_outcome(work)["message"]
+    assert "HTTP" not in errors
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     work, code, errors = prepare()
     assert code == 0, errors
@@ -107,10 +109,14 @@ def test_no_such_revision(prepare: Run) -> None:
     assert_refused(work, code, errors, 12, "no revision v9", "spec.model.revision")
 
 
-def test_gated_model(prepare: Run, mirror: HubMirror) -> None:
+def test_gated_model(prepare: Run, mirror: HubMirror, monkeypatch: pytest.MonkeyPatch) -> None:
     mirror.gated = True
     work, code, errors = prepare()
-    assert_refused(work, code, errors, 12, "gated", "Accept the model's terms")
+    assert_refused(work, code, errors, 12, "the model is gated, and no token is set", "Accept the model's terms")
+    assert "HTTP Request" not in errors
+    monkeypatch.setenv("HF_TOKEN", "hf_other")
+    work, code, errors = prepare()
+    assert_refused(work, code, errors, 12, "gated and this token has no access", "Accept the model's terms")
 
 
 def test_pickled_weights_only(prepare: Run, mirror: HubMirror) -> None:

@@ -109,7 +109,7 @@ def test_an_object_store_gets_the_manifest_last_and_a_broken_upload_is_completed
     artifact, digest = make(tmp_path / "one")
     with pytest.raises(StageError) as caught:
         deliver(artifact, digest, memory)
-    assert caught.value.reason is Reason.OUTPUT_FAILED
+    assert caught.value.reason is Reason.SOURCE_UNAVAILABLE
     assert storage.exists(f"{memory}/onnx/fp32/model.onnx")
     assert not storage.exists(f"{memory}/manifest.json")
     deliver(artifact, digest, memory)

@@ -58,7 +58,7 @@ def test_an_architecture_that_cannot_be_exported_is_named_beside_those_that_can(
     with pytest.raises(StageError, match="none named"):
         export_options(None)
     assert export_options(["LlamaForCausalLM"]) == ()
-    assert export_options(["Gemma2ForCausalLM"]) == ("windowed_kv_cache=false",)
+    assert export_options(["Gemma2ForCausalLM"]) == ()
 
 
 def few(agreement: float, tokens: int, **numbers: float) -> dict[str, float]:

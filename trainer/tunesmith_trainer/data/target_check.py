@@ -59,9 +59,7 @@ class TargetCheck:
             if following in self._ends:
                 name = self.tokenizer.convert_ids_to_tokens(following)
                 raise _error(encoded, f"the token {name} that ends the assistant's turn is not learned")
-            raise _error(
-                encoded, "the chat template writes no token that ends the assistant's turn, so none is learned"
-            )
+            raise _error(encoded, "the chat template writes no token that ends the assistant's turn")
 
     def _text(self, ids: list[int]) -> str:
         return _plain(self.tokenizer.decode(ids, skip_special_tokens=True))

@@ -18,6 +18,7 @@ from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.local.processes import die_with_parent
 from tunesmith_api.spec import Precision
 from tunesmith_trainer.export.architectures import export_options
+from tunesmith_trainer.runtime.disk import disk_full, is_full_text
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,8 @@ class Exporter:
         lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
         printed = "\n".join(line.rsplit("\r", 1)[-1] for line in lines[-_LAST_LINES:])
         log.error("the exporter's last lines:\n%s", printed)
+        if is_full_text(f"{what}\n{printed}"):
+            return disk_full(self.log_file.parent)
         return StageError(
             Reason.EXPORT_FAILED,
             f"exporting {precision.value} failed: {what}",

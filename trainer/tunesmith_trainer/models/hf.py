@@ -31,11 +31,16 @@ def _endpoint() -> str | None:
 def _failures(uri: str, revision: str | None) -> Iterator[None]:
     """Translate the hub client's errors into StageErrors."""
     import httpx2
-    from huggingface_hub import errors
+    from huggingface_hub import errors, get_token
 
     try:
         yield
-    except errors.GatedRepoError as error:
+    except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
+        status = error.response.status_code if error.response is not None else 404
+        if status in (401, 403) and not get_token():
+            raise _no_token(uri, gated=isinstance(error, errors.GatedRepoError)) from error
+        if not isinstance(error, errors.GatedRepoError):
+            raise StageError(Reason.MODEL_NOT_FOUND, f"{uri}: no such model on the hub", _NAME) from error
         raise StageError(
             Reason.MODEL_NOT_FOUND,
             f"{uri}: the model is gated and this token has no access",
@@ -45,8 +50,6 @@ def _failures(uri: str, revision: str | None) -> Iterator[None]:
         raise StageError(
             Reason.MODEL_NOT_FOUND, f"{uri}: there is no revision {revision}", "Correct spec.model.revision"
         ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise StageError(Reason.MODEL_NOT_FOUND, f"{uri}: no such model on the hub", _NAME) from error
     except errors.HFValidationError as error:
         raise StageError(Reason.INVALID_SPEC, f"{uri}: {error}", "Write uri: hf://ORGANISATION/NAME") from error
     except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
@@ -57,6 +60,8 @@ def _failures(uri: str, revision: str | None) -> Iterator[None]:
         ) from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 500
+        if status in (401, 403) and not get_token():
+            raise _no_token(uri) from error
         if status in (401, 403):
             raise StageError(Reason.MODEL_NOT_FOUND, f"{uri}: no access (HTTP {status})", _NAME) from error
         if status in (404, 410):
@@ -71,6 +76,18 @@ def _failures(uri: str, revision: str | None) -> Iterator[None]:
             f"{uri}: the hub cannot be reached: {text}",
             "Check the network and HF_ENDPOINT; without a network give a folder, or scratch",
         ) from error
+
+
+def _no_token(uri: str, *, gated: bool = False) -> StageError:
+    from huggingface_hub import constants
+
+    what = "the model is gated" if gated else "no such model on the hub, or it is private or gated"
+    return StageError(
+        Reason.MODEL_NOT_FOUND,
+        f"{uri}: {what}, and no token is set: HF_TOKEN is empty, and there is no file {constants.HF_TOKEN_PATH}",
+        "Accept the model's terms on its page, and set HF_TOKEN to your token (in a cluster in the Secret of "
+        "spec.model.secretRef)" + ("" if gated else "; or correct spec.model.uri"),
+    )
 
 
 def resolve_commit(uri: str, revision: str | None) -> str:

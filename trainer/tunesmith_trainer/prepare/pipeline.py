@@ -27,10 +27,12 @@ from tunesmith_trainer.data.target_check import TargetCheck
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.base import obtain_model
 from tunesmith_trainer.models.system_turn import fold_system_turn
+from tunesmith_trainer.prepare.disk_need import estimate, require_disk
 from tunesmith_trainer.prepare.model_facts import check_facts
 from tunesmith_trainer.prepare.overlap import require_unseen
 from tunesmith_trainer.prepare.split import held_out_rows
 from tunesmith_trainer.storage.files import write_atomic, write_json
+from tunesmith_trainer.storage.probe import probe_output
 from tunesmith_trainer.tasks.registry import task_of
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     Raises:
         StageError: The data or the model cannot be used. The message has the location and the remedy.
     """
+    probe_output(config)
     folder = work.stage(Stage.PREPARE)
     spec, task = config.spec.dataset, task_of(config.spec.task)
     parser = RowParser(spec.format, spec.columns)
@@ -73,7 +76,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     )
     if spec.system_turn == "fold" and task.needs_chat_template(parser.format):
         model = fold_system_turn(model, work)
-    check_facts(config, model, task)
+    architecture = check_facts(config, model, task)
     encoder = task.encoder(model.tokenizer, config.spec)
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -104,7 +107,9 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     shutil.rmtree(folder / "data", ignore_errors=True)
     partial.replace(folder / "data")
     log.info("%d rows to train on (%d tokens), %d to validate", len(train_store), result["trainTokens"], total)
-    return {"model": model.describe(work), "data": result}
+    disk = estimate(config.spec, architecture, len(train_store))
+    require_disk(config, work, disk)
+    return {"model": model.describe(work), "data": result, "disk": disk}
 
 
 def recheck(config: JobConfig, work: WorkFolder, result: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
+from tunesmith_trainer.runtime.disk import disk_full, is_full
 from tunesmith_trainer.storage import filesystems as storage
 from tunesmith_trainer.storage.files import link_tree, sweep
 from tunesmith_trainer.storage.uris import local_path
@@ -46,7 +47,7 @@ def deliver(artifact: Path, digest: str, uri: str, report: storage.Report | None
         The artifact's place: an absolute path, or the URI.
 
     Raises:
-        StageError: OUTPUT_FAILED: there is another artifact already, or it cannot be written.
+        StageError: OUTPUT_FAILED: there is another artifact already, or it cannot be written. DISK_FULL.
     """
     folder = local_path(uri)
     present = _digest_at(uri)
@@ -93,10 +94,12 @@ def _deliver_local(artifact: Path, folder: Path) -> None:
         link_tree(artifact, temporary)
         temporary.replace(folder)
     except OSError as error:
+        if is_full(error, folder):
+            raise disk_full(folder, sum(path.stat().st_size for path in artifact.rglob("*")), "the artifact") from error
         raise StageError(
             Reason.OUTPUT_FAILED,
             f"{folder}: cannot write: {error.strerror or error}",
-            "Check the path, its permissions and the free space, or write another output.uri",
+            "Check the path and its permissions, or write another output.uri",
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -13,6 +13,7 @@ from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.local.files import write_atomic
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
+from tunesmith_trainer.runtime.disk import disk_full
 
 _GROUP_WRITABLE = 0o002
 
@@ -25,7 +26,7 @@ def open_work(work: WorkFolder, *, writes: bool = True) -> None:
         writes: Whether this process writes the configuration. Of several nodes, one does.
 
     Raises:
-        StageError: OUTPUT_FAILED: the folder cannot be written.
+        StageError: OUTPUT_FAILED: the folder cannot be written. DISK_FULL: its disk is full.
     """
     from_env = os.environ.get(JOB_CONFIG)
     if from_env is None:
@@ -69,7 +70,7 @@ def translate_write_error(error: OSError) -> StageError:
     """Translate a write error into a StageError."""
     what = f"{error.filename or 'the work volume'}: {error.strerror or error}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StageError(Reason.OUTPUT_FAILED, what, "Give the job more room: raise storage.size")
+        return disk_full(Path(error.filename or "."))
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         remedy = "The volume must be writable for group 65532 (securityContext.fsGroup)"
         return StageError(Reason.OUTPUT_FAILED, what, remedy)

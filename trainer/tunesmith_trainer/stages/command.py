@@ -14,6 +14,7 @@ from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.local.files import read_json
 from tunesmith_api.local.imports import importing
 from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.runtime.disk import is_full, job_disk_full
 from tunesmith_trainer.runtime.job_config import is_volume_error, load_config, open_work, translate_write_error
 from tunesmith_trainer.runtime.progress_report import flush_progress
 from tunesmith_trainer.runtime.stage_lock import stage_lock
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
     )
-    for chatty in ("httpx", "httpcore", "urllib3", "filelock", "fsspec", "asyncio"):
+    for chatty in ("httpx", "httpx2", "httpcore", "urllib3", "filelock", "fsspec", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # For CPU training on shared cores: OpenMP threads that spin while they wait slow everything down, and threads that
     # sleep at once cost a tenth of the speed. So they spin for some tens of microseconds. torch reads both variables
@@ -65,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             traceback.print_exc()
-        failure = _unexpected(stage, error)
+        failure = _unexpected(stage, error, work)
         if topology.is_first:
             report_failure(work, stage, failure)
         return _failed(failure)
@@ -134,7 +135,9 @@ def _failed(error: StageError) -> int:
     return error.exit_code
 
 
-def _unexpected(stage: Stage, error: Exception) -> StageError:
+def _unexpected(stage: Stage, error: Exception, work: WorkFolder) -> StageError:
+    if is_full(error, work.root):
+        return job_disk_full(work, error)
     if isinstance(error, OSError) and is_volume_error(error):
         return translate_write_error(error)
     what = f"{stage.value}: {type(error).__name__}: {error}"

@@ -6,9 +6,11 @@ import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_trainer.storage.uris import public, scheme_of
+from tunesmith_trainer.runtime.disk import disk_full
+from tunesmith_trainer.storage.uris import local_path, public, scheme_of
 
 _RETRY = (408, 425, 429, 500, 502, 503, 504)
 _NETWORK = re.compile(r"NETWORK_CONNECTION|resolve host|connect to server|Connection refused|timed? ?out", re.I)
@@ -48,8 +50,8 @@ def _translate(error: Exception, uri: str, missing: Reason, doing: str) -> Stage
         error = error.__cause__  # fsspec reports every HTTP error as a missing file
     text = " ".join(str(error).replace(uri, shown).split())[:500] or type(error).__name__
     status = _http_status(error)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return StageError(Reason.SOURCE_UNAVAILABLE, f"{shown}: the disk is full", "Free some space")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_full(Path(error.filename) if error.filename else local_path(uri) or Path.cwd())
     network = status in _RETRY or _is_network(error) or bool(_NETWORK.search(text))
     if not network:
         if status in (401, 403) or (status is None and _DENIED.search(text)):

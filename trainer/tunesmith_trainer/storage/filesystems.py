@@ -23,6 +23,7 @@ Report = Callable[[int, int | None], None]
 
 _SCHEMES = ("file", "s3", "abfs", "abfss", "az", "gs", "gcs", "http", "https", "memory")
 _CHUNK = 1 << 20
+_PROBE = ".tunesmith-probe"
 
 
 def _filesystem(uri: str) -> tuple[Any, str]:
@@ -218,7 +219,8 @@ def put_folder(local: Path, uri: str, *, last: str = MANIFEST, report: Report | 
         report: Called after each file with the bytes so far and in total.
 
     Raises:
-        StageError: OUTPUT_FAILED, for any cause.
+        StageError: SOURCE_UNAVAILABLE: the store does not answer at the moment. DISK_FULL. OUTPUT_FAILED, for any other
+            cause.
     """
     paths = sorted(path for path in local.rglob("*") if path.is_file())
     paths.sort(key=lambda path: path.relative_to(local).as_posix() == last)
@@ -238,7 +240,25 @@ def put_folder(local: Path, uri: str, *, last: str = MANIFEST, report: Report | 
                 if report:
                     report(done, total)
     except StageError as error:
+        if error.reason in (Reason.SOURCE_UNAVAILABLE, Reason.DISK_FULL):
+            raise
         raise StageError(Reason.OUTPUT_FAILED, error.message, error.remedy) from error
+
+
+def probe(uri: str) -> None:
+    """Write a small file into a folder of a store, and remove it.
+
+    Raises:
+        StageError: OUTPUT_FAILED: it cannot be written. SOURCE_UNAVAILABLE: the store does not answer at the moment.
+    """
+    with translate_errors(uri, Reason.OUTPUT_FAILED, "write"):
+        fs, root = _filesystem(uri)
+        with fs.open(f"{root}/{_PROBE}", "wb") as file:
+            file.write(b"tunesmith")
+    try:
+        remove(uri, [_PROBE])
+    except StageError as error:  # some stores allow writing but not removing, which is all that delivery needs
+        log.warning("%s/%s is left: %s", uri, _PROBE, error.message)
 
 
 def remove(uri: str, names: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from support.job_facts import SETTINGS, UID, World
+from tunesmith_api import contract
 from tunesmith_api.failures import EXIT_CODES, Reason
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.spec import JobConfig
@@ -64,7 +65,7 @@ def test_exit_codes_say_what_is_tried_again():
     assert (ignore["action"], ignore["onExitCodes"]["values"]) == ("Ignore", [66, 67, 143])
     final = [code for reason, code in EXIT_CODES.items() if code < 64]
     assert (fail["action"], fail["onExitCodes"]["values"]) == ("FailJob", [2, *final, 137])
-    for reason in (Reason.SOURCE_UNAVAILABLE, Reason.OUTPUT_FAILED, Reason.INTERNAL_ERROR, Reason.PEER_UNREACHABLE):
+    for reason in (Reason.SOURCE_UNAVAILABLE, Reason.INTERNAL_ERROR, Reason.PEER_UNREACHABLE):
         assert EXIT_CODES[reason] not in (*ignore["onExitCodes"]["values"], *fail["onExitCodes"]["values"])
     assert job["spec"]["podReplacementPolicy"] == "Failed"
 
@@ -208,6 +209,25 @@ def test_secrets_reach_the_stages_that_need_them_only():
     for stage, names in expected.items():
         found = built(stage, **spec)[2].get("envFrom", [])
         assert [item["secretRef"]["name"] for item in found] == names
+
+
+@pytest.mark.parametrize(
+    ("data", "output", "secrets", "is_skipped"),
+    [(None, "out", ["out"], False), ("out", "out", ["out"], False), ("data", "out", ["data"], True)]
+    + [("data", None, ["data"], True), (None, None, [], False)],
+)
+def test_prepare_tries_the_output_only_with_the_credentials_that_publish_has(data, output, secrets, is_skipped):
+    def ref(name):
+        return {"secretRef": {"name": name}} if name else {}
+
+    spec = {
+        "dataset": {"sources": [{"uri": "s3://b/x.jsonl", **ref(data)}]},
+        "output": {"uri": "s3://b/out", **ref(output)},
+    }
+    container = built(Stage.PREPARE, **spec)[2]
+    assert [item["secretRef"]["name"] for item in container.get("envFrom", [])] == secrets
+    names = [variable["name"] for variable in container["env"]]
+    assert (contract.SKIP_OUTPUT_PROBE in names) == is_skipped
 
 
 def test_the_secret_of_the_work_reaches_every_stage_and_gives_way_to_others():

@@ -192,7 +192,7 @@ def test_a_full_disk_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(stages, "run_stage", fill)
     before = signal.getsignal(signal.SIGTERM)
     try:
-        assert main(["publish", "--work", str(tmp_path / "w")]) == 64
+        assert main(["publish", "--work", str(tmp_path / "w")]) == 19
     finally:
         signal.signal(signal.SIGTERM, before)
     assert "storage.size" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from tunesmith_api.local.files import write_json
 from tunesmith_api.local.imports import importing
 from tunesmith_api.local.processes import die_with_parent
 from tunesmith_api.work_folder import WorkFolder
+from tunesmith_trainer.runtime.disk import is_full, job_disk_full
 from tunesmith_trainer.runtime.job_config import load_config
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.peers import is_network_error, peer_lost, peer_unreachable
@@ -40,15 +41,17 @@ def main() -> int:
     except Exception as error:
         if options.debug:
             traceback.print_exc()
-        failure = _unexpected(error, rank, stepped=interrupt.stepped)
+        failure = _unexpected(error, rank, WorkFolder(options.work), stepped=interrupt.stepped)
     else:
         return 0
     folder.write_error(rank, failure)
     return failure.exit_code
 
 
-def _unexpected(error: Exception, rank: str, *, stepped: bool) -> StageError:
+def _unexpected(error: Exception, rank: str, work: WorkFolder, *, stepped: bool) -> StageError:
     """Translate an unexpected error. With several nodes, a network error means that another node is gone."""
+    if is_full(error, work.root):
+        return job_disk_full(work, error)
     what = f"train, process {rank}: {type(error).__name__}: {error}"
     if int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1 and is_network_error(error):
         return peer_lost(what) if stepped else peer_unreachable(what)
