@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data crds test test-fast test-kubernetes test-images lint format bench clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
+.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -56,6 +56,9 @@ test-kubernetes:
 
 test-images:
 	@test -n "$$TUNESMITH_E2E_CONTEXT" || PYTHONPATH=hack $(PYTHON) -m image_build build || true
+
+faults: $(INSTALLED) ## Put every known fault into the pipeline and see it stopped; run 100 clean jobs (half an hour)
+	PYTHONPATH=tests:hack $(BIN)/python -m faults.run
 
 lint: $(INSTALLED) ## Check style, types and import rules
 	$(BIN)/ruff check .

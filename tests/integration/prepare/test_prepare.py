@@ -85,6 +85,8 @@ def test_scratch_writes_model_stores_and_questions(tmp_path: Path, rows: Path) -
         assert ids[: len(question["prompt_ids"])].tolist() == question["prompt_ids"]
         assert tokenizer.decode(ids[mask == 1]) == question["reference"] + "<|im_end|>"
         prompt = written[question["reference"]]
+        assert question["messages"] == [{"role": "user", "content": prompt}]
+        assert rows.read_text().splitlines()[int(question["location"].rsplit(":", 1)[1]) - 1].find(prompt) > 0
         assert tokenizer.decode(question["prompt_ids"]) == (
             f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
         )
@@ -150,7 +152,9 @@ def test_validation_sources_in_other_kinds_of_file(tmp_path: Path, rows: Path) -
     assert [source["rows"] for source in data["sources"]] == [40, 1, 1]
 
 
-def test_text_rows_have_no_questions(tmp_path: Path) -> None:
+def test_text_rows_have_no_expected_answer(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
     path = tmp_path / "text.jsonl"
     path.write_text("".join(json.dumps({"text": f"Line {n} of the text. " * 40}) + "\n" for n in range(8)))
     data = prepared(write_job(tmp_path / "work", path))["data"]
@@ -158,9 +162,14 @@ def test_text_rows_have_no_questions(tmp_path: Path) -> None:
     assert data["trainRows"] > 8
     assert data["learnedTokens"] == data["trainTokens"]
     assert data["truncatedRows"] == 8
-    lines = (tmp_path / "work" / "prepare" / "data" / "evaluation.jsonl").read_text().splitlines()
-    assert lines
-    assert all(set(json.loads(line)) == {"row", "location", "text"} for line in lines)
+    folder = tmp_path / "work" / "prepare" / "data"
+    lines = [json.loads(line) for line in (folder / "evaluation.jsonl").read_text().splitlines()]
+    assert len(lines) == len({line["text"] for line in lines}), "a text that was cut is there once"
+    validation = TokenStore.open(folder / "validation")
+    tokenizer = AutoTokenizer.from_pretrained(model_path(WorkFolder(tmp_path / "work")))
+    for line in lines:
+        assert set(line) == {"row", "location", "text"}
+        assert line["text"].startswith(tokenizer.decode(validation[line["row"]][0]))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support.trained_jobs import make_job, write_config
+from support.trained_jobs import ROWS, make_job, write_config
 from tunesmith_api.artifact import artifact_digest
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.work_folder import Stage, WorkFolder
@@ -275,8 +275,18 @@ def test_one_model_is_in_memory_at_a_time(method: str, tmp_path: Path, monkeypat
 
 def test_plain_text_rows_have_no_exact_match(tmp_path: Path) -> None:
     work = make_job(tmp_path / "job", export=FP32)
-    (work / "prepare" / "data" / "evaluation.jsonl").write_text("")
-    assert run(work)["metrics"]["after"]["exactMatch"] is None
+    data = work / "prepare" / "data"
+    tokenizer = load_tokenizer(work / "prepare" / "model")
+    texts = [f"{question} {answer}" for question, answer in ROWS]
+    rows = [[*tokenizer.encode(text), tokenizer.eos_token_id] for text in texts]
+    TokenStore.write(data / "validation", [(ids, [1] * len(ids)) for ids in rows])
+    lines = [{"row": row, "location": f"x:{row + 1}", "text": text} for row, text in enumerate(texts)]
+    (data / "evaluation.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = run(work)
+    assert result["metrics"]["after"]["exactMatch"] is None
+    assert result["metrics"]["served"]["fp32"]["evalLoss"] == pytest.approx(result["metrics"]["after"]["evalLoss"])
+    assert result["parity"]["template"]["rows"] == len(ROWS)
+    assert not (work / "artifact" / "predictions.jsonl").exists()
 
 
 def test_an_output_with_another_artifact_is_kept(lora: Path, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ CHAT = {"messages": [{"role": "user", "content": "x"}]}
 class Letters:
     """Token n is the n-th letter; tokens from 100 on are pairs of letters."""
 
+    bos_token = "a"
+
     def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
         return "".join(chr(96 + n) if n < 100 else chr(96 + n // 100) + chr(96 + n % 100) for n in ids)
 
@@ -83,6 +85,15 @@ def test_a_text_is_compared_as_far_as_its_first_row_goes(tmp_path: Path, served:
     assert compare(tmp_path, [1, 2, 3, 4, 5], [1] * 5, {"promptIds": served}, request)["rows"] == 1
     with pytest.raises(StageError, match="from token 0 on"):
         compare(tmp_path / "other", [2, 3, 4, 5], [1] * 4, {"promptIds": served}, request)
+
+
+def test_a_text_that_has_its_own_bos_may_have_it_once(tmp_path: Path) -> None:
+    for number, trained in enumerate(([1, 2, 3, 5], [1, 1, 2, 3, 5])):
+        folder = tmp_path / str(number)
+        found = compare(folder, trained, [1] * len(trained), {"promptIds": [1, 1, 2, 3]}, {"prompt": "abc"})
+        assert found["rows"] == 1
+    with pytest.raises(StageError, match="from token 1 on"):
+        compare(tmp_path / "other", [1, 2, 3, 5], [1] * 4, {"promptIds": [1, 1, 2, 3]}, {"prompt": "bc"})
 
 
 def test_a_request_that_the_server_refuses_fails(tmp_path: Path) -> None:

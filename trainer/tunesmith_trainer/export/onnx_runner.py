@@ -68,6 +68,10 @@ class OnnxModel:
 
         return int(json.loads((folder / "genai_config.json").read_bytes())["model"]["decoder"]["head_size"])
 
+    def logits(self, ids: Sequence[int]) -> Logits:
+        """Return float32 [tokens, vocabulary] of a row."""
+        return self.logits_at(ids, range(len(ids)))
+
     def logits_at(self, ids: Sequence[int], positions: Sequence[int]) -> Logits:
         """Return float32 [positions, vocabulary] of a row.
 

@@ -58,6 +58,9 @@ def compare_rendering(
         tokens, mask = store[request.row]
         trained = tokens.tolist()
         if "prompt" in request.request:
+            if request.request["prompt"].startswith(tokenizer.bos_token or "\0") and served[:2] == served[:1] * 2:
+                # The text has its BOS already, and the tokenizer adds one. A row has it once or twice.
+                served = served[1:] if trained[:2] != served[:2] else served
             served = served[: len(trained)]  # a long text is cut into several rows
             problem = _first_difference(trained, served, None)
         else:

@@ -16,6 +16,7 @@ from tunesmith_api.failures import StageError
 log = logging.getLogger(__name__)
 
 _SHORT_REASON = 60
+_IN_MANIFEST = ("gates", "parity")
 
 
 def write_result(result: Mapping[str, Any]) -> None:
@@ -32,14 +33,21 @@ def encode(message: Mapping[str, Any], limit: int = TERMINATION_MESSAGE_BYTES) -
     """Return a termination message as JSON of at most `limit` bytes.
 
     If it is too long, parts are left out, the least important first: the reasons of resolved values, then these values,
-    then the whole result, then the ends of the texts. NaN and infinity, which JSON does not have, become null.
+    then what the artifact's manifest also has, then the whole result, then the ends of the texts. NaN and infinity,
+    which JSON does not have, become null.
 
     Args:
         message: `reason`, `message`, `remedy` and `result`.
         limit: The limit in bytes, at least 256.
     """
     message = _finite(dict(message))
-    for shortened in (message, _with_short_reasons(message), _without_values(message), {**message, "result": {}}):
+    for shortened in (
+        message,
+        _with_short_reasons(message),
+        _without(message, "resolved"),
+        _without(message, "resolved", *_IN_MANIFEST),
+        {**message, "result": {}},
+    ):
         if len(data := _json(shortened)) <= limit:
             return data
     texts = {"message": str(message["message"]), "remedy": str(message["remedy"])}
@@ -78,8 +86,8 @@ def _with_short_reasons(message: Mapping[str, Any]) -> dict[str, Any]:
     return {**message, "result": {**message["result"], "resolved": short}}
 
 
-def _without_values(message: Mapping[str, Any]) -> dict[str, Any]:
-    return {**message, "result": {key: value for key, value in message["result"].items() if key != "resolved"}}
+def _without(message: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {**message, "result": {key: value for key, value in message["result"].items() if key not in names}}
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 - any JSON value

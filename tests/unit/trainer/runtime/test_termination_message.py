@@ -33,6 +33,14 @@ def test_reasons_are_shortened_before_values_are_left_out():
     assert without["result"] == {"progress": {"step": 1}}
 
 
+def test_gates_and_parity_are_left_out_before_the_artifact_is():
+    artifact = {"uri": "s3://bucket/artifact", "digest": "sha256:" + "0" * 64}
+    gates = [{"metric": "exactMatch", "min": 0.8, "served": "int4", "value": 0.9812345678901234, "passed": True}] * 48
+    said = words(artifact=artifact, metrics={"after": {"evalLoss": 0.1}}, gates=gates, parity={"int4": {}})
+    found = json.loads(encode(said))["result"]
+    assert found == {"artifact": artifact, "metrics": {"after": {"evalLoss": 0.1}}}
+
+
 def test_the_end_of_a_long_text_is_cut_and_the_reason_stays():
     cut = json.loads(encode(words("m" * 9000, "r" * 100)))
     assert cut["reason"] == "InvalidDataset"
