@@ -58,7 +58,7 @@ test-images:
 	@test -n "$$TUNESMITH_E2E_CONTEXT" || PYTHONPATH=hack $(PYTHON) -m image_build build || true
 
 faults: $(INSTALLED) ## Put every known fault into the pipeline and see it stopped; run 100 clean jobs (half an hour)
-	PYTHONPATH=tests:hack $(BIN)/python -m faults.run
+	cd tests && $(abspath $(BIN))/python -m faults.run
 
 lint: $(INSTALLED) ## Check style, types and import rules
 	$(BIN)/ruff check .

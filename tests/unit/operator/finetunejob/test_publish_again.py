@@ -66,7 +66,7 @@ def failed(stage: Stage = Stage.PUBLISH, code: int = 16, reason: str = "GateFail
 @pytest.mark.parametrize("field", CHANGES)
 @pytest.mark.parametrize(
     ("code", "reason"),
-    [(16, "GateFailed"), (17, "ExportFailed"), (64, "OutputFailed"), (14, "OutOfMemory"), (70, "InternalError")],
+    [(16, "GateFailed"), (17, "ExportFailed"), (20, "OutputFailed"), (14, "OutOfMemory"), (70, "InternalError")],
 )
 def test_a_job_that_failed_in_publish_goes_on_there(field, code, reason):
     world = failed(code=code, reason=reason)
