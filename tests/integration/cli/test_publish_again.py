@@ -108,18 +108,18 @@ def test_a_changed_gate_is_checked_before_training(tmp_path):
     rows = tmp_path / "manifests" / "rows.jsonl"
     rows.parent.mkdir()
     rows.write_text("".join(json.dumps({"text": row["prompt"]}) + "\n" for row in ROWS))
-    result = run(tmp_path, export=POSSIBLE, training={**SHORT, "globalBatchSize": 8, "maxSteps": 1})
+    result = run(tmp_path, export=POSSIBLE)
     assert result.returncode == 0, result.stderr
     for name in ("train", "publish", "artifact"):
         shutil.rmtree(work_of(tmp_path) / name)
     prepared = (work_of(tmp_path) / "prepare" / "stage.json").stat().st_mtime_ns
     gates = {"maxRows": 4, "gates": [{"metric": "exactMatch", "min": 0.5}]}
-    result = run(tmp_path, export=POSSIBLE, training={**SHORT, "maxSteps": 1}, evaluation=gates)
+    result = run(tmp_path, export=POSSIBLE, evaluation=gates)
     assert result.returncode == 1
     assert condition(status(tmp_path), "Ready")["reason"] == "InvalidSpec"
     assert not (work_of(tmp_path) / "train").exists()
     # And without the gate it goes on, with the rows that are prepared.
-    assert run(tmp_path, export=POSSIBLE, training={**SHORT, "maxSteps": 1}).returncode == 0
+    assert run(tmp_path, export=POSSIBLE).returncode == 0
     assert (work_of(tmp_path) / "prepare" / "stage.json").stat().st_mtime_ns == prepared
 
 
@@ -146,7 +146,7 @@ def test_changed_data_is_refused_once_the_job_has_begun(tmp_path):
 
 
 def test_nothing_is_exported_for_those_who_serve_elsewhere(tmp_path):
-    lora = job(method="lora", export={"precisions": [], "mergeWeights": True}, training={**SHORT, "maxSteps": 2})
+    lora = job(method="lora", export={"precisions": [], "mergeWeights": True}, training=SHORT)
     write(tmp_path / "manifests", lora, config_map())
     result = tunesmith("run", "-f", "manifests", "--no-serve", cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr

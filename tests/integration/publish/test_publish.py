@@ -7,6 +7,7 @@ import os
 import shutil
 import weakref
 from datetime import datetime
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.publish import publish
+from tunesmith_trainer.stages.inputs import PUBLISH_STEPS
 from tunesmith_trainer.stages.runner import run_stage
 
 FP32 = {"precisions": ["fp32"], "parity": {"rows": 2}}
@@ -107,6 +109,14 @@ def test_the_served_models_are_measured_and_every_answer_is_kept(lora: Path) -> 
     assert all(line["cut"] == [] for line in lines)
     evaluation = json.loads((lora / "artifact" / "evaluation.json").read_text())
     assert [line["before"] for line in lines] == [example["before"] for example in evaluation["examples"]]
+
+
+def test_every_step_declares_what_it_depends_on(lora: Path) -> None:
+    """A file that no step declares is made again after any change of the spec: so are only these."""
+    declared = [pattern for pattern, _ in PUBLISH_STEPS]
+    names = {path.name for path in (lora / "publish").iterdir()}
+    others = {name for name in names if not any(fnmatch(name, pattern) for pattern in declared)}
+    assert others == {"artifact", "gates.json", "inputs.json", "stage.json"}
 
 
 def test_serving_can_open_it(lora: Path) -> None:

@@ -19,9 +19,7 @@ from tunesmith_api.spec import PUBLISH_FIELDS, JobConfig
 from tunesmith_api.work_folder import STAGE_INPUTS, Stage, WorkFolder
 from tunesmith_trainer.storage.files import read_json
 
-# The steps of publish by the files that they leave, and the parts of `publish_parts` that they depend on beside the
-# training. When the spec changes, files of other names are removed: the gates' results, the artifact.
-_STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+PUBLISH_STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("merged", ()),
     ("adapter", ()),
     ("onnx", ("export",)),
@@ -33,6 +31,10 @@ _STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("parity-*.json", ("evaluation", "export", "parity")),
     ("served-*.json", ("evaluation", "export")),
 )
+"""The files of each step of publish, and the parts of `publish_parts` that it depends on in addition to the training.
+
+When the spec changes, files with other names are removed, such as the gates' results and the artifact.
+"""
 
 
 def stage_inputs(stage: Stage, config: JobConfig, work: WorkFolder) -> str:
@@ -92,7 +94,7 @@ def discard_outdated(stage: Stage, work: WorkFolder, inputs: str, parts: Mapping
 
 def _is_current(name: str, changed: set[str]) -> bool:
     """Return whether a file or folder of the publish stage depends on nothing that has changed."""
-    needs = [parts for pattern, parts in _STEPS if fnmatch(name, pattern)]
+    needs = [parts for pattern, parts in PUBLISH_STEPS if fnmatch(name, pattern)]
     return bool(needs) and not changed.intersection(*needs)
 
 
