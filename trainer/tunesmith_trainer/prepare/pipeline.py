@@ -31,6 +31,7 @@ from tunesmith_trainer.prepare.disk_need import estimate, require_disk
 from tunesmith_trainer.prepare.model_facts import check_facts
 from tunesmith_trainer.prepare.overlap import require_unseen
 from tunesmith_trainer.prepare.split import held_out_rows
+from tunesmith_trainer.prepare.stop_token import require_stop_token
 from tunesmith_trainer.storage.files import write_atomic, write_json
 from tunesmith_trainer.storage.probe import probe_output
 from tunesmith_trainer.tasks.registry import task_of
@@ -81,6 +82,8 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
     train_store = _store(partial / "train", encoder, training_rows(), work, rows - len(held_out))
+    if task.needs_chat_template(parser.format):
+        require_stop_token(train_store, model, architecture)
     total = sum(validation.counts) if validation is not None else len(held_out)
     validation_store = _store(partial / "validation", encoder, validation_rows(), work, total, partial)
     require_unseen(train_store, validation_store)
