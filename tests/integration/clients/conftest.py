@@ -1,6 +1,11 @@
-"""A tiny served model, and what raw requests to it answer: every client must show the same."""
+"""A tiny served model, and what raw requests to it answer: every client must show the same.
 
+With TUNESMITH_CLIENTS_ARTIFACT, the artifact in that folder is served instead, such as the quickstart's.
+"""
+
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,9 +21,13 @@ GREEDY = {"model": MODEL, "temperature": 0, "max_tokens": 12}
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
-    artifact = make_artifact(tmp_path_factory.mktemp("clients") / "artifact")
-    options = ("--precision", "fp32", "--model-name", MODEL, "--slots", "4", "--threads", "1")
-    with ServingProcess(artifact, *options, "--context-length", "512") as process:
+    options = ["--model-name", MODEL, "--slots", "4", "--threads", "1"]
+    if (given := os.environ.get("TUNESMITH_CLIENTS_ARTIFACT")) is not None:
+        artifact = Path(given)
+    else:
+        artifact = make_artifact(tmp_path_factory.mktemp("clients") / "artifact")
+        options += ["--precision", "fp32", "--context-length", "512"]
+    with ServingProcess(artifact, *options) as process:
         yield process
 
 
