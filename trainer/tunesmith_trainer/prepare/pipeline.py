@@ -24,7 +24,7 @@ from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.base import obtain_model
 from tunesmith_trainer.prepare.disk_need import estimate, require_disk
-from tunesmith_trainer.prepare.model_facts import check_facts
+from tunesmith_trainer.prepare.model_facts import check_facts, require_served_length
 from tunesmith_trainer.prepare.stop_token import require_stop_token
 from tunesmith_trainer.storage.files import write_atomic
 from tunesmith_trainer.storage.probe import probe_output
@@ -72,6 +72,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
     train_store = _store(partial / "train", encoder, training_rows(), work, rows - len(held_out))
+    require_served_length(config, model, architecture, int(train_store.lengths.max()))
     if task.needs_chat_template(parser.format):
         require_stop_token(train_store, model, architecture)
     total = sum(validation.counts) if validation is not None else len(held_out)
