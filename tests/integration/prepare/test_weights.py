@@ -132,12 +132,16 @@ def test_prepare_refuses_rows_that_are_longer_than_an_export_with_longrope_takes
     }
     settings = {**config, "original_max_position_embeddings": 64, "rope_parameters": rope}
     (folder / "config.json").write_text(json.dumps(settings))
-    rows = write_rows(tmp_path / "rows.jsonl")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(
+        "".join(json.dumps({"prompt": "a b " * 9 * size, "completion": "c"}) + "\n" for size in (1, 1, 1, 3, 3, 3))
+    )
     work = write_job(tmp_path / "work", rows, {"uri": str(folder)}, training={"maxLength": 128})
     code, errors = run_prepare(work)
     assert code == 10, errors
     assert "maxLength is 128" in read_outcome(work)["message"]
     assert read_outcome(work)["remedy"] == "Write maxLength: 64 or less"
-    work = write_job(tmp_path / "shorter", rows, {"uri": str(folder)}, training={"maxLength": 64})
+    rows.write_text(rows.read_text().splitlines(keepends=True)[0] * 4)
+    work = write_job(tmp_path / "shorter", rows, {"uri": str(folder)}, training={"maxLength": 128})
     code, errors = run_prepare(work)
     assert code == 0, errors

@@ -28,7 +28,7 @@ from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.base import obtain_model
 from tunesmith_trainer.models.system_turn import fold_system_turn
 from tunesmith_trainer.prepare.disk_need import estimate, require_disk
-from tunesmith_trainer.prepare.model_facts import check_facts
+from tunesmith_trainer.prepare.model_facts import check_facts, require_served_length
 from tunesmith_trainer.prepare.overlap import require_unseen
 from tunesmith_trainer.prepare.split import held_out_rows
 from tunesmith_trainer.prepare.stop_token import require_stop_token
@@ -82,6 +82,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
     train_store = _store(partial / "train", encoder, training_rows(), work, rows - len(held_out))
+    require_served_length(config, model, architecture, int(train_store.lengths.max()))
     if task.needs_chat_template(parser.format):
         require_stop_token(train_store, model, architecture)
     total = sum(validation.counts) if validation is not None else len(held_out)
