@@ -1,4 +1,4 @@
-"""Stops a job whose validation rows are its training rows: its metrics would measure memory."""
+"""Stops a job whose validation sources are its training data: its metrics would measure memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def require_unseen(train: TokenStore, validation: TokenStore) -> None:
         f"{equal} of {len(validation)} validation rows are also training rows, so evaluation would measure what was "
         "memorised",
         "Give other rows in spec.dataset.validation.sources, or leave validation out: a part of the rows is then kept "
-        "from training; remove duplicates first",
+        "from training",
     )
 
 
