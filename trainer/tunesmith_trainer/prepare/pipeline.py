@@ -19,6 +19,7 @@ from tunesmith_trainer.data.encode import Encoder
 from tunesmith_trainer.data.evaluation_rows import evaluation_line
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.progress import Progress
+from tunesmith_trainer.data.rendering_time import record_rendering_time
 from tunesmith_trainer.data.report import REPORT, RowIndex, build_report, log_findings
 from tunesmith_trainer.data.report.samples import encoded_samples
 from tunesmith_trainer.data.rows import Row
@@ -81,6 +82,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     encoder = task.encoder(model.tokenizer, config.spec)
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
+    record_rendering_time(partial, model.tokenizer.chat_template)
     train_store = _store(partial / "train", encoder, training_rows(), work, rows - len(held_out))
     require_served_length(config, model, architecture, int(train_store.lengths.max()))
     if task.needs_chat_template(parser.format):

@@ -12,6 +12,7 @@ from tunesmith_api.artifact import MANIFEST, onnx_folder
 from tunesmith_api.methods import METHODS
 from tunesmith_api.spec import AdapterSpec, JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.data.rendering_time import read_rendering_time
 from tunesmith_trainer.data.report import REPORT
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.methods.base import MergeInputs
@@ -178,8 +179,7 @@ class _Models:
 
         path = self._evaluation_file
         requests = read_requests(path, MAX_ROWS)
-        prepared = path.stat().st_mtime if path.is_file() else None
-        return ValidationSet(self.validation, self.prompts, self.tokenizer, requests, prepared)
+        return ValidationSet(self.validation, self.prompts, self.tokenizer, requests, read_rendering_time(path.parent))
 
     def release(self) -> None:
         """Free the models' memory; they are loaded again if they are needed."""

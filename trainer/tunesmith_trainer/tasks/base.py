@@ -32,7 +32,7 @@ class ValidationSet:
         prompts: Prompts with their references, made from these rows; may be empty.
         tokenizer: The model's tokenizer.
         requests: Requests made from the first rows, of which the server must make the rows' tokens; may be empty.
-        prepared: When these files were written, in seconds since the epoch.
+        prepared: When the rows were rendered, in seconds since the epoch; None if they are the same at any time.
     """
 
     store: TokenStore
