@@ -18,18 +18,33 @@ ROWS = [
 ]
 
 
+BEGINNINGS = ["", "Tell me: ", "Please: ", "Now: ", "Quick: "]
+EPOCHS = 40
+
+
+def write_rows(path: Path, *, kept_out: bool) -> dict[str, str]:
+    """Write every row with four of the five beginnings, or with the one that it is not trained with."""
+    rows = [
+        {**row, "prompt": beginning + row["prompt"]}
+        for number, row in enumerate(ROWS)
+        for index, beginning in enumerate(BEGINNINGS)
+        if (index == number % len(BEGINNINGS)) is kept_out
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"uri": str(path)}
+
+
 def make_job(work: Path, gates: list[dict[str, Any]]) -> Path:
-    """A scratch job whose validation rows are its training rows."""
+    """A scratch job whose validation rows are the training rows with other beginnings."""
     work.mkdir()
-    rows = work / "rows.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    source = {"uri": str(rows)}
+    source = write_rows(work / "rows.jsonl", kept_out=False)
+    validation = write_rows(work / "validation.jsonl", kept_out=True)
     sizes = {"hiddenSize": 128, "intermediateSize": 256, "numHiddenLayers": 2, "vocabSize": 400}
     spec = {
         "model": {"scratch": {"architecture": "llama", "maxPositionEmbeddings": 128, **sizes}},
         "method": "full",
-        "dataset": {"sources": [source], "format": "promptCompletion", "validation": {"sources": [source]}},
-        "training": {"epochs": 100, "learningRate": 3e-3, "globalBatchSize": 10, "maxLength": 128},
+        "dataset": {"sources": [source], "format": "promptCompletion", "validation": {"sources": [validation]}},
+        "training": {"epochs": EPOCHS, "learningRate": 3e-3, "globalBatchSize": 10, "maxLength": 128},
         "evaluation": {"gates": gates, "maxNewTokens": 40},
         "export": {"precisions": ["fp32", "int4"]},
     }
@@ -51,7 +66,7 @@ def test_rows_become_an_artifact_that_has_learned_them(tmp_path: Path) -> None:
     manifest = json.loads((work / "artifact" / "manifest.json").read_text())
     assert manifest["metrics"]["before"]["exactMatch"] == 0
     assert manifest["metrics"]["after"]["exactMatch"] >= 0.9
-    assert [gate["passed"] for gate in manifest["gates"]] == [True, True]
+    assert [gate["passed"] for gate in manifest["gates"]] == [True] * 2 * 3  # of the tuned model, and as it is served
     assert manifest["parity"]["fp32"]["greedyAgreement"] == 1
     assert manifest["parity"]["fp32"]["maxLogitDifference"] < 1e-3
     assert manifest["parity"]["int4"]["nextTokenAgreement"] >= 0.9
@@ -59,7 +74,7 @@ def test_rows_become_an_artifact_that_has_learned_them(tmp_path: Path) -> None:
     assert manifest["data"]["validationRows"] == len(ROWS)
     assert manifest["baseModel"]["uri"] == "scratch"
     log = (work / "artifact" / "training_log.jsonl").read_text().splitlines()
-    assert len(log) == manifest["training"]["steps"] == 200
+    assert len(log) == manifest["training"]["steps"] == 8 * EPOCHS
     examples = json.loads((work / "artifact" / "evaluation.json").read_text())["examples"]
     assert sum(example["after"].strip() == example["reference"].strip() for example in examples) >= 18
 

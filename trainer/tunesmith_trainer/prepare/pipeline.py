@@ -21,6 +21,7 @@ from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.rendering_time import record_rendering_time
 from tunesmith_trainer.data.report import REPORT, RowIndex, build_report, log_findings
+from tunesmith_trainer.data.report.relative import without_folder
 from tunesmith_trainer.data.report.samples import encoded_samples
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
@@ -109,7 +110,8 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     report = build_report(
         parser, spec.format, train_index, validation_index, held_out, samples, encoder.log, encoder.max_length
     )
-    write_json(partial / REPORT, report)
+    names = [file.name for data in (train, validation) if data for file in data.files]
+    write_json(partial / REPORT, without_folder(report, names))
     log_findings(report)
     shutil.rmtree(folder / "data", ignore_errors=True)
     partial.replace(folder / "data")

@@ -102,7 +102,7 @@ def write_predictions(folder: Path, data: ValidationSet, served: Mapping[str, Ma
     for index, prompt in enumerate(data.prompts):
         line = {
             "row": prompt.row,
-            "location": prompt.location,
+            "location": prompt.location.rsplit("/", 1)[-1],  # not the folder, which differs between machines
             "prompt": data.tokenizer.decode(prompt.prompt_ids),
             "reference": prompt.reference,
             **{when: result["answers"][index] for when, result in models.items()},
