@@ -34,7 +34,7 @@ def test_a_gate_and_a_bound_are_widened_and_the_output_changed_after_one_trainin
     # No two implementations agree to 1e-12.
     apply(evaluation=wide, export={**fp32, "parity": {"maxLogitDifference": 1e-12}})
     second = end(2)
-    assert condition(second, "Ready")["reason"] == "ExportFailed"
+    assert condition(second, "Ready")["reason"] == "ParityFailed"
     assert condition(second, "Stalled")["status"] == "True"
 
     apply(evaluation=wide, export=fp32, output={"uri": "./published"})
