@@ -25,11 +25,12 @@ class WeightFiles:
 
     @cached_property
     def _places(self) -> Mapping[str, str]:
-        """The file of each tensor."""
+        """The file of each tensor, by what the files hold and not by what the index says of them."""
         index = self._folder / "model.safetensors.index.json"
+        files = ["model.safetensors"]
         if index.exists():
-            return json.loads(index.read_bytes())["weight_map"]
-        return dict.fromkeys(self._open("model.safetensors").keys(), "model.safetensors")
+            files = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        return {name: file for file in files for name in self._open(file).keys()}
 
     def _open(self, name: str) -> Any:  # noqa: ANN401
         if name not in self._files:

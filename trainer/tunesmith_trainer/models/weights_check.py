@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from tunesmith_api.failures import StageError
 from tunesmith_api.local.imports import importing
 from tunesmith_trainer.models.checks import invalid
+from tunesmith_trainer.models.weights import WeightFiles
 
 log = logging.getLogger(__name__)
 
@@ -87,15 +88,13 @@ def check_weights(folder: Path, name: str, architecture: Architecture) -> None:
     Raises:
         StageError: INVALID_MODEL, naming the tensors.
     """
-    files = _files(folder)
-    present: set[str] = set()
+    files = WeightFiles(folder)
+    present = files.names()
     misshapen: list[str] = []
     broken: list[str] = []
-    for key, shape, tensor in _tensors(folder, files):
-        present.add(key)
-        expected = architecture.shapes.get(key)
-        if expected is None:
-            continue
+    for key in sorted(present & set(architecture.shapes)):
+        tensor, expected = files[key], architecture.shapes[key]
+        shape = tuple(tensor.shape)
         if shape != expected:
             misshapen.append(f"{key} is {list(shape)}, not {list(expected)}")
         elif problem := _number_problem(tensor):
@@ -113,24 +112,6 @@ def check_weights(folder: Path, name: str, architecture: Architecture) -> None:
     )
     if unknown:
         log.warning("%s: %d tensors are no part of the model and are ignored: %s", name, len(unknown), _some(unknown))
-
-
-def _files(folder: Path) -> list[str]:
-    index = folder / "model.safetensors.index.json"
-    if not index.exists():
-        return ["model.safetensors"]
-    return sorted({str(file) for file in json.loads(index.read_bytes())["weight_map"].values()})
-
-
-def _tensors(folder: Path, files: Iterable[str]) -> Iterator[tuple[str, tuple[int, ...], Any]]:
-    """Yield (name, shape, tensor) of each tensor, read from the file when it is yielded."""
-    from safetensors import safe_open
-
-    for file in files:
-        with safe_open(folder / file, framework="pt") as opened:
-            for key in opened.keys():  # noqa: SIM118 - not a mapping
-                tensor = opened.get_tensor(key)
-                yield key, tuple(tensor.shape), tensor
 
 
 def _missing(architecture: Architecture, present: set[str]) -> list[str]:

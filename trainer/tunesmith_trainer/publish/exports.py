@@ -24,33 +24,41 @@ def remove_export(folder: Path, precision: Precision) -> None:
     (folder / "parity-template.json").unlink(missing_ok=True)
 
 
-def record_export(folder: Path, precision: Precision, merged: Path) -> None:
+def record_export(folder: Path, precision: Precision, model: str) -> None:
     """Record which weights an export was made from, and its own files.
 
     Args:
         folder: The stage's folder, with the export in `onnx/PRECISION`.
         precision: The export's precision.
-        merged: The tuned model that was exported.
+        model: Digest of the tuned model that was exported.
     """
-    record = {"model": digest_of_tree(merged), "files": digest_of_tree(folder / "onnx" / precision.value)}
-    write_json(_file(folder, precision), record)
+    write_json(_file(folder, precision), _record(folder, precision, model))
 
 
-def require_current_exports(folder: Path, precisions: Collection[Precision], merged: Path) -> None:
+def require_current_exports(folder: Path, precisions: Collection[Precision], merged: Path, model: str) -> None:
     """Fail if an export that an earlier run made is not of these weights, or has changed since.
+
+    Args:
+        folder: The stage's folder.
+        precisions: The exports that earlier runs made.
+        merged: The tuned model.
+        model: Its digest.
 
     Raises:
         StageError: PARITY_FAILED.
     """
     for precision in precisions:
-        exported = folder / "onnx" / precision.value
-        found = {"model": digest_of_tree(merged), "files": digest_of_tree(exported)}
-        if read_json(_file(folder, precision)) != found:
+        if read_json(_file(folder, precision)) != _record(folder, precision, model):
+            exported = folder / "onnx" / precision.value
             raise StageError(
                 Reason.PARITY_FAILED,
                 f"the {precision.value} export in {exported} is not of the model in {merged}",
                 f"Remove {exported}, and run the job again: it is exported anew",
             )
+
+
+def _record(folder: Path, precision: Precision, model: str) -> dict[str, str]:
+    return {"model": model, "files": digest_of_tree(folder / "onnx" / precision.value)}
 
 
 def _file(folder: Path, precision: Precision) -> Path:

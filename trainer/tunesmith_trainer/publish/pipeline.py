@@ -28,7 +28,7 @@ from tunesmith_trainer.publish.gates import check_gates, require_passed
 from tunesmith_trainer.publish.progress import Progress
 from tunesmith_trainer.publish.served import ServedChecks
 from tunesmith_trainer.publish.trained import require_trained_files
-from tunesmith_trainer.storage.files import read_json, write_json
+from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_json
 from tunesmith_trainer.tasks.base import ValidationSet
 from tunesmith_trainer.tasks.registry import task_of
 
@@ -85,13 +85,14 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
         # From here on the exporter, ONNX Runtime and the server's code need the memory, one after the other.
         models.release()
         made = [precision for precision in config.spec.export.precisions if precision not in missing]
-        require_current_exports(folder, made, merged)
+        model = digest_of_tree(merged) if config.spec.export.precisions else ""
+        require_current_exports(folder, made, merged, model)
         for precision in missing:
             progress.step(f"exporting {precision.value}")
             remove_export(folder, precision)
             if exporter:
                 exporter.export(merged, folder / "onnx" / precision.value, precision)
-            record_export(folder, precision, merged)
+            record_export(folder, precision, model)
     parity, served = _check(checks)
     predictions = write_predictions(folder, models.data, served)
     for name, result in served.items():

@@ -19,7 +19,7 @@ from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.contract import DISABLE_TRANSFORMERS_REPORT
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.resolve import Resolved, resolve
-from tunesmith_api.spec import JobConfig
+from tunesmith_api.spec import PUBLISH_FIELDS, JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.collate import OrderedDataset
 from tunesmith_trainer.data.token_store import TokenStore
@@ -167,9 +167,7 @@ def _environment(work: WorkFolder, resolved: Resolved) -> None:
 
 def _job_digest(config: JobConfig, work: WorkFolder) -> str:
     """Return a digest of what the weights depend on: the prepared data, the base model and the spec."""
-    spec = config.spec.to_api()
-    for later in ("evaluation", "export", "output"):
-        spec.pop(later, None)
+    spec = {name: value for name, value in config.spec.to_api().items() if name not in PUBLISH_FIELDS}
     prepared = read_json(work.stage_marker(Stage.PREPARE))
     return digest_of_json({"name": config.name, "spec": spec, "prepared": prepared})
 
