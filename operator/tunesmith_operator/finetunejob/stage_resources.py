@@ -21,8 +21,8 @@ GRACE_SECONDS = 120
 """Time from SIGTERM to SIGKILL: enough to finish a step and save a checkpoint."""
 
 UNPLANNED_PREPARE_MEMORY = "4Gi"
-"""What `prepare` asks for if the model is not known yet. It reads weights and rows as streams, so it takes Python, torch
-and two of the largest tensors, whatever the model is. No limit, as a tensor may be larger still."""
+"""What `prepare` asks for if the model is not known yet. It reads weights and rows as streams, so it takes Python,
+torch and two of the largest tensors, whatever the model is. No limit, as a tensor may be larger still."""
 
 _PLAN = "the plan of this job: the peak of all processes with the plan's reserve"
 _UNKNOWN = "enough for usual models, as nothing is known of this one yet"
