@@ -60,7 +60,7 @@ def describe(
         prepared: The marker of the prepare stage.
         trained: The marker of the train stage.
         timings: train/metrics.json.
-        results: `metrics`, `gates` and `parity`.
+        results: `metrics`, `gates`, `parity`, and what was `measured` of each stage.
     """
     model = prepared.get("model", {})
     training = {name: value for name, value in trained.items() if name not in ("inputs", "resolved", "versions")}
