@@ -11,7 +11,7 @@ STAGE_MARKER = "stage.json"
 STAGE_INPUTS = "inputs.json"
 """Digest of what a stage in progress depends on."""
 MEASURED = "measured.json"
-"""Memory and duration of a stage: `{memory, anonymousMemory, gpuMemory?, seconds, secondsPerStep?}`."""
+"""Memory and duration of a stage: `{memory, gpuMemory?, seconds, secondsPerStep?}`."""
 
 
 class Stage(StrEnum):

@@ -1,8 +1,8 @@
 """Measures a stage while it runs: the peak memory of its processes, and its duration, over all attempts.
 
 `measured.json` in the stage's folder has the result as a job's status shows it. It is apart from `stage.json`, which is
-the same in every run of a job. `attempts.json` has the same in bytes and seconds, and is written while the stage runs,
-so that an attempt that is killed counts too.
+the same in every run of a job. `attempts.json` has more, in bytes and seconds, and is written while the stage runs, so
+that an attempt that is killed counts too.
 """
 
 from __future__ import annotations
@@ -160,8 +160,7 @@ def as_status(values: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str
         trained: train/metrics.json, with the largest values of all nodes and processes; empty for other stages.
     """
     nodes = trained.get("nodes") or {}
-    sizes = {name: max(values[name], nodes.get(name, 0)) for name in ("memory", "anonymousMemory")}
-    sizes["gpuMemory"] = trained.get("gpuMemoryBytes") or 0
+    sizes = {"memory": max(values["memory"], nodes.get("memory", 0)), "gpuMemory": trained.get("gpuMemoryBytes") or 0}
     found: dict[str, Any] = {name: quantity(size) for name, size in sizes.items() if size}
     found["seconds"] = round(values["seconds"], 1)
     if trained.get("secondsPerStep") is not None:
@@ -173,4 +172,5 @@ def _write_measured(work: WorkFolder, stage: Stage, values: Mapping[str, Any]) -
     trained = (read_json(work.stage(stage) / "metrics.json") or {}) if stage is Stage.TRAIN else {}
     found = as_status(values, trained)
     write_json(work.measured(stage), found)
-    log.info("%s took %.1f s and at most %s of memory", stage.value, found["seconds"], found.get("memory", "?"))
+    sizes = (found.get("memory", "?"), quantity(values["anonymousMemory"]))
+    log.info("%s took %.1f s and at most %s of memory (%s of it not mapped files)", stage.value, found["seconds"], *sizes)
