@@ -12,7 +12,8 @@ from support.hub_mirror import HubMirror
 from support.prepare_runs import read_outcome, read_result, write_job, write_rows
 from support.tiny_models import build_model
 from tunesmith_api.contract import JOB_CONFIG, MACHINE, NODES, TERMINATION_LOG
-from tunesmith_api.planner import DataShape, ModelShape, Plan, choose, parse_machines
+from tunesmith_api.local.hardware import Hardware
+from tunesmith_api.planner import DataShape, ModelShape, Plan, choose, own_machine, parse_machines
 from tunesmith_api.spec import JobConfig
 from tunesmith_trainer.__main__ import main
 
@@ -71,9 +72,7 @@ def test_the_plan_is_the_planners_with_the_rows_as_they_are(tmp_path: Path, prep
     assert code == 0, errors
     result = read_result(work)
     config = JobConfig.model_validate_json((work / "config.json").read_bytes())
-    shape = ModelShape.from_config(json.loads((work / "prepare/model/config.json").read_bytes()))
-    data = result["data"]
-    rows = DataShape(data["trainRows"], data["longestRow"], data["trainTokens"] / data["trainRows"])
+    shape, rows = prepared(work)
     expected = choose(config.spec, shape, rows, parse_machines(env[MACHINE]))
     assert isinstance(expected, Plan)
     assert result["plan"] == expected.to_status()
@@ -127,23 +126,32 @@ def test_a_folder_that_cannot_fit_is_refused_before_its_weights_are_read(tmp_pat
     assert code == 13, errors
 
 
-def test_cpu_training_is_refused_only_if_it_cannot_fit_without_reserve(tmp_path: Path, prepare: Prepare) -> None:
-    def planned(memory: int) -> int:
+def test_cpu_training_here_is_refused_only_if_it_cannot_fit_without_reserve(
+    tmp_path: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def with_memory(memory: int) -> int:
         shutil.rmtree(tmp_path / "work", ignore_errors=True)
-        machine = {"name": "exact", "cpus": 2, "memory": memory}
-        return prepare({MACHINE: json.dumps([machine])})[1]
+        hardware = Hardware(memory=memory, available=memory, cpus=2)
+        monkeypatch.setattr("tunesmith_trainer.prepare.planning.own_machine", lambda: own_machine(hardware))
+        monkeypatch.setattr("tunesmith_trainer.prepare.planning.read_hardware", lambda: hardware)
+        return prepare({})[1]
 
-    config = JobConfig.model_validate_json(
-        (write_job(tmp_path / "work", write_rows(tmp_path / "rows.jsonl")) / "config.json").read_bytes()
-    )
     work, code, errors = prepare({MACHINE: json.dumps([LARGE])})
     assert code == 0, errors
-    data = read_result(work)["data"]
-    shape = ModelShape.from_config(json.loads((work / "prepare/model/config.json").read_bytes()))
-    rows = DataShape(data["trainRows"], data["longestRow"], data["trainTokens"] / data["trainRows"])
+    config = JobConfig.model_validate_json((work / "config.json").read_bytes())
+    shape, rows = prepared(work)
     tiny = choose(config.spec, shape, rows, parse_machines([{"name": "tiny", "cpus": 2, "memory": 1}]))
     assert not isinstance(tiny, Plan)
     assert tiny.plan is not None
-    need = tiny.plan.stages["train"].memory
-    assert planned(need - tiny.plan.rank.reserve) == 0
-    assert planned(need - tiny.plan.rank.reserve - 1) == 22
+    need, reserve = tiny.plan.stages["train"].memory, tiny.plan.rank.reserve
+    caplog.clear()
+    assert with_memory(need - reserve) == 0
+    assert "train is planned to take" in caplog.text
+    assert with_memory(need - reserve - 1) == 22
+
+
+def prepared(work: Path) -> tuple[ModelShape, DataShape]:
+    """The model and the rows that the stage has prepared."""
+    data = read_result(work)["data"]
+    shape = ModelShape.from_config(json.loads((work / "prepare/model/config.json").read_bytes()))
+    return shape, DataShape(data["trainRows"], data["longestRow"], data["trainTokens"] / data["trainRows"])

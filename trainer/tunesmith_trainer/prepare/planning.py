@@ -15,7 +15,6 @@ from tunesmith_api.local.hardware import read_hardware
 from tunesmith_api.planner import (
     OWN_MACHINE,
     DataShape,
-    DoesNotFit,
     Machine,
     ModelShape,
     Plan,
@@ -125,13 +124,10 @@ def _fitting(config: JobConfig, shape: ModelShape, data: DataShape, machines: tu
         if len(machines) == 1:
             micro_batch(config.spec, processes_on(config.spec, machines[0], nodes))
         return None
-    if not found.plan.setup.gpu and _without_reserve(found.plan) <= found.plan.machine.memory:
-        return found.plan  # it may fit
-    raise _refusal(found)
-
-
-def _refusal(found: DoesNotFit) -> StageError:
-    return StageError(Reason.DOES_NOT_FIT, found.message, found.remedy)
+    machine = found.plan.machine
+    if machine.name == OWN_MACHINE and not machine.gpus and _without_reserve(found.plan) <= machine.memory:
+        return found.plan  # it may fit, and costs nobody else anything
+    raise StageError(Reason.DOES_NOT_FIT, found.message, found.remedy)
 
 
 def _without_reserve(plan: Plan) -> int:
