@@ -61,6 +61,7 @@ def test_the_artifact_is_complete(lora: Path) -> None:
     assert manifest["parity"]["int4"]["maxLogitDifference"] > 1e-2
     assert set(manifest["metrics"]["after"]) == {"evalLoss", "perplexity", "exactMatch"}
     assert manifest["metrics"]["before"] != manifest["metrics"]["after"]
+    assert set(manifest["measured"]["publish"]) == {"memory", "seconds"}
     assert manifest["training"] == {"seconds": 1.5, "steps": 1, "trainedParameters": 1, "totalParameters": 2}
 
 
@@ -115,7 +116,7 @@ def test_every_step_declares_what_it_depends_on(lora: Path) -> None:
     declared = [pattern for pattern, _ in PUBLISH_STEPS]
     names = {path.name for path in (lora / "publish").iterdir()}
     others = {name for name in names if not any(fnmatch(name, pattern) for pattern in declared)}
-    assert others == {"artifact", "gates.json", "inputs.json", "stage.json"}
+    assert others == {"artifact", "gates.json", "inputs.json", "measured.json", "stage.json"}
 
 
 def test_serving_can_open_it(lora: Path) -> None:

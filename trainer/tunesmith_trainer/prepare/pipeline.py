@@ -12,6 +12,7 @@ from typing import Any
 
 from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.planner import DataShape, disk_of
 from tunesmith_api.spec import DatasetFormat, DatasetSource, JobConfig
 from tunesmith_api.tasks import METRICS, TaskInfo
 from tunesmith_api.work_folder import Stage, WorkFolder
@@ -29,9 +30,10 @@ from tunesmith_trainer.data.target_check import TargetCheck
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.base import obtain_model
 from tunesmith_trainer.models.system_turn import fold_system_turn
-from tunesmith_trainer.prepare.disk_need import estimate, require_disk
+from tunesmith_trainer.prepare.disk_need import require_disk
 from tunesmith_trainer.prepare.model_facts import check_facts, require_served_length
 from tunesmith_trainer.prepare.overlap import require_unseen
+from tunesmith_trainer.prepare.planning import make_plan, model_shape, refuse_hopeless
 from tunesmith_trainer.prepare.split import held_out_rows
 from tunesmith_trainer.prepare.stop_token import require_stop_token
 from tunesmith_trainer.storage.files import write_atomic, write_json
@@ -53,6 +55,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         StageError: The data or the model cannot be used. The message has the location and the remedy.
     """
     probe_output(config)
+    refuse_hopeless(config, work)
     folder = work.stage(Stage.PREPARE)
     spec, task = config.spec.dataset, task_of(config.spec.task)
     parser = RowParser(spec.format, spec.columns)
@@ -88,6 +91,9 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     require_served_length(config, model, architecture, int(train_store.lengths.max()))
     if task.needs_chat_template(parser.format):
         require_stop_token(train_store, model, architecture)
+    lengths = train_store.lengths
+    shape = model_shape(model.path)
+    plan = make_plan(config, shape, DataShape(len(train_store), int(lengths.max()), float(lengths.mean())))
     total = sum(validation.counts) if validation is not None else len(held_out)
     validation_store = _store(partial / "validation", encoder, validation_rows(), work, total, partial)
     if validation is not None:  # where rows are held out, equal ones are chance, and stand in the report
@@ -116,9 +122,11 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     shutil.rmtree(folder / "data", ignore_errors=True)
     partial.replace(folder / "data")
     log.info("%d rows to train on (%d tokens), %d to validate", len(train_store), result["trainTokens"], total)
-    disk = estimate(config.spec, architecture, len(train_store))
-    require_disk(config, work, disk)
-    return {"model": model.describe(work), "data": result, "disk": disk}
+    disk = disk_of(config.spec, shape, len(train_store)) if shape else None
+    if disk:
+        require_disk(config, work, disk)
+    planned = {name: value for name, value in (("disk", disk), ("plan", plan)) if value}
+    return {"model": model.describe(work), "data": result, **planned}
 
 
 def recheck(config: JobConfig, work: WorkFolder, result: Mapping[str, Any]) -> None:

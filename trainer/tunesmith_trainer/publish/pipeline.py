@@ -28,6 +28,7 @@ from tunesmith_trainer.publish.gates import check_gates, require_passed
 from tunesmith_trainer.publish.progress import Progress
 from tunesmith_trainer.publish.served import ServedChecks
 from tunesmith_trainer.publish.trained import require_trained_files
+from tunesmith_trainer.runtime.measure import read_measured
 from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_json
 from tunesmith_trainer.tasks.base import ValidationSet
 from tunesmith_trainer.tasks.registry import task_of
@@ -114,7 +115,8 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     metrics = {"before": evaluation["before"], "after": evaluation["after"]}
     if served:
         metrics["served"] = {name: result["metrics"] for name, result in served.items()}
-    results = {"metrics": metrics, "gates": gates, "parity": parity}
+    measured = {stage.value: found for stage in Stage if (found := read_measured(work, stage))}
+    results = {"metrics": metrics, "gates": gates, "parity": parity, "measured": measured}
     prepared = read_json(work.stage_marker(Stage.PREPARE)) or {}
     trained = read_json(work.stage_marker(Stage.TRAIN)) or {}
     timings = read_json(work.stage(Stage.TRAIN) / "metrics.json") or {}

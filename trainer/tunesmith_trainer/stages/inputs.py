@@ -20,6 +20,7 @@ from tunesmith_api.work_folder import STAGE_INPUTS, Stage, WorkFolder
 from tunesmith_trainer.storage.files import read_json
 
 PUBLISH_STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("attempts.json", ()),
     ("merged", ()),
     ("adapter", ()),
     ("onnx", ("export",)),
