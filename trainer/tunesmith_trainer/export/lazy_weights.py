@@ -16,8 +16,8 @@ from torch.utils._pytree import tree_map_only
 
 from tunesmith_trainer.models.weights import WeightFiles
 
-SLICE = 1 << 24
-"""Weights that are converted in one go: 64 MiB in fp32."""
+SLICE = 1 << 22
+"""Weights that are converted in one go: 16 MiB in fp32."""
 
 
 class LazyMatrix(torch.Tensor):
