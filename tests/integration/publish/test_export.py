@@ -109,22 +109,20 @@ def test_a_damaged_weight_is_caught(
 
 
 def test_an_adapter_that_the_exporter_merges_wrongly_is_caught(tmp_path: Path) -> None:
-    from onnxruntime_genai.models import builder
-
+    from support.tiny_models import export_onnx
     from support.trained_jobs import make_job
-    from tunesmith_trainer.export.genai_builder import build
     from tunesmith_trainer.methods.merge import merge_adapter
     from tunesmith_trainer.models.loading import save_model
 
     job = make_job(tmp_path / "job", method="dora")
     base, adapter = job / "prepare" / "model", job / "train" / "final"
-    build(builder, str(base), str(tmp_path / "wrong"), "fp32", [f"adapter_path={adapter}"])
+    wrong = export_onnx(base, tmp_path, "fp32", {"adapter_path": str(adapter)})
     merged = tmp_path / "merged"
     save_model(merge_adapter(load_model(base), adapter, [[1, 2, 3]]), merged)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(base / name, merged / name)
     with pytest.raises(StageError, match="maxLogitDifference is"):
-        require_parity(Precision.FP32, compare(merged, tmp_path / "wrong", tmp_path), ParitySpec())
+        require_parity(Precision.FP32, compare(merged, wrong, tmp_path), ParitySpec())
 
 
 def test_a_model_that_the_exporter_chokes_on_fails_in_words(

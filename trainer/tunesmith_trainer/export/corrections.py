@@ -1,10 +1,9 @@
 """Corrects the builder where it does not compute the same as transformers.
 
 The builder loses the sliding window of models whose configuration names no layer types, knows only some rotary position
-embeddings, rounds Gemma's scale of embeddings, reads Gemma's activation from another field, and takes any linear layer
-with as many outputs as there are tokens for the output layer. So it gets a configuration that names the layer types and
-has plain position embeddings. In the exported graph, the position embeddings and the scale are then replaced by those
-that transformers computes.
+embeddings, rounds Gemma's scale of embeddings, and reads Gemma's activation from another field. So it gets a
+configuration that names the layer types and has plain position embeddings. In the exported graph, the position
+embeddings and the scale are then replaced by those that transformers computes.
 """
 
 from __future__ import annotations
@@ -75,16 +74,6 @@ def rope_caches(config: Any, positions: int) -> tuple[Cache, Cache]:  # noqa: AN
         both = rotary(torch.zeros(1, 1, dtype=torch.float32), torch.arange(positions)[None])
     cosines, sines = (values[0, :, : values.shape[-1] // 2].contiguous().numpy() for values in both)
     return cosines, sines
-
-
-def find_output_layer_by_identity(builder: Any) -> None:  # noqa: ANN401 - a module without types
-    """Make the builder find a model's output layer by asking the model, not by the layer's size."""
-
-    def has_lm_head(self: Any, module: Any) -> bool:  # noqa: ANN401
-        return module is self.weights.get_output_embeddings()
-
-    base = next(kind for kind in builder.LlamaModel.__mro__ if "has_lm_head" in vars(kind))
-    base.has_lm_head = has_lm_head
 
 
 def _builder_config(config: Any, positions: int) -> dict[str, Any]:  # noqa: ANN401
