@@ -22,7 +22,11 @@ app = typer.Typer(
 
 Files = Annotated[
     list[Path],
-    typer.Option("--filename", "-f", help="A manifest, or a folder of them (.yaml, .yml, .json); may be repeated."),
+    typer.Option(
+        "--filename",
+        "-f",
+        help="A manifest, a folder of them (.yaml, .yml, .json), or - for standard input; may be repeated.",
+    ),
 ]
 Work = Annotated[Path, typer.Option("--work", help="Folder for all work: NAMESPACE/NAME in it for each object.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]

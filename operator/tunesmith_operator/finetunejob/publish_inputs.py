@@ -56,8 +56,8 @@ def hint(observed: Observed) -> str:
     if stage == Stage.PUBLISH or used is None or used == publish_inputs(observed.spec):
         return ""
     return (
-        f". A change of evaluation, export or output lets only a job go on that failed in publish; this one failed in "
-        f"{stage}. Delete it and apply it again, or apply it under another name"
+        f". A change of evaluation, export, output or stages lets only a job go on that failed in publish; this one "
+        f"failed in {stage}. Delete it and apply it again, or apply it under another name"
     )
 
 

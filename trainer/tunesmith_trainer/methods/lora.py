@@ -60,7 +60,7 @@ class Lora(Method):
             task_type=adapter_task_type,
         )
         model = get_peft_model(model, config)
-        if spec.training.gradient_checkpointing:
+        if resolved.gradient_checkpointing:
             model.enable_input_require_grads()
         return model
 

@@ -38,6 +38,7 @@ from tunesmith_trainer.train.distributed.zero import join_deepspeed
 from tunesmith_trainer.train.final import save_final
 from tunesmith_trainer.train.moved import fingerprints
 from tunesmith_trainer.train.peaks import peaks_of_all
+from tunesmith_trainer.train.planned import planned
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.sampler import training_order
 from tunesmith_trainer.train.trainer import FineTuner
@@ -65,7 +66,8 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     rows, validation = TokenStore.open(data / "train"), TokenStore.open(data / "validation")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     _check_gpus()
-    resolved = resolve(spec, world, len(rows), torch.cuda.is_available() and torch.cuda.is_bf16_supported())
+    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    resolved = resolve(spec, world, len(rows), has_bf16, planned(work))
     _environment(work, resolved)
     arguments = training_arguments(config, work, resolved, evaluate=len(validation) > 0)
     if resolved.zero_stage is not None:

@@ -154,7 +154,7 @@ def test_a_job_that_failed_before_is_not_revived_and_says_what_to_do(stage, code
     settle(world)
     assert (world.status["phase"], world.reason, conditions(world)) == ("Failed", reason, STALLED)
     assert (sorted(world.jobs), world.status["completionTime"]) == (before, completed)
-    assert world.message.startswith(f"{message}. A change of evaluation, export or output")
+    assert world.message.startswith(f"{message}. A change of evaluation, export, output or stages")
     assert f"this one failed in {stage.value}. Delete it and apply it again" in world.message
     world.change_spec(ttlSecondsAfterFinished=600)
     settle(world)

@@ -49,7 +49,7 @@ def _run(
             from tunesmith_trainer.train.failures import translate_oom
             from tunesmith_trainer.train.fit import fit
 
-        with translate_oom(config):
+        with translate_oom(config, work):
             return fit(config, work, interrupt)
     from tunesmith_trainer.train.distributed.torchrun import run_processes
 
