@@ -140,7 +140,7 @@ def main() -> None:
                 with Exporter(folder / "export.log") as exporter:
                     row(
                         f"export {precision}",
-                        lambda target=target, precision=precision: exporter.export(
+                        lambda target=target, precision=precision, folder=folder: exporter.export(
                             folder / "model", target, Precision(precision)
                         ),
                     )
