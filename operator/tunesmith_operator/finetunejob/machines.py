@@ -17,7 +17,7 @@ UNKNOWN = 2**60
 """Bytes of a memory that nothing is known of: whatever is needed fits."""
 
 _GIB = 2**30
-_ONLY_MEMORY = "resources.memory"
+_ONLY_MEMORY = "a pod"
 _NOTHING = "any node"
 _PLACEHOLDERS = (_ONLY_MEMORY, _NOTHING)
 
@@ -98,18 +98,18 @@ def _described(resources: ResourcesSpec, table: Sequence[Machine]) -> Machine:
     known = _of_nodes(resources, table)
     wanted = resources.gpu
     product = wanted.product if wanted else None
-    memory = known.memory if known else UNKNOWN
+    least = wanted.min_memory_gib if wanted else None
+    named = known.name if known else product or (f"a GPU of {least} GiB" if least else None)
     found = Machine(
-        name=(known.name if known else None) or product or (_ONLY_MEMORY if resources.memory else _NOTHING),
+        name=named or (_ONLY_MEMORY if resources.memory else _NOTHING),
         cpus=amount(resources.cpu) if resources.cpu else known.cpus if known else 1,
-        memory=memory,
+        memory=known.memory if known else UNKNOWN,
         gpus=resources.gpus_per_node,
         gpu=product or (known.gpu if known else None),
         price_per_hour=known.price_per_hour if known and known.gpus == resources.gpus_per_node else None,
         resource_name=resources.resource_name,
     )
     if found.gpus and not found.memory_of_gpu:
-        least = wanted.min_memory_gib if wanted else None
         if least:
             # A larger GPU will do too, but this is what the job can be sure of.
             found = found.model_copy(update={"gpu_memory": int(least * USABLE_GPU_MEMORY * _GIB)})

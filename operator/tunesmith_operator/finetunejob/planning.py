@@ -114,13 +114,21 @@ def unplanned(spec: FineTuneJobSpec, table: Sequence[Machine]) -> Failure:
 
 
 def _choose(observed: Observed, machines: tuple[Machine, ...]) -> Plan | DoesNotFit | None:
-    """Return the planner's answer; None where a configuration has sizes that nothing can be computed from."""
+    """Return the planner's answer; None where a configuration has sizes that nothing can be computed from.
+
+    On CPUs a job may use up what the plan keeps free: then it is not refused.
+    """
     if observed.shape is None:
         return None
     try:
-        return choose(observed.spec, observed.shape, DataShape(), machines, observed.spec.resources.nodes)
+        found = choose(observed.spec, observed.shape, DataShape(), machines, observed.spec.resources.nodes)
     except (ArithmeticError, ValueError):
         return None
+    nearest = found.plan if isinstance(found, DoesNotFit) else None
+    if nearest is not None and not nearest.setup.gpu:
+        least = nearest.stages["train"].memory - nearest.setup.processes * nearest.rank.reserve
+        return nearest if least <= nearest.machine.memory else found
+    return found
 
 
 def _told(plan: KubeObject, machine: Machine) -> KubeObject:
@@ -146,7 +154,8 @@ def _does_not_fit(refused: DoesNotFit, observed: Observed, settings: OperatorSet
     if settings.machines and resources.machine != AUTO_MACHINE:
         others = candidates(_with(spec, memory=None, machine=AUTO_MACHINE), settings.machines)
         if isinstance(found := _choose(observed, others), Plan):
-            ways.append(f"resources: {{machine: {found.machine.name}}}")
+            nodes = f"nodes: {resources.nodes}, " if resources.nodes > 1 else ""
+            ways.append(f"resources: {{{nodes}machine: {found.machine.name}}} and nothing else under resources")
     ways += refused.nearest
     write = f"In a new FineTuneJob, write {'; or '.join(ways[:_NAMED])}"
     remedy = write if ways else "Use a larger machine or a smaller model"
@@ -158,7 +167,9 @@ def _with(spec: FineTuneJobSpec, **resources: str | None) -> FineTuneJobSpec:
 
 
 def _shortfall(plan: KubeObject, machine: Machine) -> str:
-    """Return what training needs more than its machine has, by a plan that prepare made; empty if it fits."""
+    """Return what training needs more than its GPU machine has, by a plan that prepare made; empty if it fits."""
+    if not machine.gpus:
+        return ""
     train = (plan.get("stages") or {}).get("train") or {}
     having = (("memory", "memory", machine.memory), ("gpuMemory", "memory of each GPU", machine.memory_of_gpu))
     for field, what, there in having:

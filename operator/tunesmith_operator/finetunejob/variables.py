@@ -46,6 +46,7 @@ def variables(
         **({"OMP_NUM_THREADS": str(resources.threads)} if resources.threads is not None else {}),
         **({contract.NODES: str(spec.resources.nodes)} if spec.resources.nodes > 1 else {}),
         **({contract.MACHINE: resources.machine} if resources.machine else {}),
+        contract.NODES: str(spec.resources.nodes),
         **({"HF_ENDPOINT": settings.hub_endpoint} if settings.hub_endpoint else {}),
         **_progress(name, namespace, settings),
     }
