@@ -39,7 +39,7 @@ def large(tmp_path: Path) -> dict[str, Any]:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(LLAMA))
     (tmp_path / "machines.yaml").write_text(yaml.safe_dump({"machines": MACHINES}))
-    training = {"epochs": 1, "globalBatchSize": 16, "maxLength": 1024}
+    training = {"maxSteps": 200_000, "globalBatchSize": 16, "maxLength": 1024}
     return job("large", model={"uri": str(folder)}, method="full", training=training)
 
 
