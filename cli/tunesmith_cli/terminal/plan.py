@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any
 
 from rich.markup import escape
 
 from tunesmith_api.planner import DoesNotFit, Plan, PriceRow, quantity
 from tunesmith_backend.plan.job_plan import PlannedJob
 from tunesmith_cli.terminal.console import say, title
+from tunesmith_cli.terminal.planned import UNKNOWN, duration, people, price
 
 _STRATEGIES = ("ddp", "zero1", "zero2", "zero3")
 _HEADINGS = ("MACHINE", "METHOD", *map(str.upper, _STRATEGIES), "TAKES", "HOST", "PUBLISH", "DISK", "TIME", "COST")
 _ALWAYS = ("MACHINE", "METHOD", "DDP")
-_NO = "-"
 
 
 def print_plan(job: PlannedJob, prices: Sequence[PriceRow], *, show_all: bool) -> None:
@@ -68,7 +67,7 @@ def _line(rows: list[PriceRow]) -> tuple[list[str], bool]:
     cells = [rows[0].machine, rows[0].method]
     for name in _STRATEGIES:
         row = by_strategy.get(name)
-        cells.append("" if row is None else quantity(row.need) if row.fits else _NO)
+        cells.append("" if row is None else quantity(row.need) if row.fits else UNKNOWN)
     taken = next((row for row in rows if row.fits), None)
     if taken is None:
         least = min(rows, key=lambda row: row.need)
@@ -96,47 +95,6 @@ def _chosen(plan: Plan) -> Iterable[tuple[str, str]]:
         yield "why", f"{name}: {why}"
 
 
-def summary(plan: Mapping[str, Any]) -> str:
-    """Return a plan as it stands in a status as one line: memory, time, and what was chosen."""
-    train = (plan.get("stages") or {}).get("train") or {}
-    gpu = f"{train['gpuMemory']} of each GPU and " if train.get("gpuMemory") else ""
-    parts = [f"{people(plan['model']['parameters'])} parameters"]
-    if train.get("memory"):
-        parts.append(f"training takes {gpu}{train['memory']} of memory")
-    if plan.get("hours") is not None:
-        parts.append(f"about {duration(plan['hours'])}")
-    passes = plan.get("gradientAccumulationSteps")
-    parts.append(f"{plan['strategy']}, {plan['microBatchSize']} rows x {passes} a step")
-    if plan.get("gradientCheckpointing"):
-        parts.append("gradient checkpointing")
-    return ", ".join(parts)
-
-
-def duration(hours: float | None) -> str:
-    """Return a duration as people say it; `-` if it is not known."""
-    if hours is None:
-        return _NO
-    seconds = hours * 3600
-    if seconds < 100:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 100 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
-
-
-def price(cost: float | None) -> str:
-    """Return a price; `-` if it is not known."""
-    return _NO if cost is None else f"{cost:,.2f}"
-
-
-def people(count: int) -> str:
-    """Return a number of parameters as people say it: `3.8B`."""
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:.3g}{letter}"
-    return str(count)
-
-
 def _print_facts(facts: Iterable[tuple[str, str]]) -> None:
     before = ""
     for name, text in facts:
@@ -147,7 +105,10 @@ def _print_facts(facts: Iterable[tuple[str, str]]) -> None:
 def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows in aligned columns, each on one line whatever the width: a pipe gets what a terminal shows."""
     widths = [max(len(cell) for cell in column) for column in zip(headings, *rows, strict=True)]
-    used = [name in _ALWAYS or any(row[index] not in ("", _NO) for row in rows) for index, name in enumerate(headings)]
+    used = [
+        name in _ALWAYS or any(row[index] not in ("", UNKNOWN) for row in rows)
+        for index, name in enumerate(headings)
+    ]  # fmt: skip
 
     def line(cells: Sequence[str]) -> str:
         padded = (f"{cell:<{width}}" for cell, width, shown in zip(cells, widths, used, strict=True) if shown)
