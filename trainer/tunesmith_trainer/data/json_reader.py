@@ -162,8 +162,9 @@ class _Text:
             try:
                 found, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
+                broken = self._broken(error)  # now, since reading on moves the text
                 if not self._may_go_on(error):
-                    raise self._broken(error) from None
+                    raise broken from None
             except ValueError as error:
                 raise _unusable(self._location(self._at), error) from None
             except RecursionError:
