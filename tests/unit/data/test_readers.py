@@ -229,7 +229,7 @@ def test_a_bad_byte_of_a_long_line_is_located(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(lines, "PIECE_BYTES", piece)
     path = tmp_path / "f.json"
     path.write_bytes('[{"a": 1},\n {"é": "'.encode() + b"\xff" + b'"}]')
-    with pytest.raises(StageError, match=r"f:2: byte 9 \(0xff\) is not UTF-8"):
+    with pytest.raises(StageError, match=r"f:2: byte 10 \(0xff\) is not UTF-8"):
         list(read_json_array(path, "f"))
     path.write_bytes('[{"a": "é"}]'.encode()[:9])
     with pytest.raises(StageError, match=r"f:1: byte 9 \(0xc3\) is not UTF-8"):
