@@ -15,6 +15,11 @@ class LengthCounts(Counter[int]):
         """Count a row."""
         self[length] += 1
 
+    @property
+    def total_length(self) -> int:
+        """The sum of the lengths of all rows."""
+        return sum(length * rows for length, rows in self.items())
+
     def arrays(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the lengths in ascending order, int64 [n], and the number of rows of each, int64 [n]."""
         lengths = np.array(sorted(self), np.int64)

@@ -37,6 +37,10 @@ from tunesmith_trainer.tasks.registry import task_of
 
 log = logging.getLogger(__name__)
 
+_TOKENIZER_CHARACTERS = (
+    200_000_000  # on about so many the tokenizer of a new model is trained, from rows all over the data
+)
+
 
 def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     """Run the stage and return its result. `data/token_store.py` reads the rows.
@@ -64,8 +68,10 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     def training_rows() -> Iterator[Row]:
         return (row for index, row in enumerate(train) if index not in held_out)
 
+    every = 1 + train_index.characters.total_length // _TOKENIZER_CHARACTERS
+
     def texts() -> Iterator[str]:
-        return (text for row in training_rows() for text in row.texts)
+        return (text for row in islice(training_rows(), 0, None, every) for text in row.texts)
 
     model = obtain_model(
         config, work, texts, chat=task.needs_chat_template(parser.format), architectures=task.architectures

@@ -36,7 +36,7 @@ def describe_lengths(counts: LengthCounts, unit: str, limit: int | None) -> dict
         "median": int(counts.quantile(0.5)),
         "percentile95": int(counts.quantile(0.95)),
         "longest": longest,
-        "total": int((lengths * rows).sum()),
+        "total": counts.total_length,
         "histogram": bins,
     }
 
