@@ -36,7 +36,7 @@ def work(tmp_path: Path) -> WorkFolder:
 
 def wait_for_memory(file: Path, least: int) -> None:
     deadline = time.monotonic() + 60
-    while not (file.exists() and json.loads(file.read_text())["memory"] >= least):
+    while not (file.exists() and json.loads(file.read_text())["anonymousMemory"] >= least):
         assert time.monotonic() < deadline, "its memory was not measured"
         time.sleep(0.05)
 
@@ -47,7 +47,7 @@ def test_the_memory_of_a_stages_children_counts(work: WorkFolder, program: str) 
 
     def stage(config: JobConfig, work: WorkFolder) -> dict[str, int]:
         child = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE)
-        wait_for_memory(attempts_file(work, Stage.PREPARE), before.total + 300 * MB)
+        wait_for_memory(attempts_file(work, Stage.PREPARE), before.anonymous + 300 * MB)
         child.communicate()
         return {"rows": 1}
 
