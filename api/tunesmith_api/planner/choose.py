@@ -13,6 +13,8 @@ from tunesmith_api.planner.setup import DataShape
 from tunesmith_api.planner.shape import ModelShape
 from tunesmith_api.spec import TrainingJobSpec
 
+_SHORTEST = 64  # tokens of the shortest rows that are proposed
+
 _NAMED = 3  # configurations that a refusal names
 
 
@@ -133,7 +135,7 @@ def _changes(spec: TrainingJobSpec) -> Iterator[tuple[str, TrainingJobSpec]]:
     if spec.distributed.strategy != "auto":
         yield _changed(spec, "distributed: {strategy: auto}", distributed={"strategy": "auto"})
     for length in (training.max_length // 2, training.max_length // 4):
-        if length >= 64:
+        if length >= _SHORTEST:
             yield _changed(
                 spec,
                 f"training: {{microBatchSize: 1, gradientCheckpointing: true, maxLength: {length}}}",
