@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from tunesmith_api.objects.resources import AUTO_MACHINE
 from tunesmith_api.planner import Machine, parse_machines
 
 _PREFIX = "TUNESMITH_"
@@ -15,7 +16,14 @@ _HUB = "HF_ENDPOINT"
 
 
 def _parsed(table: object) -> object:
-    return parse_machines(table or "[]") if isinstance(table, str) else table
+    """Return the rows of a table of machines that is given as JSON."""
+    if not isinstance(table, str):
+        return table
+    machines = parse_machines(table or "[]")
+    for index, machine in enumerate(machines):
+        if machine.name == AUTO_MACHINE:
+            raise ValueError(f"machines[{index}].name: {AUTO_MACHINE} means the cheapest that fits; write another name")
+    return machines
 
 
 class OperatorSettings(BaseModel):

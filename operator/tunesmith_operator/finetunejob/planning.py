@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from pydantic import ValidationError
 
@@ -28,6 +30,7 @@ from tunesmith_operator.finetunejob.machines import (
     with_machine,
 )
 from tunesmith_operator.finetunejob.observed import Observed
+from tunesmith_operator.finetunejob.volume import DEFAULT_SIZE
 from tunesmith_operator.pods.facts import holds
 
 _QUANTITY = re.compile(r"[1-9][0-9]*(\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti)")
@@ -39,7 +42,7 @@ class Planned:
     """A job with its plan.
 
     Attributes:
-        spec: The spec; where it names a machine of the table and that is known, with what the machine has.
+        spec: The spec, with the size of its volume by the plan, and with what its machine has if that is known.
         plan: The plan as in `status.plan`; None if the model is not known yet.
         machines: The machines that it may train on; several with `machine: auto` before it is planned.
         refusal: Why it cannot be trained; None if it can, as far as is known.
@@ -55,8 +58,7 @@ class Planned:
     def memory(self, stage: Stage) -> str | None:
         """Return the memory that a stage needs by the plan; None if that is not known."""
         value = (((self.plan or {}).get("stages") or {}).get(stage.value) or {}).get("memory")
-        # A plan can come from the image of a user.
-        return value if isinstance(value, str) and _QUANTITY.fullmatch(value) else None
+        return value if _is_quantity(value) else None
 
 
 def planned(observed: Observed, settings: OperatorSettings) -> Planned:
@@ -88,7 +90,7 @@ def planned(observed: Observed, settings: OperatorSettings) -> Planned:
             return Planned(spec, plan, machines, refusal=Failure(Reason.DOES_NOT_FIT.value, short))
     if spec.resources.machine is not None and len(machines) == 1:
         spec = with_machine(spec, machines[0])
-    return Planned(spec, plan, machines)
+    return Planned(_with_volume(spec, plan), plan, machines)
 
 
 def prepared_plan(observed: Observed) -> KubeObject | None:
@@ -104,6 +106,24 @@ def prepared_plan(observed: Observed) -> KubeObject | None:
     except ValidationError:
         return None
     return found.to_api()
+
+
+def _with_volume(spec: FineTuneJobSpec, plan: KubeObject | None) -> FineTuneJobSpec:
+    """Return a spec that says the size of a new volume, if what all stages write does not fit in the default size."""
+    storage = spec.storage
+    if plan is None or storage.size is not None or (storage.claim_name or storage.uri) is not None:
+        return spec
+    sizes = [need.get("disk") for need in (plan.get("stages") or {}).values() if isinstance(need, dict)]
+    most = max((amount(size) for size in sizes if _is_quantity(size)), default=0)
+    if most <= amount(DEFAULT_SIZE):
+        return spec
+    wanted = storage.model_copy(update={"size": f"{math.ceil(most / 2**30)}Gi"})
+    return spec.model_copy(update={"storage": wanted})
+
+
+def _is_quantity(value: object) -> TypeGuard[str]:
+    """Return whether a value is a quantity. A plan can come from the image of a user."""
+    return isinstance(value, str) and _QUANTITY.fullmatch(value) is not None
 
 
 def unplanned(spec: FineTuneJobSpec, table: Sequence[Machine]) -> Failure:
@@ -173,7 +193,7 @@ def _shortfall(plan: KubeObject, machine: Machine) -> str:
     train = (plan.get("stages") or {}).get("train") or {}
     having = (("memory", "memory", machine.memory), ("gpuMemory", "memory of each GPU", machine.memory_of_gpu))
     for field, what, there in having:
-        value = str(train.get(field) or "")
-        if _QUANTITY.fullmatch(value) and amount(value) > there:
+        value = train.get(field)
+        if _is_quantity(value) and amount(value) > there:
             return f"training needs {value} of {what}, and {machine.name} has {quantity(there)}"
     return ""

@@ -34,13 +34,20 @@ def resolved(observed: Observed, planned: Planned, settings: OperatorSettings, b
     if observed.own_claim_name is not None:
         found["storage.claimName"] = _value(observed.own_claim_name, "made for this job")
         if spec.storage.size is None:
-            found["storage.size"] = _value(DEFAULT_SIZE, "default")
+            size = planned.spec.storage.size
+            found["storage.size"] = _value(size, "the plan: what all stages write") if size else _default_size()
         if spec.storage.access_mode is None:
             found["storage.accessMode"] = _value(DEFAULT_ACCESS_MODE, "default: one node at a time")
     if spec.output is not None and spec.output.uri is not None:
         before = {field: value for field, value in before.items() if field != "output.uri"}
     before = {field: value for field, value in before.items() if not field.startswith(_OF_STAGES)}
+    if observed.claim is None:
+        before.pop("storage.size", None)  # The plan came after the first look.
     return {**found, **before, **_of_machine(observed, planned), **_of_stages(planned)}
+
+
+def _default_size() -> KubeObject:
+    return _value(DEFAULT_SIZE, "default")
 
 
 def _of_machine(observed: Observed, planned: Planned) -> KubeObject:

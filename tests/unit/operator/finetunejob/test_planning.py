@@ -110,6 +110,8 @@ def test_nothing_is_made_while_the_configuration_is_being_read():
     settle(world)
     assert list(world.jobs) == [PREPARE]
     assert "plan" in world.status
+    size = world.claims["tiny-work"]["spec"]["resources"]["requests"]["storage"]
+    assert world.status["resolved"]["storage.size"]["value"] == size != "20Gi"
 
 
 def test_without_a_plan_prepare_gets_a_constant_and_the_stages_what_the_spec_says():
@@ -372,6 +374,20 @@ def test_what_is_no_measurement_is_left_out(measured):
     settle(world)
     assert "measured" not in world.status
     assert TRAIN in world.jobs
+
+
+def test_a_new_volume_is_as_large_as_what_all_stages_write():
+    world = begun(LLAMA, resources={"machine": "a100x8"}, method="full")
+    size = world.claims["tiny-work"]["spec"]["resources"]["requests"]["storage"]
+    needed = world.status["plan"]["stages"]["publish"]["disk"]
+    assert float(size.removesuffix("Gi")) >= float(needed.removesuffix("Gi")) > 20
+    assert world.status["resolved"]["storage.size"] == {"value": size, "reason": "the plan: what all stages write"}
+    world.complete(PREPARE, {"plan": a_plan("a100x8")})
+    settle(world)  # by a smaller plan
+    assert world.claims["tiny-work"]["spec"]["resources"]["requests"]["storage"] == size
+    assert begun(QWEN).status["resolved"]["storage.size"] == {"value": "20Gi", "reason": "default"}
+    given = begun(LLAMA, resources={"machine": "a100x8"}, method="full", storage={"size": "1Ti"})
+    assert given.claims["tiny-work"]["spec"]["resources"]["requests"]["storage"] == "1Ti"
 
 
 def test_a_machine_is_a_row_with_its_units():
