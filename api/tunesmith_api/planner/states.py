@@ -55,11 +55,23 @@ def training_states(shape: ModelShape, setup: Setup) -> TrainingStates:
     return _partitioned(shape, setup) if setup.zero_stage else _whole(shape, setup)
 
 
+def frozen_bytes(shape: ModelShape, setup: Setup) -> int:
+    """Return the bytes of the frozen weights, which may be stored quantized; 0 where all are trained."""
+    if not setup.info.trains_adapter:
+        return 0
+    whole = formats_of(setup).frozen
+    quantized = setup.info.quantized_weight_bytes
+    if quantized is None:
+        return int(shape.parameters * whole)
+    linear = shape.layers * sum(linear.weights for linear in shape.linears)
+    return int(linear * quantized + (shape.parameters - linear) * whole)
+
+
 def _whole(shape: ModelShape, setup: Setup) -> TrainingStates:
     """Plain torch, and DDP, whose buckets hold all gradients once more (`gradient_as_bucket_view` is off)."""
     trained = setup.trained_parameters(shape)
     formats = formats_of(setup)
-    frozen = int(shape.parameters * formats.frozen) if setup.info.trains_adapter else 0
+    frozen = frozen_bytes(shape, setup)
     accumulates = setup.gradient_accumulation_steps > 1
     gradients = int(trained * setup.info.gradient_bytes)
     return TrainingStates(
@@ -79,7 +91,7 @@ def _partitioned(shape: ModelShape, setup: Setup) -> TrainingStates:
     """DeepSpeed ZeRO."""
     trained, ranks, stage = setup.trained_parameters(shape), setup.processes, setup.zero_stage
     formats = formats_of(setup)
-    frozen = int(shape.parameters * formats.frozen) if setup.info.trains_adapter else 0
+    frozen = frozen_bytes(shape, setup)
     share = -(-trained // ranks)
     bucket = BUCKET * formats.trained * (2 if setup.gpu and ranks > 1 else 1)
     weights = frozen + trained * formats.trained
