@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.planner import ModelShape, RankMemory, Setup, rank_memory
+from tunesmith_api.planner.stages import process_base
 from tunesmith_api.resolve import Strategy
 from tunesmith_api.spec import AdapterSpec
 
@@ -164,6 +165,12 @@ def measure(point: Point, folder: Path) -> Measured:
     finally:
         shutil.rmtree(work)
     return Measured(*(max(result[name] for result in results) for name in ("allocated", "resident", "seconds")))
+
+
+def resident(point: Point, *, reserve: bool = False) -> int:
+    """Return the bytes that the planner says a process of a point takes on the CPU."""
+    memory = point.predicted()
+    return process_base(point.setup()) + (memory.total if reserve else memory.allocated)
 
 
 def _base(point: Point, folder: Path) -> Path:

@@ -12,7 +12,10 @@ from tunesmith_api.planner.shape import ModelShape
 from tunesmith_api.spec import Precision, TrainingJobSpec
 
 _GIB = 2**30
-_BASE = 1 * _GIB  # Python, torch, transformers and what they import
+_MB = 10**6
+_TORCH = 960 * _MB  # resident memory of a process with Python, torch, transformers and peft, measured
+_DEEPSPEED = 100 * _MB  # what DeepSpeed adds
+_BASE = 1 * _GIB
 _CUDA_LIBRARIES = 3 * _GIB  # libraries of CUDA in the memory of a process
 _STATE = 12  # bytes of a trained weight in a checkpoint: itself and Adam's two moments
 _INT4 = 0.65  # bytes of a quantised weight, with its share of the block's scale and zero point
@@ -34,6 +37,11 @@ class StageNeed:
     disk: int
     gpu_memory: int | None = None
     seconds: float | None = None
+
+
+def process_base(setup: Setup) -> int:
+    """Return the resident memory of a training process without its tensors: Python and the libraries, in bytes."""
+    return _TORCH + (_DEEPSPEED if setup.zero_stage else 0)
 
 
 def disk_parts(spec: TrainingJobSpec, shape: ModelShape, trained: int, checkpoints: int) -> dict[str, int]:
@@ -91,7 +99,7 @@ def stage_needs(
         loaded = shape.parameters * (2 if setup.precision == "bf16" and setup.info.trains_adapter else 4)
         train = StageNeed(launcher + local * (_BASE + _CUDA_LIBRARIES + int(1.1 * loaded)), trained, rank.total)
     else:
-        train = StageNeed(launcher + local * (_BASE + rank.total), trained)
+        train = StageNeed(launcher + local * (process_base(setup) + rank.total), trained)
     publish = int(1.4 * shape.weight_bytes) + 3 * 10**9
     return {
         "prepare": StageNeed(prepare, prepared),

@@ -14,7 +14,7 @@ from tunesmith_api.methods import METHODS, NF4_BYTES, MethodInfo
 from tunesmith_api.planner import ModelShape, Setup
 from tunesmith_api.planner.activations import layer_input, norm_input
 from tunesmith_api.planner.backward import layer_backward
-from tunesmith_api.planner.states import frozen_bytes
+from tunesmith_api.planner.phase import frozen_bytes
 from tunesmith_api.spec import AdapterSpec
 
 GIB = 2**30

@@ -126,6 +126,72 @@ def test_without_a_plan_prepare_gets_a_constant_and_the_stages_what_the_spec_say
     assert memory(world, PUBLISH) == ("20Gi", "20Gi")
 
 
+def test_a_job_that_has_begun_is_not_planned_anew():
+    world = begun(None, resources=GPU)
+    world.shape = LLAMA
+    settle(world)
+    assert "plan" not in world.status
+
+
+def test_on_cpus_a_job_may_use_up_the_reserve():
+    spec = {"method": "full", "training": ONE_AT_A_TIME}
+    free = begun(QWEN, **spec)
+    found = choose(free.observed().spec, QWEN, DataShape(), [Machine(name="x", cpus=1, memory=2**60)])
+    need, reserve = found.stages["train"].memory, found.rank.reserve
+    assert reserve > 2**20
+    tight = begun(QWEN, resources={"memory": f"{(need - reserve // 2) // 2**20}Mi"}, **spec)
+    assert (tight.status["phase"], "plan" in tight.status) == ("Preparing", True)
+    # Without the reserve it is too little, also with the smallest micro-batch.
+    assert begun(QWEN, resources={"memory": "3Gi"}, **spec).reason == "DoesNotFit"
+
+
+def test_prepare_of_a_machine_that_is_not_chosen_yet_runs_anywhere():
+    resources = {"machine": "auto", "nodeSelector": {"zone": "1"}, "cpu": "16"}
+    world = begun(None, resources=resources)
+    assert "nodeSelector" not in world.jobs[PREPARE]["spec"]["template"]["spec"]
+    assert container(world, PREPARE)["resources"]["requests"]["cpu"] == "250m"
+    world.complete(PREPARE, {"plan": a_plan("a100")})
+    settle(world)
+    train = world.jobs[TRAIN]["spec"]["template"]["spec"]
+    assert train["nodeSelector"] == {"pool": "a100", "zone": "1"}
+
+
+def test_the_stages_know_how_many_machines_there_are():
+    world = begun(LLAMA, resources={**GPU, "nodes": 4}, storage={"accessMode": "ReadWriteMany"})
+    assert variable(world, PREPARE, "TUNESMITH_NODES") == "4"
+
+
+def test_what_is_chosen_follows_the_plan_and_the_spec():
+    world = begun(LLAMA, resources=GPU)
+    first = world.status["resolved"]["stages.publish.memory"]["value"]
+    world.complete(PREPARE, {"plan": a_plan()})
+    settle(world)
+    assert world.status["resolved"]["stages.publish.memory"]["value"] == "3Gi" != first
+    world.change_spec(stages={"publish": {"memory": "9Gi"}})
+    settle(world)
+    assert "stages.publish.memory" not in world.status["resolved"]
+    assert list(world.jobs) == [PREPARE, TRAIN]  # training is not disturbed
+
+
+def test_publish_that_was_killed_for_its_memory_goes_on_with_more():
+    world = begun(LLAMA, resources=GPU)
+    for job in (PREPARE, TRAIN):
+        world.complete(job)
+        settle(world)
+    world.ended(PUBLISH, 137, reason="OOMKilled")
+    world.fail(PUBLISH)
+    settle(world)
+    limit = world.status["plan"]["stages"]["publish"]["memory"]
+    assert f"more memory than the {limit} of its limit. Set stages.publish.memory, and apply the F" in world.message
+    world.change_spec(stages={"prepare": {"memory": "1Gi"}})
+    settle(world)
+    assert world.status["phase"] == "Failed"
+    world.change_spec(stages={"publish": {"memory": "64Gi"}})
+    settle(world)
+    assert memory(world, "tiny-publish-2") == ("64Gi", "64Gi")
+    assert world.status["phase"] == "Publishing"
+
+
 # What cannot fit: the job's resources and method, what the message says of the need and the machine.
 REFUSED = {
     "a GPU of the table of devices": (
