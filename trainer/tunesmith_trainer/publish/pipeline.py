@@ -15,6 +15,7 @@ from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.rendering_time import read_rendering_time
 from tunesmith_trainer.data.report import REPORT
 from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.evaluate.validation import evaluation_file, evaluation_prompts, evaluation_rows
 from tunesmith_trainer.methods.base import MergeInputs
 from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.fingerprint import require_same_base
@@ -159,20 +160,12 @@ class _Models:
     @cached_property
     def validation(self) -> TokenStore:
         """The validation rows; the training rows if none were held out."""
-        data = self._work.stage(Stage.PREPARE) / "data"
-        store = TokenStore.open(data / "validation")
-        return store if len(store) else TokenStore.open(data / "train")
+        return evaluation_rows(self._work)
 
     @cached_property
     def prompts(self) -> list[Any]:
         """The first validation prompts with their references."""
-        from tunesmith_trainer.evaluate.prompts import read_prompts
-
-        return read_prompts(self._evaluation_file, self._config.spec.evaluation.max_rows)
-
-    @property
-    def _evaluation_file(self) -> Path:
-        return self._work.stage(Stage.PREPARE) / "data" / "evaluation.jsonl"
+        return evaluation_prompts(self._config, self._work)
 
     @cached_property
     def data(self) -> ValidationSet:
@@ -180,7 +173,7 @@ class _Models:
         from tunesmith_trainer.evaluate.prompts import read_requests
         from tunesmith_trainer.export.rendering import MAX_ROWS
 
-        path = self._evaluation_file
+        path = evaluation_file(self._work)
         requests = read_requests(path, MAX_ROWS)
         return ValidationSet(self.validation, self.prompts, self.tokenizer, requests, read_rendering_time(path.parent))
 
