@@ -88,11 +88,22 @@ def without_last_targets(mask: list[int]) -> list[int]:
 def double_bos(work: Path, patch: Patch) -> None:
     from tunesmith_trainer.data.encode import Encoder
 
+    class Twice:
+        """An encoding with two BOS tokens before it."""
+
+        def __init__(self, encoding: Any, bos: int) -> None:
+            self._encoding, self.ids = encoding, [bos, bos, *encoding.ids]
+
+        def __len__(self) -> int:
+            return len(self.ids)
+
+        def token_to_chars(self, index: int) -> tuple[int, int]:
+            return self._encoding.token_to_chars(index - 2) if index > 1 else (0, 0)
+
     right = Encoder._tokenize
 
-    def twice(self: Any, texts: list[str]) -> Any:
-        bos = self.tokenizer.bos_token_id
-        return [([bos, bos, *ids], [(0, 0), (0, 0), *spans]) for ids, spans in right(self, texts)]
+    def twice(self: Any, *given: Any, **options: Any) -> Any:
+        return [Twice(encoding, self.tokenizer.bos_token_id) for encoding in right(self, *given, **options)]
 
     with edited_json(base_of(work) / "tokenizer_config.json") as settings:
         settings["bos_token"] = "<|endoftext|>"

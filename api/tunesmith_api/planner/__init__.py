@@ -2,7 +2,9 @@
 
 from tunesmith_api.planner.choose import DoesNotFit, choose, processes_on
 from tunesmith_api.planner.devices import DEVICES, Device
+from tunesmith_api.planner.disk import disk_of
 from tunesmith_api.planner.machine import MACHINES, Machine, parse_machines
+from tunesmith_api.planner.own_machine import OWN_MACHINE, own_machine
 from tunesmith_api.planner.plan import Plan, plan, quantity
 from tunesmith_api.planner.price_list import PriceRow, price_list
 from tunesmith_api.planner.rank_memory import RankMemory, rank_memory
@@ -13,6 +15,7 @@ from tunesmith_api.planner.stages import StageNeed
 __all__ = [
     "DEVICES",
     "MACHINES",
+    "OWN_MACHINE",
     "DataShape",
     "Device",
     "DoesNotFit",
@@ -26,6 +29,8 @@ __all__ = [
     "StageNeed",
     "UnknownModel",
     "choose",
+    "disk_of",
+    "own_machine",
     "parse_machines",
     "plan",
     "price_list",

@@ -247,6 +247,7 @@ def make_setup(
         gradient_checkpointing=checkpointing,
         adapter=resolved.adapter,
         gpu=gpu,
+        targets=data.targets,
     )
 
 

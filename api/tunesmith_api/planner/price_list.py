@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tunesmith_api.methods import METHODS
 from tunesmith_api.planner.choose import processes_on
 from tunesmith_api.planner.machine import Machine
-from tunesmith_api.planner.plan import STRATEGIES, plan, shares_batch
+from tunesmith_api.planner.plan import STRATEGIES, Plan, plan, shares_batch
 from tunesmith_api.planner.setup import DataShape
 from tunesmith_api.planner.shape import ModelShape
 from tunesmith_api.spec import TrainingJobSpec
@@ -30,6 +30,7 @@ class PriceRow:
         gradient_checkpointing: Whether activations are recomputed.
         hours: Hours of training; None if the number of rows is not known.
         cost: Price of these hours; None without a price.
+        plan: The whole plan, with what each stage needs.
     """
 
     machine: str
@@ -43,6 +44,7 @@ class PriceRow:
     gradient_checkpointing: bool
     hours: float | None
     cost: float | None
+    plan: Plan
 
 
 def price_list(
@@ -81,6 +83,7 @@ def price_list(
                         gradient_checkpointing=found.setup.gradient_checkpointing,
                         hours=found.hours,
                         cost=found.cost,
+                        plan=found,
                     )
                 )
     return tuple(rows)

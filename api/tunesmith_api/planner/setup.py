@@ -19,11 +19,13 @@ class DataShape:
         rows: Number of training rows.
         longest: Tokens of the longest row.
         mean: Tokens of a row on average.
+        targets: Most positions of one batch that have a target in some row.
     """
 
     rows: int | None = None
     longest: int | None = None
     mean: float | None = None
+    targets: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Setup:
         gradient_checkpointing: Whether activations are recomputed in the backward pass.
         adapter: The adapter's settings; None where the method trains none.
         gpu: Whether training runs on GPUs.
+        targets: Most positions of one batch that have a target; None if not known.
     """
 
     method: str
@@ -53,6 +56,7 @@ class Setup:
     gradient_checkpointing: bool
     adapter: AdapterSpec | None
     gpu: bool
+    targets: int | None = None
 
     @property
     def info(self) -> MethodInfo:
@@ -68,6 +72,12 @@ class Setup:
     def tokens(self) -> int:
         """Tokens of one forward pass in one process, with padding."""
         return self.micro_batch_size * self.length
+
+    @property
+    def target_positions(self) -> int:
+        """Positions of a row whose logits are computed. The last token of a row never has a target."""
+        longest = max(1, self.length - 1)
+        return longest if self.targets is None else min(self.targets, longest)
 
     def adapts(self, linear: Linear) -> bool:
         """Return whether a linear layer gets an adapter."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from tunesmith_api.spec import ScratchSpec
 
@@ -20,6 +20,9 @@ _GATED = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemm
 _NEEDED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
 
+Place = Literal["attention", "mixed", "feedForward", "product"]
+
+
 class UnknownModel(ValueError):  # noqa: N818 - the agreed name
     """A configuration that the planner cannot compute sizes from; its text says why."""
 
@@ -30,12 +33,15 @@ class Linear:
 
     Attributes:
         name: The end of its name, as `adapter.targetModules` has it.
+        place: What it reads: the first norm (`attention`), the attention's result (`mixed`), the second norm
+            (`feedForward`), or the gated product (`product`).
         inputs: Features that go in.
         outputs: Features that come out.
         bias: Whether it adds a bias.
     """
 
     name: str
+    place: Place
     inputs: int
     outputs: int
     bias: bool = False
@@ -169,6 +175,35 @@ class ModelShape:
         return self.parameters * self.stored_bytes
 
     @property
+    def query(self) -> int:
+        """Width of the queries of all heads."""
+        return self.heads * self.head_dim
+
+    @property
+    def key(self) -> int:
+        """Width of the keys of all heads."""
+        return self.kv_heads * self.head_dim
+
+    @property
+    def fused(self) -> bool:
+        """Whether one layer computes query, key and value, whose results are parts of one tensor."""
+        return self.model_type in _FUSED
+
+    @property
+    def head_norms(self) -> bool:
+        """Whether queries and keys are normed."""
+        return self.model_type in _HEAD_NORMS
+
+    @property
+    def layer_norms(self) -> int:
+        """Norms of the hidden states in a layer: two, or four with one after each half."""
+        return 4 if self.model_type in _FOUR_NORMS else 2
+
+    def reading(self, place: Place) -> tuple[Linear, ...]:
+        """Return the linear layers of a decoder layer that read the same."""
+        return tuple(linear for linear in self.linears if linear.place == place)
+
+    @property
     def computes_whole_attention(self) -> bool:
         """Whether the attention matrix is kept as a whole, for want of a fused kernel."""
         return self.model_type in _EAGER_ONLY
@@ -194,21 +229,21 @@ def _linears(
 ) -> Iterator[Linear]:
     """Return the linear layers of a decoder layer, in the order in which they compute."""
     if family in _FUSED:
-        yield Linear("qkv_proj", hidden, query + 2 * key)
-        yield Linear("o_proj", query, hidden)
-        yield Linear("gate_up_proj", hidden, 2 * intermediate)
-        yield Linear("down_proj", intermediate, hidden)
+        yield Linear("qkv_proj", "attention", hidden, query + 2 * key)
+        yield Linear("o_proj", "mixed", query, hidden)
+        yield Linear("gate_up_proj", "feedForward", hidden, 2 * intermediate)
+        yield Linear("down_proj", "product", intermediate, hidden)
         return
     bias = bool(config.get("attention_bias", False)) or family == "qwen2"
     output_bias = bool(config.get("attention_bias", False)) and family != "qwen2"
     mlp_bias = bool(config.get("mlp_bias", False))
-    yield Linear("q_proj", hidden, query, bias)
-    yield Linear("k_proj", hidden, key, bias)
-    yield Linear("v_proj", hidden, key, bias)
-    yield Linear("o_proj", query, hidden, output_bias)
-    yield Linear("gate_proj", hidden, intermediate, mlp_bias)
-    yield Linear("up_proj", hidden, intermediate, mlp_bias)
-    yield Linear("down_proj", intermediate, hidden, mlp_bias)
+    yield Linear("q_proj", "attention", hidden, query, bias)
+    yield Linear("k_proj", "attention", hidden, key, bias)
+    yield Linear("v_proj", "attention", hidden, key, bias)
+    yield Linear("o_proj", "mixed", query, hidden, output_bias)
+    yield Linear("gate_proj", "feedForward", hidden, intermediate, mlp_bias)
+    yield Linear("up_proj", "feedForward", hidden, intermediate, mlp_bias)
+    yield Linear("down_proj", "product", intermediate, hidden, mlp_bias)
 
 
 def _norms(family: str, hidden: int, head_dim: int) -> list[int]:

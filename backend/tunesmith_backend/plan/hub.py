@@ -11,18 +11,18 @@ from urllib.parse import quote
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
 
 _HUB = "https://huggingface.co"
-_SECONDS = 15.0
 _MOST_BYTES = 8 << 20  # the config.json of a large model takes some kilobytes
 _TRUE = ("1", "ON", "YES", "TRUE")
 
 
-def hub_file(uri: str, revision: str | None, name: str) -> bytes:
+def hub_file(uri: str, revision: str | None, name: str, seconds: float) -> bytes:
     """Return a file of a model.
 
     Args:
         uri: The model, hf://ORGANISATION/NAME.
         revision: A branch, tag or commit; main by default.
         name: Path of the file in the repository.
+        seconds: How long the hub is waited for.
 
     Raises:
         BackendError: It cannot be downloaded. The message says what to do.
@@ -38,7 +38,7 @@ def hub_file(uri: str, revision: str | None, name: str) -> bytes:
         # Not sent to where the hub redirects to.
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
             data: bytes = answer.read(_MOST_BYTES + 1)
     except urllib.error.HTTPError as error:
         raise _refused(uri, revision, name, error, has_token=bool(token)) from None

@@ -20,18 +20,19 @@ CONFIG = "config.json"
 _SECONDS = 60.0
 
 
-def model_config(model: ModelSpec) -> dict[str, Any]:
+def model_config(model: ModelSpec, seconds: float = 15.0) -> dict[str, Any]:
     """Return the config.json of an existing model; only this file is read.
 
     Args:
         model: The model, with an absolute path or a URI.
+        seconds: How long the Hugging Face hub is waited for.
 
     Raises:
         BackendError: It cannot be read. The message says what to do.
     """
     uri = model.uri or ""
     if uri.startswith("hf://"):
-        return _parse(hub_file(uri, model.revision, CONFIG), f"{uri}/{CONFIG}")
+        return _parse(hub_file(uri, model.revision, CONFIG, seconds), f"{uri}/{CONFIG}")
     if (path := _local_path(uri)) is not None:
         return _parse(_read(path / CONFIG), str(path / CONFIG))
     return _parse(_fetch(f"{uri.rstrip('/')}/{CONFIG}"), f"{uri}/{CONFIG}")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunesmith_api.planner import DataShape
 from tunesmith_api.spec import DatasetSource, TrainingJobSpec
 
 ConfigMaps = Mapping[tuple[str, str], Mapping[str, bytes]]
@@ -33,6 +34,11 @@ class RowEstimate:
     longest: int
     mean: float
     note: str
+
+    @property
+    def shape(self) -> DataShape:
+        """The rows as the planner takes them."""
+        return DataShape(self.rows, self.longest, self.mean)
 
 
 def estimate_rows(spec: TrainingJobSpec, config_maps: ConfigMaps, namespace: str) -> RowEstimate:

@@ -75,6 +75,7 @@ def describe(
         "method": config.spec.method,
         "config": config.spec.to_api(),
         "resolved": dict(trained.get("resolved", {})),
+        "plan": dict(prepared.get("plan", {})),
         "training": {**timings, **training},
         **results,
         "precisions": sorted(precision.value for precision in config.spec.export.precisions),

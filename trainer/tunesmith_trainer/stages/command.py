@@ -100,8 +100,8 @@ def _stage(stage: Stage, work: WorkFolder, topology: NodeTopology, *, debug: boo
         with importing():
             from tunesmith_trainer.prepare.pipeline import prepare, recheck
 
-        run_stage(stage, prepare, work.root, recheck)
-        return {}
+        marker = run_stage(stage, prepare, work.root, recheck)
+        return {name: marker[name] for name in ("plan",) if name in marker}
     if stage is Stage.TRAIN:
         from tunesmith_trainer.stages.train import run_train_stage
 
