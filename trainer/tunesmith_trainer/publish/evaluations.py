@@ -55,6 +55,7 @@ def evaluate_both(
     evaluation = {
         "before": results["before"]["metrics"],
         "after": results["after"]["metrics"],
+        "computedIn": {when: result.get("computedIn", "float32") for when, result in results.items()},
         "rows": evaluated_rows(config, data),
         "questions": len(data.prompts),
         "examples": [
