@@ -56,7 +56,8 @@ def test_publish_takes_the_results_of_training(trained: Path, tmp_path: Path, mo
     expected = published(other)
     monkeypatch.setattr("tunesmith_trainer.publish.evaluations._evaluate", None)  # it is not called
     found = published(work)
-    assert found["computedOn"] == dict.fromkeys(("before", "after"), {"device": "cpu", "precision": "fp32"})
+    assert found["computedOn"] == dict.fromkeys(("before", "after"), "cpu")
+    assert found["computedIn"] == dict.fromkeys(("before", "after"), "float32")
     for when in ("before", "after"):
         assert found[when] == pytest.approx(expected[when], rel=1e-4)
     assert found["before"]["evalLoss"] > found["after"]["evalLoss"] + 1

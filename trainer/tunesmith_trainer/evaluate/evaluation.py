@@ -14,15 +14,16 @@ from tunesmith_trainer.data.collate import IGNORE_INDEX
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate.batches import length_bucketed_batches
 from tunesmith_trainer.evaluate.estimate import Advance, Estimate
-from tunesmith_trainer.evaluate.generate import greedy
+from tunesmith_trainer.evaluate.generate import cached_tokens, greedy
 from tunesmith_trainer.evaluate.prompts import EvalPrompt
 from tunesmith_trainer.models.loading import context_length, stop_ids
 from tunesmith_trainer.models.loss import loss_sum, target_count
+from tunesmith_trainer.models.widening import arithmetic_of
 
 _MAX_ROWS = 32
 _MAX_TOKENS = 8192
 _MEASURED_STEPS = 4  # of generation, before its duration is told
-_MAX_LOGITS = 1 << 27  # logits of one batch: 512 MiB in fp32
+_MAX_LOGITS = 1 << 26  # logits of one batch: 256 MiB in fp32
 
 
 @torch.inference_mode()
@@ -87,12 +88,13 @@ def generate_answers(
     references = ["".join(prompt.reference.split()) for prompt in prompts]
     limits = answer_limits(tokenizer, prompts, max_new_tokens, context_length(model))
     texts, is_cut = [""] * len(prompts), [False] * len(prompts)
+    budget = min(2 * _MAX_TOKENS, cached_tokens(model.config))
     widths = [len(prompt.prompt_ids) + limit for prompt, limit in zip(prompts, limits, strict=True)]
     # The examples have batches of their own: they are generated to their end, and would delay the others.
     batches = [
         [first + index for index in batch]
         for first, last in ((0, examples), (examples, len(prompts)))
-        for batch in length_bucketed_batches(widths[first:last], _MAX_ROWS, 2 * _MAX_TOKENS)
+        for batch in length_bucketed_batches(widths[first:last], _MAX_ROWS, budget)
     ]
 
     def may_still_match(batch: Sequence[int], row: int, tokens: list[int]) -> bool:
@@ -175,13 +177,14 @@ def evaluate(
         advance: Called with the number of rows or prompts just finished; `rows + len(prompts)` in total.
 
     Returns:
-        `{metrics: {evalLoss, perplexity, exactMatch}, answers: [...], cut: [...]}`: each answer, and whether it was
-        cut. A metric that cannot be measured is None.
+        `{metrics: {evalLoss, perplexity, exactMatch}, answers: [...], cut: [...], computedIn}`: each answer, and
+        whether it was cut; the number format of the computation. A metric that cannot be measured is None.
     """
     loss = eval_loss(model, store, rows, advance)
     answers = generate_answers(model, tokenizer, prompts, max_new_tokens, examples, advance)
     metrics = metrics_of(loss, answers.texts, prompts)
-    return {"metrics": metrics, "answers": answers.texts, "cut": answers.is_cut}
+    computed_in = arithmetic_of(model)
+    return {"metrics": metrics, "answers": answers.texts, "cut": answers.is_cut, "computedIn": computed_in}
 
 
 def metrics_of(loss: float, answers: Sequence[str], prompts: Sequence[EvalPrompt]) -> dict[str, float | None]:

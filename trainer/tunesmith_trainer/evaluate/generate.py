@@ -9,6 +9,15 @@ import torch
 
 Continue = Callable[[int, list[int]], bool]
 
+_CACHE = 1 << 30  # bytes of the keys and values of one batch
+
+
+def cached_tokens(config: Any) -> int:  # noqa: ANN401 - a transformers configuration
+    """Return how many tokens, of all rows together, may have their keys and values in memory at a time."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return max(1, _CACHE // (2 * 4 * config.num_hidden_layers * heads * size))
+
 
 @torch.inference_mode()
 def greedy(

@@ -71,16 +71,3 @@ def read_trained_evaluation(config: JobConfig, work: WorkFolder) -> dict[str, An
     if found is None or final is None or found.get("inputs") != evaluation_inputs(config, work, final):
         return {}
     return {when: found[when] for when in TITLES if when in found}
-
-
-def computed_on(model: Any, precision: str | None = None) -> dict[str, str]:  # noqa: ANN401 - a torch module
-    """Return what a model's results are computed on: `{device, precision}`.
-
-    Args:
-        model: The model.
-        precision: The precision if it is not that of the weights, as under autocast.
-    """
-    return {
-        "device": model.device.type,
-        "precision": precision or {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[str(model.dtype)[6:]],
-    }

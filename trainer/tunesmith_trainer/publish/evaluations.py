@@ -12,7 +12,6 @@ from tunesmith_api.spec import JobConfig
 from tunesmith_trainer.evaluate.validation import (
     EXAMPLES,
     TITLES,
-    computed_on,
     evaluated_rows,
     read_trained_evaluation,
 )
@@ -58,6 +57,7 @@ def evaluate_both(
     evaluation = {
         "before": results["before"]["metrics"],
         "after": results["after"]["metrics"],
+        "computedIn": {when: result.get("computedIn", "float32") for when, result in results.items()},
         "computedOn": {when: result["computedOn"] for when, result in results.items()},
         "rows": evaluated_rows(config, data.store),
         "questions": len(data.prompts),
@@ -80,7 +80,7 @@ def _evaluate(config: JobConfig, model: Any, data: ValidationSet, progress: Prog
     with progress.track(TITLES[when], rows + len(data.prompts)) as advance:
         task = task_of(config.spec.task)
         result = task.evaluate(model, data, config.spec, rows=rows, examples=EXAMPLES, advance=advance)
-    return {**result, "computedOn": computed_on(model)}
+    return {**result, "computedOn": model.device.type}
 
 
 def write_predictions(folder: Path, data: ValidationSet, served: Mapping[str, Mapping[str, Any]]) -> Path | None:

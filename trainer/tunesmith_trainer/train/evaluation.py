@@ -24,7 +24,6 @@ from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.evaluate.validation import (
     EXAMPLES,
     TITLES,
-    computed_on,
     evaluated_rows,
     evaluation_inputs,
     evaluation_prompts,
@@ -74,7 +73,7 @@ def evaluate_trained(config: JobConfig, work: WorkFolder, trained: dict[str, Any
             progress.track(TITLES[when], rows + len(data.prompts)) as advance,
         ):
             found = task.evaluate(model, data, config.spec, rows=rows, examples=EXAMPLES, advance=advance)
-            results[when] = {**found, "computedOn": computed_on(model, trained["precision"])}
+            results[when] = {**found, "computedOn": model.device.type}
         write_json(path, results)
 
 
