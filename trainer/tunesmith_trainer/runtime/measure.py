@@ -30,7 +30,7 @@ from tunesmith_trainer.runtime.process_memory import (
 log = logging.getLogger(__name__)
 
 _SAMPLE_SECONDS = 0.2
-_SHARE = 0.05  # of the time that sampling may take
+_SHARE = 0.05  # of one processor, which sampling takes at most
 _WRITE_SECONDS = 5.0
 _SOON_SECONDS = 0.5  # the same when the peak has grown
 _GROWTH = 1.02
@@ -52,9 +52,12 @@ class StageMeter:
         """
         self._file = file
         self._before: Mapping[str, Any] = read_json(file) or {}
-        self._peak = Memory(int(self._before.get("memory", 0)), int(self._before.get("anonymousMemory", 0)))
+        self._sampled = Memory()
+        self._largest_of_one = 0
+        # What this process has had before counts only once it has more.
+        self._before_start = largest_of_one([os.getpid()])
         self._started = time.monotonic()
-        self._written, self._written_peak = 0.0, 0.0
+        self._written, self._written_peak = 0.0, 0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="meter", daemon=True)
 
@@ -77,8 +80,8 @@ class StageMeter:
         """
         seconds = float(self._before.get("seconds", 0)) + time.monotonic() - self._started
         found = {
-            "memory": self._peak.total,
-            "anonymousMemory": self._peak.anonymous,
+            "memory": max(self._sampled.total, self._largest_of_one, int(self._before.get("memory", 0))),
+            "anonymousMemory": max(self._sampled.anonymous, int(self._before.get("anonymousMemory", 0))),
             "seconds": round(seconds, 3),
             "attempts": int(self._before.get("attempts", 0)) + 1,
         }
@@ -88,12 +91,12 @@ class StageMeter:
     def _run(self) -> None:
         pause = 0.0
         while not self._end.wait(pause):
-            began = time.monotonic()
+            began, used = time.monotonic(), time.thread_time()
             self._sample()
-            has_grown = self._peak.total > self._written_peak * _GROWTH
+            has_grown = max(self._sampled.total, self._largest_of_one) > self._written_peak * _GROWTH
             if began - self._written >= (_SOON_SECONDS if has_grown else _WRITE_SECONDS):
                 self._write()
-            pause = max(_SAMPLE_SECONDS, (time.monotonic() - began) / _SHARE)
+            pause = max(_SAMPLE_SECONDS, (time.thread_time() - used) / _SHARE)
 
     def _sample(self) -> None:
         try:
@@ -101,13 +104,15 @@ class StageMeter:
         except OSError:  # there is no /proc
             return
         # Never less than the proportional size, and much quicker.
-        if resident(processes) > self._peak.total:
-            self._peak = self._peak.largest(proportional(processes))
-        self._peak = self._peak.largest(Memory(largest_of_one(processes)))
+        if resident(processes) > self._sampled.total:
+            self._sampled = self._sampled.largest(proportional(processes))
+        one = largest_of_one(processes)
+        if one > self._before_start:
+            self._largest_of_one = max(self._largest_of_one, one)
 
     def _write(self) -> dict[str, Any]:
         values = self.values()
-        self._written, self._written_peak = time.monotonic(), self._peak.total
+        self._written, self._written_peak = time.monotonic(), values["memory"]
         try:
             write_json(self._file, values, sync=False)
         except OSError as problem:  # the stage's own files will tell

@@ -33,15 +33,26 @@ class Memory:
 
 
 def process_tree(root: int) -> list[int]:
-    """Return a process and all its living descendants. Processes that end meanwhile may be missing."""
+    """Return a process and all its living descendants. Processes that end meanwhile may be missing.
+
+    A process that is about to start another program is left out: until then it has the very memory of its parent
+    (vfork), which would count twice.
+    """
     children: dict[int, list[int]] = {}
     for folder in _PROC.iterdir():
         if folder.name.isdecimal() and (parent := _parent(folder)) is not None:
             children.setdefault(parent, []).append(int(folder.name))
     found = [root]
     for process in found:  # grows while it is walked
-        found.extend(children.get(process, ()))
+        found.extend(child for child in children.get(process, ()) if not _is_starting(child, process))
     return found
+
+
+def _is_starting(child: int, parent: int) -> bool:
+    """Return whether a process has the same memory as its parent."""
+    names = ("VmSize", "VmPeak", "VmData", "VmStk")
+    own, parents = (_fields(_PROC / str(process) / "status") for process in (child, parent))
+    return bool(own) and all(own.get(name) == parents.get(name) for name in names)
 
 
 def resident(processes: Iterable[int]) -> int:
