@@ -166,12 +166,17 @@ def planned(
         setup=setup,
         stages=needs,
         rank=rank_memory(shape, setup),
-        download=0 if spec.model.scratch else shape.weight_bytes,
+        download=shape.weight_bytes if _is_remote(spec.model.uri) else 0,
         total_steps=steps,
         hours=hours,
         cost=None if hours is None or price is None else hours * price * nodes,
         reasons=reasons,
     )
+
+
+def _is_remote(uri: str | None) -> bool:
+    """Return whether a model has to be downloaded; a folder is used in place."""
+    return uri is not None and "://" in uri and not uri.startswith("file://")
 
 
 def _steps(spec: TrainingJobSpec, data: DataShape, setup: Setup) -> tuple[int | None, int]:

@@ -37,6 +37,10 @@ class PlannedJob:
     rows: RowEstimate
     found: Plan | DoesNotFit
 
+    def on(self, machines: Sequence[Machine]) -> Plan | DoesNotFit:
+        """Return the plan on the cheapest of other machines."""
+        return choose(self.config.spec, self.shape, self.rows.shape, machines)
+
     def prices(self, machines: Sequence[Machine]) -> tuple[PriceRow, ...]:
         """Return what fits where: a row for each machine, method and strategy."""
         return price_list(self.config.spec, self.shape, self.rows.shape, machines)

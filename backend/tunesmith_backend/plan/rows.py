@@ -51,7 +51,7 @@ def estimate_rows(spec: TrainingJobSpec, config_maps: ConfigMaps, namespace: str
     """
     limit = spec.training.max_length
     lengths: list[int] = []
-    rows = 0.0
+    rows, is_whole = 0.0, True
     for source in spec.dataset.sources:
         if source.config_map_key_ref is not None:
             ref = source.config_map_key_ref
@@ -66,11 +66,14 @@ def estimate_rows(spec: TrainingJobSpec, config_maps: ConfigMaps, namespace: str
         for count in filter(None, counted):
             rows += count.rows
             lengths += count.lengths
+            is_whole = is_whole and count.is_whole
     fraction = spec.dataset.validation.fraction
     total = max(1, round(rows))
     train = total - (min(max(1, round(total * fraction)), total - 1) if fraction else 0)
     tokens = [min(limit, max(1, round(length / _BYTES_OF_A_TOKEN))) for length in lengths] or [limit]
     note = f"tokens estimated at {_BYTES_OF_A_TOKEN:g} bytes each"
+    if not is_whole:
+        note = f"rows estimated from the first {_SAMPLE >> 20} MiB of a file, {note}"
     return RowEstimate(max(1, train), max(tokens), sum(tokens) / len(tokens), note)
 
 
@@ -81,10 +84,12 @@ class _Count:
     Attributes:
         rows: Their number, extrapolated from the part that was read.
         lengths: Bytes of each row that was read.
+        is_whole: Whether all of it was read.
     """
 
     rows: float
     lengths: list[int]
+    is_whole: bool
 
 
 def _files(source: DatasetSource) -> list[Path]:
@@ -128,7 +133,7 @@ def _count(name: str, head: bytes, size: int) -> _Count | None:
         lines = lines[:-1]  # cut off
     if not lines:
         return None
-    return _Count(len(lines) if whole else len(lines) * size / max(1, sum(lines) + len(lines)), lines)
+    return _Count(len(lines) if whole else len(lines) * size / max(1, sum(lines) + len(lines)), lines, whole)
 
 
 def _table_rows(head: bytes, delimiter: str) -> Iterator[int]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tunesmith_api.failures import EXIT_CODES, Reason
 from tunesmith_api.manifests import LoadedFineTuneJob
-from tunesmith_api.planner import MACHINES, OWN_MACHINE, DoesNotFit, Machine, PriceRow, own_machine
+from tunesmith_api.planner import MACHINES, OWN_MACHINE, DoesNotFit, Machine, Plan, PriceRow, own_machine, quantity
 from tunesmith_backend.plan.job_plan import PlannedJob, plan_job
 from tunesmith_backend.plan.machines import machines_for, read_machines
 from tunesmith_backend.plan.rows import ConfigMaps
@@ -45,11 +45,11 @@ def plan_manifests(
     planned = [_planned(job, manifests.config_maps, table, on) for job in manifests.fine_tune_jobs]
     compared = (own_machine(), *table)
     if output == "json":
-        items = [_as_json(job, job.prices(compared)) for job in planned]
+        items = [_as_json(job, job.prices(compared), _ways(job, table, named=machines is not None)) for job in planned]
         print(json.dumps({"items": items}, indent=2, ensure_ascii=False))
     else:
         for job in planned:
-            print_plan(job, job.prices(compared), show_all=show_all)
+            print_plan(job, job.prices(compared), _ways(job, table, named=machines is not None), show_all=show_all)
     fits = not any(isinstance(job.found, DoesNotFit) for job in planned)
     return Exit.OK if fits else EXIT_CODES[Reason.DOES_NOT_FIT]
 
@@ -60,7 +60,28 @@ def _planned(job: LoadedFineTuneJob, config_maps: ConfigMaps, table: Sequence[Ma
     return plan_job(job_config(job), config_maps, machines, nodes)
 
 
-def _as_json(job: PlannedJob, prices: Sequence[PriceRow]) -> dict[str, Any]:
+def _ways(job: PlannedJob, table: Sequence[Machine], *, named: bool) -> list[str]:
+    """Return what would fit instead, as the YAML to write: another machine, and other values.
+
+    Args:
+        job: The job.
+        table: The machines that there are.
+        named: Whether a job can name them: they are the administrator's.
+    """
+    if not isinstance(job.found, DoesNotFit):
+        return []
+    ways = list(job.found.nearest)
+    other = job.on(table)
+    if isinstance(other, Plan):
+        machine, need = other.machine, other.stages["train"]
+        gpus = f", gpusPerNode: {machine.gpus}" if machine.gpus else ""
+        wanted = f"machine: {machine.name}" if named else f"instanceType: {machine.name}{gpus}"
+        size = f"{quantity(need.gpu_memory)} of each GPU" if need.gpu_memory else f"{quantity(need.memory)} of memory"
+        ways.insert(0, f"resources: {{{wanted}}} ({other.setup.strategy}: {size})")
+    return ways
+
+
+def _as_json(job: PlannedJob, prices: Sequence[PriceRow], ways: list[str]) -> dict[str, Any]:
     """Return a job's plan, and what fits where."""
     found = job.found
     refused = isinstance(found, DoesNotFit)
@@ -73,7 +94,7 @@ def _as_json(job: PlannedJob, prices: Sequence[PriceRow]) -> dict[str, Any]:
         "data": {"rows": job.rows.rows, "longest": job.rows.longest, "mean": job.rows.mean, "note": job.rows.note},
     }
     if isinstance(found, DoesNotFit):
-        result |= {"message": found.message, "nearest": list(found.nearest)}
+        result |= {"message": found.message, "nearest": ways}
     result["prices"] = [
         {
             "machine": row.machine,

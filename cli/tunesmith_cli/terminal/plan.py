@@ -17,12 +17,13 @@ _HEADINGS = ("MACHINE", "METHOD", *map(str.upper, _STRATEGIES), "TAKES", "HOST",
 _ALWAYS = ("MACHINE", "METHOD", "DDP")
 
 
-def print_plan(job: PlannedJob, prices: Sequence[PriceRow], *, show_all: bool) -> None:
+def print_plan(job: PlannedJob, prices: Sequence[PriceRow], ways: Sequence[str], *, show_all: bool) -> None:
     """Print what a job needs, where that fits, and what is chosen for it.
 
     Args:
         job: The job.
         prices: What fits where.
+        ways: What would fit, where the job does not.
         show_all: Also list machines and methods with which nothing fits.
     """
     title("FineTuneJob", job.config.name, "what fits where")
@@ -38,7 +39,7 @@ def print_plan(job: PlannedJob, prices: Sequence[PriceRow], *, show_all: bool) -
     found = job.found
     if isinstance(found, DoesNotFit):
         title("FineTuneJob", job.config.name, f"[red]does not fit[/red]: {escape(found.message)}")
-        for way in found.nearest:
+        for way in ways:
             say(f"  would fit: {escape(way)}")
         return
     title("FineTuneJob", job.config.name, f"[green]fits[/green] on {escape(found.machine.name)}")

@@ -60,6 +60,7 @@ def test_of_a_large_file_the_beginning_is_read(tmp_path: Path, monkeypatch: pyte
     found = estimate({"uri": str(path)}, fraction=0.0001)
     assert found.rows == pytest.approx(999, rel=0.01)
     assert found.mean == pytest.approx(100)
+    assert "rows estimated from the first" in found.note
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket/rows.jsonl", "hf://datasets/a/b", "/no/such/rows.jsonl", "rows.jsonl.gz"])

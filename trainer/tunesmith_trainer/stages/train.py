@@ -51,6 +51,7 @@ def run_train_stage(work: WorkFolder, topology: NodeTopology, *, debug: bool = F
     wait_until_complete(
         lambda: (store is None or store.is_complete(Stage.TRAIN)) and _is_complete(config, work),
         MARKER_SECONDS if store is None else UPLOAD_SECONDS,
+        lambda: read_json(work.progress),
     )
     return {}
 
