@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ SHAPES = {
     "1": (2048, 5632, 18, 32, 8, 32_000),
     "3.8": (3072, 8192, 32, 32, 32, 32_064),
 }
+
+IDS = list(range(64))
 
 
 def write_model(folder: Path, size: str) -> int:
@@ -114,6 +117,7 @@ def main() -> None:
     """Print a row for each size and precision."""
     from tunesmith_api.spec import Precision
     from tunesmith_trainer.export.exporter import Exporter
+    from tunesmith_trainer.export.layers import check_layers
     from tunesmith_trainer.export.onnx_runner import OnnxModel
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -121,6 +125,7 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=["int4"], choices=[entry.value for entry in Precision])
     parser.add_argument("--folder", help="where temporary files are written")
     parser.add_argument("--run", action="store_true", help="also compute with the export")
+    parser.add_argument("--layers", action="store_true", help="also compare the layers with torch")
     arguments = parser.parse_args()
     print("| billions | weights | step | peak | without pages of files | x weights | seconds |")
     print("|---|---|---|---|---|---|---|")
@@ -136,16 +141,14 @@ def main() -> None:
             (folder / "model").mkdir()
             weights = write_model(folder / "model", size)
             for precision in arguments.precisions:
-                target = folder / precision
                 with Exporter(folder / "export.log") as exporter:
-                    row(
-                        f"export {precision}",
-                        lambda target=target, precision=precision, folder=folder: exporter.export(
-                            folder / "model", target, Precision(precision)
-                        ),
-                    )
+                    export = partial(exporter.export, folder / "model", folder / precision, Precision(precision))
+                    row(f"export {precision}", export)
                 if arguments.run:
-                    row(f"logits {precision}", lambda target=target: OnnxModel(target).logits(list(range(64))))
+                    row(f"logits {precision}", lambda model=folder / precision: OnnxModel(model).logits(IDS))
+                if arguments.layers:
+                    check = partial(check_layers, folder / precision, folder / "model", Precision(precision), IDS)
+                    row(f"layers {precision}", check)
 
 
 if __name__ == "__main__":

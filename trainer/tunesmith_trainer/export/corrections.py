@@ -124,14 +124,23 @@ def correct(folder: Path, corrections: Corrections) -> None:
             raise ValueError(f"the exported graph has no node {_SCALED_EMBEDDING}")
         name = f"{_SCALED_EMBEDDING}/scale"
         scaled[0].input[1] = name
-        model.graph.initializer.append(numpy_helper.from_array(np.float32(corrections.embedding_scale), name))
+        scale = np.asarray(corrections.embedding_scale, _dtype(weights[_CACHES[0]]))
+        model.graph.initializer.append(numpy_helper.from_array(scale, name))
     onnx.save(model, str(path))
 
 
-def _overwrite(folder: Path, weight: Any, values: Cache) -> None:  # noqa: ANN401 - an onnx TensorProto
+def _dtype(weight: Any) -> Any:  # noqa: ANN401 - an onnx TensorProto
+    """Return the type of a weight, as numpy names it."""
+    from onnx import helper
+
+    return helper.tensor_dtype_to_np_dtype(weight.data_type)
+
+
+def _overwrite(folder: Path, weight: Any, values: npt.NDArray[Any]) -> None:  # noqa: ANN401 - an onnx TensorProto
     """Replace the values of a weight, in the file that holds them."""
     from onnx import external_data_helper, numpy_helper
 
+    values = values.astype(_dtype(weight))
     if not external_data_helper.uses_external_data(weight):
         weight.CopyFrom(numpy_helper.from_array(values, weight.name))
         return

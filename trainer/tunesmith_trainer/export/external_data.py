@@ -50,7 +50,7 @@ class DataFile:
         offset = -(-position // _ALIGNMENT) * _ALIGNMENT
         self._file.seek(offset)
         length = sum(self._file.write(np.ascontiguousarray(part).data.cast("B")) for part in parts)
-        expected = byte_size(tensor)
+        expected = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
         if length != expected:
             raise ValueError(f"{tensor.name} has {length} bytes; {expected} are expected")
         tensor.ClearField("raw_data")
@@ -63,11 +63,3 @@ class DataFile:
         """Move the data of a tensor from the graph to the file, if it is large."""
         if tensor.data_location != TensorProto.EXTERNAL and len(tensor.raw_data) >= _INLINE:
             self.write(tensor, [np.frombuffer(tensor.raw_data, np.uint8)])
-
-
-def byte_size(tensor: TensorProto) -> int:
-    """Return the size of a tensor's data."""
-    count = math.prod(tensor.dims)
-    if tensor.data_type in (TensorProto.INT4, TensorProto.UINT4):
-        return -(-count // 2)
-    return int(count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)

@@ -39,14 +39,15 @@ def main() -> int:
 
 
 def build(builder: Any, model: str, output: str, precision: str, options: list[str]) -> None:  # noqa: ANN401
-    """Export the transformers model in a folder to another folder, for the CPU."""
+    """Export the transformers model in a folder to another folder: in 16 bits for GPUs, else for the CPU."""
     from tunesmith_trainer.export.corrections import correct, stage_model
     from tunesmith_trainer.export.streamed_builder import streamed
 
+    provider = "cuda" if precision in ("fp16", "bf16") else "cpu"
     with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as staged, streamed(builder):
         corrections = stage_model(Path(model), Path(staged))
-        prepared = builder.parse_extra_options("", staged, output, precision, "cpu", cache, options)
-        builder.create_model("", staged, output, precision, "cpu", cache, **prepared)
+        prepared = builder.parse_extra_options("", staged, output, precision, provider, cache, options)
+        builder.create_model("", staged, output, precision, provider, cache, **prepared)
     correct(Path(output), corrections)
 
 

@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 
 class Int4:
-    """Quantises matrices, and the nodes that use them."""
+    """Quantises matrices, and the products with them."""
 
     def __init__(self, builder: Any) -> None:  # noqa: ANN401 - the builder's Model
         """Take the settings from the builder.
@@ -41,19 +41,18 @@ class Int4:
         config = quantizer.DefaultWeightOnlyQuantConfig(block_size=self._block, is_symmetric=self._symmetric, bits=4)
         self._quantizer: Any = quantizer.DefaultWeightOnlyQuantizer(config)
 
-    def weight_of(self, node: NodeProto) -> str | None:
-        """Return the name of the weight by which a node would be quantised."""
-        if node.op_type not in self._operators or node.op_type not in ("MatMul", "Gather"):
-            return None
-        return str(node.input[1 if node.op_type == "MatMul" else 0])
+    def quantises(self, node: NodeProto) -> bool:
+        """Return whether a node with a matrix would be quantised.
 
-    def node(self, node: NodeProto, matrix: LazyMatrix) -> tuple[NodeProto, list[TensorProto]]:
-        """Return what replaces a product or look-up, and its weights, scales and zero points without data."""
-        if node.op_type == "MatMul":
-            return self._product(node, matrix)
-        return self._lookup(node, matrix)
+        Raises:
+            ValueError: The builder would quantise it in a way that this class does not know.
+        """
+        if node.op_type == "Gather" and "Gather" in self._operators:
+            raise ValueError(f"the builder would quantise {node.name}")
+        return node.op_type == "MatMul" and "MatMul" in self._operators
 
-    def _product(self, node: NodeProto, matrix: LazyMatrix) -> tuple[NodeProto, list[TensorProto]]:
+    def product(self, node: NodeProto, matrix: LazyMatrix) -> tuple[NodeProto, list[TensorProto]]:
+        """Return what replaces a product, and its weights, scales and, if there are any, zero points, without data."""
         (rows, columns), name = matrix.shape, node.input[1]
         blocks = -(-rows // self._block)
         tensors = [
@@ -66,52 +65,28 @@ class Int4:
         attributes = {"K": rows, "N": columns, "bits": 4, "block_size": self._block}
         if self._accuracy:
             attributes["accuracy_level"] = self._accuracy
-        inputs = [node.input[0], *(tensor.name for tensor in tensors)]
-        return _contrib("MatMulNBits", node, inputs, attributes), tensors
+        made: NodeProto = onnx.helper.make_node(
+            "MatMulNBits",
+            [node.input[0], *(tensor.name for tensor in tensors)],
+            list(node.output),
+            f"{node.name}_Q4",
+            domain="com.microsoft",
+            **attributes,
+        )
+        return made, tensors
 
-    def _lookup(self, node: NodeProto, matrix: LazyMatrix) -> tuple[NodeProto, list[TensorProto]]:
-        (rows, columns), name = matrix.shape, node.input[0]
-        scales = (rows, -(-columns // self._block))
-        kind = TensorProto.INT4 if self._symmetric else TensorProto.UINT4
-        tensors = [
-            TensorProto(name=f"{name}_Q4", data_type=kind, dims=(rows, columns)),
-            TensorProto(name=f"{name}_scales", data_type=TensorProto.FLOAT, dims=scales),
-        ]
-        if not self._symmetric:
-            tensors.append(TensorProto(name=f"{name}_zero_points", data_type=kind, dims=scales))
-        axes = {attribute.name: attribute.i for attribute in node.attribute}
-        attributes = {"gather_axis": axes.get("axis", 0), "quantize_axis": 1, "block_size": self._block}
-        inputs = [tensors[0].name, node.input[1], *(tensor.name for tensor in tensors[1:])]
-        return _contrib("GatherBlockQuantized", node, inputs, attributes), tensors
-
-    def arrays(self, matrix: LazyMatrix, *, lookup: bool) -> list[Array]:
+    def arrays(self, matrix: LazyMatrix) -> list[Array]:
         """Return the data of a matrix's weights, scales and, if there are any, zero points.
 
         Args:
-            matrix: [K, N] of a product, whose columns are quantised in blocks, or [rows, size] of a look-up, whose rows
-                are. Each is quantised by itself, so slices give the same as all of them at once.
-            lookup: Which of the two.
+            matrix: [K, N]. Each column is quantised by itself, so slices give the same as all of them at once.
         """
-        parts = list(self._slices(matrix.values(), lookup))
+        parts = list(self._slices(matrix.load()))
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
-    def _slices(self, values: Any, lookup: bool) -> Iterator[tuple[Array, ...]]:  # noqa: ANN401 - a torch tensor
-        axis = 0 if lookup else 1
-        step = max(2, SLICE // max(1, values.shape[1 - axis]) // 2 * 2)  # even, as two weights share a byte
-        for start in range(0, values.shape[axis], step):
-            length = min(step, values.shape[axis] - start)
-            part = values.narrow(axis, start, length).float().contiguous().numpy()
-            found = (
-                self._quantizer.quantize_ndarray(part, 1, self._block, self._symmetric)
-                if lookup
-                else self._quantizer.qbits_block_quant(part)
-            )
-            yield found[:2] if self._symmetric else found
-
-
-def _contrib(operator: str, node: NodeProto, inputs: list[str], attributes: dict[str, int]) -> NodeProto:
-    name = f"{node.name}_Q4"
-    made: NodeProto = onnx.helper.make_node(
-        operator, inputs, list(node.output), name, domain="com.microsoft", **attributes
-    )
-    return made
+    def _slices(self, values: Any) -> Iterator[tuple[Array, ...]]:  # noqa: ANN401 - a torch tensor
+        step = max(1, SLICE // values.shape[0])
+        for start in range(0, values.shape[1], step):
+            part = values[:, start : start + step].float().contiguous().numpy()
+            packed, scales, zero_points = self._quantizer.qbits_block_quant(part)
+            yield (packed, scales) if self._symmetric else (packed, scales, zero_points)

@@ -36,8 +36,8 @@ class LazyMatrix(torch.Tensor):
         made._compute = compute
         return made
 
-    def values(self) -> torch.Tensor:
-        """Compute the values. They are not kept."""
+    def load(self) -> torch.Tensor:
+        """Return the values. They are computed anew each time."""
         with torch.no_grad():
             return self._compute()
 
@@ -56,20 +56,23 @@ class LazyMatrix(torch.Tensor):
         meta = run(lambda lazy: lazy._meta)
         if not isinstance(meta, torch.Tensor):
             raise NotImplementedError(f"{func} of a weight that is not loaded")
-        return cls(meta, lambda: run(cls.values))
+        return cls(meta, lambda: run(cls.load))
 
 
 def load_lazily(folder: Path) -> Any:  # noqa: ANN401 - a transformers model
     """Return the causal language model in a folder with lazy matrices, in the type in which they are stored.
 
+    All else is in fp32.
+
     Raises:
         ValueError: A weight is missing in the files.
     """
+    from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     present = WeightFiles(folder).names()
     tied = {**model.all_tied_weights_keys, **{source: name for name, source in model.all_tied_weights_keys.items()}}
     for name, parameter in list(model.named_parameters(remove_duplicate=False)):

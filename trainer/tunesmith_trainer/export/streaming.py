@@ -25,17 +25,15 @@ from tunesmith_trainer.export.lazy_weights import SLICE, LazyMatrix
 
 @dataclass
 class _Quantised:
-    """A quantised node's data: one matrix, or several whose columns are joined.
+    """A quantised product's data: one matrix, or several whose columns are joined.
 
     Attributes:
         names: Its tensors: weights, scales and, if there are any, zero points.
         matrices: What they are quantised from.
-        lookup: Whether the node looks up rows; else it multiplies.
     """
 
     names: list[str]
     matrices: list[LazyMatrix]
-    lookup: bool
 
 
 @dataclass
@@ -44,7 +42,7 @@ class StreamedWeights:
 
     Attributes:
         matrices: The matrices that are not loaded, by the initializer's name, as the graph has them.
-        quantised: Those of quantised nodes, by the node's name.
+        quantised: Those of quantised products, by the node's name.
     """
 
     matrices: dict[str, LazyMatrix] = field(default_factory=dict)
@@ -76,21 +74,20 @@ def save_streamed(builder: Any, weights: StreamedWeights, folder: Path) -> None:
         _quantise(model, weights, quantiser)
         for gate, up, merged in merge_gate_and_up(model.graph):
             matrices = [*weights.quantised.pop(gate).matrices, *weights.quantised.pop(up).matrices]
-            weights.quantised[merged.name] = _Quantised(list(merged.input[1:]), matrices, lookup=False)
+            weights.quantised[merged.name] = _Quantised(list(merged.input[1:]), matrices)
     _write(model, weights, quantiser, folder)
 
 
 def _quantise(model: ModelProto, weights: StreamedWeights, quantiser: Int4) -> None:
-    """Replace each node with a matrix by a quantised one."""
+    """Replace each product with a matrix by a quantised one."""
     dropped, added = set(), []
     for node in model.graph.node:
-        name = quantiser.weight_of(node)
-        if name not in weights.matrices:
+        name = next((name for name in node.input if name in weights.matrices), None)
+        if name is None or not quantiser.quantises(node):
             continue
         matrix = weights.matrices.pop(name)
-        replacement, tensors = quantiser.node(node, matrix)
-        names = [tensor.name for tensor in tensors]
-        weights.quantised[replacement.name] = _Quantised(names, [matrix], node.op_type == "Gather")
+        replacement, tensors = quantiser.product(node, matrix)
+        weights.quantised[replacement.name] = _Quantised([tensor.name for tensor in tensors], [matrix])
         node.CopyFrom(replacement)
         dropped.add(name)
         added += tensors
@@ -107,7 +104,7 @@ def _write(model: ModelProto, weights: StreamedWeights, quantiser: Int4 | None, 
             data.write(tensors[name], _converted(matrix, tensors[name].data_type))
         if quantiser:
             for entry in weights.quantised.values():
-                parts = [quantiser.arrays(matrix, lookup=entry.lookup) for matrix in entry.matrices]
+                parts = [quantiser.arrays(matrix) for matrix in entry.matrices]
                 for name, arrays in zip(entry.names, zip(*parts, strict=True), strict=True):
                     data.write(tensors[name], arrays)
         for tensor in model.graph.initializer:
@@ -118,7 +115,7 @@ def _write(model: ModelProto, weights: StreamedWeights, quantiser: Int4 | None, 
 def _converted(matrix: LazyMatrix, data_type: int) -> Iterator[npt.NDArray[Any]]:
     """Yield the rows of a matrix in the type of the export."""
     dtype = ir.tensor_adapters.to_torch_dtype(ir.DataType(data_type))
-    values = matrix.values()
+    values = matrix.load()
     step = max(1, SLICE // max(1, values[0].numel()))
     for start in range(0, len(values), step):
         part = values[start : start + step].to(dtype).contiguous()
