@@ -477,7 +477,7 @@ FAULTS = (
         "rope scaling lost",
         Stage.PUBLISH,
         exported_with(without_rope_scaling),
-        "maxLogitDifference|longRow",
+        "layer 0 differs",
         base={
             "rope_parameters": {
                 "rope_type": "yarn",

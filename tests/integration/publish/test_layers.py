@@ -189,6 +189,15 @@ def test_an_export_of_other_weights_is_not_this_models(model_of: ModelOf, export
         check_layers(export_of("LlamaForCausalLM", Precision.INT4), model, Precision.INT4, IDS)
 
 
+def test_an_export_whose_files_have_other_names_too(model_of: ModelOf, export_of: ExportOf, tmp_path: Path) -> None:
+    """An artifact has hard links to the files of the stage."""
+    folder = export_of("LlamaForCausalLM", Precision.INT4)
+    (tmp_path / "linked").mkdir()
+    for path in folder.iterdir():
+        (tmp_path / "linked" / path.name).hardlink_to(path)
+    check_layers(tmp_path / "linked", model_of("LlamaForCausalLM"), Precision.INT4, IDS)
+
+
 def test_a_row_of_one_token_is_enough(model_of: ModelOf, export_of: ExportOf) -> None:
     numbers = check_layers(
         export_of("LlamaForCausalLM", Precision.FP32), model_of("LlamaForCausalLM"), Precision.FP32, [7]

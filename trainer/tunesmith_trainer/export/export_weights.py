@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto
 
+from tunesmith_trainer.export.external_data import mapped
 from tunesmith_trainer.export.graph import MODEL
 from tunesmith_trainer.export.lazy_weights import SLICE
 from tunesmith_trainer.export.tuned_layers import TunedLayers
@@ -37,7 +38,7 @@ def weight_errors(folder: Path, tuned: TunedLayers) -> Iterator[tuple[str, float
         if at is None or node.input[at] not in weights:
             continue
         names = [name for name in node.input[at:] if name in weights]
-        arrays = [_mapped(weights[name], folder) for name in names]
+        arrays = [mapped(weights[name], folder) for name in names]
         values = tuned.matrix(node.name)
         step = max(1, SLICE // values.shape[1])
         worst = 0.0
@@ -51,15 +52,6 @@ def weight_errors(folder: Path, tuned: TunedLayers) -> Iterator[tuple[str, float
                 error = _quantised_error(wide, [array[rows] for array in arrays], node)
             worst = max(worst, error)
         yield node.name, worst
-
-
-def _mapped(weight: TensorProto, folder: Path) -> Any:  # noqa: ANN401 - an array in a file
-    """Return a weight's array without reading it."""
-    if weight.data_location != TensorProto.EXTERNAL:
-        return numpy_helper.to_array(weight)
-    place = {entry.key: entry.value for entry in weight.external_data}
-    shape, dtype = tuple(weight.dims), helper.tensor_dtype_to_np_dtype(weight.data_type)
-    return np.memmap(folder / place["location"], dtype, "r", int(place.get("offset", 0)), shape)
 
 
 def _tensor(array: Any) -> torch.Tensor:  # noqa: ANN401

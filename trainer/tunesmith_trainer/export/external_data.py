@@ -1,4 +1,4 @@
-"""Writes the data of an ONNX model's tensors to a file beside the graph, one tensor at a time."""
+"""Writes and reads the data of an ONNX model's tensors, in a file beside the graph, one tensor at a time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 
 _INLINE = 1024  # bytes; a smaller tensor stays in the graph
 _ALIGNMENT = 4096  # bytes; ONNX Runtime maps whole pages
@@ -50,7 +49,7 @@ class DataFile:
         offset = -(-position // _ALIGNMENT) * _ALIGNMENT
         self._file.seek(offset)
         length = sum(self._file.write(np.ascontiguousarray(part).data.cast("B")) for part in parts)
-        expected = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        expected = math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
         if length != expected:
             raise ValueError(f"{tensor.name} has {length} bytes; {expected} are expected")
         tensor.ClearField("raw_data")
@@ -63,3 +62,19 @@ class DataFile:
         """Move the data of a tensor from the graph to the file, if it is large."""
         if tensor.data_location != TensorProto.EXTERNAL and len(tensor.raw_data) >= _INLINE:
             self.write(tensor, [np.frombuffer(tensor.raw_data, np.uint8)])
+
+
+def mapped(tensor: TensorProto, folder: Path) -> Any:  # noqa: ANN401 - an array, in the file or in memory
+    """Return a tensor's array; of one whose data is in a file, without reading it.
+
+    onnx's own reader refuses files with several hard links, as an artifact shares with the stage that made it.
+
+    Args:
+        tensor: The tensor.
+        folder: The folder of the graph.
+    """
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return numpy_helper.to_array(tensor)
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return np.memmap(folder / place["location"], dtype, "r", int(place.get("offset", 0)), tuple(tensor.dims))

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import GraphProto, NodeProto, TensorProto, external_data_helper
+from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
+from tunesmith_trainer.export.external_data import mapped
 from tunesmith_trainer.export.graph import MODEL, with_all_logits
 from tunesmith_trainer.export.wide import widen
 
@@ -118,7 +119,7 @@ class LayerGraphs:
         graph = onnx.helper.make_graph(nodes, "part", [], [])
         for weight in self._model.graph.initializer:
             if weight.name in used:
-                graph.initializer.append(weight)
+                graph.initializer.append(numpy_helper.from_array(mapped(weight, self._folder), weight.name))
         values = {name: value for name, value in feeds.items() if name in used or name in inputs}
         values |= {name: matrix(node) for name, node in self._matrices.items() if name in used}
         for name, value in values.items():
@@ -127,7 +128,6 @@ class LayerGraphs:
         for name in outputs:
             graph.output.append(onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
         model = onnx.helper.make_model(graph, ir_version=self._model.ir_version, opset_imports=self._model.opset_import)
-        external_data_helper.load_external_data_for_model(model, str(self._folder))
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
