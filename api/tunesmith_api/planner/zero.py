@@ -54,11 +54,12 @@ def _gathered(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
         optimizer=int(share * (FP32 + setup.info.optimizer_bytes)),
     )
     step = step_of(shape, setup, gradients_stay=not early and not accumulates)
-    yield states.plus("loss", activations=step.forward, logits=step.loss, buffers=bucket)
+    yield states.plus("forward", activations=step.forward_peak)
+    yield states.plus("loss", activations=step.forward, logits=step.loss)
     head = 0 if setup.info.trains_adapter else shape.embedding
-    yield states.plus(
-        "output layer", activations=step.forward, logits=step.logits, gradients=head * size, buffers=bucket
-    )
+    if head:  # the bucket is made for the first gradient
+        made = head * size
+        yield states.plus("output layer", activations=step.forward, logits=step.logits, gradients=made, buffers=bucket)
     in_layer = (trained - head * (1 if shape.tied else 2)) // shape.layers
     largest = max((linear.weights for linear in shape.linears), default=0) if head else 0
     for done in range(shape.layers):
@@ -105,7 +106,7 @@ def _partitioned(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
         buffers=BUCKET * size,
     )
     step = step_of(shape, setup, gradients_stay=False)
-    yield states.plus("forward", activations=step.forward, buffers=ahead)
+    yield states.plus("forward", activations=step.forward_peak, buffers=ahead)
     yield states.plus("loss", activations=step.forward, logits=step.loss)
     head = 0 if setup.info.trains_adapter else shape.embedding
     yield states.plus("output layer", activations=step.forward, logits=step.logits, gradients=head * size)
