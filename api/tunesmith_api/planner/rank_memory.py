@@ -18,6 +18,9 @@ CUDA_CONTEXT = 700 * _MIB
 FRAGMENTATION = 0.06
 """Share of what is allocated that lies between the blocks that are in use."""
 
+HEAP = 100 * 10**6
+"""Bytes that the C library keeps on the CPU for small blocks, and that kernels take for themselves."""
+
 
 @dataclass(frozen=True)
 class RankMemory:
@@ -25,7 +28,7 @@ class RankMemory:
 
     Attributes:
         phase: The part of a step in which the peak is, with what takes the memory there.
-        reserve: What is kept free: the CUDA context and fragmentation.
+        reserve: What is kept free: fragmentation, and the CUDA context or the heap of the CPU.
     """
 
     phase: Phase
@@ -52,4 +55,4 @@ def rank_memory(shape: ModelShape, setup: Setup) -> RankMemory:
     """
     phases = zero_phases(shape, setup) if setup.zero_stage else plain_phases(shape, setup)
     phase = max(phases, key=lambda phase: phase.allocated)
-    return RankMemory(phase, int(FRAGMENTATION * phase.allocated) + (CUDA_CONTEXT if setup.gpu else 0))
+    return RankMemory(phase, int(FRAGMENTATION * phase.allocated) + (CUDA_CONTEXT if setup.gpu else HEAP))

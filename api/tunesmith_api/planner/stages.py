@@ -14,8 +14,10 @@ from tunesmith_api.spec import Precision, TrainingJobSpec
 _GIB = 2**30
 _MB = 10**6
 _TORCH = 960 * _MB  # resident memory of a process with Python, torch, transformers and peft, measured
-_DEEPSPEED = 100 * _MB  # what DeepSpeed adds
-_BASE = 1 * _GIB
+_DEEPSPEED = 110 * _MB  # what DeepSpeed adds
+_FILES = 400 * _MB  # the part of it that is files' pages, which all processes of a pod share
+_LAUNCHER = 400 * _MB  # torchrun and the process that started it, without such pages
+_PREPARE = 2 * _GIB  # weights and rows are streams
 _CUDA_LIBRARIES = 3 * _GIB  # libraries of CUDA in the memory of a process
 _STATE = 12  # bytes of a trained weight in a checkpoint: itself and Adam's two moments
 _INT4 = 0.65  # bytes of a quantised weight, with its share of the block's scale and zero point
@@ -90,16 +92,16 @@ def stage_needs(
     prepared = shape.weight_bytes + int(rows * 5) + 64 * 2**20
     trained = prepared + parts["checkpoints"] + parts["trained weights"]
     published = prepared + sum(parts.values())
-    largest = max(shape.embedding, max(linear.weights for linear in shape.linears)) * 4
-    prepare = 2 * _BASE + (2 * shape.parameters * 4 if scratch else 2 * largest)
+    prepare = _PREPARE + (2 * shape.parameters * 4 if scratch else 0)
     rank = rank_memory(shape, setup)
     local = min(setup.processes, machine.gpus) if setup.gpu else setup.processes
-    launcher = _BASE // 2 if setup.processes > 1 else 0
+    shared = _FILES + (_LAUNCHER if setup.processes > 1 else 0)
+    base = process_base(setup) - _FILES
     if setup.gpu:
         loaded = shape.parameters * (2 if setup.precision == "bf16" and setup.info.trains_adapter else 4)
-        train = StageNeed(launcher + local * (_BASE + _CUDA_LIBRARIES + int(1.1 * loaded)), trained, rank.total)
+        train = StageNeed(shared + local * (base + _CUDA_LIBRARIES + int(1.1 * loaded)), trained, rank.total)
     else:
-        train = StageNeed(launcher + local * (process_base(setup) + rank.total), trained)
+        train = StageNeed(shared + local * (base + rank.total), trained)
     publish = int(1.4 * shape.weight_bytes) + 3 * 10**9
     return {
         "prepare": StageNeed(prepare, prepared),
