@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.planner import ModelShape, RankMemory, Setup, rank_memory
-from tunesmith_api.planner.stages import process_base
+from tunesmith_api.planner.process_memory import process_memory
 from tunesmith_api.resolve import Strategy
 from tunesmith_api.spec import AdapterSpec
 
@@ -215,8 +215,8 @@ class Trainers:
 
 def resident(point: Point, *, reserve: bool = False) -> int:
     """Return the bytes that the planner says a process of a point takes on the CPU."""
-    memory = point.predicted()
-    return process_base(point.setup()) + (memory.total if reserve else memory.allocated)
+    process = process_memory(point.shape, point.setup())
+    return process + (point.predicted().reserve if reserve else 0)
 
 
 def _base(point: Point, folder: Path) -> Path:

@@ -45,6 +45,11 @@ class RankMemory:
         return self.allocated + self.reserve
 
 
+def phases_of(shape: ModelShape, setup: Setup) -> list[Phase]:
+    """Return the memory of one process in each part of a step."""
+    return list(zero_phases(shape, setup) if setup.zero_stage else plain_phases(shape, setup))
+
+
 @lru_cache(maxsize=4096)
 def rank_memory(shape: ModelShape, setup: Setup) -> RankMemory:
     """Return the memory of one process that trains a model, at its peak.
@@ -53,6 +58,6 @@ def rank_memory(shape: ModelShape, setup: Setup) -> RankMemory:
         shape: The model.
         setup: How it is trained.
     """
-    phases = zero_phases(shape, setup) if setup.zero_stage else plain_phases(shape, setup)
+    phases = phases_of(shape, setup)
     phase = max(phases, key=lambda phase: phase.allocated)
     return RankMemory(phase, int(FRAGMENTATION * phase.allocated) + (CUDA_CONTEXT if setup.gpu else HEAP))

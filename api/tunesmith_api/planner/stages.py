@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tunesmith_api.methods import METHODS
 from tunesmith_api.planner.machine import Machine
+from tunesmith_api.planner.process_memory import libraries, process_memory
 from tunesmith_api.planner.rank_memory import rank_memory
 from tunesmith_api.planner.setup import DataShape, Setup
 from tunesmith_api.planner.shape import ModelShape
@@ -13,8 +14,6 @@ from tunesmith_api.spec import Precision, TrainingJobSpec
 
 _GIB = 2**30
 _MB = 10**6
-_TORCH = 960 * _MB  # resident memory of a process with Python, torch, transformers and peft, measured
-_DEEPSPEED = 110 * _MB  # what DeepSpeed adds
 _FILES = 400 * _MB  # the part of it that is files' pages, which all processes of a pod share
 _LAUNCHER = 400 * _MB  # torchrun and the process that started it, without such pages
 _PREPARE = 2 * _GIB  # weights and rows are streams
@@ -39,11 +38,6 @@ class StageNeed:
     disk: int
     gpu_memory: int | None = None
     seconds: float | None = None
-
-
-def process_base(setup: Setup) -> int:
-    """Return the resident memory of a training process without its tensors: Python and the libraries, in bytes."""
-    return _TORCH + (_DEEPSPEED if setup.zero_stage else 0)
 
 
 def disk_parts(spec: TrainingJobSpec, shape: ModelShape, trained: int, checkpoints: int) -> dict[str, int]:
@@ -96,12 +90,14 @@ def stage_needs(
     rank = rank_memory(shape, setup)
     local = min(setup.processes, machine.gpus) if setup.gpu else setup.processes
     shared = _FILES + (_LAUNCHER if setup.processes > 1 else 0)
-    base = process_base(setup) - _FILES
     if setup.gpu:
         loaded = shape.parameters * (2 if setup.precision == "bf16" and setup.info.trains_adapter else 4)
-        train = StageNeed(shared + local * (base + _CUDA_LIBRARIES + int(1.1 * loaded)), trained, rank.total)
+        train = StageNeed(
+            shared + local * (libraries(setup) - _FILES + _CUDA_LIBRARIES + int(1.1 * loaded)), trained, rank.total
+        )
     else:
-        train = StageNeed(shared + local * (base + rank.total), trained)
+        process = process_memory(shape, setup) - _FILES + rank.reserve
+        train = StageNeed(shared + local * process, trained)
     publish = int(1.4 * shape.weight_bytes) + 3 * 10**9
     return {
         "prepare": StageNeed(prepare, prepared),
