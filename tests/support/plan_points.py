@@ -259,4 +259,5 @@ def _variables(point: Point) -> list[dict[str, str]]:
 
 def _environment(**extra: str) -> dict[str, str]:
     path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, **extra}
+    # A process that has asked CUDA itself cannot fork others that use it.
+    return {**os.environ, "PYTHONPATH": path, "PYTORCH_NVML_BASED_CUDA_CHECK": "1", **extra}
