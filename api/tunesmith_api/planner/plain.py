@@ -10,6 +10,9 @@ from tunesmith_api.planner.setup import Setup
 from tunesmith_api.planner.shape import ModelShape
 from tunesmith_api.planner.step import step_of
 
+BROADCAST = 2 * 250 * 2**20
+"""Bytes of weights that DDP copies to send them from the first process to the others: two buckets at a time."""
+
 
 def plain_phases(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
     """Return the memory of one process in each part of a step with all of the optimizer's state.
@@ -32,7 +35,10 @@ def plain_phases(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
         optimizer=int(trained * setup.info.optimizer_bytes),
         buffers=trained * FP32 if setup.processes > 1 else 0,
     )
+    if setup.processes > 1:
+        yield Phase("start", weights=states.weights, buffers=min(states.weights, BROADCAST))
     step = step_of(shape, setup, gradients_stay=not accumulates)
+    yield states.plus("forward", activations=step.forward_peak)
     yield states.plus("loss", activations=step.forward, logits=step.loss)
     made = shape.embedding * (formats.trained + (formats.product if formats.autocast else 0)) if whole else 0
     yield states.plus("output layer", activations=step.forward, logits=step.logits, gradients=made)
@@ -41,6 +47,7 @@ def plain_phases(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
     for below in {shape.layers - 1, 0}:
         grown = head + (shape.layers - 1 - below) * step.layer_gradients
         yield states.plus("backward", activations=step.backward(below), gradients=grown)
-    # The embedding's gradient is made as a whole, also where it is added to another one.
-    added = shape.embedding * per_gradient if whole and (accumulates or shape.tied) else 0
+    # The embedding's gradient is made as a whole, also where it is added to another one: in place to that of an earlier
+    # forward pass, and into a third to that of a tied output layer.
+    added = shape.embedding * per_gradient * (2 if shape.tied else accumulates) if whole else 0
     yield states.plus("optimizer", gradients=added + (0 if accumulates else gradients))
