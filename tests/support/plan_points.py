@@ -150,21 +150,59 @@ class Measured:
     seconds: float
 
 
-def measure(point: Point, folder: Path) -> Measured:
-    """Train two steps as the product does, and return what was taken.
+class Trainers:
+    """Trains points, one after the other, in processes that share nothing but the import of the libraries."""
 
-    Args:
-        point: How to train.
-        folder: Where models are kept for the next point, and the run's files for its duration.
-    """
-    base = _base(point, folder)
-    work = Path(tempfile.mkdtemp(dir=folder))
-    try:
-        _prepare(point, base, work)
-        results = _run(point, work)
-    finally:
-        shutil.rmtree(work)
-    return Measured(*(max(result[name] for result in results) for name in ("allocated", "resident", "seconds")))
+    def __init__(self, folder: Path) -> None:
+        """Start the process that forks them.
+
+        Args:
+            folder: Where models are kept for the next point, and a run's files for its duration.
+        """
+        self.folder = folder
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "support.plan_child"],
+            env=_environment(OMP_NUM_THREADS="1"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> "Trainers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def measure(self, point: Point, log: Path | None = None) -> Measured:
+        """Train two steps as the product does, and return what was taken.
+
+        Args:
+            point: How to train.
+            log: Where to write what was alive at the peak of the first process.
+        """
+        base = _base(point, self.folder)
+        work = Path(tempfile.mkdtemp(dir=self.folder))
+        try:
+            _prepare(point, base, work)
+            results = self._train(point, work, log is not None)
+            if log is not None:
+                shutil.copy(work / "report-0.log", log)
+        finally:
+            shutil.rmtree(work)
+        return Measured(*(max(result[name] for result in results) for name in ("allocated", "resident", "seconds")))
+
+    def _train(self, point: Point, work: Path, log: bool) -> list[dict[str, Any]]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        request = {"work": str(work), "ranks": _variables(point), "log": log}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline() or "{}")
+        if "ranks" not in answer:
+            raise RuntimeError(f"{point}: {answer or 'the process has ended'}")
+        ranks: list[dict[str, Any]] = answer["ranks"]
+        return ranks
 
 
 def resident(point: Point, *, reserve: bool = False) -> int:
@@ -198,34 +236,17 @@ def _prepare(point: Point, base: Path, work: Path) -> None:
     (work / "prepare" / "stage.json").write_text(json.dumps(marker))
 
 
-def _run(point: Point, work: Path) -> list[dict[str, float]]:
-    """Run the processes of a point and return what each reports."""
+def _variables(point: Point) -> list[dict[str, str]]:
+    """Return the variables of each process, as torchrun sets them."""
+    if point.processes == 1:
+        return [{}]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    children = []
-    for rank in range(point.processes):
-        extra = {"OMP_NUM_THREADS": "1"}
-        if point.processes > 1:
-            size = str(point.processes)
-            extra |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
-            extra |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
-        command = [sys.executable, "-m", "support.plan_child", str(work)]
-        children.append(
-            subprocess.Popen(
-                command, env=_environment(**extra), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
-        )
-    outputs = []
-    try:
-        outputs = [child.communicate(timeout=600) for child in children]
-    finally:
-        for child in children:
-            child.kill()
-    for child, (_, error) in zip(children, outputs, strict=True):
-        if child.returncode:
-            raise RuntimeError(f"{point}: exit code {child.returncode}\n{error[-3000:]}")
-    return [json.loads(output.strip().splitlines()[-1]) for output, _ in outputs]
+    size = str(point.processes)
+    shared = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = [str(rank) for rank in range(point.processes)]
+    return [{**shared, "RANK": rank, "LOCAL_RANK": rank, "GLOO_SOCKET_IFNAME": "lo"} for rank in ranks]
 
 
 def _environment(**extra: str) -> dict[str, str]:

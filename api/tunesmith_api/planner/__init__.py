@@ -1,11 +1,11 @@
 """Plans a job from its model's config.json: memory, disk, time and price, before anything runs. Imports no torch."""
 
-from tunesmith_api.planner.choose import DoesNotFit, choose, processes_on
+from tunesmith_api.planner.choose import DoesNotFit, choose
 from tunesmith_api.planner.devices import DEVICES, Device
 from tunesmith_api.planner.disk import disk_of
 from tunesmith_api.planner.machine import MACHINES, Machine, parse_machines
 from tunesmith_api.planner.own_machine import OWN_MACHINE, own_machine
-from tunesmith_api.planner.plan import Plan, plan, quantity
+from tunesmith_api.planner.plan import Plan, plan, processes_on, quantity
 from tunesmith_api.planner.price_list import PriceRow, price_list
 from tunesmith_api.planner.rank_memory import RankMemory, rank_memory
 from tunesmith_api.planner.setup import DataShape, Setup

@@ -7,8 +7,11 @@ from tunesmith_api.planner.machine import Machine
 from tunesmith_api.planner.setup import Setup
 from tunesmith_api.planner.shape import ModelShape
 
-GPU_SHARE = 0.4
-"""Share of a GPU's dense bf16 peak that training reaches."""
+GPU_SHARE = 0.3
+"""Share of a GPU's dense bf16 peak that training reaches.
+
+Measured were 0.17 with 1.1 billion parameters on an H200 (docs/benchmarks.md); larger models on slower GPUs reach more.
+"""
 
 _UNKNOWN_TFLOPS = 100.0
 _FP32_SHARE = 0.25  # of the bf16 peak

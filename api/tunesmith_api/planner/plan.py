@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ class Plan:
         rank: Memory of one training process, by what takes it.
         download: Bytes to download; 0 for a model from scratch.
         total_steps: Optimizer steps of the run; None if the number of rows is not known.
+        step_seconds: Seconds of one step.
         hours: Hours of training; None if the number of steps is not known.
         cost: Price of these hours; None without a price.
         reasons: Why each value, by the field's name.
@@ -48,6 +49,7 @@ class Plan:
     rank: RankMemory
     download: int
     total_steps: int | None
+    step_seconds: float
     hours: float | None
     cost: float | None
     reasons: Mapping[str, str]
@@ -168,6 +170,7 @@ def planned(
         rank=rank_memory(shape, setup),
         download=shape.weight_bytes if _is_remote(spec.model.uri) else 0,
         total_steps=steps,
+        step_seconds=step,
         hours=hours,
         cost=None if hours is None or price is None else hours * price * nodes,
         reasons=reasons,
@@ -254,6 +257,30 @@ def make_setup(
         gpu=gpu,
         targets=data.targets,
     )
+
+
+def processes_on(spec: TrainingJobSpec, machine: Machine, nodes: int = 1) -> int:
+    """Return the processes that train on machines of one kind: one for each GPU, if the spec names no number."""
+    return (spec.distributed.num_proc_per_node or max(1, machine.gpus)) * nodes
+
+
+def plans_on(
+    spec: TrainingJobSpec, shape: ModelShape, data: DataShape, machines: Sequence[Machine], nodes: int = 1
+) -> list[Plan]:
+    """Return the plan on each machine whose processes can share the batch.
+
+    Args:
+        spec: The job.
+        shape: Its model.
+        data: Its data.
+        machines: The machines.
+        nodes: How many of one kind train together.
+    """
+    return [
+        plan(spec, shape, data, machine, processes_on(spec, machine, nodes))
+        for machine in machines
+        if shares_batch(spec, processes_on(spec, machine, nodes))
+    ]
 
 
 def shares_batch(spec: TrainingJobSpec, processes: int) -> bool:

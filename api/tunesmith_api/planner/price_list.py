@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tunesmith_api.methods import METHODS
-from tunesmith_api.planner.choose import processes_on
 from tunesmith_api.planner.machine import Machine
-from tunesmith_api.planner.plan import STRATEGIES, Plan, plan, shares_batch
+from tunesmith_api.planner.plan import STRATEGIES, Plan, plan, processes_on, shares_batch
 from tunesmith_api.planner.setup import DataShape
 from tunesmith_api.planner.shape import ModelShape
 from tunesmith_api.spec import TrainingJobSpec

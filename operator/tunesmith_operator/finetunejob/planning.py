@@ -194,6 +194,7 @@ def _shortfall(plan: KubeObject, machine: Machine) -> str:
     having = (("memory", "memory", machine.memory), ("gpuMemory", "memory of each GPU", machine.memory_of_gpu))
     for field, what, there in having:
         value = train.get(field)
-        if _is_quantity(value) and amount(value) > there:
-            return f"training needs {value} of {what}, and {machine.name} has {quantity(there)}"
+        # Quantities in a plan are rounded up.
+        if _is_quantity(value) and amount(value) > amount(has := quantity(there)):
+            return f"training needs {value} of {what}, and {machine.name} has {has}"
     return ""

@@ -8,9 +8,12 @@ import yaml
 
 from support.job_facts import SETTINGS, TRAINED, World
 from support.model_configs import LLAMA_8B, QWEN_05B
+from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.planner import DataShape, Machine, ModelShape, choose, parse_machines
 from tunesmith_operator.config.settings import OperatorSettings
+from tunesmith_operator.finetunejob import FineTuneJobReconciler
 from tunesmith_operator.finetunejob.decide import decide
+from tunesmith_operator.models.configs import Lookup, ModelConfigs
 
 PREPARE, TRAIN, PUBLISH = "tiny-prepare-1", "tiny-train-1", "tiny-publish-1"
 LLAMA, QWEN = ModelShape.from_config(LLAMA_8B), ModelShape.from_config(QWEN_05B)
@@ -134,7 +137,8 @@ def test_a_job_that_has_begun_is_not_planned_anew():
 
 
 def test_on_cpus_a_job_may_use_up_the_reserve():
-    spec = {"method": "full", "training": ONE_AT_A_TIME}
+    # Nothing is left for the planner to save memory with.
+    spec = {"method": "full", "training": {**ONE_AT_A_TIME, "gradientCheckpointing": False}}
     free = begun(QWEN, **spec)
     found = choose(free.observed().spec, QWEN, DataShape(), [Machine(name="x", cpus=1, memory=2**60)])
     need, reserve = found.stages["train"].memory, found.rank.reserve
@@ -237,7 +241,7 @@ def test_what_a_refusal_says_to_write_does_fit(shape, resources, method, words):
     world = begun(shape, settings, **spec)
     _, found, advice = world.message.partition("write ")
     assert found or "Use a larger machine" in world.message, world.message
-    ways = [re.sub(r" (\(on|and nothing) .*", "", way) for way in advice.split("; or ")] if advice else []
+    ways = [re.sub(r" (\(|and nothing ).*", "", way) for way in advice.split("; or ")] if advice else []
     for way in ways:
         changed = dict(spec)
         for name, value in yaml.safe_load(f"{{{way}}}").items():
@@ -460,3 +464,55 @@ def test_a_machine_is_a_row_with_its_units():
     machine = TABLE.machines[2]
     assert isinstance(machine, Machine)
     assert (machine.memory, machine.memory_of_gpu) == (200 * 2**30, 79 * 2**30)
+
+
+def test_what_prepare_has_found_to_fit_is_not_refused_for_being_rounded_up():
+    rows = [{"name": "l4", "gpu": "L4", "gpus": 1, "cpus": 4, "memory": "60Gi", "gpuMemory": "22.1Gi"}]
+    settings = OperatorSettings(machines=parse_machines(rows))
+    world = begun(None, settings, resources={"machine": "l4"})
+    world.complete(PREPARE, {"plan": a_plan("l4", gpuMemory="22.25Gi")})
+    settle(world, settings)
+    assert TRAIN in world.jobs
+
+
+class Configs(ModelConfigs):
+    """Notes which models are looked for."""
+
+    def __init__(self) -> None:
+        self.looked: list[tuple[str, str | None]] = []
+
+    def look(self, uri: str, revision: str | None) -> Lookup:
+        self.looked.append((uri, revision))
+        return Lookup(LLAMA)
+
+
+def look(settings: OperatorSettings = TABLE, **spec) -> tuple[Lookup, Configs]:
+    configs = Configs()
+    reconciler = FineTuneJobReconciler(settings, configs)
+    return reconciler._look(FineTuneJobSpec.model_validate({**World().job["spec"], **spec})), configs
+
+
+def test_a_model_from_scratch_is_known_from_the_spec():
+    found, configs = look(model={"scratch": {"hiddenSize": 64}})
+    assert found.shape is not None
+    assert (found.shape.hidden, found.is_reading, configs.looked) == (64, False, [])
+
+
+def test_a_hub_model_is_looked_for_at_its_revision():
+    assert look(model={"uri": "hf://a/b", "revision": "v1"})[1].looked == [("hf://a/b", "v1")]
+
+
+@pytest.mark.parametrize(
+    ("variable", "endpoint", "looks"),
+    [
+        ({"name": "HF_ENDPOINT", "value": "https://other"}, "", False),
+        ({"name": "HF_ENDPOINT", "value": "https://other"}, "https://mirror", False),
+        ({"name": "HF_ENDPOINT", "value": "https://mirror"}, "https://mirror", True),
+        ({"name": "HF_ENDPOINT", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}, "https://mirror", False),
+        ({"name": "HTTPS_PROXY", "value": "http://proxy"}, "https://mirror", True),
+    ],
+)
+def test_the_hub_that_only_a_job_reads_is_not_asked(variable, endpoint, looks):
+    settings = OperatorSettings(hub_endpoint=endpoint)
+    found, configs = look(settings, podTemplate={"env": [variable]})
+    assert (bool(configs.looked), found.shape is not None) == (looks, looks)
