@@ -10,6 +10,9 @@ from tunesmith_api.planner.setup import Setup
 from tunesmith_api.planner.shape import ModelShape
 from tunesmith_api.planner.step import step_of
 
+BROADCAST = 2 * 250 * 2**20
+"""Bytes of weights that DDP copies to send them from the first process to the others: two buckets at a time."""
+
 
 def plain_phases(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
     """Return the memory of one process in each part of a step with all of the optimizer's state.
@@ -32,6 +35,8 @@ def plain_phases(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
         optimizer=int(trained * setup.info.optimizer_bytes),
         buffers=trained * FP32 if setup.processes > 1 else 0,
     )
+    if setup.processes > 1:
+        yield Phase("start", weights=states.weights, buffers=min(states.weights, BROADCAST))
     step = step_of(shape, setup, gradients_stay=not accumulates)
     yield states.plus("loss", activations=step.forward, logits=step.loss)
     made = shape.embedding * (formats.trained + (formats.product if formats.autocast else 0)) if whole else 0

@@ -19,6 +19,9 @@ BUCKET = 20_000_000
 MOST_LIVE = 1_000_000_000
 """Elements that ZeRO 3 may have gathered at once (train/distributed/zero.py)."""
 
+GROUP = 1_000_000_000
+"""Elements that ZeRO 3 updates at once (DeepSpeed's `sub_group_size`)."""
+
 
 def zero_phases(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
     """Return the memory of one process in each part of a step with all of the optimizer's state.
@@ -109,4 +112,5 @@ def _partitioned(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
     together = max(min(BUCKET, trained), largest if head else 0) * size
     for below in {shape.layers - 1, 0}:
         yield states.plus("backward", activations=step.backward(below), buffers=together)
-    yield states.plus("optimizer", gradients=share * FP32)
+    # Everything is partitioned again for the optimizer, which takes the gradients to fp32 one group after the other.
+    yield states.plus("optimizer", weights=-live, gradients=min(share, GROUP) * FP32)

@@ -11,25 +11,15 @@ The planner's formulas are for this project's own way to train, so the test puts
 import pytest
 
 from tunesmith_api.methods import METHODS, NF4_BYTES, MethodInfo
-from tunesmith_api.planner import ModelShape, Setup
+from tunesmith_api.planner import Setup
 from tunesmith_api.planner.activations import layer_input, norm_input
 from tunesmith_api.planner.backward import layer_backward
 from tunesmith_api.planner.phase import frozen_bytes
 from tunesmith_api.spec import AdapterSpec
 
+from .jobs import LLAMA_8B
+
 GIB = 2**30
-LLAMA_8B = ModelShape.from_config(
-    {
-        "model_type": "llama",
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "vocab_size": 128256,
-        "dtype": "bfloat16",
-    }
-)
 
 
 def torchtune(method: str, targets: tuple[str, ...] | None = None) -> Setup:
