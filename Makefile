@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
+.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-prepare clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -73,6 +73,9 @@ format: $(INSTALLED) ## Format the code
 bench: $(INSTALLED) ## Compare training and serving with the alternatives (20 minutes)
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/serving.py
+
+bench-prepare: $(INSTALLED) ## Compare prepare's memory over 50 MB and 5 GB of data (an hour, 20 GB of disk)
+	$(BIN)/python tests/bench/prepare_size.py
 
 IMAGE_BUILD = PYTHONPATH=hack $(or $(wildcard $(BIN)/python),$(PYTHON)) -m image_build
 

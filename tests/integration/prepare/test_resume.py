@@ -110,16 +110,15 @@ def test_a_model_of_an_object_store(tmp_path: Path, large: Path) -> None:
 
 
 def test_a_data_file(tmp_path: Path, object_store: ObjectStore) -> None:
-    rows = "".join(json.dumps({"prompt": f"{n} " + "a" * 400_000, "completion": "b"}) + "\n" for n in range(100))
+    rows = "no JSON\n" + "a b c d\n" * 5_000_000
     object_store.objects["data/rows.jsonl"] = rows.encode()
     with CountingProxy(urlsplit(object_store.endpoint).port or 0).serving() as proxy:
         work = write_job(tmp_path / "work", f"http://127.0.0.1:{proxy.port}/data/rows.jsonl")
         come = kill_when_held(work, proxy, {})
         before = proxy.sent
         code, errors = run_prepare(work)
-        # The rows are too long for the model, which is found after the file has come.
-        assert code == 11, errors
-        assert "were skipped" in read_outcome(work)["message"]
+        assert code == 11, errors  # the file has come whole, and its first row is refused
+        assert "rows.jsonl:1: broken JSON" in read_outcome(work)["message"]
         assert proxy.sent - before < len(rows) - come + 1_000_000
 
 
@@ -142,7 +141,7 @@ def test_bad_weights_end_the_work_on_the_rows(
     weights = load_file(path)
     weights["model.norm.weight"][3] = float("nan")
     save_file(weights, path, metadata={"format": "pt"})
-    work = write_job(tmp_path / "work", write_rows(tmp_path / "rows.jsonl", 20_000), {"uri": URI})
+    work = write_job(tmp_path / "work", write_rows(tmp_path / "rows.jsonl", 5_000), {"uri": URI})
     code, errors = run_prepare(work, env)
     assert code == 13, errors
     assert f"{URI}: 1 tensors hold values that no model can be trained from" in read_outcome(work)["message"]
