@@ -24,9 +24,15 @@ LARGE = {"name": "large", "cpus": 8, "memory": "64Gi"}
 GPUS = {"name": "gpus", "cpus": 8, "memory": "64Gi", "gpu": "A10", "gpus": 2}
 
 
+# For the whole module: loggers of the libraries keep the stderr they are imported with, which is then not a test's.
+@pytest.fixture(scope="module", autouse=True)
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_model(tmp_path_factory.mktemp("hub") / "tiny")
+
+
 @pytest.fixture
-def mirror(tmp_path: Path) -> Iterator[HubMirror]:
-    build_model(tmp_path / "hub" / "acme" / "tiny")
+def mirror(tmp_path: Path, tiny: Path) -> Iterator[HubMirror]:
+    shutil.copytree(tiny, tmp_path / "hub" / "acme" / "tiny")
     with HubMirror(tmp_path / "hub").serving() as mirror:
         yield mirror
 
@@ -117,8 +123,10 @@ def test_a_batch_that_the_processes_cannot_share_is_refused_early(tmp_path: Path
     assert "cannot be shared equally by 3 processes" in read_outcome(work)["message"]
 
 
-def test_a_folder_that_cannot_fit_is_refused_before_its_weights_are_read(tmp_path: Path, prepare: Prepare) -> None:
-    folder = build_model(tmp_path / "model")
+def test_a_folder_that_cannot_fit_is_refused_before_its_weights_are_read(
+    tmp_path: Path, tiny: Path, prepare: Prepare
+) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "model"))
     (folder / "model.safetensors").write_bytes(b"not read")
     work, code, errors = prepare({MACHINE: json.dumps([SMALL])}, {"uri": str(folder)})
     assert code == 22, errors
