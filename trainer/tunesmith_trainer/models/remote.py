@@ -10,19 +10,18 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from tunesmith_api.spec import JobConfig
-from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.models.checks import check_small_files, check_weight_files
+from tunesmith_trainer.models.hf import download, list_files, pinned_commit
 from tunesmith_trainer.models.layout import is_weights, wanted_files
 from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.models.weights_check import Architecture, check_weights, read_architecture
 from tunesmith_trainer.runtime.background import Background, Proceed
 from tunesmith_trainer.runtime.disk import human
 from tunesmith_trainer.storage.downloads import fetch_folder, stoppable
-from tunesmith_trainer.storage.files import read_json, sweep, write_json
+from tunesmith_trainer.storage.files import sweep
 from tunesmith_trainer.storage.filesystems import Report, list_folder
-from tunesmith_trainer.storage.hub import HubRepository
-from tunesmith_trainer.storage.hub_errors import MODEL
 from tunesmith_trainer.storage.uris import local_path
 
 _POLL = 0.2  # seconds
@@ -48,23 +47,18 @@ class _Source(Protocol):
 
 
 class _Hub:
-    """A repository on the hub, at a commit that is recorded, so that a second run takes the same files."""
+    """A repository on the hub, at the commit that is recorded."""
 
     def __init__(self, uri: str, revision: str | None, work: WorkFolder) -> None:
-        self._repository = HubRepository(uri, uri.removeprefix("hf://"), MODEL)
-        path = work.stage(Stage.PREPARE) / "model-source.json"
-        pinned = read_json(path)
-        if pinned is None:
-            pinned = {"uri": uri, "revision": self._repository.commit(revision)}
-            write_json(path, pinned)
-        self._commit = str(pinned["revision"])
+        self._uri = uri
+        self._commit = pinned_commit(work, uri, revision)
         self.revision: str | None = self._commit
 
     def files(self) -> list[str]:
-        return self._repository.files(self._commit)
+        return list_files(self._uri, self._commit)
 
     def fetch(self, names: Sequence[str], folder: Path, report: Report) -> None:
-        self._repository.download(self._commit, names, folder, report)
+        download(self._uri, self._commit, names, folder, report)
 
 
 class _Store:

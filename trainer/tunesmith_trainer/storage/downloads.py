@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def _download(fs: Any, path: str, target: Path, report: Report | None) -> None: 
     done = part.stat().st_size if version and part.exists() and read_json(about) == version else 0
     if version and not done:
         write_json(about, version, sync=False)
-    source, done = _open_at(fs, path, done if done <= (size or 0) else 0)
+    source, done = _open_at(fs, path, done if done < (size or 0) else 0, size)
     if done:
         log.info("%s: going on after %d of %d bytes", public(path), done, size)
     try:
@@ -136,19 +137,16 @@ def _version(info: Mapping[str, Any]) -> dict[str, str] | None:
     return {"size": str(info["size"]), **found} if found else None
 
 
-def _open_at(fs: Any, path: str, start: int) -> tuple[Any, int]:  # noqa: ANN401 - an fsspec file system
+def _open_at(fs: Any, path: str, start: int, size: int | None) -> tuple[Any, int]:  # noqa: ANN401 - an fsspec file system
     """Return a file that is read from a place, and the place: 0 if its server sends whole files only."""
-    options = {"block_size": 0} if scheme_of(path) in ("http", "https") and not start else {}  # in one request
-    file = fs.open(path, "rb", **options)
-    if start:
-        try:
-            file.seek(start)
-            file.read(0)
-            return file, start
-        except (ValueError, OSError):
-            file.close()
-            return _open_at(fs, path, 0)
-    return file, 0
+    if scheme_of(path) not in ("http", "https"):
+        file = fs.open(path, "rb")
+        file.seek(start)
+        return file, start
+    # In one request, where fsspec would send one for each block.
+    options = {"headers": {"Range": f"bytes={start}-"}, "size": size} if start else {}
+    file = fs.open(path, "rb", block_size=0, **options)
+    return file, start if file.r.status == HTTPStatus.PARTIAL_CONTENT else 0
 
 
 def fetch_folder(
