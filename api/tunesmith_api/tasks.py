@@ -74,7 +74,7 @@ register_task(
                 when_missing="there are no validation rows with a prompt and an answer",
             ),
         ),
-        precisions=("fp32", "int4"),
+        precisions=("fp32", "fp16", "bf16", "int4"),
         runner="decoder",
     )
 )

@@ -9,6 +9,7 @@ from tunesmith_api.manifests.nodes import path_of
 from tunesmith_api.manifests.objects import LoadedFineTuneJob
 from tunesmith_api.manifests.result import Manifests
 from tunesmith_api.spec import ConfigMapKeyRef
+from tunesmith_api.spec.runtime import servable
 
 _SHOWN = 8
 
@@ -64,7 +65,10 @@ def _check_precisions(manifests: Manifests) -> None:
         message = (
             f"is {wanted}, which FineTuneJob {name} does not export (its export.precisions: [{', '.join(exported)}])"
         )
-        remedy = f"write precision: {exported[0]}, or add {wanted} to export.precisions" if exported else ""
+        served = servable(exported)
+        remedy = f"write precision: {served[0]}, or add {wanted} to export.precisions" if served else ""
+        if exported and not served:
+            remedy = f"add {wanted} to export.precisions; a server on the CPU cannot compute {' or '.join(exported)}"
         if not exported:
             location = ("spec", "model", "fineTuneJob")
             message = f"FineTuneJob {name} exports no ONNX model to serve (its export.precisions: [])"

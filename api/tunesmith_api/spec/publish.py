@@ -16,9 +16,11 @@ PUBLISH_FIELDS = ("evaluation", "export", "output")
 
 
 class Precision(StrEnum):
-    """Number format of an exported ONNX model."""
+    """Number format of an exported ONNX model. fp16 and bf16 are for GPUs, the others for CPUs."""
 
     FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
     INT4 = "int4"
 
 
@@ -68,10 +70,13 @@ class ParitySpec(SpecModel):
         default=1.0, ge=0, le=1, description="fp32: smallest share of equal tokens in greedy generation."
     )
     min_next_token_agreement: float = Field(
-        default=0.9, ge=0, le=1, description="int4: smallest share of positions with the same most likely next token."
+        default=0.9,
+        ge=0,
+        le=1,
+        description="int4, fp16, bf16: smallest share of positions with the same most likely next token.",
     )
     max_perplexity_increase: float = Field(
-        default=0.1, ge=0, le=100, description="int4: largest relative rise of the perplexity (0.1 is 10%)."
+        default=0.1, ge=0, le=100, description="int4, fp16, bf16: largest relative rise of the perplexity (0.1 is 10%)."
     )
 
 
@@ -88,9 +93,10 @@ class ExportSpec(SpecModel):
 
     precisions: tuple[Precision, ...] = Field(
         default=(Precision.INT4,),
-        max_length=2,
-        description="Number formats to export: fp32, int4 or both; int4 is smallest and fastest. [] exports none, for "
-        "an adapter or a merged model that is served elsewhere.",
+        max_length=4,
+        description="Number formats to export: int4 and fp32, which an InferenceWorkspace serves on CPUs (int4 is "
+        "smallest and fastest); fp16 and bf16, for ONNX Runtime on GPUs elsewhere. [] exports none, for an adapter or "
+        "a merged model that is served elsewhere.",
     )
     merge_weights: bool = Field(
         default=False, description="Also keep the merged torch model (safetensors) in the artifact, under model/."

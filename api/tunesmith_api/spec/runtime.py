@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -11,6 +12,20 @@ from tunesmith_api.spec.base import SpecModel
 # Exports are made for the CPU: their fp32 GroupQueryAttention has no CUDA kernel, so no other value would work.
 ExecutionProvider = Literal["cpu"]
 ServedPrecision = Literal["fp32", "int4"]
+"""The precisions that the execution provider cpu can compute; it has no kernels for 16 bits."""
+
+
+def servable(precisions: Iterable[object]) -> list[str]:
+    """Return those of some exports' precisions that a server can compute."""
+    return [str(precision) for precision in precisions if str(precision) in get_args(ServedPrecision)]
+
+
+def cannot_serve(precisions: Iterable[object]) -> str:
+    """Return the end of a sentence about an artifact that holds none but other precisions, with what to do."""
+    held = " and ".join(map(str, precisions))
+    return (
+        f"holds only {held}, which a server on the CPU cannot compute; add int4 or fp32 to its job's export.precisions"
+    )
 
 
 class RuntimeSpec(SpecModel):

@@ -10,6 +10,7 @@ from typing import Any
 from tunesmith_api.artifact import MANIFEST, NO_ONNX
 from tunesmith_api.local.files import read_json
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
+from tunesmith_api.spec.runtime import cannot_serve, servable
 from tunesmith_api.status import Phase
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
@@ -90,9 +91,11 @@ def require_precision(manifest: Mapping[str, Any], precision: str, artifact: Pat
         return
     if not offered:
         raise BackendError(f"{artifact} {NO_ONNX}", ErrorKind.FAILED)
+    if not servable(offered):
+        raise BackendError(f"{artifact} {cannot_serve(offered)}", ErrorKind.FAILED)
     has = " and ".join(map(str, offered))
     raise BackendError(
-        f"{artifact} holds no {precision} model, but {has}; write spec.runtime.precision: {offered[0]}",
+        f"{artifact} holds no {precision} model, but {has}; write spec.runtime.precision: {servable(offered)[0]}",
         ErrorKind.FAILED,
     )
 

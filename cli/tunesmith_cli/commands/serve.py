@@ -7,6 +7,7 @@ from pathlib import Path
 from tunesmith_api.artifact import MANIFEST, NO_ONNX
 from tunesmith_api.local.files import read_json
 from tunesmith_api.spec import Precision
+from tunesmith_api.spec.runtime import cannot_serve, servable
 from tunesmith_backend.local import children
 from tunesmith_cli.terminal import signals
 from tunesmith_cli.terminal.console import CliError, Exit
@@ -30,8 +31,12 @@ def serve_artifact(artifact: Path, precision: str | None, name: str | None, host
     chosen = precision or next((item.value for item in _SMALLEST_FIRST if item.value in offered), None)
     if not offered:
         raise CliError(f"{artifact} {NO_ONNX}")
-    if chosen is None or chosen not in offered:
-        raise CliError(f"{artifact} holds no {chosen or 'ONNX'} model; write --precision {' or '.join(offered)}")
+    if not servable(offered):
+        raise CliError(f"{artifact} {cannot_serve(offered)}")
+    if chosen not in servable(offered):
+        raise CliError(
+            f"{artifact} holds no {chosen} model to serve; write --precision {' or '.join(servable(offered))}"
+        )
     signals.raise_keyboard_interrupt()
     process = children.start(
         "tunesmith_serving",

@@ -9,6 +9,7 @@ from typing import Any
 from tunesmith_api.artifact import NO_ONNX
 from tunesmith_api.objects.inferenceworkspace import ServedModelSpec
 from tunesmith_api.objects.storage import OBJECT_STORE
+from tunesmith_api.spec.runtime import cannot_serve, servable
 from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.inferenceworkspace.model import Choice, Target, Wait
@@ -62,8 +63,8 @@ def _named(name: str, job: KubeObject | None, last: Target | None) -> Choice:
                 f"There is no FineTuneJob {name} in this namespace; apply it, or correct spec.model.fineTuneJob",
             ),
         )
-    if not _exports_onnx(job):
-        what = f"The artifact of FineTuneJob {name} {NO_ONNX}"
+    if (problem := _cannot_serve(job)) is not None:
+        what = f"The artifact of FineTuneJob {name} {problem}"
         return Choice(last, wait=Wait(OperatorReason.INVALID_ARTIFACT, what, final=True))
     if (target := _result(job)) is not None:
         return Choice(target, f"FineTuneJob {name}")
@@ -89,7 +90,7 @@ def _named(name: str, job: KubeObject | None, last: Target | None) -> Choice:
 def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | None) -> Choice:
     text = ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
     labelled = [job for job in jobs if matches(labels, job)]
-    found = [job for job in labelled if _exports_onnx(job)]
+    found = [job for job in labelled if _cannot_serve(job) is None]
     results = {name_of(job): target for job in found if (target := _result(job, labels)) is not None}
     newest = max(results.values(), key=lambda item: (item.completed or "", item.job or ""), default=None)
     gone = last is not None and last.job is not None and last.job not in {name_of(job) for job in jobs}
@@ -100,7 +101,8 @@ def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | Non
     if newest is not None:
         return Choice(newest, f"FineTuneJob {newest.job}, the newest completed one with {text}")
     if labelled and not found:
-        what = f"The artifact of FineTuneJob {name_of(labelled[0])}, which has the labels {text}, {NO_ONNX}"
+        job = labelled[0]
+        what = f"The artifact of FineTuneJob {name_of(job)}, which has the labels {text}, {_cannot_serve(job)}"
         return Choice(last, wait=Wait(OperatorReason.WAITING_FOR_JOB, what))
     if not found:
         return Choice(
@@ -134,9 +136,12 @@ def _result(job: KubeObject, labels: Mapping[str, str] | None = None) -> Target 
     return Target(artifact["uri"], artifact.get("digest"), name_of(job), completed, labels, secret)
 
 
-def _exports_onnx(job: KubeObject) -> bool:
-    """Return whether the artifact of a job holds a model that can be served."""
-    return (job["spec"].get("export") or {}).get("precisions") != []
+def _cannot_serve(job: KubeObject) -> str | None:
+    """Return why the artifact of a job holds no model that can be served, as the end of a sentence; else None."""
+    precisions = (job["spec"].get("export") or {}).get("precisions")
+    if precisions is None or servable(precisions):
+        return None
+    return cannot_serve(precisions) if precisions else NO_ONNX
 
 
 def _phase(job: KubeObject) -> str:

@@ -1,5 +1,6 @@
 """The registry of engines, one for each task."""
 
+from tunesmith_api.spec.runtime import servable
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.base import Engine, Loader
 from tunesmith_serving.runtime.config import ServingConfig
@@ -24,6 +25,12 @@ def load_engine(artifact: Artifact, config: ServingConfig) -> Engine:
         ArtifactError: No engine serves the task, or the artifact cannot be served.
         MemoryShortageError: The model does not fit in memory.
     """
+    if not servable([config.precision]):
+        held = servable(artifact.manifest.get("precisions") or [])
+        raise ArtifactError(
+            f"the execution provider {config.execution_provider} cannot compute {config.precision}; serve "
+            f"{' or '.join(held) or 'int4 or fp32, which the job has to export (export.precisions)'}"
+        )
     loader = LOADERS.get(artifact.task)
     if loader is None:
         raise ArtifactError(

@@ -1,16 +1,23 @@
 """The configuration of a server process."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from tunesmith_api.contract import API_KEY
 from tunesmith_api.spec.runtime import RuntimeSpec
 
+_Precision = Annotated[
+    Literal["fp32", "fp16", "bf16", "int4"],
+    Field(description="Precision of the exported model to load; the artifact must hold `onnx/<precision>/`."),
+]
+
 
 class ServingConfig(RuntimeSpec):
     """The configuration of a server process; the API key itself comes from the environment only."""
 
+    # Any precision of an artifact: the server says of those that it cannot compute what to serve instead.
+    precision: _Precision = "int4"  # type: ignore[assignment]
     prefill_chunk: Annotated[
         int,
         Field(

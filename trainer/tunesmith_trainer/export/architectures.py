@@ -15,7 +15,7 @@ EXPORTABLE: dict[str, tuple[str, ...]] = {
     "MistralForCausalLM": (),
     "Phi3ForCausalLM": (),
     "Qwen2ForCausalLM": (),
-    "Qwen3ForCausalLM": (),
+    "Qwen3ForCausalLM": ("fuse_qk_norm_gqa=false",),
 }
 
 

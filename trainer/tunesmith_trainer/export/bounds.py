@@ -19,8 +19,8 @@ _Numbers = Mapping[str, float | int | None]
 def require_parity(precision: Precision, numbers: _Numbers, bounds: ParitySpec) -> None:
     """Fail if an exported model differs too much from the torch model.
 
-    The numbers of fp32 have to be within their bounds. int4 changes the numbers, so there the question is whether the
-    tokens that were compared prove that a bound is broken: on few tokens a share can be low by chance.
+    The numbers of fp32 have to be within their bounds. Other precisions change the numbers, so there the question is
+    whether the tokens that were compared prove that a bound is broken: on few tokens a share can be low by chance.
 
     Args:
         precision: The export's precision.
@@ -30,12 +30,12 @@ def require_parity(precision: Precision, numbers: _Numbers, bounds: ParitySpec) 
     Raises:
         StageError: PARITY_FAILED, with every number that is out of bounds.
     """
-    wrong = _fp32(numbers, bounds) if precision is Precision.FP32 else _int4(numbers, bounds)
+    wrong = _fp32(numbers, bounds) if precision is Precision.FP32 else _rounded(numbers, bounds)
     if wrong:
         advice = (
-            "Export fp32 as well or instead, or widen the bound in export.parity"
-            if precision is Precision.INT4
-            else "The exporter does not support this model correctly: use another base model"
+            "The exporter does not support this model correctly: use another base model"
+            if precision is Precision.FP32
+            else "Export fp32 as well or instead, or widen the bound in export.parity"
         )
         raise StageError(
             Reason.PARITY_FAILED, f"the {precision.value} export is not the trained model: {'; '.join(wrong)}", advice
@@ -53,7 +53,7 @@ def _fp32(numbers: _Numbers, bounds: ParitySpec) -> list[str]:
     return wrong
 
 
-def _int4(numbers: _Numbers, bounds: ParitySpec) -> list[str]:
+def _rounded(numbers: _Numbers, bounds: ParitySpec) -> list[str]:
     wrong = []
     if _proves_less(numbers, "nextTokenAgreement", bounds.min_next_token_agreement, RISK):
         wrong.append(_describe(numbers, "nextTokenAgreement", f"at least {bounds.min_next_token_agreement:g}"))
@@ -62,7 +62,7 @@ def _int4(numbers: _Numbers, bounds: ParitySpec) -> list[str]:
     if increase is None or not _at_most(proven, bounds.max_perplexity_increase):
         wrong.append(_describe(numbers, "perplexityIncrease", f"at most {bounds.max_perplexity_increase:g}"))
     if "longRowNextTokenAgreement" in numbers:
-        # int4 costs the same agreement at every position. What is lost beyond the threshold only is not int4's doing.
+        # Rounding costs the same agreement at every position. What is lost beyond the threshold only is not its doing.
         within = numbers["longRowAgreementWithin"]
         bound = min(bounds.min_next_token_agreement, 0.0 if within is None else within)
         if _proves_less(numbers, "longRowNextTokenAgreement", bound, LONG_ROW_RISK):

@@ -1,10 +1,9 @@
 """Corrects the builder where it does not compute the same as transformers.
 
 The builder loses the sliding window of models whose configuration names no layer types, knows only some rotary position
-embeddings, rounds Gemma's scale of embeddings, reads Gemma's activation from another field, and takes any linear layer
-with as many outputs as there are tokens for the output layer. So it gets a configuration that names the layer types and
-has plain position embeddings. In the exported graph, the position embeddings and the scale are then replaced by those
-that transformers computes.
+embeddings, rounds Gemma's scale of embeddings, and reads Gemma's activation from another field. So it gets a
+configuration that names the layer types and has plain position embeddings. In the exported graph, the position
+embeddings and the scale are then replaced by those that transformers computes.
 """
 
 from __future__ import annotations
@@ -77,16 +76,6 @@ def rope_caches(config: Any, positions: int) -> tuple[Cache, Cache]:  # noqa: AN
     return cosines, sines
 
 
-def find_output_layer_by_identity(builder: Any) -> None:  # noqa: ANN401 - a module without types
-    """Make the builder find a model's output layer by asking the model, not by the layer's size."""
-
-    def has_lm_head(self: Any, module: Any) -> bool:  # noqa: ANN401
-        return module is self.weights.get_output_embeddings()
-
-    base = next(kind for kind in builder.LlamaModel.__mro__ if "has_lm_head" in vars(kind))
-    base.has_lm_head = has_lm_head
-
-
 def _builder_config(config: Any, positions: int) -> dict[str, Any]:  # noqa: ANN401
     """Return the configuration for the builder, as JSON."""
     # Fields that transformers does not know do nothing there, but might in the builder. All families know head_dim.
@@ -135,14 +124,23 @@ def correct(folder: Path, corrections: Corrections) -> None:
             raise ValueError(f"the exported graph has no node {_SCALED_EMBEDDING}")
         name = f"{_SCALED_EMBEDDING}/scale"
         scaled[0].input[1] = name
-        model.graph.initializer.append(numpy_helper.from_array(np.float32(corrections.embedding_scale), name))
+        scale = np.asarray(corrections.embedding_scale, _dtype(weights[_CACHES[0]]))
+        model.graph.initializer.append(numpy_helper.from_array(scale, name))
     onnx.save(model, str(path))
 
 
-def _overwrite(folder: Path, weight: Any, values: Cache) -> None:  # noqa: ANN401 - an onnx TensorProto
+def _dtype(weight: Any) -> Any:  # noqa: ANN401 - an onnx TensorProto
+    """Return the type of a weight, as numpy names it."""
+    from onnx import helper
+
+    return helper.tensor_dtype_to_np_dtype(weight.data_type)
+
+
+def _overwrite(folder: Path, weight: Any, values: npt.NDArray[Any]) -> None:  # noqa: ANN401 - an onnx TensorProto
     """Replace the values of a weight, in the file that holds them."""
     from onnx import external_data_helper, numpy_helper
 
+    values = values.astype(_dtype(weight))
     if not external_data_helper.uses_external_data(weight):
         weight.CopyFrom(numpy_helper.from_array(values, weight.name))
         return

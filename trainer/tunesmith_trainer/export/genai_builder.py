@@ -39,17 +39,16 @@ def main() -> int:
 
 
 def build(builder: Any, model: str, output: str, precision: str, options: list[str]) -> None:  # noqa: ANN401
-    """Export the transformers model in a folder to another folder, for the CPU."""
-    from tunesmith_trainer.export.corrections import correct, find_output_layer_by_identity, stage_model
-    from tunesmith_trainer.export.graph import merge_gate_and_up
+    """Export the transformers model in a folder to another folder: in 16 bits for GPUs, else for the CPU."""
+    from tunesmith_trainer.export.corrections import correct, stage_model
+    from tunesmith_trainer.export.streamed_builder import streamed
 
-    find_output_layer_by_identity(builder)
-    with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as staged:
+    provider = "cuda" if precision in ("fp16", "bf16") else "cpu"
+    with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as staged, streamed(builder):
         corrections = stage_model(Path(model), Path(staged))
-        prepared = builder.parse_extra_options("", staged, output, precision, "cpu", cache, options)
-        builder.create_model("", staged, output, precision, "cpu", cache, **prepared)
+        prepared = builder.parse_extra_options("", staged, output, precision, provider, cache, options)
+        builder.create_model("", staged, output, precision, provider, cache, **prepared)
     correct(Path(output), corrections)
-    merge_gate_and_up(Path(output))
 
 
 if __name__ == "__main__":

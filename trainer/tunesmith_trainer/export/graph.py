@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 MODEL = "model.onnx"
 DATA = "model.onnx.data"
@@ -21,39 +19,45 @@ _GATE = re.compile(r"^(?P<layer>.*/mlp/)gate_proj/(?P<kind>MatMul[^/]*)$")
 _PRUNED = "/lm_head/prune/"
 
 
-def merge_gate_and_up(folder: Path) -> int:
-    """Merge the two quantised products at the start of each layer's MLP into one, in place.
+def merge_gate_and_up(graph: GraphProto) -> list[tuple[str, str, NodeProto]]:
+    """Merge the two quantised products at the start of each layer's MLP into one.
 
-    Args:
-        folder: An export. If nothing can be merged, no file is written.
+    The merged product's weights, scales and zero points are new initializers without data. Their values are those of
+    the gate followed by those of the up projection: the output columns are the first dimension, whether the shape is
+    [N, blocks, bytes] or flat.
 
     Returns:
-        The number of changed layers.
+        For each changed layer the names of both products, and the one in their place.
     """
-    model = onnx.load(str(folder / MODEL))
-    graph = model.graph
     pairs = {gate.name: (gate, up) for gate, up in _pairs(graph)}
-    if not pairs:
-        return 0
-    nodes, dropped = [], set()
-    weights = {weight.name: weight for weight in graph.initializer}
     second = {up.name for _, up in pairs.values()}
+    weights = {weight.name: weight for weight in graph.initializer}
+    nodes: list[NodeProto] = []
+    dropped, added, changed = set(), [], []
     for node in graph.node:
         if node.name in pairs:
             gate, up = pairs[node.name]
-            merged = _merged(gate, up, weights, graph)
-            nodes += [merged, _split(merged, gate, up)]
+            merged, split = _merged(gate, up)
+            nodes += [merged, split]
             dropped |= {*gate.input[1:], *up.input[1:]}
+            for name, first, last in zip(merged.input[1:], gate.input[1:], up.input[1:], strict=True):
+                dims = [weights[first].dims[0] + weights[last].dims[0], *weights[first].dims[1:]]
+                added.append(TensorProto(name=name, data_type=weights[first].data_type, dims=dims))
+            changed.append((gate.name, up.name, merged))
         elif node.name not in second:
             nodes.append(node)
+    if changed:
+        del graph.node[:]
+        graph.node.extend(nodes)
+        replace_initializers(graph, dropped, added)
+    return changed
+
+
+def replace_initializers(graph: GraphProto, dropped: set[str], added: list[TensorProto]) -> None:
+    """Drop initializers by name, and add others."""
     kept = [weight for weight in graph.initializer if weight.name not in dropped]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(kept)
-    for name in (MODEL, DATA):
-        (folder / name).unlink(missing_ok=True)
-    onnx.save(model, str(folder / MODEL), save_as_external_data=True, location=DATA)
-    return len(pairs)
+    del graph.initializer[:]
+    graph.initializer.extend([*kept, *added])
 
 
 def _pairs(graph: GraphProto) -> Iterator[tuple[NodeProto, NodeProto]]:
@@ -79,28 +83,20 @@ def _signature(node: NodeProto) -> tuple[object, ...]:
     return node.op_type, tuple(attributes), tuple(bool(name) for name in node.input)
 
 
-def _merged(gate: NodeProto, up: NodeProto, weights: dict[str, onnx.TensorProto], graph: GraphProto) -> NodeProto:
-    """Return the merged product. Its weights, scales and zero points are added to the graph."""
+def _merged(gate: NodeProto, up: NodeProto) -> tuple[NodeProto, NodeProto]:
+    """Return one product in place of two, and the split of its output into theirs."""
     merged = NodeProto()
     merged.CopyFrom(gate)
     merged.name = gate.name.replace("gate_proj", "gate_up_proj")
-    for index, (first, last) in enumerate(zip(gate.input, up.input, strict=True)):
-        if index == 0 or not first:
-            continue
-        # The output columns are the first dimension, whether the shape is [N, blocks, bytes] or flat.
-        values = np.concatenate([numpy_helper.to_array(weights[name]) for name in (first, last)])
+    for index in range(1, len(gate.input)):
         merged.input[index] = f"{merged.name}/input_{index}"
-        graph.initializer.append(numpy_helper.from_array(values, merged.input[index]))
     merged.output[0] = f"{merged.name}/output_0"
     for attribute in merged.attribute:
         if attribute.name == "N":
             attribute.i *= 2
-    return merged
-
-
-def _split(merged: NodeProto, gate: NodeProto, up: NodeProto) -> NodeProto:
     outputs = [gate.output[0], up.output[0]]
-    return onnx.helper.make_node("Split", [merged.output[0]], outputs, f"{merged.name}/Split", axis=-1, num_outputs=2)
+    split = onnx.helper.make_node("Split", [merged.output[0]], outputs, f"{merged.name}/Split", axis=-1, num_outputs=2)
+    return merged, split
 
 
 def with_all_logits(model: ModelProto) -> ModelProto:

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tunesmith_trainer.export.graph import MODEL, with_all_logits
+from tunesmith_trainer.export.wide import NARROW, widen
+
 Logits = npt.NDArray[np.float32]
 _Values = dict[str, npt.NDArray[Any]]
 
@@ -16,12 +19,20 @@ _CHUNK = 512  # tokens computed in one go, which bounds the memory of their logi
 
 
 class OnnxModel:
-    """A decoder exported with inputs `input_ids`, `attention_mask` and `past_key_values.*`, on the CPU."""
+    """A decoder exported with inputs `input_ids`, `attention_mask` and `past_key_values.*`, on the CPU.
+
+    An export in 16 bits is computed in fp32 from its own bits: ONNX Runtime's CPU kernels lack these types.
+    """
 
     def __init__(self, folder: Path) -> None:
+        import onnx
+
         self._folder = folder
         self._session: Any = None
         self._is_whole: bool | None = None
+        weights = onnx.load(str(folder / MODEL), load_external_data=False).graph.initializer
+        self._is_narrow = any(weight.data_type in NARROW for weight in weights)
+        self._is_quantised = any(weight.data_type == onnx.TensorProto.UINT8 for weight in weights)
         session = self._open(whole=True)
         inputs = {value.name: value for value in session.get_inputs()}
         self._outputs = [value.name for value in session.get_outputs()]
@@ -43,19 +54,25 @@ class OnnxModel:
         import onnx
         import onnxruntime
 
-        from tunesmith_trainer.export.graph import with_all_logits
-
         self._session = None
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         # torch computes in between, and spinning threads would take its cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        path = self._folder / "model.onnx"
-        model: str | bytes = str(path)
-        if whole:
+        if not self._is_quantised:
+            # The weights stay pages of their file. Reordered for faster kernels, they would be in memory as a copy.
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        model: str | bytes = str(self._folder / MODEL)
+        if whole or self._is_narrow:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(self._folder))
-            model = with_all_logits(onnx.load(str(path), load_external_data=False)).SerializeToString()
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            graph = onnx.load(model, load_external_data=False)
+            widen(graph)
+            model = (with_all_logits(graph) if whole else graph).SerializeToString()
+        # A weight that is cast up is not kept: it is cast anew each time.
+        disabled = ["ConstantFolding"] if self._is_narrow else []
+        self._session = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
+        )
         self._is_whole = whole
         return self._session
 
@@ -102,6 +119,8 @@ class OnnxModel:
         Returns:
             float32 [answer tokens, vocabulary]; row i is computed from the prompt and `answer[:i]`.
         """
+        if self._is_narrow:
+            return self._decode_at_once(prompt, answer)
         past = self._empty
         for start in range(0, len(prompt), _CHUNK):
             step, past = self._run(prompt[start : start + _CHUNK], start, past)
@@ -110,6 +129,16 @@ class OnnxModel:
             step, past = self._run([token], len(prompt) + index, past)
             rows.append(step[-1])
         return np.stack(rows)
+
+    def _decode_at_once(self, prompt: Sequence[int], answer: Sequence[int]) -> Logits:
+        """As `decode`, but with the answer fed in one go: casting all weights up for each token would take too long."""
+        past = self._empty
+        for start in range(0, len(prompt), _CHUNK):
+            first, past = self._run(prompt[start : start + _CHUNK], start, past, whole=True)
+        if len(answer) == 1:
+            return first[-1:]
+        rest, _ = self._run(answer[:-1], len(prompt), past, whole=True)
+        return np.concatenate([first[-1:], rest])
 
     def _run(self, ids: Sequence[int], before: int, past: _Values, whole: bool = False) -> tuple[Logits, _Values]:
         feeds: _Values = {

@@ -19,7 +19,7 @@ def is_exported(folder: Path, precision: Precision) -> bool:
 def remove_export(folder: Path, precision: Precision) -> None:
     """Remove an export that was not recorded, and the results of checks of an earlier one."""
     shutil.rmtree(folder / "onnx" / precision.value, ignore_errors=True)
-    for name in ("parity", "served"):
+    for name in ("parity", "layers", "served"):
         (folder / f"{name}-{precision.value}.json").unlink(missing_ok=True)
     (folder / "parity-template.json").unlink(missing_ok=True)
 

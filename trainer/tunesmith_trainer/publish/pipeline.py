@@ -100,7 +100,7 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
             if running:
                 running.export(merged, folder / "onnx" / precision.value, precision)
             record_export(folder, precision, model)
-    parity, served = _check(checks)
+    parity, served = _check(checks, merged)
     if merge := models.merge_numbers():
         parity["merge"] = merge
     if answering is not None:
@@ -137,13 +137,13 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     return assemble(artifact, parts, describe(config, prepared, trained, timings, results))
 
 
-def _check(checks: ServedChecks) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def _check(checks: ServedChecks, merged: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Compare the exports and their server with what was trained; return the numbers and the served evaluations."""
     if not checks.has_replay:
-        return checks.parity(), {}
+        return checks.parity(merged), {}
     with checks.candidate() as candidate:
         template = checks.template(candidate)
-        parity = {"template": template, **checks.parity()}
+        parity = {"template": template, **checks.parity(merged)}
         return parity, checks.evaluate(candidate)
 
 

@@ -8,10 +8,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tunesmith_api.artifact import FORMAT_VERSION, onnx_folder
 from tunesmith_api.spec import JobConfig, Precision
+from tunesmith_api.spec.runtime import ServedPrecision
 from tunesmith_trainer.evaluate.validation import evaluated_rows
 from tunesmith_trainer.publish.artifact import assemble
 from tunesmith_trainer.publish.evaluations import format_numbers
@@ -21,6 +22,13 @@ from tunesmith_trainer.tasks.base import ValidationSet
 from tunesmith_trainer.tasks.registry import task_of
 
 log = logging.getLogger(__name__)
+
+_NOT_SERVED = frozenset(Precision) - frozenset(map(Precision, get_args(ServedPrecision)))
+_NOTES = {
+    "computed": "in fp32 on the CPU, from the export's own bits: ONNX Runtime has no kernels in 16 bits there",
+    "servedMetrics": "left out: the server computes on the CPU, and not in 16 bits",
+}
+"""What the manifest says of these precisions."""
 
 
 class ServedChecks:
@@ -54,14 +62,23 @@ class ServedChecks:
         self._task.record_reference(model(), self._data(), self._config.spec.export.parity, temporary)
         temporary.replace(self._reference)
 
-    def parity(self) -> dict[str, Any]:
+    def parity(self, tuned: Path) -> dict[str, Any]:
         """Compare every export with the tuned model.
+
+        Args:
+            tuned: The tuned model in the transformers layout.
+
+        Returns:
+            The numbers of each precision, and under `layers` those of each precision layer by layer.
 
         Raises:
             StageError: PARITY_FAILED.
         """
-        found = {}
+        found: dict[str, Any] = {}
         bounds = self._config.spec.export.parity
+        layers = {
+            precision.value: numbers for precision in self._precisions if (numbers := self._layers(precision, tuned))
+        }
         for precision in self._precisions:
             path = self._parity_file(precision)
             numbers = read_json(path)
@@ -72,9 +89,31 @@ class ServedChecks:
                 write_json(path, numbers)
                 log.info("%s: %s", precision.value, format_numbers(numbers))
             self._task.require_parity(precision, numbers, bounds)
-            found[precision.value] = numbers
+            found[precision.value] = {**numbers, **_NOTES} if precision in _NOT_SERVED else numbers
+        if layers:
+            found["layers"] = layers
         shutil.rmtree(self._reference, ignore_errors=True)
         return found
+
+    def _layers(self, precision: Precision, tuned: Path) -> dict[str, Any] | None:
+        """Compare an export with the tuned model layer by layer."""
+        path = self._folder / f"layers-{precision.value}.json"
+        numbers: dict[str, Any] | None = read_json(path)
+        if numbers is None:
+            self._progress.step(f"checking the layers of {precision.value}")
+            result = self._task.compare_layers(self._folder / "onnx" / precision.value, tuned, precision, self._data())
+            if result is None:
+                return None
+            numbers = dict(result)
+            write_json(path, numbers)
+            log.info(
+                "%s, layers: largest difference %.3g of what %s adds, largest error of a weight %.3g half steps",
+                precision.value,
+                numbers["largestDifference"],
+                numbers["layer"],
+                numbers["largestWeightError"],
+            )
+        return numbers
 
     @property
     def has_replay(self) -> bool:
@@ -101,9 +140,12 @@ class ServedChecks:
         return dict(numbers or {})
 
     def evaluate(self, candidate: Path) -> dict[str, dict[str, Any]]:
-        """Return `{metrics, answers}` of each export as it is served."""
+        """Return `{metrics, answers}` of each export as it is served; none of those that no server here computes."""
         found = {}
         for precision in self._precisions:
+            if precision in _NOT_SERVED:
+                log.info("served %s: no metrics; %s", precision.value, _NOTES["servedMetrics"])
+                continue
             path = self._folder / f"served-{precision.value}.json"
             result = read_json(path)
             if result is None:

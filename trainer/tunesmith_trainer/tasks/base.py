@@ -190,6 +190,25 @@ class Task(ABC):
             StageError: PARITY_FAILED.
         """
 
+    def compare_layers(
+        self, exported: Path, tuned: Path, precision: Precision, data: ValidationSet
+    ) -> Mapping[str, float | int | str] | None:
+        """Compare an export with the tuned model layer by layer, by bounds that are not the user's.
+
+        Args:
+            exported: The exported model.
+            tuned: The tuned model in the transformers layout.
+            precision: The export's precision.
+            data: The validation rows.
+
+        Returns:
+            The largest differences and where they are; None if the task has no such check.
+
+        Raises:
+            StageError: PARITY_FAILED, naming the layer.
+        """
+        return None
+
     def compare_rendering(self, artifact: Path, precision: Precision, data: ValidationSet) -> Numbers:
         """Compare the tokens that the server makes of requests with those of the rows.
 

@@ -1,0 +1,171 @@
+"""Parts of an exported decoder's graph that run by themselves: the embedding, each layer, the output layer.
+
+Relies on the names that the builder gives to nodes. A part's matrices are not those of the export but inputs, so that
+what the graph computes is compared apart from how the matrices are rounded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
+
+from tunesmith_trainer.export.external_data import mapped
+from tunesmith_trainer.export.graph import MODEL, with_all_logits
+from tunesmith_trainer.export.wide import widen
+
+Array = npt.NDArray[Any]
+Matrix = Callable[[str], Array]
+
+_LOOKUPS = ("Gather", "GatherBlockQuantized")
+_PRODUCTS = ("MatMul", "MatMulNBits")
+
+
+class LayerGraphs:
+    """An export, in parts."""
+
+    def __init__(self, folder: Path, layers: int) -> None:
+        """Read the graph, but not its matrices.
+
+        Args:
+            folder: The export.
+            layers: The number of the model's layers.
+
+        Raises:
+            ValueError: The graph has another number of layers, or other names.
+        """
+        self._folder = folder
+        model = with_all_logits(onnx.load(str(folder / MODEL), load_external_data=False))
+        self._matrices = _take_matrices_out(model.graph)
+        widen(model)
+        self._model = model
+        decoder = json.loads((folder / "genai_config.json").read_bytes())["model"]["decoder"]
+        self._past_shape = (1, int(decoder["num_key_value_heads"]), 0, int(decoder["head_size"]))
+        names = {node.name: node for node in model.graph.node}
+        try:
+            norms = [names["/model/layers.0/input_layernorm/LayerNorm"]]
+            norms += [names[f"/model/layers.{layer}/input_layernorm/SkipLayerNorm"] for layer in range(1, layers)]
+            norms.append(names[f"/model/layers.{layers}/final_norm_layernorm/SkipLayerNorm"])
+        except KeyError as error:
+            raise ValueError(f"the exported graph has no node {error}") from None
+        # The tensors whose sum is the input of each layer, and last that of the output layer.
+        self._cuts = [list(norms[0].input[:1]), *(list(norm.input[:2]) for norm in norms[1:])]
+
+    def embedding(self, ids: Array, matrix: Matrix) -> Array:
+        """Return the embeddings, float32 [tokens, size], of token ids."""
+        (found,) = self._run([], self._cuts[0], {"input_ids": ids[None]}, matrix)
+        return np.asarray(found[0])
+
+    def layer(self, index: int, hidden: Array, matrix: Matrix) -> Array:
+        """Return a layer's output, float32 [tokens, size].
+
+        The last tokens are computed after the others, from the keys and values of these, as when the server decodes.
+
+        Args:
+            index: The layer.
+            hidden: Its input, float32 [tokens, size].
+            matrix: Returns the matrix of a node, float32 [inputs, outputs].
+        """
+        past = [f"past_key_values.{index}.{part}" for part in ("key", "value")]
+        present = [f"present.{index}.{part}" for part in ("key", "value")]
+        kept: dict[str, Array] = dict.fromkeys(past, np.zeros(self._past_shape, np.float32))
+        known: dict[str, Array] = {}
+        parts, start = [], 0
+
+        def once(node: str) -> Array:
+            if node not in known:
+                known[node] = matrix(node)
+            return known[node]
+
+        for end in (max(1, len(hidden) * 3 // 4), len(hidden)):
+            if end > start:
+                feeds: dict[str, Array] = {
+                    **kept,
+                    "attention_mask": np.ones((1, end), np.int64),
+                    "position_ids": np.arange(start, end, dtype=np.int64)[None],
+                }
+                outputs = [*self._cuts[index + 1], *present]
+                first, second, *cache = self._run(
+                    self._cuts[index], outputs, {**feeds, **self._split(index, hidden[start:end])}, once
+                )
+                parts.append(first[0] + second[0])
+                kept = dict(zip(past, cache, strict=True))
+            start = end
+        return np.concatenate(parts)
+
+    def output(self, hidden: Array, matrix: Matrix) -> Array:
+        """Return the logits, float32 [tokens, vocabulary], of the last layer's output."""
+        last = len(self._cuts) - 1
+        (found,) = self._run(self._cuts[last], ["logits"], self._split(last, hidden), matrix)
+        return np.asarray(found[0])
+
+    def _split(self, cut: int, hidden: Array) -> dict[str, Array]:
+        """Return the tensors whose sum is a hidden state: itself, and zeros."""
+        names = self._cuts[cut]
+        return dict(zip(names, [hidden[None], np.zeros_like(hidden[None])], strict=False))
+
+    def _run(self, inputs: list[str], outputs: list[str], feeds: dict[str, Array], matrix: Matrix) -> list[Array]:
+        """Compute the part of the graph between two cuts."""
+        import onnxruntime
+
+        nodes = _between(self._model.graph, inputs, outputs)
+        used = {name for node in nodes for name in node.input}
+        graph = onnx.helper.make_graph(nodes, "part", [], [])
+        for weight in self._model.graph.initializer:
+            if weight.name in used:
+                graph.initializer.append(numpy_helper.from_array(mapped(weight, self._folder), weight.name))
+        values = {name: value for name, value in feeds.items() if name in used or name in inputs}
+        values |= {name: matrix(node) for name, node in self._matrices.items() if name in used}
+        for name, value in values.items():
+            kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+            graph.input.append(onnx.helper.make_tensor_value_info(name, kind, [None] * value.ndim))
+        for name in outputs:
+            graph.output.append(onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+        model = onnx.helper.make_model(graph, ir_version=self._model.ir_version, opset_imports=self._model.opset_import)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        found: list[Array] = session.run(outputs, values)
+        return found
+
+
+def _take_matrices_out(graph: GraphProto) -> dict[str, str]:
+    """Let products and look-ups take their matrices from inputs, and return each input's name with its node's."""
+    weights = {weight.name for weight in graph.initializer}
+    transposed = {node.output[0]: node.input[0] for node in graph.node if node.op_type in ("Transpose", "Reshape")}
+    found = {}
+    for node in graph.node:
+        kind = node.op_type
+        if kind not in (*_LOOKUPS, *_PRODUCTS):
+            continue
+        name = node.input[0 if kind in _LOOKUPS else 1]
+        if name not in weights and transposed.get(name) not in weights:
+            continue
+        given = f"{node.name}/matrix"
+        inputs = [given, node.input[1]] if kind in _LOOKUPS else [node.input[0], given]
+        plain = "Gather" if kind in _LOOKUPS else "MatMul"
+        node.CopyFrom(onnx.helper.make_node(plain, inputs, list(node.output), node.name))
+        found[given] = node.name
+    return found
+
+
+def _between(graph: GraphProto, inputs: list[str], outputs: list[str]) -> list[NodeProto]:
+    """Return the nodes that compute outputs from inputs, in order."""
+    makers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    seen: set[int] = set()
+    stack = list(outputs)
+    while stack:
+        name = stack.pop()
+        index = makers.get(name)
+        if index is None or name in inputs or index in seen:
+            continue
+        seen.add(index)
+        stack += graph.node[index].input
+    return [graph.node[index] for index in sorted(seen)]
