@@ -98,9 +98,14 @@ def main() -> None:
     # No computation here: its threads would not survive a fork.
     import accelerate  # noqa: F401
     import peft  # noqa: F401
+    import torch
     import transformers
 
     import tunesmith_trainer.train.fit  # noqa: F401
+
+    if "--deepspeed" in sys.argv:
+        os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+        import deepspeed  # noqa: F401
 
     transformers.logging.set_verbosity_error()
     for line in sys.stdin:

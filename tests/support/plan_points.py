@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.planner import ModelShape, RankMemory, Setup, rank_memory
-from tunesmith_api.planner.stages import process_base
+from tunesmith_api.planner.process_memory import process_memory
 from tunesmith_api.resolve import Strategy
 from tunesmith_api.spec import AdapterSpec
 
@@ -154,26 +154,21 @@ class Trainers:
     """Trains points, one after the other, in processes that share nothing but the import of the libraries."""
 
     def __init__(self, folder: Path) -> None:
-        """Start the process that forks them.
+        """Start no process yet.
 
         Args:
             folder: Where models are kept for the next point, and a run's files for its duration.
         """
         self.folder = folder
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "support.plan_child"],
-            env=_environment(OMP_NUM_THREADS="1"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._processes: dict[bool, subprocess.Popen[str]] = {}
 
     def __enter__(self) -> "Trainers":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
 
     def measure(self, point: Point, log: Path | None = None) -> Measured:
         """Train two steps as the product does, and return what was taken.
@@ -194,21 +189,34 @@ class Trainers:
         return Measured(*(max(result[name] for result in results) for name in ("allocated", "resident", "seconds")))
 
     def _train(self, point: Point, work: Path, log: bool) -> list[dict[str, Any]]:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        process = self._started(point.strategy != "ddp")
+        assert process.stdin is not None and process.stdout is not None
         request = {"work": str(work), "ranks": _variables(point), "log": log}
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline() or "{}")
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline() or "{}")
         if "ranks" not in answer:
             raise RuntimeError(f"{point}: {answer or 'the process has ended'}")
         ranks: list[dict[str, Any]] = answer["ranks"]
         return ranks
 
+    def _started(self, deepspeed: bool) -> "subprocess.Popen[str]":
+        """Return the process that forks the trainers: one with DeepSpeed, one without, as in the product."""
+        if deepspeed not in self._processes:
+            self._processes[deepspeed] = subprocess.Popen(
+                [sys.executable, "-m", "support.plan_child", *(["--deepspeed"] if deepspeed else [])],
+                env=_environment(OMP_NUM_THREADS="1"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        return self._processes[deepspeed]
+
 
 def resident(point: Point, *, reserve: bool = False) -> int:
     """Return the bytes that the planner says a process of a point takes on the CPU."""
-    memory = point.predicted()
-    return process_base(point.setup()) + (memory.total if reserve else memory.allocated)
+    process = process_memory(point.shape, point.setup())
+    return process + (point.predicted().reserve if reserve else 0)
 
 
 def _base(point: Point, folder: Path) -> Path:
@@ -251,4 +259,5 @@ def _variables(point: Point) -> list[dict[str, str]]:
 
 def _environment(**extra: str) -> dict[str, str]:
     path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, **extra}
+    # A process that has asked CUDA itself cannot fork others that use it.
+    return {**os.environ, "PYTHONPATH": path, "PYTORCH_NVML_BASED_CUDA_CHECK": "1", **extra}

@@ -72,6 +72,26 @@ def is_read(shape: ModelShape, setup: Setup, place: Place) -> bool:
     return any(not setup.info.trains_adapter or setup.adapts(linear) for linear in shape.reading(place))
 
 
+def magnitude_temporaries(shape: ModelShape, setup: Setup) -> int:
+    """Return what DoRA takes at most while it computes the norm of an adapted weight, in every forward pass.
+
+    peft multiplies the adapter's matrices by way of an identity matrix as wide as the input, scales the product and
+    adds the weight (`get_lora_weight` and `get_weight_norm`). Under autocast the identity is copied to bf16, and the
+    weight to fp32.
+    """
+    if setup.method != "dora":
+        return 0
+    formats = formats_of(setup)
+    copies = formats.product if formats.autocast else 0
+    sizes = [
+        (formats.adapter_input + copies) * linear.inputs**2
+        + formats.adapter_input * linear.weights * (4 if formats.autocast else 3)
+        for linear in shape.linears
+        if setup.adapts(linear)
+    ]
+    return max(sizes, default=0)
+
+
 def _norms(shape: ModelShape, setup: Setup, formats: Formats) -> int:
     hidden = setup.tokens * shape.hidden
     trained = not setup.info.trains_adapter

@@ -21,6 +21,8 @@ class Phase:
         activations: What the forward pass has kept, and the gradients of activations.
         logits: The logits and their loss.
         buffers: Buffers of DDP or DeepSpeed.
+        untouched: The part of the buffers that nothing is written to: on the CPU it takes no memory.
+        gathered: The part of the weights that is gathered anew in each step.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Phase:
     activations: int = 0
     logits: int = 0
     buffers: int = 0
+    untouched: int = 0
+    gathered: int = 0
 
     @property
     def allocated(self) -> int:
@@ -45,6 +49,7 @@ class Phase:
         activations: float = 0,
         logits: float = 0,
         buffers: float = 0,
+        untouched: int = 0,
     ) -> Phase:
         """Return a part of a step that has this and more."""
         return replace(
@@ -55,6 +60,7 @@ class Phase:
             activations=self.activations + int(activations),
             logits=self.logits + int(logits),
             buffers=self.buffers + int(buffers),
+            untouched=self.untouched + untouched,
         )
 
 

@@ -18,6 +18,9 @@ CUDA_CONTEXT = 700 * _MIB
 FRAGMENTATION = 0.06
 """Share of what is allocated that lies between the blocks that are in use."""
 
+HEAP = 100 * 10**6
+"""Bytes that the C library keeps on the CPU for small blocks, and that kernels take for themselves."""
+
 
 @dataclass(frozen=True)
 class RankMemory:
@@ -25,7 +28,7 @@ class RankMemory:
 
     Attributes:
         phase: The part of a step in which the peak is, with what takes the memory there.
-        reserve: What is kept free: the CUDA context and fragmentation.
+        reserve: What is kept free: fragmentation, and the CUDA context or the heap of the CPU.
     """
 
     phase: Phase
@@ -42,6 +45,11 @@ class RankMemory:
         return self.allocated + self.reserve
 
 
+def phases_of(shape: ModelShape, setup: Setup) -> list[Phase]:
+    """Return the memory of one process in each part of a step."""
+    return list(zero_phases(shape, setup) if setup.zero_stage else plain_phases(shape, setup))
+
+
 @lru_cache(maxsize=4096)
 def rank_memory(shape: ModelShape, setup: Setup) -> RankMemory:
     """Return the memory of one process that trains a model, at its peak.
@@ -50,6 +58,6 @@ def rank_memory(shape: ModelShape, setup: Setup) -> RankMemory:
         shape: The model.
         setup: How it is trained.
     """
-    phases = zero_phases(shape, setup) if setup.zero_stage else plain_phases(shape, setup)
+    phases = phases_of(shape, setup)
     phase = max(phases, key=lambda phase: phase.allocated)
-    return RankMemory(phase, int(FRAGMENTATION * phase.allocated) + (CUDA_CONTEXT if setup.gpu else 0))
+    return RankMemory(phase, int(FRAGMENTATION * phase.allocated) + (CUDA_CONTEXT if setup.gpu else HEAP))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tunesmith_api.methods import METHODS
 from tunesmith_api.planner.machine import Machine
+from tunesmith_api.planner.process_memory import libraries, process_memory
 from tunesmith_api.planner.rank_memory import rank_memory
 from tunesmith_api.planner.setup import DataShape, Setup
 from tunesmith_api.planner.shape import ModelShape
@@ -13,9 +14,9 @@ from tunesmith_api.spec import Precision, TrainingJobSpec
 
 _GIB = 2**30
 _MB = 10**6
-_TORCH = 960 * _MB  # resident memory of a process with Python, torch, transformers and peft, measured
-_DEEPSPEED = 100 * _MB  # what DeepSpeed adds
-_BASE = 1 * _GIB
+_FILES = 400 * _MB  # the part of it that is files' pages, which all processes of a pod share
+_LAUNCHER = 400 * _MB  # torchrun and the process that started it, without such pages
+_PREPARE = 2 * _GIB  # weights and rows are streams
 _CUDA_LIBRARIES = 3 * _GIB  # libraries of CUDA in the memory of a process
 _STATE = 12  # bytes of a trained weight in a checkpoint: itself and Adam's two moments
 _INT4 = 0.65  # bytes of a quantised weight, with its share of the block's scale and zero point
@@ -37,11 +38,6 @@ class StageNeed:
     disk: int
     gpu_memory: int | None = None
     seconds: float | None = None
-
-
-def process_base(setup: Setup) -> int:
-    """Return the resident memory of a training process without its tensors: Python and the libraries, in bytes."""
-    return _TORCH + (_DEEPSPEED if setup.zero_stage else 0)
 
 
 def disk_parts(spec: TrainingJobSpec, shape: ModelShape, trained: int, checkpoints: int) -> dict[str, int]:
@@ -90,16 +86,18 @@ def stage_needs(
     prepared = shape.weight_bytes + int(rows * 5) + 64 * 2**20
     trained = prepared + parts["checkpoints"] + parts["trained weights"]
     published = prepared + sum(parts.values())
-    largest = max(shape.embedding, max(linear.weights for linear in shape.linears)) * 4
-    prepare = 2 * _BASE + (2 * shape.parameters * 4 if scratch else 2 * largest)
+    prepare = _PREPARE + (2 * shape.parameters * 4 if scratch else 0)
     rank = rank_memory(shape, setup)
     local = min(setup.processes, machine.gpus) if setup.gpu else setup.processes
-    launcher = _BASE // 2 if setup.processes > 1 else 0
+    shared = _FILES + (_LAUNCHER if setup.processes > 1 else 0)
     if setup.gpu:
         loaded = shape.parameters * (2 if setup.precision == "bf16" and setup.info.trains_adapter else 4)
-        train = StageNeed(launcher + local * (_BASE + _CUDA_LIBRARIES + int(1.1 * loaded)), trained, rank.total)
+        train = StageNeed(
+            shared + local * (libraries(setup) - _FILES + _CUDA_LIBRARIES + int(1.1 * loaded)), trained, rank.total
+        )
     else:
-        train = StageNeed(launcher + local * (process_base(setup) + rank.total), trained)
+        process = process_memory(shape, setup) - _FILES + rank.reserve
+        train = StageNeed(shared + local * process, trained)
     publish = int(1.4 * shape.weight_bytes) + 3 * 10**9
     return {
         "prepare": StageNeed(prepare, prepared),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tunesmith_api.planner.activations import layer_activations, layer_input, norm_input
+from tunesmith_api.planner.activations import layer_activations, layer_input, magnitude_temporaries, norm_input
 from tunesmith_api.planner.backward import layer_backward
 from tunesmith_api.planner.formats import FP32, formats_of
 from tunesmith_api.planner.setup import Setup
@@ -17,6 +17,7 @@ class Step:
 
     Attributes:
         forward: What the forward pass has kept at its end.
+        forward_peak: The same with what DoRA takes in the last layer.
         logits: The logits' gradient, and what the output layer has kept.
         loss: The logits and the loss at their largest, with the same.
         per_layer: What each layer below the current one keeps.
@@ -26,6 +27,7 @@ class Step:
     """
 
     forward: int
+    forward_peak: int
     logits: int
     loss: int
     per_layer: int
@@ -57,13 +59,17 @@ def step_of(shape: ModelShape, setup: Setup, *, gradients_stay: bool) -> Step:
     # Without checkpointing nothing below the first adapter has a gradient, so the first norm keeps nothing.
     below = 0 if adapts and not checkpoints else norm_input(shape, setup)
     logits, loss = _logits(shape, setup)
+    temporaries = magnitude_temporaries(shape, setup)
+    taken = max(backward.peak, kept + temporaries) if checkpoints else backward.peak
+    forward = below + shape.layers * per_layer
     return Step(
-        forward=below + shape.layers * per_layer,
+        forward=forward,
+        forward_peak=forward + (0 if checkpoints else temporaries),
         logits=logits,
         loss=loss,
         per_layer=per_layer,
         below_layers=below,
-        in_layer=per_layer - (0 if checkpoints else kept) + backward.peak + layer_input(shape, setup),
+        in_layer=per_layer - (0 if checkpoints else kept) + taken + layer_input(shape, setup),
         layer_gradients=backward.gradients,
     )
 

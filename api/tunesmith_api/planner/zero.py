@@ -47,6 +47,7 @@ def _gathered(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
     early = setup.zero_stage == 2
     accumulates = setup.gradient_accumulation_steps > 1
     bucket = BUCKET * size * (2 if setup.gpu else 1)
+    untouched = max(0, BUCKET - trained) * size
     states = Phase(
         name="states",
         weights=frozen_bytes(shape, setup) + trained * size,
@@ -54,33 +55,43 @@ def _gathered(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
         optimizer=int(share * (FP32 + setup.info.optimizer_bytes)),
     )
     step = step_of(shape, setup, gradients_stay=not early and not accumulates)
-    yield states.plus("loss", activations=step.forward, logits=step.loss, buffers=bucket)
+    yield states.plus("forward", activations=step.forward_peak)
+    yield states.plus("loss", activations=step.forward, logits=step.loss)
     head = 0 if setup.info.trains_adapter else shape.embedding
-    yield states.plus(
-        "output layer", activations=step.forward, logits=step.logits, gradients=head * size, buffers=bucket
-    )
+    if head:  # the bucket is made for the first gradient
+        made = head * size
+        yield states.plus(
+            "output layer",
+            activations=step.forward,
+            logits=step.logits,
+            gradients=made,
+            buffers=bucket,
+            untouched=untouched,
+        )
     in_layer = (trained - head * (1 if shape.tied else 2)) // shape.layers
     largest = max((linear.weights for linear in shape.linears), default=0) if head else 0
     for done in range(shape.layers):
         activations = step.backward(shape.layers - 1 - done)
         if not early:
             grown = (0 if accumulates else head + done * in_layer) * size
-            yield states.plus("backward", activations=activations, gradients=grown, buffers=bucket)
+            yield states.plus("backward", activations=activations, gradients=grown, buffers=bucket, untouched=untouched)
             continue
         before = head + done * in_layer
         reduces = (before + in_layer) // BUCKET > before // BUCKET
         together = max(BUCKET, largest) * size if reduces else 0
         own = share * size if before >= BUCKET and not accumulates else 0
-        yield states.plus("backward", activations=activations, gradients=own, buffers=bucket + together)
+        yield states.plus(
+            "backward", activations=activations, gradients=own, buffers=bucket + together, untouched=untouched
+        )
     own = 0 if accumulates else share * size
     if not early:
         rest = 0 if accumulates else max(0, trained - BUCKET) * size
-        yield states.plus("reduction", gradients=rest + share * size, buffers=bucket)
+        yield states.plus("reduction", gradients=rest + share * size, buffers=bucket, untouched=untouched)
     elif trained > BUCKET:  # the embedding's gradient is the last, and does not go into the full bucket
         last = max(head, min(BUCKET, trained - head))
         yield states.plus("reduction", gradients=own + head * size, buffers=bucket + last * size)
     else:
-        yield states.plus("reduction", buffers=bucket + trained * size)
+        yield states.plus("reduction", buffers=bucket + trained * size, untouched=untouched)
     yield states.plus("optimizer", gradients=own + share * FP32)
     yield states.plus("saving", weights=trained * size)
 
@@ -94,7 +105,9 @@ def _partitioned(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
     share, size = -(-trained // ranks), formats.trained
     frozen = frozen_bytes(shape, setup)
     everything = shape.parameters + (trained if frozen else 0)
-    live = min(everything, MOST_LIVE) * formats.product
+    # A frozen embedding is not needed after the first layer, so it does not stay.
+    stays = everything - (shape.embedding if frozen and not shape.tied else 0)
+    live = min(stays, MOST_LIVE) * formats.product
     largest = max(shape.embedding, *(linear.weights for linear in shape.linears))
     ahead = min(everything, BUCKET + largest) * formats.product
     states = Phase(
@@ -103,9 +116,11 @@ def _partitioned(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
         gradients=share * size,
         optimizer=int(share * (FP32 + setup.info.optimizer_bytes)),
         buffers=BUCKET * size,
+        untouched=max(0, BUCKET - trained) * size,
+        gathered=live,
     )
     step = step_of(shape, setup, gradients_stay=False)
-    yield states.plus("forward", activations=step.forward, buffers=ahead)
+    yield states.plus("forward", activations=step.forward_peak, buffers=ahead)
     yield states.plus("loss", activations=step.forward, logits=step.loss)
     head = 0 if setup.info.trains_adapter else shape.embedding
     yield states.plus("output layer", activations=step.forward, logits=step.logits, gradients=head * size)

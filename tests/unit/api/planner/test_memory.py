@@ -1,0 +1,118 @@
+"""The planner's formulas against numbers that are counted by hand, and against one another."""
+
+from dataclasses import replace
+
+import pytest
+
+from support.plan_points import Point
+from tunesmith_api.methods import METHODS, NF4_BYTES, MethodInfo
+from tunesmith_api.planner import ModelShape, Setup, rank_memory
+from tunesmith_api.planner.activations import layer_activations
+from tunesmith_api.planner.phase import frozen_bytes
+from tunesmith_api.planner.process_memory import process_memory
+from tunesmith_api.planner.rank_memory import phases_of
+from tunesmith_api.spec import AdapterSpec
+
+from .jobs import LLAMA_8B
+
+SETUP = Setup(
+    method="full",
+    precision="bf16",
+    strategy="ddp",
+    processes=1,
+    micro_batch_size=1,
+    gradient_accumulation_steps=1,
+    length=1024,
+    gradient_checkpointing=True,
+    adapter=None,
+    gpu=True,
+)
+LORA = replace(SETUP, method="lora", adapter=AdapterSpec())
+
+
+def test_full_training_takes_16_bytes_for_each_parameter() -> None:
+    optimizer = next(phase for phase in phases_of(LLAMA_8B, SETUP) if phase.name == "optimizer")
+    assert optimizer.allocated == 16 * LLAMA_8B.parameters
+    accumulating = replace(SETUP, gradient_accumulation_steps=4)
+    assert rank_memory(LLAMA_8B, accumulating).allocated > rank_memory(LLAMA_8B, SETUP).allocated
+
+
+@pytest.mark.parametrize(
+    ("strategy", "weights", "optimizer"), [("zero1", 2, 12 / 8), ("zero2", 2, 12 / 8), ("zero3", 2 / 8, 12 / 8)]
+)
+def test_zero_shares_what_it_partitions(strategy: str, weights: float, optimizer: float) -> None:
+    setup = replace(SETUP, strategy=strategy, processes=8)
+    last = next(phase for phase in phases_of(LLAMA_8B, setup) if phase.name == "optimizer")
+    assert last.weights == pytest.approx(weights * LLAMA_8B.parameters, rel=1e-6)
+    assert last.optimizer == pytest.approx(optimizer * LLAMA_8B.parameters, rel=1e-6)
+
+
+def test_a_stage_of_zero_never_takes_more_than_the_one_before() -> None:
+    need = [
+        rank_memory(LLAMA_8B, replace(SETUP, strategy=strategy, processes=8)).allocated
+        for strategy in ("ddp", "zero1", "zero2", "zero3")
+    ]
+    assert need == sorted(need, reverse=True)
+
+
+def test_an_adapter_leaves_the_weights_frozen() -> None:
+    memory = rank_memory(LLAMA_8B, LORA)
+    trained = LORA.trained_parameters(LLAMA_8B)
+    assert trained == 32 * 16 * (2 * 8192 + 2 * 5120 + 3 * 18432)
+    assert memory.phase.weights == 2 * LLAMA_8B.parameters + 4 * trained
+    assert memory.phase.optimizer == 8 * trained
+    one = replace(LORA, adapter=AdapterSpec(target_modules=("model.layers.0.self_attn.q_proj", "v_proj")))
+    assert one.trained_parameters(LLAMA_8B) == 32 * 16 * (8192 + 5120)
+
+
+def test_nf4_takes_half_a_byte_for_the_weights_of_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "qlora", MethodInfo("qlora", "", True, 2e-4, quantized_weight_bytes=NF4_BYTES))
+    linear = LLAMA_8B.layers * sum(layer.weights for layer in LLAMA_8B.linears)
+    expected = linear * 0.516 + 2 * (LLAMA_8B.parameters - linear)
+    assert frozen_bytes(LLAMA_8B, replace(LORA, method="qlora")) == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_layer_keeps_what_was_seen_alive_in_one() -> None:
+    """2 rows of 256 tokens in fp32, full training; the sizes are those of the tensors that a run had."""
+    kept = layer_activations(Point(model="llama-8m").shape, Point(model="llama-8m", length=256).setup())
+    hidden, wide, narrow = 512 * 256 * 4, 512 * 1024 * 4, 512 * 128 * 4
+    scales, log_sum_exp = 2 * 512 * 4, 512 * 8 * 4
+    assert kept.norms == 5 * hidden + scales  # two products and two outputs, and one input
+    assert kept.attention == 2 * hidden + 2 * narrow + log_sum_exp
+    assert kept.feed_forward == 4 * wide
+    assert (kept.adapters, kept.copies) == (0, 0)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "dora"])
+def test_checkpointing_shorter_rows_and_fewer_targets_take_less(method: str) -> None:
+    def need(**changes: object) -> int:
+        point = replace(Point(model="llama-1b", method=method, length=2048, precision="bf16"), **changes)  # type: ignore[arg-type]
+        return point.predicted().allocated
+
+    assert need(checkpointing=True) < need()
+    assert need(length=1024) < need()
+    assert need(learned=0.1) < need()
+    assert need(micro_batch_size=1) < need(micro_batch_size=2)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3_text"])
+def test_every_known_family_is_planned(model_type: str) -> None:
+    config = {
+        "model_type": model_type,
+        "hidden_size": 256,
+        "intermediate_size": 512,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 1000,
+    }
+    shape = ModelShape.from_config(config)
+    for setup in (SETUP, LORA, replace(LORA, method="dora", precision="fp32")):
+        memory = rank_memory(shape, setup)
+        assert memory.total > memory.allocated > memory.phase.weights > 0
+
+
+def test_a_process_has_its_libraries_and_its_tensors() -> None:
+    for strategy, libraries in (("ddp", 830e6), ("zero2", 940e6)):
+        point = Point(strategy=strategy)
+        assert process_memory(point.shape, point.setup()) > libraries + point.predicted().allocated * 0.9
