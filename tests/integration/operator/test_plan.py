@@ -24,7 +24,7 @@ Object = dict
 MACHINES = [
     {"name": "t4", "gpu": "Tesla-T4", "gpus": 1, "cpus": 4, "memory": "24Gi", "pricePerHour": 0.6},
     {
-        "name": "a100x2", "gpu": "NVIDIA-A100-SXM4-80GB", "gpus": 2, "cpus": 48, "memory": "400Gi", "pricePerHour": 8,
+        "name": "a100x4", "gpu": "NVIDIA-A100-SXM4-80GB", "gpus": 4, "cpus": 96, "memory": "800Gi", "pricePerHour": 16,
         "nodeSelector": {"example.com/pool": "a100"}, "tolerations": [{"key": "team", "value": "search"}],
     },
 ]  # fmt: skip
@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_refused_before_a_job_or_a_pod_exists(cluster: Clus
     assert (ready["status"], ready["reason"]) == ("False", "DoesNotFit")
     assert condition({"status": status}, "Stalled")["status"] == "True"
     assert "Tesla-T4 has 15Gi" in ready["message"]
-    assert "resources: {machine: a100x2}" in ready["message"]
+    assert "resources: {machine: a100x4}" in ready["message"]
     for kind in ("Job", "Pod", "PersistentVolumeClaim", "Service"):
         assert cluster.list(kind, planned, labels="tunesmith.dev/owner-name=tiny") == []
     assert mirror.requests == ["GET /meta/llama/resolve/main/config.json"]
@@ -96,9 +96,9 @@ def test_what_is_left_open_is_what_the_planner_says(cluster: Cluster, planned: s
     status = cluster.get("FineTuneJob", "tiny", planned)["status"]
     # The API server keeps every field.
     assert status["plan"] == expected.to_status()
-    assert status["plan"]["machine"] == "a100x2"
+    assert status["plan"]["machine"] == "a100x4"
     assert status["plan"]["strategy"].startswith("zero")  # plain torch would not fit
-    assert status["resolved"]["resources.machine"]["value"] == "a100x2"
+    assert status["resolved"]["resources.machine"]["value"] == "a100x4"
     needs = status["plan"]["stages"]
     claim = cluster.get("PersistentVolumeClaim", "tiny-work", planned)
     size = claim["spec"]["resources"]["requests"]["storage"]
@@ -107,7 +107,7 @@ def test_what_is_left_open_is_what_the_planner_says(cluster: Cluster, planned: s
     succeed(cluster, planned, "prepare", plan=status["plan"], measured={"memory": "2.5Gi", "seconds": 31.5})
     train = pod(cluster, planned, "tiny-train-1")
     assert train["spec"]["nodeSelector"] == {"example.com/pool": "a100"}
-    assert resources(train)["limits"] == {"nvidia.com/gpu": "2"}
+    assert resources(train)["limits"] == {"nvidia.com/gpu": "4"}
     assert amount(resources(train)["requests"]["memory"]) == amount(needs["train"]["memory"])
     measured = {"memory": "90Gi", "gpuMemory": "60.5Gi", "seconds": 99.5, "secondsPerStep": 0.7}
     succeed(cluster, planned, "train", measured=measured)
