@@ -21,6 +21,14 @@ GRACE_SECONDS = "TUNESMITH_GRACE_SECONDS"
 """Seconds from SIGTERM to SIGKILL."""
 WORK_URI = "TUNESMITH_WORK_URI"
 """Prefix of the object store that holds the job's work; the work folder is then local and temporary."""
+MACHINE = "TUNESMITH_MACHINE"
+"""The machines that the job may train on: a JSON list as `tunesmith_api.planner.parse_machines` reads it.
+
+One row is the machine that the job will have; a memory that is not known has 2**60 bytes. With several rows,
+`resources.machine: auto`, `prepare` takes the cheapest that fits. Without a cluster it is not set, and `prepare` looks
+at its own machine."""
+NODES = "TUNESMITH_NODES"
+"""Number of machines that train together; 1 where it is not set."""
 SKIP_OUTPUT_PROBE = "TUNESMITH_SKIP_OUTPUT_PROBE"
 """Set if `prepare` has other credentials than `publish`, so that it cannot try whether the output can be written."""
 

@@ -15,6 +15,7 @@ class Reason(StrEnum):
     OUT_OF_MEMORY = "OutOfMemory"
     TRAINING_DIVERGED = "TrainingDiverged"
     NOT_TRAINED = "NotTrained"
+    DOES_NOT_FIT = "DoesNotFit"
     GATE_FAILED = "GateFailed"
     EXPORT_FAILED = "ExportFailed"
     PARITY_FAILED = "ParityFailed"
@@ -42,6 +43,7 @@ EXIT_CODES: dict[Reason, int] = {
     Reason.DISK_FULL: 19,
     Reason.OUTPUT_FAILED: 20,
     Reason.NOT_TRAINED: 21,
+    Reason.DOES_NOT_FIT: 22,
     Reason.SOURCE_UNAVAILABLE: 65,
     Reason.INTERRUPTED: 66,
     Reason.PEER_LOST: 67,  # another node of the run failed after training had started: its failure, not ours

@@ -19,6 +19,8 @@ class MethodInfo:
         trained_weight_bytes: Bytes of a trained weight, which is kept in fp32 also where bf16 is computed in.
         gradient_bytes: Bytes of the gradient of a trained weight.
         optimizer_bytes: Bytes of the optimizer's state of a trained weight: two moments of AdamW in fp32.
+        quantized_weight_bytes: Bytes of a frozen weight of a decoder layer's linear layers where they are stored
+            quantized, such as `NF4_BYTES`; None where they are not.
     """
 
     name: str
@@ -29,7 +31,11 @@ class MethodInfo:
     trained_weight_bytes: float = 4
     gradient_bytes: float = 4
     optimizer_bytes: float = 8
+    quantized_weight_bytes: float | None = None
 
+
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of a weight in nf4: four bits, an 8-bit scale for 64 of them, and an fp32 scale for 256 scales."""
 
 METHODS: dict[str, MethodInfo] = {}
 """The methods by name, in the order in which the API names them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ class Resolved:
         learning_rate: Peak learning rate.
         warmup_steps: Steps over which the learning rate rises.
         precision: Numeric precision.
+        gradient_checkpointing: Whether activations are recomputed in the backward pass.
         strategy: How training is spread over processes.
         checkpoint_steps: Steps between two checkpoints.
         eval_steps: Steps between two evaluations.
@@ -51,6 +53,7 @@ class Resolved:
     learning_rate: float
     warmup_steps: int
     precision: Literal["fp32", "bf16"]
+    gradient_checkpointing: bool
     strategy: Strategy
     checkpoint_steps: int
     eval_steps: int
@@ -73,6 +76,7 @@ class Resolved:
             "microBatchSize": self.micro_batch_size,
             "gradientAccumulationSteps": self.gradient_accumulation_steps,
             "precision": self.precision,
+            "gradientCheckpointing": self.gradient_checkpointing,
             "strategy": self.strategy,
             "checkpoint.everySteps": self.checkpoint_steps,
         }
@@ -83,7 +87,9 @@ class Resolved:
         return {name: {"value": value, "reason": self.reasons[name]} for name, value in values.items()}
 
 
-def resolve(spec: TrainingJobSpec, world_size: int, train_rows: int, has_bf16: bool) -> Resolved:
+def resolve(
+    spec: TrainingJobSpec, world_size: int, train_rows: int, has_bf16: bool, plan: Mapping[str, Any] | None = None
+) -> Resolved:
     """Return all values of a run.
 
     Args:
@@ -91,13 +97,16 @@ def resolve(spec: TrainingJobSpec, world_size: int, train_rows: int, has_bf16: b
         world_size: Processes that train together, over all machines.
         train_rows: Rows of the training data, at least 1.
         has_bf16: Whether there is a GPU that computes in bf16.
+        plan: What `prepare` has planned, as in a status's `plan`; it decides what the spec leaves open. A plan for
+            another number of processes is not followed, and without one nothing is known of the machine's memory.
 
     Raises:
         StageError: The spec's batch sizes do not go with the number of processes.
     """
     training = spec.training
+    plan = plan if plan and plan.get("processes") == world_size else {}
     reasons: dict[str, str] = {"processes": _processes_reason(spec, world_size)}
-    micro, reasons["microBatchSize"] = micro_batch(spec, world_size)
+    micro, reasons["microBatchSize"] = _planned_micro_batch(spec, world_size, plan)
     share = training.global_batch_size // world_size
     reasons["gradientAccumulationSteps"] = (
         f"{training.global_batch_size} rows a step / {world_size} processes / {micro} rows a forward pass"
@@ -108,7 +117,8 @@ def resolve(spec: TrainingJobSpec, world_size: int, train_rows: int, has_bf16: b
     rate, reasons["learningRate"] = _learning_rate(spec)
     reasons["warmupSteps"] = f"warmupRatio {training.warmup_ratio:g} of {steps} steps"
     precision, reasons["precision"] = _precision(spec, has_bf16)
-    strategy, reasons["strategy"] = _strategy(spec, world_size)
+    strategy, reasons["strategy"] = _strategy(spec, world_size, plan)
+    checkpointing, reasons["gradientCheckpointing"] = _checkpointing(spec, plan)
     every = training.checkpoint.every_steps
     reasons["checkpoint.everySteps"] = _SET if every else f"a tenth of {steps} steps"
     adapter = spec.adapter or AdapterSpec() if METHODS[spec.method].trains_adapter else None
@@ -127,6 +137,7 @@ def resolve(spec: TrainingJobSpec, world_size: int, train_rows: int, has_bf16: b
         learning_rate=rate,
         warmup_steps=math.ceil(training.warmup_ratio * steps),
         precision=precision,
+        gradient_checkpointing=checkpointing,
         strategy=strategy,
         checkpoint_steps=every or max(1, steps // _CHECKPOINTS),
         eval_steps=max(1, steps // _CHECKPOINTS),
@@ -195,7 +206,36 @@ def _precision(spec: TrainingJobSpec, has_bf16: bool) -> tuple[Literal["fp32", "
     return ("bf16", "the GPU has bf16") if has_bf16 else ("fp32", "there is no GPU with bf16")
 
 
-def _strategy(spec: TrainingJobSpec, world_size: int) -> tuple[Strategy, str]:
+def _strategy(spec: TrainingJobSpec, world_size: int, plan: Mapping[str, Any]) -> tuple[Strategy, str]:
     if spec.distributed.strategy != "auto":
         return spec.distributed.strategy, _SET
+    if world_size > 1 and (planned := plan.get("strategy")):
+        return planned, _planned(plan, "strategy")
     return "ddp", "auto takes ddp" if world_size > 1 else "plain torch, as there is one process"
+
+
+def _checkpointing(spec: TrainingJobSpec, plan: Mapping[str, Any]) -> tuple[bool, str]:
+    if spec.training.gradient_checkpointing is not None:
+        return spec.training.gradient_checkpointing, _SET
+    if "gradientCheckpointing" in plan:
+        return bool(plan["gradientCheckpointing"]), _planned(plan, "gradientCheckpointing")
+    return False, "default: activations are kept, which is faster"
+
+
+def _planned_micro_batch(spec: TrainingJobSpec, world_size: int, plan: Mapping[str, Any]) -> tuple[int, str]:
+    """Return the rows of one forward pass as the spec or the plan has them, and why."""
+    largest, why = micro_batch(spec, world_size)
+    planned = plan.get("microBatchSize")
+    if spec.training.micro_batch_size is not None or not planned or planned == largest:
+        return largest, why
+    share = spec.training.global_batch_size // world_size
+    return (planned, _planned(plan, "microBatchSize")) if share % planned == 0 else (largest, why)
+
+
+def _planned(plan: Mapping[str, Any], field: str) -> str:
+    """Return why the plan has a value, with the memory that it counts on."""
+    why = str((plan.get("reasons") or {}).get(field) or "as planned")
+    need = (plan.get("stages") or {}).get("train") or {}
+    size = f"{need['gpuMemory']} of each GPU" if need.get("gpuMemory") else need.get("memory")
+    place = f" on {plan['machine']}" if plan.get("machine") else ""
+    return f"{why}; planned{place} with {size}" if size else why

@@ -10,6 +10,8 @@ STAGE_MARKER = "stage.json"
 """Written last into a stage's folder: the stage is complete if and only if it is there."""
 STAGE_INPUTS = "inputs.json"
 """Digest of what a stage in progress depends on."""
+MEASURED = "measured.json"
+"""Memory and duration of a stage: `{memory, gpuMemory?, seconds, secondsPerStep?}`."""
 
 
 class Stage(StrEnum):
@@ -63,6 +65,13 @@ class WorkFolder:
     def stage_marker(self, stage: Stage) -> Path:
         """Return the file that marks a stage as complete by its existence."""
         return self.stage(stage) / STAGE_MARKER
+
+    def measured(self, stage: Stage) -> Path:
+        """Return the file with what was measured of a stage, as in a status's `measured`.
+
+        It is not in the stage's result, which is the same in every run of a job.
+        """
+        return self.stage(stage) / MEASURED
 
     def outcome(self, stage: Stage) -> Path:
         """Return the file with the last outcome of a stage: `{reason, message, remedy}` or `{reason: "Completed"}`."""

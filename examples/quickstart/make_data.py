@@ -29,7 +29,8 @@ PHRASINGS = (
 VALIDATION_ROWS = 50
 # What says where and when a cluster runs it: as many questions again would make the quickstart twice as long.
 LEFT_OUT = (
-    "auth", "podTemplate", "resources", "rollout", "scheduling", "storage", "suspend", "ttlSecondsAfterFinished",
+    "auth", "podTemplate", "resources", "rollout", "scheduling", "stages", "storage", "suspend",
+    "ttlSecondsAfterFinished",
 )  # fmt: skip
 
 

@@ -88,11 +88,22 @@ def without_last_targets(mask: list[int]) -> list[int]:
 def double_bos(work: Path, patch: Patch) -> None:
     from tunesmith_trainer.data.encode import Encoder
 
+    class Twice:
+        """An encoding with two BOS tokens before it."""
+
+        def __init__(self, encoding: Any, bos: int) -> None:
+            self._encoding, self.ids = encoding, [bos, bos, *encoding.ids]
+
+        def __len__(self) -> int:
+            return len(self.ids)
+
+        def token_to_chars(self, index: int) -> tuple[int, int]:
+            return self._encoding.token_to_chars(index - 2) if index > 1 else (0, 0)
+
     right = Encoder._tokenize
 
-    def twice(self: Any, texts: list[str]) -> Any:
-        bos = self.tokenizer.bos_token_id
-        return [([bos, bos, *ids], [(0, 0), (0, 0), *spans]) for ids, spans in right(self, texts)]
+    def twice(self: Any, *given: Any, **options: Any) -> Any:
+        return [Twice(encoding, self.tokenizer.bos_token_id) for encoding in right(self, *given, **options)]
 
     with edited_json(base_of(work) / "tokenizer_config.json") as settings:
         settings["bos_token"] = "<|endoftext|>"
@@ -208,26 +219,29 @@ def another_jobs_weights(work: Path, patch: Patch) -> None:
 
 
 def unmerged(work: Path, patch: Patch) -> None:
-    from peft import LoraModel
+    from tunesmith_trainer.methods.adapter import AdapterWeights
 
-    patch.setattr(LoraModel, "merge_and_unload", lambda self, **options: self.unload())
+    patch.setattr(AdapterWeights, "merged", lambda self, layer, weight: weight.clone())
 
 
 def base_instead(work: Path, patch: Patch) -> None:
     from tunesmith_trainer.methods import merge
 
-    patch.setattr(merge, "merge_adapter", lambda base, adapter, rows: base)
+    def link(base: Path, adapter: Any, names: Any, folder: Path) -> dict[str, Any]:
+        shutil.copyfile(base / "model.safetensors", folder / "model.safetensors")
+        return {"weights": "float32"}
+
+    patch.setattr(merge, "merge_files", link)
 
 
 def wrong_scaling(work: Path, patch: Patch) -> None:
-    from peft.tuners.lora import Linear
+    from tunesmith_trainer.methods import merge_check
+    from tunesmith_trainer.methods.adapter import AdapterWeights
 
-    right = Linear.get_delta_weight
-    # Both paths of peft are wrong alike, so comparing its logits with one another shows nothing.
-    patch.setattr(Linear, "get_delta_weight", lambda self, adapter: 2 * right(self, adapter))
-    from tunesmith_trainer.methods import merge
-
-    patch.setattr(merge, "TOLERANCE", 1e9)
+    right = AdapterWeights.scaling
+    patch.setattr(AdapterWeights, "scaling", lambda self, layer: 2 * right(self, layer))
+    # The comparison of logits is put out of action, so that the weights have to show it.
+    patch.setattr(merge_check, "TOLERANCE", 1e9)
 
 
 def exported(change: Callable[[Path], None], precision: str = "") -> Callable[[Path, Patch], None]:
@@ -444,6 +458,14 @@ FAULTS = (
     Fault("adapter not merged", Stage.PUBLISH, unmerged, "merging the adapter changes the model", "ExportFailed"),
     Fault("base model published in place of the merged", Stage.PUBLISH, base_instead, "equals the base model"),
     Fault("merged with twice the scaling", Stage.PUBLISH, wrong_scaling, "are not the base weight plus"),
+    Fault(
+        "training lost in rounding to bf16",
+        Stage.PREPARE,
+        lambda work, _: None,
+        "rounding to it leaves .* of what was trained",
+        base={"dtype": "bfloat16"},
+        job={"training": {"maxLength": 128, "maxSteps": 2, "globalBatchSize": 4, "learningRate": 1e-7}},
+    ),
     Fault(
         "sliding window lost",
         Stage.PUBLISH,

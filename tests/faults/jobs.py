@@ -32,7 +32,9 @@ FAMILIES = (
 PARITY = {"rows": 4, "minNextTokenAgreement": 0.1, "maxPerplexityIncrease": 3}
 
 
-def write_base(folder: Path, architecture: str = "LlamaForCausalLM", *, seed: int = 0, **config: Any) -> Path:
+def write_base(
+    folder: Path, architecture: str = "LlamaForCausalLM", *, seed: int = 0, dtype: str = "float32", **config: Any
+) -> Path:
     """Save a random model of a family with a tokenizer and a chat template."""
     import transformers
 
@@ -59,7 +61,8 @@ def write_base(folder: Path, architecture: str = "LlamaForCausalLM", *, seed: in
     if architecture == "Phi3ForCausalLM" and "rope_parameters" not in config:
         made.original_max_position_embeddings = made.max_position_embeddings
     torch.manual_seed(seed)
-    transformers.AutoModelForCausalLM.from_config(made, dtype=torch.float32).save_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_config(made, dtype=torch.float32)
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -50,9 +50,9 @@ def run_fault(fault: Fault, snapshots: Snapshots, folder: Path, patch: pytest.Mo
 
 
 def run_clean(number: int, folder: Path) -> None:
-    """Run a clean job; families, methods and seeds take turns."""
-    architecture = FAMILIES[number % len(FAMILIES)]
-    base = write_base(folder / "base", architecture, seed=number)
+    """Run a clean job; families, methods, number formats and seeds take turns."""
+    architecture, dtype = FAMILIES[number % len(FAMILIES)], "bfloat16" if number % 3 == 2 else "float32"
+    base = write_base(folder / "base", architecture, seed=number, dtype=dtype)
     work = write_job(folder / "work", base, METHODS[number // len(FAMILIES) % len(METHODS)], system=number % 2 == 1)
     run_stages(work, *Stage)
     open_served(work)

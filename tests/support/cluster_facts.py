@@ -1,5 +1,8 @@
 """What a kubelet and a cloud would tell the API server, written by tests: nodes, GPUs, the ends of pods."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from cluster.client import Cluster
@@ -30,6 +33,25 @@ def add_node(
     cluster.patch("Node", name, {"status": status}, subresource="status")
     # The admission of a new node taints it as not ready; a controller takes that away once it has seen the condition.
     return cluster.wait("Node", name, lambda obj: not _has_taint(obj, "node.kubernetes.io/not-ready"))
+
+
+def beat(cluster: Cluster, *names: str) -> None:
+    """Let nodes that run nothing tell that they are alive, as a kubelet does: else they are not ready after a while."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    for name in names:
+        conditions = cluster.get("Node", name)["status"]["conditions"]
+        beaten = [{**item, "lastHeartbeatTime": now} if item["type"] == "Ready" else item for item in conditions]
+        cluster.patch("Node", name, {"status": {"conditions": beaten}}, subresource="status")
+
+
+@contextmanager
+def cordoned(cluster: Cluster, node: str = "tunesmith") -> Iterator[None]:
+    """Let a node take no new pods until the end of the block."""
+    cluster.patch("Node", node, {"spec": {"unschedulable": True}})
+    try:
+        yield
+    finally:
+        cluster.patch("Node", node, {"spec": {"unschedulable": False}})
 
 
 def set_gpus(cluster: Cluster, count: int, node: str = "tunesmith") -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tunesmith_api.objects import FineTuneJobSpec
+from tunesmith_api.planner import ModelShape
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Decision, KubeObject
 from tunesmith_operator.finetunejob.names import work_folder
@@ -61,6 +62,8 @@ class World:
         self.events: dict[str, list[KubeObject]] = {}
         self.errors: tuple[Any, ...] = ()
         self.given_claim: KubeObject | None = None
+        self.shape: ModelShape | None = None
+        self.is_reading_model = False
         self.deleted = False
         self.now = NOW
 
@@ -93,6 +96,8 @@ class World:
             pods=tuple(copy.deepcopy(pod) for pod in self.pods.values()),
             events=self.events,
             errors=self.errors,
+            shape=self.shape,
+            is_reading_model=self.is_reading_model,
         )
 
     def take(self, decision: Decision) -> bool:

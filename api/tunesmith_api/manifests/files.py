@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from tunesmith_api.manifests.findings import Finding
 
 ENDINGS = (".yaml", ".yml", ".json")
 MAX_BYTES = 16 << 20
+STDIN = Path("-")
+"""Stands for standard input among the files that a command is given."""
 
 
 def manifest_files(paths: Iterable[Path], findings: list[Finding]) -> list[Path]:
@@ -53,27 +56,38 @@ class Document:
 
 
 def read_files(paths: Iterable[Path], findings: list[Finding]) -> Iterator[Document]:
-    """Yield the documents of files and folders, one at a time; faults are added to `findings`."""
-    for file in manifest_files(paths, findings):
+    """Yield the documents of files and folders, and of standard input; faults are added to `findings`."""
+    paths = list(paths)
+    for file in manifest_files((path for path in paths if path != STDIN), findings):
         text = read_text(file, findings)
         if text is not None:
             yield Document(file, text)
+    if STDIN in paths:
+        name = Path("stdin")  # relative paths in it start at the current folder
+        text = _decode(name, sys.stdin.buffer.read(), findings)
+        if text is not None:
+            yield Document(name, text)
 
 
 def read_text(file: Path, findings: list[Finding]) -> str | None:
     """Return the text of a file; None if it cannot be read, and why is then added to `findings`."""
-
-    def refuse(line: int, message: str, remedy: str) -> None:
-        findings.append(Finding(file, line, "", message, remedy))
-
     try:
         if (finding := too_large(file, file.stat().st_size)) is not None:
             findings.append(finding)
             return None
         data = file.read_bytes()
     except OSError as error:
-        refuse(0, f"cannot be read ({_why(error)})", "correct the path or its rights")
+        findings.append(Finding(file, 0, "", f"cannot be read ({_why(error)})", "correct the path or its rights"))
         return None
+    return _decode(file, data, findings)
+
+
+def _decode(file: Path, data: bytes, findings: list[Finding]) -> str | None:
+    """Return the text of a file's bytes; None if it is no text in UTF-8, and why is then added to `findings`."""
+
+    def refuse(line: int, message: str, remedy: str) -> None:
+        findings.append(Finding(file, line, "", message, remedy))
+
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         refuse(0, "is written in UTF-16", "write it in UTF-8 (save as UTF-8 in your editor)")
         return None

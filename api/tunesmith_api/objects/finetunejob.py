@@ -10,17 +10,19 @@ from pydantic import Field
 from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.inputs import JobDatasetSpec, JobModelSpec, JobOutputSpec
 from tunesmith_api.objects.metadata import ApiObject, StatusModel
+from tunesmith_api.objects.plan import Measured, PlanStatus
 from tunesmith_api.objects.pod_template import PodTemplateSpec
 from tunesmith_api.objects.resources import ResourcesSpec
 from tunesmith_api.objects.scheduling import SchedulingSpec
+from tunesmith_api.objects.stages import StagesSpec
 from tunesmith_api.objects.status_common import CommonStatus
 from tunesmith_api.objects.storage import OBJECT_STORE, StorageSpec
 from tunesmith_api.spec import PUBLISH_FIELDS, Rule, TrainingJobSpec
 
 CHANGEABLE = {"suspend", "ttlSecondsAfterFinished"}
 """The fields of a spec that can change at any time."""
-CHANGEABLE_UNTIL_SUCCEEDED = set(PUBLISH_FIELDS)
-"""The fields of a spec that only publish reads. They can change until the job has succeeded."""
+CHANGEABLE_UNTIL_SUCCEEDED = {*PUBLISH_FIELDS, "stages"}
+"""The fields of a spec that only publish reads, and what its pod gets. They can change until the job has succeeded."""
 
 # Processes that train together: distributed.numProcPerNode or the GPUs of a node, on each node.
 _WORLD = (
@@ -48,7 +50,7 @@ class FineTuneJobSpec(TrainingJobSpec):
     """What to train, and where.
 
     Once created only suspend and ttlSecondsAfterFinished can change, and until the job has succeeded also evaluation,
-    export and output.
+    export, output and stages.
     """
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -126,6 +128,15 @@ class FineTuneJobSpec(TrainingJobSpec):
         Field(description="What training gets, and where it runs. Concerns clusters only."),
         ClusterOnly(),
     ] = ResourcesSpec()
+    stages: Annotated[
+        StagesSpec,
+        Field(
+            description="What prepare and publish get; what is left out comes from the plan. Can be changed until the "
+            "job has succeeded: publish then starts again. Concerns clusters only.",
+            examples=[{"publish": {"memory": "16Gi"}}],
+        ),
+        ClusterOnly(),
+    ] = StagesSpec()
     scheduling: Annotated[
         SchedulingSpec,
         Field(description="When the job runs, how long, and how often it is tried."),
@@ -232,6 +243,8 @@ class FineTuneJobStatus(CommonStatus):
 
     progress: Annotated[Progress | None, Field(description="Newest progress of the stage that runs.")] = None
     attempts: Annotated[Attempts | None, Field(description="How often each stage was started.")] = None
+    plan: Annotated[PlanStatus | None, Field(description="What the job needs, as computed before it runs.")] = None
+    measured: Annotated[Measured | None, Field(description="What the stages took, beside the plan.")] = None
     metrics: Annotated[Metrics | None, Field(description="Quality before and after training.")] = None
     artifact: Annotated[ArtifactRef | None, Field(description="The result.")] = None
     start_time: Annotated[
@@ -260,7 +273,8 @@ class FineTuneJob(ApiObject):
         FineTuneJobSpec,
         Field(
             description="What to train. Once the job is created, only suspend and ttlSecondsAfterFinished can change; "
-            "until it has succeeded also evaluation, export and output. A job that failed in publish then goes on."
+            "until it has succeeded also evaluation, export, output and stages. A job that failed in publish then goes "
+            "on."
         ),
     ]
     status: Annotated[FineTuneJobStatus | None, Field(description="How far the job is.")] = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -34,9 +34,12 @@ def amount(quantity: str) -> float:
     """
     number = quantity.rstrip("".join(sorted(set("".join(_FACTORS)))))
     factor = _FACTORS.get(quantity[len(number) :])
-    if factor is None or not number:
-        raise ValueError(f"{quantity!r} is not a quantity")
-    return float(Decimal(number) * factor)
+    try:
+        if factor is not None:
+            return float(Decimal(number) * factor)
+    except InvalidOperation:
+        pass
+    raise ValueError(f"{quantity!r} is not a quantity")
 
 
 Cpu = Annotated[

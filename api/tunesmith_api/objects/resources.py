@@ -42,19 +42,33 @@ class GpuSpec(SpecModel):
     ] = None
 
 
+AUTO_MACHINE = "auto"
+"""Value of `machine` that leaves the choice to the plan."""
+
+# The server validates `default: {}` before it fills in what is in it, hence has().
+_HAS_GPUS = "(has(self.gpusPerNode) && self.gpusPerNode > 0)"
+
+
 class ResourcesSpec(SpecModel):
-    """What training gets, and where it runs. Without GPUs this holds for all stages; with GPUs, cpu and memory do."""
+    """What training gets, and where it runs.
+
+    Without GPUs, the other stages run on the same nodes and get the same CPU, as far as `stages` says nothing else.
+    """
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            # The server validates `default: {}` before it fills in what is in it, hence has().
-            "!has(self.gpu) || (has(self.gpusPerNode) && self.gpusPerNode > 0)",
+            f"!has(self.gpu) || {_HAS_GPUS}",
             "gpu has no meaning without GPUs; write gpusPerNode: 1, or remove gpu",
             lambda r: r.gpu is None or r.gpus_per_node > 0,
         ),
         Rule(
-            f"!has(self.resourceName) || self.resourceName == '{DEFAULT_GPU_RESOURCE}' || "
-            "(has(self.gpusPerNode) && self.gpusPerNode > 0)",
+            f"!has(self.machine) || !({_HAS_GPUS} || has(self.gpu) || has(self.instanceType) || has(self.nodePool))",
+            "machine says which GPUs and nodes a job gets; remove machine, or remove gpusPerNode, gpu, instanceType "
+            "and nodePool",
+            lambda r: r.machine is None or not (r.gpus_per_node or r.gpu or r.instance_type or r.node_pool),
+        ),
+        Rule(
+            f"!has(self.resourceName) || self.resourceName == '{DEFAULT_GPU_RESOURCE}' || {_HAS_GPUS}",
             "resourceName has no meaning without GPUs; write gpusPerNode: 1, or remove resourceName",
             lambda r: r.resource_name == DEFAULT_GPU_RESOURCE or r.gpus_per_node > 0,
         ),
@@ -73,6 +87,16 @@ class ResourcesSpec(SpecModel):
     nodes: Annotated[
         int, Field(ge=1, le=64, description="Machines that train together; more than 1 needs a shared volume.")
     ] = 1
+    machine: Annotated[
+        str | None,
+        Field(
+            max_length=63,
+            pattern=_LABEL_VALUE,
+            description="Machine from the administrator's table (the chart's value machines), which has its GPUs, "
+            "nodes and price; auto takes the cheapest that fits.",
+            examples=["auto"],
+        ),
+    ] = None
     gpus_per_node: Annotated[
         int, Field(ge=0, le=64, description="GPUs on each machine; 0 trains on the CPU. Only training holds GPUs.")
     ] = 0
@@ -115,13 +139,13 @@ class ResourcesSpec(SpecModel):
     ] = False
     cpu: Annotated[
         Cpu | None,
-        Field(description='CPUs to ask for, for each pod: 2, "0.5" or 500m; 250m by default.', examples=["4"]),
+        Field(description='CPUs to ask for, for each training pod: 2, "0.5" or 500m; 250m by default.', examples=["4"]),
     ] = None
     memory: Annotated[
         Memory | None,
         Field(
-            description="Memory of each pod, as request and limit, with its unit; by default 512Mi are asked for, "
-            "without a limit.",
+            description="Memory of each training pod, as request and limit, with its unit; by default as much as the "
+            "plan says is asked for (512Mi without a plan), without a limit.",
             examples=["16Gi"],
         ),
     ] = None

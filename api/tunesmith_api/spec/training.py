@@ -90,8 +90,8 @@ class TrainingSpec(SpecModel):
         default=None,
         ge=1,
         le=4096,
-        description="Rows of one forward pass in one process; "
-        "by default the largest that divides the share of a process, up to 8.",
+        description="Rows of one forward pass in one process; by default the plan takes the largest that fits in "
+        "memory and divides the share of a process, up to 8.",
         examples=[4],
     )
     max_length: int = Field(
@@ -108,8 +108,11 @@ class TrainingSpec(SpecModel):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="Numeric precision: fp32, bf16, or auto (bf16 on a GPU that has it, else fp32)."
     )
-    gradient_checkpointing: bool = Field(
-        default=False, description="Recompute activations in the backward pass: less memory, about a third more time."
+    gradient_checkpointing: bool | None = Field(
+        default=None,
+        description="Recompute activations in the backward pass: less memory, about a third more time. "
+        "By default only if the plan needs it to fit in memory.",
+        examples=[True],
     )
     seed: int = Field(default=42, ge=0, le=2**31 - 1, description="Seed of everything that is random.")
     checkpoint: CheckpointSpec = Field(default=CheckpointSpec(), description="When training state is saved.")
@@ -120,7 +123,8 @@ class DistributedSpec(SpecModel):
 
     strategy: Literal["auto", "ddp", "zero1", "zero2", "zero3"] = Field(
         default="auto",
-        description="ddp (plain torch), or DeepSpeed ZeRO stage 1, 2 or 3; auto takes ddp.",
+        description="ddp (plain torch), or DeepSpeed ZeRO stage 1, 2 or 3. auto takes what the plan says: ddp, or the "
+        "lowest stage with which the model fits in memory.",
     )
     num_proc_per_node: int | None = Field(
         default=None,

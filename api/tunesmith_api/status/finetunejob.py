@@ -56,9 +56,9 @@ def trained(before: Mapping[str, Any] | None, stage: str | None) -> dict[str, An
 
 
 def publish_restarted(status: Status) -> Status:
-    """Return the status of a job that publishes again, because evaluation, export or output has changed."""
+    """Return the status of a job that publishes again, because what publish reads or gets has changed."""
     status = {key: value for key, value in status.items() if key != "completionTime"}
-    message = "evaluation, export or output has changed: the publish stage starts again"
+    message = "evaluation, export, output or stages.publish has changed: the publish stage starts again"
     return working(status, Phase.PUBLISHING, Phase.PUBLISHING.value, message)
 
 

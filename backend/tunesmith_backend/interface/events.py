@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,19 @@ class Suspended(Event):
 
 
 @dataclass(frozen=True)
+class Planned(Event):
+    """What the job needs and how it will train, as in a status's `plan`.
+
+    Attributes:
+        plan: The plan.
+        note: How the data is known, for a plan that was made before the data is prepared; empty after that.
+    """
+
+    plan: Mapping[str, Any]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class StageStarted(Event):
     """A stage begins."""
 
@@ -66,10 +79,19 @@ class Failed(Event):
 
 @dataclass(frozen=True)
 class Succeeded(Event):
-    """The job is complete."""
+    """The job is complete.
+
+    Attributes:
+        artifact: URI of the artifact.
+        metrics: Quality before and after training.
+        plan: What was planned, as in a status's `plan`.
+        measured: What the stages took, as in a status's `measured`.
+    """
 
     artifact: str
     metrics: Mapping[str, Any]
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

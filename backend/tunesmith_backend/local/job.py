@@ -18,6 +18,7 @@ from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_backend.interface.events import (
     Emit,
     Failed,
+    Planned,
     Retryable,
     SecretsAreVariables,
     StageStarted,
@@ -30,6 +31,7 @@ from tunesmith_backend.local import children
 from tunesmith_backend.local.changes import ConfigMaps
 from tunesmith_backend.local.cluster_only import emit_cluster_only_fields
 from tunesmith_backend.local.inputs import local_spec, write_inputs
+from tunesmith_backend.local.planning import chooses_otherwise, estimated_plan, prepared_plan, with_plan
 from tunesmith_backend.local.store import StatusFile, locked, object_folder
 
 _KILLED = (-9, KILLED)
@@ -88,6 +90,7 @@ class LocalJob:
         self._emit = emit
         self._stop = stop or threading.Event()
         self._logs = logs
+        self._estimate: dict[str, Any] | None = None
 
     def run(self, config_maps: ConfigMaps, *, restart: bool) -> JobResult:
         """Run the stages that are not complete, and return how the job ended.
@@ -105,6 +108,7 @@ class LocalJob:
                 self.file.write({})
             if not self.file.status.get("conditions"):
                 self.file.write(state.accepted(self.file.status))
+            self._plan(config_maps)
             for stage in Stage:
                 failure = self._run_stage(stage)
                 if failure is not None:
@@ -130,9 +134,20 @@ class LocalJob:
         self._emit(Suspended(self.ref))
         return JobResult()
 
+    def _plan(self, config_maps: ConfigMaps) -> None:
+        """Show what the job needs, before it runs."""
+        if self._is_complete(Stage.PUBLISH):
+            return
+        if (plan := prepared_plan(self.work)) is not None:
+            self._emit(Planned(self.ref, plan))
+        elif (estimate := estimated_plan(self.config, config_maps)) is not None:
+            self._estimate = estimate[0]
+            self._emit(Planned(self.ref, *estimate))
+        self.file.write(with_plan(self.file.status, self.work, self._estimate))
+
     def _run_stage(self, stage: Stage) -> JobResult | None:
         """Run one stage. Return the job's result if the stage has failed, else None."""
-        if not self._is_complete(stage):
+        if starts := not self._is_complete(stage):
             attempts = dict(self.file.status.get("attempts") or {})
             attempts[stage.value] = attempts.get(stage.value, 0) + 1
             self.file.write(state.running(self.file.status, stage, attempts=attempts))
@@ -146,7 +161,13 @@ class LocalJob:
             self.file.write(state.interrupted(self.file.status, stage))
             raise
         self._update_progress()
-        return None if code == 0 else self._failed(stage, code)
+        self.file.write(with_plan(self.file.status, self.work, self._estimate))
+        if code:
+            return self._failed(stage, code)
+        plan = prepared_plan(self.work)
+        if stage is Stage.PREPARE and starts and plan is not None and chooses_otherwise(plan, self._estimate):
+            self._emit(Planned(self.ref, plan))
+        return None
 
     def _tick(self) -> None:
         self._update_progress()
@@ -186,7 +207,9 @@ class LocalJob:
         if not artifact.get("uri"):
             raise BackendError(f"{self.work.stage_marker(Stage.PUBLISH)} names no artifact; run again with --restart")
         self.file.write(state.completed(self.file.status, artifact=artifact, metrics=metrics))
-        self._emit(Succeeded(self.ref, str(artifact["uri"]), metrics))
+        status = self.file.status
+        planned, measured = status.get("plan") or {}, status.get("measured") or {}
+        self._emit(Succeeded(self.ref, str(artifact["uri"]), metrics, planned, measured))
         return JobResult(artifact=str(artifact["uri"]))
 
 

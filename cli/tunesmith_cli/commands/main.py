@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,7 +22,11 @@ app = typer.Typer(
 
 Files = Annotated[
     list[Path],
-    typer.Option("--filename", "-f", help="A manifest, or a folder of them (.yaml, .yml, .json); may be repeated."),
+    typer.Option(
+        "--filename",
+        "-f",
+        help="A manifest, a folder of them (.yaml, .yml, .json), or - for standard input; may be repeated.",
+    ),
 ]
 Work = Annotated[Path, typer.Option("--work", help="Folder for all work: NAMESPACE/NAME in it for each object.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
@@ -73,6 +77,29 @@ def validate(
     from tunesmith_cli.commands.validate import validate_manifests
 
     raise typer.Exit(validate_manifests(filename, data=data))
+
+
+@app.command()
+def plan(
+    filename: Files,
+    machines: Annotated[
+        Path | None,
+        typer.Option(help="Table of machines (YAML or JSON), as the chart's value machines; AKS sizes by default."),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(help="Plan for this machine of the table, or for the one here (this), whatever a job asks for."),
+    ] = None,
+    output: Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="How to print it.")] = "table",
+    show_all: Annotated[bool, typer.Option("--all", help="Also list what does not fit.")] = False,
+) -> None:
+    """Show what a job needs, where that fits, what it takes and costs: before anything is downloaded or run.
+
+    The exit code is 0 if all jobs fit, and 22 (DoesNotFit) if one does not.
+    """
+    from tunesmith_cli.commands.plan import plan_manifests
+
+    raise typer.Exit(plan_manifests(filename, machines=machines, on=on, output=output, show_all=show_all))
 
 
 @app.command()

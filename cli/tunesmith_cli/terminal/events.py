@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
+
 from tunesmith_backend.interface import events
 from tunesmith_backend.interface.errors import ErrorKind
 from tunesmith_cli.terminal.console import Exit, print_error, say, title
+from tunesmith_cli.terminal.planned import comparison, summary
 
 _CODES = {
     None: Exit.OK,
@@ -34,6 +37,8 @@ def print_event(event: events.Event) -> None:
             title(ref.kind, ref.name, _text(event))
     if isinstance(event, events.Succeeded):
         _print_metrics(event)
+        for line in comparison(event.plan, event.measured):
+            say(line)
 
 
 def _text(event: events.Event) -> str:
@@ -47,6 +52,8 @@ def _text(event: events.Event) -> str:
             return f"{what} (HF_TOKEN, AWS_ACCESS_KEY_ID, ...)"
         case events.Suspended():
             return "[yellow]suspend is true[/yellow]: nothing is run; write suspend: false to run it"
+        case events.Planned():
+            return "planned: " + escape(summary(event.plan)) + (f" ({escape(event.note)})" if event.note else "")
         case events.StageStarted():
             return event.stage.value
         case events.Retryable():

@@ -5,6 +5,8 @@ TRAINER_IMAGE: {{ include "tunesmith.image" (dict "image" .Values.trainerImage "
 SERVING_IMAGE: {{ include "tunesmith.image" (dict "image" .Values.servingImage "root" .) | quote }}
 IMAGE_PULL_POLICY: {{ .Values.imagePullPolicy | quote }}
 IMAGE_PULL_SECRETS: {{ join "," .Values.imagePullSecrets | quote }}
+MACHINES: {{ .Values.machines | toJson | quote }}
+HUB_ENDPOINT: {{ .Values.hubEndpoint | quote }}
 LEADER_ELECTION: {{ .Values.leaderElection.enabled | quote }}
 LEASE_NAME: {{ include "tunesmith.fullname" . | quote }}
 LEASE_SECONDS: {{ .Values.leaderElection.leaseSeconds | quote }}

@@ -6,9 +6,24 @@ import os
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from tunesmith_api.objects.resources import AUTO_MACHINE
+from tunesmith_api.planner import Machine, parse_machines
 
 _PREFIX = "TUNESMITH_"
+_HUB = "HF_ENDPOINT"
+
+
+def _parsed(table: object) -> object:
+    """Return the rows of a table of machines that is given as JSON."""
+    if not isinstance(table, str):
+        return table
+    machines = parse_machines(table or "[]")
+    for index, machine in enumerate(machines):
+        if machine.name == AUTO_MACHINE:
+            raise ValueError(f"machines[{index}].name: {AUTO_MACHINE} means the cheapest that fits; write another name")
+    return machines
 
 
 class OperatorSettings(BaseModel):
@@ -27,6 +42,18 @@ class OperatorSettings(BaseModel):
     image_pull_secrets: Annotated[
         tuple[str, ...], Field(description="Secrets of a registry, in the namespaces of the jobs, separated by commas.")
     ] = ()
+    machines: Annotated[
+        tuple[Machine, ...],
+        BeforeValidator(_parsed),
+        Field(description="Machines that spec.resources.machine names, as a JSON list."),
+    ] = ()
+    hub_endpoint: Annotated[
+        str,
+        Field(
+            pattern="^(https?://.+)?$",
+            description="URL of a mirror of the Hugging Face hub, also for the stages; HF_ENDPOINT when unset.",
+        ),
+    ] = ""
     leader_election: Annotated[bool, Field(description="Whether a Lease decides who reconciles.")] = True
     lease_name: Annotated[str, Field(description="Name of the Lease, in podNamespace.")] = "tunesmith-operator"
     lease_seconds: Annotated[float, Field(ge=1, description="Seconds until a lease that is not renewed is free.")] = 15
@@ -59,6 +86,8 @@ class OperatorSettings(BaseModel):
         given: dict[str, object] = {}
         for name, info in cls.model_fields.items():
             text = environment.get(_PREFIX + name.upper())
+            if name == "hub_endpoint":
+                text = text or environment.get(_HUB)
             if text is None:
                 continue
             is_list = info.annotation == tuple[str, ...]

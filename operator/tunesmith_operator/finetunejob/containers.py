@@ -9,7 +9,7 @@ from typing import Any
 from tunesmith_api.contract import reason_of, sentence_of
 from tunesmith_api.failures import Reason
 from tunesmith_operator.engine.reconciler import KubeObject
-from tunesmith_operator.finetunejob.pods import CONTAINER
+from tunesmith_operator.finetunejob.names import CONTAINER
 from tunesmith_operator.pods.facts import condition, holds
 
 _TAIL = 300

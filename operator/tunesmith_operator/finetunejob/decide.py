@@ -17,8 +17,10 @@ from tunesmith_operator.finetunejob.containers import end_of, result_of, without
 from tunesmith_operator.finetunejob.events import events_of
 from tunesmith_operator.finetunejob.failures import Failure, deadline_exceeded, failure_of
 from tunesmith_operator.finetunejob.jobs import FINAL_CODES, stage_job, train_service
+from tunesmith_operator.finetunejob.measured import with_measured
 from tunesmith_operator.finetunejob.names import KIND
 from tunesmith_operator.finetunejob.observed import Observed
+from tunesmith_operator.finetunejob.planning import planned, unplanned
 from tunesmith_operator.finetunejob.publish_inputs import hint, must_publish_again, tries_of_publish
 from tunesmith_operator.finetunejob.refusals import refusal_of
 from tunesmith_operator.finetunejob.resolved import resolved
@@ -26,6 +28,9 @@ from tunesmith_operator.finetunejob.volume import artifact_uri, claim, is_releas
 from tunesmith_operator.pods.facts import condition, holds
 
 Status = dict[str, Any]
+
+_READING_SECONDS = 0.5
+"""Time until it is looked again whether a model's configuration has been read."""
 
 
 def decide(observed: Observed, settings: OperatorSettings) -> Decision:
@@ -83,11 +88,14 @@ class _Job:
     """Decides about a job that has not ended."""
 
     def __init__(self, observed: Observed, settings: OperatorSettings, status: Status) -> None:
-        self.observed = observed
+        given, self.planned = observed, planned(observed, settings)
+        # From here on, a spec that names a machine says what the machine has.
+        self.observed = observed = replace(observed, spec=self.planned.spec)
         self.spec = observed.spec
         self.settings = settings
         self.attempts = observed.attempts()
-        status = {**status, "resolved": resolved(observed, settings, status.get("resolved") or {})}
+        chosen = resolved(given, self.planned, settings, status.get("resolved") or {})
+        status = {**status, "resolved": chosen, **({"plan": self.planned.plan} if self.planned.plan else {})}
         self.status: Status = {**status, "attempts": self.attempts} if self.attempts else status
         self.stage = Stage(list(self.attempts)[-1]) if self.attempts else Stage.PREPARE
         self.attempt = self.attempts.get(self.stage.value, 0)
@@ -97,7 +105,10 @@ class _Job:
 
     def decide(self) -> Decision:
         left = seconds_left(self.spec, self.status, self.observed.now)
-        if (problem := refusal_of(self.observed)) is not None:
+        problem = refusal_of(self.observed) or self.planned.refusal
+        if problem is None and self.planned.missing and not self.attempts:
+            problem = Failure(Reason.INVALID_SPEC.value, self.planned.missing)
+        if problem is not None:
             return self._fail(problem)
         if left is not None and left <= 0:
             return self._fail(deadline_exceeded(self.spec, self._standstill()))
@@ -132,6 +143,12 @@ class _Job:
         observed = self.observed
         if self.spec.suspend:
             return self._suspended(self.job)
+        if observed.is_reading_model:
+            return Decision(status=self.status, requeue_after=_READING_SECONDS)
+        if self.planned.missing:
+            return self._held(pending.PendingReason(OperatorReason.MISSING_REFERENCE, self.planned.missing))
+        if stage is not Stage.PREPARE and self.spec.resources.machine is not None:
+            return self._fail(unplanned(self.spec, self.settings.machines))
         if observed.claim is None and self.spec.storage.claim_name is not None:
             return self._held(pending.missing("PersistentVolumeClaim", self.spec.storage.claim_name))
         if (pod := next(observed.living_pods(), None)) is not None:
@@ -140,7 +157,7 @@ class _Job:
         status = resumed(self.status, observed.now)
         left = seconds_left(self.spec, status, observed.now)
         deadline = None if left is None else max(1, round(left))
-        job = stage_job(observed.job, self.spec, stage, attempt, observed.claim_name, self.settings, deadline)
+        job = stage_job(observed.job, self.planned, stage, attempt, observed.claim_name, self.settings, deadline)
         is_shared = stage is Stage.TRAIN and self.spec.resources.nodes > 1
         children = (train_service(observed.job), job) if is_shared else (job,)
         if observed.errors:
@@ -188,6 +205,7 @@ class _Job:
 
     def _completed(self, job: KubeObject) -> Decision:
         stages = list(Stage)
+        self.status = with_measured(self.status, self.stage, result_of(self.observed.pods_of(job)))
         if self.stage is Stage.PUBLISH:
             return self._published(job)
         if self.stage is Stage.TRAIN:

@@ -13,6 +13,7 @@ from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.finetunejob.containers import End, end_of
+from tunesmith_operator.finetunejob.placement import stage_spec
 from tunesmith_operator.pods.facts import condition
 
 _EXIT_CODE = re.compile(r"exit code (-?\d+)")
@@ -50,7 +51,7 @@ def failure_of(job: KubeObject, pods: list[KubeObject], stage: Stage, spec: Fine
     ends.sort(key=lambda end: end.time)
     killed = [end for end in ends if end.out_of_memory]
     if killed:
-        return out_of_memory(killed[-1], stage, spec)
+        return out_of_memory(killed[-1], job, stage, spec)
     final = [end for end in ends if end.outcome is not None and is_final(end.outcome)]
     if final:
         return Failure(_reason(final[-1]), final[-1].message or _unexplained(final[-1], stage))
@@ -62,18 +63,23 @@ def failure_of(job: KubeObject, pods: list[KubeObject], stage: Stage, spec: Fine
     return _without_pods(failed, stage)
 
 
-def out_of_memory(end: End, stage: Stage, spec: FineTuneJobSpec) -> Failure:
+def out_of_memory(end: End, job: KubeObject, stage: Stage, spec: FineTuneJobSpec) -> Failure:
     """Return the failure of a stage that exceeded its memory."""
     if end.outcome is Reason.OUT_OF_MEMORY and end.message:
         return Failure(Reason.OUT_OF_MEMORY.value, end.message)
-    limit = spec.resources.memory
-    has = f"the {limit} that resources.memory gives it" if limit else "its node has left"
-    ways = ["raise resources.memory" if limit else "set resources.memory, so that it gets a node with enough"]
+    containers = job["spec"]["template"]["spec"]["containers"]
+    limit = (containers[0].get("resources") or {}).get("limits", {}).get("memory")
+    field = "resources.memory" if stage is Stage.TRAIN else f"stages.{stage.value}.memory"
+    is_set = spec.resources.memory if stage is Stage.TRAIN else stage_spec(spec, stage).memory
+    has = f"the {limit} of its limit" + (f" ({field})" if is_set else "") if limit else "its node has left"
+    ways = [f"raise {field}" if is_set else f"set {field}" + ("" if limit else ", so that it gets a node with enough")]
     if stage is Stage.TRAIN:
         ways += less_memory(spec)
     remedy = ", or ".join(ways)
-    message = f"{stage.value} was killed for taking more memory than {has}. {remedy[0].upper()}{remedy[1:]}"
-    return Failure(Reason.OUT_OF_MEMORY.value, f"{message}, in a new FineTuneJob")
+    # What publish gets can change, and the job goes on.
+    where = "and apply the FineTuneJob again" if stage is Stage.PUBLISH else "in a new FineTuneJob"
+    message = f"{stage.value} was killed for taking more memory than {has}. {remedy[0].upper()}{remedy[1:]}, {where}"
+    return Failure(Reason.OUT_OF_MEMORY.value, message)
 
 
 def deadline_exceeded(spec: FineTuneJobSpec, when: str) -> Failure:

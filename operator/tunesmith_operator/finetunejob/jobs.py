@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from tunesmith_api.contract import FIRST_RETRYABLE_CODE, KILLED, MASTER_PORT
 from tunesmith_api.failures import EXIT_CODES, Reason
-from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import KubeObject
-from tunesmith_operator.finetunejob.names import job_name, labels, metadata, service_name
-from tunesmith_operator.finetunejob.pods import CONTAINER, pod_template
+from tunesmith_operator.finetunejob.names import CONTAINER, job_name, labels, metadata, service_name
+from tunesmith_operator.finetunejob.planning import Planned
+from tunesmith_operator.finetunejob.pods import pod_template
 from tunesmith_operator.finetunejob.publish_inputs import PUBLISH_INPUTS, publish_inputs
 from tunesmith_operator.finetunejob.stage_resources import stage_resources
 
@@ -25,7 +25,7 @@ FineTuneJob; one that was killed for another reason leads to another attempt."""
 
 def stage_job(
     job: KubeObject,
-    spec: FineTuneJobSpec,
+    planned: Planned,
     stage: Stage,
     attempt: int,
     claim: str | None,
@@ -36,16 +36,17 @@ def stage_job(
 
     Args:
         job: The FineTuneJob.
-        spec: Its spec.
+        planned: Its spec and plan.
         stage: The stage.
         attempt: Number of the attempt, from 1.
         claim: The claim of the work volume; None if the work is kept in an object store.
         settings: Images and the progress server.
         deadline: Seconds left until the FineTuneJob's own deadline; None if it has none.
     """
+    spec = planned.spec
     about = metadata(job, job_name(job["metadata"]["name"], stage, attempt), stage, attempt)
     about["annotations"] = {PUBLISH_INPUTS: publish_inputs(spec)}
-    resources = stage_resources(spec, stage, settings)
+    resources = stage_resources(planned, stage, settings)
     wanted: KubeObject = {
         # Two pods with one index would write the same files.
         "podReplacementPolicy": "Failed",

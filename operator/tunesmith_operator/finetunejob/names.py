@@ -11,6 +11,8 @@ from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID, 
 from tunesmith_operator.engine.reconciler import KubeObject
 
 KIND = "FineTuneJob"
+CONTAINER = "trainer"
+"""The container of a stage's pod."""
 ATTEMPT = "tunesmith.dev/attempt"
 """Label of a stage's Job and pods: the number of the attempt, from 1."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from tunesmith_api.objects import FineTuneJobSpec
+from tunesmith_api.planner import ModelShape
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.engine.labels import STAGE
 from tunesmith_operator.engine.reconciler import ApplyError, KubeObject
@@ -29,6 +30,8 @@ class Observed:
         pods: Their pods.
         events: Recent events, oldest first, by the name of their pod or Job; read only if nothing happens for too long.
         errors: The children that the API server refused last time.
+        shape: The sizes of the model, if they can be known before `prepare` and the job is not planned yet.
+        is_reading_model: Whether they are just being read.
     """
 
     job: KubeObject
@@ -40,6 +43,8 @@ class Observed:
     pods: tuple[KubeObject, ...] = ()
     events: Mapping[str, list[KubeObject]] = field(default_factory=dict)
     errors: tuple[ApplyError, ...] = ()
+    shape: ModelShape | None = None
+    is_reading_model: bool = False
 
     @property
     def name(self) -> str:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tunesmith_api.status.reasons import OperatorReason
+from tunesmith_api.work_folder import Stage
 from tunesmith_operator.engine.reconciler import ApplyError, KubeObject
 from tunesmith_operator.finetunejob.containers import container_state
-from tunesmith_operator.finetunejob.observed import Observed, age
+from tunesmith_operator.finetunejob.observed import Observed, age, stage_of
 from tunesmith_operator.pods.facts import (
     CONFIG_REASONS,
     PULL_REASONS,
@@ -99,7 +100,9 @@ def _pending(pod: KubeObject, events: list[KubeObject]) -> PendingReason | None:
         if (found := _missing_in(words)) is not None:
             return found
         if unschedulable(pod) is not None:
-            message = f"No node takes the pod: {words.rstrip('.')}. Add such a node, or ask for less under resources"
+            stage = stage_of(pod)
+            field = "resources" if stage in (Stage.TRAIN, None) else f"stages.{stage.value}"
+            message = f"No node takes the pod: {words.rstrip('.')}. Add such a node, or ask for less under {field}"
             return PendingReason(OperatorReason.UNSCHEDULABLE, message)
         gated = scheduled.get("reason") == OperatorReason.SCHEDULING_GATED
         kind = OperatorReason.SCHEDULING_GATED if gated else OperatorReason.UNSCHEDULABLE

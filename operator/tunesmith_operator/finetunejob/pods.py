@@ -7,13 +7,11 @@ from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import KubeObject
-from tunesmith_operator.finetunejob.names import job_name, labels, service_name, work_folder
+from tunesmith_operator.finetunejob.names import CONTAINER, job_name, labels, service_name, work_folder
 from tunesmith_operator.finetunejob.stage_resources import StageResources
 from tunesmith_operator.finetunejob.variables import CONFIG_MAPS_MOUNT, IDENTITY_MOUNT, variables
 from tunesmith_operator.finetunejob.volume import MOUNT, work_volume
 from tunesmith_operator.pods.base import accounts, restricted_container, restricted_pod, template_metadata
-
-CONTAINER = "trainer"
 
 _TOKEN_SECONDS = 3600
 _AUTHORITY = "tunesmith-progress-ca"

@@ -1,4 +1,4 @@
-"""The part of a spec that only publish reads. If it changes before the job has succeeded, publish starts again."""
+"""What only publish reads or gets of a spec. If it changes before the job has succeeded, publish starts again."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ _DIGITS = 16
 
 
 def publish_inputs(spec: FineTuneJobSpec) -> str:
-    """Return a digest of evaluation, export and output; a default that is written out does not change it."""
+    """Return a digest of what publish reads and of what its pod gets; a default that is written out is none of it."""
     found = spec.model_dump(mode="json", include=CHANGEABLE_UNTIL_SUCCEEDED, exclude_defaults=True)
+    if (stages := found.pop("stages", None)) and stages.get("publish"):
+        found["stages"] = stages["publish"]
     # Only the operator reads retain. Without it, an output may be empty, like one that is not there.
     found["output"] = {key: value for key, value in found.get("output", {}).items() if key != "retain"}
     text = json.dumps(found, sort_keys=True)
@@ -56,8 +58,8 @@ def hint(observed: Observed) -> str:
     if stage == Stage.PUBLISH or used is None or used == publish_inputs(observed.spec):
         return ""
     return (
-        f". A change of evaluation, export or output lets only a job go on that failed in publish; this one failed in "
-        f"{stage}. Delete it and apply it again, or apply it under another name"
+        f". A change of evaluation, export, output or stages lets only a job go on that failed in publish; this one "
+        f"failed in {stage}. Delete it and apply it again, or apply it under another name"
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from tunesmith_api import status as state
 from tunesmith_api.failures import Reason
 from tunesmith_api.objects import FineTuneJobSpec
+from tunesmith_api.planner import ModelShape
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.labels import OWNER_UID
@@ -19,22 +20,26 @@ from tunesmith_operator.finetunejob import names, pending
 from tunesmith_operator.finetunejob.decide import decide
 from tunesmith_operator.finetunejob.observed import Observed
 from tunesmith_operator.finetunejob.publish_inputs import must_publish_again
+from tunesmith_operator.models.configs import Lookup, ModelConfigs
 
 _CLAIM = "PersistentVolumeClaim"
 _REMEMBERED = 4096
+_HUB = "HF_ENDPOINT"
 
 
 class FineTuneJobReconciler:
     """Runs each stage of a FineTuneJob as a Job.
 
     Args:
-        settings: Images and the progress server.
+        settings: Images, machines and the progress server.
+        configs: Reads the configurations of models.
     """
 
     kind = names.KIND
 
-    def __init__(self, settings: OperatorSettings) -> None:
+    def __init__(self, settings: OperatorSettings, configs: ModelConfigs | None = None) -> None:
         self._settings = settings
+        self._configs = configs or ModelConfigs(settings.hub_endpoint)
         self._specs: OrderedDict[tuple[str, int], FineTuneJobSpec] = OrderedDict()
 
     async def reconcile(self, obj: KubeObject, context: Context) -> Decision:
@@ -79,11 +84,24 @@ class FineTuneJobReconciler:
             # The user's own claim has no owner label, so it is not watched.
             observed = replace(observed, claim=await context.api.read(_CLAIM, namespace, spec.storage.claim_name))
         attempts = observed.attempts()
+        if not attempts and not observed.status.get("plan"):
+            found = self._look(spec)
+            observed = replace(observed, shape=found.shape, is_reading_model=found.is_reading)
         stage = Stage(list(attempts)[-1]) if attempts else Stage.PREPARE
         job = observed.job_of(stage, attempts.get(stage.value, 0))
         wanted = pending.needs_events(observed, job, observed.now) if job is not None else []
         events = {name: await context.api.events(kind, namespace, name) for kind, name in wanted}
         return replace(observed, events=events)
+
+    def _look(self, spec: FineTuneJobSpec) -> Lookup:
+        """Return what can be known of a job's model before its first stage."""
+        model, template = spec.model, spec.pod_template
+        if model.scratch is not None:
+            return Lookup(ModelShape.of_scratch(model.scratch))
+        own = {variable.name: variable.value for variable in (template.env or ())} if template else {}
+        if _HUB in own and own[_HUB] != self._settings.hub_endpoint:
+            return Lookup()  # The stages read another hub.
+        return self._configs.look(model.uri or "", model.revision)
 
     def _own_claim(self, obj: KubeObject, spec: FineTuneJobSpec, store: Store) -> tuple[str | None, KubeObject | None]:
         """Return the name of the work volume's claim if it has one, and the claim if it exists and is the job's own."""

@@ -12,11 +12,20 @@ from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import KubeObject
-from tunesmith_operator.finetunejob.placement import placement
-from tunesmith_operator.pods.base import requests_and_limits, threads_of
+from tunesmith_operator.finetunejob.machines import as_variable
+from tunesmith_operator.finetunejob.placement import placement, stage_spec, trains_on_gpus
+from tunesmith_operator.finetunejob.planning import Planned
+from tunesmith_operator.pods.base import DEFAULT_REQUESTS, threads_of
 
 GRACE_SECONDS = 120
 """Time from SIGTERM to SIGKILL: enough to finish a step and save a checkpoint."""
+
+UNPLANNED_PREPARE_MEMORY = "4Gi"
+"""What `prepare` asks for if the model is not known yet. It reads weights and rows as streams, so it takes Python,
+torch and two of the largest tensors, whatever the model is. No limit, as a tensor may be larger still."""
+
+_PLAN = "the plan of this job: the peak of all processes with the plan's reserve"
+_UNKNOWN = "enough for usual models, as nothing is known of this one yet"
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class StageResources:
         secrets: Secrets whose keys become environment variables; the last one wins.
         config_maps: ConfigMaps that are mounted, because they hold rows.
         shared_memory: Whether `/dev/shm` is larger than the default of 64 MiB.
+        machine: The machines of training, as the variable `TUNESMITH_MACHINE` has them; empty for nothing.
         threads: Threads of each process; None to leave it to the libraries.
         grace_seconds: Time from SIGTERM to SIGKILL.
     """
@@ -44,29 +54,47 @@ class StageResources:
     secrets: tuple[str, ...]
     config_maps: tuple[str, ...]
     shared_memory: bool
+    machine: str
     threads: int | None
     grace_seconds: int
 
 
-def stage_resources(spec: FineTuneJobSpec, stage: Stage, settings: OperatorSettings) -> StageResources:
+@dataclass(frozen=True)
+class Amount:
+    """CPU or memory of a stage's pods.
+
+    Attributes:
+        request: The requested amount.
+        reason: Why this amount; empty if the spec says it.
+        is_limit: Whether it is the limit too.
+    """
+
+    request: str
+    reason: str = ""
+    is_limit: bool = False
+
+
+def stage_resources(planned: Planned, stage: Stage, settings: OperatorSettings) -> StageResources:
     """Return the resources of each pod of a stage.
 
     Args:
-        spec: The FineTuneJob's spec.
+        planned: The FineTuneJob's spec and plan.
         stage: The stage.
         settings: The operator's images.
     """
-    requests, limits = _requests_and_limits(spec, stage)
+    spec = planned.spec
+    requests, limits = _requests_and_limits(planned, stage)
     return StageResources(
         image=stage_image(spec, settings),
         nodes=spec.resources.nodes if stage is Stage.TRAIN else 1,
         requests=requests,
         limits=limits,
-        placement=placement(spec.resources, stage),
+        placement=placement(spec, stage),
         secrets=_secrets(spec, stage),
         config_maps=_config_maps(spec, stage),
         # NCCL and the processes of a node exchange tensors there.
         shared_memory=stage is Stage.TRAIN,
+        machine=as_variable(planned.machines) if planned.machines else "",
         threads=_threads(spec, stage),
         grace_seconds=GRACE_SECONDS,
     )
@@ -78,11 +106,55 @@ def stage_image(spec: FineTuneJobSpec, settings: OperatorSettings) -> str:
     return template.image if template and template.image else settings.trainer_image
 
 
-def _requests_and_limits(spec: FineTuneJobSpec, stage: Stage) -> tuple[dict[str, str], dict[str, str]]:
-    wanted = spec.resources
-    requests, limits = requests_and_limits(wanted.cpu, wanted.memory)
-    if stage is Stage.TRAIN and wanted.gpus_per_node:
-        limits[wanted.resource_name] = requests[wanted.resource_name] = str(wanted.gpus_per_node)
+def stage_memory(planned: Planned, stage: Stage) -> Amount:
+    """Return the memory of each pod of a stage, and why: from the spec, else from the plan."""
+    spec, needed = planned.spec, planned.memory(stage)
+    if stage is Stage.TRAIN:
+        if spec.resources.memory is not None:
+            return Amount(spec.resources.memory, is_limit=True)
+        # Without a limit: training that took more than its plan would be killed after hours of work.
+        return Amount(needed, f"{_PLAN}; no limit") if needed else _default_memory()
+    own = stage_spec(spec, stage).memory
+    if own is not None:
+        return Amount(own, is_limit=True)
+    if needed is not None:
+        return Amount(needed, _PLAN, is_limit=True)
+    if spec.resources.memory is not None and not trains_on_gpus(spec.resources):
+        return Amount(spec.resources.memory, "resources.memory, as nothing is known of the model", is_limit=True)
+    return Amount(UNPLANNED_PREPARE_MEMORY, f"{_UNKNOWN}; no limit") if stage is Stage.PREPARE else _default_memory()
+
+
+def stage_cpu(spec: FineTuneJobSpec, stage: Stage) -> Amount:
+    """Return the CPU of each pod of a stage, and why."""
+    given = spec.resources.cpu
+    if stage is Stage.TRAIN:
+        return Amount(given) if given else _default_cpu()
+    if (own := stage_spec(spec, stage).cpu) is not None:
+        return Amount(own)
+    return Amount(given, "resources.cpu") if given and not trains_on_gpus(spec.resources) else _default_cpu()
+
+
+def stage_gpus(spec: FineTuneJobSpec, stage: Stage) -> int:
+    """Return the GPUs of each pod of a stage."""
+    return spec.resources.gpus_per_node if stage is Stage.TRAIN else stage_spec(spec, stage).gpus
+
+
+def _default_cpu() -> Amount:
+    return Amount(DEFAULT_REQUESTS["cpu"], "default")
+
+
+def _default_memory() -> Amount:
+    return Amount(DEFAULT_REQUESTS["memory"], "default, as nothing is known of the model; no limit")
+
+
+def _requests_and_limits(planned: Planned, stage: Stage) -> tuple[dict[str, str], dict[str, str]]:
+    """Return requests and limits. A CPU limit would only slow down threads that wait for each other."""
+    spec = planned.spec
+    memory = stage_memory(planned, stage)
+    requests = {"cpu": stage_cpu(spec, stage).request, "memory": memory.request}
+    limits = {"memory": memory.request} if memory.is_limit else {}
+    if gpus := stage_gpus(spec, stage):
+        limits[spec.resources.resource_name] = requests[spec.resources.resource_name] = str(gpus)
     return requests, limits
 
 
@@ -121,8 +193,9 @@ def _config_maps(spec: FineTuneJobSpec, stage: Stage) -> tuple[str, ...]:
 
 
 def _threads(spec: FineTuneJobSpec, stage: Stage) -> int | None:
-    """Return the threads of a process; None without a CPU request."""
-    if spec.resources.cpu is None:
+    """Return the threads of a process; None if nobody has said how many CPUs it gets."""
+    cpu = stage_cpu(spec, stage)
+    if cpu == _default_cpu():
         return None
     processes = (spec.processes // spec.resources.nodes) if stage is Stage.TRAIN else 1
-    return threads_of(spec.resources.cpu, processes)
+    return threads_of(cpu.request, processes)

@@ -44,6 +44,10 @@ def variables(
         **_work(job, spec),
         **({contract.SKIP_OUTPUT_PROBE: "true"} if stage is Stage.PREPARE and not probes_output(spec) else {}),
         **({"OMP_NUM_THREADS": str(resources.threads)} if resources.threads is not None else {}),
+        **({contract.NODES: str(spec.resources.nodes)} if spec.resources.nodes > 1 else {}),
+        **({contract.MACHINE: resources.machine} if resources.machine else {}),
+        contract.NODES: str(spec.resources.nodes),
+        **({"HF_ENDPOINT": settings.hub_endpoint} if settings.hub_endpoint else {}),
         **_progress(name, namespace, settings),
     }
     return with_template_env(env_values(values), spec.pod_template)

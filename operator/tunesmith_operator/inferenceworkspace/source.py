@@ -75,9 +75,9 @@ def _named(name: str, job: KubeObject | None, last: Target | None) -> Choice:
             wait=Wait(
                 OperatorReason.JOB_FAILED,
                 f"FineTuneJob {name} has failed ({stalled.get('reason')}): {stalled.get('message')}. If it "
-                "failed in publish, a change of its evaluation, export or output lets it go on. Otherwise correct it, "
-                "apply it under another name and write that name in spec.model.fineTuneJob; or delete it and apply it "
-                "again",
+                "failed in publish, a change of its evaluation, export, output or stages lets it go on. Otherwise "
+                "correct it, apply it under another name and write that name in spec.model.fineTuneJob; or delete it "
+                "and apply it again",
                 final=True,
             ),
         )

@@ -70,13 +70,13 @@ def evict(cluster: Cluster, namespace: str, name: str) -> None:
 
 
 def test_too_little_memory_fails_with_a_remedy(installed: Cluster, namespace: str) -> None:
-    resources = {"memory": "200Mi"}
-    installed.apply([config_map("small"), job("small", training=STEPS, resources=resources)], namespace)
+    stages = {"prepare": {"memory": "200Mi"}}
+    installed.apply([config_map("small"), job("small", training=STEPS, stages=stages)], namespace)
     found = ended(installed, namespace, "small")
     ready = condition(found, "Ready")
     assert (ready["status"], ready["reason"]) == ("False", "OutOfMemory")
     assert condition(found, "Stalled")["status"] == "True"
-    assert "resources.memory" in ready["message"]
+    assert "raise stages.prepare.memory" in ready["message"].casefold()
 
 
 def test_bad_data_fails_before_training(installed: Cluster, namespace: str) -> None:

@@ -154,7 +154,7 @@ def test_what_publish_reads_does_not_change_after_success(cluster: Cluster, name
     for change in changes:
         with pytest.raises(ApiError) as refused:
             cluster.patch("FineTuneJob", "tiny", {"spec": change}, namespace)
-        words = "evaluation, export and output do not change once the job has succeeded; write a new FineTuneJob"
+        words = "evaluation, export, output and stages do not change once the job has succeeded"
         assert words in refused.value.message
     cluster.patch("FineTuneJob", "tiny", {"spec": {"ttlSecondsAfterFinished": 600}}, namespace)
     cluster.patch("FineTuneJob", "tiny", {"status": {"progress": {"step": 1}}}, namespace, "status")

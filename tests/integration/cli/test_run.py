@@ -14,8 +14,13 @@ import openai
 import pytest
 
 from support.cli import condition, status, tunesmith, write
+from support.hub_mirror import HubMirror
 from support.manifests import ROWS, config_map, job, workspace
 from support.ports import free_port
+from support.tiny_models import build_model
+from tunesmith_api.contract import MACHINE
+from tunesmith_api.objects.finetunejob import FineTuneJobStatus
+from tunesmith_api.objects.quantity import amount
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +30,7 @@ def completed(tmp_path_factory):
     manifests = write(folder / "manifests", job(), workspace(), config_map())
     result = tunesmith("run", "-f", manifests, "--no-serve", cwd=folder)
     assert result.returncode == 0, result.stdout + result.stderr
+    (folder / "printed").write_text(result.stdout)
     return folder
 
 
@@ -39,6 +45,43 @@ def test_a_completed_job_says_so_in_its_status(completed):
     manifest = json.loads((Path(found["artifact"]["uri"]) / "manifest.json").read_text())
     assert manifest["digest"] == found["artifact"]["digest"]
     assert "data_report.json" in manifest["files"]
+
+
+def test_the_plan_and_what_was_measured_stand_side_by_side(completed):
+    found = status(completed)
+    prepared = json.loads((completed / ".tunesmith" / "default" / "tiny" / "prepare" / "stage.json").read_text())
+    assert found["plan"] == prepared["plan"]
+    FineTuneJobStatus.model_validate(found)
+    assert found["plan"]["machine"] == "this machine"
+    assert found["resolved"]["microBatchSize"]["value"] == found["plan"]["microBatchSize"] == 8
+    assert found["measured"].keys() == found["plan"]["stages"].keys() == {"prepare", "train", "publish"}
+    assert amount(found["measured"]["train"]["memory"]) > 1e8
+    manifest = json.loads((Path(found["artifact"]["uri"]) / "manifest.json").read_text())
+    assert manifest["plan"] == found["plan"]
+    assert manifest["measured"]["train"] == found["measured"]["train"]
+    printed = (completed / "printed").read_text().splitlines()
+    assert printed[0].startswith("FineTuneJob tiny  planned: ")
+    assert "training takes " in printed[0]
+    assert "ddp, 8 rows x 1 a step" in printed[0]
+    (line,) = [line for line in printed if line.startswith("  train: took ")]
+    assert f"{found['measured']['train']['memory']} of memory" in line
+    assert f"; planned {found['plan']['stages']['train']['memory']} of memory" in line
+
+
+def test_a_job_that_cannot_fit_is_refused_and_nothing_is_downloaded(tmp_path):
+    build_model(tmp_path / "hub" / "acme" / "tiny")
+    manifests = write(tmp_path / "manifests", job(model={"uri": "hf://acme/tiny"}), config_map())
+    with HubMirror(tmp_path / "hub").serving() as mirror:
+        machine = json.dumps([{"name": "small", "cpus": 2, "memory": "200Mi"}])
+        env = {**os.environ, "HF_ENDPOINT": mirror.endpoint, "HF_HOME": str(tmp_path / "home"), MACHINE: machine}
+        result = tunesmith("run", "-f", manifests, "--no-serve", cwd=tmp_path, env=env)
+    assert result.returncode == 1
+    ready = condition(status(tmp_path), "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "DoesNotFit")
+    assert "small has 200Mi" in ready["message"]
+    assert condition(status(tmp_path), "Stalled")["status"] == "True"
+    assert {path.rsplit("/", 1)[1] for path in mirror.requests if "/resolve/" in path} == {"config.json"}
+    assert not list((tmp_path / ".tunesmith").rglob("*.safetensors"))
 
 
 def test_run_again_it_does_nothing(completed):

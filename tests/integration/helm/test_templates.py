@@ -31,6 +31,20 @@ EVERYTHING = {
     "tolerations": [{"key": "CriticalAddonsOnly", "operator": "Exists"}],
     "serviceAccount": {"annotations": {"azure.workload.identity/client-id": "0"}},
     "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+    "machines": [
+        {
+            "name": "a100",
+            "gpu": "NVIDIA-A100-SXM4-80GB",
+            "gpus": 1,
+            "cpus": 24,
+            "memory": "200Gi",
+            "pricePerHour": 3.67,
+            "nodeSelector": {"kubernetes.azure.com/agentpool": "a100"},
+            "tolerations": [{"key": "team", "value": "search"}],
+        },
+        {"name": "cpu", "cpus": "7500m", "memory": "28Gi"},
+    ],
+    "hubEndpoint": "https://hub.example.com",
 }
 SINGLE = {"replicas": 1, "leaderElection": {"enabled": False}, "progress": {"enabled": False}}
 COMBINATIONS = {"defaults": {}, "namespaced": NAMESPACED, "everything": EVERYTHING, "single": SINGLE}
@@ -96,6 +110,12 @@ def test_the_settings_follow_the_values(releases: dict[str, list[Object]]) -> No
     assert settings("defaults").serving_image == OperatorSettings().serving_image
     assert settings("everything").trainer_image == "example.azurecr.io/ml/tunesmith-trainer:0.1.0"
     assert settings("everything").image_pull_secrets == ("registry",)
+    assert (settings("defaults").machines, settings("defaults").hub_endpoint) == ((), "")
+    first, second = settings("everything").machines
+    assert (first.name, first.memory, first.price_per_hour) == ("a100", 200 * 2**30, 3.67)
+    assert first.node_selector == {"kubernetes.azure.com/agentpool": "a100"}
+    assert (second.cpus, second.gpus) == (7.5, 0)
+    assert settings("everything").hub_endpoint == "https://hub.example.com"
 
 
 def test_a_digest_comes_before_a_tag(releases: dict[str, list[Object]]) -> None:
@@ -181,6 +201,11 @@ def test_alerts_and_dashboard_are_whole(releases: dict[str, list[Object]]) -> No
         ({"imagePullPolicy": "Sometimes"}, "/imagePullPolicy"),
         ({"resources": {"limit": {}}}, "limit.*not allowed"),
         ({"commonLabels": {"a": 1}}, "/commonLabels/a.*string"),
+        ({"machines": [{"name": "a", "cpus": 4}]}, "/machines/0.*memory"),
+        ({"machines": [{"name": "a", "cpus": 4, "memory": "64GB"}]}, "/machines/0/memory.*pattern"),
+        ({"machines": [{"name": "auto", "cpus": 4, "memory": "64Gi"}]}, "/machines/0/name"),
+        ({"machines": [{"name": "a", "cpus": 4, "memory": "64Gi", "price": 3}]}, "price.*not allowed"),
+        ({"hubEndpoint": "hub.example.com"}, "/hubEndpoint.*pattern"),
     ],
 )
 def test_bad_values_are_refused_with_their_place(values: Object, message: str) -> None:

@@ -135,7 +135,7 @@ def test_a_volume_that_nothing_is_to_be_kept_of_goes_with_the_job(stages: Stages
     ("code", "said", "reason", "shown"),
     [
         (11, words("InvalidDataset", "rows.jsonl:3: no prompt", "Add it"), "InvalidDataset", "rows.jsonl:3: no prompt"),
-        (137, None, "OutOfMemory", "resources.memory"),
+        (137, None, "OutOfMemory", "stages.prepare.memory"),
         (65, words("SourceUnavailable", "s3://b: cannot read now"), "SourceUnavailable", "given up after 0 restarts"),
     ],
     ids=["final", "killed", "restarts-used-up"],
@@ -440,6 +440,10 @@ FULL = {
         "cpu": 8,
         "memory": "64Gi",
     },
+    "stages": {
+        "prepare": {"cpu": "2", "memory": "4Gi", "nodeSelector": {"zone": "2"}, "tolerations": [{"key": "cpu"}]},
+        "publish": {"memory": "16Gi", "gpus": 1},
+    },
     "scheduling": {"queueName": "gold", "activeDeadlineSeconds": 3600, "maxRestarts": 5},
     "storage": {"accessMode": "ReadWriteMany", "size": "1Ti", "storageClassName": "azurefile-csi-premium"},
     "output": {"uri": "abfs://models/tiny", "secretRef": {"name": "storage"}},
@@ -481,13 +485,14 @@ def expand() -> Callable[[Object], list[Object]]:
     from tunesmith_api.work_folder import Stage
     from tunesmith_operator.config.settings import OperatorSettings
     from tunesmith_operator.finetunejob.jobs import stage_job, train_service
+    from tunesmith_operator.finetunejob.planning import Planned
     from tunesmith_operator.finetunejob.volume import claim
 
     def objects(obj: Object) -> list[Object]:
         spec = FineTuneJobSpec.model_validate(obj["spec"])
         settings = OperatorSettings(progress_url="https://progress.tunesmith-system.svc:8443")
         name = None if spec.storage.uri else "tiny-work"
-        jobs = [stage_job(obj, spec, stage, 1, name, settings, 100) for stage in Stage]
+        jobs = [stage_job(obj, Planned(spec), stage, 1, name, settings, 100) for stage in Stage]
         return jobs if name is None else [claim(obj, spec, "tiny-work", None, release=False), train_service(obj), *jobs]
 
     return objects

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from support.prepare_runs import read_outcome, run_prepare, write_job, write_rows
 from support.tiny_models import build_model
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.models import weight_stream
 from tunesmith_trainer.models.weights_check import check_weights, read_architecture
 
 Weights = dict[str, torch.Tensor]
@@ -145,3 +148,37 @@ def test_prepare_refuses_rows_that_are_longer_than_an_export_with_longrope_takes
     work = write_job(tmp_path / "shorter", rows, {"uri": str(folder)}, training={"maxLength": 128})
     code, errors = run_prepare(work)
     assert code == 0, errors
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn])
+def test_the_last_piece_of_a_tensor_is_read_too(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(weight_stream, "_PIECE", 1 << 10)
+    folder = Path(shutil.copytree(tiny, tmp_path / "model"))
+    weights = {name: tensor.to(dtype) for name, tensor in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors")
+    check(folder)
+    tensor = weight_stream.stored_tensors(folder)[DOWN]
+    assert len(list(tensor.pieces())) > 5
+    assert torch.equal(torch.cat([piece.float().clone() for piece in tensor.pieces()]), weights[DOWN].float().flatten())
+    weights[DOWN].view(torch.uint8)[-1, -dtype.itemsize :] = 0x7F if dtype.itemsize == 1 else 0xFF
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(StageError, match=f"{DOWN} holds NaN"):
+        check(folder)
+
+
+def test_a_large_tensor_is_not_in_memory(tmp_path: Path) -> None:
+    """A model of 200 MB, of which an embedding is most, takes a tenth of that."""
+    folder = build_model(tmp_path / "model", vocab_size=200_000, hidden_size=256, layers=1, tie_word_embeddings=True)
+    assert (folder / "model.safetensors").stat().st_size > 200e6
+    program = (
+        "import resource, sys, torch; from pathlib import Path\n"
+        "from tunesmith_trainer.models.weights_check import check_weights, read_architecture\n"
+        "folder = Path(sys.argv[1]); architecture = read_architecture(folder, 'model')\n"
+        "torch.aminmax(torch.zeros(1 << 20))\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak(); check_weights(folder, 'model', architecture); print((peak() - before) * 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 40e6

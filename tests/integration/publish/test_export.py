@@ -114,14 +114,17 @@ def test_a_damaged_weight_is_caught(
 def test_an_adapter_that_the_exporter_merges_wrongly_is_caught(tmp_path: Path) -> None:
     from support.tiny_models import export_onnx
     from support.trained_jobs import make_job
-    from tunesmith_trainer.methods.merge import merge_adapter
-    from tunesmith_trainer.models.loading import save_model
+    from tunesmith_trainer.methods.adapter import AdapterWeights
+    from tunesmith_trainer.methods.merge import merge_files
+    from tunesmith_trainer.models.loading import save_configuration, tensor_sources
 
     job = make_job(tmp_path / "job", method="dora")
     base, adapter = job / "prepare" / "model", job / "train" / "final"
     wrong = export_onnx(base, tmp_path, "fp32", {"adapter_path": str(adapter)})
     merged = tmp_path / "merged"
-    save_model(merge_adapter(load_model(base), adapter, [[1, 2, 3]]), merged)
+    model = load_model(base)
+    save_configuration(model, merged)
+    merge_files(base, AdapterWeights(adapter), tensor_sources(model, base), merged)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(base / name, merged / name)
     with pytest.raises(StageError, match="maxLogitDifference is"):

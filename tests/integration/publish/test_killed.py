@@ -66,14 +66,14 @@ def kill_when(work: Path, milestone: str, delay: float) -> bool:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Digest of every file, but for the time in the manifest."""
+    """Digest of every file, but for the time and what was measured in the manifest."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             data = path.read_bytes()
             if path.name == "manifest.json":
                 manifest = json.loads(data)
-                del manifest["created"]
+                del manifest["created"], manifest["measured"]
                 data = json.dumps(manifest).encode()
             found[path.relative_to(folder).as_posix()] = hashlib.sha256(data).hexdigest()
     return found

@@ -71,6 +71,17 @@ def test_killed_and_run_again_it_ends_in_the_same_weights(strategy: str, job: Jo
         torch.testing.assert_close(value, weights(whole)[name], rtol=0, atol=0)
 
 
+def test_the_models_are_evaluated_on_the_gpu(tmp_path: Path) -> None:
+    work = prepared(write_config(tmp_path / "job", training={**TRAINING, "globalBatchSize": 4}))
+    trained(work)
+    found = json.loads((work / "train" / "evaluation.json").read_text())
+    for when in ("before", "after"):
+        assert (found[when]["computedOn"], found[when]["computedIn"]) == ("cuda", "bfloat16")
+    assert found["after"]["metrics"]["evalLoss"] < found["before"]["metrics"]["evalLoss"]
+    measured = json.loads((work / "train" / "measured.json").read_text())
+    assert set(measured) == {"memory", "gpuMemory", "seconds", "secondsPerStep"}
+
+
 @pytest.mark.parametrize("left", [0.1, 3.0])
 def test_memory_that_does_not_suffice_is_told(left: float, job: Job) -> None:
     """With 0.1 GiB free not even the context of CUDA fits in."""

@@ -6,7 +6,7 @@ from tunesmith_api.objects.cluster_only import cluster_only_fields, set_cluster_
 
 def test_the_fields_of_both_kinds() -> None:
     assert set(cluster_only_fields(FineTuneJobSpec)) == {
-        "resources", "scheduling", "storage", "output.retain", "ttlSecondsAfterFinished", "podTemplate",
+        "resources", "stages", "scheduling", "storage", "output.retain", "ttlSecondsAfterFinished", "podTemplate",
     }  # fmt: skip
     assert cluster_only_fields(InferenceWorkspaceSpec) == ("model.secretRef", "resources", "rollout", "podTemplate")
 

@@ -160,7 +160,7 @@ def test_the_names_and_the_subresources():
     assert "scale" not in job["versions"][0]["subresources"]
 
 
-UNTIL_SUCCEEDED = ("evaluation", "export", "output")
+UNTIL_SUCCEEDED = ("evaluation", "export", "output", "stages")
 
 
 @KINDS
@@ -203,8 +203,8 @@ def test_what_publish_reads_is_fixed_by_success():
     for name in UNTIL_SUCCEEDED:
         assert f"self.spec.{name} == oldSelf.spec.{name}" in equal
     assert rule["message"] == (
-        "evaluation, export and output do not change once the job has succeeded; write a new FineTuneJob under another "
-        "name"
+        "evaluation, export, output and stages do not change once the job has succeeded; write a new FineTuneJob under "
+        "another name"
     )
 
 

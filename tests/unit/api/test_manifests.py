@@ -1,12 +1,14 @@
 """What manifests are made of, and what is read of them."""
 
 import base64
+import io
 import json
 from pathlib import Path
 
 import pytest
 
-from tunesmith_api.manifests import Document, load_documents, load_manifests
+from support.manifests import config_map, job
+from tunesmith_api.manifests import Document, Manifests, load_documents, load_manifests
 
 JOB = """\
 apiVersion: tunesmith.dev/v1alpha1
@@ -267,3 +269,16 @@ def test_text_may_be_no_larger_than_a_file_and_may_begin_with_a_byte_order_mark(
     large = load_documents([Document(Path("request"), "# " + "x" * (16 << 20))])
     assert lines(large) == ["request: is 16 MiB, more than any manifest; keep large data in files of their own"]
     assert load_documents([Document(Path("request"), "\ufeff" + JOB)]).findings == []
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def read(data: bytes, *files: Path) -> Manifests:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        return load_manifests([Path("-"), *files])
+
+    (tmp_path / "map.yaml").write_text(json.dumps(config_map()))
+    loaded = read(json.dumps(job()).encode(), tmp_path / "map.yaml")
+    assert loaded.findings == []
+    assert loaded.fine_tune_jobs[0].source.file == Path("stdin")
+    assert str(read(b"a: [").findings[0]).startswith("stdin:1: ")
+    assert "UTF-8" in str(read(b"a: \xff").findings[0])

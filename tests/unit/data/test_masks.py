@@ -1,5 +1,6 @@
 """Targets are exactly the assistant's words and the token that ends its turn, whatever the chat template."""
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -167,9 +168,36 @@ def test_template_whose_generation_prompt_is_not_how_answers_begin() -> None:
     assert caught.value.reason is Reason.INVALID_MODEL
 
 
+class Offsets(list[tuple[int, int]]):
+    """Stands for an encoding with these offsets."""
+
+    def token_to_chars(self, index: int) -> tuple[int, int]:
+        return self[index]
+
+
 def test_an_empty_span_belongs_to_what_it_ends() -> None:
     """A token of white space whose offsets are trimmed has the empty span at its end."""
-    assert encoder(CHATML_PLAIN)._mask([(0, 3), (4, 4), (4, 6), (7, 7), (7, 9)], [(4, 7)]) == [0, 0, 1, 1, 0]
+    offsets = Offsets([(0, 3), (4, 4), (4, 6), (7, 7), (7, 9)])
+    assert encoder(CHATML_PLAIN)._mask(offsets, [(4, 7)]) == [0, 0, 1, 1, 0]
+
+
+@pytest.mark.parametrize("trimmed", [False, True])
+@pytest.mark.parametrize("normalizer", [None, "NFD", "NFKC"])
+def test_the_mask_is_what_all_offsets_say(trimmed: bool, normalizer: str | None) -> None:
+    from tokenizers import normalizers, processors
+
+    made = encoder(CHATML_PLAIN)
+    backend = made.tokenizer.backend_tokenizer
+    backend.post_processor = processors.ByteLevel(trim_offsets=trimmed)
+    if normalizer:
+        backend.normalizer = getattr(normalizers, normalizer)()
+    random = Random(0)
+    for _ in range(300):
+        text = "".join(random.choices("ab  \n\t東ü🙂e\u0301ﬁ.,", k=random.randrange(1, 50)))
+        first, last = sorted(random.choices(range(len(text) + 1), k=2))
+        encoding = backend.encode(text, add_special_tokens=False)
+        expected = [int(first <= start - (start == end) < last) for start, end in encoding.offsets]
+        assert made._mask(encoding, [(first, last)]) == expected, text
 
 
 def test_the_evaluation_asks_for_the_last_target() -> None:

@@ -4,14 +4,20 @@ import codecs
 import csv
 import gzip
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from tunesmith_api.failures import StageError
+from tunesmith_trainer.data import lines
+from tunesmith_trainer.data.json_reader import read_json_array
 from tunesmith_trainer.data.readers import kind_of, read_rows
 
 ROWS = [
@@ -160,3 +166,95 @@ def test_a_compressed_parquet_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(path.read_bytes()))
     with pytest.raises(StageError, match="a Parquet file inside a compressed one"):
         rows_of(path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.dictionaries(st.text(max_size=4), JSON, max_size=3), min_size=1), data=st.data())
+def test_an_array_is_read_in_pieces_as_in_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    value: Any = rows
+    if data.draw(st.booleans()):
+        before, after = data.draw(JSON), data.draw(JSON)
+        value = {"version": before, "data": rows, "more": after}
+    text = json.dumps(value, indent=data.draw(st.sampled_from([None, 2])), ensure_ascii=data.draw(st.booleans()))
+    path = tmp_path / "rows.json"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    monkeypatch.setattr(lines, "PIECE_BYTES", data.draw(st.integers(1, 40)))
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return  # not UTF-8
+    assert [row for _, row in read_json_array(path, "rows.json")] == rows
+    cut = data.draw(st.integers(1, len(text) - 1))
+    path.write_text(text[:cut])
+    with pytest.raises(StageError, match=r"broken JSON at column|array of rows"):
+        list(read_json_array(path, "rows.json"))
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 20])
+@pytest.mark.parametrize(
+    ("text", "place", "problem"),
+    [
+        ('[{"a": 1},\n {"a": 2}\n {"a": 3}]', "f:3: broken JSON at column 2", "Expecting ',' delimiter"),
+        ('[{"a": 1}, {"a": 2},\n ]', "f:2: broken JSON at column 2", "comma after the last value"),
+        ('[{"a": 1}, {"a": tru}]', "f:1: broken JSON at column 18", "Expecting value"),
+        ('[{"a": "b]', "f:1: broken JSON at column 8", "Unterminated string"),
+        ('[{"a": 1}] x', "f:1: broken JSON at column 12", "Extra data"),
+        ('{"a": 1, "data": [{"b": NaN}]}', "f:1: broken JSON", "NaN is not JSON"),
+        ('{"a" 1}', "f:1: broken JSON at column 6", "Expecting ':' delimiter"),
+        ("[1]", "f: row 1", "the row is 1, not an object"),
+        ('{"data": 3}', "f: the file holds neither", "an array of rows"),
+    ],
+)
+def test_a_broken_array_is_located(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, text: str, place: str, problem: str
+) -> None:
+    monkeypatch.setattr(lines, "PIECE_BYTES", piece)
+    path = tmp_path / "f.json"
+    path.write_text(text)
+    with pytest.raises(StageError) as caught:
+        list(read_json_array(path, "f"))
+    assert caught.value.message.startswith(place)
+    assert problem in caught.value.message
+
+
+@pytest.mark.parametrize("piece", [1, 5, 1 << 20])
+def test_a_bad_byte_of_a_long_line_is_located(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr(lines, "PIECE_BYTES", piece)
+    path = tmp_path / "f.json"
+    path.write_bytes('[{"a": 1},\n {"é": "'.encode() + b"\xff" + b'"}]')
+    with pytest.raises(StageError, match=r"f:2: byte 10 \(0xff\) is not UTF-8"):
+        list(read_json_array(path, "f"))
+    path.write_bytes('[{"a": "é"}]'.encode()[:9])
+    with pytest.raises(StageError, match=r"f:1: byte 9 \(0xc3\) is not UTF-8"):
+        list(read_json_array(path, "f"))
+
+
+def test_a_long_array_in_one_line_takes_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "f.json"
+    row = json.dumps({"text": "word " * 200})
+    path.write_text("[" + ", ".join([row] * 30_000) + "]")
+    assert path.stat().st_size > 24 << 20
+    tracemalloc.start()
+    count = sum(1 for _ in read_json_array(path, "f"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 30_000
+    assert peak < 12 << 20, peak
+
+
+def test_a_row_of_an_array_that_is_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunesmith_trainer.data.json_reader.MAX_ROW_BYTES", 1000)
+    monkeypatch.setattr(lines, "PIECE_BYTES", 100)
+    path = tmp_path / "f.json"
+    path.write_text(json.dumps([{"text": "a"}, {"text": "b" * 5000}]))
+    rows = read_json_array(path, "f")
+    assert next(rows)[1] == {"text": "a"}
+    with pytest.raises(StageError, match="f:1: the row is longer than"):
+        next(rows)

@@ -12,6 +12,8 @@ from tunesmith_api.spec import DatasetFormat
 from tunesmith_trainer.data.encode import Encoder
 from tunesmith_trainer.data.encoding_log import Outcome
 from tunesmith_trainer.data.formats import RowParser
+from tunesmith_trainer.data.held_out import HeldOutRows
+from tunesmith_trainer.data.length_counts import LengthCounts
 from tunesmith_trainer.data.report import RowIndex, build_report
 from tunesmith_trainer.data.report.lengths import describe_lengths
 from tunesmith_trainer.data.report.samples import encoded_samples, plain_samples
@@ -38,7 +40,7 @@ def report_of(
     index = RowIndex()
     for row in Dataset([SourceFile(path.name, path, "")], parser):
         index.add(row)
-    return build_report(parser, wanted, index, None, {0}, [])
+    return build_report(parser, wanted, index, None, HeldOutRows.of([0], len(index)), [])
 
 
 def test_duplicates_and_contradictions() -> None:
@@ -62,10 +64,10 @@ def test_plain_texts_are_repeated_but_contradict_nothing() -> None:
 
 def test_validation_rows_that_are_training_rows() -> None:
     train = index_of(("a", "1"), ("b", "1"), ("c", "1"), ("a", "1"))
-    assert train.overlap({0}, None) == {"rows": 1, "examples": [["f:1", "f:4"]]}
-    assert train.overlap({0, 3}, None)["rows"] == 0
+    assert train.overlap(HeldOutRows.of([0], 4), None) == {"rows": 1, "examples": [["f:1", "f:4"]]}
+    assert train.overlap(HeldOutRows.of([0, 3], 4), None)["rows"] == 0
     validation = index_of(("z", "1"), ("c", "1"), ("c", "2"), name="v")
-    assert train.overlap((), validation) == {"rows": 1, "examples": [["v:2", "f:3"]]}
+    assert train.overlap(HeldOutRows(4), validation) == {"rows": 1, "examples": [["v:2", "f:3"]]}
 
 
 def test_only_the_first_locations_are_kept() -> None:
@@ -112,13 +114,15 @@ def test_nested_columns_count_as_used(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lengths", [[3], [0, 1, 2], list(range(1000)), [5, 100_000], [7] * 50])
 def test_every_row_is_in_the_histogram_once(lengths: list[int]) -> None:
-    found = describe_lengths(np.array(lengths, np.int64), "tokens", 512)
+    found = describe_lengths(LengthCounts(lengths), "tokens", 512)
     bins = found["histogram"]
     assert len(bins) <= 14
     for item in bins:
         assert item["rows"] == sum(item["from"] <= length <= item["to"] for length in lengths)
     assert sum(item["rows"] for item in bins) == len(lengths)
     assert (found["shortest"], found["longest"], found["total"]) == (min(lengths), max(lengths), sum(lengths))
+    assert found["median"] == int(np.median(lengths))
+    assert found["percentile95"] == int(np.percentile(lengths, 95))
 
 
 def test_what_is_shortened_and_skipped_is_located() -> None:
@@ -131,7 +135,7 @@ def test_what_is_shortened_and_skipped_is_located() -> None:
     assert encoder.log.locations[Outcome.TRUNCATED] == ["f:2"]
     assert encoder.log.locations[Outcome.SKIPPED] == ["f:3"]
     whole = Encoder(train_tokenizer(), 10_000)
-    assert list(encoder.log.lengths) == [len(pieces[0].ids) for pieces in whole.encode(rows)]
+    assert encoder.log.lengths == LengthCounts(len(pieces[0].ids) for pieces in whole.encode(rows))
     texts = Encoder(train_tokenizer(), 20)
     list(texts.encode([Row("f:1", text="dog " * 90), Row("f:2", text="dog")]))
     assert texts.log.locations[Outcome.SPLIT] == ["f:1"]

@@ -9,10 +9,21 @@ from tunesmith_api.resolve import Resolved, resolve
 from tunesmith_api.spec import TrainingJobSpec
 
 
-def chosen(world: int = 1, rows: int = 100, bf16: bool = False, **spec: Any) -> Resolved:
+def chosen(world: int = 1, rows: int = 100, bf16: bool = False, plan: Any = None, **spec: Any) -> Resolved:
     model = spec.pop("model", {"uri": "hf://a/b"})
     data = {"sources": [{"uri": "./rows.jsonl"}]}
-    return resolve(TrainingJobSpec.model_validate({"model": model, "dataset": data, **spec}), world, rows, bf16)
+    return resolve(TrainingJobSpec.model_validate({"model": model, "dataset": data, **spec}), world, rows, bf16, plan)
+
+
+PLAN = {
+    "machine": "big",
+    "processes": 2,
+    "strategy": "zero3",
+    "microBatchSize": 2,
+    "gradientCheckpointing": True,
+    "stages": {"train": {"memory": "9Gi", "gpuMemory": "13Gi"}},
+    "reasons": {"microBatchSize": "the largest divisor of 8 rows that fits", "strategy": "the least that fits"},
+}
 
 
 @pytest.mark.parametrize(
@@ -105,3 +116,30 @@ def test_every_value_has_a_reason(method: str) -> None:
     assert given["microBatchSize"]["reason"] == "set in the spec"
     assert given["adapter.rank"] == {"value": 3, "reason": "set in the spec"}
     assert given["adapter.alpha"] == {"value": 32, "reason": "default of lora"}
+
+
+def test_what_is_left_open_follows_the_plan() -> None:
+    values = chosen(world=2, plan=PLAN)
+    assert (values.micro_batch_size, values.gradient_accumulation_steps) == (2, 4)
+    assert (values.strategy, values.zero_stage) == ("zero3", 3)
+    assert values.gradient_checkpointing is True
+    reason = values.to_status()["microBatchSize"]["reason"]
+    assert reason == "the largest divisor of 8 rows that fits; planned on big with 13Gi of each GPU"
+    assert values.to_status()["gradientCheckpointing"]["value"] is True
+
+
+def test_what_is_set_does_not_follow_the_plan() -> None:
+    given = {"training": {"microBatchSize": 4, "gradientCheckpointing": False}, "distributed": {"strategy": "zero1"}}
+    values = chosen(world=2, plan=PLAN, **given)
+    assert (values.micro_batch_size, values.strategy, values.gradient_checkpointing) == (4, "zero1", False)
+    assert values.to_status()["gradientCheckpointing"]["reason"] == "set in the spec"
+
+
+@pytest.mark.parametrize("plan", [None, {}, {**PLAN, "processes": 4}])
+def test_without_a_plan_for_these_processes_the_defaults_hold(plan: dict[str, Any] | None) -> None:
+    values = chosen(world=2, plan=plan)
+    assert (values.micro_batch_size, values.strategy, values.gradient_checkpointing) == (8, "ddp", False)
+
+
+def test_a_planned_size_that_does_not_divide_the_share_is_not_taken() -> None:
+    assert chosen(world=2, plan={**PLAN, "microBatchSize": 3}).micro_batch_size == 8

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any, Literal
 
-import numpy as np
-
+from tunesmith_api.failures import StageError
 from tunesmith_trainer.data.chat import ChatFormat, Span, TurnsNotSeparableError
 from tunesmith_trainer.data.encoding_log import EncodingLog, Outcome
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.rows import Row, Turn
 from tunesmith_trainer.data.special_tokens import SpecialTokens
 
-_BATCH = 256
+_BATCH = 256  # rows that are tokenised together, or fewer if they are long
+_BATCH_CHARACTERS = 4 << 20
+
+Rendered = tuple[Row, str, list[Span]]
+"""A conversation, its text, and the spans of the text that the loss is computed on."""
 
 
 @dataclass(frozen=True)
@@ -68,34 +72,60 @@ class Encoder:
     def encode(self, rows: Iterable[Row]) -> Iterator[list[Encoded]]:
         """Yield the tokenised pieces of each row, in order: one, several, or none if the row is skipped.
 
+        While the pieces of some rows are used, a thread tokenises the next rows.
+
         Raises:
             StageError: A row cannot be encoded, or none of its tokens would be a target.
         """
-        iterator = iter(rows)
-        while batch := list(islice(iterator, _BATCH)):
-            if batch[0].turns:
-                yield from self._conversations(batch)
-            else:
-                yield from self._texts(batch)
+        _ = self.special  # made before the thread uses the tokenizer
+        with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as thread:
+            before: Iterator[list[Encoded]] = iter(())
+            for batch in _batches(rows):
+                try:
+                    following = self._begin(batch, thread)
+                except StageError:
+                    yield from before  # an earlier row's error comes first
+                    raise
+                yield from before
+                before = following
+            yield from before
+
+    def _begin(self, batch: list[Row], thread: Executor) -> Iterator[list[Encoded]]:
+        """Let a thread tokenise some rows, and return the iterator over their pieces."""
+        if not batch[0].turns:
+            return self._texts(batch, thread.submit(self._tokenize, [row.text for row in batch], special=True))
+        groups = [self._render(row) for row in batch]
+        texts = [text for group in groups for _, text, _ in group]
+        return self._conversations(batch, groups, thread.submit(self._tokenize, texts))
 
     def prompt_ids(self, row: Row) -> tuple[list[int], str]:
         """Return the prompt of the last target turn, generation prompt included, and that turn's text."""
         prompt, answer = self.chat.question(row)
-        return self._tokenize([prompt])[0][0], answer
+        return self._tokenize([prompt])[0].ids, answer
 
-    def _tokenize(self, texts: list[str]) -> list[tuple[list[int], list[Span]]]:
-        """Return `(ids, character spans)` of rendered texts, which contain their special tokens."""
-        out = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        return list(zip(out["input_ids"], out["offset_mapping"], strict=True))
+    def _tokenize(self, texts: list[str], *, special: bool = False) -> list[Any]:
+        """Return the `tokenizers.Encoding` of each text.
 
-    def _texts(self, batch: list[Row]) -> Iterator[list[Encoded]]:
+        Args:
+            texts: The texts.
+            special: Whether the tokenizer adds special tokens; rendered texts contain theirs.
+        """
+        out = self.tokenizer(
+            texts,
+            add_special_tokens=special,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        return list(out.encodings)
+
+    def _texts(self, batch: list[Row], encodings: Future[list[Any]]) -> Iterator[list[Encoded]]:
         """Yield the pieces of each text. The text ends with one EOS token."""
-        out = self.tokenizer([row.text for row in batch], verbose=False)
-        for row, ids in zip(batch, out["input_ids"], strict=True):
+        for row, encoding in zip(batch, encodings.result(), strict=True):
             if (token := self.special.find_inside(row.text)) is not None:
                 self.log.add(Outcome.SPECIAL_TOKENS, row.location, token)
-            ids = self.special.complete(row.text, ids)
-            self.log.lengths.append(len(ids))
+            ids = self.special.complete(row.text, encoding.ids)
+            self.log.lengths.add(len(ids))
             pieces = [ids[start : start + self.max_length] for start in range(0, len(ids), self.max_length)]
             pieces = [piece for piece in pieces if len(piece) > 1]  # the first token is never a target
             if not pieces:
@@ -104,19 +134,20 @@ class Encoder:
                 self.log.add(Outcome.SPLIT, row.location)
             yield [Encoded(row, piece, [1] * len(piece)) for piece in pieces]
 
-    def _conversations(self, batch: list[Row]) -> Iterator[list[Encoded]]:
+    def _conversations(
+        self, batch: list[Row], groups: list[list[Rendered]], encodings: Future[list[Any]]
+    ) -> Iterator[list[Encoded]]:
         """Yield the pieces of each conversation: one, or one for each answer if the template needs that (`_render`)."""
-        groups = [self._render(row) for row in batch]
-        tokens = iter(self._tokenize([text for group in groups for _, text, _ in group]))
+        tokens = iter(encodings.result())
         for original, group in zip(batch, groups, strict=True):
             self._note_special_tokens(original)
             encoded, longest = [], 0
             for row, _, spans in group:
-                ids, offsets = next(tokens)
-                longest = max(longest, len(ids))
-                fitting = self._fit(Encoded(row, ids, self._mask(offsets, spans)))
+                encoding = next(tokens)
+                longest = max(longest, len(encoding))
+                fitting = self._fit(Encoded(row, encoding.ids, self._mask(encoding, spans)))
                 encoded += [fitting] if fitting else []
-            self.log.lengths.append(longest)
+            self.log.lengths.add(longest)
             yield encoded
 
     def _note_special_tokens(self, row: Row) -> None:
@@ -126,7 +157,7 @@ class Encoder:
                 self.log.add(Outcome.SPECIAL_TOKENS, row.location, token)
                 return
 
-    def _render(self, row: Row) -> list[tuple[Row, str, list[Span]]]:
+    def _render(self, row: Row) -> list[Rendered]:
         """Return `(row, text, target spans)` of a conversation.
 
         Some templates render an answer differently once other turns follow, for example without its reasoning. Then
@@ -159,27 +190,20 @@ class Encoder:
             )
         return encoded
 
-    def _mask(self, offsets: Sequence[Span], spans: Sequence[Span]) -> list[int]:
-        """Return the loss mask: 1 for each token that begins within a span, or for all tokens with `loss_on` all.
-
-        Byte-level tokenizers that trim offsets give a white-space token an empty span at its end.
-        """
+    def _mask(self, encoding: Any, spans: Sequence[Span]) -> list[int]:  # noqa: ANN401 - tokenizers.Encoding
+        """Return the loss mask: 1 for each token that begins within a span, or for all tokens with `loss_on` all."""
         if self.loss_on == "all":
-            return [1] * len(offsets)
-        starts, ends = np.asarray(offsets, np.int64).reshape(-1, 2).T
-        blank = starts == ends
-        mask = np.zeros(len(starts), np.uint8)
-        for first, last in spans:
-            # The empty span at the end of a token of white space is shifted by one.
-            begins = starts - blank
-            mask |= (begins >= first) & (begins < last)
-        masked: list[int] = mask.tolist()
-        return masked
+            return [1] * len(encoding)
+        mask = [0] * len(encoding)
+        for span in spans:
+            first, end = (bisect_left(_Beginnings(encoding), place) for place in span)
+            mask[first:end] = [1] * (end - first)
+        return mask
 
     def _encode_one(self, row: Row) -> Encoded:
         text, spans = self.chat.text_and_spans(row)
-        ids, offsets = self._tokenize([text])[0]
-        return Encoded(row, ids, self._mask(offsets, spans))
+        [encoding] = self._tokenize([text])
+        return Encoded(row, encoding.ids, self._mask(encoding, spans))
 
     def _shorten(self, row: Row) -> Encoded | None:
         """Return the conversation without its oldest exchanges, or None if the last exchange alone is too long.
@@ -211,3 +235,34 @@ def split_exchanges(turns: Sequence[Turn]) -> list[list[Turn]]:
             groups.append([])
         groups[-1].append(turn)
     return groups
+
+
+class _Beginnings:
+    """Where each token begins in its text, in ascending order, found when it is asked for: a list would take longer.
+
+    Byte-level tokenizers that trim offsets give a white-space token an empty span at its end; it begins before that.
+    """
+
+    def __init__(self, encoding: Any) -> None:  # noqa: ANN401 - tokenizers.Encoding
+        self._encoding = encoding
+
+    def __len__(self) -> int:
+        return len(self._encoding)
+
+    def __getitem__(self, index: int) -> int:
+        start, end = self._encoding.token_to_chars(index)
+        return int(start) - (start == end)
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Yield the rows in lists that are tokenised together."""
+    batch: list[Row] = []
+    characters = 0
+    for row in rows:
+        batch.append(row)
+        characters += sum(map(len, row.texts))
+        if len(batch) == _BATCH or characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch

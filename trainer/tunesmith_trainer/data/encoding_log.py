@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from tunesmith_trainer.data.length_counts import LengthCounts
 
 _SHOWN = 20
 
@@ -25,12 +26,12 @@ class EncodingLog:
     Attributes:
         counts: Number of rows.
         locations: Locations of the first rows, at most 20, each with a detail where there is one.
-        lengths: Number of tokens of each row before it was shortened, in order.
+        lengths: Number of rows by their tokens before they were shortened.
     """
 
     counts: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
     locations: dict[Outcome, list[str]] = field(default_factory=lambda: {outcome: [] for outcome in Outcome})
-    lengths: array[int] = field(default_factory=lambda: array("L"))
+    lengths: LengthCounts = field(default_factory=LengthCounts)
 
     def add(self, outcome: Outcome, location: str, detail: str = "") -> None:
         """Record what happened to a row."""

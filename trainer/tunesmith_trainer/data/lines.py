@@ -10,6 +10,7 @@ from tunesmith_trainer.data.compression import open_decompressed
 from tunesmith_trainer.data.errors import dataset_error
 
 MAX_ROW_BYTES = 16 << 20
+PIECE_BYTES = 1 << 20
 
 _OTHER_BOMS = {
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -28,11 +29,15 @@ def decode(data: bytes, location: str) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise dataset_error(
-            location,
-            f"byte {error.start + 1} (0x{data[error.start]:02x}) is not UTF-8",
-            "Save the file as UTF-8, for example: iconv -f latin1 -t utf-8 OLD > NEW",
-        ) from None
+        raise _not_utf8(location, error.start, data[error.start]) from None
+
+
+def _not_utf8(location: str, index: int, byte: int) -> Exception:
+    return dataset_error(
+        location,
+        f"byte {index + 1} (0x{byte:02x}) is not UTF-8",
+        "Save the file as UTF-8, for example: iconv -f latin1 -t utf-8 OLD > NEW",
+    )
 
 
 def check_encoding(start: bytes, name: str) -> None:
@@ -70,15 +75,45 @@ def read_lines(path: Path, name: str) -> Iterator[tuple[int, str]]:
             yield number, decode(line, f"{name}:{number}")
 
 
-def _nul_byte(line: bytes, name: str, number: int) -> Exception:
-    """Return the error for a line with a NUL byte."""
+def read_pieces(path: Path, name: str) -> Iterator[str]:
+    """Yield a text file in pieces of at most 1 MiB; a byte order mark is removed. Lines may be of any length.
+
+    Args:
+        path: The file.
+        name: Name of the file in messages.
+
+    Raises:
+        StageError: The file is not UTF-8, or contains a NUL byte.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    number, before = 1, 0  # the line, and its bytes in earlier pieces
+    with open_decompressed(path, name) as file:
+        while piece := file.readline(PIECE_BYTES):
+            if number == 1 and before == 0:
+                check_encoding(piece, name)
+                piece = piece.removeprefix(codecs.BOM_UTF8)
+            if b"\0" in piece:
+                raise _nul_byte(piece, name, number, before)
+            begun = len(decoder.getstate()[0])
+            try:
+                yield decoder.decode(piece)
+            except UnicodeDecodeError as error:
+                byte = error.object[error.start]
+                raise _not_utf8(f"{name}:{number}", before - begun + error.start, byte) from None
+            number, before = (number + 1, 0) if piece.endswith(b"\n") else (number, before + len(piece))
+        if cut := decoder.getstate()[0]:
+            raise _not_utf8(f"{name}:{number}", before - len(cut), cut[0])
+
+
+def _nul_byte(line: bytes, name: str, number: int, before: int = 0) -> Exception:
+    """Return the error for a line, or for a piece of one after some bytes, with a NUL byte."""
     if line.count(b"\0") * 3 > len(line):
         return dataset_error(
             name,
             "every second byte is NUL: the file seems to be UTF-16, not UTF-8",
             "Save it as UTF-8, for example: iconv -f utf-16 -t utf-8 OLD > NEW",
         )
-    column = line.index(b"\0") + 1
+    column = before + line.index(b"\0") + 1
     return dataset_error(
         f"{name}:{number}", f"byte {column} is a NUL byte", "Remove it, for example: tr -d '\\000' < OLD > NEW"
     )

@@ -8,6 +8,8 @@ from typing import Any
 
 from tunesmith_trainer.data.errors import dataset_error
 
+_BUFFER = 1 << 20  # bytes of a column
+_BATCH = 256  # rows
 _REWRITE = "Copy the file again, or write it anew (pyarrow.parquet.write_table)"
 
 
@@ -18,8 +20,9 @@ def read_parquet(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
     number = 0
     try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
+        # With a buffer, columns are read page by page; without, a whole row group of each is read at a time.
+        with parquet.ParquetFile(path, buffer_size=_BUFFER) as file:
+            for batch in file.iter_batches(batch_size=_BATCH):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{name}: row {number}", row

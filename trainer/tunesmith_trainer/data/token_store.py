@@ -1,14 +1,20 @@
-"""Stores tokenised rows: `prepare` writes them, the other stages memory-map them."""
+"""Stores tokenised rows: `prepare` writes them as a stream, the other stages memory-map them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Example = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]
+
+_CHUNK = 1 << 20  # numbers that are written or read at a time
+_TYPES = {"tokens": np.int32, "mask": np.uint8, "offsets": np.int64}
 
 
 class TokenStore:
@@ -35,27 +41,115 @@ class TokenStore:
         return self.tokens[start:end], self.mask[start:end]
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """int64 [rows], the number of tokens of each row."""
-        return np.diff(self.offsets)
+    def lengths(self) -> npt.NDArray[Any]:
+        """int32 [rows], the number of tokens of each row."""
+        lengths = np.empty(len(self), np.int32)
+        for start in range(0, len(self), _CHUNK):
+            lengths[start : start + _CHUNK] = np.diff(self.offsets[start : start + _CHUNK + 1])
+        return lengths
 
     @classmethod
-    def write(cls, folder: Path, examples: Iterable[tuple[list[int], list[int]]]) -> TokenStore:
+    def write(cls, folder: Path, examples: Iterable[tuple[Sequence[int], Sequence[int]]]) -> TokenStore:
         """Write pairs of token ids and loss mask, of equal length, to a folder and open it as a store."""
-        pairs = [(np.asarray(ids, np.int32), np.asarray(mask, np.uint8)) for ids, mask in examples]
-        folder.mkdir(parents=True, exist_ok=True)
-        offsets = np.zeros(len(pairs) + 1, np.int64)
-        np.cumsum([len(ids) for ids, _ in pairs], out=offsets[1:])
-        np.save(folder / "tokens.npy", np.concatenate([ids for ids, _ in pairs] or [np.zeros(0, np.int32)]))
-        np.save(folder / "mask.npy", np.concatenate([mask for _, mask in pairs] or [np.zeros(0, np.uint8)]))
-        np.save(folder / "offsets.npy", offsets)
+        with TokenStoreWriter(folder) as writer:
+            for ids, mask in examples:
+                writer.add(ids, mask)
         return cls.open(folder)
 
     @classmethod
     def open(cls, folder: Path) -> TokenStore:
         """Open the store in a folder without reading it into memory."""
+        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _TYPES))
 
-        def load(name: str) -> npt.NDArray:
-            return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
-        return cls(load("tokens"), load("mask"), load("offsets"))
+class TokenStoreWriter:
+    """Writes a store row by row. Use it as a context manager: the store is complete when that is left.
+
+    Attributes:
+        folder: The store's folder.
+        rows: Number of rows so far.
+        tokens: Number of tokens so far.
+        learned: Number of target tokens so far.
+        longest: Tokens of the longest row so far.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows = self.tokens = self.learned = self.longest = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        self._files = {name: _ArrayFile(folder / f"{name}.npy", type_) for name, type_ in _TYPES.items()}
+        self._files["offsets"].extend(np.zeros(1, np.int64))
+
+    def add(self, ids: Sequence[int] | npt.NDArray[np.int32], mask: Sequence[int] | npt.NDArray[np.uint8]) -> None:
+        """Add a row.
+
+        Args:
+            ids: Its token ids.
+            mask: Its loss mask, of equal length.
+        """
+        targets = np.asarray(mask, np.uint8)
+        self.rows += 1
+        self.tokens += len(ids)
+        self.learned += int(np.count_nonzero(targets))
+        self.longest = max(self.longest, len(ids))
+        self._files["tokens"].extend(np.asarray(ids, np.int32))
+        self._files["mask"].extend(targets)
+        self._files["offsets"].extend(np.array([self.tokens]))
+
+    def __enter__(self) -> TokenStoreWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for file in self._files.values():
+            file.close()
+
+
+class _ArrayFile:
+    """A file in NumPy's format with an array of one dimension, whose length is known when it is closed."""
+
+    def __init__(self, path: Path, type_: type[Any]) -> None:
+        self._type: np.dtype[Any] = np.dtype(type_)
+        self._length = 0
+        self._file = path.open("wb", buffering=_CHUNK)
+        self._file.write(self._header())
+
+    def _header(self) -> bytes:
+        # NumPy leaves room in the header for any length, so that it can be written anew in place.
+        header = io.BytesIO()
+        shape = {"descr": np.lib.format.dtype_to_descr(self._type), "fortran_order": False, "shape": (self._length,)}
+        np.lib.format.write_array_header_1_0(header, shape)
+        return header.getvalue()
+
+    def extend(self, numbers: npt.NDArray[Any]) -> None:
+        self._file.write(np.ascontiguousarray(numbers, self._type).data)
+        self._length += len(numbers)
+
+    def close(self) -> None:
+        with self._file:
+            self._file.seek(0)
+            self._file.write(self._header())
+
+
+def read_array(path: Path) -> Iterator[npt.NDArray[Any]]:
+    """Yield an array of one dimension from a file in NumPy's format, at most 2**20 numbers at a time.
+
+    Unlike a memory map, it leaves no pages of the file in the process.
+    """
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, type_ = np.lib.format.read_array_header_1_0(file)
+        for start in range(0, shape[0], _CHUNK):
+            yield np.fromfile(file, type_, min(_CHUNK, shape[0] - start))
+
+
+def read_rows(folder: Path) -> Iterator[npt.NDArray[np.int32]]:
+    """Yield the tokens of each row of a store, int32 [n]. Unlike `TokenStore`, it leaves no pages in the process."""
+    with (folder / "tokens.npy").open("rb") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        start, skipped = 0, 1  # the first offset is the beginning of the first row
+        for offsets in read_array(folder / "offsets.npy"):
+            for end in offsets[skipped:].tolist():
+                yield np.fromfile(file, np.int32, end - start)
+                start = end
+            skipped = 0

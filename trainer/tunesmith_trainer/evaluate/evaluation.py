@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,16 +13,17 @@ import torch
 from tunesmith_trainer.data.collate import IGNORE_INDEX
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate.batches import length_bucketed_batches
-from tunesmith_trainer.evaluate.generate import greedy
+from tunesmith_trainer.evaluate.estimate import Advance, Estimate
+from tunesmith_trainer.evaluate.generate import cached_tokens, greedy
 from tunesmith_trainer.evaluate.prompts import EvalPrompt
 from tunesmith_trainer.models.loading import context_length, stop_ids
 from tunesmith_trainer.models.loss import loss_sum, target_count
+from tunesmith_trainer.models.widening import arithmetic_of
 
 _MAX_ROWS = 32
 _MAX_TOKENS = 8192
-_MAX_LOGITS = 1 << 27  # logits of one batch: 512 MiB in fp32
-
-Advance = Callable[[int], None]
+_MEASURED_STEPS = 4  # of generation, before its duration is told
+_MAX_LOGITS = 1 << 26  # logits of one batch: 256 MiB in fp32
 
 
 @torch.inference_mode()
@@ -34,8 +35,11 @@ def eval_loss(model: Any, store: TokenStore, rows: int, advance: Advance) -> flo
     total, count = 0.0, 0
     lengths = [int(length) for length in store.lengths[:rows]]
     budget = max(1, min(_MAX_TOKENS, _MAX_LOGITS // model.config.vocab_size))
-    for batch in length_bucketed_batches(lengths, _MAX_ROWS, budget):
-        width = max(lengths[index] for index in batch)
+    batches = length_bucketed_batches(lengths, _MAX_ROWS, budget)
+    widths = [max(lengths[index] for index in batch) for batch in batches]
+    padded = [len(batch) * width for batch, width in zip(batches, widths, strict=True)]
+    estimate = Estimate(advance, f"loss on {rows} rows of {sum(lengths)} tokens", sum(padded))
+    for batch, width, tokens_of_batch in zip(batches, widths, padded, strict=True):
         ids = torch.zeros(len(batch), width, dtype=torch.long)
         attention = torch.zeros_like(ids)
         labels = torch.full((len(batch), width), IGNORE_INDEX, dtype=torch.long)
@@ -49,6 +53,7 @@ def eval_loss(model: Any, store: TokenStore, rows: int, advance: Advance) -> flo
         logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1]
         total += float(loss_sum(logits, labels[:, 1:]))
         count += int(target_count(labels[:, 1:]))
+        estimate.worked(tokens_of_batch)
         advance(len(batch))
     return total / count if count else math.nan
 
@@ -83,12 +88,13 @@ def generate_answers(
     references = ["".join(prompt.reference.split()) for prompt in prompts]
     limits = answer_limits(tokenizer, prompts, max_new_tokens, context_length(model))
     texts, is_cut = [""] * len(prompts), [False] * len(prompts)
+    budget = min(2 * _MAX_TOKENS, cached_tokens(model.config))
     widths = [len(prompt.prompt_ids) + limit for prompt, limit in zip(prompts, limits, strict=True)]
     # The examples have batches of their own: they are generated to their end, and would delay the others.
     batches = [
         [first + index for index in batch]
         for first, last in ((0, examples), (examples, len(prompts)))
-        for batch in length_bucketed_batches(widths[first:last], _MAX_ROWS, 2 * _MAX_TOKENS)
+        for batch in length_bucketed_batches(widths[first:last], _MAX_ROWS, budget)
     ]
 
     def may_still_match(batch: Sequence[int], row: int, tokens: list[int]) -> bool:
@@ -98,14 +104,26 @@ def generate_answers(
         is_cut[index] = index >= examples and not references[index].startswith(text)
         return not is_cut[index]
 
-    for batch in batches:
+    longest = [max(limits[index] for index in batch) for batch in batches]
+    what = f"{len(prompts)} answers of at most {sum(limits)} tokens"
+    estimate = Estimate(advance, what, sum(longest), told_after=_MEASURED_STEPS)
+    for batch, most in zip(batches, longest, strict=True):
+        steps = 0
+
+        def count() -> None:
+            nonlocal steps
+            steps += 1
+            estimate.worked(1)
+
         generated = greedy(
             model,
             [prompts[index].prompt_ids for index in batch],
             [limits[index] for index in batch],
             stop,
             partial(may_still_match, batch),
+            on_step=count,
         )
+        estimate.skipped(most - steps)
         for index, tokens in zip(batch, generated, strict=True):
             texts[index] = tokenizer.decode(tokens, skip_special_tokens=True)
         advance(len(batch))
@@ -159,13 +177,14 @@ def evaluate(
         advance: Called with the number of rows or prompts just finished; `rows + len(prompts)` in total.
 
     Returns:
-        `{metrics: {evalLoss, perplexity, exactMatch}, answers: [...], cut: [...]}`: each answer, and whether it was
-        cut. A metric that cannot be measured is None.
+        `{metrics: {evalLoss, perplexity, exactMatch}, answers: [...], cut: [...], computedIn}`: each answer, and
+        whether it was cut; the number format of the computation. A metric that cannot be measured is None.
     """
     loss = eval_loss(model, store, rows, advance)
     answers = generate_answers(model, tokenizer, prompts, max_new_tokens, examples, advance)
     metrics = metrics_of(loss, answers.texts, prompts)
-    return {"metrics": metrics, "answers": answers.texts, "cut": answers.is_cut}
+    computed_in = arithmetic_of(model)
+    return {"metrics": metrics, "answers": answers.texts, "cut": answers.is_cut, "computedIn": computed_in}
 
 
 def metrics_of(loss: float, answers: Sequence[str], prompts: Sequence[EvalPrompt]) -> dict[str, float | None]:

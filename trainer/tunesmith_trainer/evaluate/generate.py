@@ -9,6 +9,15 @@ import torch
 
 Continue = Callable[[int, list[int]], bool]
 
+_CACHE = 1 << 30  # bytes of the keys and values of one batch
+
+
+def cached_tokens(config: Any) -> int:  # noqa: ANN401 - a transformers configuration
+    """Return how many tokens, of all rows together, may have their keys and values in memory at a time."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return max(1, _CACHE // (2 * 4 * config.num_hidden_layers * heads * size))
+
 
 @torch.inference_mode()
 def greedy(
@@ -18,6 +27,7 @@ def greedy(
     stop: frozenset[int],
     should_continue: Continue | None = None,
     check_every: int = 8,
+    on_step: Callable[[], None] = lambda: None,
 ) -> list[list[int]]:
     """Return the greedy continuation of each prompt, without the stop token.
 
@@ -29,6 +39,7 @@ def greedy(
         should_continue: Called with a prompt's index and its new tokens; generation of that prompt ends if it returns
             False.
         check_every: New tokens between two calls of `should_continue`.
+        on_step: Called after each forward pass, which gives each row that is left one token more.
 
     Returns:
         New token ids of each prompt.
@@ -54,8 +65,10 @@ def greedy(
         )
         cache = output.past_key_values
         chosen = output.logits[:, -1].argmax(-1)
+        found = chosen.tolist()
+        on_step()
         kept: list[int] = []
-        for slot, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
+        for slot, (row, token) in enumerate(zip(rows, found, strict=True)):
             if token in stop:
                 continue
             answer = answers[row]

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.evaluate.generate import greedy
+from tunesmith_trainer.evaluate.batches import length_bucketed_batches
+from tunesmith_trainer.evaluate.generate import cached_tokens, greedy
+from tunesmith_trainer.evaluate.logits import Logits, logits_of
 from tunesmith_trainer.export.long_rows import long_row
 from tunesmith_trainer.models.loading import context_length
 
@@ -28,7 +29,6 @@ MAX_ROWS = 256
 MAX_LOGITS = 1 << 28
 """Logits that are kept: 1 GiB in fp32. With a large vocabulary not every position of the rows is compared."""
 
-Logits = npt.NDArray[np.float32]
 Kind = Literal["row", "long", "answer", "longAnswer"]
 
 
@@ -63,7 +63,7 @@ class TorchReference:
 
     def __init__(self, folder: Path) -> None:
         self.rows = [ReferenceRow(**value) for value in json.loads((folder / "rows.json").read_text(encoding="utf-8"))]
-        self._logits: Logits = np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False)
+        self._file = folder / "logits.npy"
 
     def of(self, kind: Kind) -> Iterator[tuple[ReferenceRow, Logits]]:
         """Yield each sequence of a kind with its logits, float32 [positions, vocabulary]."""
@@ -71,7 +71,8 @@ class TorchReference:
         for row in self.rows:
             end = start + len(row.positions)
             if row.kind == kind:
-                yield row, self._logits[start:end]
+                # Mapped anew for each row: the pages of a mapped file count as memory while it stays mapped.
+                yield row, np.load(self._file, mmap_mode="r", allow_pickle=False)[start:end]
             start = end
 
     @classmethod
@@ -90,24 +91,14 @@ class TorchReference:
         chosen = [*_rows(store, rows, capacity // 2), *_long_rows(model, store, capacity // 4)]
         chosen += _answers(model, store, prompts, rows, capacity // 4, chosen)
         (folder / "rows.json").write_text(json.dumps([asdict(row) for row in chosen]), encoding="utf-8")
-        shape = (sum(len(row.positions) for row in chosen), model.config.vocab_size)
-        logits = np.lib.format.open_memmap(folder / "logits.npy", "w+", np.float32, shape)
-        start = 0
-        for row in chosen:
-            logits[start : start + len(row.positions)] = _logits(model, row)
-            start += len(row.positions)
-        logits.flush()
-
-
-@torch.inference_mode()
-def _logits(model: Any, row: ReferenceRow) -> Logits:  # noqa: ANN401
-    """Return float32 [positions, vocabulary]."""
-    found = model(
-        input_ids=torch.tensor([row.ids], device=model.device),
-        logits_to_keep=torch.tensor(row.positions, device=model.device),
-        use_cache=False,
-    ).logits[0]
-    return found.float().cpu().numpy()
+        counts = [len(row.positions) for row in chosen]
+        with (folder / "logits.npy").open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (sum(counts), model.config.vocab_size)}
+            np.lib.format.write_array_header_1_0(file, header)
+            begin = file.tell()
+            for index, logits in logits_of(model, [row.ids for row in chosen], [row.positions for row in chosen]):
+                file.seek(begin + sum(counts[:index]) * logits.shape[1] * logits.itemsize)
+                file.write(np.ascontiguousarray(logits, "<f4").data)
 
 
 def _rows(store: TokenStore, rows: int, capacity: int) -> list[ReferenceRow]:
@@ -184,7 +175,13 @@ def _generate(model: Any, kind: Kind, starts: list[list[int]], room: int) -> Ite
         room: Longest sequence that the model takes.
     """
     limits = [min(NEW_TOKENS, room - len(start)) for start in starts]
-    # Generation continues past EOS, so that short answers give enough tokens to compare.
-    for start, answer in zip(starts, greedy(model, starts, limits, frozenset()), strict=True):
+    widths = [len(start) + limit for start, limit in zip(starts, limits, strict=True)]
+    answers: list[list[int]] = [[] for _ in starts]
+    for batch in length_bucketed_batches(widths, len(starts), cached_tokens(model.config)):
+        # Generation continues past EOS, so that short answers give enough tokens to compare.
+        found = greedy(model, [starts[index] for index in batch], [limits[index] for index in batch], frozenset())
+        for index, answer in zip(batch, found, strict=True):
+            answers[index] = answer
+    for start, answer in zip(starts, answers, strict=True):
         positions = list(range(len(start) - 1, len(start) + len(answer) - 1))
         yield ReferenceRow(kind, [*start, *answer], positions, [True] * len(answer), len(start))

@@ -22,14 +22,14 @@ class MergeInputs:
     Attributes:
         adapter: The adapter's settings; None where the method trains none.
         base_folder: Folder of the base model.
-        base: Returns the base model in fp32. The method may change it.
+        load: Returns the model in a folder, ready for inference; see `Task.load_model`. The method may change it.
         rows: Returns the token ids of a few rows, for comparing models.
         step: Reports a step that takes long enough to be shown.
     """
 
     adapter: AdapterSpec | None
     base_folder: Path
-    base: Callable[[], Any]
+    load: Callable[[Path], Any]
     rows: Callable[[], list[list[int]]]
     step: Callable[[str], None]
 
@@ -89,7 +89,7 @@ class Method(ABC):
         """
 
     @abstractmethod
-    def write_tuned(self, final: Path, folder: Path, inputs: MergeInputs) -> Any:  # noqa: ANN401
+    def write_tuned(self, final: Path, folder: Path, inputs: MergeInputs) -> dict[str, Any]:
         """Write the tuned model to a folder in the transformers layout, without its tokenizer.
 
         Args:
@@ -98,7 +98,7 @@ class Method(ABC):
             inputs: The inputs of merging.
 
         Returns:
-            The tuned model if merging has loaded it, else None.
+            What merging has changed besides, for `parity.merge` in the manifest; empty if nothing was merged.
         """
 
     def artifact_parts(self, final: Path, folder: Path, source: Mapping[str, Any]) -> dict[str, Path]:

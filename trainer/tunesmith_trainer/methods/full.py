@@ -48,7 +48,7 @@ class Full(Method):
             if (base / name).is_file():
                 shutil.copy2(base / name, folder / name)
 
-    def write_tuned(self, final: Path, folder: Path, inputs: MergeInputs) -> Any:  # noqa: ANN401
+    def write_tuned(self, final: Path, folder: Path, inputs: MergeInputs) -> dict[str, Any]:
         """Link the trained model's files; nothing is loaded."""
         from tunesmith_trainer.methods.verify import verify_tied
 
@@ -56,4 +56,4 @@ class Full(Method):
             if path.name != "tokenizer_config.json":
                 link_tree(path, folder / path.name)
         verify_tied(folder)
-        return None
+        return {}

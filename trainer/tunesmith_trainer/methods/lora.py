@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ class Lora(Method):
             task_type=adapter_task_type,
         )
         model = get_peft_model(model, config)
-        if spec.training.gradient_checkpointing:
+        if resolved.gradient_checkpointing:
             model.enable_input_require_grads()
         return model
 
@@ -71,22 +70,30 @@ class Lora(Method):
         (folder / "README.md").unlink(missing_ok=True)
         _sort_targets(folder / "adapter_config.json")
 
-    def write_tuned(self, final: Path, folder: Path, inputs: MergeInputs) -> Any:  # noqa: ANN401
-        """Merge the adapter into the base model, write the result and return it."""
-        from tunesmith_trainer.methods.merge import merge_adapter, require_adapter_file
+    def write_tuned(self, final: Path, folder: Path, inputs: MergeInputs) -> dict[str, Any]:
+        """Merge the adapter into the base model's files, and check what was written."""
+        from tunesmith_trainer.methods.adapter import AdapterWeights
+        from tunesmith_trainer.methods.merge import merge_files
+        from tunesmith_trainer.methods.merge_check import MergeCheck
         from tunesmith_trainer.methods.verify import verify_adapter, verify_merge
-        from tunesmith_trainer.models.loading import load_weights, save_model
+        from tunesmith_trainer.models.loading import save_configuration, tensor_sources
+        from tunesmith_trainer.models.memory import give_back
 
+        inputs.step("checking the adapter")
+        spec, weights, base = inputs.adapter or AdapterSpec(), AdapterWeights(final), inputs.load(inputs.base_folder)
+        verify_adapter(final, spec, linear_layers(base), decomposed=self.is_decomposed)
+        names = tensor_sources(base, inputs.base_folder)
+        check = MergeCheck(base, weights, final, inputs.rows())
+        save_configuration(base, folder)
+        del base
+        give_back()
         inputs.step("merging the adapter")
-        adapter, base = inputs.adapter or AdapterSpec(), inputs.base()
-        require_adapter_file(final)
-        verify_adapter(final, adapter, linear_layers(base), decomposed=self.is_decomposed)
-        merged = merge_adapter(base, final, inputs.rows())
-        save_model(merged, folder)
+        numbers = merge_files(inputs.base_folder, weights, names, folder)
         inputs.step("checking the merged weights")
-        load = partial(load_weights, inputs.base_folder)
-        verify_merge(inputs.base_folder, final, folder, adapter, load, decomposed=self.is_decomposed)
-        return merged
+        verify_merge(inputs.base_folder, final, folder, spec, names, decomposed=self.is_decomposed)
+        stored = check.stored(inputs.load(folder), numbers["weights"])
+        give_back()
+        return {**numbers, "mergedLogitDifference": check.adapted_difference, "storedLogitDifference": stored}
 
     def artifact_parts(self, final: Path, folder: Path, source: Mapping[str, Any]) -> dict[str, Path]:
         """Return the adapter. It names its base model by URI instead of by a path in this work folder."""

@@ -1,74 +1,128 @@
-"""Merges an adapter into its base model, and checks that merging does not change the model."""
+"""Merges an adapter into its base model from file to file, with few tensors in memory at a time.
+
+Each merged weight is computed in fp32 and stored in the number format that it has in the base model.
+"""
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors.torch import save_file
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.methods.adapter import AdapterWeights, unfaithful
+from tunesmith_trainer.models.weights import WeightFiles
 
-log = logging.getLogger(__name__)
+_SHARD = 10**9  # bytes of a file, which are in memory while it is written
+_STORED = (torch.float32, torch.bfloat16, torch.float16)
 
-# In fp32, merged and adapted logits have never differed by more than 2e-5. A wrong merge differs by far more.
-TOLERANCE = 1e-4
+LEAST_KEPT = 0.1
+"""The least part of the adapter's update that must be left after rounding to the base model's number format."""
 
 
-def require_adapter_file(adapter: Path) -> None:
-    """Fail if an adapter has no safetensors: peft would unpickle an adapter_model.bin instead.
+@dataclass
+class Rounding:
+    """What storing the merged weights in the base model's number format changed.
 
-    Raises:
-        StageError: EXPORT_FAILED.
+    Attributes:
+        weights: The number format of most weights, as torch names it.
+        largest: Largest change of a weight by rounding, relative to it.
+        kept: Sum of the products of the stored update and the exact one.
+        exact: Sum of the squares of the exact update.
     """
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise StageError(
-            Reason.EXPORT_FAILED,
-            f"{adapter}: there is no adapter_model.safetensors",
-            "Run the job again in a new work folder",
-        )
+
+    weights: str
+    largest: float = 0.0
+    kept: float = 0.0
+    exact: float = 0.0
+
+    def add(self, before: torch.Tensor, merged: torch.Tensor, stored: torch.Tensor) -> None:
+        """Add a tensor: the base model's, the merged one in fp32, and as it is stored."""
+        if stored.dtype == torch.float32:
+            update = (merged - before).double().square().sum()
+            self.kept, self.exact = self.kept + float(update), self.exact + float(update)
+            return
+        change = (stored.float() - merged).abs_().div_(merged.abs().clamp_(min=torch.finfo(stored.dtype).tiny))
+        self.largest = max(self.largest, float(change.max()))
+        update = merged - before
+        self.exact += float(update.square().sum(dtype=torch.float64))
+        self.kept += float(update.mul_(stored.float() - before).sum(dtype=torch.float64))
+
+    def numbers(self) -> dict[str, Any]:
+        """Return `{weights, largestRounding, updateKept}`."""
+        kept = self.kept / self.exact if self.exact else 1.0
+        return {"weights": self.weights, "largestRounding": self.largest, "updateKept": kept}
 
 
-def merge_adapter(base: Any, adapter: Path, rows: Sequence[Sequence[int]]) -> Any:  # noqa: ANN401
-    """Merge a LoRA or DoRA adapter into its base.
+def merge_files(base: Path, adapter: AdapterWeights, names: Mapping[str, str], folder: Path) -> dict[str, Any]:
+    """Write the merged weights as safetensors, in files of at most 1 GB with an index if there are several.
 
     Args:
-        base: The base model in fp32; it is changed into the result.
-        adapter: Folder of the PEFT adapter.
-        rows: Token ids of a few rows, on which the logits before and after merging are compared.
+        base: Folder of the base model.
+        adapter: The adapter.
+        names: The name of each tensor of the merged model, and the name that it has in the base model's files.
+        folder: The folder to write to.
 
     Returns:
-        The merged transformers model.
+        `{weights, largestRounding, updateKept}`: the number format; the largest relative change of a weight by rounding
+        to it; the part of the adapter's update that rounding left, 1 if nothing was lost.
 
     Raises:
-        StageError: The adapter cannot be read, or the merged model's logits differ.
+        StageError: Merged values are not finite, or rounding has lost the update.
     """
-    from peft import PeftModel
+    files = WeightFiles(base)
+    adapted = {f"{layer}.weight": layer for layer in adapter.layers}
+    rounding = Rounding(files.main_type if getattr(torch, files.main_type) in _STORED else "float32")
+    for file, shard in _shards(files, names, folder):
+        tensors = {}
+        for name in shard:
+            before = files[names[name]]
+            kind = before.dtype if before.dtype in _STORED else torch.float32
+            if name in adapted:
+                before = before.float()
+                merged = adapter.merged(adapted[name], before)
+                tensors[name] = _stored(name, merged, kind)
+                rounding.add(before, merged, tensors[name])
+            else:
+                tensors[name] = before.to(kind) if before.is_floating_point() else before
+        save_file(tensors, file, metadata={"format": "pt"})
+    numbers = rounding.numbers()
+    if numbers["updateKept"] < LEAST_KEPT:
+        raise unfaithful(
+            f"the base model's weights are {rounding.weights}, and rounding to it leaves "
+            f"{numbers['updateKept']:.2g} of what was trained: the merged model is nearly the base model",
+            "Train for more steps or with a higher learning rate, or give the base model's weights in fp32",
+        )
+    return numbers
 
-    require_adapter_file(adapter)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # about peft's use of transformers, nothing for users
-        adapted = PeftModel.from_pretrained(base, adapter, is_trainable=False).eval()
-    before = [_logits(adapted, row) for row in rows]
-    merged = adapted.merge_and_unload(safe_merge=True).eval()
-    for row, expected in zip(rows, before, strict=True):
-        found = _logits(merged, row)
-        difference = float((found - expected).abs().max())
-        bound = TOLERANCE * max(1.0, float(expected.abs().max()))
-        if not difference <= bound:
-            raise StageError(
-                Reason.EXPORT_FAILED,
-                f"merging the adapter changes the model: a logit is off by {difference:.3g}, more than {bound:.3g}",
-                "Train with method: full, or with a lower learning rate, at which the weights stay moderate",
-            )
-    log.info("merged the adapter; logits equal on %d rows", len(before))
-    return merged
+
+def _stored(name: str, merged: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+    """Return a merged tensor in the number format in which it is stored."""
+    stored = merged.to(kind)
+    if not torch.isfinite(stored).all():
+        raise StageError(
+            Reason.EXPORT_FAILED,
+            f"the merged {name} has values that are not finite in {str(kind).removeprefix('torch.')}",
+            "Train with a lower learning rate, at which the weights stay moderate",
+        )
+    return stored
 
 
-@torch.inference_mode()
-def _logits(model: Any, row: Sequence[int]) -> torch.Tensor:  # noqa: ANN401
-    """Return float32 [tokens, vocabulary]."""
-    return model(input_ids=torch.tensor([list(row)], device=model.device)).logits[0].float()
+def _shards(files: WeightFiles, names: Mapping[str, str], folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield the path of each file to write with the names of its tensors; write the index if there are several."""
+    empty = {}
+    for name, source in names.items():
+        kind = getattr(torch, files.type_name(source), torch.float32)
+        empty[name] = torch.empty(files.shape(source), dtype=kind if kind in _STORED else torch.float32, device="meta")
+    split = split_torch_state_dict_into_shards(empty, max_shard_size=_SHARD)
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+    for file, shard in split.filename_to_tensors.items():
+        yield folder / file, shard

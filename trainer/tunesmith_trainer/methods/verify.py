@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import AdapterSpec
-from tunesmith_trainer.models.weights import WeightFiles, open_safetensors
+from tunesmith_trainer.methods.adapter import AdapterWeights, unfaithful
+from tunesmith_trainer.models.weights import WeightFiles
 from tunesmith_trainer.storage.files import read_json
-
-_PREFIX = "base_model.model."
-_AGAIN = "Start a new job with the same spec; if it fails again, report it: the artifact was not written"
 
 # Merging in fp32 rounds to about 1e-7 of a weight; a wrong alpha or rank is off by percents.
 _TOLERANCE = 1e-5
-
-
-def unfaithful(message: str, remedy: str = _AGAIN) -> StageError:
-    """Return the error for a result that is not what was trained."""
-    return StageError(Reason.PARITY_FAILED, message, remedy)
-
-
-class AdapterWeights:
-    """The tensors of a trained adapter by the name of the layer that they belong to.
-
-    Attributes:
-        layers: Full names of the layers that have an adapter.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._file = open_safetensors(folder / "adapter_model.safetensors")
-        self._names = set(self._file.keys())
-        self.layers = sorted(
-            {name.removeprefix(_PREFIX).removesuffix(".lora_A.weight") for name in self._names if ".lora_A." in name}
-        )
-
-    def get(self, layer: str, part: str) -> torch.Tensor:
-        """Return a tensor of a layer in fp32: `lora_A` [rank, in], `lora_B` [out, rank] or the magnitudes [out].
-
-        Raises:
-            StageError: The adapter has no such tensor, or it is not finite or not fp32.
-        """
-        name = next(
-            (n for n in (f"{_PREFIX}{layer}.{part}.weight", f"{_PREFIX}{layer}.{part}") if n in self._names), ""
-        )
-        if not name:
-            raise unfaithful(f"the adapter has no {part} for the layer {layer}")
-        tensor = self._file.get_tensor(name)
-        if tensor.dtype != torch.float32:
-            raise unfaithful(f"the adapter's {name} is {str(tensor.dtype).removeprefix('torch.')}, not float32")
-        if not torch.isfinite(tensor).all():
-            raise unfaithful(f"the adapter's {name} has values that are not finite")
-        return tensor
+# Of values that lie between two of a smaller number format, so many may be rounded to the other one.
+_TIES = 1e-3
 
 
 def verify_adapter(folder: Path, adapter: AdapterSpec, layers: Sequence[str], *, decomposed: bool) -> None:
@@ -70,7 +30,8 @@ def verify_adapter(folder: Path, adapter: AdapterSpec, layers: Sequence[str], *,
     Raises:
         StageError: The rank, alpha, kind or layers differ, or an adapter's matrix B is zero.
     """
-    config = read_json(folder / "adapter_config.json") or {}
+    weights = AdapterWeights(folder)
+    config = weights.config
     expected = {"r": adapter.rank, "lora_alpha": adapter.alpha, "use_dora": decomposed}
     for name, value in expected.items():
         if config.get(name) != value:
@@ -78,7 +39,6 @@ def verify_adapter(folder: Path, adapter: AdapterSpec, layers: Sequence[str], *,
             raise unfaithful(f"the adapter was saved with {name} {found}, the job asks for {_short(value)}")
     targets = adapter.target_modules
     wanted = {n for n in layers if targets is None or any(n == t or n.endswith(f".{t}") for t in targets)}
-    weights = AdapterWeights(folder)
     missing, extra = sorted(wanted - set(weights.layers)), sorted(set(weights.layers) - wanted)
     if missing or extra:
         problem = f"has none for {len(missing)} of {len(wanted)} layers, the first of them {missing[0]}"
@@ -103,47 +63,61 @@ def _short(value: object) -> str:
 
 
 def verify_merge(
-    base: Path, final: Path, merged: Path, adapter: AdapterSpec, load: Callable[[], Any], *, decomposed: bool
+    base: Path, final: Path, merged: Path, adapter: AdapterSpec, names: Mapping[str, str], *, decomposed: bool
 ) -> None:
     """Fail if merged weights are not the base's plus the adapter's.
 
     For LoRA the merged weight is W + alpha/rank · B·A; for DoRA it is that, each row scaled to its magnitude
-    (arXiv 2402.09353). All other tensors must be those of the base. One tensor is in memory at a time.
+    (arXiv 2402.09353). It is rounded to the number format of W. All other tensors must be those of the base. One tensor
+    is in memory at a time.
 
     Args:
         base: Folder of the base model.
         final: Folder of the adapter.
         merged: Folder of the merged model.
         adapter: The settings that were asked for.
-        load: Loads the base model; used if its files name tensors differently than the model does.
+        names: The name of each tensor of the merged model, and the name that it has in the base model's files.
         decomposed: Whether it is a DoRA adapter.
 
     Raises:
-        StageError: A tensor is another one, or not float32.
+        StageError: A tensor is another one, or of another number format than the base's.
     """
-    found, weights, source = WeightFiles(merged), AdapterWeights(final), _base_tensors(base, merged, load)
+    found, source, weights = WeightFiles(merged), WeightFiles(base), AdapterWeights(final)
     adapted = {f"{layer}.weight": layer for layer in weights.layers}
+    if missing := sorted(({*names} | {*adapted}) - found.names()):
+        raise unfaithful(f"the merged model has no {missing[0]}")
     wrong, unmerged = [], 0
     for name in sorted(found.names()):
-        tensor, before = found[name], source[name].float()
-        if tensor.dtype != torch.float32:
-            raise unfaithful(f"the merged model's {name} is {str(tensor.dtype).removeprefix('torch.')}, not float32")
+        tensor, before = found[name], source[names.get(name, name)]
+        if tensor.dtype != before.dtype and not (tensor.dtype == torch.float32 and before.dtype.itemsize in (1, 8)):
+            raise unfaithful(f"the merged model's {name} is {_name(tensor)}, not {_name(before)} as the base model's")
         if name not in adapted:
-            if not torch.equal(tensor, before):
+            if not torch.equal(tensor, before.to(tensor.dtype)):
                 raise unfaithful(f"merging changed {name}, which has no adapter")
             continue
-        expected = _merged(before, weights, adapted[name], adapter.alpha / adapter.rank, decomposed=decomposed)
-        bound = _TOLERANCE * max(1.0, float(expected.abs().max()))
-        if not float((tensor - expected).abs().max()) <= bound:
+        expected = _merged(before.float(), weights, adapted[name], adapter.alpha / adapter.rank, decomposed=decomposed)
+        if not _is_rounded(tensor, expected):
             wrong.append(name)
-            unmerged += torch.equal(tensor, before)
-    if missing := sorted(set(adapted) - found.names()):
-        raise unfaithful(f"the merged model has no {missing[0]}")
+            unmerged += torch.equal(tensor, before.to(tensor.dtype))
     if wrong and unmerged == len(wrong) == len(adapted):
         raise unfaithful("the merged model equals the base model: the adapter was not merged")
     if wrong:
         formula = "the base weight plus alpha/rank · B·A" + (", scaled to the trained magnitudes" if decomposed else "")
         raise unfaithful(f"{len(wrong)} of {len(adapted)} merged weights are not {formula}; the first is {wrong[0]}")
+
+
+def _is_rounded(tensor: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Return whether a stored tensor is the expected one, float32, rounded to its number format."""
+    bound = _TOLERANCE * max(1.0, float(expected.abs().max()))
+    if tensor.dtype == torch.float32:
+        return float((tensor - expected).abs().max()) <= bound
+    others = float((tensor != expected.to(tensor.dtype)).float().mean())
+    unit = torch.finfo(tensor.dtype).eps / 2
+    return others <= _TIES and bool(((tensor.float() - expected).abs() <= expected.abs().mul(unit).add(bound)).all())
+
+
+def _name(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _merged(
@@ -155,15 +129,6 @@ def _merged(
         magnitude = adapter.get(layer, "lora_magnitude_vector").reshape(-1, 1)
         result *= magnitude / torch.linalg.norm(result, dim=1, keepdim=True)
     return result
-
-
-def _base_tensors(base: Path, merged: Path, load: Callable[[], Any]) -> Mapping[str, Any] | WeightFiles:
-    """Return the base model's tensors under the names that the merged model has."""
-    files = WeightFiles(base)
-    if WeightFiles(merged).names() <= files.names():
-        return files
-    # Some checkpoints store tensors under names or in shapes that transformers converts when it loads them.
-    return dict(load().state_dict())
 
 
 def verify_tied(folder: Path) -> None:

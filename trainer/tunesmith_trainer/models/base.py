@@ -84,7 +84,7 @@ def obtain_model(
         scratch, seed = model.scratch, config.spec.training.seed
         _make(folder, uri, check, chat, lambda target: build_scratch(target, scratch, texts(), seed))
     elif uri.startswith("hf://"):
-        revision = _pinned_commit(work, uri, model.revision)
+        revision = pinned_commit(work, uri, model.revision)
         commit = revision
         if not folder.exists():
             _make(folder, uri, check, chat, lambda target: download(uri, commit, target), keep=True)
@@ -127,7 +127,7 @@ def _make(
     unchecked.replace(target)
 
 
-def _pinned_commit(work: WorkFolder, uri: str, revision: str | None) -> str:
+def pinned_commit(work: WorkFolder, uri: str, revision: str | None) -> str:
     """Return the commit of a revision. It is recorded, so that a second run takes the same files."""
     path = work.stage(Stage.PREPARE) / "model-source.json"
     pinned = read_json(path)

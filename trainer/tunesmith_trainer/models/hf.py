@@ -106,6 +106,21 @@ def resolve_commit(uri: str, revision: str | None) -> str:
     return commit
 
 
+def download_file(uri: str, commit: str, name: str, target: Path) -> Path:
+    """Download one file of a model into a folder, and return its path.
+
+    Raises:
+        StageError: MODEL_NOT_FOUND: there is no such model or file; SOURCE_UNAVAILABLE.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    with _failures(uri, commit):
+        return Path(hf_hub_download(_repository(uri), name, revision=commit, local_dir=target, endpoint=_endpoint()))
+
+
 def download(uri: str, commit: str, target: Path) -> None:
     """Download a model's files of one commit into a folder. Existing files are kept.
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.models.context import served_positions
+from tunesmith_trainer.models.memory import fits_as_float32
+from tunesmith_trainer.models.weights import WeightFiles
+from tunesmith_trainer.models.widening import can_widen, fast_arithmetic, widen
 
 log = logging.getLogger(__name__)
 
@@ -53,13 +57,46 @@ def load_weights(
 
 
 def load_model(folder: Path, model_class: Any = AutoModelForCausalLM) -> Any:  # noqa: ANN401
-    """Return the model in a folder, in fp32, ready for inference on `device()`.
+    """Return the model in a folder, ready for inference on `device()`.
+
+    A model whose weights are in fp32, or take little memory in it, is in fp32. Another keeps its weights in the type in
+    which they are stored, mapped from the files; it computes in bf16 where the hardware does, and in fp32 within
+    `in_float32`.
 
     Raises:
         StageError: INVALID_MODEL; the folder holds no such model.
     """
-    remedy = "Run the stage again in a new work folder"
-    return load_weights(folder, model_class=model_class, remedy=remedy).to(device()).eval()
+    load = partial(load_weights, folder, model_class=model_class, remedy="Run the stage again in a new work folder")
+    files = WeightFiles(folder)
+    if files.main_type not in ("bfloat16", "float16") or fits_as_float32(files):
+        model = load()
+        model.config.dtype = files.main_type
+        return model.to(device()).eval()
+    model = load(files.main_type)
+    if not can_widen(model):
+        log.warning("%s: the weights are converted to fp32, as this architecture cannot compute with others", folder)
+        return load().to(device()).eval()
+    _keep_types(model, files)
+    widen(model, fast_arithmetic(model.dtype, device()))
+    return model.to(device()).eval()
+
+
+def _keep_types(model: Any, files: WeightFiles) -> None:  # noqa: ANN401
+    """Undo that some tensors were converted to the number format of most."""
+    from accelerate import init_empty_weights
+
+    for name, parameter in model.named_parameters():
+        if name in files.names() and files.type_name(name) == "float32":
+            parameter.data = files[name]
+    kept = model.state_dict()
+    # Buffers that are no part of the files were computed in that number format too.
+    config = copy.deepcopy(model.config)
+    with init_empty_weights(include_buffers=False):
+        exact = type(model)._from_config(config, dtype=torch.float32)
+    for name, value in exact.named_buffers():
+        if name not in kept:
+            owner, _, last = name.rpartition(".")
+            setattr(model.get_submodule(owner), last, value)
 
 
 def takes_logits_to_keep(model: Any) -> bool:  # noqa: ANN401
@@ -68,23 +105,41 @@ def takes_logits_to_keep(model: Any) -> bool:  # noqa: ANN401
     return "logits_to_keep" in inspect.signature(base.forward).parameters
 
 
-def save_model(model: Any, folder: Path) -> None:  # noqa: ANN401
-    """Write a dense model's weights, configuration and generation settings in the transformers layout.
-
-    Equivalent to `save_pretrained` for these models, which would import DeepSpeed and so take seconds.
-    """
+def save_configuration(model: Any, folder: Path) -> None:  # noqa: ANN401
+    """Write a model's configuration and generation settings in the transformers layout; the folder is made."""
     folder.mkdir(parents=True, exist_ok=True)
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
     if getattr(model, "generation_config", None) is not None:  # None on a model that generates nothing
         model.generation_config.save_pretrained(folder)
-    # A tied weight is stored once, under the name that the others are tied to.
-    weights = {
-        name: tensor.contiguous()
-        for name, tensor in model.state_dict().items()
-        if name not in model.all_tied_weights_keys
-    }
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def tensor_sources(model: Any, folder: Path) -> dict[str, str]:  # noqa: ANN401
+    """Return the name of each tensor of a model's state, and the name that it has in the model's files.
+
+    Of tensors that are tied, only the one that the others are tied to is named.
+
+    Args:
+        model: The model.
+        folder: Its files.
+
+    Raises:
+        StageError: INVALID_MODEL: the files name the tensors differently.
+    """
+    held, tied, found = WeightFiles(folder).names(), model.all_tied_weights_keys, {}
+    for name in model.state_dict():
+        if name in tied:
+            continue
+        names = [name, *(other for other, source in tied.items() if source == name)]
+        source = next((name for name in names if name in held), None)
+        if source is None:
+            raise StageError(
+                Reason.INVALID_MODEL,
+                f"{folder} has no tensor {name}",
+                "Load the model with transformers and save it again, which gives its tensors their present names",
+            )
+        found[name] = source
+    return found
 
 
 def stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:  # noqa: ANN401

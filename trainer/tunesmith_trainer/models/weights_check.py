@@ -1,11 +1,11 @@
-"""Checks a base model's weights against its architecture, with no more than one tensor in memory."""
+"""Checks a base model's weights against its architecture, with no more than a piece of a tensor in memory."""
 
 from __future__ import annotations
 
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from tunesmith_api.failures import StageError
 from tunesmith_api.local.imports import importing
 from tunesmith_trainer.models.checks import invalid
-from tunesmith_trainer.models.weights import WeightFiles
+from tunesmith_trainer.models.weight_stream import StoredTensor, stored_tensors
 
 log = logging.getLogger(__name__)
 
@@ -77,27 +77,29 @@ def read_architecture(folder: Path, name: str, model_class: Any = None) -> Archi
     return Architecture(config, shapes, dict(model.all_tied_weights_keys), ignored)
 
 
-def check_weights(folder: Path, name: str, architecture: Architecture) -> None:
+def check_weights(
+    folder: Path, name: str, architecture: Architecture, proceed: Callable[[], None] = lambda: None
+) -> None:
     """Check that every tensor of a model is there, has the right shape and only finite numbers.
 
     Args:
         folder: The model; its files are safetensors (see `check_model`).
         name: Its name in messages.
         architecture: The tensors that it must have.
+        proceed: Called before each piece that is read; may raise an error to stop.
 
     Raises:
         StageError: INVALID_MODEL, naming the tensors.
     """
-    files = WeightFiles(folder)
-    present = files.names()
+    tensors = stored_tensors(folder)
+    present = set(tensors)
     misshapen: list[str] = []
     broken: list[str] = []
     for key in sorted(present & set(architecture.shapes)):
-        tensor, expected = files[key], architecture.shapes[key]
-        shape = tuple(tensor.shape)
-        if shape != expected:
-            misshapen.append(f"{key} is {list(shape)}, not {list(expected)}")
-        elif problem := _number_problem(tensor):
+        tensor, expected = tensors[key], architecture.shapes[key]
+        if tensor.shape != expected:
+            misshapen.append(f"{key} is {list(tensor.shape)}, not {list(expected)}")
+        elif problem := _number_problem(tensor, proceed):
             broken.append(f"{key} {problem}")
     if missing := _missing(architecture, present):
         raise _named(name, missing, "tensors of the model are missing", _ANOTHER)
@@ -121,19 +123,22 @@ def _missing(architecture: Architecture, present: set[str]) -> list[str]:
     return sorted(set(architecture.shapes) - held)
 
 
-def _number_problem(tensor: Any) -> str | None:  # noqa: ANN401 - a torch tensor
+def _number_problem(tensor: StoredTensor, proceed: Callable[[], None]) -> str | None:
     """Return what is wrong with a tensor's numbers, as the end of a sentence; None if nothing is."""
     import torch
 
-    if not tensor.is_floating_point():
-        return f"is of type {str(tensor.dtype).removeprefix('torch.')}"
-    if tensor.numel() == 0:
-        return None
-    # NaN is the smallest and the largest value of a tensor that has one.
-    low, high = torch.aminmax(tensor if tensor.dtype.itemsize > 1 else tensor.float())
-    if torch.isnan(low) or torch.isnan(high):
-        return "holds NaN"
-    return "holds an infinite number" if torch.isinf(low) or torch.isinf(high) else None
+    type_ = getattr(torch, tensor.type, None)
+    if type_ is None or not type_.is_floating_point:
+        return f"is of type {tensor.type}"
+    for piece in tensor.pieces():
+        proceed()
+        # NaN is the smallest and the largest value of numbers of which one is NaN.
+        low, high = torch.aminmax(piece if type_.itemsize > 1 else piece.float())
+        if torch.isnan(low) or torch.isnan(high):
+            return "holds NaN"
+        if torch.isinf(low) or torch.isinf(high):
+            return "holds an infinite number"
+    return None
 
 
 def _named(name: str, entries: list[str], problem: str, remedy: str) -> StageError:

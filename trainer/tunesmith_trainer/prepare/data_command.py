@@ -60,13 +60,16 @@ def _report(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     spec = config.spec.dataset
     parser = RowParser(spec.format, spec.columns)
     train = _dataset(spec.sources, parser, work, "train")
-    train_index, validation_index = RowIndex(), None
+    train_index, validation_index = RowIndex(work.root), None
     for row in train:
         train_index.add(row)
     held_out = held_out_rows(len(train_index), spec.validation.fraction, config.spec.training.seed)
     validation = None
     if spec.validation.sources:
-        validation, validation_index = _dataset(spec.validation.sources, parser, work, "validation"), RowIndex()
+        validation, validation_index = (
+            _dataset(spec.validation.sources, parser, work, "validation"),
+            RowIndex(work.root),
+        )
         for row in validation:
             validation_index.add(row)
     encoder = _encoder(config, parser)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.planner import DataShape, disk_of
 from tunesmith_api.spec import DatasetFormat, DatasetSource, JobConfig
 from tunesmith_api.tasks import METRICS, TaskInfo
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_trainer.data.encode import Encoder
-from tunesmith_trainer.data.evaluation_rows import evaluation_line
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.rendering_time import record_rendering_time
@@ -25,23 +22,24 @@ from tunesmith_trainer.data.report.relative import without_folder
 from tunesmith_trainer.data.report.samples import encoded_samples
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
-from tunesmith_trainer.data.target_check import TargetCheck
-from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.base import obtain_model
 from tunesmith_trainer.models.system_turn import fold_system_turn
-from tunesmith_trainer.prepare.disk_need import estimate, require_disk
+from tunesmith_trainer.prepare.disk_need import require_disk
 from tunesmith_trainer.prepare.model_facts import check_facts, require_served_length
 from tunesmith_trainer.prepare.overlap import require_unseen
+from tunesmith_trainer.prepare.planning import make_plan, model_shape, refuse_hopeless
 from tunesmith_trainer.prepare.split import held_out_rows
 from tunesmith_trainer.prepare.stop_token import require_stop_token
-from tunesmith_trainer.storage.files import write_atomic, write_json
+from tunesmith_trainer.prepare.tokenise import RowStore, tokenise
+from tunesmith_trainer.storage.files import write_json
 from tunesmith_trainer.storage.probe import probe_output
 from tunesmith_trainer.tasks.registry import task_of
 
 log = logging.getLogger(__name__)
 
-_CHECKED_TARGETS = 1000  # rows of each store whose learned tokens are decoded and compared with the answers
-_CUT = "Raise spec.training.maxLength, or shorten the rows"
+_TOKENIZER_CHARACTERS = (
+    200_000_000  # on about so many the tokenizer of a new model is trained, from rows all over the data
+)
 
 
 def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
@@ -53,12 +51,14 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         StageError: The data or the model cannot be used. The message has the location and the remedy.
     """
     probe_output(config)
+    refuse_hopeless(config, work)
     folder = work.stage(Stage.PREPARE)
     spec, task = config.spec.dataset, task_of(config.spec.task)
     parser = RowParser(spec.format, spec.columns)
     train = _dataset(spec.sources, parser, work, "train")
     validation = _dataset(spec.validation.sources, parser, work, "validation") if spec.validation.sources else None
-    train_index, validation_index = RowIndex(), RowIndex() if validation is not None else None
+    train_index = RowIndex(folder)
+    validation_index = RowIndex(folder) if validation is not None else None
     rows = _count(train, work, train_index)
     held_out = held_out_rows(rows, spec.validation.fraction, config.spec.training.seed)
     _check_gates(config, task.info, parser.format)
@@ -68,11 +68,10 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     def training_rows() -> Iterator[Row]:
         return (row for index, row in enumerate(train) if index not in held_out)
 
-    def validation_rows() -> Iterable[Row]:
-        return validation if validation is not None else (row for i, row in enumerate(train) if i in held_out)
+    every = 1 + train_index.characters.total_length // _TOKENIZER_CHARACTERS
 
     def texts() -> Iterator[str]:
-        return (text for row in training_rows() for text in row.texts)
+        return (text for row in islice(training_rows(), 0, None, every) for text in row.texts)
 
     model = obtain_model(
         config, work, texts, chat=task.needs_chat_template(parser.format), architectures=task.architectures
@@ -84,26 +83,40 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
     record_rendering_time(partial, model.tokenizer.chat_template)
-    train_store = _store(partial / "train", encoder, training_rows(), work, rows - len(held_out))
-    require_served_length(config, model, architecture, int(train_store.lengths.max()))
+    questions = partial / "evaluation.jsonl"
+    with (
+        RowStore(partial / "train", encoder) as train_store,
+        RowStore(partial / "validation", encoder, questions) as validation_store,
+    ):
+        with Progress(work, "tokenising", rows) as progress:
+            tokenise(train, held_out, train_store, validation_store, progress)
+        train_store.require_rows()
+        if validation is not None and validation_index is not None:
+            with Progress(work, "tokenising validation rows", len(validation_index)) as progress:
+                tokenise(validation, held_out, None, validation_store, progress)
+        validation_store.require_rows()
+    if encoder.log.skipped:
+        log.warning("%d rows are longer than %d tokens and were skipped", encoder.log.skipped, encoder.max_length)
+    written = train_store.writer
+    require_served_length(config, model, architecture, written.longest)
     if task.needs_chat_template(parser.format):
-        require_stop_token(train_store, model, architecture)
-    total = sum(validation.counts) if validation is not None else len(held_out)
-    validation_store = _store(partial / "validation", encoder, validation_rows(), work, total, partial)
+        require_stop_token(written.folder, model, architecture)
+    shape = model_shape(model.path)
+    plan = make_plan(config, shape, DataShape(written.rows, written.longest, written.tokens / written.rows))
     if validation is not None:  # where rows are held out, equal ones are chance, and stand in the report
-        require_unseen(train_store, validation_store)
+        require_unseen(written.folder, validation_store.writer.folder)
     result = {
         "digest": digest_of_json([file.sha256 for data in (train, validation) if data for file in data.files]),
         "format": parser.format.value,
         "rows": rows + (sum(validation.counts) if validation is not None else 0),
-        "trainRows": len(train_store),
-        "validationRows": len(validation_store),
-        "trainTokens": len(train_store.tokens),
-        "learnedTokens": int(train_store.mask.sum()),
+        "trainRows": written.rows,
+        "validationRows": validation_store.writer.rows,
+        "trainTokens": written.tokens,
+        "learnedTokens": written.learned,
         "truncatedRows": encoder.log.truncated,
         "skippedRows": encoder.log.skipped,
         "maxLength": encoder.max_length,
-        "longestRow": int(train_store.lengths.max()),
+        "longestRow": written.longest,
         "sources": _describe(train, parser) + (_describe(validation, parser) if validation else []),
     }
     samples = encoded_samples(task.encoder(model.tokenizer, config.spec), islice(training_rows(), 8))
@@ -115,10 +128,12 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     log_findings(report)
     shutil.rmtree(folder / "data", ignore_errors=True)
     partial.replace(folder / "data")
-    log.info("%d rows to train on (%d tokens), %d to validate", len(train_store), result["trainTokens"], total)
-    disk = estimate(config.spec, architecture, len(train_store))
-    require_disk(config, work, disk)
-    return {"model": model.describe(work), "data": result, "disk": disk}
+    log.info("%d rows to train on (%d tokens), %d to validate", written.rows, written.tokens, validation_store.rows)
+    disk = disk_of(config.spec, shape, written.rows) if shape else None
+    if disk:
+        require_disk(config, work, disk)
+    planned = {name: value for name, value in (("disk", disk), ("plan", plan)) if value}
+    return {"model": model.describe(work), "data": result, **planned}
 
 
 def recheck(config: JobConfig, work: WorkFolder, result: Mapping[str, Any]) -> None:
@@ -163,40 +178,6 @@ def _check_gates(config: JobConfig, task: TaskInfo, data_format: DatasetFormat) 
                 f"spec.evaluation.gates: {gate.metric} compares answers, and rows of the format text have none",
                 f"Use a gate on {others}, or rows with prompts and completions",
             )
-
-
-def _store(
-    target: Path, encoder: Encoder, rows: Iterable[Row], work: WorkFolder, total: int, evaluation: Path | None = None
-) -> TokenStore:
-    """Tokenise rows into a store. With `evaluation`, also write evaluation.jsonl to that folder."""
-    questions: list[bytes] = []
-
-    def examples() -> Iterator[tuple[list[int], list[int]]]:
-        number = 0
-        checks = TargetCheck(encoder.tokenizer) if encoder.loss_on == "assistant" else None
-        with Progress(work, "tokenising", total) as progress:
-            for pieces in progress.over(encoder.encode(rows)):
-                for piece in pieces:
-                    if checks and number < _CHECKED_TARGETS:
-                        checks.check(piece)
-                    if evaluation is not None:
-                        line = evaluation_line(encoder, piece, number, piece is pieces[0])
-                        questions.extend([json.dumps(line, ensure_ascii=False).encode() + b"\n"] if line else [])
-                    number += 1
-                    yield piece.ids, piece.mask
-
-    store = TokenStore.write(target, examples())
-    if evaluation is not None:
-        write_atomic(evaluation / "evaluation.jsonl", b"".join(questions))
-    if len(store) == 0:
-        raise StageError(
-            Reason.INVALID_DATASET,
-            f"all {total} rows of {target.name} are longer than {encoder.max_length} tokens and were skipped",
-            _CUT,
-        )
-    if encoder.log.skipped:
-        log.warning("%d rows are longer than %d tokens and were skipped", encoder.log.skipped, encoder.max_length)
-    return store
 
 
 def _describe(data: Dataset, parser: RowParser) -> list[dict[str, Any]]:

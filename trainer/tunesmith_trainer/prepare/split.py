@@ -5,12 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.data.held_out import HeldOutRows
+
+_BLOCK = 10_000_000  # rows that are shuffled together, 8 bytes each
 
 
-def held_out_rows(rows: int, fraction: float | None, seed: int) -> frozenset[int]:
-    """Return the indices of the rows that are kept for validation: at least one, and not all."""
+def held_out_rows(rows: int, fraction: float | None, seed: int) -> HeldOutRows:
+    """Return the rows that are kept for validation: at least one, and not all.
+
+    Each block of ten million rows gives its share, so that no more are shuffled in memory at a time.
+    """
+    held_out = HeldOutRows(rows)
     if fraction is None:
-        return frozenset()
+        return held_out
     if rows < 2:
         raise StageError(
             Reason.INVALID_DATASET,
@@ -18,4 +25,9 @@ def held_out_rows(rows: int, fraction: float | None, seed: int) -> frozenset[int
             "Add rows, or give spec.dataset.validation.sources",
         )
     count = min(max(1, round(rows * fraction)), rows - 1)
-    return frozenset(np.random.default_rng(seed).permutation(rows)[:count].tolist())
+    random = np.random.default_rng(seed)
+    for start in range(0, rows, _BLOCK):
+        end = min(start + _BLOCK, rows)
+        share = count * end // rows - len(held_out)
+        held_out.add(start + random.permutation(end - start)[:share])
+    return held_out

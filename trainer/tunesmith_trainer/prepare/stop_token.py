@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.data.token_store import read_array
 from tunesmith_trainer.models.base import BaseModel
 from tunesmith_trainer.models.checks import invalid
 from tunesmith_trainer.models.weights_check import Architecture
 from tunesmith_trainer.storage.files import read_json
 
 
-def require_stop_token(store: TokenStore, model: BaseModel, architecture: Architecture) -> None:
+def require_stop_token(store: Path, model: BaseModel, architecture: Architecture) -> None:
     """Fail if no target token of conversations is one that ends an answer when the model is served.
 
     Args:
-        store: The training rows.
+        store: Folder of the store of the training rows.
         model: The base model.
         architecture: Its configuration.
 
@@ -26,9 +28,9 @@ def require_stop_token(store: TokenStore, model: BaseModel, architecture: Archit
     stops: set[int] = set()
     for value in (model.tokenizer.eos_token_id, architecture.config.eos_token_id, generation.get("eos_token_id")):
         stops.update(value if isinstance(value, list | tuple) else [] if value is None else [value])
-    targets = np.asarray(store.tokens)[np.asarray(store.mask).astype(bool)]
-    if np.isin(targets, sorted(stops)).any():
-        return
+    for tokens, mask in zip(read_array(store / "tokens.npy"), read_array(store / "mask.npy"), strict=True):
+        if np.isin(tokens[mask.astype(bool)], sorted(stops)).any():
+            return
     names = ", ".join(sorted(str(name) for name in model.tokenizer.convert_ids_to_tokens(sorted(stops)))) or "not set"
     raise invalid(
         model.uri,

@@ -4,7 +4,7 @@ The artifact holds `onnx/<precision>/` for each of `export.precisions` (there ma
 dora, `model/` (the tuned model as safetensors, merged) only with `export.mergeWeights`, for method full too,
 `evaluation.json`, `predictions.jsonl` if there are answers to compare, `training_log.jsonl`, `data_report.json`, and
 `manifest.json`, which is written last. If the stage is killed and run again, it ends with the same files, byte for
-byte; only `created` in the manifest differs, which is the time of assembly and not part of the digest.
+byte; only `created` (the time of assembly) and `measured` in the manifest differ, which are not part of the digest.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def describe(
         prepared: The marker of the prepare stage.
         trained: The marker of the train stage.
         timings: train/metrics.json.
-        results: `metrics`, `gates` and `parity`.
+        results: `metrics`, `gates`, `parity`, and what was `measured` of each stage.
     """
     model = prepared.get("model", {})
     training = {name: value for name, value in trained.items() if name not in ("inputs", "resolved", "versions")}
@@ -75,6 +75,7 @@ def describe(
         "method": config.spec.method,
         "config": config.spec.to_api(),
         "resolved": dict(trained.get("resolved", {})),
+        "plan": dict(prepared.get("plan", {})),
         "training": {**timings, **training},
         **results,
         "precisions": sorted(precision.value for precision in config.spec.export.precisions),

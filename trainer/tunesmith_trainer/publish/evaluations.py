@@ -9,20 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.spec import JobConfig
+from tunesmith_trainer.evaluate.validation import (
+    EXAMPLES,
+    TITLES,
+    evaluated_rows,
+    read_trained_evaluation,
+)
 from tunesmith_trainer.publish.progress import Progress
 from tunesmith_trainer.storage.files import read_json, write_atomic, write_json
 from tunesmith_trainer.tasks.base import ValidationSet
 from tunesmith_trainer.tasks.registry import task_of
 
 log = logging.getLogger(__name__)
-
-EXAMPLES = 20
-"""Answers in evaluation.json."""
-
-
-def evaluated_rows(config: JobConfig, data: ValidationSet) -> int:
-    """Return the number of validation rows that are evaluated."""
-    return min(config.spec.evaluation.max_rows, len(data.store))
 
 
 def evaluate_both(
@@ -33,6 +31,8 @@ def evaluate_both(
     progress: Progress,
 ) -> dict[str, Any]:
     """Evaluate the base model and the tuned one, write evaluation.json and return its content.
+
+    What training has evaluated on its GPU is taken from there.
 
     Args:
         config: The job.
@@ -45,17 +45,21 @@ def evaluate_both(
     if evaluation is not None:
         return evaluation
     results: dict[str, Any] = {}
+    trained = read_trained_evaluation(config, progress.work)
     for when, model in models.items():
         path = folder / f"evaluation-{when}.json"
         results[when] = read_json(path)
         if results[when] is None:
-            results[when] = _evaluate(config, model(), data, progress, when)
+            results[when] = trained.get(when) or _evaluate(config, model(), data, progress, when)
+            log.info("%s training: %s", when, format_numbers(results[when]["metrics"]))
             write_json(path, results[when])
     answers = zip(results["before"]["answers"], results["after"]["answers"], strict=True)
     evaluation = {
         "before": results["before"]["metrics"],
         "after": results["after"]["metrics"],
-        "rows": evaluated_rows(config, data),
+        "computedIn": {when: result.get("computedIn", "float32") for when, result in results.items()},
+        "computedOn": {when: result["computedOn"] for when, result in results.items()},
+        "rows": evaluated_rows(config, data.store),
         "questions": len(data.prompts),
         "examples": [
             {
@@ -72,13 +76,11 @@ def evaluate_both(
 
 
 def _evaluate(config: JobConfig, model: Any, data: ValidationSet, progress: Progress, when: str) -> dict[str, Any]:  # noqa: ANN401
-    rows = evaluated_rows(config, data)
-    title = {"before": "evaluating the base model", "after": "evaluating the tuned model"}[when]
-    with progress.track(title, rows + len(data.prompts)) as advance:
+    rows = evaluated_rows(config, data.store)
+    with progress.track(TITLES[when], rows + len(data.prompts)) as advance:
         task = task_of(config.spec.task)
         result = task.evaluate(model, data, config.spec, rows=rows, examples=EXAMPLES, advance=advance)
-    log.info("%s training: %s", when, format_numbers(result["metrics"]))
-    return result
+    return {**result, "computedOn": model.device.type}
 
 
 def write_predictions(folder: Path, data: ValidationSet, served: Mapping[str, Mapping[str, Any]]) -> Path | None:

@@ -15,10 +15,12 @@ from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.rendering_time import read_rendering_time
 from tunesmith_trainer.data.report import REPORT
 from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.evaluate.validation import evaluation_file, evaluation_prompts, evaluation_rows
 from tunesmith_trainer.methods.base import MergeInputs
 from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.fingerprint import require_same_base
 from tunesmith_trainer.models.location import model_path
+from tunesmith_trainer.models.memory import give_back, is_small
 from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.publish.artifact import assemble, describe
 from tunesmith_trainer.publish.deliver import deliver, output_uri
@@ -28,6 +30,7 @@ from tunesmith_trainer.publish.gates import check_gates, require_passed
 from tunesmith_trainer.publish.progress import Progress
 from tunesmith_trainer.publish.served import ServedChecks
 from tunesmith_trainer.publish.trained import require_trained_files
+from tunesmith_trainer.runtime.measure import read_measured
 from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_json
 from tunesmith_trainer.tasks.base import ValidationSet
 from tunesmith_trainer.tasks.registry import task_of
@@ -70,8 +73,9 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
         task.check_exportable(read_json(base / "config.json") or {})
     missing = [p for p in config.spec.export.precisions if not is_exported(folder, p)]
     with ExitStack() as stack:
-        # Started first, so that its imports run in parallel with the evaluation.
-        exporter = stack.enter_context(task.exporter(folder / "export.log")) if missing else None
+        exporter = task.exporter(folder / "export.log") if missing else None
+        # With a small model it is started first, so that its imports run in parallel with the evaluation.
+        running = stack.enter_context(exporter) if exporter and is_small(base) else None
         models = _Models(config, work, base, progress)
         checks = ServedChecks(config, folder, lambda: models.data, progress)
         evaluation = evaluate_both(
@@ -87,13 +91,16 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
         made = [precision for precision in config.spec.export.precisions if precision not in missing]
         model = digest_of_tree(merged) if config.spec.export.precisions else ""
         require_current_exports(folder, made, merged, model)
+        running = running or (stack.enter_context(exporter) if exporter else None)
         for precision in missing:
             progress.step(f"exporting {precision.value}")
             remove_export(folder, precision)
-            if exporter:
-                exporter.export(merged, folder / "onnx" / precision.value, precision)
+            if running:
+                running.export(merged, folder / "onnx" / precision.value, precision)
             record_export(folder, precision, model)
     parity, served = _check(checks, merged)
+    if merge := models.merge_numbers():
+        parity["merge"] = merge
     predictions = write_predictions(folder, models.data, served)
     for name, result in served.items():
         gates += check_gates(config.spec.evaluation.gates, result["metrics"], served=name)
@@ -114,7 +121,9 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     metrics = {"before": evaluation["before"], "after": evaluation["after"]}
     if served:
         metrics["served"] = {name: result["metrics"] for name, result in served.items()}
-    results = {"metrics": metrics, "gates": gates, "parity": parity}
+    measured = {stage.value: found for stage in Stage if (found := read_measured(work, stage))}
+    computed = {name: evaluation.get(name, {}) for name in ("computedIn", "computedOn")}
+    results = {"metrics": metrics, **computed, "gates": gates, "parity": parity, "measured": measured}
     prepared = read_json(work.stage_marker(Stage.PREPARE)) or {}
     trained = read_json(work.stage_marker(Stage.TRAIN)) or {}
     timings = read_json(work.stage(Stage.TRAIN) / "metrics.json") or {}
@@ -146,9 +155,9 @@ class _Models:
         self._base_folder = base
         self._progress = progress
         self._task = task_of(config.spec.task)
-        self._base: Any = None
-        self._merged: Any = None
+        self._model: tuple[Path, Any] | None = None
         self._merged_folder = work.stage(Stage.PUBLISH) / "merged"
+        self._merge_file = work.stage(Stage.PUBLISH) / "parity-merge.json"
 
     @cached_property
     def tokenizer(self) -> Any:  # noqa: ANN401 - a transformers tokenizer
@@ -157,20 +166,12 @@ class _Models:
     @cached_property
     def validation(self) -> TokenStore:
         """The validation rows; the training rows if none were held out."""
-        data = self._work.stage(Stage.PREPARE) / "data"
-        store = TokenStore.open(data / "validation")
-        return store if len(store) else TokenStore.open(data / "train")
+        return evaluation_rows(self._work)
 
     @cached_property
     def prompts(self) -> list[Any]:
         """The first validation prompts with their references."""
-        from tunesmith_trainer.evaluate.prompts import read_prompts
-
-        return read_prompts(self._evaluation_file, self._config.spec.evaluation.max_rows)
-
-    @property
-    def _evaluation_file(self) -> Path:
-        return self._work.stage(Stage.PREPARE) / "data" / "evaluation.jsonl"
+        return evaluation_prompts(self._config, self._work)
 
     @cached_property
     def data(self) -> ValidationSet:
@@ -178,37 +179,46 @@ class _Models:
         from tunesmith_trainer.evaluate.prompts import read_requests
         from tunesmith_trainer.export.rendering import MAX_ROWS
 
-        path = self._evaluation_file
+        path = evaluation_file(self._work)
         requests = read_requests(path, MAX_ROWS)
         return ValidationSet(self.validation, self.prompts, self.tokenizer, requests, read_rendering_time(path.parent))
 
     def release(self) -> None:
-        """Free the models' memory; they are loaded again if they are needed."""
-        self._base = self._merged = None
+        """Give the memory of the models back; they are loaded again if they are needed."""
+        self._model = None
+        give_back()
 
     def base(self) -> Any:  # noqa: ANN401
-        """Return the base model. Merging changes it, so it is loaded again afterwards."""
-        if self._base is None:
-            self._base = self._task.load_model(self._base_folder)
-        return self._base
+        """Return the base model."""
+        return self._load(self._base_folder)
 
     def merged(self) -> Any:  # noqa: ANN401
         """Return the tuned model, merged."""
-        folder = self.merged_folder()
-        if self._merged is None:
-            self._merged = self._task.load_model(folder)
-        return self._merged
+        return self._load(self.merged_folder())
+
+    def _load(self, folder: Path) -> Any:  # noqa: ANN401
+        """Return the model in a folder. No other one is in memory beside it."""
+        if self._model is None or self._model[0] != folder:
+            self.release()
+            self._model = folder, self._task.load_model(folder)
+        return self._model[1]
 
     def merged_folder(self) -> Path:
         """Return the folder of the tuned model; create it if it does not exist."""
         if not self._merged_folder.is_dir():
+            self.release()
             temporary = self._merged_folder.with_name(f".merged.{os.getpid()}.tmp")
-            inputs = MergeInputs(self._adapter(), self._base_folder, self.base, self._checked_rows, self._progress.step)
-            self._merged = method_of(self._config.spec.method).write_tuned(self._work.final, temporary, inputs)
+            load, step = self._task.load_model, self._progress.step
+            inputs = MergeInputs(self._adapter(), self._base_folder, load, self._checked_rows, step)
+            numbers = method_of(self._config.spec.method).write_tuned(self._work.final, temporary, inputs)
+            write_json(self._merge_file, numbers)
             self.tokenizer.save_pretrained(temporary)
             temporary.replace(self._merged_folder)
-        self._base = None
         return self._merged_folder
+
+    def merge_numbers(self) -> dict[str, Any]:
+        """Return what merging has changed besides; empty if nothing was merged."""
+        return read_json(self._merge_file) or {}
 
     def _adapter(self) -> AdapterSpec | None:
         spec = self._config.spec

@@ -13,8 +13,9 @@ from typing import Any, get_args
 from tunesmith_api.artifact import FORMAT_VERSION, onnx_folder
 from tunesmith_api.spec import JobConfig, Precision
 from tunesmith_api.spec.runtime import ServedPrecision
+from tunesmith_trainer.evaluate.validation import evaluated_rows
 from tunesmith_trainer.publish.artifact import assemble
-from tunesmith_trainer.publish.evaluations import evaluated_rows, format_numbers
+from tunesmith_trainer.publish.evaluations import format_numbers
 from tunesmith_trainer.publish.progress import Progress
 from tunesmith_trainer.storage.files import read_json, write_json
 from tunesmith_trainer.tasks.base import ValidationSet
@@ -149,7 +150,7 @@ class ServedChecks:
             result = read_json(path)
             if result is None:
                 data = self._data()
-                rows = evaluated_rows(self._config, data)
+                rows = evaluated_rows(self._config, data.store)
                 with self._progress.track(f"evaluating served {precision.value}", rows + len(data.prompts)) as advance:
                     result = self._task.evaluate_served(
                         candidate, precision, data, self._config.spec, rows=rows, advance=advance

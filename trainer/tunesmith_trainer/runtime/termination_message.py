@@ -32,9 +32,9 @@ def write_failure(error: StageError) -> None:
 def encode(message: Mapping[str, Any], limit: int = TERMINATION_MESSAGE_BYTES) -> bytes:
     """Return a termination message as JSON of at most `limit` bytes.
 
-    If it is too long, parts are left out, the least important first: the reasons of resolved values, then these values,
-    then what the artifact's manifest also has, then the whole result, then the ends of the texts. NaN and infinity,
-    which JSON does not have, become null.
+    If it is too long, parts are left out, the least important first: the reasons of resolved and planned values, then
+    the resolved values, then what the artifact's manifest also has, then the whole result, then the ends of the texts.
+    NaN and infinity, which JSON does not have, become null.
 
     Args:
         message: `reason`, `message`, `remedy` and `result`.
@@ -44,8 +44,9 @@ def encode(message: Mapping[str, Any], limit: int = TERMINATION_MESSAGE_BYTES) -
     for shortened in (
         message,
         _with_short_reasons(message),
-        _without(message, "resolved"),
-        _without(message, "resolved", *_IN_MANIFEST),
+        _without_planned_reasons(_with_short_reasons(message)),
+        _without_planned_reasons(_without(message, "resolved")),
+        _without_planned_reasons(_without(message, "resolved", *_IN_MANIFEST)),
         {**message, "result": {}},
     ):
         if len(data := _json(shortened)) <= limit:
@@ -84,6 +85,14 @@ def _with_short_reasons(message: Mapping[str, Any]) -> dict[str, Any]:
         for name, entry in resolved.items()
     }
     return {**message, "result": {**message["result"], "resolved": short}}
+
+
+def _without_planned_reasons(message: Mapping[str, Any]) -> dict[str, Any]:
+    plan = message["result"].get("plan")
+    if not isinstance(plan, dict):
+        return dict(message)
+    short = {name: value for name, value in plan.items() if name != "reasons"}
+    return {**message, "result": {**message["result"], "plan": short}}
 
 
 def _without(message: Mapping[str, Any], *names: str) -> dict[str, Any]:

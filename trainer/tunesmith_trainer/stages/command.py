@@ -16,6 +16,7 @@ from tunesmith_api.local.imports import importing
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.runtime.disk import is_full, job_disk_full
 from tunesmith_trainer.runtime.job_config import is_volume_error, load_config, open_work, translate_write_error
+from tunesmith_trainer.runtime.measure import read_measured
 from tunesmith_trainer.runtime.progress_report import flush_progress
 from tunesmith_trainer.runtime.stage_lock import stage_lock
 from tunesmith_trainer.runtime.termination import Terminated, install_sigterm_handler, interrupted
@@ -52,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
     topology = NodeTopology(options.nnodes, options.node_rank, options.master_addr, options.master_port)
     install_sigterm_handler()
     try:
-        write_result(_run(stage, work, topology, debug=options.debug))
+        result = _run(stage, work, topology, debug=options.debug)
+        measured = read_measured(work, stage) if topology.is_first else {}
+        write_result({**result, **({"measured": measured} if measured else {})})
     except StageError as error:
         if options.debug:
             traceback.print_exc()
@@ -97,8 +100,8 @@ def _stage(stage: Stage, work: WorkFolder, topology: NodeTopology, *, debug: boo
         with importing():
             from tunesmith_trainer.prepare.pipeline import prepare, recheck
 
-        run_stage(stage, prepare, work.root, recheck)
-        return {}
+        marker = run_stage(stage, prepare, work.root, recheck)
+        return {name: marker[name] for name in ("plan",) if name in marker}
     if stage is Stage.TRAIN:
         from tunesmith_trainer.stages.train import run_train_stage
 

@@ -20,7 +20,9 @@ from tunesmith_api.work_folder import STAGE_INPUTS, Stage, WorkFolder
 from tunesmith_trainer.storage.files import read_json
 
 PUBLISH_STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("attempts.json", ()),
     ("merged", ()),
+    ("parity-merge.json", ()),
     ("adapter", ()),
     ("onnx", ("export",)),
     ("export.log", ("export",)),
@@ -95,8 +97,8 @@ def discard_outdated(stage: Stage, work: WorkFolder, inputs: str, parts: Mapping
 
 def _is_current(name: str, changed: set[str]) -> bool:
     """Return whether a file or folder of the publish stage depends on nothing that has changed."""
-    needs = [parts for pattern, parts in PUBLISH_STEPS if fnmatch(name, pattern)]
-    return bool(needs) and not changed.intersection(*needs)
+    needs = next((parts for pattern, parts in PUBLISH_STEPS if fnmatch(name, pattern)), None)
+    return needs is not None and not changed.intersection(needs)
 
 
 def _remove(path: Path) -> None:

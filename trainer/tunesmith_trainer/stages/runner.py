@@ -12,6 +12,7 @@ from tunesmith_api.failures import StageError
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import STAGE_INPUTS, Stage, WorkFolder
 from tunesmith_trainer.runtime.job_config import load_config
+from tunesmith_trainer.runtime.measure import measuring
 from tunesmith_trainer.stages.inputs import discard_outdated, publish_parts, stage_inputs
 from tunesmith_trainer.storage.files import read_json, sweep, write_json
 
@@ -54,7 +55,8 @@ def run_stage(stage: Stage, function: StageFunction, root: Path, recheck: Rechec
         parts = publish_parts(config, work) if stage is Stage.PUBLISH else {}
         discard_outdated(stage, work, inputs, parts)
         write_json(work.stage(stage) / STAGE_INPUTS, {"inputs": inputs, **({"parts": parts} if parts else {})})
-        result = {"inputs": inputs, **function(config, work)}
+        with measuring(work, stage):
+            result = {"inputs": inputs, **function(config, work)}
         write_json(work.stage_marker(stage), result)
         write_json(work.outcome(stage), {"reason": COMPLETED})
         return result

@@ -9,6 +9,7 @@ from tunesmith_api.local.files import read_json
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.runtime.job_config import load_config
+from tunesmith_trainer.runtime.measure import measuring
 from tunesmith_trainer.stages.inputs import stage_inputs
 from tunesmith_trainer.stages.runner import run_stage
 from tunesmith_trainer.storage.work_store import work_store
@@ -43,12 +44,14 @@ def run_train_stage(work: WorkFolder, topology: NodeTopology, *, debug: bool = F
     if _is_complete(config, work):
         log.info("train is complete already")
         return {}
-    train(config, work)
+    with measuring(work, Stage.TRAIN, topology.node_rank):
+        train(config, work)
     # Stay until node 0 is done: if it has to restart, it needs this node.
     store = work_store(work)
     wait_until_complete(
         lambda: (store is None or store.is_complete(Stage.TRAIN)) and _is_complete(config, work),
         MARKER_SECONDS if store is None else UPLOAD_SECONDS,
+        lambda: read_json(work.progress),
     )
     return {}
 

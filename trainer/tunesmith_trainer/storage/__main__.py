@@ -1,4 +1,4 @@
-"""`python -m tunesmith_trainer.storage fetch URI FOLDER`: copy an artifact to where it is served."""
+"""`python -m tunesmith_trainer.storage`: copies an artifact to where it is served, or one file of an object store."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ import logging
 import sys
 from pathlib import Path
 
-from tunesmith_api.failures import StageError
+from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import Precision
 from tunesmith_trainer.storage.fetch import fetch_artifact
+from tunesmith_trainer.storage.filesystems import fetch_file
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fetch an artifact and return the process exit code (see `EXIT_CODES`)."""
+    """Fetch an artifact or a file, and return the process exit code (see `EXIT_CODES`)."""
     parser = argparse.ArgumentParser(prog="tunesmith_trainer.storage", description=__doc__)
     commands = parser.add_subparsers(required=True)
     fetch = commands.add_parser("fetch", help="copy an artifact")
     fetch.add_argument("uri", help="the artifact")
     fetch.add_argument("folder", type=Path, help="the target folder")
     fetch.add_argument("--precision", choices=[item.value for item in Precision], help="copy this precision only")
+    file = commands.add_parser("file", help="copy one file")
+    file.add_argument("uri", help="the file")
+    file.add_argument("target", type=Path, help="the local file")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     try:
-        fetch_artifact(options.uri, options.folder, options.precision)
+        if "target" in options:
+            fetch_file(options.uri, options.target, missing=Reason.MODEL_NOT_FOUND)
+        else:
+            fetch_artifact(options.uri, options.folder, options.precision)
     except StageError as error:
         print(f"{error.reason.value}: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from tunesmith_api.contract import WORK_URI
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_api.work_folder import STAGE_INPUTS, STAGE_MARKER, Stage, WorkFolder
+from tunesmith_api.work_folder import MEASURED, STAGE_INPUTS, STAGE_MARKER, Stage, WorkFolder
 from tunesmith_trainer.runtime.progress_report import report_progress
 from tunesmith_trainer.storage import filesystems as storage
 from tunesmith_trainer.storage.completion import MARKER, Files, file_problem, parse_files, write_marker
@@ -24,7 +24,7 @@ from tunesmith_trainer.storage.files import link_tree, sha256_tree
 
 log = logging.getLogger(__name__)
 
-_STAGE_FILES = (STAGE_MARKER, STAGE_INPUTS)
+_STAGE_FILES = (STAGE_MARKER, STAGE_INPUTS, MEASURED)
 
 # Not uploaded, as later stages do not read it: raw sources, compiled kernels, and what is uploaded by itself.
 _LEFT_OUT = {

@@ -85,7 +85,11 @@ class Task(ABC):
 
     @abstractmethod
     def load_model(self, folder: Path) -> Any:  # noqa: ANN401
-        """Return a model in fp32, ready for inference."""
+        """Return a model, ready for inference.
+
+        A large one keeps the number format in which its weights are stored, and computes in fp32 within
+        `models.widening.in_float32`.
+        """
 
     @abstractmethod
     def collator(self, model: Any, multiple: int) -> Any:  # noqa: ANN401

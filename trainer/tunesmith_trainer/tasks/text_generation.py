@@ -45,7 +45,7 @@ class TextGeneration(Task):
         return load_weights(folder, dtype)
 
     def load_model(self, folder: Path) -> Any:  # noqa: ANN401
-        """Return the causal language model in a folder, in fp32, ready for inference."""
+        """Return the causal language model in a folder, ready for inference."""
         with importing():
             from tunesmith_trainer.models.loading import load_model
 

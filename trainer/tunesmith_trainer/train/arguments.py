@@ -31,7 +31,7 @@ def training_arguments(config: JobConfig, work: WorkFolder, resolved: Resolved, 
     options: dict[str, Any] = {}
     if resolved.zero_stage is not None:
         options["deepspeed"] = deepspeed_config(resolved, training.max_grad_norm, gpu=gpu)
-    if training.gradient_checkpointing:
+    if resolved.gradient_checkpointing:
         options["activation_checkpointing"] = True
         options["activation_checkpointing_kwargs"] = {"use_reentrant": False}
     arguments = TrainingArguments(

@@ -37,6 +37,8 @@ from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.zero import join_deepspeed
 from tunesmith_trainer.train.final import save_final
 from tunesmith_trainer.train.moved import fingerprints
+from tunesmith_trainer.train.peaks import peaks_of_all
+from tunesmith_trainer.train.planned import planned
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.sampler import training_order
 from tunesmith_trainer.train.trainer import FineTuner
@@ -64,7 +66,8 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     rows, validation = TokenStore.open(data / "train"), TokenStore.open(data / "validation")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     _check_gpus()
-    resolved = resolve(spec, world, len(rows), torch.cuda.is_available() and torch.cuda.is_bf16_supported())
+    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    resolved = resolve(spec, world, len(rows), has_bf16, planned(work))
     _environment(work, resolved)
     arguments = training_arguments(config, work, resolved, evaluate=len(validation) > 0)
     if resolved.zero_stage is not None:
@@ -108,9 +111,10 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     initial = fingerprints((n, p) for n, p in model.named_parameters() if p.requires_grad or "lora_" in n)
     _train(trainer, checkpoint)
     save_final(trainer, work, base, method, initial)
+    peaks = peaks_of_all(work, trainer)
     if not first:
         return {}
-    _write_metrics(work, trainer, tokens, checkpoint, time.monotonic() - started)
+    _write_metrics(work, trainer, tokens, checkpoint, time.monotonic() - started, peaks)
     return {**_result(work, resolved, int(tokens[-1])), **counts, "final": digest_of_tree(work.final)}
 
 
@@ -207,7 +211,14 @@ def _result(work: WorkFolder, resolved: Resolved, tokens: int) -> dict[str, Any]
     }
 
 
-def _write_metrics(work: WorkFolder, trainer: FineTuner, tokens: Any, start: Path | None, seconds: float) -> None:  # noqa: ANN401
+def _write_metrics(
+    work: WorkFolder,
+    trainer: FineTuner,
+    tokens: Any,  # noqa: ANN401 - int64 [total_steps]
+    start: Path | None,
+    seconds: float,
+    peaks: dict[str, Any],
+) -> None:
     """Write `metrics.json`: the values that differ between two runs of the same job."""
     first = int(start.name.rsplit("-", 1)[1]) if start else 0
     done = int(tokens[-1]) - (int(tokens[first - 1]) if first else 0)
@@ -217,6 +228,8 @@ def _write_metrics(work: WorkFolder, trainer: FineTuner, tokens: Any, start: Pat
         "resumedFromStep": first,
         "seconds": round(seconds, 3),
         "tokensPerSecond": round(done / trainer.seconds, 1) if trainer.seconds else None,
+        "secondsPerStep": trainer.seconds_per_step(),
         "peakMemoryBytes": peak,
+        **peaks,
     }
     write_json(work.stage(Stage.TRAIN) / "metrics.json", metrics)

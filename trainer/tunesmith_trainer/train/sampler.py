@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 _MEGA_BATCHES = 50  # global batches sorted by length together: enough for similar lengths, few enough to stay random
 
 
-def training_order(
-    lengths: npt.NDArray[np.int64], global_batch_size: int, total_steps: int, seed: int
-) -> npt.NDArray[np.int64]:
+def training_order(lengths: npt.NDArray[Any], global_batch_size: int, total_steps: int, seed: int) -> npt.NDArray[Any]:
     """Return the row numbers of a whole run, in order of the steps.
 
     The rows of each epoch are shuffled, and the epochs are concatenated. The batches of an epoch are cut into
@@ -18,26 +18,28 @@ def training_order(
     batches are shuffled again. Only a batch that spans the end of an epoch holds rows of two.
 
     Args:
-        lengths: int64 [rows], the number of tokens of each row.
+        lengths: int [rows], the number of tokens of each row.
         global_batch_size: Rows of one step, over all processes.
         total_steps: Steps of the run.
         seed: Seed of the shuffling.
 
     Returns:
-        int64 [total_steps * global_batch_size]. Row numbers of step i are at
+        int [total_steps * global_batch_size], in four bytes each if that is enough. Row numbers of step i are at
         [i * global_batch_size : (i + 1) * global_batch_size], in order of their lengths.
     """
     rows, needed = len(lengths), total_steps * global_batch_size
     epochs = -(-needed // rows)
-    stream = np.concatenate([np.random.default_rng([seed, epoch]).permutation(rows) for epoch in range(epochs)])
-    batches = stream[:needed].reshape(total_steps, global_batch_size)
+    stream = np.empty(needed, np.int32 if rows <= np.iinfo(np.int32).max else np.int64)
+    for epoch in range(epochs):
+        part = stream[epoch * rows : (epoch + 1) * rows]
+        part[:] = np.random.default_rng([seed, epoch]).permutation(rows)[: len(part)]
+    batches = stream.reshape(total_steps, global_batch_size)
     random = np.random.default_rng([seed, epochs, rows])
-    ordered = []
     for start, end in _chunks(rows, global_batch_size, total_steps):
         chunk = batches[start:end].ravel()
         alike = chunk[np.argsort(lengths[chunk], kind="stable")].reshape(-1, global_batch_size)
-        ordered.append(alike[random.permutation(len(alike))])
-    return np.concatenate(ordered).ravel()
+        batches[start:end] = alike[random.permutation(len(alike))]
+    return stream
 
 
 def _chunks(rows: int, global_batch_size: int, total_steps: int) -> list[tuple[int, int]]:

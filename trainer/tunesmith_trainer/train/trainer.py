@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,7 @@ class FineTuner(HookedTrainer):
         keep_checkpoints: How many checkpoints are kept.
         stopping: Whether all processes have agreed to stop after this step.
         seconds: Duration of the training loop.
+        step_seconds: Duration of each step, without evaluations and checkpoints.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class FineTuner(HookedTrainer):
         self.keep_checkpoints = keep_checkpoints
         self.stopping = False
         self.seconds = 0.0
+        self.step_seconds: list[float] = []
         super().__init__(compute_loss_func=self._mean_loss, **options)
         self.remove_callback(PrinterCallback)
         # First, so that the others see the right epoch.
@@ -175,6 +178,11 @@ class FineTuner(HookedTrainer):
             rotate(folder, self.keep_checkpoints)
         self.barrier()
 
+    def seconds_per_step(self) -> float | None:
+        """Return the median duration of a step, but for the first one if there are others; None for no step."""
+        times = self.step_seconds[1:] or self.step_seconds
+        return float(f"{statistics.median(times):.4g}") if times else None
+
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.args.world_size > 1:
@@ -186,6 +194,7 @@ class _Steps(TrainerCallback):
 
     def __init__(self, trainer: FineTuner) -> None:
         self.trainer = trainer
+        self._step_began = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401
         # Otherwise dropout would be the same in all processes. A resumed run loads its random states after this.
@@ -195,8 +204,12 @@ class _Steps(TrainerCallback):
         self.trainer.interrupt.stepping = True
         self.trainer.seconds = -time.monotonic()
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401
+        self._step_began = time.monotonic()
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ANN401
         resolved, trainer = self.trainer.resolved, self.trainer
+        trainer.step_seconds.append(time.monotonic() - self._step_began)
         trainer.interrupt.note_step()
         # For transformers the run is a single epoch, as the order of rows is given.
         state.epoch = state.global_step * resolved.global_batch_size / resolved.train_rows

@@ -55,7 +55,7 @@ def test_running_out_of_memory_says_what_to_do(world):
     )
     after(world)
     assert (world.status["phase"], world.reason) == ("Failed", "OutOfMemory")
-    assert "resources.memory" in world.message
+    assert "stages.prepare.memory" in world.message
     assert list(world.jobs) == [JOB]
 
 

@@ -12,6 +12,7 @@ from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.finetunejob.jobs import stage_job, train_service
 from tunesmith_operator.finetunejob.names import claim_name, job_name, service_name
+from tunesmith_operator.finetunejob.planning import Planned
 from tunesmith_operator.finetunejob.publish_inputs import PUBLISH_INPUTS
 from tunesmith_operator.finetunejob.volume import artifact_uri, claim
 
@@ -22,7 +23,7 @@ def built(stage: Stage = Stage.TRAIN, settings=SETTINGS, **spec):
     """Return a stage's Job, its pod's spec and its container."""
     world = World(spec)
     parsed = FineTuneJobSpec.model_validate(world.job["spec"])
-    job = stage_job(world.job, parsed, stage, 1, "tiny-work", settings, None)
+    job = stage_job(world.job, Planned(parsed), stage, 1, "tiny-work", settings, None)
     pod = job["spec"]["template"]["spec"]
     return job, pod, pod["containers"][0]
 
@@ -169,7 +170,7 @@ def test_gpus_of_others():
 
 
 def test_requests_and_limits():
-    _, _, container = built(Stage.PREPARE)
+    _, _, container = built(Stage.TRAIN)
     assert container["resources"] == {"requests": {"cpu": "250m", "memory": "512Mi"}}
     _, _, container = built(Stage.PREPARE, resources={"cpu": "3500m", "memory": "4Gi"})
     assert container["resources"] == {"requests": {"cpu": "3500m", "memory": "4Gi"}, "limits": {"memory": "4Gi"}}
@@ -301,7 +302,7 @@ def test_no_label_of_the_job_itself_is_copied():
     world = World()
     world.job["metadata"] |= {"labels": {"app": "x"}, "annotations": {"argocd.argoproj.io/tracking-id": "y"}}
     spec = FineTuneJobSpec.model_validate(world.job["spec"])
-    job = stage_job(world.job, spec, Stage.TRAIN, 1, "tiny-work", SETTINGS, None)
+    job = stage_job(world.job, Planned(spec), Stage.TRAIN, 1, "tiny-work", SETTINGS, None)
     for about in (job["metadata"], job["spec"]["template"]["metadata"], train_service(world.job)["metadata"]):
         assert set(about.get("annotations") or ()) <= {PUBLISH_INPUTS}
         assert "app" not in about["labels"]
@@ -369,7 +370,7 @@ def test_the_volume():
 )
 def test_with_an_object_store_each_pod_has_a_disk_of_its_own(storage, disk):
     world = World({"storage": {"uri": "s3://bucket/work/", **storage}})
-    job = stage_job(world.job, world.observed().spec, Stage.TRAIN, 1, None, SETTINGS, None)
+    job = stage_job(world.job, Planned(world.observed().spec), Stage.TRAIN, 1, None, SETTINGS, None)
     pod = job["spec"]["template"]["spec"]
     assert pod["volumes"][0] == {"name": "work", **disk}
     assert env(pod["containers"][0])["TUNESMITH_WORK_URI"] == f"s3://bucket/work/tiny-{UID[:8]}"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunesmith_api.spec import DatasetFormat
 from tunesmith_trainer.data.encoding_log import EncodingLog, Outcome
 from tunesmith_trainer.data.formats import FORMATS, RowParser
+from tunesmith_trainer.data.held_out import HeldOutRows
 from tunesmith_trainer.data.report.lengths import describe_lengths
-from tunesmith_trainer.data.report.row_index import RowIndex, as_lengths
+from tunesmith_trainer.data.report.row_index import RowIndex
 from tunesmith_trainer.data.report.samples import Sample
 from tunesmith_trainer.data.report.unused import unused_columns
 
@@ -25,7 +26,7 @@ def build_report(
     wanted: DatasetFormat,
     train: RowIndex,
     validation: RowIndex | None,
-    held_out: Collection[int],
+    held_out: HeldOutRows,
     samples: Sequence[Sample],
     encoding: EncodingLog | None = None,
     max_length: int | None = None,
@@ -44,9 +45,9 @@ def build_report(
     """
     rows = len(train) + (len(validation) if validation is not None else 0)
     if encoding is not None:
-        lengths = describe_lengths(as_lengths(encoding.lengths), "tokens", max_length)
+        lengths = describe_lengths(encoding.lengths, "tokens", max_length)
     else:
-        lengths = describe_lengths(as_lengths(train.characters), "characters", None)
+        lengths = describe_lengths(train.characters, "characters", None)
     return {
         "version": 1,
         "format": parser.format.value,

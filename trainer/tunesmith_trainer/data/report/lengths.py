@@ -5,35 +5,38 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from tunesmith_trainer.data.length_counts import LengthCounts
 
 _BINS = 12
 
 
-def describe_lengths(lengths: npt.NDArray[np.int64], unit: str, limit: int | None) -> dict[str, Any]:
+def describe_lengths(counts: LengthCounts, unit: str, limit: int | None) -> dict[str, Any]:
     """Return the distribution of row lengths.
 
     Args:
-        lengths: int64 [rows].
+        counts: The number of rows by length.
         unit: `tokens` or `characters`.
         limit: The longest row that is used whole; None if it is not known in this unit.
     """
-    if not len(lengths):
+    if not counts:
         return {"unit": unit, "limit": limit, "histogram": []}
-    edges = _edges(int(lengths.min()), int(lengths.max()))
-    counts, _ = np.histogram(lengths, edges)
+    lengths, rows = counts.arrays()
+    shortest, longest = int(lengths[0]), int(lengths[-1])
+    edges = _edges(shortest, longest)
+    found, _ = np.histogram(lengths, edges, weights=rows)
     bins = [
         {"from": int(low), "to": int(high) - 1, "rows": int(count)}
-        for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+        for low, high, count in zip(edges[:-1], edges[1:], found, strict=True)
     ]
     return {
         "unit": unit,
         "limit": limit,
-        "shortest": int(lengths.min()),
-        "median": int(np.median(lengths)),
-        "percentile95": int(np.percentile(lengths, 95)),
-        "longest": int(lengths.max()),
-        "total": int(lengths.sum()),
+        "shortest": shortest,
+        "median": int(counts.quantile(0.5)),
+        "percentile95": int(counts.quantile(0.95)),
+        "longest": longest,
+        "total": counts.total_length,
         "histogram": bins,
     }
 

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 from tunesmith_api.contract import WORK_URI
-from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_api.work_folder import STAGE_INPUTS, Stage, WorkFolder
+from tunesmith_trainer.runtime.measure import attempts_file
 from tunesmith_trainer.storage.files import link_tree
 from tunesmith_trainer.train.checkpointing.shards import CheckpointShard
 
@@ -45,7 +46,8 @@ class Outbox:
         shutil.rmtree(half, ignore_errors=True)
         link_tree(checkpoint, half / checkpoint.relative_to(work.root))
         if node == 0:
-            for path in (work.stage(Stage.TRAIN) / "inputs.json", work.training_log):
+            kept = (work.stage(Stage.TRAIN) / STAGE_INPUTS, work.training_log, attempts_file(work, Stage.TRAIN))
+            for path in (path for path in kept if path.exists()):
                 shutil.copyfile(path, half / path.relative_to(work.root))  # a copy, as the log is appended to
         half.rename(self.folder)
 

@@ -11,6 +11,7 @@ from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.topology import NodeTopology
+from tunesmith_trainer.train.trained import completed_training, evaluate_both_models, evaluates_here, record_trained
 
 
 def launch(config: JobConfig, work: WorkFolder, topology: NodeTopology, *, debug: bool = False) -> dict[str, Any]:
@@ -28,14 +29,19 @@ def launch(config: JobConfig, work: WorkFolder, topology: NodeTopology, *, debug
     Raises:
         StageError: Training failed or was interrupted.
     """
-    interrupt = Interrupt()
+    interrupt, trained = Interrupt(), None
     try:
         with interrupt.on_signals():
-            return _run(config, work, topology, interrupt, debug=debug)
+            trained = completed_training(work) or _run(config, work, topology, interrupt, debug=debug)
+            if topology.is_first and evaluates_here(topology.nnodes):
+                record_trained(work, trained)
+                if interrupt.requested:  # after the last step
+                    raise KeyboardInterrupt
+                evaluate_both_models(work)
+            return trained
     except KeyboardInterrupt:
-        raise StageError(
-            Reason.INTERRUPTED, "interrupted before the next checkpoint", "Run it again to go on"
-        ) from None
+        when = "after training, while the models were evaluated" if trained else "before the next checkpoint"
+        raise StageError(Reason.INTERRUPTED, f"interrupted {when}", "Run it again to go on") from None
 
 
 def _run(
@@ -49,7 +55,7 @@ def _run(
             from tunesmith_trainer.train.failures import translate_oom
             from tunesmith_trainer.train.fit import fit
 
-        with translate_oom(config):
+        with translate_oom(config, work):
             return fit(config, work, interrupt)
     from tunesmith_trainer.train.distributed.torchrun import run_processes
 

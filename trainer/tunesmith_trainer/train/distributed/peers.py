@@ -56,14 +56,25 @@ def wait_for_master(address: str, port: int, seconds: float = RENDEZVOUS_SECONDS
         time.sleep(_POLL_SECONDS)
 
 
-def wait_until_complete(is_complete: Callable[[], bool], seconds: float = MARKER_SECONDS) -> None:
+def wait_until_complete(
+    is_complete: Callable[[], bool],
+    seconds: float = MARKER_SECONDS,
+    sign_of_life: Callable[[], object] = lambda: None,
+) -> None:
     """Wait until node 0 has marked the stage complete.
+
+    Args:
+        is_complete: Returns whether it has.
+        seconds: How long to wait after the last sign of life.
+        sign_of_life: Returns something that changes while node 0 is at work, as it is when it evaluates the models.
 
     Raises:
         StageError: PEER_LOST: it did not, so it failed before. All nodes restart from the last checkpoint.
     """
-    deadline = time.monotonic() + seconds
+    deadline, seen = time.monotonic() + seconds, sign_of_life()
     while not is_complete():
+        if (newest := sign_of_life()) != seen:
+            deadline, seen = time.monotonic() + seconds, newest
         if time.monotonic() > deadline:
             raise peer_lost("node 0 ended before it could say that training is complete")
         time.sleep(_POLL_SECONDS)

@@ -62,7 +62,7 @@ def run_processes(
             code = _wait(child, folder, interrupt)
             if code == 0:
                 return dict(read_json(folder.result) or {})
-            raise _failure(config, folder, code, interrupted=interrupt.requested, several=topology.nnodes > 1)
+            raise _failure(config, work, folder, code, interrupted=interrupt.requested, several=topology.nnodes > 1)
     finally:
         shutil.rmtree(folder.path, ignore_errors=True)
 
@@ -109,11 +109,14 @@ def _wait(child: subprocess.Popen[bytes], folder: RunFolder, interrupt: Interrup
         interrupt.stepping = False
 
 
-def _failure(config: JobConfig, folder: RunFolder, code: int, *, interrupted: bool, several: bool) -> StageError:
+def _failure(
+    config: JobConfig, work: WorkFolder, folder: RunFolder, code: int, *, interrupted: bool, several: bool
+) -> StageError:
     """Return why the run failed: the error of a worker, or what the workers' exit codes mean.
 
     Args:
         config: The job.
+        work: Its work folder.
         folder: The run folder, with what the workers wrote.
         code: The exit code of torchrun.
         interrupted: Whether training was asked to stop.
@@ -130,7 +133,7 @@ def _failure(config: JobConfig, folder: RunFolder, code: int, *, interrupted: bo
         from tunesmith_trainer.train.failures import out_of_memory
 
         rank = next(rank for rank, value in codes.items() if value == _KILLED)
-        return out_of_memory(config, f"process {rank} was killed by the system")
+        return out_of_memory(config, work, f"process {rank} was killed by the system")
     if several and (error := _peer_failure(folder, errors, list(codes.values()))):
         return error
     if errors:

@@ -65,7 +65,7 @@ def _fit(work: WorkFolder, interrupt: Interrupt, rank: str, folder: RunFolder) -
         from tunesmith_trainer.train.fit import fit
 
     config = load_config(work)
-    with translate_oom(config):
+    with translate_oom(config, work):
         result = fit(config, work, interrupt)
     if rank == "0":
         write_json(folder.result, result)

@@ -8,6 +8,7 @@ import pytest
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import JobConfig
+from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.storage.files import write_json
 from tunesmith_trainer.train.distributed import peers
 from tunesmith_trainer.train.distributed.peers import (
@@ -109,7 +110,7 @@ def left_behind(folder, *, errors=(), codes=None, stepped=False, started=True):
     for name, there in (("stepped", stepped), ("started-0", started)):
         if there:
             (folder / name).touch()
-    return _failure(CONFIG, RunFolder(folder), 1, interrupted=False, several=True).reason
+    return _failure(CONFIG, WorkFolder(folder), RunFolder(folder), 1, interrupted=False, several=True).reason
 
 
 DIVERGED = StageError(Reason.TRAINING_DIVERGED, "the loss is nan")

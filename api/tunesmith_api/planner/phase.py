@@ -1,0 +1,70 @@
+"""The memory of a training process in one part of a step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tunesmith_api.planner.formats import formats_of
+from tunesmith_api.planner.setup import Setup
+from tunesmith_api.planner.shape import ModelShape
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Bytes of one process in one part of a step, by what takes them.
+
+    Attributes:
+        name: The part of the step.
+        weights: The model's weights, frozen and trained.
+        gradients: The gradients of the trained weights.
+        optimizer: The optimizer's moments, and under DeepSpeed its fp32 copy of the weights.
+        activations: What the forward pass has kept, and the gradients of activations.
+        logits: The logits and their loss.
+        buffers: Buffers of DDP or DeepSpeed.
+    """
+
+    name: str
+    weights: int = 0
+    gradients: int = 0
+    optimizer: int = 0
+    activations: int = 0
+    logits: int = 0
+    buffers: int = 0
+
+    @property
+    def allocated(self) -> int:
+        """The sum: bytes that the allocator has given out."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.logits + self.buffers
+
+    def plus(
+        self,
+        name: str,
+        *,
+        weights: float = 0,
+        gradients: float = 0,
+        activations: float = 0,
+        logits: float = 0,
+        buffers: float = 0,
+    ) -> Phase:
+        """Return a part of a step that has this and more."""
+        return replace(
+            self,
+            name=name,
+            weights=self.weights + int(weights),
+            gradients=self.gradients + int(gradients),
+            activations=self.activations + int(activations),
+            logits=self.logits + int(logits),
+            buffers=self.buffers + int(buffers),
+        )
+
+
+def frozen_bytes(shape: ModelShape, setup: Setup) -> int:
+    """Return the bytes of the frozen weights, which may be stored quantized; 0 where all are trained."""
+    if not setup.info.trains_adapter:
+        return 0
+    whole = formats_of(setup).frozen
+    quantized = setup.info.quantized_weight_bytes
+    if quantized is None:
+        return int(shape.parameters * whole)
+    linear = shape.layers * sum(linear.weights for linear in shape.linears)
+    return int(linear * quantized + (shape.parameters - linear) * whole)

@@ -1,0 +1,55 @@
+"""The memory of one process that trains: of its GPU, or on the CPU of the process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tunesmith_api.planner.phase import Phase
+from tunesmith_api.planner.plain import plain_phases
+from tunesmith_api.planner.setup import Setup
+from tunesmith_api.planner.shape import ModelShape
+from tunesmith_api.planner.zero import zero_phases
+
+_MIB = 2**20
+CUDA_CONTEXT = 700 * _MIB
+"""Bytes that a process takes on a GPU before it allocates anything: CUDA's context, NCCL's and cuBLAS's buffers."""
+
+FRAGMENTATION = 0.06
+"""Share of what is allocated that lies between the blocks that are in use."""
+
+
+@dataclass(frozen=True)
+class RankMemory:
+    """The memory of one process at its peak, in bytes.
+
+    Attributes:
+        phase: The part of a step in which the peak is, with what takes the memory there.
+        reserve: What is kept free: the CUDA context and fragmentation.
+    """
+
+    phase: Phase
+    reserve: int
+
+    @property
+    def allocated(self) -> int:
+        """Bytes that the allocator has given out at the peak."""
+        return self.phase.allocated
+
+    @property
+    def total(self) -> int:
+        """Bytes with the reserve."""
+        return self.allocated + self.reserve
+
+
+@lru_cache(maxsize=4096)
+def rank_memory(shape: ModelShape, setup: Setup) -> RankMemory:
+    """Return the memory of one process that trains a model, at its peak.
+
+    Args:
+        shape: The model.
+        setup: How it is trained.
+    """
+    phases = zero_phases(shape, setup) if setup.zero_stage else plain_phases(shape, setup)
+    phase = max(phases, key=lambda phase: phase.allocated)
+    return RankMemory(phase, int(FRAGMENTATION * phase.allocated) + (CUDA_CONTEXT if setup.gpu else 0))

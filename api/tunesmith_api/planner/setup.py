@@ -1,0 +1,100 @@
+"""One way to train a model: everything that its memory and time depend on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tunesmith_api.methods import METHODS, MethodInfo
+from tunesmith_api.planner.shape import Linear, ModelShape
+from tunesmith_api.resolve import Strategy
+from tunesmith_api.spec import AdapterSpec
+
+
+@dataclass(frozen=True)
+class DataShape:
+    """The size of the training data. What is not known is None, and taken as large as the job allows.
+
+    Attributes:
+        rows: Number of training rows.
+        longest: Tokens of the longest row.
+        mean: Tokens of a row on average.
+        targets: Most positions of one batch that have a target in some row.
+    """
+
+    rows: int | None = None
+    longest: int | None = None
+    mean: float | None = None
+    targets: int | None = None
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One way to train a model.
+
+    Attributes:
+        method: Value of `spec.method`.
+        precision: Numeric precision.
+        strategy: How training is spread over processes.
+        processes: Processes that train together, over all machines.
+        micro_batch_size: Rows of one forward pass in one process.
+        gradient_accumulation_steps: Forward passes of one process in one optimizer step.
+        length: Tokens of the longest row, with padding.
+        gradient_checkpointing: Whether activations are recomputed in the backward pass.
+        adapter: The adapter's settings; None where the method trains none.
+        gpu: Whether training runs on GPUs.
+        targets: Most positions of one batch that have a target; None if not known.
+    """
+
+    method: str
+    precision: Literal["fp32", "bf16"]
+    strategy: Strategy
+    processes: int
+    micro_batch_size: int
+    gradient_accumulation_steps: int
+    length: int
+    gradient_checkpointing: bool
+    adapter: AdapterSpec | None
+    gpu: bool
+    targets: int | None = None
+
+    @property
+    def info(self) -> MethodInfo:
+        """The facts about the method."""
+        return METHODS[self.method]
+
+    @property
+    def zero_stage(self) -> int:
+        """The stage of DeepSpeed ZeRO, 0 for plain torch."""
+        return int(self.strategy[-1]) if self.strategy.startswith("zero") else 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one forward pass in one process, with padding."""
+        return self.micro_batch_size * self.length
+
+    @property
+    def target_positions(self) -> int:
+        """Positions of a row whose logits are computed. The last token of a row never has a target."""
+        longest = max(1, self.length - 1)
+        return longest if self.targets is None else min(self.targets, longest)
+
+    def adapts(self, linear: Linear) -> bool:
+        """Return whether a linear layer gets an adapter."""
+        if self.adapter is None:
+            return False
+        targets = self.adapter.target_modules
+        return targets is None or any(linear.name == t.rsplit(".", 1)[-1] for t in targets)
+
+    def adapter_parameters(self, linear: Linear) -> int:
+        """Return the parameters of the adapter of a linear layer; 0 if it has none."""
+        if self.adapter is None or not self.adapts(linear):
+            return 0
+        magnitudes = linear.outputs if self.method == "dora" else 0
+        return self.adapter.rank * (linear.inputs + linear.outputs) + magnitudes
+
+    def trained_parameters(self, shape: ModelShape) -> int:
+        """Return the number of parameters that are trained."""
+        if self.info.trains_adapter:
+            return shape.layers * sum(self.adapter_parameters(linear) for linear in shape.linears)
+        return shape.parameters

@@ -1,0 +1,108 @@
+"""What each stage needs: host memory, disk, and what is downloaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tunesmith_api.methods import METHODS
+from tunesmith_api.planner.machine import Machine
+from tunesmith_api.planner.rank_memory import rank_memory
+from tunesmith_api.planner.setup import DataShape, Setup
+from tunesmith_api.planner.shape import ModelShape
+from tunesmith_api.spec import Precision, TrainingJobSpec
+
+_GIB = 2**30
+_MB = 10**6
+_TORCH = 960 * _MB  # resident memory of a process with Python, torch, transformers and peft, measured
+_DEEPSPEED = 100 * _MB  # what DeepSpeed adds
+_BASE = 1 * _GIB
+_CUDA_LIBRARIES = 3 * _GIB  # libraries of CUDA in the memory of a process
+_STATE = 12  # bytes of a trained weight in a checkpoint: itself and Adam's two moments
+_INT4 = 0.65  # bytes of a quantised weight, with its share of the block's scale and zero point
+_EXPORT_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0}
+
+
+@dataclass(frozen=True)
+class StageNeed:
+    """What one stage needs, in bytes.
+
+    Attributes:
+        memory: Peak of the whole process tree, with the reserve.
+        disk: What is in the work folder when the stage ends, earlier stages included.
+        gpu_memory: Memory of each GPU, with the reserve; None if the stage uses none.
+        seconds: How long it takes; None if that is not known.
+    """
+
+    memory: int
+    disk: int
+    gpu_memory: int | None = None
+    seconds: float | None = None
+
+
+def process_base(setup: Setup) -> int:
+    """Return the resident memory of a training process without its tensors: Python and the libraries, in bytes."""
+    return _TORCH + (_DEEPSPEED if setup.zero_stage else 0)
+
+
+def disk_parts(spec: TrainingJobSpec, shape: ModelShape, trained: int, checkpoints: int) -> dict[str, int]:
+    """Return the bytes that train and publish write in the work folder, by what they are.
+
+    Args:
+        spec: The job.
+        shape: Its model.
+        trained: Parameters that are trained.
+        checkpoints: How many checkpoints are there at once.
+    """
+    merged = shape.weight_bytes if METHODS[spec.method].trains_adapter else 0
+    return {
+        "checkpoints": checkpoints * trained * _STATE,
+        "trained weights": trained * 4,
+        "merged model": merged,
+        **{f"{precision.value} export": export_bytes(shape, precision) for precision in spec.export.precisions},
+    }
+
+
+def export_bytes(shape: ModelShape, precision: Precision) -> int:
+    """Return the bytes of an export, in which tied tensors are stored twice."""
+    whole = _EXPORT_BYTES.get(precision.value)
+    if whole is not None:
+        return int((shape.parameters + (shape.embedding if shape.tied else 0)) * whole)
+    quantised = shape.layers * sum(linear.weights for linear in shape.linears) + shape.embedding
+    return int(quantised * _INT4 + shape.embedding * 4 + shape.layers * sum(shape.norms) * 4)
+
+
+def stage_needs(
+    spec: TrainingJobSpec, shape: ModelShape, data: DataShape, machine: Machine, setup: Setup, checkpoints: int
+) -> dict[str, StageNeed]:
+    """Return what each stage needs.
+
+    Args:
+        spec: The job.
+        shape: Its model.
+        data: Its data.
+        machine: Where it trains.
+        setup: How it trains.
+        checkpoints: How many checkpoints are there at once.
+    """
+    scratch = spec.model.scratch is not None
+    parts = disk_parts(spec, shape, setup.trained_parameters(shape), checkpoints)
+    rows = (data.rows or 0) * (data.mean or spec.training.max_length)
+    prepared = shape.weight_bytes + int(rows * 5) + 64 * 2**20
+    trained = prepared + parts["checkpoints"] + parts["trained weights"]
+    published = prepared + sum(parts.values())
+    largest = max(shape.embedding, max(linear.weights for linear in shape.linears)) * 4
+    prepare = 2 * _BASE + (2 * shape.parameters * 4 if scratch else 2 * largest)
+    rank = rank_memory(shape, setup)
+    local = min(setup.processes, machine.gpus) if setup.gpu else setup.processes
+    launcher = _BASE // 2 if setup.processes > 1 else 0
+    if setup.gpu:
+        loaded = shape.parameters * (2 if setup.precision == "bf16" and setup.info.trains_adapter else 4)
+        train = StageNeed(launcher + local * (_BASE + _CUDA_LIBRARIES + int(1.1 * loaded)), trained, rank.total)
+    else:
+        train = StageNeed(launcher + local * (process_base(setup) + rank.total), trained)
+    publish = int(1.4 * shape.weight_bytes) + 3 * 10**9
+    return {
+        "prepare": StageNeed(prepare, prepared),
+        "train": train,
+        "publish": StageNeed(publish, published),
+    }

@@ -1,0 +1,85 @@
+"""The activations of a whole step: at the loss, and while the layers go backward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tunesmith_api.planner.activations import layer_activations, layer_input, norm_input
+from tunesmith_api.planner.backward import layer_backward
+from tunesmith_api.planner.formats import FP32, formats_of
+from tunesmith_api.planner.setup import Setup
+from tunesmith_api.planner.shape import ModelShape
+
+
+@dataclass(frozen=True)
+class Step:
+    """Bytes of a step's activations.
+
+    Attributes:
+        forward: What the forward pass has kept at its end.
+        logits: The logits' gradient, and what the output layer has kept.
+        loss: The logits and the loss at their largest, with the same.
+        per_layer: What each layer below the current one keeps.
+        below_layers: What is kept below the first layer.
+        in_layer: Most that the backward pass of a layer takes, with what the layer keeps itself.
+        layer_gradients: Gradients that stay when a layer has gone backward.
+    """
+
+    forward: int
+    logits: int
+    loss: int
+    per_layer: int
+    below_layers: int
+    in_layer: int
+    layer_gradients: int
+
+    def backward(self, below: int) -> int:
+        """Return the activations while a layer goes backward.
+
+        Args:
+            below: How many layers are below it.
+        """
+        return self.below_layers + below * self.per_layer + self.in_layer
+
+
+def step_of(shape: ModelShape, setup: Setup, *, gradients_stay: bool) -> Step:
+    """Return the activations of a step.
+
+    Args:
+        shape: The model.
+        setup: How it is trained.
+        gradients_stay: Whether new gradients stay where they are made (see `layer_backward`).
+    """
+    kept = layer_activations(shape, setup).total
+    backward = layer_backward(shape, setup, gradients_stay=gradients_stay)
+    adapts, checkpoints = setup.info.trains_adapter, setup.gradient_checkpointing
+    per_layer = layer_input(shape, setup) if checkpoints else kept + norm_input(shape, setup)
+    # Without checkpointing nothing below the first adapter has a gradient, so the first norm keeps nothing.
+    below = 0 if adapts and not checkpoints else norm_input(shape, setup)
+    logits, loss = _logits(shape, setup)
+    return Step(
+        forward=below + shape.layers * per_layer,
+        logits=logits,
+        loss=loss,
+        per_layer=per_layer,
+        below_layers=below,
+        in_layer=per_layer - (0 if checkpoints else kept) + backward.peak + layer_input(shape, setup),
+        layer_gradients=backward.gradients,
+    )
+
+
+def _logits(shape: ModelShape, setup: Setup) -> tuple[int, int]:
+    """Return the bytes of the logits' gradient, and those of the loss at its largest.
+
+    The loss is computed in fp32 (models/loss.py): at its largest there are the logarithms of the softmax, the
+    gradient of them, and that of the logits. Logits are computed for positions with a target only
+    (data/collate.py); the last token of a row has none.
+    """
+    formats = formats_of(setup)
+    positions = setup.micro_batch_size * setup.target_positions
+    one = positions * shape.vocabulary
+    head = 0
+    if not setup.info.trains_adapter:  # the last norm's product, and what the output layer reads and autocast copies
+        head = setup.tokens * shape.hidden * formats.residual + positions * shape.hidden * formats.product
+        head += shape.embedding * formats.product if formats.autocast else 0
+    return head + one * formats.product, head + 3 * FP32 * one
