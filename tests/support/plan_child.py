@@ -41,13 +41,25 @@ def _status(name: str) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
+def _library_pages() -> int:
+    """Return the bytes of this process that are pages of files, weights and tokens left out."""
+    total, counts = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        fields = line.split()
+        if not fields[0].endswith(":"):  # a mapping: addresses, permissions, offset, device, inode, path
+            counts = fields[-1].startswith("/") and not fields[-1].endswith((".safetensors", ".npy"))
+        elif counts and fields[0] in ("Rss:", "Anonymous:"):
+            total += int(fields[1]) * 1024 * (1 if fields[0] == "Rss:" else -1)
+    return total
+
+
 def _train(folder: str, report: Path, libraries: int, *, log: bool) -> None:
     """Train in this process, and write what it took.
 
     Args:
         folder: The work folder.
         report: Where to write it.
-        libraries: Bytes of files that the process before the fork had in memory.
+        libraries: Bytes of libraries that the process before the fork had in memory.
         log: Whether to write what was alive at the peak.
     """
     import torch
@@ -67,7 +79,7 @@ def _train(folder: str, report: Path, libraries: int, *, log: bool) -> None:
     taken = {
         "allocated": torch.cuda.max_memory_allocated() if gpu else allocations.peak,
         # A fork has not read in the libraries itself: it has their pages only where it has used them.
-        "resident": _status("VmHWM") - min(_status("RssFile"), libraries) + libraries,
+        "resident": _status("VmHWM") + max(0, libraries - _library_pages()),
         "seconds": round(time.monotonic() - started, 1),
     }
     report.write_text(json.dumps(taken))
@@ -78,7 +90,7 @@ def _train(folder: str, report: Path, libraries: int, *, log: bool) -> None:
 
 
 def _fork(folder: str, variables: dict[str, str], report: Path, *, log: bool) -> int:
-    libraries = _status("RssFile")
+    libraries = _library_pages()
     pid = os.fork()
     if pid:
         return pid

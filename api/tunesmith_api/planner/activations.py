@@ -69,15 +69,24 @@ def layer_activations(shape: ModelShape, setup: Setup) -> LayerActivations:
 
 def is_read(shape: ModelShape, setup: Setup, place: Place) -> bool:
     """Return whether a linear layer at a place needs its input in the backward pass: something of it is trained."""
-    return any(not setup.info.trains_adapter or setup.adapts(linear) for linear in shape.reading(place))
+    if not setup.info.trains_adapter:
+        return True
+    if setup.adapter is not None and setup.adapter.dropout:
+        return False  # an adapter reads what dropout has made of it
+    return any(setup.adapts(linear) for linear in shape.reading(place))
 
 
-def magnitude_temporaries(shape: ModelShape, setup: Setup) -> int:
+def magnitude_temporaries(shape: ModelShape, setup: Setup, *, kept: bool = True) -> int:
     """Return what DoRA takes at most while it computes the norm of an adapted weight, in every forward pass.
 
     peft multiplies the adapter's matrices by way of an identity matrix as wide as the input, scales the product and
     adds the weight (`get_lora_weight` and `get_weight_norm`). Under autocast the identity is copied to bf16, and the
     weight to fp32.
+
+    Args:
+        shape: The model.
+        setup: How it is trained.
+        kept: Whether the identity is kept for the backward pass, as it is not in the forward pass of checkpointing.
     """
     if setup.method != "dora":
         return 0
@@ -85,7 +94,7 @@ def magnitude_temporaries(shape: ModelShape, setup: Setup) -> int:
     copies = formats.product if formats.autocast else 0
     sizes = [
         (formats.adapter_input + copies) * linear.inputs**2
-        + formats.adapter_input * linear.weights * (4 if formats.autocast else 3)
+        + formats.adapter_input * linear.weights * ((3 if kept else 1) + formats.autocast)
         for linear in shape.linears
         if setup.adapts(linear)
     ]

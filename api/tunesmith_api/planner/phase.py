@@ -23,6 +23,7 @@ class Phase:
         buffers: Buffers of DDP or DeepSpeed.
         untouched: The part of the buffers that nothing is written to: on the CPU it takes no memory.
         gathered: The part of the weights that is gathered anew in each step.
+        collective: Most bytes that are gathered at once, of which gloo makes a copy of its own on the CPU.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Phase:
     buffers: int = 0
     untouched: int = 0
     gathered: int = 0
+    collective: int = 0
 
     @property
     def allocated(self) -> int:

@@ -47,6 +47,7 @@ def plain_phases(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
     for below in {shape.layers - 1, 0}:
         grown = head + (shape.layers - 1 - below) * step.layer_gradients
         yield states.plus("backward", activations=step.backward(below), gradients=grown)
-    # The embedding's gradient is made as a whole, also where it is added to another one.
-    added = shape.embedding * per_gradient if whole and (accumulates or shape.tied) else 0
+    # The embedding's gradient is made as a whole, also where it is added to another one: in place to that of an earlier
+    # forward pass, and into a third to that of a tied output layer.
+    added = shape.embedding * per_gradient * (2 if shape.tied else accumulates) if whole else 0
     yield states.plus("optimizer", gradients=added + (0 if accumulates else gradients))

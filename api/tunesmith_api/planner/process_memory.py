@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from tunesmith_api.planner.activations import magnitude_temporaries
 from tunesmith_api.planner.formats import formats_of
 from tunesmith_api.planner.rank_memory import phases_of
 from tunesmith_api.planner.setup import Setup
@@ -18,6 +19,7 @@ DEEPSPEED = 110 * _MB
 
 _GIVEN_BACK = 32 * 2**20  # bytes; from this size on glibc maps a block by itself and unmaps it when it is freed
 _KEPT = 0.9  # share of smaller blocks that are freed and taken again in each step for which the heap grows, measured
+_HOLES = 4  # times that what DoRA takes for the norm of a weight is left free in the heap, measured
 
 
 def libraries(setup: Setup) -> int:
@@ -29,8 +31,9 @@ def libraries(setup: Setup) -> int:
 def process_memory(shape: ModelShape, setup: Setup) -> int:
     """Return the resident memory of a training process on the CPU at its peak, without a reserve.
 
-    What is freed and taken again in each step (activations, logits, the weights that ZeRO 3 gathers) counts nearly
-    twice while its blocks are small: glibc does not give their pages back, and what stays in between leaves holes.
+    What is freed and taken again in each step (activations and logits, or the weights that ZeRO 3 gathers) counts
+    nearly twice while its blocks are small: glibc does not give their pages back, and what stays in between leaves
+    holes. gloo gathers into a copy.
 
     Args:
         shape: The model.
@@ -38,12 +41,14 @@ def process_memory(shape: ModelShape, setup: Setup) -> int:
     """
     phases = phases_of(shape, setup)
     product = formats_of(setup).product
-    kept = 0.0
+    kept = 0
     if setup.tokens * shape.intermediate * product < _GIVEN_BACK:
-        kept += max(phase.activations + phase.logits for phase in phases)
+        kept = int(_KEPT * max(phase.activations + phase.logits for phase in phases))
     if max(linear.weights for linear in shape.linears) * product < _GIVEN_BACK:
-        kept += max(phase.gathered for phase in phases)
-    taken = (
-        phase.allocated - phase.untouched + (0 if phase.name == "start" else int(_KEPT * kept)) for phase in phases
-    )
+        kept = max(kept, *(phase.gathered for phase in phases))
+    temporaries = magnitude_temporaries(shape, setup)
+    if temporaries < _GIVEN_BACK:
+        kept += _HOLES * temporaries
+    kept += max(phase.collective for phase in phases)
+    taken = (phase.allocated - phase.untouched + (0 if phase.name == "start" else kept) for phase in phases)
     return libraries(setup) + max(taken)

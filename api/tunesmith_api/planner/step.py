@@ -64,7 +64,7 @@ def step_of(shape: ModelShape, setup: Setup, *, gradients_stay: bool) -> Step:
     forward = below + shape.layers * per_layer
     return Step(
         forward=forward,
-        forward_peak=forward + (0 if checkpoints else temporaries),
+        forward_peak=forward + magnitude_temporaries(shape, setup, kept=not checkpoints),
         logits=logits,
         loss=loss,
         per_layer=per_layer,

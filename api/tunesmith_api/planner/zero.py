@@ -105,8 +105,9 @@ def _partitioned(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
     share, size = -(-trained // ranks), formats.trained
     frozen = frozen_bytes(shape, setup)
     everything = shape.parameters + (trained if frozen else 0)
-    # A frozen embedding is not needed after the first layer, so it does not stay.
-    stays = everything - (shape.embedding if frozen and not shape.tied else 0)
+    # A frozen embedding is not needed after the first layer, unless checkpointing needs a gradient of its result.
+    leaves = bool(frozen) and not shape.tied and not setup.gradient_checkpointing
+    stays = everything - (shape.embedding if leaves else 0)
     live = min(stays, MOST_LIVE) * formats.product
     largest = max(shape.embedding, *(linear.weights for linear in shape.linears))
     ahead = min(everything, BUCKET + largest) * formats.product
@@ -118,6 +119,7 @@ def _partitioned(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
         buffers=BUCKET * size,
         untouched=max(0, BUCKET - trained) * size,
         gathered=live,
+        collective=ahead,
     )
     step = step_of(shape, setup, gradients_stay=False)
     yield states.plus("forward", activations=step.forward_peak, buffers=ahead)
