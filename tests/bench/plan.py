@@ -2,10 +2,11 @@
 
 Each point is trained for two steps by the product's own code, in processes of its own, on the CPU by gloo or, with
 `--gpu`, on the GPU that there is. Two measures: all tensors at the peak, followed one by one (on a GPU:
-`torch.cuda.max_memory_allocated`), and the resident memory of the process. What was measured is kept in a file, so that
-a change of the formulas needs no new measurement.
+`torch.cuda.max_memory_allocated`), and the resident memory of the process. What was measured is kept in
+tests/data/plan_measured.jsonl, so that a change of the formulas needs no new measurement: a unit test compares them.
 
-    python tests/bench/plan.py                  # about 25 minutes on 2 cores; writes the table to docs/planning.md
+    python tests/bench/plan.py                  # measures what is not in the file; writes the table to docs/planning.md
+    python tests/bench/plan.py --again          # measures all anew, 25 minutes on 2 cores
     python tests/bench/plan.py --only zero2     # the points whose name has this
     python tests/bench/plan.py --from FILE      # points that were measured before are taken from the file
     python tests/bench/plan.py --gpu            # about 20 points on one GPU, 4 minutes; prints the table
@@ -25,6 +26,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support.plan_points import Measured, Point, Trainers, resident  # noqa: E402
 
+MEASURED = ROOT / "tests" / "data" / "plan_measured.jsonl"
 DOCUMENT = ROOT / "docs" / "planning.md"
 BEGIN, END = "<!-- measured: tests/bench/plan.py -->", "<!-- end -->"
 
@@ -125,7 +127,7 @@ def main() -> None:
     """Measure and print; with the whole grid on the CPU, write the table to the document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="")
-    parser.add_argument("--from", dest="file", type=Path, default=ROOT / "tests" / "bench" / "plan_measured.jsonl")
+    parser.add_argument("--from", dest="file", type=Path, default=MEASURED)
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--again", action="store_true", help="measure all points anew")
     options = parser.parse_args()

@@ -18,8 +18,8 @@ DEEPSPEED = 110 * _MB
 """Bytes that DeepSpeed adds, measured."""
 
 _GIVEN_BACK = 32 * 2**20  # bytes; from this size on glibc maps a block by itself and unmaps it when it is freed
-_KEPT = 0.9  # share of smaller blocks that are freed and taken again in each step for which the heap grows, measured
-_HOLES = 4  # times that what DoRA takes for the norm of a weight is left free in the heap, measured
+_KEPT = 0.75  # share of smaller blocks that are freed and taken again in each step for which the heap grows, measured
+_HOLES = 6  # times that what DoRA takes for the norm of a weight is left free in the heap, measured
 
 
 def libraries(setup: Setup) -> int:
@@ -31,9 +31,9 @@ def libraries(setup: Setup) -> int:
 def process_memory(shape: ModelShape, setup: Setup) -> int:
     """Return the resident memory of a training process on the CPU at its peak, without a reserve.
 
-    What is freed and taken again in each step (activations and logits, or the weights that ZeRO 3 gathers) counts
-    nearly twice while its blocks are small: glibc does not give their pages back, and what stays in between leaves
-    holes. gloo gathers into a copy.
+    What is freed and taken again in each step (activations and logits, or the weights that ZeRO 3 gathers) counts more
+    than once while its blocks are small: glibc does not give their pages back, and what stays in between leaves holes.
+    gloo gathers into a copy.
 
     Args:
         shape: The model.
@@ -41,14 +41,15 @@ def process_memory(shape: ModelShape, setup: Setup) -> int:
     """
     phases = phases_of(shape, setup)
     product = formats_of(setup).product
-    kept = 0
+    kept = again = 0
     if setup.tokens * shape.intermediate * product < _GIVEN_BACK:
         kept = int(_KEPT * max(phase.activations + phase.logits for phase in phases))
     if max(linear.weights for linear in shape.linears) * product < _GIVEN_BACK:
-        kept = max(kept, *(phase.gathered for phase in phases))
+        again = max(phase.gathered for phase in phases)
     temporaries = magnitude_temporaries(shape, setup)
     if temporaries < _GIVEN_BACK:
-        kept += _HOLES * temporaries
+        again += _HOLES * temporaries
+    kept = max(kept, again)
     kept += max(phase.collective for phase in phases)
     taken = (phase.allocated - phase.untouched + (0 if phase.name == "start" else kept) for phase in phases)
     return libraries(setup) + max(taken)

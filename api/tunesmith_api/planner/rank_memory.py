@@ -18,7 +18,7 @@ CUDA_CONTEXT = 700 * _MIB
 FRAGMENTATION = 0.06
 """Share of what is allocated that lies between the blocks that are in use."""
 
-HEAP = 100 * 10**6
+HEAP = 150 * 10**6
 """Bytes that the C library keeps on the CPU for small blocks, and that kernels take for themselves."""
 
 
