@@ -137,6 +137,7 @@ class RemoteModel:
             check_weights(self.folder, uri, self.architecture, proceed)
             self._doing = ""
 
+        self._doing = "fetching weights" if weights else "checking weights"
         self._running = self._stack.enter_context(Background("weights", fetch_weights))
         return self
 
