@@ -116,6 +116,7 @@ def measured(action: Callable[[], Any]) -> tuple[int, int, float]:
 def main() -> None:
     """Print a row for each size and precision."""
     from tunesmith_api.spec import Precision
+    from tunesmith_trainer.data.token_store import TokenStore
     from tunesmith_trainer.export.exporter import Exporter
     from tunesmith_trainer.export.layers import check_layers
     from tunesmith_trainer.export.onnx_runner import OnnxModel
@@ -140,6 +141,7 @@ def main() -> None:
             folder = Path(temporary)
             (folder / "model").mkdir()
             weights = write_model(folder / "model", size)
+            store = TokenStore.write(folder / "rows", [(IDS, IDS)])
             for precision in arguments.precisions:
                 with Exporter(folder / "export.log") as exporter:
                     export = partial(exporter.export, folder / "model", folder / precision, Precision(precision))
@@ -147,7 +149,7 @@ def main() -> None:
                 if arguments.run:
                     row(f"logits {precision}", lambda model=folder / precision: OnnxModel(model).logits(IDS))
                 if arguments.layers:
-                    check = partial(check_layers, folder / precision, folder / "model", Precision(precision), IDS)
+                    check = partial(check_layers, folder / precision, folder / "model", Precision(precision), store)
                     row(f"layers {precision}", check)
 
 

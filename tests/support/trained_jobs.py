@@ -77,6 +77,7 @@ def trained(work: Path, method: str = "lora", *, seed: int = 1, scale: float = 0
 
     model = AutoModelForCausalLM.from_pretrained(model_path(WorkFolder(work)), dtype=torch.float32)
     generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)  # peft draws the adapter's matrix A
     if method != "full":
         model = get_peft_model(
             model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", use_dora=method == "dora")

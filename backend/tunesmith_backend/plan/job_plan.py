@@ -47,7 +47,12 @@ class PlannedJob:
 
 
 def plan_job(
-    config: JobConfig, config_maps: ConfigMaps, machines: Sequence[Machine], nodes: int = 1, seconds: float = 15.0
+    config: JobConfig,
+    config_maps: ConfigMaps,
+    machines: Sequence[Machine],
+    nodes: int = 1,
+    others: Sequence[Machine] = (),
+    seconds: float = 15.0,
 ) -> PlannedJob:
     """Return the plan of a job.
 
@@ -56,6 +61,7 @@ def plan_job(
         config_maps: The ConfigMaps that are known.
         machines: The machines that it may train on, at least one.
         nodes: How many of one kind train together.
+        others: Further machines, which a refusal may name.
         seconds: How long the Hugging Face hub is waited for.
 
     Raises:
@@ -70,4 +76,4 @@ def plan_job(
             shape = ModelShape.from_config(model_config(spec.model, seconds))
     except UnknownModel as error:
         raise BackendError(f"FineTuneJob {config.name}: {error}") from None
-    return PlannedJob(config, shape, rows, choose(spec, shape, rows.shape, machines, nodes))
+    return PlannedJob(config, shape, rows, choose(spec, shape, rows.shape, machines, nodes, others))

@@ -42,43 +42,43 @@ def plan_manifests(
     if not manifests.fine_tune_jobs:
         raise CliError("no FineTuneJob in " + ", ".join(map(str, paths)))
     table = read_machines(machines) if machines is not None else MACHINES
-    planned = [_planned(job, manifests.config_maps, table, on) for job in manifests.fine_tune_jobs]
+    others = table if machines is not None else ()
+    planned = [_planned(job, manifests.config_maps, table, on, others) for job in manifests.fine_tune_jobs]
     compared = (own_machine(), *table)
     if output == "json":
-        items = [_as_json(job, job.prices(compared), _ways(job, table, named=machines is not None)) for job in planned]
+        items = [_as_json(job, job.prices(compared), _ways(job, named=machines is not None)) for job in planned]
         print(json.dumps({"items": items}, indent=2, ensure_ascii=False))
     else:
         for job in planned:
-            print_plan(job, job.prices(compared), _ways(job, table, named=machines is not None), show_all=show_all)
+            print_plan(job, job.prices(compared), _ways(job, named=machines is not None), show_all=show_all)
     fits = not any(isinstance(job.found, DoesNotFit) for job in planned)
     return Exit.OK if fits else EXIT_CODES[Reason.DOES_NOT_FIT]
 
 
-def _planned(job: LoadedFineTuneJob, config_maps: ConfigMaps, table: Sequence[Machine], on: str | None) -> PlannedJob:
+def _planned(
+    job: LoadedFineTuneJob, config_maps: ConfigMaps, table: Sequence[Machine], on: str | None, others: Sequence[Machine]
+) -> PlannedJob:
     machines = machines_for(job.spec.resources, table, on)
     nodes = 1 if machines[0].name == OWN_MACHINE else job.spec.resources.nodes
-    return plan_job(job_config(job), config_maps, machines, nodes)
+    return plan_job(job_config(job), config_maps, machines, nodes, others)
 
 
-def _ways(job: PlannedJob, table: Sequence[Machine], *, named: bool) -> list[str]:
-    """Return what would fit instead, as the YAML to write: another machine, and other values.
+def _ways(job: PlannedJob, *, named: bool) -> list[str]:
+    """Return what would fit instead, as the YAML to write.
 
     Args:
         job: The job.
-        table: The machines that there are.
-        named: Whether a job can name them: they are the administrator's.
+        named: Whether there is a table whose machines a job can name; else an AKS size is looked for.
     """
     if not isinstance(job.found, DoesNotFit):
         return []
-    ways = list(job.found.nearest)
-    other = job.on(table)
-    if isinstance(other, Plan):
-        machine, need = other.machine, other.stages["train"]
-        gpus = f", gpusPerNode: {machine.gpus}" if machine.gpus else ""
-        wanted = f"machine: {machine.name}" if named else f"instanceType: {machine.name}{gpus}"
-        size = f"{quantity(need.gpu_memory)} of each GPU" if need.gpu_memory else f"{quantity(need.memory)} of memory"
-        ways.insert(0, f"resources: {{{wanted}}} ({other.setup.strategy}: {size})")
-    return ways
+    other = None if named else job.on(MACHINES)
+    if not isinstance(other, Plan):
+        return list(job.found.nearest)
+    machine, need = other.machine, other.stages["train"]
+    gpus = f", gpusPerNode: {machine.gpus}" if machine.gpus else ""
+    size = f"{quantity(need.gpu_memory)} of each GPU" if need.gpu_memory else f"{quantity(need.memory)} of memory"
+    return [f"resources: {{instanceType: {machine.name}{gpus}}} ({other.setup.strategy}: {size})", *job.found.nearest]
 
 
 def _as_json(job: PlannedJob, prices: Sequence[PriceRow], ways: list[str]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def test_one_precision(tmp_path: Path) -> None:
 
 
 def test_the_manifest_comes_last(store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tunesmith_trainer.storage import filesystems as storage
+    from tunesmith_trainer.storage import downloads as storage
 
     order: list[str] = []
     fetch = storage.fetch_file

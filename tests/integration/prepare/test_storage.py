@@ -11,8 +11,9 @@ from support.prepare_runs import read_result, write_job, write_rows
 from support.tiny_models import build_model
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.__main__ import main
+from tunesmith_trainer.storage.downloads import CHUNK, fetch_file, fetch_folder, part_of
 from tunesmith_trainer.storage.files import sha256_tree
-from tunesmith_trainer.storage.filesystems import exists, fetch_file, fetch_folder, list_folder, open_source, put_folder
+from tunesmith_trainer.storage.filesystems import exists, list_folder, open_source, put_folder
 from tunesmith_trainer.storage.uris import public
 
 CONTENT = os.urandom(3 << 20)
@@ -91,7 +92,44 @@ def test_download_that_breaks_off(uri: str, store: ObjectStore, tmp_path: Path) 
     with pytest.raises(StageError) as caught:
         fetch_file(uri, tmp_path / "copy")
     assert caught.value.reason is Reason.SOURCE_UNAVAILABLE
-    assert list(tmp_path.glob("*copy*")) == []
+    assert not (tmp_path / "copy").exists()
+    store.cut = False
+    fetch_file(uri, tmp_path / "copy")
+    assert [path.name for path in tmp_path.glob("*copy*")] == ["copy"]
+    assert (tmp_path / "copy").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("uri", ["s3", "http", "file"], indirect=True)
+def test_only_the_rest_of_the_same_version_is_fetched(uri: str, store: ObjectStore, tmp_path: Path) -> None:
+    def interrupted(done: int, _: int | None) -> None:
+        raise KeyboardInterrupt
+
+    def seen_of(target: Path) -> list[int]:
+        seen: list[int] = []
+        fetch_file(uri, target, report=lambda done, _: seen.append(done))
+        assert target.read_bytes() == local_content
+        return seen
+
+    content = os.urandom(3 * CHUNK)
+    local_content = content
+    local = tmp_path / "source" / "rows.jsonl"
+    store.objects["data/folder/rows.jsonl"] = content
+    local.write_bytes(content)
+    with pytest.raises(KeyboardInterrupt):
+        fetch_file(uri, tmp_path / "a", report=interrupted)
+    part = part_of(tmp_path / "a")
+    come = part.stat().st_size
+    assert 0 < come < len(content)
+    kept = {path: path.read_bytes() for path in (part, part.with_name(f"{part.name}.json"))}
+    assert seen_of(tmp_path / "a")[0] > come, "it goes on after what had come"
+    # Of another version nothing is kept.
+    local_content = content[::-1] + b"1"
+    store.objects["data/folder/rows.jsonl"] = local_content
+    local.write_bytes(local_content)
+    (tmp_path / "a").unlink()
+    for path, data in kept.items():
+        path.write_bytes(data)
+    assert seen_of(tmp_path / "a")[0] <= CHUNK
 
 
 def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ MILESTONES = [
     "publish/onnx/fp32",
     "publish/.candidate.*.tmp",
     "publish/parity-template.json",
+    "publish/layers-fp32.json",
     "publish/parity-fp32.json",
     "publish/served-fp32.json",
     "publish/predictions.jsonl",

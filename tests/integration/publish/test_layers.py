@@ -1,5 +1,6 @@
 """Layer by layer, an export is the tuned model whatever its weights are; what is not is named by its layer."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,22 +14,38 @@ from onnx import helper, numpy_helper
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import Precision
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.export import export_weights
+from tunesmith_trainer.export import export_weights, layer_graphs, layers
 from tunesmith_trainer.export.architectures import EXPORTABLE
+from tunesmith_trainer.export.exporter import Exporter
 from tunesmith_trainer.export.layers import TOLERANCE, check_layers, first_tokens
 
 ModelOf = Callable[[str], Path]
 ExportOf = Callable[[str, Precision], Path]
 IDS = [int(token) for token in np.random.default_rng(0).integers(3, 500, 48)]
+WINDOW = 16
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
+    return store_of(tmp_path_factory.mktemp("rows"), IDS)
+
+
+def store_of(folder: Path, ids: list[int]) -> TokenStore:
+    return TokenStore.write(folder, [(ids, [1] * len(ids))])
 
 
 @pytest.mark.parametrize("precision", list(Precision))
 @pytest.mark.parametrize("architecture", sorted(EXPORTABLE))
 def test_an_export_keeps_every_layer(
-    architecture: str, precision: Precision, model_of: ModelOf, export_of: ExportOf, monkeypatch: pytest.MonkeyPatch
+    architecture: str,
+    precision: Precision,
+    model_of: ModelOf,
+    export_of: ExportOf,
+    rows: TokenStore,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(export_weights, "SLICE", 1000)
-    numbers = check_layers(export_of(architecture, precision), model_of(architecture), precision, IDS)
+    numbers = check_layers(export_of(architecture, precision), model_of(architecture), precision, rows)
     assert (numbers["layers"], numbers["tokens"]) == (2, len(IDS))
     assert 0 < float(numbers["largestDifference"]) < TOLERANCE[precision] / 2
     if precision is Precision.INT4:
@@ -111,13 +128,13 @@ DAMAGES: dict[str, tuple[str, Precision, Callable[[Any], None], str]] = {
         "LlamaForCausalLM",
         Precision.INT4,
         scaled("model.layers.1.mlp.down_proj.MatMul.weight_scales", 1.05),
-        r"weight /model/layers\.1/mlp/down_proj/MatMul_Q4 differs by",
+        r"weight /model/layers\.1/mlp/down_proj/MatMul_Q4 .* it differs by",
     ),
     "NaN": (
         "LlamaForCausalLM",
         Precision.INT4,
         scaled("model.layers.0.mlp.down_proj.MatMul.weight_scales", float("nan")),
-        r"weight /model/layers\.0/mlp/down_proj/MatMul_Q4 differs by inf",
+        r"weight /model/layers\.0/mlp/down_proj/MatMul_Q4 is not the trained one in",
     ),
     "another layer's weights": (
         "Qwen2ForCausalLM",
@@ -129,43 +146,53 @@ DAMAGES: dict[str, tuple[str, Precision, Callable[[Any], None], str]] = {
         "LlamaForCausalLM",
         Precision.INT4,
         coarser,
-        r"weight /model/layers\.1/attn/o_proj/MatMul_Q4 differs by inf",
+        r"weight /model/layers\.1/attn/o_proj/MatMul_Q4 is not the trained one in",
     ),
     "embeddings": (
         "LlamaForCausalLM",
         Precision.INT4,
         scaled("model.embed_tokens.weight", 1.01),
-        "weight /model/embed_tokens/Gather differs by inf",
+        "weight /model/embed_tokens/Gather is not the trained one in",
     ),
     "one bit": (
         "LlamaForCausalLM",
         Precision.FP32,
         one_weight,
-        r"weight /model/layers\.0/mlp/up_proj/MatMul differs by inf",
+        r"weight /model/layers\.0/mlp/up_proj/MatMul is not the trained one in",
     ),
-    "gate and up": ("Phi3ForCausalLM", Precision.INT4, exchange_gate_and_up, "layer 1 differs by"),
-    "heads of the cache": ("MistralForCausalLM", Precision.INT4, exchange_heads_of_the_cache, "layer 1 differs by"),
-    "rotation": ("Qwen3ForCausalLM", Precision.FP32, no_rotation, "layer 0 differs by"),
+    "gate and up": ("Phi3ForCausalLM", Precision.INT4, exchange_gate_and_up, "layer 1 differs from torch by"),
+    "heads of the cache": (
+        "MistralForCausalLM",
+        Precision.INT4,
+        exchange_heads_of_the_cache,
+        "layer 1 differs from torch by",
+    ),
+    "rotation": ("Qwen3ForCausalLM", Precision.FP32, no_rotation, "layer 0 differs from torch by"),
     "a norm": (
         "Gemma2ForCausalLM",
         Precision.INT4,
         scaled("model.layers.1.post_feedforward_layernorm.weight", 1.01),
-        "layer 1 differs by",
+        "layer 1 differs from torch by",
     ),
     "last norm": (
         "LlamaForCausalLM",
         Precision.INT4,
         scaled("model.layers.2.final_norm_layernorm.weight", 1.01),
-        "output layer differs by",
+        "output layer differs from torch by",
     ),
-    "scale of embeddings": ("GemmaForCausalLM", Precision.INT4, without_scale_of_embeddings, "embedding differs by"),
+    "scale of embeddings": (
+        "GemmaForCausalLM",
+        Precision.INT4,
+        without_scale_of_embeddings,
+        "embedding differs from torch by",
+    ),
     "names": ("LlamaForCausalLM", Precision.FP32, renamed, "has no node '/model/layers.1/input_layernorm"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_export_is_named_by_its_layer(
-    damage: str, model_of: ModelOf, export_of: ExportOf, tmp_path: Path
+    damage: str, model_of: ModelOf, export_of: ExportOf, rows: TokenStore, tmp_path: Path
 ) -> None:
     architecture, precision, edit, says = DAMAGES[damage]
     folder = shutil.copytree(export_of(architecture, precision), tmp_path / "damaged")
@@ -174,11 +201,13 @@ def test_a_damaged_export_is_named_by_its_layer(
     (folder / "model.onnx.data").unlink()
     onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="model.onnx.data")
     with pytest.raises(StageError, match=f"the {precision.value} export is not the trained model: .*{says}") as caught:
-        check_layers(folder, model_of(architecture), precision, IDS)
+        check_layers(folder, model_of(architecture), precision, rows)
     assert caught.value.reason is Reason.PARITY_FAILED
 
 
-def test_an_export_of_other_weights_is_not_this_models(model_of: ModelOf, export_of: ExportOf, tmp_path: Path) -> None:
+def test_an_export_of_other_weights_is_not_this_models(
+    model_of: ModelOf, export_of: ExportOf, rows: TokenStore, tmp_path: Path
+) -> None:
     from safetensors.torch import load_file, save_file
 
     model = shutil.copytree(model_of("LlamaForCausalLM"), tmp_path / "model")
@@ -186,21 +215,26 @@ def test_an_export_of_other_weights_is_not_this_models(model_of: ModelOf, export
     tensors["model.norm.weight"] = tensors["model.norm.weight"] * 1.01
     save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(StageError, match="output layer differs"):
-        check_layers(export_of("LlamaForCausalLM", Precision.INT4), model, Precision.INT4, IDS)
+        check_layers(export_of("LlamaForCausalLM", Precision.INT4), model, Precision.INT4, rows)
 
 
-def test_an_export_whose_files_have_other_names_too(model_of: ModelOf, export_of: ExportOf, tmp_path: Path) -> None:
+def test_an_export_whose_files_have_other_names_too(
+    model_of: ModelOf, export_of: ExportOf, rows: TokenStore, tmp_path: Path
+) -> None:
     """An artifact has hard links to the files of the stage."""
     folder = export_of("LlamaForCausalLM", Precision.INT4)
     (tmp_path / "linked").mkdir()
     for path in folder.iterdir():
         (tmp_path / "linked" / path.name).hardlink_to(path)
-    check_layers(tmp_path / "linked", model_of("LlamaForCausalLM"), Precision.INT4, IDS)
+    check_layers(tmp_path / "linked", model_of("LlamaForCausalLM"), Precision.INT4, rows)
 
 
-def test_a_row_of_one_token_is_enough(model_of: ModelOf, export_of: ExportOf) -> None:
+def test_a_row_of_one_token_is_enough(model_of: ModelOf, export_of: ExportOf, tmp_path: Path) -> None:
     numbers = check_layers(
-        export_of("LlamaForCausalLM", Precision.FP32), model_of("LlamaForCausalLM"), Precision.FP32, [7]
+        export_of("LlamaForCausalLM", Precision.FP32),
+        model_of("LlamaForCausalLM"),
+        Precision.FP32,
+        store_of(tmp_path / "rows", [7]),
     )
     assert numbers["tokens"] == 1
 
@@ -209,3 +243,30 @@ def test_the_first_rows_are_joined(tmp_path: Path) -> None:
     store = TokenStore.write(tmp_path / "rows", [([1, 2, 3], [1] * 3), ([4, 5], [1] * 2), ([6], [1])])
     assert first_tokens(store, 4) == [1, 2, 3, 4]
     assert first_tokens(store, 64) == [1, 2, 3, 4, 5, 6]
+
+
+def windowed(folder: Path, model: Path, window: int | None) -> Path:
+    """Give a model a sliding window, or none, in every second layer."""
+    shutil.copytree(model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    kinds = ["full_attention", "sliding_attention" if window else "full_attention"]
+    config |= {"use_sliding_window": bool(window), "sliding_window": window, "layer_types": kinds}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_window_is_checked_beyond_its_length(
+    model_of: ModelOf, exporter: Exporter, rows: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The other tokens stay within the window, as in a large model.
+    monkeypatch.setattr(layers, "TOKENS", WINDOW)
+    monkeypatch.setattr(layer_graphs, "_CHUNK", 10)
+    model = windowed(tmp_path / "model", model_of("Qwen2ForCausalLM"), WINDOW)
+    exporter.export(model, tmp_path / "right", Precision.INT4)
+    numbers = check_layers(tmp_path / "right", model, Precision.INT4, rows)
+    assert (numbers["tokens"], numbers["longRowTokens"]) == (WINDOW, 128)
+    assert float(numbers["largestDifference"]) < 1e-5
+    without = windowed(tmp_path / "without", model_of("Qwen2ForCausalLM"), None)
+    exporter.export(without, tmp_path / "wrong", Precision.INT4)
+    with pytest.raises(StageError, match=f"layer 1 on a row beyond token {WINDOW} differs from torch by"):
+        check_layers(tmp_path / "wrong", model, Precision.INT4, rows)

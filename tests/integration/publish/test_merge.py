@@ -42,6 +42,7 @@ def adapt(base: Path, folder: Path, scale: float = 0.05, **options: Any) -> Any:
     from peft import LoraConfig, get_peft_model
 
     model = load_weights(base, "float32")
+    torch.manual_seed(0)
     adapted = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", **options))
     generator = torch.Generator().manual_seed(0)
     for name, parameter in adapted.named_parameters():

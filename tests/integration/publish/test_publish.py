@@ -16,6 +16,10 @@ from support.trained_jobs import ROWS, make_job, write_config
 from tunesmith_api.artifact import artifact_digest
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_serving.artifact.opening import open_artifact
+from tunesmith_serving.engines.registry import load_engine
+from tunesmith_serving.runtime.config import ServingConfig
+from tunesmith_serving.runtime.errors import ArtifactError
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.publish import publish
@@ -59,6 +63,10 @@ def test_the_artifact_is_complete(lora: Path) -> None:
     assert manifest["precisions"] == ["fp32", "int4"]
     assert manifest["parity"]["fp32"]["maxLogitDifference"] < 1e-4
     assert manifest["parity"]["int4"]["maxLogitDifference"] > 1e-2
+    layers = manifest["parity"]["layers"]
+    assert (layers["fp32"]["largestWeightError"], layers["fp32"]["layers"]) == (0, 2)
+    assert 0.9 < layers["int4"]["largestWeightError"] <= 1.001
+    assert max(layers[name]["largestDifference"] for name in ("fp32", "int4")) < 1e-5
     assert set(manifest["metrics"]["after"]) == {"evalLoss", "perplexity", "exactMatch"}
     assert manifest["metrics"]["before"] != manifest["metrics"]["after"]
     assert set(manifest["measured"]["publish"]) == {"memory", "seconds"}
@@ -321,3 +329,28 @@ def test_an_output_with_another_artifact_is_kept(lora: Path, tmp_path: Path) -> 
     assert files_of(taken) == before
     shutil.rmtree(taken)
     assert run(work)["artifact"]["uri"] == str(taken)
+
+
+def test_exports_for_gpus_are_checked_but_not_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    work = make_job(
+        tmp_path / "job",
+        export={
+            "precisions": ["fp16", "int4"],
+            "parity": {**FP32["parity"], "minNextTokenAgreement": 0.3, "maxPerplexityIncrease": 5},
+        },
+    )
+    with caplog.at_level("INFO"):
+        run(work)
+    manifest = json.loads((work / "artifact" / "manifest.json").read_text())
+    assert manifest["precisions"] == ["fp16", "int4"]
+    parity = manifest["parity"]
+    assert 1e-4 < parity["fp16"]["maxLogitDifference"] < 0.1
+    assert parity["fp16"]["computed"].startswith("in fp32 on the CPU, from the export's own bits")
+    assert "computed" not in parity["int4"]
+    assert parity["layers"]["fp16"]["largestWeightError"] == 0
+    assert set(manifest["metrics"]["served"]) == {"int4"}
+    assert parity["fp16"]["servedMetrics"] in caplog.text
+    sizes = {name: (work / "artifact" / "onnx" / name / "model.onnx.data").stat().st_size for name in ("fp16", "int4")}
+    assert sizes["fp16"] > sizes["int4"]
+    with pytest.raises(ArtifactError, match="the execution provider cpu cannot compute fp16; serve int4"):
+        load_engine(open_artifact(work / "artifact", "fp16"), ServingConfig(precision="fp16"))

@@ -125,4 +125,4 @@ def test_what_was_trained_here_is_published(method: str, tmp_path: Path) -> None
     process = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert process.returncode == 0, process.stderr
     manifest = json.loads((work / "artifact" / "manifest.json").read_text())
-    assert set(manifest["parity"]) == {"fp32", "int4"}
+    assert set(manifest["parity"]) == {"template", "layers", "fp32", "int4"}

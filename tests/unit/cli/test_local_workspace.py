@@ -77,6 +77,8 @@ def test_a_key_that_is_asked_for_is_never_left_out(tmp_path, monkeypatch):
     [
         ([], r"artifact holds no ONNX model \(its job has export.precisions: \[\]\).*train a job with"),
         (["fp32"], r"holds no int4 model, but fp32; write spec.runtime.precision: fp32"),
+        (["bf16", "fp32"], r"holds no int4 model, but bf16 and fp32; write spec.runtime.precision: fp32"),
+        (["bf16", "fp16"], r"holds only bf16 and fp16, which a server on the CPU cannot compute; add int4 or fp32 to"),
     ],
 )
 def test_an_artifact_without_the_precision_is_not_started(tmp_path, precisions, said):

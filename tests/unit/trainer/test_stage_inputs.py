@@ -20,10 +20,10 @@ SPEC = {
 LEFT = (
     "merged/m", "adapter/a", "onnx/fp32/m", "export.log", "export-fp32.json", "evaluation.json",
     "evaluation-after.json", "predictions.jsonl", "reference/r", "parity-fp32.json", "served-fp32.json", "gates.json",
-    "artifact/manifest.json", "something-new.json", "stage.json",
+    "layers-fp32.json", "artifact/manifest.json", "something-new.json", "stage.json",
 )  # fmt: skip
 ALWAYS = {"merged", "adapter"}
-EXPORT = {"onnx", "export.log", "export-fp32.json"}
+EXPORT = {"onnx", "export.log", "export-fp32.json", "layers-fp32.json"}
 EVALUATION = {"evaluation.json", "evaluation-after.json", "predictions.jsonl", "served-fp32.json"}
 PARITY = {"parity-fp32.json", "reference"}
 

@@ -9,35 +9,41 @@ from tunesmith_api.spec import DatasetSource
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.hub_layout import split_files
+from tunesmith_trainer.data.progress import Companion, Progress
 from tunesmith_trainer.data.selection import is_data_file, match
 from tunesmith_trainer.storage.files import read_json, write_json
-from tunesmith_trainer.storage.hub import dataset_card, dataset_commit, dataset_files, download_dataset
+from tunesmith_trainer.storage.hub import HubRepository, dataset_card
+from tunesmith_trainer.storage.hub_errors import DATASET
 
 
-def fetch_hub_dataset(source: DatasetSource, work: WorkFolder, slot: str) -> tuple[list[tuple[str, Path]], str]:
+def fetch_hub_dataset(
+    source: DatasetSource, work: WorkFolder, slot: str, beside: Companion | None = None
+) -> tuple[list[tuple[str, Path]], str]:
     """Download the files of a source, and return the `(name, path)` of each and the commit.
 
     Args:
         source: The source.
         work: The job's work folder.
         slot: A folder name that is unique within the job.
+        beside: What goes on at the same time.
 
     Raises:
         StageError: There is no such data set, configuration, split or file, or the hub cannot be reached.
     """
     uri = source.uri or ""
     organisation, name, *rest = uri.removeprefix("hf://datasets/").split("/", 2)
-    repository, inner = f"{organisation}/{name}", rest[0].strip("/") if rest else ""
+    repository, inner = HubRepository(uri, f"{organisation}/{name}", DATASET), rest[0].strip("/") if rest else ""
     folder = work.stage(Stage.PREPARE) / "sources" / slot
-    commit = _pinned_commit(folder, uri, repository, source.revision)
-    files = dataset_files(uri, repository, commit)
+    commit = _pinned_commit(folder, repository, source.revision)
+    files = repository.files(commit)
     if inner:
         chosen = _inside(source, files, inner)
     else:
-        card = dataset_card(uri, repository, commit, folder) if "README.md" in files else {}
+        card = dataset_card(repository, commit, folder) if "README.md" in files else {}
         chosen = split_files(uri, files, card, source.configuration, source.split)
-    download_dataset(uri, repository, commit, chosen, folder)
-    return [(f"hf://datasets/{repository}/{file}", folder / file) for file in chosen], commit
+    with Progress(work, f"fetching {uri}", None, "bytes", beside) as progress:
+        repository.download(commit, chosen, folder, progress.update)
+    return [(f"hf://datasets/{repository.name}/{file}", folder / file) for file in chosen], commit
 
 
 def _inside(source: DatasetSource, files: list[str], path: str) -> list[str]:
@@ -57,11 +63,11 @@ def _inside(source: DatasetSource, files: list[str], path: str) -> list[str]:
     return found
 
 
-def _pinned_commit(folder: Path, uri: str, repository: str, revision: str | None) -> str:
+def _pinned_commit(folder: Path, repository: HubRepository, revision: str | None) -> str:
     """Return the commit of a revision. It is recorded, so that a second run takes the same files."""
     path = folder.with_name(f"{folder.name}-source.json")
     pinned = read_json(path)
     if pinned is None:
-        pinned = {"uri": uri, "revision": dataset_commit(uri, repository, revision)}
+        pinned = {"uri": repository.uri, "revision": repository.commit(revision)}
         write_json(path, pinned)
     return str(pinned["revision"])

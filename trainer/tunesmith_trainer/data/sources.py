@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tunesmith_api.failures import Reason, StageError
@@ -13,13 +14,14 @@ from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.hub import fetch_hub_dataset
-from tunesmith_trainer.data.progress import Progress
+from tunesmith_trainer.data.progress import Companion, Progress
 from tunesmith_trainer.data.readers import read_rows
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.selection import is_selection, select_local, select_remote
+from tunesmith_trainer.runtime.background import Proceed, run_together
 from tunesmith_trainer.runtime.job_config import config_maps
+from tunesmith_trainer.storage.downloads import Total, check_sha256, fetch_file, stoppable
 from tunesmith_trainer.storage.files import sha256_file
-from tunesmith_trainer.storage.filesystems import check_sha256, fetch_file
 from tunesmith_trainer.storage.uris import local_path, public, scheme_of
 
 log = logging.getLogger(__name__)
@@ -42,18 +44,19 @@ class SourceFile:
     revision: str | None = None
 
 
-def locate(source: DatasetSource, work: WorkFolder, slot: str) -> list[SourceFile]:
+def locate(source: DatasetSource, work: WorkFolder, slot: str, beside: Companion | None = None) -> list[SourceFile]:
     """Return the local files of a source. Remote files are fetched into the prepare stage's folder.
 
     Args:
         source: The source.
         work: The job's work folder.
         slot: A file name that is unique within the job.
+        beside: What goes on at the same time.
 
     Raises:
         StageError: A file does not exist, cannot be fetched, or its SHA-256 does not match.
     """
-    files, commit = _files(source, work, slot)
+    files, commit = _files(source, work, slot, beside)
     if source.sha256 and len(files) > 1:
         raise StageError(
             Reason.INVALID_SPEC,
@@ -71,15 +74,17 @@ def locate(source: DatasetSource, work: WorkFolder, slot: str) -> list[SourceFil
     return found
 
 
-def _files(source: DatasetSource, work: WorkFolder, slot: str) -> tuple[list[tuple[str, Path]], str | None]:
+def _files(
+    source: DatasetSource, work: WorkFolder, slot: str, beside: Companion | None
+) -> tuple[list[tuple[str, Path]], str | None]:
     """Return the `(name, path)` of each file of a source, and the commit of a data set on the hub."""
     if source.config_map_key_ref is not None:
         return [_config_map(source.config_map_key_ref, work)], None
     uri = source.uri or ""
     if scheme_of(uri) == "hf":
-        return fetch_hub_dataset(source, work, slot)
+        return fetch_hub_dataset(source, work, slot, beside)
     if not is_selection(uri):
-        path = local_path(uri) or _fetch(uri, work, slot)
+        path = local_path(uri) or _fetch([uri], work, [slot], beside)[0]
         if not path.is_file():
             raise dataset_error(
                 public(uri), "no such file", "Correct spec.dataset: give the path of a file or a folder, or a pattern"
@@ -88,13 +93,22 @@ def _files(source: DatasetSource, work: WorkFolder, slot: str) -> tuple[list[tup
     if local_path(uri) is not None:
         return [(str(path), path) for path in select_local(uri)], None
     remote = select_remote(uri)
-    return [(public(item), _fetch(item, work, f"{slot}/{index}")) for index, item in enumerate(remote)], None
+    paths = _fetch(remote, work, [f"{slot}/{index}" for index in range(len(remote))], beside)
+    return list(zip(map(public, remote), paths, strict=True)), None
 
 
-def _fetch(uri: str, work: WorkFolder, slot: str) -> Path:
-    """Fetch a remote file into the prepare stage's folder, and return its path."""
-    with Progress(work, f"fetching {public(uri)}", None, "bytes") as progress:
-        return fetch_file(uri, work.stage(Stage.PREPARE) / "sources" / slot, report=progress.update)
+def _fetch(uris: list[str], work: WorkFolder, slots: list[str], beside: Companion | None) -> list[Path]:
+    """Fetch remote files into the prepare stage's folder, several at a time, and return their paths."""
+    paths = [work.stage(Stage.PREPARE) / "sources" / slot for slot in slots]
+    what = public(uris[0]) if len(uris) == 1 else f"{len(uris)} files"
+    with Progress(work, f"fetching {what}", None, "bytes", beside) as progress:
+        total = Total(progress.update, None)
+
+        def fetch(uri: str, path: Path, proceed: Proceed) -> None:
+            fetch_file(uri, path, report=stoppable(total.of(uri), proceed))
+
+        run_together([partial(fetch, uri, path) for uri, path in zip(uris, paths, strict=True)])
+    return paths
 
 
 def _config_map(ref: ConfigMapKeyRef, work: WorkFolder) -> tuple[str, Path]:

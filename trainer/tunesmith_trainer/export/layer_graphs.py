@@ -23,6 +23,7 @@ from tunesmith_trainer.export.wide import widen
 Array = npt.NDArray[Any]
 Matrix = Callable[[str], Array]
 
+_CHUNK = 512  # tokens computed in one go, which bounds the memory of their attention
 _LOOKUPS = ("Gather", "GatherBlockQuantized")
 _PRODUCTS = ("MatMul", "MatMulNBits")
 
@@ -83,7 +84,10 @@ class LayerGraphs:
                 known[node] = matrix(node)
             return known[node]
 
-        for end in (max(1, len(hidden) * 3 // 4), len(hidden)):
+        before = max(1, len(hidden) * 3 // 4)
+        for end in sorted(
+            {*range(_CHUNK, before, _CHUNK), before, *range(before + _CHUNK, len(hidden), _CHUNK), len(hidden)}
+        ):
             if end > start:
                 feeds: dict[str, Array] = {
                     **kept,

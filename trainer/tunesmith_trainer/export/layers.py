@@ -7,7 +7,7 @@ whether the graph computes what torch computes, does not.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,36 +42,45 @@ def first_tokens(store: TokenStore, most: int) -> list[int]:
     return ids[:most]
 
 
-def check_layers(exported: Path, tuned: Path, precision: Precision, ids: Sequence[int]) -> LayerNumbers:
+def check_layers(exported: Path, tuned: Path, precision: Precision, store: TokenStore) -> LayerNumbers:
     """Compare an export's weights with the tuned ones, and its graph, given the tuned weights, with torch.
 
     Args:
         exported: The export.
         tuned: The model that it was made from, in the transformers layout.
         precision: The export's precision.
-        ids: Token ids to compute, at least one.
+        store: Rows whose first tokens are computed, by all layers. If the model has a sliding window or a rope that is
+            scaled from a shorter length, the first layer of each kind also computes a row beyond it.
 
     Returns:
         `largestDifference` of a layer's result, relative to what the layer adds, and `layer`, where that is;
-        `largestWeightError` in half steps of the rounding, and `weight`; `layers` and `tokens`.
+        `largestWeightError` in half steps of the rounding, and `weight`; `layers`, `tokens` and `longRowTokens`.
 
     Raises:
         StageError: PARITY_FAILED, naming the layer.
     """
     model = TunedLayers(tuned)
-    numbers: LayerNumbers = {"layers": model.layers, "tokens": len(ids)}
+    ids, long = first_tokens(store, TOKENS), model.long_row(store)
+    numbers: LayerNumbers = {"layers": model.layers, "tokens": len(ids), "longRowTokens": len(long.ids) if long else 0}
     try:
         _add(numbers, "WeightError", "weight", list(weight_errors(exported, model)))
-        _require(numbers, "WeightError", "weight", 1 + ROUNDING, "half steps of its rounding", precision)
-        _add(numbers, "Difference", "layer", _differences(exported, model, ids))
+        _require_weights(numbers, precision)
+        graphs = LayerGraphs(exported, model.layers)
+        found = _differences(graphs, model, ids)
+        if long:
+            beyond = _differences(graphs, model, long.ids, model.one_of_each_kind())
+            found += [(f"{name} on a row beyond token {long.threshold}", value) for name, value in beyond]
+        _add(numbers, "Difference", "layer", found)
     except ValueError as error:
         raise _failure(precision, str(error)) from error
-    _require(numbers, "Difference", "layer", TOLERANCE[precision], "of what the layer adds", precision)
+    _require_layers(numbers, precision)
     return numbers
 
 
-def _differences(exported: Path, model: TunedLayers, ids: Sequence[int]) -> list[tuple[str, float]]:
-    graphs = LayerGraphs(exported, model.layers)
+def _differences(
+    graphs: LayerGraphs, model: TunedLayers, ids: Sequence[int], layers: Collection[int] | None = None
+) -> list[tuple[str, float]]:
+    """Return how far each part of the graph is from torch's."""
     found: list[tuple[str, float]] = []
 
     def product(node: str) -> npt.NDArray[Any]:
@@ -95,7 +104,7 @@ def _differences(exported: Path, model: TunedLayers, ids: Sequence[int]) -> list
         difference = float(np.abs(result - wanted).max())
         found.append((name, difference / float(scale) if scale else difference))
 
-    model.run(ids, min(LOGITS, len(ids)), compare)
+    model.run(ids, min(LOGITS, len(ids)), compare, layers)
     return found
 
 
@@ -106,13 +115,18 @@ def _add(numbers: LayerNumbers, what: str, where: str, values: list[tuple[str, f
     numbers[where] = name
 
 
-def _require(numbers: LayerNumbers, what: str, where: str, bound: float, unit: str, precision: Precision) -> None:
-    value = float(numbers[f"largest{what}"])
-    if not value <= bound:
-        place = f"{where} {numbers[where]}" if where == "weight" else numbers[where]
-        raise _failure(
-            precision, f"{place} differs by {value:.4g} {unit}, and at most {bound:g} can come from rounding"
-        )
+def _require_weights(numbers: LayerNumbers, precision: Precision) -> None:
+    error, name = float(numbers["largestWeightError"]), numbers["weight"]
+    if not error <= 1 + ROUNDING:
+        by = f": it differs by {error:.4g} half steps of the rounding" if math.isfinite(error) else ""
+        raise _failure(precision, f"weight {name} is not the trained one in {precision.value}{by}")
+
+
+def _require_layers(numbers: LayerNumbers, precision: Precision) -> None:
+    difference, bound = float(numbers["largestDifference"]), TOLERANCE[precision]
+    if not difference <= bound:
+        share = f"{difference:.4g} of what it adds, and rounding explains {bound:g} at most"
+        raise _failure(precision, f"{numbers['layer']} differs from torch by {share}")
 
 
 def _failure(precision: Precision, what: str) -> StageError:

@@ -73,19 +73,19 @@ def load_lazily(folder: Path) -> Any:  # noqa: ANN401 - a transformers model
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    present = WeightFiles(folder).names()
+    files = WeightFiles(folder)
+    present = files.names()
     tied = {**model.all_tied_weights_keys, **{source: name for name, source in model.all_tied_weights_keys.items()}}
     for name, parameter in list(model.named_parameters(remove_duplicate=False)):
         source = name if name in present else tied.get(name)
         if source not in present:
             raise ValueError(f"{folder} has no weight {name}")
         owner, _, attribute = name.rpartition(".")
-        values = _matrix(folder, source) if parameter.ndim > 1 else WeightFiles(folder)[source].float()
+        values = _matrix(files, source) if parameter.ndim > 1 else files[source].float()
         setattr(model.get_submodule(owner), attribute, torch.nn.Parameter(values, requires_grad=False))
     return model.eval()
 
 
-def _matrix(folder: Path, name: str) -> LazyMatrix:
-    # The file is opened anew each time: as long as it is open, all pages that were read count as used memory.
-    meta = torch.empty_like(WeightFiles(folder)[name], device="meta")
-    return LazyMatrix(meta, lambda: WeightFiles(folder)[name])
+def _matrix(files: WeightFiles, name: str) -> LazyMatrix:
+    dtype = getattr(torch, files.type_name(name))
+    return LazyMatrix(torch.empty(files.shape(name), dtype=dtype, device="meta"), lambda: files[name])

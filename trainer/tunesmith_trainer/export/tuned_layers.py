@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
+from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.export.lazy_weights import LazyMatrix, load_lazily
+from tunesmith_trainer.export.long_rows import LongRow, long_row
+from tunesmith_trainer.models.loading import context_length
 
 _PRODUCT = re.compile(r"^/model/layers\.(?P<layer>\d+)/(?P<block>attn|mlp)/(?P<part>\w+_proj)/")
 
@@ -28,6 +32,15 @@ class TunedLayers:
     def layers(self) -> int:
         """The number of decoder layers."""
         return len(self._decoder.layers)
+
+    def long_row(self, store: TokenStore) -> LongRow | None:
+        """Return a row that is longer than the model's window and original rope length, or None if it has neither."""
+        return long_row(self._model.config, store, context_length(self._model))
+
+    def one_of_each_kind(self) -> list[int]:
+        """Return the first layer of each kind: with a sliding window, and without."""
+        kinds = getattr(self._model.config, "layer_types", None) or ["full_attention"] * self.layers
+        return sorted({kind: index for index, kind in reversed(list(enumerate(kinds)))}.values())
 
     def matrix(self, node: str) -> torch.Tensor:
         """Return the matrix [outputs, inputs] that a node of the export multiplies by, or looks rows up in.
@@ -70,12 +83,13 @@ class TunedLayers:
         weight: torch.Tensor = module.weight
         return weight
 
-    def run(self, ids: Sequence[int], logits: int, visit: Visit) -> None:
+    def run(self, ids: Sequence[int], logits: int, visit: Visit, layers: Collection[int] | None = None) -> None:
         """Compute a row of tokens.
 
         Args:
             ids: Token ids.
             logits: How many of the last positions' logits are computed.
+            layers: The layers that are computed; the others pass their input on. All by default.
             visit: Called after the `embedding`, each layer (`layer 0`, ...) and the `output layer`, with this name, the
                 input and the output, float32 [tokens, size]. The embedding's input are the ids; the output layer's is
                 the output of the last layer, and its output the logits.
@@ -95,13 +109,15 @@ class TunedLayers:
             return hook
 
         handles = [self._model.get_input_embeddings().register_forward_hook(after_embedding)]
-        handles += [
-            layer.register_forward_hook(after_layer(index), with_kwargs=True)
-            for index, layer in enumerate(self._decoder.layers)
-        ]
-        parts = [*self._decoder.layers, self._model.get_input_embeddings(), self._model.get_output_embeddings()]
+        computed = []
+        for index, layer in enumerate(self._decoder.layers):
+            if layers is None or index in layers:
+                computed.append(layer)
+                handles.append(layer.register_forward_hook(after_layer(index), with_kwargs=True))
+        parts = [*computed, self._model.get_input_embeddings(), self._model.get_output_embeddings()]
         try:
-            with _loaded_while_used(parts), torch.inference_mode():
+            skipped = [layer for layer in self._decoder.layers if layer not in computed]
+            with _loaded_while_used(parts), _passing(skipped), torch.inference_mode():
                 found = self._model(input_ids=torch.tensor([list(ids)]), use_cache=False, logits_to_keep=logits).logits[
                     0
                 ]
@@ -109,6 +125,15 @@ class TunedLayers:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+@contextmanager
+def _passing(layers: Sequence[Any]) -> Iterator[None]:
+    """Within the context, layers return their input."""
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.enter_context(patch.object(layer, "forward", lambda hidden_states, *given, **named: hidden_states))
+        yield
 
 
 @contextmanager

@@ -89,8 +89,10 @@ class Lora(Method):
         give_back()
         inputs.step("merging the adapter")
         numbers = merge_files(inputs.base_folder, weights, names, folder)
+        give_back()
         inputs.step("checking the merged weights")
         verify_merge(inputs.base_folder, final, folder, spec, names, decomposed=self.is_decomposed)
+        give_back()
         stored = check.stored(inputs.load(folder), numbers["weights"])
         give_back()
         return {**numbers, "mergedLogitDifference": check.adapted_difference, "storedLogitDifference": stored}

@@ -6,6 +6,7 @@ Each merged weight is computed in fp32 and stored in the number format that it h
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class Rounding:
 
     Attributes:
         weights: The number format of most weights, as torch names it.
-        largest: Largest change of a weight by rounding, relative to it.
+        largest: Largest change of a weight matrix by rounding, relative to it, both as the root of the sum of squares.
         kept: Sum of the products of the stored update and the exact one.
         exact: Sum of the squares of the exact update.
     """
@@ -42,17 +43,31 @@ class Rounding:
     kept: float = 0.0
     exact: float = 0.0
 
-    def add(self, before: torch.Tensor, merged: torch.Tensor, stored: torch.Tensor) -> None:
-        """Add a tensor: the base model's, the merged one in fp32, and as it is stored."""
-        if stored.dtype == torch.float32:
-            update = (merged - before).double().square().sum()
-            self.kept, self.exact = self.kept + float(update), self.exact + float(update)
-            return
-        change = (stored.float() - merged).abs_().div_(merged.abs().clamp_(min=torch.finfo(stored.dtype).tiny))
-        self.largest = max(self.largest, float(change.max()))
-        update = merged - before
-        self.exact += float(update.square().sum(dtype=torch.float64))
-        self.kept += float(update.mul_(stored.float() - before).sum(dtype=torch.float64))
+    def add(self, name: str, before: torch.Tensor, merged: torch.Tensor, stored: torch.Tensor) -> None:
+        """Add a tensor.
+
+        Args:
+            name: Its name in messages.
+            before: The base model's, float32.
+            merged: The merged one, float32.
+            stored: The merged one in the number format in which it is stored.
+
+        Raises:
+            StageError: EXPORT_FAILED: it has values that are not finite.
+        """
+        update = (merged - before).flatten()
+        change = (stored.float() - merged).flatten()
+        size, moved = float(merged.flatten() @ merged.flatten()), float(change @ change)
+        if not math.isfinite(size + moved):
+            raise StageError(
+                Reason.EXPORT_FAILED,
+                f"the merged {name} has values that are not finite in {str(stored.dtype).removeprefix('torch.')}",
+                "Train with a lower learning rate, at which the weights stay moderate",
+            )
+        self.largest = max(self.largest, math.sqrt(moved / size) if size else 0.0)
+        squares = float(update @ update)
+        self.exact += squares
+        self.kept += squares + float(update @ change)
 
     def numbers(self) -> dict[str, Any]:
         """Return `{weights, largestRounding, updateKept}`."""
@@ -70,8 +85,8 @@ def merge_files(base: Path, adapter: AdapterWeights, names: Mapping[str, str], f
         folder: The folder to write to.
 
     Returns:
-        `{weights, largestRounding, updateKept}`: the number format; the largest relative change of a weight by rounding
-        to it; the part of the adapter's update that rounding left, 1 if nothing was lost.
+        `{weights, largestRounding, updateKept}`: the number format; the largest relative change of a weight matrix by
+        rounding to it; the part of the adapter's update that rounding left, 1 if nothing was lost.
 
     Raises:
         StageError: Merged values are not finite, or rounding has lost the update.
@@ -87,8 +102,8 @@ def merge_files(base: Path, adapter: AdapterWeights, names: Mapping[str, str], f
             if name in adapted:
                 before = before.float()
                 merged = adapter.merged(adapted[name], before)
-                tensors[name] = _stored(name, merged, kind)
-                rounding.add(before, merged, tensors[name])
+                tensors[name] = merged.to(kind)
+                rounding.add(name, before, merged, tensors[name])
             else:
                 tensors[name] = before.to(kind) if before.is_floating_point() else before
         save_file(tensors, file, metadata={"format": "pt"})
@@ -100,18 +115,6 @@ def merge_files(base: Path, adapter: AdapterWeights, names: Mapping[str, str], f
             "Train for more steps or with a higher learning rate, or give the base model's weights in fp32",
         )
     return numbers
-
-
-def _stored(name: str, merged: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
-    """Return a merged tensor in the number format in which it is stored."""
-    stored = merged.to(kind)
-    if not torch.isfinite(stored).all():
-        raise StageError(
-            Reason.EXPORT_FAILED,
-            f"the merged {name} has values that are not finite in {str(kind).removeprefix('torch.')}",
-            "Train with a lower learning rate, at which the weights stay moderate",
-        )
-    return stored
 
 
 def _shards(files: WeightFiles, names: Mapping[str, str], folder: Path) -> Iterator[tuple[Path, list[str]]]:

@@ -1,4 +1,4 @@
-"""Fetches or creates a job's base model, and checks it. A local folder is used in place."""
+"""A job's base model: a new one is created, a local folder is used in place, a remote one is fetched beside."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import JobConfig
-from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.data.chat_templates import default_template
-from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.models.checks import check_model
 from tunesmith_trainer.models.fingerprint import record
-from tunesmith_trainer.models.hf import download, resolve_commit
 from tunesmith_trainer.models.layout import wanted_files
+from tunesmith_trainer.models.remote import RemoteModel
 from tunesmith_trainer.models.scratch import build_scratch
 from tunesmith_trainer.models.tokenizer import load_tokenizer
-from tunesmith_trainer.storage.files import read_json, write_json
-from tunesmith_trainer.storage.filesystems import fetch_folder, list_folder
 from tunesmith_trainer.storage.uris import local_path
 
 Texts = Callable[[], Iterable[str]]
@@ -30,7 +27,7 @@ Check = Callable[[Path, str], tuple[dict[str, Any], Any]]
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A base model on the local disk, complete and checked.
+    """A base model on the local disk. It is complete and checked, or its weights are still coming.
 
     Attributes:
         uri: Where it came from; `scratch` for a new one.
@@ -59,9 +56,15 @@ class BaseModel:
 
 
 def obtain_model(
-    config: JobConfig, work: WorkFolder, texts: Texts, *, chat: bool, architectures: Collection[str]
+    config: JobConfig,
+    work: WorkFolder,
+    texts: Texts,
+    *,
+    chat: bool,
+    architectures: Collection[str],
+    remote: RemoteModel | None = None,
 ) -> BaseModel:
-    """Return the job's base model. It is fetched or created if needed.
+    """Return the job's base model. It is created if needed; the weights of a remote one may still be coming.
 
     A local folder is used in place. If it has no chat template but needs one, the prepared model is a folder of links
     to its files, with the default template beside them: the user's own folder is never changed.
@@ -72,22 +75,24 @@ def obtain_model(
         texts: Returns the texts on which a new tokenizer is trained.
         chat: Whether the rows are conversations, so that a chat template is needed.
         architectures: The supported architectures, by the names of their classes in transformers.
+        remote: The model, if it has to be fetched.
 
     Raises:
-        StageError: The model does not exist, is unavailable at the moment, or cannot be used.
+        StageError: The model does not exist, or cannot be used.
     """
     check = partial(_check, config=config, architectures=architectures)
     model = config.spec.model
-    folder, uri, revision = work.prepared_model, model.uri or "scratch", None
+    folder, uri = work.prepared_model, model.uri or "scratch"
+    if remote is not None:
+        tokenizer = remote.tokenizer
+        if chat and tokenizer.chat_template is None:
+            (remote.folder / "chat_template.jinja").write_text(default_template(tokenizer))
+            tokenizer = load_tokenizer(remote.folder, uri, remote.settings["vocab_size"])
+        return BaseModel(uri, remote.revision, remote.folder, remote.settings["model_type"], tokenizer)
     if model.scratch is not None:
         shutil.rmtree(folder, ignore_errors=True)  # the rows may have changed since an interrupted run made it
         scratch, seed = model.scratch, config.spec.training.seed
         _make(folder, uri, check, chat, lambda target: build_scratch(target, scratch, texts(), seed))
-    elif uri.startswith("hf://"):
-        revision = pinned_commit(work, uri, model.revision)
-        commit = revision
-        if not folder.exists():
-            _make(folder, uri, check, chat, lambda target: download(uri, commit, target), keep=True)
     elif (local := local_path(uri)) is not None:
         if not local.is_dir():
             problem = "this is a file, not a folder" if local.exists() else "no such folder"
@@ -97,15 +102,13 @@ def obtain_model(
             _make(folder, uri, check, chat, lambda target: _link(local, target))
         else:
             folder = local
-    elif not folder.exists():
-        _make(folder, uri, check, chat, lambda target: _fetch(uri, target, work), keep=True)
+    else:
+        raise ValueError(f"{uri} has to be fetched")
     settings, tokenizer = check(folder, uri)
-    return BaseModel(uri, revision, folder, settings["model_type"], tokenizer)
+    return BaseModel(uri, None, folder, settings["model_type"], tokenizer)
 
 
-def _make(
-    target: Path, uri: str, check: Check, chat: bool, write: Callable[[Path], None], *, keep: bool = False
-) -> None:
+def _make(target: Path, uri: str, check: Check, chat: bool, write: Callable[[Path], None]) -> None:
     """Write a model beside `target`, check it, and only then rename it to `target`.
 
     Args:
@@ -114,35 +117,15 @@ def _make(
         check: Checks the model in a folder and returns its config.json and tokenizer.
         chat: Whether to add a chat template if the model has none.
         write: Writes the model's files into a folder.
-        keep: Whether `write` continues from the files that an interrupted run left in the folder.
     """
     unchecked = target.with_name(f".{target.name}.partial")
-    if not keep:
-        shutil.rmtree(unchecked, ignore_errors=True)
+    shutil.rmtree(unchecked, ignore_errors=True)
     unchecked.mkdir(parents=True, exist_ok=True)
     write(unchecked)
     _, tokenizer = check(unchecked, uri)
     if chat and tokenizer.chat_template is None:
         (unchecked / "chat_template.jinja").write_text(default_template(tokenizer))
     unchecked.replace(target)
-
-
-def pinned_commit(work: WorkFolder, uri: str, revision: str | None) -> str:
-    """Return the commit of a revision. It is recorded, so that a second run takes the same files."""
-    path = work.stage(Stage.PREPARE) / "model-source.json"
-    pinned = read_json(path)
-    if pinned is None:
-        pinned = {"uri": uri, "revision": resolve_commit(uri, revision)}
-        write_json(path, pinned)
-    return str(pinned["revision"])
-
-
-def _fetch(uri: str, target: Path, work: WorkFolder) -> None:
-    """Copy a model's files from an object store."""
-    sizes = list_folder(uri)
-    names = wanted_files(uri, list(sizes))
-    with Progress(work, f"fetching {uri}", sum(sizes[name] for name in names), "bytes") as progress:
-        fetch_folder(uri, target, names=names, report=progress.update)
 
 
 def _link(folder: Path, target: Path) -> None:

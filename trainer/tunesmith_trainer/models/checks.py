@@ -33,7 +33,21 @@ def check_model(folder: Path, name: str, max_length: int, architectures: Collect
     """
     config = _read_config(folder / "config.json", name)
     _check_config(config, name, architectures)
-    _check_weights(folder, name)
+    check_weight_files(folder, name)
+    _check_the_rest(config, folder, name, max_length)
+    return config
+
+
+def check_small_files(folder: Path, name: str, max_length: int, architectures: Collection[str]) -> dict[str, Any]:
+    """Check a model's files as `check_model` does, but for its weights, which need not be there yet."""
+    config = _read_config(folder / "config.json", name)
+    _check_config(config, name, architectures)
+    _check_the_rest(config, folder, name, max_length)
+    return config
+
+
+def _check_the_rest(config: dict[str, Any], folder: Path, name: str, max_length: int) -> None:
+    """Check a model's tokenizer and its context."""
     _check_tokenizer(folder, name)
     positions = config.get("max_position_embeddings")
     if isinstance(positions, int) and positions < max_length:
@@ -42,7 +56,6 @@ def check_model(folder: Path, name: str, max_length: int, architectures: Collect
             f"spec.training.maxLength is {max_length}, but {name} takes {positions} tokens at most",
             f"Write maxLength: {positions} or less",
         )
-    return config
 
 
 def _read_config(path: Path, name: str) -> dict[str, Any]:
@@ -81,8 +94,12 @@ def _check_config(config: dict[str, Any], name: str, supported: Collection[str])
             raise invalid(name, f"config.json has no {field}", "Download or save the model again")
 
 
-def _check_weights(folder: Path, name: str) -> None:
-    """Check that the weights are safetensors, and that no file is missing or damaged."""
+def check_weight_files(folder: Path, name: str) -> None:
+    """Check that the weights are safetensors, and that no file is missing or damaged.
+
+    Raises:
+        StageError: INVALID_MODEL.
+    """
     index = folder / "model.safetensors.index.json"
     if index.exists():
         weight_map = _read_config(index, name).get("weight_map")

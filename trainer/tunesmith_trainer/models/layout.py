@@ -31,3 +31,8 @@ def wanted_files(name: str, files: list[str]) -> list[str]:
             raise invalid(name, "this is no model folder (config.json is missing)", "Check spec.model.uri")
         raise invalid(name, "there are no weights (model.safetensors)", "Take a revision with safetensors")
     return weights + [file for file in top if any(fnmatch(file, pattern) for pattern in _OTHERS)]
+
+
+def is_weights(file: str) -> bool:
+    """Return whether a model's file holds its weights, and not what is small."""
+    return file.endswith(".safetensors")

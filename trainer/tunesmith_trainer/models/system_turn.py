@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from tunesmith_api.work_folder import WorkFolder
+from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.chat_templates import with_folded_system_turn
 from tunesmith_trainer.models.base import BaseModel
 from tunesmith_trainer.models.layout import wanted_files
@@ -26,8 +26,9 @@ def fold_system_turn(model: BaseModel, work: WorkFolder) -> BaseModel:
         work: The job's work folder.
     """
     template = with_folded_system_turn(model.tokenizer.get_chat_template())
-    folder = work.prepared_model
-    if model.path != folder:
+    folder = model.path
+    if not folder.is_relative_to(work.stage(Stage.PREPARE)):
+        folder = work.prepared_model
         _link(model.path, folder, template)
     else:
         write_atomic(folder / _TEMPLATE, template.encode())

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import JobConfig
 from tunesmith_trainer.models.base import BaseModel
 from tunesmith_trainer.models.context import served_positions
+from tunesmith_trainer.models.remote import CheckConfiguration
 from tunesmith_trainer.models.weights_check import Architecture, check_weights, read_architecture
+from tunesmith_trainer.prepare.planning import refuse_hopeless
 from tunesmith_trainer.tasks.base import Task
 
 
+def configuration_check(config: JobConfig, task: Task) -> CheckConfiguration:
+    """Return what refuses the configuration of a model that the job could not export, or that cannot fit."""
+
+    def check(settings: dict[str, Any], name: str) -> None:
+        if config.spec.export.precisions:
+            task.check_configuration(settings, name)
+        refuse_hopeless(config, settings)
+
+    return check
+
+
 def check_facts(config: JobConfig, model: BaseModel, task: Task) -> Architecture:
-    """Check a base model's configuration and weights.
+    """Check the configuration and weights of a base model that is complete on this machine.
 
     Args:
         config: The job.
@@ -25,8 +40,7 @@ def check_facts(config: JobConfig, model: BaseModel, task: Task) -> Architecture
         StageError: INVALID_MODEL: the weights are not those of the model, or it cannot be exported.
     """
     architecture = read_architecture(model.path, model.uri)
-    if config.spec.export.precisions:
-        task.check_configuration(architecture.config.to_dict(), model.uri)
+    configuration_check(config, task)(architecture.config.to_dict(), model.uri)
     if config.spec.model.scratch is None:
         check_weights(model.path, model.uri, architecture)
     return architecture

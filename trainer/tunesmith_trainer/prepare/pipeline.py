@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -23,16 +24,18 @@ from tunesmith_trainer.data.report.samples import encoded_samples
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.models.base import obtain_model
+from tunesmith_trainer.models.remote import RemoteModel, remote_model
 from tunesmith_trainer.models.system_turn import fold_system_turn
 from tunesmith_trainer.prepare.disk_need import require_disk
-from tunesmith_trainer.prepare.model_facts import check_facts, require_served_length
+from tunesmith_trainer.prepare.model_facts import check_facts, configuration_check, require_served_length
 from tunesmith_trainer.prepare.overlap import require_unseen
-from tunesmith_trainer.prepare.planning import make_plan, model_shape, refuse_hopeless
+from tunesmith_trainer.prepare.planning import known_settings, make_plan, model_shape, refuse_hopeless
 from tunesmith_trainer.prepare.split import held_out_rows
 from tunesmith_trainer.prepare.stop_token import require_stop_token
 from tunesmith_trainer.prepare.tokenise import RowStore, tokenise
 from tunesmith_trainer.storage.files import write_json
 from tunesmith_trainer.storage.probe import probe_output
+from tunesmith_trainer.tasks.base import Task
 from tunesmith_trainer.tasks.registry import task_of
 
 log = logging.getLogger(__name__)
@@ -51,19 +54,29 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         StageError: The data or the model cannot be used. The message has the location and the remedy.
     """
     probe_output(config)
-    refuse_hopeless(config, work)
+    refuse_hopeless(config, known_settings(config))
+    task = task_of(config.spec.task)
+    # What is small of a remote model is fetched and checked here, its weights while the rows are prepared.
+    with remote_model(config, work, task.architectures, configuration_check(config, task)) as remote:
+        return _prepare(config, work, task, remote)
+
+
+def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteModel | None) -> dict[str, Any]:
+    """Prepare the rows, and the model that may still be coming."""
     folder = work.stage(Stage.PREPARE)
-    spec, task = config.spec.dataset, task_of(config.spec.task)
+    spec = config.spec.dataset
     parser = RowParser(spec.format, spec.columns)
-    train = _dataset(spec.sources, parser, work, "train")
-    validation = _dataset(spec.validation.sources, parser, work, "validation") if spec.validation.sources else None
+    train = _dataset(spec.sources, parser, work, "train", remote)
+    validation = None
+    if spec.validation.sources:
+        validation = _dataset(spec.validation.sources, parser, work, "validation", remote)
     train_index = RowIndex(folder)
     validation_index = RowIndex(folder) if validation is not None else None
-    rows = _count(train, work, train_index)
+    rows = _count(train, work, train_index, remote)
     held_out = held_out_rows(rows, spec.validation.fraction, config.spec.training.seed)
     _check_gates(config, task.info, parser.format)
     if validation is not None and validation_index is not None:
-        _count(validation, work, validation_index)
+        _count(validation, work, validation_index, remote)
 
     def training_rows() -> Iterator[Row]:
         return (row for index, row in enumerate(train) if index not in held_out)
@@ -73,12 +86,11 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     def texts() -> Iterator[str]:
         return (text for row in islice(training_rows(), 0, None, every) for text in row.texts)
 
-    model = obtain_model(
-        config, work, texts, chat=task.needs_chat_template(parser.format), architectures=task.architectures
-    )
-    if spec.system_turn == "fold" and task.needs_chat_template(parser.format):
+    chat = task.needs_chat_template(parser.format)
+    model = obtain_model(config, work, texts, chat=chat, architectures=task.architectures, remote=remote)
+    if spec.system_turn == "fold" and chat:
         model = fold_system_turn(model, work)
-    architecture = check_facts(config, model, task)
+    architecture = remote.architecture if remote else check_facts(config, model, task)
     encoder = task.encoder(model.tokenizer, config.spec)
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -88,18 +100,18 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         RowStore(partial / "train", encoder) as train_store,
         RowStore(partial / "validation", encoder, questions) as validation_store,
     ):
-        with Progress(work, "tokenising", rows) as progress:
+        with Progress(work, "tokenising", rows, beside=remote) as progress:
             tokenise(train, held_out, train_store, validation_store, progress)
         train_store.require_rows()
         if validation is not None and validation_index is not None:
-            with Progress(work, "tokenising validation rows", len(validation_index)) as progress:
+            with Progress(work, "tokenising validation rows", len(validation_index), beside=remote) as progress:
                 tokenise(validation, held_out, None, validation_store, progress)
         validation_store.require_rows()
     if encoder.log.skipped:
         log.warning("%d rows are longer than %d tokens and were skipped", encoder.log.skipped, encoder.max_length)
     written = train_store.writer
     require_served_length(config, model, architecture, written.longest)
-    if task.needs_chat_template(parser.format):
+    if chat:
         require_stop_token(written.folder, model, architecture)
     shape = model_shape(model.path)
     plan = make_plan(config, shape, DataShape(written.rows, written.longest, written.tokens / written.rows))
@@ -128,6 +140,8 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     log_findings(report)
     shutil.rmtree(folder / "data", ignore_errors=True)
     partial.replace(folder / "data")
+    if remote is not None:
+        model = replace(model, path=remote.finish())
     log.info("%d rows to train on (%d tokens), %d to validate", written.rows, written.tokens, validation_store.rows)
     disk = disk_of(config.spec, shape, written.rows) if shape else None
     if disk:
@@ -150,15 +164,17 @@ def recheck(config: JobConfig, work: WorkFolder, result: Mapping[str, Any]) -> N
     _check_gates(config, task_of(config.spec.task).info, DatasetFormat(result["data"]["format"]))
 
 
-def _dataset(sources: tuple[DatasetSource, ...], parser: RowParser, work: WorkFolder, role: str) -> Dataset:
-    files = [file for index, source in enumerate(sources) for file in locate(source, work, f"{role}-{index}")]
+def _dataset(
+    sources: tuple[DatasetSource, ...], parser: RowParser, work: WorkFolder, role: str, remote: RemoteModel | None
+) -> Dataset:
+    files = [file for index, source in enumerate(sources) for file in locate(source, work, f"{role}-{index}", remote)]
     return Dataset(files, parser)
 
 
-def _count(data: Dataset, work: WorkFolder, index: RowIndex) -> int:
+def _count(data: Dataset, work: WorkFolder, index: RowIndex, remote: RemoteModel | None) -> int:
     """Check each row, add it to the index, and return the number of rows."""
     detected = data.parser.format is not DatasetFormat.AUTO
-    with Progress(work, "checking rows", None) as progress:
+    with Progress(work, "checking rows", None, beside=remote) as progress:
         for row in progress.over(data):
             index.add(row)
     if not detected:

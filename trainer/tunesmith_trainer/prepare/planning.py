@@ -27,8 +27,7 @@ from tunesmith_api.planner import (
 )
 from tunesmith_api.resolve import micro_batch
 from tunesmith_api.spec import JobConfig
-from tunesmith_api.work_folder import WorkFolder
-from tunesmith_trainer.models.early_config import early_config
+from tunesmith_trainer.storage.uris import local_path
 
 log = logging.getLogger(__name__)
 
@@ -36,21 +35,35 @@ _SHORT = DataShape(longest=8, mean=8.0)  # what does not fit with rows this shor
 _SMALL_VOCABULARY = 300  # the smallest that a model from scratch may have
 
 
-def refuse_hopeless(config: JobConfig, work: WorkFolder) -> None:
-    """Fail if a job cannot fit however short its rows are. Of an existing model, only config.json is read.
+def known_settings(config: JobConfig) -> Mapping[str, Any] | None:
+    """Return the config.json of a model that need not be fetched; None if there is none yet, or if it is broken."""
+    folder = local_path(config.spec.model.uri) if config.spec.model.uri else None
+    if folder is None:
+        return None
+    try:
+        settings = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None  # opening the model says so with all that belongs to it
+    return settings if isinstance(settings, dict) else None
+
+
+def refuse_hopeless(config: JobConfig, settings: Mapping[str, Any] | None) -> None:
+    """Fail if a job cannot fit however short its rows are, before anything large is fetched or made.
+
+    Args:
+        config: The job.
+        settings: Configuration of its model; None if it is not known, or for a model from scratch.
 
     Raises:
-        StageError: DOES_NOT_FIT, with the numbers and the nearest configurations that do fit; SOURCE_UNAVAILABLE.
+        StageError: DOES_NOT_FIT, with the numbers and the nearest configurations that do fit.
     """
     machines = _machines()
-    if not machines:
-        return
     scratch = config.spec.model.scratch
     if scratch is not None:
         shape: ModelShape | None = ModelShape.of_scratch(scratch.model_copy(update={"vocab_size": _SMALL_VOCABULARY}))
     else:
-        shape = _shape_of(early_config(config, work))
-    if shape is not None:
+        shape = _shape_of(settings)
+    if shape is not None and machines:
         _fitting(config, shape, _SHORT, machines)
 
 

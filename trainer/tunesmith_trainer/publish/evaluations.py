@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ def evaluate_both(
     data: ValidationSet,
     models: Mapping[str, Callable[[], Any]],
     progress: Progress,
-) -> dict[str, Any]:
-    """Evaluate the base model and the tuned one, write evaluation.json and return its content.
+    answering: str | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Evaluate the base model and the tuned one, and write evaluation.json.
 
     What training has evaluated on its GPU is taken from there.
 
@@ -40,39 +42,59 @@ def evaluate_both(
         data: The validation rows and prompts.
         models: `before` and `after`: functions that return the model.
         progress: Where progress is shown.
+        answering: The precision whose export answers later for the tuned model; None if it answers itself.
+
+    Returns:
+        The evaluation of each model: `{metrics, answers, cut?, computedIn, computedOn}`. There are no answers of the
+        tuned model if an export answers for it.
     """
-    evaluation: dict[str, Any] | None = read_json(folder / "evaluation.json")
-    if evaluation is not None:
-        return evaluation
-    results: dict[str, Any] = {}
+    results: dict[str, dict[str, Any]] = {}
     trained = read_trained_evaluation(config, progress.work)
     for when, model in models.items():
         path = folder / f"evaluation-{when}.json"
-        results[when] = read_json(path)
-        if results[when] is None:
-            results[when] = trained.get(when) or _evaluate(config, model(), data, progress, when)
-            log.info("%s training: %s", when, format_numbers(results[when]["metrics"]))
-            write_json(path, results[when])
-    answers = zip(results["before"]["answers"], results["after"]["answers"], strict=True)
+        asked = data if answering is None or when == "before" else replace(data, prompts=())
+        found = read_json(path)
+        if found is None or (asked.prompts and not found.get("isAsked", True)):
+            found = trained.get(when) or _evaluate(config, model(), asked, progress, when)
+            log.info("%s training: %s", when, format_numbers(found["metrics"]))
+            found = {**found, "isAsked": bool(asked.prompts) or not data.prompts}
+            write_json(path, found)
+        results[when] = found
+    write_evaluation(config, folder, data, results)
+    return results
+
+
+def write_evaluation(
+    config: JobConfig, folder: Path, data: ValidationSet, results: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write evaluation.json.
+
+    Args:
+        config: The job.
+        folder: The stage's folder.
+        data: The validation rows and prompts.
+        results: What `evaluate_both` returns, with or without the tuned model's answers.
+    """
+    before, after = results["before"], results["after"]
     evaluation = {
-        "before": results["before"]["metrics"],
-        "after": results["after"]["metrics"],
+        "before": before["metrics"],
+        "after": after["metrics"],
         "computedIn": {when: result.get("computedIn", "float32") for when, result in results.items()},
         "computedOn": {when: result["computedOn"] for when, result in results.items()},
+        **({"answeredBy": after["answeredBy"]} if "answeredBy" in after else {}),
         "rows": evaluated_rows(config, data.store),
         "questions": len(data.prompts),
         "examples": [
             {
                 "prompt": data.tokenizer.decode(prompt.prompt_ids),
                 "reference": prompt.reference,
-                "before": before,
-                "after": after,
+                "before": answer,
+                "after": later,
             }
-            for prompt, (before, after) in zip(data.prompts[:EXAMPLES], answers, strict=False)
+            for prompt, answer, later in zip(data.prompts[:EXAMPLES], before["answers"], after["answers"], strict=False)
         ],
     }
     write_json(folder / "evaluation.json", evaluation)
-    return evaluation
 
 
 def _evaluate(config: JobConfig, model: Any, data: ValidationSet, progress: Progress, when: str) -> dict[str, Any]:  # noqa: ANN401
@@ -83,21 +105,26 @@ def _evaluate(config: JobConfig, model: Any, data: ValidationSet, progress: Prog
     return {**result, "computedOn": model.device.type}
 
 
-def write_predictions(folder: Path, data: ValidationSet, served: Mapping[str, Mapping[str, Any]]) -> Path | None:
+def write_predictions(
+    folder: Path,
+    data: ValidationSet,
+    models: Mapping[str, Mapping[str, Any]],
+    served: Mapping[str, Mapping[str, Any]],
+) -> Path | None:
     """Write predictions.jsonl: each validation prompt with all models' answers.
 
     A line is `{row, location, prompt, reference, before, after, served: {precision: answer}, cut}`. `cut` lists the
     models whose answer is not complete: generation stopped because it could no longer equal the reference.
 
     Args:
-        folder: The stage's folder, with the evaluations before and after training.
+        folder: The stage's folder.
         data: The validation prompts.
+        models: The evaluations before and after training.
         served: The evaluation of each precision.
 
     Returns:
         The file; None if no answers are compared.
     """
-    models = {when: read_json(folder / f"evaluation-{when}.json") or {} for when in ("before", "after")}
     if not data.prompts or not all(result.get("answers") for result in models.values()):
         return None
     lines = []

@@ -22,9 +22,10 @@ from tunesmith_trainer.models.fingerprint import require_same_base
 from tunesmith_trainer.models.location import model_path
 from tunesmith_trainer.models.memory import give_back, is_small
 from tunesmith_trainer.models.tokenizer import load_tokenizer
+from tunesmith_trainer.publish.answers import answering_export, gates_before_export, with_answers
 from tunesmith_trainer.publish.artifact import assemble, describe
 from tunesmith_trainer.publish.deliver import deliver, output_uri
-from tunesmith_trainer.publish.evaluations import evaluate_both, write_predictions
+from tunesmith_trainer.publish.evaluations import evaluate_both, write_evaluation, write_predictions
 from tunesmith_trainer.publish.exports import is_exported, record_export, remove_export, require_current_exports
 from tunesmith_trainer.publish.gates import check_gates, require_passed
 from tunesmith_trainer.publish.progress import Progress
@@ -78,10 +79,11 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
         running = stack.enter_context(exporter) if exporter and is_small(base) else None
         models = _Models(config, work, base, progress)
         checks = ServedChecks(config, folder, lambda: models.data, progress)
-        evaluation = evaluate_both(
-            config, folder, models.data, {"before": models.base, "after": models.merged}, progress
-        )
-        gates = check_gates(config.spec.evaluation.gates, evaluation["after"])
+        answering = answering_export(config, work, task, base)
+        loaders = {"before": models.base, "after": models.merged}
+        evaluations = evaluate_both(config, folder, models.data, loaders, progress, answering)
+        early = gates_before_export(config.spec.evaluation.gates, answering)
+        gates = check_gates(early, evaluations["after"]["metrics"])
         write_json(folder / "gates.json", gates)
         require_passed(gates)
         merged = models.merged_folder()
@@ -101,7 +103,11 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     parity, served = _check(checks, merged)
     if merge := models.merge_numbers():
         parity["merge"] = merge
-    predictions = write_predictions(folder, models.data, served)
+    if answering is not None:
+        evaluations["after"] = with_answers(evaluations["after"], served, answering)
+        write_evaluation(config, folder, models.data, evaluations)
+        gates = check_gates(config.spec.evaluation.gates, evaluations["after"]["metrics"])
+    predictions = write_predictions(folder, models.data, evaluations, served)
     for name, result in served.items():
         gates += check_gates(config.spec.evaluation.gates, result["metrics"], served=name)
     write_json(folder / "gates.json", gates)
@@ -118,10 +124,11 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
         parts["training_log.jsonl"] = work.training_log
     if (report := work.stage(Stage.PREPARE) / "data" / REPORT).exists():
         parts[REPORT] = report
-    metrics = {"before": evaluation["before"], "after": evaluation["after"]}
+    metrics = {when: result["metrics"] for when, result in evaluations.items()}
     if served:
         metrics["served"] = {name: result["metrics"] for name, result in served.items()}
     measured = {stage.value: found for stage in Stage if (found := read_measured(work, stage))}
+    evaluation = read_json(folder / "evaluation.json") or {}
     computed = {name: evaluation.get(name, {}) for name in ("computedIn", "computedOn")}
     results = {"metrics": metrics, **computed, "gates": gates, "parity": parity, "measured": measured}
     prepared = read_json(work.stage_marker(Stage.PREPARE)) or {}

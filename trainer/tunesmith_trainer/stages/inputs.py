@@ -31,6 +31,7 @@ PUBLISH_STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("predictions*.jsonl", ("evaluation",)),
     ("reference", ("evaluation", "parity")),
     ("parity-*.json", ("evaluation", "export", "parity")),
+    ("layers-*.json", ("export",)),
     ("served-*.json", ("evaluation", "export")),
 )
 """The files of each step of publish, and the parts of `publish_parts` that it depends on in addition to the training.

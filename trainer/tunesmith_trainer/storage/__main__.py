@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import Precision
+from tunesmith_trainer.storage.downloads import fetch_file
 from tunesmith_trainer.storage.fetch import fetch_artifact
-from tunesmith_trainer.storage.filesystems import fetch_file
 
 
 def main(arguments: list[str] | None = None) -> int:

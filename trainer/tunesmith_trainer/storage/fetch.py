@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tunesmith_api.artifact import MANIFEST, onnx_folder
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_trainer.storage import filesystems as storage
+from tunesmith_trainer.storage.downloads import fetch_folder
+from tunesmith_trainer.storage.filesystems import list_folder
 
 
 def fetch_artifact(uri: str, folder: Path, precision: str | None = None) -> None:
@@ -20,7 +21,7 @@ def fetch_artifact(uri: str, folder: Path, precision: str | None = None) -> None
     Raises:
         StageError: MODEL_NOT_FOUND: there is no complete artifact; SOURCE_UNAVAILABLE: it cannot be read at the moment.
     """
-    names = list(storage.list_folder(uri))
+    names = list(list_folder(uri))
     if MANIFEST not in names:
         raise StageError(
             Reason.MODEL_NOT_FOUND,
@@ -29,5 +30,5 @@ def fetch_artifact(uri: str, folder: Path, precision: str | None = None) -> None
         )
     wanted = [name for name in names if precision is None or name.startswith(f"{onnx_folder(precision)}/")]
     if wanted := [name for name in wanted if name != MANIFEST]:
-        storage.fetch_folder(uri, folder, names=wanted)
-    storage.fetch_folder(uri, folder, names=[MANIFEST])
+        fetch_folder(uri, folder, names=wanted)
+    fetch_folder(uri, folder, names=[MANIFEST])

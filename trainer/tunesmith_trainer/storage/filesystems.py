@@ -13,8 +13,7 @@ from typing import Any, BinaryIO, cast
 from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.storage.errors import translate_errors
-from tunesmith_trainer.storage.files import sha256_file
-from tunesmith_trainer.storage.uris import local_path, public, scheme_of
+from tunesmith_trainer.storage.uris import local_path, scheme_of
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ _CHUNK = 1 << 20
 _PROBE = ".tunesmith-probe"
 
 
-def _filesystem(uri: str) -> tuple[Any, str]:
+def open_filesystem(uri: str) -> tuple[Any, str]:
     """Return the fsspec file system of a URI and the path in it."""
     import fsspec
 
@@ -76,7 +75,7 @@ def exists(uri: str) -> bool:
         StageError: The store cannot be asked (no permission, no network).
     """
     with translate_errors(uri, Reason.OUTPUT_FAILED):
-        fs, path = _filesystem(uri)
+        fs, path = open_filesystem(uri)
         return bool(fs.exists(path))
 
 
@@ -89,77 +88,15 @@ def open_source(uri: str, missing: Reason = Reason.INVALID_DATASET) -> Iterator[
         missing: The reason of the error if it does not exist or access is denied.
     """
     with translate_errors(uri, missing):
-        fs, path = _filesystem(uri)
+        fs, path = open_filesystem(uri)
         with fs.open(path, "rb") as file:
             yield cast(BinaryIO, file)
-
-
-def fetch_file(
-    uri: str,
-    target: Path,
-    *,
-    sha256: str | None = None,
-    missing: Reason = Reason.INVALID_DATASET,
-    report: Report | None = None,
-) -> Path:
-    """Copy a file to `target`, which is whole or absent at any moment.
-
-    Args:
-        uri: A path or URI.
-        target: The local file. If it exists, nothing is fetched, but its digest is checked.
-        sha256: The digest that the file must have, in hexadecimal.
-        missing: The reason of the error if it does not exist or access is denied.
-        report: Called repeatedly with the bytes so far and in total.
-
-    Raises:
-        StageError: The file cannot be fetched, or its SHA-256 does not match.
-    """
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            with translate_errors(uri, missing):
-                fs, path = _filesystem(uri)
-                _download(fs, path, temporary, report)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    if sha256:
-        check_sha256(uri, target, sha256, missing)
-    return target
-
-
-def check_sha256(uri: str, path: Path, sha256: str, reason: Reason) -> None:
-    """Raise a StageError if the digest of the file at `path`, fetched from `uri`, does not match."""
-    found = sha256_file(path)
-    if found != sha256:
-        raise StageError(
-            reason,
-            f"{public(uri)}: sha256 is {found}, not {sha256}",
-            "The file has changed: use the one that was meant, or write its own sha256",
-        )
-
-
-def _download(fs: Any, path: str, target: Path, report: Report | None) -> None:  # noqa: ANN401
-    """Copy one file of a file system to a local path."""
-    info = fs.info(path)
-    if info.get("type") == "directory":
-        raise IsADirectoryError("it is a folder, not a file")
-    size, done = info.get("size"), 0
-    with fs.open(path, "rb") as source, target.open("wb") as file:
-        while chunk := source.read(_CHUNK):
-            file.write(chunk)
-            done += len(chunk)
-            if report:
-                report(done, size)
-    if isinstance(size, int) and done != size:
-        raise TimeoutError(f"connection timed out after {done} of {size} bytes")
 
 
 def list_folder(uri: str, missing: Reason = Reason.MODEL_NOT_FOUND) -> dict[str, int]:
     """Return `{relative path: size in bytes}` of all files below a folder; empty when there is none."""
     with translate_errors(uri, missing):
-        fs, root = _filesystem(uri)
+        fs, root = open_filesystem(uri)
         found = fs.find(root, detail=True)
         prefix = root.strip("/") + "/"
         return {
@@ -167,43 +104,6 @@ def list_folder(uri: str, missing: Reason = Reason.MODEL_NOT_FOUND) -> dict[str,
             for name, info in sorted(found.items())
             if name.lstrip("/").startswith(prefix)
         }
-
-
-def fetch_folder(
-    uri: str,
-    target: Path,
-    *,
-    names: list[str] | None = None,
-    missing: Reason = Reason.MODEL_NOT_FOUND,
-    report: Report | None = None,
-) -> Path:
-    """Copy the files of a folder below `target`. Existing files of the right size are kept.
-
-    Args:
-        uri: A folder.
-        target: The local folder.
-        names: Relative paths of the files to copy; all of them by default.
-        missing: The reason of the error if there is no such folder.
-        report: Called repeatedly with the bytes so far and in total.
-    """
-    sizes = list_folder(uri, missing)
-    wanted = [name for name in sizes if names is None or name in names]
-    if not wanted:
-        raise StageError(missing, f"{uri}: no such folder, or it is empty", "Check the path or URI")
-    total, before = sum(sizes[name] for name in wanted), 0
-    for name in wanted:
-        local = target / name
-        if local.exists() and local.stat().st_size != sizes[name]:
-            local.unlink()
-        onward = _shifted(report, before, total) if report else None
-        fetch_file(f"{uri.rstrip('/')}/{name}", local, missing=missing, report=onward)
-        before += sizes[name]
-    return target
-
-
-def _shifted(report: Report, before: int, total: int) -> Report:
-    """Return a report for one file that adds the bytes of the files before it."""
-    return lambda done, _: report(before + done, total)
 
 
 def put_folder(local: Path, uri: str, *, last: str = MANIFEST, report: Report | None = None) -> None:
@@ -227,7 +127,7 @@ def put_folder(local: Path, uri: str, *, last: str = MANIFEST, report: Report | 
     total, done = sum(path.stat().st_size for path in paths), 0
     try:
         with translate_errors(uri, Reason.OUTPUT_FAILED, "write"):
-            fs, root = _filesystem(uri)
+            fs, root = open_filesystem(uri)
             for path in paths:
                 name = path.relative_to(local).as_posix()
                 if (folder := local_path(uri)) is not None:
@@ -252,7 +152,7 @@ def probe(uri: str) -> None:
         StageError: OUTPUT_FAILED: it cannot be written. SOURCE_UNAVAILABLE: the store does not answer at the moment.
     """
     with translate_errors(uri, Reason.OUTPUT_FAILED, "write"):
-        fs, root = _filesystem(uri)
+        fs, root = open_filesystem(uri)
         with fs.open(f"{root}/{_PROBE}", "wb") as file:
             file.write(b"tunesmith")
     try:
@@ -272,7 +172,7 @@ def remove(uri: str, names: Iterable[str]) -> None:
         StageError: One cannot be removed.
     """
     with translate_errors(uri, Reason.OUTPUT_FAILED, "remove"):
-        fs, root = _filesystem(uri)
+        fs, root = open_filesystem(uri)
         for name in names:
             with suppress(FileNotFoundError):
                 fs.rm_file(f"{root}/{name}")

@@ -20,6 +20,7 @@ from tunesmith_api.work_folder import MEASURED, STAGE_INPUTS, STAGE_MARKER, Stag
 from tunesmith_trainer.runtime.progress_report import report_progress
 from tunesmith_trainer.storage import filesystems as storage
 from tunesmith_trainer.storage.completion import MARKER, Files, file_problem, parse_files, write_marker
+from tunesmith_trainer.storage.downloads import fetch_folder
 from tunesmith_trainer.storage.files import link_tree, sha256_tree
 
 log = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ class WorkStore:
         uri = f"{self.uri}/{name}"
         log.info("downloading %d files from %s", len(names), uri)
         if names:
-            storage.fetch_folder(uri, self.work.root, names=names, missing=Reason.OUTPUT_FAILED)
+            fetch_folder(uri, self.work.root, names=names, missing=Reason.OUTPUT_FAILED)
         for path in names:
             local = self.work.root / path
             if problem := file_problem(local, {"sha256": listed[path]["sha256"]}):

@@ -133,9 +133,9 @@ class TextGeneration(Task):
         self, exported: Path, tuned: Path, precision: Precision, data: ValidationSet
     ) -> Mapping[str, float | int | str] | None:
         """Compare each weight, and what each layer computes for the first tokens of the rows."""
-        from tunesmith_trainer.export.layers import TOKENS, check_layers, first_tokens
+        from tunesmith_trainer.export.layers import check_layers
 
-        return check_layers(exported, tuned, precision, first_tokens(data.store, TOKENS))
+        return check_layers(exported, tuned, precision, data.store)
 
     def compare_rendering(self, artifact: Path, precision: Precision, data: ValidationSet) -> Numbers:
         """Compare the tokens of the first rows up to their last answer with those that the server makes."""

@@ -26,9 +26,11 @@ def test_the_grid_covers_methods_strategies_lengths_and_checkpointing() -> None:
 
 
 def test_tensors_take_what_is_planned() -> None:
-    errors = [abs(point.predicted().allocated / measured.allocated - 1) for point, measured in points()]
-    assert statistics.median(errors) < 0.01
-    assert max(errors) < 0.05
+    errors = {point: abs(point.predicted().allocated / measured.allocated - 1) for point, measured in points()}
+    assert statistics.median(errors.values()) < 0.005
+    assert max(errors.values()) < 0.04
+    # How full a bucket or what is gathered ahead depends on the order of the parameters, with ZeRO 2 and 3.
+    assert max(error for point, error in errors.items() if point.strategy in ("ddp", "zero1")) < 0.015
 
 
 def test_processes_take_what_is_planned() -> None:

@@ -15,9 +15,9 @@ LAST_A = Target("pvc://a/a", DIGEST["a"], "job-a", JAN)
 LAST_FOLLOWED = Target("pvc://b/b", DIGEST["b"], "job-b", FEB, FAQ)
 
 
-def no_onnx(job):
-    """The same job with `export.precisions: []`."""
-    return {**job, "spec": {**job["spec"], "export": {"precisions": []}}}
+def no_onnx(job, *precisions):
+    """The same job with `export.precisions: []`, or with others."""
+    return {**job, "spec": {**job["spec"], "export": {"precisions": list(precisions)}}}
 
 
 CASES = {
@@ -27,6 +27,13 @@ CASES = {
     "job failed": (NAMED, [a_job(failed="GateFailed")], None, None, "JobFailed", "job-a has failed (GateFailed)"),
     "job without ONNX": (
         NAMED, [no_onnx(a_job("job-a", DIGEST["a"]))], None, None, "InvalidArtifact", "job-a holds no ONNX model",
+    ),
+    "job for GPUs": (
+        NAMED, [no_onnx(a_job("job-a", DIGEST["a"]), "fp16")], None, None, "InvalidArtifact",
+        "job-a holds only fp16, which a server on the CPU cannot compute; add int4 or fp32 to its job's",
+    ),
+    "job for GPUs and CPUs": (
+        NAMED, [no_onnx(a_job("job-a", DIGEST["a"]), "fp16", "int4")], None, "job-a", None, "",
     ),
     "the newest is without ONNX": (
         FOLLOWED,
