@@ -70,6 +70,9 @@ format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench-export: $(INSTALLED) ## Measure the memory of exports of 0.1, 0.5 and 1 billion parameters (10 minutes)
+	$(BIN)/python tests/bench/export_memory.py 0.1 0.5 1 --run --layers
+
 bench: $(INSTALLED) ## Compare training and serving with the alternatives (20 minutes)
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/serving.py
