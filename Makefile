@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-plan bench-prepare bench-size clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
+.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-export bench-plan bench-prepare bench-size clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -69,6 +69,9 @@ lint: $(INSTALLED) ## Check style, types and import rules
 format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench-export: $(INSTALLED) ## Measure the memory of exports of 0.1, 0.5 and 1 billion parameters (10 minutes)
+	$(BIN)/python tests/bench/export_memory.py 0.1 0.5 1 --run --layers
 
 bench: $(INSTALLED) ## Compare training and serving with the alternatives (20 minutes)
 	$(BIN)/python tests/bench/training.py
