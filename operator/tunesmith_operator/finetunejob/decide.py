@@ -195,7 +195,8 @@ class _Job:
         return Decision(status=state.suspended(status, message), apply=apply, delete=delete)
 
     def _failed(self, job: KubeObject) -> Decision:
-        failure = failure_of(job, self.observed.pods_of(job), self.stage, self.spec, self._standstill())
+        plan, pods = self.status.get("plan"), self.observed.pods_of(job)
+        failure = failure_of(job, pods, self.stage, self.spec, self._standstill(), plan)
         if failure.is_final:
             return self._fail(failure)
         if self.tries > self.spec.scheduling.max_restarts:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tunesmith_api.advice import less_memory
 from tunesmith_api.contract import KILLED, is_final, reason_of
@@ -34,7 +36,14 @@ class Failure:
     is_final: bool = True
 
 
-def failure_of(job: KubeObject, pods: list[KubeObject], stage: Stage, spec: FineTuneJobSpec, when: str) -> Failure:
+def failure_of(
+    job: KubeObject,
+    pods: list[KubeObject],
+    stage: Stage,
+    spec: FineTuneJobSpec,
+    when: str,
+    plan: Mapping[str, Any] | None = None,
+) -> Failure:
     """Return why a Job failed.
 
     Args:
@@ -43,6 +52,7 @@ def failure_of(job: KubeObject, pods: list[KubeObject], stage: Stage, spec: Fine
         stage: The stage.
         spec: The FineTuneJob's spec.
         when: The stage and what it waited for, for a deadline that has passed.
+        plan: The status's plan.
     """
     failed = condition(job, "Failed")
     if failed.get("reason") == "DeadlineExceeded":
@@ -51,7 +61,7 @@ def failure_of(job: KubeObject, pods: list[KubeObject], stage: Stage, spec: Fine
     ends.sort(key=lambda end: end.time)
     killed = [end for end in ends if end.out_of_memory]
     if killed:
-        return out_of_memory(killed[-1], job, stage, spec)
+        return out_of_memory(killed[-1], job, stage, spec, plan)
     final = [end for end in ends if end.outcome is not None and is_final(end.outcome)]
     if final:
         return Failure(_reason(final[-1]), final[-1].message or _unexplained(final[-1], stage))
@@ -63,7 +73,9 @@ def failure_of(job: KubeObject, pods: list[KubeObject], stage: Stage, spec: Fine
     return _without_pods(failed, stage)
 
 
-def out_of_memory(end: End, job: KubeObject, stage: Stage, spec: FineTuneJobSpec) -> Failure:
+def out_of_memory(
+    end: End, job: KubeObject, stage: Stage, spec: FineTuneJobSpec, plan: Mapping[str, Any] | None = None
+) -> Failure:
     """Return the failure of a stage that exceeded its memory."""
     if end.outcome is Reason.OUT_OF_MEMORY and end.message:
         return Failure(Reason.OUT_OF_MEMORY.value, end.message)
@@ -74,7 +86,7 @@ def out_of_memory(end: End, job: KubeObject, stage: Stage, spec: FineTuneJobSpec
     has = f"the {limit} of its limit" + (f" ({field})" if is_set else "") if limit else "its node has left"
     ways = [f"raise {field}" if is_set else f"set {field}" + ("" if limit else ", so that it gets a node with enough")]
     if stage is Stage.TRAIN:
-        ways += less_memory(spec)
+        ways += less_memory(spec, plan=plan)
     remedy = ", or ".join(ways)
     # What publish gets can change, and the job goes on.
     where = "and apply the FineTuneJob again" if stage is Stage.PUBLISH else "in a new FineTuneJob"

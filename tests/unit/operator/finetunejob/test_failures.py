@@ -76,6 +76,19 @@ def test_out_of_memory_in_training_names_the_ways_out():
         assert words.casefold() in world.message.casefold()
 
 
+def test_out_of_memory_does_not_advise_what_the_plan_already_does():
+    world = after(World())
+    world.complete(JOB)
+    after(world)
+    world.status["plan"] = {"microBatchSize": 1, "gradientCheckpointing": True}
+    world.ended("tiny-train-1", 137, reason="OOMKilled")
+    world.fail("tiny-train-1")
+    after(world)
+    assert "maxLength" in world.message
+    assert "microBatchSize" not in world.message
+    assert "gradientCheckpointing" not in world.message
+
+
 def test_a_killed_container_is_started_again_as_often_as_restarts_are_allowed():
     world = after(World({"scheduling": {"maxRestarts": 2}}))
     for attempt in (1, 2, 3):
