@@ -201,7 +201,7 @@ def test_killed_and_told_to_stop_it_ends_in_the_same_artifact(object_store: Obje
 
     (tmp_path / "pods").mkdir()
     pods = Pods(tmp_path / "pods", config, f"s3://{PREFIX}")
-    assert pods.finish("prepare")[0] == {}
+    assert set(pods.finish("prepare")[0]["measured"]) == {"memory", "seconds"}
     store = store_in(tmp_path / "look")
 
     process, _ = pods.start("train")
@@ -223,6 +223,8 @@ def test_killed_and_told_to_stop_it_ends_in_the_same_artifact(object_store: Obje
     result, errors = pods.finish("train")
     assert f"going on from checkpoint-{stopped}" in errors
     assert result["progress"]["step"] == STEPS
+    attempts = json.loads((tmp_path / "pods" / f"pod-{pods.count}/train/attempts.json").read_text())
+    assert attempts["attempts"] >= 2, "what earlier attempts have measured is uploaded with their checkpoints"
     assert store.snapshots() == ["prepare", "train"], "checkpoints are of no use any more"
     found, _ = pods.finish("publish")
     assert found["artifact"]["uri"] == f"s3://{PREFIX}/artifact"
