@@ -12,7 +12,7 @@ from support.manifests import ROWS, config_map, job, workspace
 from tunesmith_api.manifests import load_manifests
 from tunesmith_api.work_folder import Stage
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
-from tunesmith_backend.interface.events import Serving, StageStarted, Succeeded
+from tunesmith_backend.interface.events import Planned, Serving, StageStarted, Succeeded
 from tunesmith_backend.local.backend import LocalBackend
 from tunesmith_backend.local.store import locked, object_folder
 
@@ -55,7 +55,7 @@ async def test_a_job_completes_and_is_served(tmp_path):
         with urllib.request.urlopen(f"{endpoint}/models", timeout=30) as response:
             assert [model["id"] for model in json.load(response)["data"]] == ["tiny"]
         assert [line async for line in backend.logs(served)]
-        assert [type(event) for event in events if event.ref == tiny] == [StageStarted] * 3 + [Succeeded]
+        assert [type(event) for event in events if event.ref == tiny] == [Planned, *[StageStarted] * 3, Succeeded]
         assert any(isinstance(event, Serving) for event in events)
 
         # What a cluster refuses after success is refused here too, and nothing is touched.

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from support.prepare_runs import run_prepare, start_prepare, write_job, write_rows
+from support.stage_files import result_tree
 from support.tiny_models import build_model
-from tunesmith_trainer.storage.files import sha256_tree
 
 
 def tree(work: Path) -> dict:
-    """Digests of all that the stage leaves behind."""
-    return sha256_tree(work / "prepare")
+    """Digests of all that the stage leaves behind but what was measured."""
+    return result_tree(work / "prepare")
 
 
 def undisturbed(work: Path) -> float:

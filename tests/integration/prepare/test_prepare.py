@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from support.prepare_runs import SCRATCH, read_outcome, read_result, write_job, write_rows
+from support.stage_files import result_tree
 from support.tiny_models import build_model
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.__main__ import main
@@ -99,7 +100,7 @@ def test_scratch_is_the_same_each_time(tmp_path: Path, rows: Path, architecture:
     for name in ("a", "b"):
         work = write_job(tmp_path / name, rows, model)
         assert prepared(work)["model"]["architecture"] == architecture
-        trees.append(sha256_tree(work / "prepare"))
+        trees.append(result_tree(work / "prepare"))
     assert trees[0] == trees[1]
 
 

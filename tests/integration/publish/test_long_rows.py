@@ -19,6 +19,7 @@ from tunesmith_trainer.models.loading import load_model
 WINDOW = 64
 # Random weights lose much more to int4 than trained ones do.
 WIDE = ParitySpec(min_next_token_agreement=0.2, max_perplexity_increase=5)
+BOUNDS = {precision: WIDE if precision is Precision.INT4 else ParitySpec() for precision in Precision}
 
 
 def build(folder: Path, window: int | None) -> Path:
@@ -80,9 +81,9 @@ def test_a_lost_window_is_caught(
     assert numbers["longRowThreshold"] == WINDOW
     assert numbers["longRowNextTokenAgreementTokens"] == BEYOND - 1
     short = {name: value for name, value in numbers.items() if not name.startswith("longRow")}
-    require_parity(precision, {**short, "greedyAgreement": 1.0}, WIDE)
+    require_parity(precision, {**short, "greedyAgreement": 1.0}, BOUNDS[precision])
     with pytest.raises(StageError, match=f"the {precision.value} export is not .*longRow.* beyond token 64") as caught:
-        require_parity(precision, numbers, WIDE)
+        require_parity(precision, numbers, BOUNDS[precision])
     assert caught.value.reason is Reason.PARITY_FAILED
 
 
@@ -98,7 +99,7 @@ def test_an_export_beyond_its_threshold_passes(
     exporter.export(unlimited, tmp_path / precision.value, precision)
     numbers = compare(unlimited, tmp_path / precision.value, tmp_path)
     assert numbers["longRowThreshold"] == WINDOW
-    require_parity(precision, numbers, WIDE)
+    require_parity(precision, numbers, BOUNDS[precision])
     if precision is Precision.FP32:
         assert numbers["longRowMaxLogitDifference"] < 1e-4
         assert numbers["longRowNextTokenAgreement"] == numbers["greedyAgreement"] == 1.0

@@ -15,6 +15,7 @@ from tunesmith_trainer.publish import publish
 from tunesmith_trainer.stages.runner import run_stage
 from tunesmith_trainer.stages.train import run_train_stage
 from tunesmith_trainer.tasks import registry
+from tunesmith_trainer.tasks.base import Task
 from tunesmith_trainer.tasks.text_generation import TextGeneration
 from tunesmith_trainer.train.distributed.topology import NodeTopology
 
@@ -22,6 +23,7 @@ from tunesmith_trainer.train.distributed.topology import NodeTopology
 class LastToken(TextGeneration):  # judged by a row's last target token, exported as plain weights
     name = "lastToken"
     has_replay = False
+    compare_layers = Task.compare_layers
 
     def evaluate(self, model, data, spec, *, rows, examples, advance):
         cut = [(ids, mask.nonzero()[0][-1]) for ids, mask in (data.store[i] for i in range(rows))]
