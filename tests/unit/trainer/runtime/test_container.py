@@ -83,8 +83,9 @@ from tunesmith_trainer import __main__ as program
 import tunesmith_trainer.stages.runner as stages
 
 def work(stage, function, root, *_):
+    {before}
     (root / "begun").touch()
-    {body}
+    time.sleep(60)
 
 stages.run_stage = work
 sys.exit(program.main(["prepare", "--work", sys.argv[1]]))
@@ -117,11 +118,13 @@ def test_sigterm_is_heard_before_anything_is_imported(tmp_path):
         assert process.wait(30) == EXIT_CODES[Reason.INTERRUPTED]
 
 
-def run_until_stopped(tmp_path: Path, body: str, **variables: str) -> tuple[int, dict, float]:
-    """Run a stage that does `body`, send SIGTERM, and return the exit code, the termination message and the seconds."""
+def run_until_stopped(tmp_path: Path, before: str = "pass", **variables: str) -> tuple[int, dict, float]:
+    """Send SIGTERM to a stage after `before`; return the exit code, the termination message and the seconds."""
     words = tmp_path / "words"
     environment = {**os.environ, JOB_CONFIG: CONFIG, "TUNESMITH_TERMINATION_LOG": str(words), **variables}
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM.format(body=body), str(tmp_path / "w")], env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(before=before), str(tmp_path / "w")], env=environment
+    )
     deadline = time.monotonic() + 60
     while not (tmp_path / "w" / "begun").exists():
         assert process.poll() is None
@@ -134,14 +137,16 @@ def run_until_stopped(tmp_path: Path, body: str, **variables: str) -> tuple[int,
 
 
 def test_sigterm_is_an_interruption(tmp_path):
-    code, words, _ = run_until_stopped(tmp_path, "time.sleep(60)")
+    code, words, _ = run_until_stopped(tmp_path)
     assert (code, words["reason"]) == (66, "Interrupted")
     assert json.loads((tmp_path / "w" / "prepare-outcome.json").read_text())["reason"] == "Interrupted"
 
 
 def test_a_stage_that_does_not_listen_ends_in_time(tmp_path):
-    body = "import signal; signal.pthread_sigmask(signal.SIG_SETMASK, []); signal.signal(signal.SIGTERM, lambda *a: 0)"
-    code, words, seconds = run_until_stopped(tmp_path, f"{body}; time.sleep(60)", TUNESMITH_GRACE_SECONDS="11")
+    before = (
+        "import signal; signal.pthread_sigmask(signal.SIG_SETMASK, []); signal.signal(signal.SIGTERM, lambda *a: 0)"
+    )
+    code, words, seconds = run_until_stopped(tmp_path, before, TUNESMITH_GRACE_SECONDS="11")
     assert (code, words["reason"]) == (66, "Interrupted")
     assert 0.9 < seconds < 8  # ten seconds before SIGKILL
 
