@@ -6,11 +6,10 @@ import os
 import urllib.error
 import urllib.request
 from pathlib import Path
-from urllib.parse import quote
 
+from tunesmith_api.planner.hub import HUB_ENDPOINT, hub_file_url
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
 
-_HUB = "https://huggingface.co"
 _MOST_BYTES = 8 << 20  # the config.json of a large model takes some kilobytes
 _TRUE = ("1", "ON", "YES", "TRUE")
 
@@ -29,9 +28,7 @@ def hub_file(uri: str, revision: str | None, name: str, seconds: float) -> bytes
     """
     if any(os.environ.get(key, "").upper() in _TRUE for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")):
         raise BackendError(f"{uri}: HF_HUB_OFFLINE is set; unset it, or give the model's folder as spec.model.uri")
-    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or _HUB
-    repository = uri.removeprefix("hf://")
-    url = f"{endpoint}/{quote(repository)}/resolve/{quote(revision or 'main', safe='')}/{quote(name)}"
+    url = hub_file_url(os.environ.get(HUB_ENDPOINT, ""), uri, revision, name)
     request = urllib.request.Request(url, headers={"User-Agent": "tunesmith"})  # noqa: S310 - the hub, or the user's mirror
     token = _token()
     if token:

@@ -10,9 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tunesmith_api.objects.resources import AUTO_MACHINE
 from tunesmith_api.planner import Machine, parse_machines
+from tunesmith_api.planner.hub import HUB_ENDPOINT
 
 _PREFIX = "TUNESMITH_"
-_HUB = "HF_ENDPOINT"
 
 
 def _parsed(table: object) -> object:
@@ -87,7 +87,7 @@ class OperatorSettings(BaseModel):
         for name, info in cls.model_fields.items():
             text = environment.get(_PREFIX + name.upper())
             if name == "hub_endpoint":
-                text = text or environment.get(_HUB)
+                text = text or environment.get(HUB_ENDPOINT)
             if text is None:
                 continue
             is_list = info.annotation == tuple[str, ...]

@@ -12,6 +12,7 @@ from tunesmith_api import status as state
 from tunesmith_api.failures import Reason
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.planner import ModelShape
+from tunesmith_api.planner.hub import HUB_ENDPOINT
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.labels import OWNER_UID
@@ -24,7 +25,6 @@ from tunesmith_operator.models.configs import Lookup, ModelConfigs
 
 _CLAIM = "PersistentVolumeClaim"
 _REMEMBERED = 4096
-_HUB = "HF_ENDPOINT"
 
 
 class FineTuneJobReconciler:
@@ -99,7 +99,7 @@ class FineTuneJobReconciler:
         if model.scratch is not None:
             return Lookup(ModelShape.of_scratch(model.scratch))
         own = {variable.name: variable.value for variable in (template.env or ())} if template else {}
-        if _HUB in own and own[_HUB] != self._settings.hub_endpoint:
+        if HUB_ENDPOINT in own and own[HUB_ENDPOINT] != self._settings.hub_endpoint:
             return Lookup()  # The stages read another hub.
         return self._configs.look(model.uri or "", model.revision)
 

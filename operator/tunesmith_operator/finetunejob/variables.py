@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tunesmith_api import contract
 from tunesmith_api.objects import FineTuneJobSpec
+from tunesmith_api.planner.hub import HUB_ENDPOINT
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
@@ -44,10 +45,9 @@ def variables(
         **_work(job, spec),
         **({contract.SKIP_OUTPUT_PROBE: "true"} if stage is Stage.PREPARE and not probes_output(spec) else {}),
         **({"OMP_NUM_THREADS": str(resources.threads)} if resources.threads is not None else {}),
-        **({contract.NODES: str(spec.resources.nodes)} if spec.resources.nodes > 1 else {}),
         **({contract.MACHINE: resources.machine} if resources.machine else {}),
         contract.NODES: str(spec.resources.nodes),
-        **({"HF_ENDPOINT": settings.hub_endpoint} if settings.hub_endpoint else {}),
+        **({HUB_ENDPOINT: settings.hub_endpoint} if settings.hub_endpoint else {}),
         **_progress(name, namespace, settings),
     }
     return with_template_env(env_values(values), spec.pod_template)

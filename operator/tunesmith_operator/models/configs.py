@@ -9,17 +9,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import quote
 
 import aiohttp
 
 from tunesmith_api.planner import ModelShape
+from tunesmith_api.planner.hub import HUB_SCHEME, hub_file_url
 from tunesmith_operator import __name__ as _package
 
 _log = logging.getLogger(__name__)
 
-HUB = "https://huggingface.co"
-_SCHEME = "hf://"
 _MODEL_FILE = "config.json"
 _MOST_BYTES = 1 << 20
 _SECONDS = 10.0
@@ -58,7 +56,7 @@ class ModelConfigs:
     """
 
     def __init__(self, endpoint: str = "", clock: Callable[[], float] = time.monotonic) -> None:
-        self._endpoint = (endpoint or HUB).rstrip("/")
+        self._endpoint = endpoint
         self._clock = clock
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -72,10 +70,9 @@ class ModelConfigs:
             uri: The model; only `hf://ORGANISATION/NAME` is read.
             revision: Branch, tag or commit; `main` if None.
         """
-        if not uri.startswith(_SCHEME):
+        if not uri.startswith(HUB_SCHEME):
             return Lookup()
-        name = uri.removeprefix(_SCHEME)
-        url = f"{self._endpoint}/{quote(name)}/resolve/{quote(revision or 'main', safe='')}/{_MODEL_FILE}"
+        url = hub_file_url(self._endpoint, uri, revision, _MODEL_FILE)
         if url in self._tasks:
             return Lookup(is_reading=True)
         known, now = self._known.get(url), self._clock()

@@ -13,18 +13,8 @@ import yaml
 from support.cli import tunesmith, write
 from support.hub_mirror import HubMirror
 from support.manifests import config_map, job
+from support.model_configs import LLAMA_8B
 
-LLAMA = {
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "max_position_embeddings": 8192,
-    "dtype": "bfloat16",
-}
 MACHINES = [
     {"name": "cpu", "cpus": 8, "memory": "32Gi", "pricePerHour": 0.4},
     {"name": "one", "cpus": 24, "memory": "220Gi", "gpu": "A100-80GB", "gpus": 1, "pricePerHour": 3.5},
@@ -37,7 +27,7 @@ def large(tmp_path: Path) -> dict[str, Any]:
     """A job on a model of 8 billion parameters, of which only the configuration is there."""
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(LLAMA))
+    (folder / "config.json").write_text(json.dumps(LLAMA_8B))
     (tmp_path / "machines.yaml").write_text(yaml.safe_dump({"machines": MACHINES}))
     training = {"maxSteps": 200_000, "globalBatchSize": 16, "maxLength": 1024}
     return job("large", model={"uri": str(folder)}, method="full", training=training)
@@ -123,7 +113,7 @@ def test_several_files_and_standard_input(tmp_path: Path) -> None:
 
 def test_what_cannot_be_planned_is_told(tmp_path: Path, large: dict[str, Any]) -> None:
     write(tmp_path, large, config_map("large"))
-    (tmp_path / "model" / "config.json").write_text(json.dumps(LLAMA | {"model_type": "mamba"}))
+    (tmp_path / "model" / "config.json").write_text(json.dumps(LLAMA_8B | {"model_type": "mamba"}))
     result = tunesmith("plan", "-f", "all.yaml", cwd=tmp_path)
     assert result.returncode == 2
     assert "FineTuneJob large: config.json: the planner does not know model_type 'mamba'" in result.stderr

@@ -11,7 +11,6 @@ from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.hub_layout import split_files
 from tunesmith_trainer.data.progress import Companion, Progress
 from tunesmith_trainer.data.selection import is_data_file, match
-from tunesmith_trainer.storage.files import read_json, write_json
 from tunesmith_trainer.storage.hub import HubRepository, dataset_card
 from tunesmith_trainer.storage.hub_errors import DATASET
 
@@ -34,7 +33,7 @@ def fetch_hub_dataset(
     organisation, name, *rest = uri.removeprefix("hf://datasets/").split("/", 2)
     repository, inner = HubRepository(uri, f"{organisation}/{name}", DATASET), rest[0].strip("/") if rest else ""
     folder = work.stage(Stage.PREPARE) / "sources" / slot
-    commit = _pinned_commit(folder, repository, source.revision)
+    commit = repository.pinned_commit(source.revision, folder.with_name(f"{folder.name}-source.json"))
     files = repository.files(commit)
     if inner:
         chosen = _inside(source, files, inner)
@@ -61,13 +60,3 @@ def _inside(source: DatasetSource, files: list[str], path: str) -> list[str]:
     if not found:
         raise dataset_error(source.uri or "", "the data set has no such file", f"Write one of {', '.join(files[:8])}")
     return found
-
-
-def _pinned_commit(folder: Path, repository: HubRepository, revision: str | None) -> str:
-    """Return the commit of a revision. It is recorded, so that a second run takes the same files."""
-    path = folder.with_name(f"{folder.name}-source.json")
-    pinned = read_json(path)
-    if pinned is None:
-        pinned = {"uri": repository.uri, "revision": repository.commit(revision)}
-        write_json(path, pinned)
-    return str(pinned["revision"])

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_trainer.storage.files import read_json, write_json
 from tunesmith_trainer.storage.filesystems import Report
 from tunesmith_trainer.storage.hub import HubRepository
 from tunesmith_trainer.storage.hub_errors import MODEL
@@ -18,12 +17,7 @@ def pinned_commit(work: WorkFolder, uri: str, revision: str | None) -> str:
     Raises:
         StageError: MODEL_NOT_FOUND, or SOURCE_UNAVAILABLE when the hub cannot be reached.
     """
-    path = work.stage(Stage.PREPARE) / "model-source.json"
-    pinned = read_json(path)
-    if pinned is None:
-        pinned = {"uri": uri, "revision": _repository(uri).commit(revision)}
-        write_json(path, pinned)
-    return str(pinned["revision"])
+    return _repository(uri).pinned_commit(revision, work.stage(Stage.PREPARE) / "model-source.json")
 
 
 def list_files(uri: str, commit: str) -> list[str]:
@@ -49,16 +43,6 @@ def download(uri: str, commit: str, names: Sequence[str], target: Path, report: 
         StageError: MODEL_NOT_FOUND; SOURCE_UNAVAILABLE.
     """
     _repository(uri).download(commit, names, target, report)
-
-
-def download_file(uri: str, commit: str, name: str, target: Path) -> Path:
-    """Download one file of a model into a folder, and return its path.
-
-    Raises:
-        StageError: MODEL_NOT_FOUND: there is no such model or file; SOURCE_UNAVAILABLE.
-    """
-    download(uri, commit, [name], target)
-    return target / name
 
 
 def _repository(uri: str) -> HubRepository:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, cast
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.runtime.background import Proceed, run_together
 from tunesmith_trainer.storage.downloads import Total, left_of, require_space, stoppable
-from tunesmith_trainer.storage.files import sha256_file
+from tunesmith_trainer.storage.files import read_json, sha256_file, write_json
 from tunesmith_trainer.storage.filesystems import Report
 from tunesmith_trainer.storage.hub_errors import HubKind, translate_hub_errors
 
@@ -61,6 +61,18 @@ class HubRepository:
             raise StageError(Reason.SOURCE_UNAVAILABLE, f"{self.uri}: the hub names no commit", "Try again later")
         log.info("%s: revision %s is commit %s", self.uri, revision or "main", commit)
         return str(commit)
+
+    def pinned_commit(self, revision: str | None, record: Path) -> str:
+        """Return the commit of a revision. It is recorded in a file, so that a second run takes the same files.
+
+        Raises:
+            StageError: As `commit`.
+        """
+        pinned = read_json(record)
+        if pinned is None:
+            pinned = {"uri": self.uri, "revision": self.commit(revision)}
+            write_json(record, pinned)
+        return str(pinned["revision"])
 
     def files(self, commit: str) -> list[str]:
         """Return the paths of all files, sorted."""

@@ -2,21 +2,11 @@
 
 from typing import Any
 
+from support import model_configs
 from tunesmith_api.planner import Machine, ModelShape
 from tunesmith_api.spec import TrainingJobSpec
 
-LLAMA_8B = ModelShape.from_config(
-    {
-        "model_type": "llama",
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "vocab_size": 128256,
-        "dtype": "bfloat16",
-    }
-)
+LLAMA_8B = ModelShape.from_config(model_configs.LLAMA_8B)
 
 
 def job(**fields: Any) -> TrainingJobSpec:
