@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from tunesmith_api.methods import METHODS, MethodInfo
 from tunesmith_api.resolve import Resolved
-from tunesmith_api.spec import AdapterSpec, TrainingJobSpec
+from tunesmith_api.spec import AdapterSettings, TrainingJobSpec
 
 DType = Literal["float32", "bfloat16"]
 
@@ -27,7 +27,7 @@ class MergeInputs:
         step: Reports a step that takes long enough to be shown.
     """
 
-    adapter: AdapterSpec | None
+    adapter: AdapterSettings | None
     base_folder: Path
     load: Callable[[Path], Any]
     rows: Callable[[], list[list[int]]]
@@ -75,6 +75,22 @@ class Method(ABC):
         Raises:
             StageError: The spec names layers that the model does not have.
         """
+
+    def trained_names(self, names: Iterable[str]) -> list[str]:
+        """Return those of a model's parameters that must be trained, whether or not they can be.
+
+        Args:
+            names: Names of all parameters of the model to train.
+        """
+        return []
+
+    def late_names(self, names: Iterable[str]) -> list[str]:
+        """Return those of the trained parameters whose gradient is zero until others have moved.
+
+        Args:
+            names: Names of trained parameters.
+        """
+        return []
 
     @abstractmethod
     def save(self, model: Any, weights: dict[str, Any] | None, base: Path, folder: Path) -> None:  # noqa: ANN401

@@ -126,5 +126,5 @@ def _merged_in_use(base: Any, adapter: AdapterWeights) -> Iterator[None]:  # noq
 
 
 def _forward(layer: Any, adapter: AdapterWeights, name: str, value: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
-    bias = None if layer.bias is None else layer.bias.to(value.dtype)
+    bias = None if layer.bias is None else adapter.merged_bias(name, layer.bias.float()).to(value.dtype)
     return functional.linear(value, adapter.merged(name, layer.weight.float()), bias)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.artifact import MANIFEST, onnx_folder
-from tunesmith_api.methods import METHODS
-from tunesmith_api.spec import AdapterSpec, JobConfig
+from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.rendering_time import read_rendering_time
 from tunesmith_trainer.data.report import REPORT
@@ -216,7 +215,7 @@ class _Models:
             self.release()
             temporary = self._merged_folder.with_name(f".merged.{os.getpid()}.tmp")
             load, step = self._task.load_model, self._progress.step
-            inputs = MergeInputs(self._adapter(), self._base_folder, load, self._checked_rows, step)
+            inputs = MergeInputs(self._config.spec.adapter_settings, self._base_folder, load, self._checked_rows, step)
             numbers = method_of(self._config.spec.method).write_tuned(self._work.final, temporary, inputs)
             write_json(self._merge_file, numbers)
             self.tokenizer.save_pretrained(temporary)
@@ -226,10 +225,6 @@ class _Models:
     def merge_numbers(self) -> dict[str, Any]:
         """Return what merging has changed besides; empty if nothing was merged."""
         return read_json(self._merge_file) or {}
-
-    def _adapter(self) -> AdapterSpec | None:
-        spec = self._config.spec
-        return (spec.adapter or AdapterSpec()) if METHODS[spec.method].trains_adapter else None
 
     def _checked_rows(self) -> list[list[int]]:
         return [self.validation[i][0].tolist() for i in range(min(_CHECKED_ROWS, len(self.validation)))]

@@ -108,7 +108,8 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         "totalParameters": get_model_param_count(model),
     }
     # An adapter's weights are all to be trained, whatever has frozen some of them.
-    initial = fingerprints((n, p) for n, p in model.named_parameters() if p.requires_grad or "lora_" in n)
+    adapter = set(method.trained_names(name for name, _ in model.named_parameters()))
+    initial = fingerprints((n, p) for n, p in model.named_parameters() if p.requires_grad or n in adapter)
     _train(trainer, checkpoint)
     save_final(trainer, work, base, method, initial)
     peaks = peaks_of_all(work, trainer)

@@ -1,28 +1,43 @@
-"""Training a low-rank adapter beside frozen weights: LoRA, and its variant DoRA."""
+"""Training an adapter beside frozen weights: LoRA and its relatives, each a kind of adapter."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.resolve import Resolved
-from tunesmith_api.spec import AdapterSpec, TrainingJobSpec
+from tunesmith_api.spec import AdapterSettings, TrainingJobSpec
 from tunesmith_trainer.methods.base import DType, MergeInputs, Method
+from tunesmith_trainer.methods.targets import check_targets, linear_layers, peft_targets, targeted
 from tunesmith_trainer.storage.files import link_tree, read_json, write_json
 
+if TYPE_CHECKING:
+    from tunesmith_trainer.methods.kinds.base import AdapterKind
 
-class Lora(Method):
-    """Trains a LoRA adapter; the result is the adapter in peft's layout.
 
-    Attributes:
-        is_decomposed: Whether the magnitudes of the weights are trained separately from their directions (DoRA).
-    """
+class AdapterMethod(Method):
+    """Trains an adapter of a kind; the result is the adapter in peft's layout."""
 
-    name = "lora"
-    is_decomposed = False
+    def __init__(self, name: str, kind: str) -> None:
+        """Define a method.
+
+        Args:
+            name: Value of `spec.method`.
+            kind: Name of its kind of adapter, as in `methods.kinds.registry`.
+        """
+        self.name = name
+        self._kind = kind
+
+    @cached_property
+    def kind(self) -> AdapterKind:
+        """What is trained, and how it is merged."""
+        from tunesmith_trainer.methods.kinds.registry import KINDS
+
+        return KINDS[self._kind]
 
     def load_dtype(self, precision: str) -> DType:
         """Return the run's precision: fp32 has no benefit for frozen weights that are computed in bf16."""
@@ -38,33 +53,50 @@ class Lora(Method):
         """Return the model with a new adapter; its base is frozen.
 
         Raises:
-            StageError: `targetModules` names a layer that does not exist.
+            StageError: The adapter does not fit the model's layers.
         """
-        from peft import LoraConfig, get_peft_model
+        from peft import get_peft_model
         from transformers.trainer_utils import set_seed
 
-        adapter = resolved.adapter or AdapterSpec()
-        targets: Any = "all-linear"
+        adapter = self._settings(resolved.adapter)
         set_seed(spec.training.seed)
-        if adapter.target_modules is not None:
-            check_targets(adapter.target_modules, linear_layers(model))
-            targets = sorted(adapter.target_modules)
-        config = LoraConfig(
-            r=adapter.rank,
-            lora_alpha=adapter.alpha,
-            lora_dropout=adapter.dropout,
-            target_modules=targets,
-            use_dora=self.is_decomposed,
-            bias="none",
-            task_type=adapter_task_type,
-        )
-        model = get_peft_model(model, config)
+        layers = linear_layers(model)
+        self.check_layers(layers, adapter)
+        config = self.kind.peft_config(adapter, peft_targets(adapter.target_modules, layers), adapter_task_type)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Invalid `oft_block_size`")  # it takes the nearest, as told
+            model = get_peft_model(model, config)
         if resolved.gradient_checkpointing:
             model.enable_input_require_grads()
         return model
 
+    def check_layers(self, layers: Mapping[str, tuple[int, int]], adapter: AdapterSettings) -> None:
+        """Fail if the adapter does not fit the model's linear layers.
+
+        Raises:
+            StageError: INVALID_SPEC.
+        """
+        check_targets(adapter.target_modules, layers)
+        chosen = targeted(layers, adapter.target_modules)
+        self.kind.check_layers({name: layers[name] for name in chosen}, adapter)
+
+    def trained_names(self, names: Iterable[str]) -> list[str]:
+        """Return the names of the adapter's parameters, whatever has frozen some of them."""
+        return [name for name in names if any(f".{part}." in name for part in self.kind.parts)]
+
+    def late_names(self, names: Iterable[str]) -> list[str]:
+        """Return the names of the parameters whose gradient is zero until others have moved."""
+        return [name for name in names if any(f".{part}." in name for part in self.kind.late)]
+
+    def _settings(self, adapter: AdapterSettings | None) -> AdapterSettings:
+        return adapter or AdapterSettings(rank=self.info.default_rank, alpha=self.info.default_alpha)
+
     def save(self, model: Any, weights: dict[str, Any] | None, base: Path, folder: Path) -> None:  # noqa: ANN401
         """Write the adapter."""
+        if weights is not None:  # what the layers share is not trained, and whole in each process
+            prefixes = tuple(f"base_model.{part}." for part in self.kind.shared)
+            buffers = model.named_buffers(remove_duplicate=False)
+            weights |= {name: value for name, value in buffers if name.startswith(prefixes)}
         model.peft_config["default"].base_model_name_or_path = str(base)
         model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)
@@ -80,8 +112,8 @@ class Lora(Method):
         from tunesmith_trainer.models.memory import give_back
 
         inputs.step("checking the adapter")
-        spec, weights, base = inputs.adapter or AdapterSpec(), AdapterWeights(final), inputs.load(inputs.base_folder)
-        verify_adapter(final, spec, linear_layers(base), decomposed=self.is_decomposed)
+        settings, weights, base = self._settings(inputs.adapter), AdapterWeights(final), inputs.load(inputs.base_folder)
+        verify_adapter(final, self.kind, settings, list(linear_layers(base)))
         names = tensor_sources(base, inputs.base_folder)
         check = MergeCheck(base, weights, final, inputs.rows())
         save_configuration(base, folder)
@@ -91,7 +123,7 @@ class Lora(Method):
         numbers = merge_files(inputs.base_folder, weights, names, folder)
         give_back()
         inputs.step("checking the merged weights")
-        verify_merge(inputs.base_folder, final, folder, spec, names, decomposed=self.is_decomposed)
+        verify_merge(inputs.base_folder, final, folder, settings, names)
         give_back()
         stored = check.stored(inputs.load(folder), numbers["weights"])
         give_back()
@@ -109,36 +141,10 @@ class Lora(Method):
         return {"adapter": adapter}
 
 
-def linear_layers(model: Any) -> list[str]:  # noqa: ANN401
-    """Return the full names of the linear layers that can have an adapter: all but the output layer."""
-    import torch
-
-    output = model.get_output_embeddings()
-    return [
-        name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module is not output
-    ]
-
-
-def check_targets(targets: tuple[str, ...], layers: list[str]) -> None:
-    """Raise if a target is not the name, or the end of the name, of any layer.
-
-    Args:
-        targets: `spec.adapter.targetModules`.
-        layers: Full names of the linear layers.
-    """
-    wrong = [t for t in targets if not any(name == t or name.endswith(f".{t}") for name in layers)]
-    if wrong:
-        known = sorted({name.rsplit(".", 1)[-1] for name in layers})
-        raise StageError(
-            Reason.INVALID_SPEC,
-            f"spec.adapter.targetModules: the model has no linear layer {', '.join(wrong)}",
-            f"Write some of {', '.join(known)}, or leave targetModules out for all of them",
-        )
-
-
 def _sort_targets(path: Path) -> None:
     """Sort the names of the layers, as peft's order differs between runs."""
     settings = json.loads(path.read_text())
-    if isinstance(settings.get("target_modules"), list):
-        settings["target_modules"].sort()
+    for field in ("target_modules", "feedforward_modules"):
+        if isinstance(settings.get(field), list):
+            settings[field].sort()
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
