@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Any
 from tunesmith_api.resolve import Resolved
 from tunesmith_api.spec import AdapterSettings, TrainingJobSpec
 from tunesmith_trainer.methods.base import DType, MergeInputs, Method
-from tunesmith_trainer.methods.targets import check_targets, linear_layers, peft_targets, targeted
+from tunesmith_trainer.methods.targets import check_targets, peft_targets, targeted
+from tunesmith_trainer.models.linears import linear_layers
 from tunesmith_trainer.storage.files import link_tree, read_json, write_json
+
+START = "tunesmith_start"
+"""Attribute of a model whose adapter begins as a part of the base weights: the file with its matrices."""
 
 if TYPE_CHECKING:
     from tunesmith_trainer.methods.kinds.base import AdapterKind
@@ -70,15 +74,35 @@ class AdapterMethod(Method):
             model.enable_input_require_grads()
         return model
 
-    def check_layers(self, layers: Mapping[str, tuple[int, int]], adapter: AdapterSettings) -> None:
-        """Fail if the adapter does not fit the model's linear layers.
-
-        Raises:
-            StageError: INVALID_SPEC.
-        """
+    def check_layers(self, layers: Mapping[str, tuple[int, int]], adapter: AdapterSettings | None) -> None:
+        """Fail if the adapter does not fit the model's linear layers."""
+        adapter = self._settings(adapter)
         check_targets(adapter.target_modules, layers)
         chosen = targeted(layers, adapter.target_modules)
         self.kind.check_layers({name: layers[name] for name in chosen}, adapter)
+
+    def write_start(
+        self,
+        base: Path,
+        layers: Mapping[str, tuple[int, int]],
+        adapter: AdapterSettings | None,
+        file: Path,
+        advance: Callable[[Iterable[str]], Iterable[str]],
+    ) -> None:
+        """Write the matrices that the adapter begins with, if they are a part of the base weights."""
+        if adapter is None or not adapter.begins_with_base:
+            return
+        from tunesmith_trainer.methods.start import write_start
+
+        write_start(base, advance(targeted(layers, adapter.target_modules)), adapter, file)
+
+    def load_start(self, model: Any, adapter: AdapterSettings | None, file: Path) -> None:  # noqa: ANN401
+        """Let the adapter begin with the matrices in a file, if they are a part of the base weights."""
+        if adapter is None or not adapter.begins_with_base:
+            return
+        from tunesmith_trainer.methods.start import load_start
+
+        load_start(model, file)
 
     def trained_names(self, names: Iterable[str]) -> list[str]:
         """Return the names of the adapter's parameters, whatever has frozen some of them."""
@@ -100,6 +124,10 @@ class AdapterMethod(Method):
         model.peft_config["default"].base_model_name_or_path = str(base)
         model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)
+        if start := getattr(model, START, None):
+            from tunesmith_trainer.methods.start import without_start
+
+            without_start(folder, start)
         _sort_targets(folder / "adapter_config.json")
 
     def write_tuned(self, final: Path, folder: Path, inputs: MergeInputs) -> dict[str, Any]:

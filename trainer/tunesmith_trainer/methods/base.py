@@ -56,6 +56,46 @@ class Method(ABC):
         """
         return "float32"
 
+    def check_layers(self, layers: Mapping[str, tuple[int, int]], adapter: AdapterSettings | None) -> None:  # noqa: B027
+        """Fail if what the spec asks for does not fit the base model's linear layers. Called before training.
+
+        Args:
+            layers: Inputs and outputs of the linear layers by their full names, without the output layer.
+            adapter: The adapter's settings; None where the method trains none.
+
+        Raises:
+            StageError: INVALID_SPEC, with what to write instead.
+        """
+
+    def write_start(  # noqa: B027
+        self,
+        base: Path,
+        layers: Mapping[str, tuple[int, int]],
+        adapter: AdapterSettings | None,
+        file: Path,
+        advance: Callable[[Iterable[str]], Iterable[str]],
+    ) -> None:
+        """Write what training begins with besides the base model.
+
+        It is computed once, in `prepare`: every process and every attempt then begins with the same bits.
+
+        Args:
+            base: Folder of the base model.
+            layers: Its linear layers, as in `check_layers`.
+            adapter: The adapter's settings; None where the method trains none.
+            file: The file to write.
+            advance: Yields the layers that it is given, and reports progress.
+        """
+
+    def load_start(self, model: Any, adapter: AdapterSettings | None, file: Path) -> None:  # noqa: ANN401, B027
+        """Let training begin with what `write_start` wrote, if anything.
+
+        Args:
+            model: The model from `make_trainable`.
+            adapter: The adapter's settings; None where the method trains none.
+            file: The file.
+        """
+
     @abstractmethod
     def make_trainable(
         self,

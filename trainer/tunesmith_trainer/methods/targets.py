@@ -4,28 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
-
-
-def linear_layers(model: Any) -> dict[str, tuple[int, int]]:  # noqa: ANN401
-    """Return inputs and outputs of the linear layers that can have an adapter: all but the output layer.
-
-    Args:
-        model: A transformers model; its weights may be on the meta device.
-
-    Returns:
-        `{full name: (inputs, outputs)}`.
-    """
-    import torch
-
-    output = model.get_output_embeddings()
-    return {
-        name: (module.in_features, module.out_features)
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module is not output
-    }
 
 
 def targeted(layers: Iterable[str], targets: Sequence[str] | None) -> list[str]:

@@ -86,6 +86,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     model = method.make_trainable(
         task.load_base(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
     )
+    method.load_start(model, resolved.adapter, work.adapter_start)
     order = training_order(rows.lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
     tokens = np.cumsum(rows.lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
     trainer = FineTuner(

@@ -18,7 +18,7 @@ class LoraKind(AdapterKind):
     """Adds the product of two matrices of a low rank to a weight: W + s · B·A, with s = alpha / rank.
 
     With rsLoRA, s is alpha / sqrt(rank) (arXiv 2312.03732). Where A and B begin as a part of the base weights, a
-    trained adapter holds the trained matrices and those at the beginning: see `methods.initial`.
+    trained adapter holds the trained matrices and those at the beginning: see `methods.start`.
     """
 
     peft_type = "LORA"
@@ -93,8 +93,7 @@ class LoraKind(AdapterKind):
 
     def expected(self, file: AdapterFile, layer: str, weight: torch.Tensor, adapter: AdapterSettings) -> torch.Tensor:
         """Return W + s · B·A."""
-        scale = adapter.alpha / (math.sqrt(adapter.rank) if adapter.use_rslora else adapter.rank)
-        return weight + scale * (file.get(layer, "lora_B") @ file.get(layer, "lora_A"))
+        return weight + lora_scale(adapter) * (file.get(layer, "lora_B") @ file.get(layer, "lora_A"))
 
 
 class DoraKind(LoraKind):
@@ -120,6 +119,11 @@ class DoraKind(LoraKind):
         result = super().expected(file, layer, weight, adapter)
         result *= file.get(layer, "lora_magnitude_vector").reshape(-1, 1) / result.norm(dim=1, keepdim=True)
         return result
+
+
+def lora_scale(adapter: AdapterSettings) -> float:
+    """Return the factor of an update by the settings that a job asks for."""
+    return adapter.alpha / (math.sqrt(adapter.rank) if adapter.use_rslora else adapter.rank)
 
 
 def scaling(file: AdapterFile, layer: str) -> float:
