@@ -143,10 +143,14 @@ class AdapterMethod(Method):
         settings, weights, base = self._settings(inputs.adapter), AdapterWeights(final), inputs.load(inputs.base_folder)
         verify_adapter(final, self.kind, settings, list(linear_layers(base)))
         names = tensor_sources(base, inputs.base_folder)
-        check = MergeCheck(base, weights, final, inputs.rows())
+        check, trained = MergeCheck(base, weights, final, inputs.rows()), {}
         save_configuration(base, folder)
         del base
         give_back()
+        if inputs.trained is not None:
+            inputs.step("comparing with the model that was trained")
+            trained = {"trainedLogitDifference": check.trained(inputs.trained())}
+            give_back()
         inputs.step("merging the adapter")
         numbers = merge_files(inputs.base_folder, weights, names, folder)
         give_back()
@@ -155,7 +159,8 @@ class AdapterMethod(Method):
         give_back()
         stored = check.stored(inputs.load(folder), numbers["weights"])
         give_back()
-        return {**numbers, "mergedLogitDifference": check.adapted_difference, "storedLogitDifference": stored}
+        differences = {"mergedLogitDifference": check.adapted_difference, "storedLogitDifference": stored}
+        return {**numbers, **trained, **differences}
 
     def artifact_parts(self, final: Path, folder: Path, source: Mapping[str, Any]) -> dict[str, Path]:
         """Return the adapter. It names its base model by URI instead of by a path in this work folder."""

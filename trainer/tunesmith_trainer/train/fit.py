@@ -83,8 +83,9 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     if first:
         require_same_base(work, quick=True)
     method, task = method_of(spec.method), task_of(spec.task)
+    load = task.load_quantized if method.info.is_quantized else task.load_base
     model = method.make_trainable(
-        task.load_base(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
+        load(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
     )
     method.load_start(model, resolved.adapter, work.adapter_start)
     order = training_order(rows.lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
@@ -106,7 +107,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     )
     counts = {
         "trainedParameters": get_model_param_count(model, trainable_only=True),
-        "totalParameters": get_model_param_count(model),
+        "totalParameters": method.total_parameters(model),
     }
     # An adapter's weights are all to be trained, whatever has frozen some of them.
     adapter = set(method.trained_names(name for name, _ in model.named_parameters()))
