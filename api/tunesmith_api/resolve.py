@@ -38,7 +38,8 @@ class Resolved:
         gradient_checkpointing: Whether activations are recomputed in the backward pass.
         strategy: How training is spread over processes.
         checkpoint_steps: Steps between two checkpoints.
-        eval_steps: Steps between two evaluations.
+        eval_steps: Steps between two evaluations; one follows the last step.
+        keeps_best: Whether the weights with the lowest loss on validation rows are published, instead of the last ones.
         adapter: The adapter's settings; None where the method trains none.
         reasons: Why each value, by the field's name in the spec (or a name like one).
     """
@@ -57,6 +58,7 @@ class Resolved:
     strategy: Strategy
     checkpoint_steps: int
     eval_steps: int
+    keeps_best: bool
     adapter: AdapterSpec | None
     reasons: dict[str, str]
 
@@ -79,6 +81,8 @@ class Resolved:
             "gradientCheckpointing": self.gradient_checkpointing,
             "strategy": self.strategy,
             "checkpoint.everySteps": self.checkpoint_steps,
+            "evalSteps": self.eval_steps,
+            "loadBestModelAtEnd": self.keeps_best,
         }
         if self.adapter is not None:
             values["adapter.rank"] = self.adapter.rank
@@ -121,6 +125,8 @@ def resolve(
     checkpointing, reasons["gradientCheckpointing"] = _checkpointing(spec, plan)
     every = training.checkpoint.every_steps
     reasons["checkpoint.everySteps"] = _SET if every else f"a tenth of {steps} steps"
+    reasons["evalSteps"] = _SET if training.eval_steps else f"a tenth of {steps} steps"
+    reasons["loadBestModelAtEnd"] = _best_reason(spec)
     adapter = spec.adapter or AdapterSpec() if METHODS[spec.method].trains_adapter else None
     for name in ("rank", "alpha", "targetModules"):
         field = "target_modules" if name == "targetModules" else name
@@ -140,7 +146,8 @@ def resolve(
         gradient_checkpointing=checkpointing,
         strategy=strategy,
         checkpoint_steps=every or max(1, steps // _CHECKPOINTS),
-        eval_steps=max(1, steps // _CHECKPOINTS),
+        eval_steps=training.eval_steps or max(1, steps // _CHECKPOINTS),
+        keeps_best=training.keeps_best,
         adapter=adapter,
         reasons=reasons,
     )
@@ -204,6 +211,13 @@ def _precision(spec: TrainingJobSpec, has_bf16: bool) -> tuple[Literal["fp32", "
     if spec.training.precision != "auto":
         return spec.training.precision, _SET
     return ("bf16", "the GPU has bf16") if has_bf16 else ("fp32", "there is no GPU with bf16")
+
+
+def _best_reason(spec: TrainingJobSpec) -> str:
+    training = spec.training
+    if training.load_best_model_at_end is not None:
+        return _SET
+    return "default without earlyStopping" if training.early_stopping is None else "default with earlyStopping"
 
 
 def _strategy(spec: TrainingJobSpec, world_size: int, plan: Mapping[str, Any]) -> tuple[Strategy, str]:

@@ -13,7 +13,13 @@ from tunesmith_api.spec.publish import (
     ParitySpec,
     Precision,
 )
-from tunesmith_api.spec.training import AdapterSpec, CheckpointSpec, DistributedSpec, TrainingSpec
+from tunesmith_api.spec.training import (
+    AdapterSpec,
+    CheckpointSpec,
+    DistributedSpec,
+    EarlyStoppingSpec,
+    TrainingSpec,
+)
 
 __all__ = [
     "PUBLISH_FIELDS",
@@ -24,6 +30,7 @@ __all__ = [
     "DatasetSource",
     "DatasetSpec",
     "DistributedSpec",
+    "EarlyStoppingSpec",
     "EvaluationSpec",
     "ExportSpec",
     "GateSpec",
