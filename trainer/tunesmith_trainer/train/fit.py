@@ -27,14 +27,16 @@ from tunesmith_trainer.models.fingerprint import require_same_base
 from tunesmith_trainer.models.location import model_path
 from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_json
 from tunesmith_trainer.tasks.registry import task_of
+from tunesmith_trainer.train.adjusted import read_adjusted
 from tunesmith_trainer.train.arguments import training_arguments
 from tunesmith_trainer.train.checkpointing.best import BestWeights
 from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable
 from tunesmith_trainer.train.checkpointing.outbox import outbox_of
-from tunesmith_trainer.train.checkpointing.shards import agree_on_checkpoint, shard_of_this_process
+from tunesmith_trainer.train.checkpointing.shards import agree_on_batch, agree_on_checkpoint, shard_of_this_process
 from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.zero import join_deepspeed
+from tunesmith_trainer.train.failures import translate_oom
 from tunesmith_trainer.train.final import save_final, save_weights
 from tunesmith_trainer.train.moved import fingerprints
 from tunesmith_trainer.train.peaks import peaks_of_all
@@ -70,6 +72,9 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     _require_validation(config, validation)
     has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     resolved = resolve(spec, world, len(rows), has_bf16, planned(work))
+    adjusted = read_adjusted(work)
+    if adjusted is not None:
+        resolved = adjusted.applied(resolved)
     _environment(work, resolved)
     arguments = training_arguments(config, work, resolved, evaluate=len(validation) > 0)
     if resolved.zero_stage is not None:
@@ -77,6 +82,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     first = arguments.process_index == 0
     shard = shard_of_this_process()
     job = _job_digest(config, work)
+    agree_on_batch(resolved)
     name = agree_on_checkpoint(shard, _checkpoint(work, resolved, job) if shard.is_writer else None)
     checkpoint = work.checkpoints / name if name else None
     if first:
@@ -96,7 +102,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         job=job,
         resolved=resolved,
         task=task,
-        progress=Progress(work, resolved, tokens) if first else None,
+        progress=Progress(work, resolved, tokens, adjusted.summary if adjusted else None) if first else None,
         interrupt=interrupt,
         shard=shard,
         outbox=outbox_of(work),
@@ -116,7 +122,8 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     # An adapter's weights are all to be trained, whatever has frozen some of them.
     initial = fingerprints((n, p) for n, p in model.named_parameters() if p.requires_grad or "lora_" in n)
     trainer.save_weights = partial(save_weights, trainer, base, method)
-    _train(trainer, checkpoint)
+    with translate_oom(config, work, lambda: f"at step {trainer.state.global_step + 1}"):
+        _train(trainer, checkpoint)
     save_final(trainer, work, base, method, initial)
     peaks = peaks_of_all(work, trainer)
     if not first:

@@ -35,11 +35,13 @@ class Progress:
         work: The work folder whose `progress.json` and training log are written.
         resolved: Values of the run.
         tokens: int64 [total_steps], tokens trained on up to the end of each step.
+        adjusted: What was changed after training ran out of memory; None if nothing was.
     """
 
     work: WorkFolder
     resolved: Resolved
     tokens: npt.NDArray[np.int64]
+    adjusted: str | None = None
     _log: TrainingLog | None = None
     _bars: Bars | None = None
     _newest: dict[str, Any] = field(default_factory=dict)
@@ -164,6 +166,7 @@ class Progress:
             "bestStep": self._best[0] if self._best else None,
             "bestEvalLoss": _short(self._best[1]) if self._best else None,
             "stoppedEarly": self._stopped,
+            "adjusted": self.adjusted,
             "tokensPerSecond": self._newest.get("tokensPerSecond"),
             "etaSeconds": eta,
         }
