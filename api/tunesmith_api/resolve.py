@@ -48,7 +48,8 @@ class Resolved:
         gradient_checkpointing: Whether activations are recomputed in the backward pass.
         strategy: How training is spread over processes.
         checkpoint_steps: Steps between two checkpoints.
-        eval_steps: Steps between two evaluations.
+        eval_steps: Steps between two evaluations; one follows the last step.
+        keeps_best: Whether the weights with the lowest loss on validation rows are published, instead of the last ones.
         adapter: The adapter's settings; None where the method trains none.
         reasons: Why each value, by the field's name in the spec (or a name like one).
     """
@@ -67,6 +68,7 @@ class Resolved:
     strategy: Strategy
     checkpoint_steps: int
     eval_steps: int
+    keeps_best: bool
     adapter: AdapterSettings | None
     reasons: dict[str, str]
 
@@ -89,6 +91,8 @@ class Resolved:
             "gradientCheckpointing": self.gradient_checkpointing,
             "strategy": self.strategy,
             "checkpoint.everySteps": self.checkpoint_steps,
+            "evalSteps": self.eval_steps,
+            "loadBestModelAtEnd": self.keeps_best,
         }
         if self.adapter is not None:
             shown = {**vars(self.adapter), "target_modules": list(self.adapter.target_modules or ["all linear layers"])}
@@ -130,6 +134,8 @@ def resolve(
     checkpointing, reasons["gradientCheckpointing"] = _checkpointing(spec, plan)
     every = training.checkpoint.every_steps
     reasons["checkpoint.everySteps"] = _SET if every else f"a tenth of {steps} steps"
+    reasons["evalSteps"] = _SET if training.eval_steps else f"a tenth of {steps} steps"
+    reasons["loadBestModelAtEnd"] = _best_reason(spec)
     reasons |= _adapter_reasons(spec)
     return Resolved(
         world_size=world_size,
@@ -145,7 +151,8 @@ def resolve(
         gradient_checkpointing=checkpointing,
         strategy=strategy,
         checkpoint_steps=every or max(1, steps // _CHECKPOINTS),
-        eval_steps=max(1, steps // _CHECKPOINTS),
+        eval_steps=training.eval_steps or max(1, steps // _CHECKPOINTS),
+        keeps_best=training.keeps_best,
         adapter=spec.adapter_settings,
         reasons=reasons,
     )
@@ -221,6 +228,13 @@ def _precision(spec: TrainingJobSpec, has_bf16: bool) -> tuple[Literal["fp32", "
     if spec.training.precision != "auto":
         return spec.training.precision, _SET
     return ("bf16", "the GPU has bf16") if has_bf16 else ("fp32", "there is no GPU with bf16")
+
+
+def _best_reason(spec: TrainingJobSpec) -> str:
+    training = spec.training
+    if training.load_best_model_at_end is not None:
+        return _SET
+    return "default without earlyStopping" if training.early_stopping is None else "default with earlyStopping"
 
 
 def _strategy(spec: TrainingJobSpec, world_size: int, plan: Mapping[str, Any]) -> tuple[Strategy, str]:

@@ -1,4 +1,4 @@
-"""Writes the trained weights for the publish stage."""
+"""Writes the trained weights: those for the publish stage, and the best ones while training goes on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.methods.base import Method
+from tunesmith_trainer.storage.files import link_tree
 from tunesmith_trainer.train.compat.deepspeed import gather_weights
 from tunesmith_trainer.train.moved import Fingerprints, fingerprints, require_moved
 from tunesmith_trainer.train.trainer import FineTuner
@@ -33,9 +34,30 @@ def save_final(trainer: FineTuner, work: WorkFolder, base: Path, method: Method,
         require_moved(initial, final, method.late_names(initial))
         temporary = work.final.with_name(".final.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
-        method.save(trainer.model, weights, base, temporary)
+        if (step := trainer.published_step) == trainer.state.global_step:
+            method.save(trainer.model, weights, base, temporary)
+        else:
+            link_tree(trainer.best.weights(step), temporary)
         shutil.rmtree(work.final, ignore_errors=True)
         temporary.rename(work.final)
+        trainer.best.remove()
+    trainer.barrier()
+
+
+def save_weights(trainer: FineTuner, base: Path, method: Method, folder: Path) -> None:
+    """Write the weights as they are now, in the middle of training. All processes of the run take part.
+
+    Args:
+        trainer: The trainer.
+        base: Folder of the base model.
+        method: The method of training.
+        folder: The folder to make.
+    """
+    weights = _weights(trainer, adapter=method.info.trains_adapter)
+    if trainer.args.process_index == 0:
+        use_cache = trainer.model.config.use_cache
+        method.save(trainer.model, weights, base, folder)
+        trainer.model.config.use_cache = use_cache  # what is saved may use it, and training may not
     trainer.barrier()
 
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer_callback import ExportableState
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.resolve import Resolved
 from tunesmith_trainer.data.collate import OrderedDataset
 from tunesmith_trainer.tasks.base import Task
+from tunesmith_trainer.train.checkpointing.best import BestWeights
 from tunesmith_trainer.train.checkpointing.checkpoints import rotate, seal
 from tunesmith_trainer.train.checkpointing.outbox import Outbox
 from tunesmith_trainer.train.checkpointing.shards import CheckpointShard
@@ -23,6 +25,7 @@ from tunesmith_trainer.train.compat.hf import HookedTrainer
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.parameter_groups import loraplus_groups
 from tunesmith_trainer.train.progress import Progress
+from tunesmith_trainer.train.validation_loss import ValidationLoss
 
 _LOWER_RATE = "Lower spec.training.learningRate, or raise spec.training.warmupRatio"
 
@@ -39,6 +42,10 @@ class FineTuner(HookedTrainer):
         shard: The shard of each checkpoint that is on this node.
         outbox: Receives the checkpoints to upload; None if none are uploaded.
         keep_checkpoints: How many checkpoints are kept.
+        validation: The losses on the validation rows so far.
+        best: The best weights so far.
+        save_weights: Writes the weights as they are into a folder; a collective operation. Set before training.
+        stopped_early: Why training has stopped before its last step; None if it has not.
         stopping: Whether all processes have agreed to stop after this step.
         seconds: Duration of the training loop.
         step_seconds: Duration of each step, without evaluations and checkpoints.
@@ -55,6 +62,8 @@ class FineTuner(HookedTrainer):
         shard: CheckpointShard,
         outbox: Outbox | None,
         keep_checkpoints: int,
+        validation: ValidationLoss,
+        best: BestWeights,
         **options: Any,  # noqa: ANN401 - those of transformers' Trainer
     ) -> None:
         self.job = job
@@ -65,6 +74,10 @@ class FineTuner(HookedTrainer):
         self.shard = shard
         self.outbox = outbox
         self.keep_checkpoints = keep_checkpoints
+        self.validation = validation
+        self.best = best
+        self.save_weights: Callable[[Path], None] | None = None
+        self.stopped_early: str | None = None
         self.stopping = False
         self.seconds = 0.0
         self.step_seconds: list[float] = []
@@ -158,9 +171,32 @@ class FineTuner(HookedTrainer):
             raise StageError(Reason.TRAINING_DIVERGED, f"the evaluation loss at step {step} is {mean}", _LOWER_RATE)
         metrics = {"eval_loss": mean}
         self.log(metrics)
-        if self.progress:
-            self.progress.evaluated(mean)
+        self.control.should_evaluate = False  # else transformers evaluates the last step twice
+        self._note_evaluation(mean)
         return metrics
+
+    def _note_evaluation(self, loss: float) -> None:
+        """Keep the weights if the loss is the lowest so far, and stop training if it no longer falls."""
+        step, total = self.state.global_step, self.resolved.total_steps
+        is_best = self.validation.note(step, loss)
+        if step < total and (why := self.validation.stop_reason):
+            self.stopped_early = f"after step {step} of {total}: {why}"
+            self.control.should_training_stop = True
+        if self.progress:
+            self.progress.evaluated(loss, self.validation, self.stopped_early)
+        if is_best and self.resolved.keeps_best and not self.is_done and self.save_weights is not None:
+            self.best.save(step, self.save_weights)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last step is done, of the run or by early stopping."""
+        return self.stopped_early is not None or self.state.global_step >= self.resolved.total_steps
+
+    @property
+    def published_step(self) -> int:
+        """The step whose weights are published, once training is done."""
+        best = self.validation.best_step if self.resolved.keeps_best else None
+        return best or int(self.state.global_step)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the weights, unless DeepSpeed saves and loads them as part of its own state."""
@@ -173,7 +209,7 @@ class FineTuner(HookedTrainer):
         After the last step nothing is saved: the final weights are written next, which takes less time than a
         checkpoint that only a failure in between could use.
         """
-        if self.state.global_step >= self.resolved.total_steps:
+        if self.is_done:
             return
         if self.progress:
             self.progress.saving()
@@ -181,6 +217,7 @@ class FineTuner(HookedTrainer):
         self.barrier()
         folder = Path(self.args.output_dir)
         checkpoint = folder / f"checkpoint-{self.state.global_step}"
+        self.best.link_into(checkpoint)
         if self.shard.is_writer:
             about = {"job": self.job, "strategy": self.resolved.strategy, "worldSize": self.args.world_size}
             seal(checkpoint, about, self.shard.index, self.shard.count)
@@ -201,18 +238,23 @@ class FineTuner(HookedTrainer):
             torch.distributed.barrier()
 
 
-class _Steps(TrainerCallback):
-    """Hooks around each step."""
+class _Steps(TrainerCallback, ExportableState):
+    """Hooks around each step, and what a checkpoint holds of the evaluations."""
 
     def __init__(self, trainer: FineTuner) -> None:
         self.trainer = trainer
         self._step_began = 0.0
 
+    def state(self) -> dict[str, Any]:
+        return {"args": {}, "attributes": self.trainer.validation.state()}
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401
         # Otherwise dropout would be the same in all processes. A resumed run loads its random states after this.
         torch.manual_seed(args.seed + args.process_index)
+        stored = state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+        self.trainer.validation.restore(stored["attributes"])
         if self.trainer.progress:
-            self.trainer.progress.start(state.global_step)
+            self.trainer.progress.start(state.global_step, self.trainer.validation)
         self.trainer.interrupt.stepping = True
         self.trainer.seconds = -time.monotonic()
 
