@@ -1,4 +1,4 @@
-"""Whether rows are packed and layers compiled."""
+"""Whether rows are packed and layers compiled, and the sizes that follow from it, which the planner counts on too."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from dataclasses import dataclass
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec.job import TrainingJobSpec
+
+LOGITS_WHOLE = 1 << 27
+"""Most logits of a forward pass that are computed at once: 512 MiB in fp32, of which the loss has three at its peak."""
+
+LOGITS_CHUNK = 1 << 26
+"""Most logits that are there at a time where a forward pass has more of them: 256 MiB in fp32."""
 
 _SET = "set in the spec"
 
@@ -57,3 +63,12 @@ def compile_of(spec: TrainingJobSpec, strategy: str) -> tuple[bool, str]:
     if spec.training.compile is not None:
         return spec.training.compile, _SET
     return False, "off by default, as it takes minutes before the first step"
+
+
+def bucket(tokens: int) -> int:
+    """Return the length that a pack of so many tokens is filled up to on a GPU, so that few lengths occur.
+
+    That is a multiple of 8 and at most a 32nd more, or 7 tokens.
+    """
+    step = max(8, 1 << max(0, (tokens - 1).bit_length() - 6))
+    return -(-tokens // step) * step

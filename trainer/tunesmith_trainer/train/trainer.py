@@ -38,6 +38,7 @@ class FineTuner(HookedTrainer):
         shard: The shard of each checkpoint that is on this node.
         outbox: Receives the checkpoints to upload; None if none are uploaded.
         keep_checkpoints: How many checkpoints are kept.
+        eval_collator: Collates rows to evaluate on, which are not packed.
         stopping: Whether all processes have agreed to stop after this step.
         seconds: Duration of the training loop.
         step_seconds: Duration of each step, without evaluations and checkpoints.
@@ -54,6 +55,7 @@ class FineTuner(HookedTrainer):
         shard: CheckpointShard,
         outbox: Outbox | None,
         keep_checkpoints: int,
+        eval_collator: Any,  # noqa: ANN401
         **options: Any,  # noqa: ANN401 - those of transformers' Trainer
     ) -> None:
         self.job = job
@@ -64,6 +66,7 @@ class FineTuner(HookedTrainer):
         self.shard = shard
         self.outbox = outbox
         self.keep_checkpoints = keep_checkpoints
+        self.eval_collator = eval_collator
         self.stopping = False
         self.seconds = 0.0
         self.step_seconds: list[float] = []
@@ -82,20 +85,27 @@ class FineTuner(HookedTrainer):
 
         The request to stop is part of the same reduction, so all processes stop after the same step.
         """
-        count = sum((self.task.target_count(batch["labels"]) for batch in batches), torch.tensor(0))
+        parts = [part for batch in batches for part in (batch if isinstance(batch, list) else [batch])]
+        count = sum((self.task.target_count(part["labels"]) for part in parts), torch.tensor(0))
         values = torch.tensor([float(count), float(self.interrupt.requested)], device=device, dtype=torch.float64)
         if self.args.world_size > 1:
             torch.distributed.all_reduce(values)
         self.stopping = bool(values[1] > 0)
         return values[0].clamp(min=1).float()
 
-    def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401
-        """Do one forward and backward pass.
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:  # noqa: ANN401
+        """Do one forward and backward pass, or those of all packs of a step.
 
         Raises:
             StageError: The loss is not finite.
         """
-        loss: torch.Tensor = super().training_step(*arguments, **options)
+        if isinstance(inputs, list):
+            losses = []
+            for number, pack in enumerate(inputs, 1):
+                with self.accumulates(model, is_last=number == len(inputs)):
+                    losses.append(self.training_step(model, pack, num_items_in_batch))
+            return torch.stack(losses).sum()
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             step = self.state.global_step + 1
             raise StageError(Reason.TRAINING_DIVERGED, f"the loss of step {step} is {loss.item()}", _LOWER_RATE)
@@ -126,7 +136,7 @@ class FineTuner(HookedTrainer):
         rows: OrderedDataset = self.eval_dataset
         size, world, rank = self.resolved.micro_batch_size, self.args.world_size, self.args.process_index
         rounds = -(-len(rows) // (size * world))
-        collate = self.data_collator
+        collate = self.eval_collator
         sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         self.model.eval()
         for number in range(rank, rounds * world, world):
