@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tunesmith_api.choices.speed import PACKS_WELL, PackingFacts, compile_of, packing_of
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.methods import METHODS, SCRATCH_LEARNING_RATE
 from tunesmith_api.spec.adapter import AdapterSettings
@@ -46,6 +47,9 @@ class Resolved:
         warmup_steps: Steps over which the learning rate rises.
         precision: Numeric precision.
         gradient_checkpointing: Whether activations are recomputed in the backward pass.
+        packing: Whether rows are laid end to end. `gradient_accumulation_steps` is then the most forward passes of a
+            step; how many it takes depends on the lengths of its rows.
+        compile: Whether the model's layers are compiled.
         strategy: How training is spread over processes.
         checkpoint_steps: Steps between two checkpoints.
         eval_steps: Steps between two evaluations; one follows the last step.
@@ -65,6 +69,8 @@ class Resolved:
     warmup_steps: int
     precision: Literal["fp32", "bf16"]
     gradient_checkpointing: bool
+    packing: bool
+    compile: bool
     strategy: Strategy
     checkpoint_steps: int
     eval_steps: int
@@ -89,6 +95,8 @@ class Resolved:
             "gradientAccumulationSteps": self.gradient_accumulation_steps,
             "precision": self.precision,
             "gradientCheckpointing": self.gradient_checkpointing,
+            "packing": self.packing,
+            "compile": self.compile,
             "strategy": self.strategy,
             "checkpoint.everySteps": self.checkpoint_steps,
             "evalSteps": self.eval_steps,
@@ -101,7 +109,12 @@ class Resolved:
 
 
 def resolve(
-    spec: TrainingJobSpec, world_size: int, train_rows: int, has_bf16: bool, plan: Mapping[str, Any] | None = None
+    spec: TrainingJobSpec,
+    world_size: int,
+    train_rows: int,
+    has_bf16: bool,
+    plan: Mapping[str, Any] | None = None,
+    facts: PackingFacts = PACKS_WELL,
 ) -> Resolved:
     """Return all values of a run.
 
@@ -112,17 +125,20 @@ def resolve(
         has_bf16: Whether there is a GPU that computes in bf16.
         plan: What `prepare` has planned, as in a status's `plan`; it decides what the spec leaves open. A plan for
             another number of processes is not followed, and without one nothing is known of the machine's memory.
+        facts: What the model tells of packing.
 
     Raises:
-        StageError: The spec's batch sizes do not go with the number of processes.
+        StageError: The spec's batch sizes do not go with the number of processes, or its packing with the model.
     """
     training = spec.training
     plan = plan if plan and plan.get("processes") == world_size else {}
     reasons: dict[str, str] = {"processes": _processes_reason(spec, world_size)}
     micro, reasons["microBatchSize"] = _planned_micro_batch(spec, world_size, plan)
     share = training.global_batch_size // world_size
+    packing, reasons["packing"] = packing_of(spec, has_bf16, facts)
+    at_most = "at most: " if packing else ""
     reasons["gradientAccumulationSteps"] = (
-        f"{training.global_batch_size} rows a step / {world_size} processes / {micro} rows a forward pass"
+        f"{at_most}{training.global_batch_size} rows a step / {world_size} processes / {micro} rows a forward pass"
     )
     steps, reasons["totalSteps"] = _total_steps(spec, train_rows)
     epochs = round(steps * training.global_batch_size / train_rows, 4)
@@ -132,6 +148,7 @@ def resolve(
     precision, reasons["precision"] = _precision(spec, has_bf16)
     strategy, reasons["strategy"] = _strategy(spec, world_size, plan)
     checkpointing, reasons["gradientCheckpointing"] = _checkpointing(spec, plan)
+    compiled, reasons["compile"] = compile_of(spec, strategy)
     every = training.checkpoint.every_steps
     reasons["checkpoint.everySteps"] = _SET if every else f"a tenth of {steps} steps"
     reasons["evalSteps"] = _SET if training.eval_steps else f"a tenth of {steps} steps"
@@ -149,6 +166,8 @@ def resolve(
         warmup_steps=math.ceil(training.warmup_ratio * steps),
         precision=precision,
         gradient_checkpointing=checkpointing,
+        packing=packing,
+        compile=compiled,
         strategy=strategy,
         checkpoint_steps=every or max(1, steps // _CHECKPOINTS),
         eval_steps=training.eval_steps or max(1, steps // _CHECKPOINTS),

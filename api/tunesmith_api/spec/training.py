@@ -113,6 +113,18 @@ class TrainingSpec(SpecModel):
         "By default only if the plan needs it to fit in memory.",
         examples=[True],
     )
+    packing: bool | None = Field(
+        default=None,
+        description="Lay the rows of a process end to end instead of padding them; each attends to itself alone, "
+        "and the loss is the same. By default on GPUs that have bf16, where the model's attention has a kernel for it.",
+        examples=[False],
+    )
+    compile: bool | None = Field(
+        default=None,
+        description="Compile the model's layers with torch.compile when training starts, which takes minutes and needs "
+        "a C compiler, as the trainer's image has none. Off by default.",
+        examples=[True],
+    )
     seed: int = Field(default=42, ge=0, le=2**31 - 1, description="Seed of everything that is random.")
     eval_steps: int | None = Field(
         default=None,

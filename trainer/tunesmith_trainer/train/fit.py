@@ -21,6 +21,7 @@ from tunesmith_api.resolve import Resolved, resolve
 from tunesmith_api.spec import PUBLISH_FIELDS, JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.collate import OrderedDataset
+from tunesmith_trainer.data.packing import PackedDataset
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.fingerprint import require_same_base
@@ -34,6 +35,7 @@ from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable
 from tunesmith_trainer.train.checkpointing.outbox import outbox_of
 from tunesmith_trainer.train.checkpointing.shards import agree_on_batch, agree_on_checkpoint, shard_of_this_process
 from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
+from tunesmith_trainer.train.compile import compile_layers
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.zero import join_deepspeed
 from tunesmith_trainer.train.failures import translate_oom
@@ -71,7 +73,9 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     _check_gpus()
     _require_validation(config, validation)
     has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    resolved = resolve(spec, world, len(rows), has_bf16, planned(work))
+    lengths, base, task = rows.lengths, model_path(work), task_of(spec.task)
+    facts = task.packing_facts(base, int(lengths.max()))
+    resolved = resolve(spec, world, len(rows), has_bf16, planned(work), facts)
     adjusted = read_adjusted(work)
     if adjusted is not None:
         resolved = adjusted.applied(resolved)
@@ -87,10 +91,9 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     checkpoint = work.checkpoints / name if name else None
     if first:
         write_json(work.resolved, resolved.to_status())
-    base = model_path(work)
     if first:
         require_same_base(work, quick=True)
-    method, task = method_of(spec.method), task_of(spec.task)
+    method = method_of(spec.method)
     load = task.load_quantized if method.info.is_quantized else task.load_base
     best = BestWeights(work, is_writer=first)
     best.restore(checkpoint)
@@ -98,8 +101,13 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         load(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
     )
     method.load_start(model, resolved.adapter, work.adapter_start)
-    order = training_order(rows.lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
-    tokens = np.cumsum(rows.lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
+    gpu = torch.cuda.is_available()
+    task.make_fast(model, packing=resolved.packing)
+    if resolved.compile:
+        compile_layers(model)
+    order = training_order(lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
+    tokens = np.cumsum(lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
+    padded = task.collator(model, 8 if gpu else 1)
     trainer = FineTuner(
         job=job,
         resolved=resolved,
@@ -113,8 +121,9 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         best=best,
         model=model,
         args=arguments,
-        data_collator=task.collator(model, 8 if torch.cuda.is_available() else 1),
-        train_dataset=OrderedDataset(rows, order),
+        data_collator=task.pack_collator(model, gpu=gpu) if resolved.packing else padded,
+        eval_collator=padded,
+        train_dataset=_dataset(rows, order, resolved),
         eval_dataset=OrderedDataset(validation, _evaluation_order(validation)) if len(validation) else None,
     )
     counts = {
@@ -134,6 +143,19 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     done = int(tokens[trainer.state.global_step - 1])
     write_metrics(work, trainer, tokens, checkpoint, time.monotonic() - started, peaks)
     return {**result_of(work, trainer, done), **counts, "final": digest_of_tree(work.final)}
+
+
+def _dataset(rows: TokenStore, order: Any, resolved: Resolved) -> OrderedDataset | PackedDataset:  # noqa: ANN401
+    """Return the rows in their order, int64 [n], or the packs that they are laid in."""
+    if not resolved.packing:
+        return OrderedDataset(rows, order)
+    return PackedDataset(
+        rows,
+        order,
+        processes=resolved.world_size,
+        most=resolved.gradient_accumulation_steps,
+        micro_batch_size=resolved.micro_batch_size,
+    )
 
 
 def _train(trainer: FineTuner, checkpoint: Path | None) -> None:

@@ -46,6 +46,7 @@ class FineTuner(HookedTrainer):
         best: The best weights so far.
         save_weights: Writes the weights as they are into a folder; a collective operation. Set before training.
         stopped_early: Why training has stopped before its last step; None if it has not.
+        eval_collator: Collates rows to evaluate on, which are not packed.
         stopping: Whether all processes have agreed to stop after this step.
         seconds: Duration of the training loop.
         step_seconds: Duration of each step, without evaluations and checkpoints.
@@ -64,6 +65,7 @@ class FineTuner(HookedTrainer):
         keep_checkpoints: int,
         validation: ValidationLoss,
         best: BestWeights,
+        eval_collator: Any,  # noqa: ANN401
         **options: Any,  # noqa: ANN401 - those of transformers' Trainer
     ) -> None:
         self.job = job
@@ -78,6 +80,7 @@ class FineTuner(HookedTrainer):
         self.best = best
         self.save_weights: Callable[[Path], None] | None = None
         self.stopped_early: str | None = None
+        self.eval_collator = eval_collator
         self.stopping = False
         self.seconds = 0.0
         self.step_seconds: list[float] = []
@@ -96,7 +99,8 @@ class FineTuner(HookedTrainer):
 
         The request to stop is part of the same reduction, so all processes stop after the same step.
         """
-        count = sum((self.task.target_count(batch["labels"]) for batch in batches), torch.tensor(0))
+        parts = [part for batch in batches for part in (batch if isinstance(batch, list) else [batch])]
+        count = sum((self.task.target_count(part["labels"]) for part in parts), torch.tensor(0))
         values = torch.tensor([float(count), float(self.interrupt.requested)], device=device, dtype=torch.float64)
         if self.args.world_size > 1:
             torch.distributed.all_reduce(values)
@@ -114,13 +118,19 @@ class FineTuner(HookedTrainer):
             self.optimizer = kind(groups, **options)
         return super().create_optimizer(model)
 
-    def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401
-        """Do one forward and backward pass.
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:  # noqa: ANN401
+        """Do one forward and backward pass, or those of all packs of a step.
 
         Raises:
             StageError: The loss is not finite.
         """
-        loss: torch.Tensor = super().training_step(*arguments, **options)
+        if isinstance(inputs, list):
+            losses = []
+            for number, pack in enumerate(inputs, 1):
+                with self.accumulates(model, is_last=number == len(inputs)):
+                    losses.append(self.training_step(model, pack, num_items_in_batch))
+            return torch.stack(losses).sum()
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             step = self.state.global_step + 1
             raise StageError(Reason.TRAINING_DIVERGED, f"the loss of step {step} is {loss.item()}", _LOWER_RATE)
@@ -151,7 +161,7 @@ class FineTuner(HookedTrainer):
         rows: OrderedDataset = self.eval_dataset
         size, world, rank = self.resolved.micro_batch_size, self.args.world_size, self.args.process_index
         rounds = -(-len(rows) // (size * world))
-        collate = self.data_collator
+        collate = self.eval_collator
         sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         self.model.eval()
         for number in range(rank, rounds * world, world):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType
 from transformers import Trainer, TrainingArguments
 
 
@@ -29,6 +31,19 @@ class HookedTrainer(Trainer):
         Args:
             write: Writes all state, as transformers does.
         """
+
+    def accumulates(self, model: Any, *, is_last: bool) -> AbstractContextManager[Any]:  # noqa: ANN401
+        """Return the context of one of several backward passes of a step: only in the last one processes add gradients.
+
+        Args:
+            model: The model as it is called, wrapped by DDP or DeepSpeed.
+            is_last: Whether it is the step's last backward pass.
+        """
+        self.accelerator.gradient_state._set_sync_gradients(is_last)
+        if is_last or self.accelerator.distributed_type == DistributedType.DEEPSPEED:
+            return nullcontext()  # DeepSpeed asks for what was set
+        context: AbstractContextManager[Any] = self.accelerator.no_sync(model)
+        return context
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> torch.Tensor:
         return self.count_targets(batch_samples, device)
