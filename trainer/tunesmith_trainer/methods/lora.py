@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +63,11 @@ class Lora(Method):
             model.enable_input_require_grads()
         return model
 
-    def save(self, model: Any, weights: dict[str, Any] | None, base: Path, folder: Path) -> None:  # noqa: ANN401
+    def save(self, model: Any, weights: Iterator[tuple[str, Any]], base: Path, folder: Path) -> None:  # noqa: ANN401
         """Write the adapter."""
+        held = {name: weight.clone() for name, weight in weights}
         model.peft_config["default"].base_model_name_or_path = str(base)
-        model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+        model.save_pretrained(folder, state_dict=held, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)
         _sort_targets(folder / "adapter_config.json")
 

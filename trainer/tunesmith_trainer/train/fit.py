@@ -33,6 +33,7 @@ from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable
 from tunesmith_trainer.train.checkpointing.outbox import outbox_of
 from tunesmith_trainer.train.checkpointing.shards import agree_on_checkpoint, shard_of_this_process
 from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
+from tunesmith_trainer.train.compat.deepspeed import whole
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.zero import join_deepspeed
 from tunesmith_trainer.train.final import save_final
@@ -41,7 +42,7 @@ from tunesmith_trainer.train.peaks import peaks_of_all
 from tunesmith_trainer.train.planned import planned
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.sampler import training_order
-from tunesmith_trainer.train.trainer import FineTuner
+from tunesmith_trainer.train.trainer import FineTuner, checkpoint_facts
 from tunesmith_trainer.train.training_log import read_log
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     _environment(work, resolved)
     arguments = training_arguments(config, work, resolved, evaluate=len(validation) > 0)
     if resolved.zero_stage is not None:
-        join_deepspeed()
+        join_deepspeed(resolved)
     first = arguments.process_index == 0
     shard = shard_of_this_process()
     job = _job_digest(config, work)
@@ -108,7 +109,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         "totalParameters": get_model_param_count(model),
     }
     # An adapter's weights are all to be trained, whatever has frozen some of them.
-    initial = fingerprints((n, p) for n, p in model.named_parameters() if p.requires_grad or "lora_" in n)
+    initial = fingerprints(whole((n, p) for n, p in model.named_parameters() if p.requires_grad or "lora_" in n))
     _train(trainer, checkpoint)
     save_final(trainer, work, base, method, initial)
     peaks = peaks_of_all(work, trainer)
@@ -178,10 +179,7 @@ def _job_digest(config: JobConfig, work: WorkFolder) -> str:
 
 def _checkpoint(work: WorkFolder, resolved: Resolved, job: str) -> str | None:
     """Return the name of the checkpoint to resume from; None if there is none."""
-    about: dict[str, Any] = {"job": job, "strategy": resolved.strategy}
-    if resolved.zero_stage is not None:
-        about["worldSize"] = resolved.world_size  # its state has one part for each process
-    checkpoint = newest_usable(work.checkpoints, about)
+    checkpoint = newest_usable(work.checkpoints, checkpoint_facts(job, resolved))
     if checkpoint:
         log.info("going on from %s", checkpoint.name)
     return checkpoint.name if checkpoint else None
