@@ -35,6 +35,7 @@ from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable
 from tunesmith_trainer.train.checkpointing.outbox import outbox_of
 from tunesmith_trainer.train.checkpointing.shards import agree_on_batch, agree_on_checkpoint, shard_of_this_process
 from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
+from tunesmith_trainer.train.compat.deepspeed import whole
 from tunesmith_trainer.train.compile import compile_layers
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.zero import join_deepspeed
@@ -46,7 +47,7 @@ from tunesmith_trainer.train.planned import planned
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.result import result_of, write_metrics
 from tunesmith_trainer.train.sampler import training_order
-from tunesmith_trainer.train.trainer import FineTuner
+from tunesmith_trainer.train.trainer import FineTuner, checkpoint_facts
 from tunesmith_trainer.train.validation_loss import ValidationLoss
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     _environment(work, resolved)
     arguments = training_arguments(config, work, resolved, evaluate=len(validation) > 0)
     if resolved.zero_stage is not None:
-        join_deepspeed()
+        join_deepspeed(resolved)
     first = arguments.process_index == 0
     shard = shard_of_this_process()
     job = _job_digest(config, work)
@@ -132,7 +133,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     }
     # An adapter's weights are all to be trained, whatever has frozen some of them.
     adapter = set(method.trained_names(name for name, _ in model.named_parameters()))
-    initial = fingerprints((n, p) for n, p in model.named_parameters() if p.requires_grad or n in adapter)
+    initial = fingerprints(whole((n, p) for n, p in model.named_parameters() if p.requires_grad or n in adapter))
     trainer.save_weights = partial(save_weights, trainer, base, method)
     with translate_oom(config, work, lambda: f"at step {trainer.state.global_step + 1}"):
         _train(trainer, checkpoint)
@@ -218,10 +219,7 @@ def _job_digest(config: JobConfig, work: WorkFolder) -> str:
 
 def _checkpoint(work: WorkFolder, resolved: Resolved, job: str) -> str | None:
     """Return the name of the checkpoint to resume from; None if there is none."""
-    about: dict[str, Any] = {"job": job, "strategy": resolved.strategy}
-    if resolved.zero_stage is not None:
-        about["worldSize"] = resolved.world_size  # its state has one part for each process
-    checkpoint = newest_usable(work.checkpoints, about)
+    checkpoint = newest_usable(work.checkpoints, checkpoint_facts(job, resolved))
     if checkpoint:
         log.info("going on from %s", checkpoint.name)
     return checkpoint.name if checkpoint else None

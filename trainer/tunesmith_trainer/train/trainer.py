@@ -21,6 +21,8 @@ from tunesmith_trainer.train.checkpointing.best import BestWeights
 from tunesmith_trainer.train.checkpointing.checkpoints import rotate, seal
 from tunesmith_trainer.train.checkpointing.outbox import Outbox
 from tunesmith_trainer.train.checkpointing.shards import CheckpointShard
+from tunesmith_trainer.train.checkpointing.zero_state import load_partition, save_partition
+from tunesmith_trainer.train.compat.deepspeed import Partition
 from tunesmith_trainer.train.compat.hf import HookedTrainer
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.parameter_groups import loraplus_groups
@@ -28,6 +30,17 @@ from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.validation_loss import ValidationLoss
 
 _LOWER_RATE = "Lower spec.training.learningRate, or raise spec.training.warmupRatio"
+
+
+def checkpoint_facts(job: str, resolved: Resolved) -> dict[str, Any]:
+    """Return what a checkpoint must share with a run that goes on from it. The number of processes is not part of it.
+
+    Args:
+        job: Digest of what the run depends on.
+        resolved: Values of the run.
+    """
+    facts = {"job": job, "strategy": resolved.strategy}
+    return facts if resolved.zero_stage is None else {**facts, "state": "fragments"}
 
 
 class FineTuner(HookedTrainer):
@@ -213,6 +226,17 @@ class FineTuner(HookedTrainer):
         if not self.is_deepspeed_enabled:
             super().save_model(output_dir, _internal_call)
 
+    def save_zero(self, folder: str) -> None:
+        """Write this process's part of the weights and of the optimizer's state."""
+        save_partition(self._partition(), Path(folder))
+
+    def load_zero(self, folder: str) -> None:
+        """Read this process's part of the weights and of the optimizer's state."""
+        load_partition(self._partition(), Path(folder))
+
+    def _partition(self) -> Partition:
+        return Partition(self.deepspeed, {id(weight): name for name, weight in self.model.named_parameters()})
+
     def write_checkpoint(self, write: Callable[[], None]) -> None:
         """Save all state, seal it when every process has written its part, and remove old checkpoints.
 
@@ -229,8 +253,7 @@ class FineTuner(HookedTrainer):
         checkpoint = folder / f"checkpoint-{self.state.global_step}"
         self.best.link_into(checkpoint)
         if self.shard.is_writer:
-            about = {"job": self.job, "strategy": self.resolved.strategy, "worldSize": self.args.world_size}
-            seal(checkpoint, about, self.shard.index, self.shard.count)
+            seal(checkpoint, checkpoint_facts(self.job, self.resolved), self.shard.index, self.shard.count)
         if self.outbox:
             self.outbox.offer(checkpoint, self.shard)
         if self.shard.is_writer:
