@@ -54,6 +54,7 @@ class MethodInfo:
         default_rank: `spec.adapter.rank` where the spec names none.
         default_alpha: `spec.adapter.alpha` where the spec names none.
         layer_parameters: Returns the number of parameters that are trained for one linear layer.
+        is_decomposed: Whether the magnitudes of the weights are trained separately from their directions, as by DoRA.
     """
 
     name: str
@@ -69,6 +70,12 @@ class MethodInfo:
     default_rank: int = 16
     default_alpha: float = 32
     layer_parameters: Callable[[AdapterSizes, LayerSizes], int] = lambda adapter, layer: 0
+    is_decomposed: bool = False
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether frozen weights of linear layers are stored in 4 bits."""
+        return self.quantized_weight_bytes is not None
 
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -120,17 +127,37 @@ def _hadamard(adapter: AdapterSizes, layer: LayerSizes) -> int:
 
 
 _LORA = ("rank", "alpha", "dropout", "use_rslora", "init_lora_weights", "loraplus_lr_ratio")
+_NO_START = tuple(name for name in _LORA if name != "init_lora_weights")
 _ADAPTER = "a small adapter is trained"
+_QUANTIZED = "a small adapter is trained beside weights that are stored in 4 bits (nf4)"
 
 register_method(MethodInfo("lora", _ADAPTER, True, 2e-4, adapter_settings=_LORA, layer_parameters=_low_rank))
 register_method(
     MethodInfo(
-        "dora",
-        _ADAPTER,
+        "qlora",
+        _QUANTIZED,
         True,
         2e-4,
-        adapter_settings=tuple(name for name in _LORA if name != "init_lora_weights"),
+        quantized_weight_bytes=NF4_BYTES,
+        adapter_settings=_NO_START,
+        layer_parameters=_low_rank,
+    )
+)
+register_method(
+    MethodInfo(
+        "dora", _ADAPTER, True, 2e-4, adapter_settings=_NO_START, layer_parameters=_decomposed, is_decomposed=True
+    )
+)
+register_method(
+    MethodInfo(
+        "qdora",
+        _QUANTIZED,
+        True,
+        2e-4,
+        quantized_weight_bytes=NF4_BYTES,
+        adapter_settings=_NO_START,
         layer_parameters=_decomposed,
+        is_decomposed=True,
     )
 )
 register_method(MethodInfo("full", "all weights are trained", trains_adapter=False, default_learning_rate=2e-5))

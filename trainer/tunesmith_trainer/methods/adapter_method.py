@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,14 +115,12 @@ class AdapterMethod(Method):
     def _settings(self, adapter: AdapterSettings | None) -> AdapterSettings:
         return adapter or AdapterSettings(rank=self.info.default_rank, alpha=self.info.default_alpha)
 
-    def save(self, model: Any, weights: dict[str, Any] | None, base: Path, folder: Path) -> None:  # noqa: ANN401
+    def save(self, model: Any, weights: Iterator[tuple[str, Any]], base: Path, folder: Path) -> None:  # noqa: ANN401
         """Write the adapter."""
-        if weights is not None:  # what the layers share is not trained, and whole in each process
-            prefixes = tuple(f"base_model.{part}." for part in self.kind.shared)
-            buffers = model.named_buffers(remove_duplicate=False)
-            weights |= {name: value for name, value in buffers if name.startswith(prefixes)}
+        shared = tuple(f"base_model.{part}." for part in self.kind.shared)  # the layers name it once more
+        held = {n: weight.clone() for n, weight in weights if self.trained_names([n]) or n.startswith(shared)}
         model.peft_config["default"].base_model_name_or_path = str(base)
-        model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+        model.save_pretrained(folder, state_dict=held, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)
         if start := getattr(model, START, None):
             from tunesmith_trainer.methods.start import without_start
@@ -143,10 +141,14 @@ class AdapterMethod(Method):
         settings, weights, base = self._settings(inputs.adapter), AdapterWeights(final), inputs.load(inputs.base_folder)
         verify_adapter(final, self.kind, settings, list(linear_layers(base)))
         names = tensor_sources(base, inputs.base_folder)
-        check = MergeCheck(base, weights, final, inputs.rows())
+        check, trained = MergeCheck(base, weights, final, inputs.rows()), {}
         save_configuration(base, folder)
         del base
         give_back()
+        if inputs.trained is not None:
+            inputs.step("comparing with the model that was trained")
+            trained = {"trainedLogitDifference": check.trained(inputs.trained())}
+            give_back()
         inputs.step("merging the adapter")
         numbers = merge_files(inputs.base_folder, weights, names, folder)
         give_back()
@@ -155,7 +157,8 @@ class AdapterMethod(Method):
         give_back()
         stored = check.stored(inputs.load(folder), numbers["weights"])
         give_back()
-        return {**numbers, "mergedLogitDifference": check.adapted_difference, "storedLogitDifference": stored}
+        differences = {"mergedLogitDifference": check.adapted_difference, "storedLogitDifference": stored}
+        return {**numbers, **trained, **differences}
 
     def artifact_parts(self, final: Path, folder: Path, source: Mapping[str, Any]) -> dict[str, Path]:
         """Return the adapter. It names its base model by URI instead of by a path in this work folder."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,11 @@ from tunesmith_api.resolve import Resolved
 from tunesmith_api.spec import AdapterSettings, TrainingJobSpec
 
 DType = Literal["float32", "bfloat16"]
+
+
+def not_quantized(folder: Path, dtype: str) -> Any:  # noqa: ANN401
+    """Stand in for `load_quantized` where no weights are quantized."""
+    raise NotImplementedError(f"{folder}: quantized weights were not expected")
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class MergeInputs:
         load: Returns the model in a folder, ready for inference; see `Task.load_model`. The method may change it.
         rows: Returns the token ids of a few rows, for comparing models.
         step: Reports a step that takes long enough to be shown.
+        load_quantized: Returns a base model with quantized weights; see `Task.load_quantized`.
+        trained: Returns the model that was trained, if its base is stored otherwise than the one in `base_folder`.
     """
 
     adapter: AdapterSettings | None
@@ -32,6 +39,8 @@ class MergeInputs:
     load: Callable[[Path], Any]
     rows: Callable[[], list[list[int]]]
     step: Callable[[str], None]
+    load_quantized: Callable[[Path, str], Any] = not_quantized
+    trained: Callable[[], Any] | None = None
 
 
 class Method(ABC):
@@ -132,14 +141,20 @@ class Method(ABC):
         """
         return []
 
+    def total_parameters(self, model: Any) -> int:  # noqa: ANN401
+        """Return the number of parameters of the model to train, trained or not."""
+        from transformers.trainer_pt_utils import get_model_param_count
+
+        return int(get_model_param_count(model))
+
     @abstractmethod
-    def save(self, model: Any, weights: dict[str, Any] | None, base: Path, folder: Path) -> None:  # noqa: ANN401
+    def save(self, model: Any, weights: Iterator[tuple[str, Any]], base: Path, folder: Path) -> None:  # noqa: ANN401
         """Write the trained weights to a folder.
 
         Args:
-            model: The model that was trained.
-            weights: The weights by name, gathered from all processes; None where the model itself holds them. Only
-                the trained ones when `info.trains_adapter`.
+            model: The model that was trained. The values of its weights may be with other processes.
+            weights: The weights by name, one after the other, each of which may be gone when the next one comes. Only
+                the trained ones when `info.trains_adapter`. All must be asked for.
             base: Folder of the base model.
             folder: The folder to make.
         """
@@ -156,6 +171,10 @@ class Method(ABC):
         Returns:
             What merging has changed besides, for `parity.merge` in the manifest; empty if nothing was merged.
         """
+
+    def as_trained(self, final: Path, base: Path, load: Callable[[Path, str], Any], dtype: str) -> Any:  # noqa: ANN401
+        """Return the model that was trained, if its base weights are quantized; only then is it another one."""
+        raise NotImplementedError
 
     def artifact_parts(self, final: Path, folder: Path, source: Mapping[str, Any]) -> dict[str, Path]:
         """Return the files and folders that the artifact has besides the exports, by their paths in the artifact.

@@ -14,7 +14,7 @@ from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.rendering_time import read_rendering_time
 from tunesmith_trainer.data.report import REPORT
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.evaluate.validation import evaluation_file, evaluation_prompts, evaluation_rows
+from tunesmith_trainer.evaluate.validation import AS_TRAINED, evaluation_file, evaluation_prompts, evaluation_rows
 from tunesmith_trainer.methods.base import MergeInputs
 from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.fingerprint import require_same_base
@@ -23,6 +23,7 @@ from tunesmith_trainer.models.memory import give_back, is_small
 from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.publish.answers import answering_export, gates_before_export, with_answers
 from tunesmith_trainer.publish.artifact import assemble, describe
+from tunesmith_trainer.publish.as_trained import compared, evaluate_as_trained
 from tunesmith_trainer.publish.deliver import deliver, output_uri
 from tunesmith_trainer.publish.evaluations import evaluate_both, write_evaluation, write_predictions
 from tunesmith_trainer.publish.exports import is_exported, record_export, remove_export, require_current_exports
@@ -87,6 +88,11 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
         require_passed(gates)
         merged = models.merged_folder()
         checks.record_reference(models.merged)
+        as_trained = {}
+        if method_of(config.spec.method).info.is_quantized:
+            found = evaluate_as_trained(config, folder, models.data, models.as_trained, progress)
+            as_trained = {AS_TRAINED: found}
+            write_evaluation(config, folder, models.data, {**evaluations, **as_trained})
         # From here on the exporter, ONNX Runtime and the server's code need the memory, one after the other.
         models.release()
         made = [precision for precision in config.spec.export.precisions if precision not in missing]
@@ -101,10 +107,11 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
             record_export(folder, precision, model)
     parity, served = _check(checks, merged)
     if merge := models.merge_numbers():
-        parity["merge"] = merge
+        pair = {name: compared(found, evaluations["after"]) for name, found in as_trained.items()}
+        parity["merge"] = {**merge, **pair.get(AS_TRAINED, {})}
     if answering is not None:
         evaluations["after"] = with_answers(evaluations["after"], served, answering)
-        write_evaluation(config, folder, models.data, evaluations)
+        write_evaluation(config, folder, models.data, {**evaluations, **as_trained})
         gates = check_gates(config.spec.evaluation.gates, evaluations["after"]["metrics"])
     predictions = write_predictions(folder, models.data, evaluations, served)
     for name, result in served.items():
@@ -202,6 +209,13 @@ class _Models:
         """Return the tuned model, merged."""
         return self._load(self.merged_folder())
 
+    def as_trained(self) -> Any:  # noqa: ANN401
+        """Return the tuned model beside quantized weights. No other one is in memory beside it."""
+        self.release()
+        dtype = (read_json(self._merged_folder.with_name("evaluation-after.json")) or {}).get("computedIn", "float32")
+        method, load = method_of(self._config.spec.method), self._task.load_quantized
+        return method.as_trained(self._work.final, self._base_folder, load, dtype)
+
     def _load(self, folder: Path) -> Any:  # noqa: ANN401
         """Return the model in a folder. No other one is in memory beside it."""
         if self._model is None or self._model[0] != folder:
@@ -215,7 +229,14 @@ class _Models:
             self.release()
             temporary = self._merged_folder.with_name(f".merged.{os.getpid()}.tmp")
             load, step = self._task.load_model, self._progress.step
-            inputs = MergeInputs(self._config.spec.adapter_settings, self._base_folder, load, self._checked_rows, step)
+            inputs = MergeInputs(
+                self._config.spec.adapter_settings,
+                self._base_folder,
+                load,
+                self._checked_rows,
+                step,
+                self._task.load_quantized,
+            )
             numbers = method_of(self._config.spec.method).write_tuned(self._work.final, temporary, inputs)
             write_json(self._merge_file, numbers)
             self.tokenizer.save_pretrained(temporary)
