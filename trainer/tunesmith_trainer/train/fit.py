@@ -29,6 +29,7 @@ from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_jso
 from tunesmith_trainer.tasks.registry import task_of
 from tunesmith_trainer.train.adjusted import read_adjusted
 from tunesmith_trainer.train.arguments import training_arguments
+from tunesmith_trainer.train.batch_rows import BatchRows
 from tunesmith_trainer.train.checkpointing.best import BestWeights
 from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable
 from tunesmith_trainer.train.checkpointing.outbox import outbox_of
@@ -107,6 +108,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         shard=shard,
         outbox=outbox_of(work),
         keep_checkpoints=spec.training.checkpoint.keep,
+        rows=BatchRows(order, resolved, arguments.process_index, data / "train"),
         validation=ValidationLoss(spec.training.early_stopping),
         best=best,
         model=model,
