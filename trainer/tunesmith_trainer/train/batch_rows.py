@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from tunesmith_api.resolve import Resolved
+from tunesmith_trainer.data.collate import OrderedDataset
+from tunesmith_trainer.data.packing import PackedDataset
 from tunesmith_trainer.data.row_locations import RowLocations
 
 _SHOWN = 8
@@ -18,14 +17,14 @@ class BatchRows:
     """The rows of each step of a run, on one of its processes.
 
     Attributes:
-        order: int [total_steps * global_batch_size], row numbers in the order of training.
+        dataset: The rows in the order of training, or the packs that they are laid in.
         resolved: Values of the run.
         process: Index of the process.
         data: Folder of the prepared rows.
     """
 
-    def __init__(self, order: npt.NDArray[np.int64], resolved: Resolved, process: int, data: Path) -> None:
-        self.order = order
+    def __init__(self, dataset: OrderedDataset | PackedDataset, resolved: Resolved, process: int, data: Path) -> None:
+        self.dataset = dataset
         self.resolved = resolved
         self.process = process
         self.data = data
@@ -33,12 +32,15 @@ class BatchRows:
     def of_step(self, step: int) -> list[int]:
         """Return the row numbers of a step, over all processes. Steps count from 1."""
         size = self.resolved.global_batch_size
-        return [int(row) for row in self.order[(step - 1) * size : step * size]]
+        order = self.dataset.order if isinstance(self.dataset, OrderedDataset) else self.dataset.steps.ravel()
+        return [int(row) for row in order[(step - 1) * size : step * size]]
 
     def of_pass(self, step: int, number: int) -> list[int]:
         """Return the row numbers of this process's forward pass of that number, from 0, in a step."""
-        size = self.resolved.micro_batch_size
-        first = (number * self.resolved.world_size + self.process) * size
+        size, world = self.resolved.micro_batch_size, self.resolved.world_size
+        if isinstance(self.dataset, PackedDataset):
+            return self.dataset.packs((step - 1) * world + self.process)[number]
+        first = (number * world + self.process) * size
         return self.of_step(step)[first : first + size]
 
     def described(self, rows: Sequence[int]) -> str:
