@@ -10,15 +10,26 @@ from typing import Any, Literal
 from tunesmith_api.choices.speed import PACKS_WELL, PackingFacts, compile_of, packing_of
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.methods import METHODS, SCRATCH_LEARNING_RATE
+from tunesmith_api.spec.adapter import AdapterSettings
 from tunesmith_api.spec.job import TrainingJobSpec
-from tunesmith_api.spec.training import AdapterSpec
 
 Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
+Offload = Literal["none", "optimizer", "all"]
 
 _LARGEST_MICRO_BATCH = 8
 _DEFAULT_EPOCHS = 3.0
 _CHECKPOINTS = 10  # checkpoints of a run, and evaluations during it, by default
 _SET = "set in the spec"
+_ADAPTER_FIELDS = {
+    "rank": "adapter.rank",
+    "alpha": "adapter.alpha",
+    "block_size": "adapter.blockSize",
+    "use_rslora": "adapter.useRslora",
+    "init_lora_weights": "adapter.initLoraWeights",
+    "loraplus_lr_ratio": "adapter.loraplusLrRatio",
+    "target_modules": "adapter.targetModules",
+}
+_ALWAYS_SHOWN = ("rank", "alpha", "block_size", "target_modules")
 
 
 @dataclass(frozen=True)
@@ -41,8 +52,11 @@ class Resolved:
             step; how many it takes depends on the lengths of its rows.
         compile: Whether the model's layers are compiled.
         strategy: How training is spread over processes.
+        offload: What DeepSpeed keeps outside the GPU's memory.
+        nvme_path: The folder that it is kept in; None for the machine's memory.
         checkpoint_steps: Steps between two checkpoints.
-        eval_steps: Steps between two evaluations.
+        eval_steps: Steps between two evaluations; one follows the last step.
+        keeps_best: Whether the weights with the lowest loss on validation rows are published, instead of the last ones.
         adapter: The adapter's settings; None where the method trains none.
         reasons: Why each value, by the field's name in the spec (or a name like one).
     """
@@ -61,9 +75,12 @@ class Resolved:
     packing: bool
     compile: bool
     strategy: Strategy
+    offload: Offload
+    nvme_path: str | None
     checkpoint_steps: int
     eval_steps: int
-    adapter: AdapterSpec | None
+    keeps_best: bool
+    adapter: AdapterSettings | None
     reasons: dict[str, str]
 
     @property
@@ -87,11 +104,14 @@ class Resolved:
             "compile": self.compile,
             "strategy": self.strategy,
             "checkpoint.everySteps": self.checkpoint_steps,
+            "evalSteps": self.eval_steps,
+            "loadBestModelAtEnd": self.keeps_best,
         }
+        if self.offload != "none":
+            values["offload"] = self.offload
         if self.adapter is not None:
-            values["adapter.rank"] = self.adapter.rank
-            values["adapter.alpha"] = self.adapter.alpha
-            values["adapter.targetModules"] = list(self.adapter.target_modules or ["all linear layers"])
+            shown = {**vars(self.adapter), "target_modules": list(self.adapter.target_modules or ["all linear layers"])}
+            values |= {path: shown[field] for field, path in _ADAPTER_FIELDS.items() if path in self.reasons}
         return {name: {"value": value, "reason": self.reasons[name]} for name, value in values.items()}
 
 
@@ -110,15 +130,16 @@ def resolve(
         world_size: Processes that train together, over all machines.
         train_rows: Rows of the training data, at least 1.
         has_bf16: Whether there is a GPU that computes in bf16.
-        plan: What `prepare` has planned, as in a status's `plan`; it decides what the spec leaves open. A plan for
-            another number of processes is not followed, and without one nothing is known of the machine's memory.
+        plan: What `prepare` has planned, as in a status's `plan`; it decides what the spec leaves open. Without one
+            nothing is known of the machine's memory. Of a plan for another number of processes the strategy is kept,
+            as checkpoints are written by it; the micro-batch is at most the planned one.
         facts: What the model tells of packing.
 
     Raises:
         StageError: The spec's batch sizes do not go with the number of processes, or its packing with the model.
     """
     training = spec.training
-    plan = plan if plan and plan.get("processes") == world_size else {}
+    plan = plan or {}
     reasons: dict[str, str] = {"processes": _processes_reason(spec, world_size)}
     micro, reasons["microBatchSize"] = _planned_micro_batch(spec, world_size, plan)
     share = training.global_batch_size // world_size
@@ -134,15 +155,14 @@ def resolve(
     reasons["warmupSteps"] = f"warmupRatio {training.warmup_ratio:g} of {steps} steps"
     precision, reasons["precision"] = _precision(spec, has_bf16)
     strategy, reasons["strategy"] = _strategy(spec, world_size, plan)
+    reasons["offload"] = _SET
     checkpointing, reasons["gradientCheckpointing"] = _checkpointing(spec, plan)
     compiled, reasons["compile"] = compile_of(spec, strategy)
     every = training.checkpoint.every_steps
     reasons["checkpoint.everySteps"] = _SET if every else f"a tenth of {steps} steps"
-    adapter = spec.adapter or AdapterSpec() if METHODS[spec.method].trains_adapter else None
-    for name in ("rank", "alpha", "targetModules"):
-        field = "target_modules" if name == "targetModules" else name
-        given = spec.adapter is not None and field in spec.adapter.model_fields_set
-        reasons[f"adapter.{name}"] = _SET if given else f"default of {spec.method}"
+    reasons["evalSteps"] = _SET if training.eval_steps else f"a tenth of {steps} steps"
+    reasons["loadBestModelAtEnd"] = _best_reason(spec)
+    reasons |= _adapter_reasons(spec)
     return Resolved(
         world_size=world_size,
         train_rows=train_rows,
@@ -158,9 +178,12 @@ def resolve(
         packing=packing,
         compile=compiled,
         strategy=strategy,
+        offload=spec.distributed.offload,
+        nvme_path=spec.distributed.nvme_path,
         checkpoint_steps=every or max(1, steps // _CHECKPOINTS),
-        eval_steps=max(1, steps // _CHECKPOINTS),
-        adapter=adapter,
+        eval_steps=training.eval_steps or max(1, steps // _CHECKPOINTS),
+        keeps_best=training.keeps_best,
+        adapter=spec.adapter_settings,
         reasons=reasons,
     )
 
@@ -219,17 +242,52 @@ def _learning_rate(spec: TrainingJobSpec) -> tuple[float, str]:
     return METHODS[spec.method].default_learning_rate, f"default of {spec.method}"
 
 
+def _adapter_reasons(spec: TrainingJobSpec) -> dict[str, str]:
+    """Return why each setting of the adapter that has a meaning; of the rarer ones only what the spec sets."""
+    info = METHODS[spec.method]
+    reasons = {}
+    for field, path in _ADAPTER_FIELDS.items():
+        given = getattr(spec.adapter, field, None) is not None
+        means = info.trains_adapter and (field == "target_modules" or field in info.adapter_settings)
+        if means and (given or field in _ALWAYS_SHOWN):
+            reasons[path] = _SET if given else f"default of {spec.method}"
+    return reasons
+
+
 def _precision(spec: TrainingJobSpec, has_bf16: bool) -> tuple[Literal["fp32", "bf16"], str]:
     if spec.training.precision != "auto":
         return spec.training.precision, _SET
     return ("bf16", "the GPU has bf16") if has_bf16 else ("fp32", "there is no GPU with bf16")
 
 
+def _best_reason(spec: TrainingJobSpec) -> str:
+    training = spec.training
+    if training.load_best_model_at_end is not None:
+        return _SET
+    return "default without earlyStopping" if training.early_stopping is None else "default with earlyStopping"
+
+
+def strategies_of(spec: TrainingJobSpec, world_size: int) -> tuple[Strategy, ...]:
+    """Return the strategies to choose from, the least communication first."""
+    given = spec.distributed
+    if given.strategy != "auto":
+        return (given.strategy,)
+    if given.offload == "all" or given.nvme_path is not None:
+        return ("zero3",)
+    if given.offload == "optimizer":
+        return ("zero2", "zero3")  # zero1 is no faster then, and keeps all gradients on the GPU
+    return ("ddp", "zero1", "zero2", "zero3") if world_size > 1 else ("ddp",)
+
+
 def _strategy(spec: TrainingJobSpec, world_size: int, plan: Mapping[str, Any]) -> tuple[Strategy, str]:
     if spec.distributed.strategy != "auto":
         return spec.distributed.strategy, _SET
-    if world_size > 1 and (planned := plan.get("strategy")):
+    planned = plan.get("strategy")
+    if planned and (spec.distributed.offload == "none" or planned in strategies_of(spec, world_size)):
         return planned, _planned(plan, "strategy")
+    strategy = strategies_of(spec, world_size)[0]
+    if strategy != "ddp":
+        return strategy, f"auto takes {strategy} with offload"
     return "ddp", "auto takes ddp" if world_size > 1 else "plain torch, as there is one process"
 
 
@@ -248,6 +306,9 @@ def _planned_micro_batch(spec: TrainingJobSpec, world_size: int, plan: Mapping[s
     if spec.training.micro_batch_size is not None or not planned or planned == largest:
         return largest, why
     share = spec.training.global_batch_size // world_size
+    if plan.get("processes") != world_size:
+        fitting = max(n for n in range(1, min(share, planned) + 1) if share % n == 0)
+        return fitting, f"the largest divisor of {share} rows a process, up to the {planned} that were planned"
     return (planned, _planned(plan, "microBatchSize")) if share % planned == 0 else (largest, why)
 
 

@@ -83,9 +83,19 @@ class WorkFolder:
         return self.stage(Stage.PREPARE) / "model"
 
     @property
+    def adapter_start(self) -> Path:
+        """The matrices that an adapter begins with where they are a part of the base weights (absent otherwise)."""
+        return self.stage(Stage.PREPARE) / "adapter-start.safetensors"
+
+    @property
     def resolved(self) -> Path:
         """The values that training chose and why, as in a status's `resolved`."""
         return self.stage(Stage.TRAIN) / "resolved.json"
+
+    @property
+    def adjusted(self) -> Path:
+        """The values that training has changed because it ran out of memory, which later attempts follow."""
+        return self.stage(Stage.TRAIN) / "adjusted.json"
 
     @property
     def training_log(self) -> Path:
