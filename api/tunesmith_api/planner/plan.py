@@ -86,6 +86,8 @@ class Plan:
             "machine": self.machine.name,
             "processes": self.setup.processes,
             "strategy": self.setup.strategy,
+            "offload": self.setup.offload,
+            "packing": self.setup.packing,
             "microBatchSize": self.setup.micro_batch_size,
             "gradientAccumulationSteps": self.setup.gradient_accumulation_steps,
             "gradientCheckpointing": self.setup.gradient_checkpointing,
@@ -256,6 +258,9 @@ def make_setup(
         adapter=resolved.adapter,
         gpu=gpu,
         targets=data.targets,
+        offload=getattr(spec.distributed, "offload", "none"),
+        nvme=getattr(spec.distributed, "nvme_path", None) is not None,
+        packing=bool(getattr(spec.training, "packing", None)),
     )
 
 

@@ -10,6 +10,9 @@ from tunesmith_api.planner.shape import Linear, ModelShape
 from tunesmith_api.resolve import Strategy
 from tunesmith_api.spec import AdapterSpec
 
+Offload = Literal["none", "optimizer", "all"]
+"""What DeepSpeed keeps outside of the GPU's memory."""
+
 
 @dataclass(frozen=True)
 class DataShape:
@@ -44,6 +47,9 @@ class Setup:
         adapter: The adapter's settings; None where the method trains none.
         gpu: Whether training runs on GPUs.
         targets: Most positions of one batch that have a target; None if not known.
+        offload: What DeepSpeed keeps outside of the GPU's memory: nothing, the optimizer's state, or also the weights.
+        nvme: Whether that is kept on a disk instead of the machine's memory.
+        packing: Whether rows are packed together; `length` is then the tokens of a pack.
     """
 
     method: str
@@ -57,6 +63,9 @@ class Setup:
     adapter: AdapterSpec | None
     gpu: bool
     targets: int | None = None
+    offload: Offload = "none"
+    nvme: bool = False
+    packing: bool = False
 
     @property
     def info(self) -> MethodInfo:
