@@ -13,6 +13,7 @@ from tunesmith_api.spec.job import TrainingJobSpec
 from tunesmith_api.spec.training import AdapterSpec
 
 Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
+Offload = Literal["none", "optimizer", "all"]
 
 _LARGEST_MICRO_BATCH = 8
 _DEFAULT_EPOCHS = 3.0
@@ -37,6 +38,8 @@ class Resolved:
         precision: Numeric precision.
         gradient_checkpointing: Whether activations are recomputed in the backward pass.
         strategy: How training is spread over processes.
+        offload: What DeepSpeed keeps outside the GPU's memory.
+        nvme_path: The folder that it is kept in; None for the machine's memory.
         checkpoint_steps: Steps between two checkpoints.
         eval_steps: Steps between two evaluations.
         adapter: The adapter's settings; None where the method trains none.
@@ -55,6 +58,8 @@ class Resolved:
     precision: Literal["fp32", "bf16"]
     gradient_checkpointing: bool
     strategy: Strategy
+    offload: Offload
+    nvme_path: str | None
     checkpoint_steps: int
     eval_steps: int
     adapter: AdapterSpec | None
@@ -80,6 +85,8 @@ class Resolved:
             "strategy": self.strategy,
             "checkpoint.everySteps": self.checkpoint_steps,
         }
+        if self.offload != "none":
+            values["offload"] = self.offload
         if self.adapter is not None:
             values["adapter.rank"] = self.adapter.rank
             values["adapter.alpha"] = self.adapter.alpha
@@ -97,14 +104,15 @@ def resolve(
         world_size: Processes that train together, over all machines.
         train_rows: Rows of the training data, at least 1.
         has_bf16: Whether there is a GPU that computes in bf16.
-        plan: What `prepare` has planned, as in a status's `plan`; it decides what the spec leaves open. A plan for
-            another number of processes is not followed, and without one nothing is known of the machine's memory.
+        plan: What `prepare` has planned, as in a status's `plan`; it decides what the spec leaves open. Without one
+            nothing is known of the machine's memory. Of a plan for another number of processes the strategy is kept,
+            as checkpoints are written by it; the micro-batch is at most the planned one.
 
     Raises:
         StageError: The spec's batch sizes do not go with the number of processes.
     """
     training = spec.training
-    plan = plan if plan and plan.get("processes") == world_size else {}
+    plan = plan or {}
     reasons: dict[str, str] = {"processes": _processes_reason(spec, world_size)}
     micro, reasons["microBatchSize"] = _planned_micro_batch(spec, world_size, plan)
     share = training.global_batch_size // world_size
@@ -118,6 +126,7 @@ def resolve(
     reasons["warmupSteps"] = f"warmupRatio {training.warmup_ratio:g} of {steps} steps"
     precision, reasons["precision"] = _precision(spec, has_bf16)
     strategy, reasons["strategy"] = _strategy(spec, world_size, plan)
+    reasons["offload"] = _SET
     checkpointing, reasons["gradientCheckpointing"] = _checkpointing(spec, plan)
     every = training.checkpoint.every_steps
     reasons["checkpoint.everySteps"] = _SET if every else f"a tenth of {steps} steps"
@@ -139,6 +148,8 @@ def resolve(
         precision=precision,
         gradient_checkpointing=checkpointing,
         strategy=strategy,
+        offload=spec.distributed.offload,
+        nvme_path=spec.distributed.nvme_path,
         checkpoint_steps=every or max(1, steps // _CHECKPOINTS),
         eval_steps=max(1, steps // _CHECKPOINTS),
         adapter=adapter,
@@ -206,11 +217,27 @@ def _precision(spec: TrainingJobSpec, has_bf16: bool) -> tuple[Literal["fp32", "
     return ("bf16", "the GPU has bf16") if has_bf16 else ("fp32", "there is no GPU with bf16")
 
 
+def strategies_of(spec: TrainingJobSpec, world_size: int) -> tuple[Strategy, ...]:
+    """Return the strategies to choose from, the least communication first."""
+    given = spec.distributed
+    if given.strategy != "auto":
+        return (given.strategy,)
+    if given.offload == "all" or given.nvme_path is not None:
+        return ("zero3",)
+    if given.offload == "optimizer":
+        return ("zero2", "zero3")  # zero1 is no faster then, and keeps all gradients on the GPU
+    return ("ddp", "zero1", "zero2", "zero3") if world_size > 1 else ("ddp",)
+
+
 def _strategy(spec: TrainingJobSpec, world_size: int, plan: Mapping[str, Any]) -> tuple[Strategy, str]:
     if spec.distributed.strategy != "auto":
         return spec.distributed.strategy, _SET
-    if world_size > 1 and (planned := plan.get("strategy")):
+    planned = plan.get("strategy")
+    if planned and (spec.distributed.offload == "none" or planned in strategies_of(spec, world_size)):
         return planned, _planned(plan, "strategy")
+    strategy = strategies_of(spec, world_size)[0]
+    if strategy != "ddp":
+        return strategy, f"auto takes {strategy} with offload"
     return "ddp", "auto takes ddp" if world_size > 1 else "plain torch, as there is one process"
 
 
@@ -229,6 +256,9 @@ def _planned_micro_batch(spec: TrainingJobSpec, world_size: int, plan: Mapping[s
     if spec.training.micro_batch_size is not None or not planned or planned == largest:
         return largest, why
     share = spec.training.global_batch_size // world_size
+    if plan.get("processes") != world_size:
+        fitting = max(n for n in range(1, min(share, planned) + 1) if share % n == 0)
+        return fitting, f"the largest divisor of {share} rows a process, up to the {planned} that were planned"
     return (planned, _planned(plan, "microBatchSize")) if share % planned == 0 else (largest, why)
 
 

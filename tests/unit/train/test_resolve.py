@@ -135,10 +135,37 @@ def test_what_is_set_does_not_follow_the_plan() -> None:
     assert values.to_status()["gradientCheckpointing"]["reason"] == "set in the spec"
 
 
-@pytest.mark.parametrize("plan", [None, {}, {**PLAN, "processes": 4}])
-def test_without_a_plan_for_these_processes_the_defaults_hold(plan: dict[str, Any] | None) -> None:
+@pytest.mark.parametrize("plan", [None, {}])
+def test_without_a_plan_the_defaults_hold(plan: dict[str, Any] | None) -> None:
     values = chosen(world=2, plan=plan)
     assert (values.micro_batch_size, values.strategy, values.gradient_checkpointing) == (8, "ddp", False)
+
+
+@pytest.mark.parametrize(("world", "micro", "steps"), [(1, 2, 8), (8, 2, 1), (16, 1, 1)])
+def test_other_processes_than_planned_keep_the_strategy_and_at_most_the_micro_batch(
+    world: int, micro: int, steps: int
+) -> None:
+    values = chosen(world=world, plan=PLAN)
+    assert (values.micro_batch_size, values.gradient_accumulation_steps) == (micro, steps)
+    assert (values.strategy, values.gradient_checkpointing) == ("zero3", True)
+    assert all(entry["reason"] for entry in values.to_status().values())
+
+
+@pytest.mark.parametrize(
+    ("distributed", "strategy"),
+    [
+        ({"offload": "optimizer"}, "zero2"),
+        ({"offload": "optimizer", "strategy": "zero1"}, "zero1"),
+        ({"offload": "all"}, "zero3"),
+        ({"offload": "optimizer", "nvmePath": "/nvme"}, "zero3"),
+    ],
+)
+def test_offload_takes_a_strategy_that_has_it(distributed: dict[str, Any], strategy: str) -> None:
+    for plan in (None, {"strategy": "ddp"}):
+        values = chosen(distributed=distributed, plan=plan)
+        assert (values.strategy, values.offload) == (strategy, distributed["offload"])
+        assert values.to_status()["offload"]["value"] == distributed["offload"]
+    assert "offload" not in chosen().to_status()
 
 
 def test_a_planned_size_that_does_not_divide_the_share_is_not_taken() -> None:
