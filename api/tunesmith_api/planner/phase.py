@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tunesmith_api.planner.formats import formats_of
 from tunesmith_api.planner.setup import Setup
 from tunesmith_api.planner.shape import ModelShape
 
@@ -70,9 +69,10 @@ def frozen_bytes(shape: ModelShape, setup: Setup) -> int:
     """Return the bytes of the frozen weights, which may be stored quantized; 0 where all are trained."""
     if not setup.info.trains_adapter:
         return 0
-    whole = formats_of(setup).frozen
+    whole = setup.formats.frozen
     quantized = setup.info.quantized_weight_bytes
+    elements = shape.parameters + setup.kind.buffers(shape, setup.forward_pass.spec)
     if quantized is None:
-        return int(shape.parameters * whole)
+        return int(elements * whole)
     linear = shape.layers * sum(linear.weights for linear in shape.linears)
-    return int(linear * quantized + (shape.parameters - linear) * whole)
+    return int(linear * quantized + (elements - linear) * whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tunesmith_api.planner.formats import FP32, formats_of
+from tunesmith_api.planner.formats import FP32
 from tunesmith_api.planner.phase import Phase, frozen_bytes
 from tunesmith_api.planner.setup import Setup
 from tunesmith_api.planner.shape import ModelShape
@@ -23,7 +23,7 @@ def plain_phases(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
         shape: The model.
         setup: How it is trained.
     """
-    trained, formats = setup.trained_parameters(shape), formats_of(setup)
+    trained, formats = setup.trained_parameters(shape), setup.formats
     whole = not setup.info.trains_adapter
     accumulates = setup.gradient_accumulation_steps > 1
     per_gradient = int(setup.info.gradient_bytes)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from tunesmith_api.methods import METHODS, MethodInfo
+from tunesmith_api.planner.adapters import Lora, Pass, kind_of
+from tunesmith_api.planner.formats import Formats, formats_of
 from tunesmith_api.planner.shape import Linear, ModelShape
-from tunesmith_api.resolve import Strategy
+from tunesmith_api.resolve import Offload, Strategy
 from tunesmith_api.spec import AdapterSpec
-
-Offload = Literal["none", "optimizer", "all"]
-"""What DeepSpeed keeps outside of the GPU's memory."""
 
 
 @dataclass(frozen=True)
@@ -88,19 +88,36 @@ class Setup:
         longest = max(1, self.length - 1)
         return longest if self.targets is None else min(self.targets, longest)
 
+    @cached_property
+    def formats(self) -> Formats:
+        """The number formats."""
+        return formats_of(self.info, self.precision, self.zero_stage)
+
+    @property
+    def kind(self) -> Lora:
+        """The kind of adapter; of no meaning where none is trained."""
+        return kind_of(self.info)
+
+    @cached_property
+    def forward_pass(self) -> Pass:
+        """One forward pass, as an adapter sees it."""
+        spec = self.adapter or AdapterSpec()
+        return Pass(self.tokens, spec, self.formats, self.info.quantized_weight_bytes is not None, self.gpu)
+
     def adapts(self, linear: Linear) -> bool:
         """Return whether a linear layer gets an adapter."""
         if self.adapter is None:
             return False
         targets = self.adapter.target_modules
-        return targets is None or any(linear.name == t.rsplit(".", 1)[-1] for t in targets)
+        if targets is None:
+            return self.kind.adapts(linear)
+        return any(linear.name == t.rsplit(".", 1)[-1] for t in targets)
 
     def adapter_parameters(self, linear: Linear) -> int:
         """Return the parameters of the adapter of a linear layer; 0 if it has none."""
         if self.adapter is None or not self.adapts(linear):
             return 0
-        magnitudes = linear.outputs if self.method == "dora" else 0
-        return self.adapter.rank * (linear.inputs + linear.outputs) + magnitudes
+        return self.kind.parameters(linear, self.adapter)
 
     def trained_parameters(self, shape: ModelShape) -> int:
         """Return the number of parameters that are trained."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tunesmith_api.planner.activations import layer_activations, layer_input, magnitude_temporaries, norm_input
+from tunesmith_api.planner.activations import forward_temporaries, layer_activations, layer_input, norm_input
 from tunesmith_api.planner.backward import layer_backward
-from tunesmith_api.planner.formats import FP32, formats_of
+from tunesmith_api.planner.formats import FP32
 from tunesmith_api.planner.setup import Setup
 from tunesmith_api.planner.shape import ModelShape
 
@@ -59,12 +59,12 @@ def step_of(shape: ModelShape, setup: Setup, *, gradients_stay: bool) -> Step:
     # Without checkpointing nothing below the first adapter has a gradient, so the first norm keeps nothing.
     below = 0 if adapts and not checkpoints else norm_input(shape, setup)
     logits, loss = _logits(shape, setup)
-    temporaries = magnitude_temporaries(shape, setup)
+    temporaries = forward_temporaries(shape, setup)
     taken = max(backward.peak, kept + temporaries) if checkpoints else backward.peak
     forward = below + shape.layers * per_layer
     return Step(
         forward=forward,
-        forward_peak=forward + magnitude_temporaries(shape, setup, kept=not checkpoints),
+        forward_peak=forward + forward_temporaries(shape, setup, recorded=not checkpoints),
         logits=logits,
         loss=loss,
         per_layer=per_layer,
@@ -81,7 +81,7 @@ def _logits(shape: ModelShape, setup: Setup) -> tuple[int, int]:
     gradient of them, and that of the logits. Logits are computed for positions with a target only
     (data/collate.py); the last token of a row has none.
     """
-    formats = formats_of(setup)
+    formats = setup.formats
     positions = setup.micro_batch_size * setup.target_positions
     one = positions * shape.vocabulary
     head = 0

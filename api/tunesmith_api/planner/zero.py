@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tunesmith_api.planner.formats import FP32, formats_of
+from tunesmith_api.planner.formats import FP32
 from tunesmith_api.planner.phase import Phase, frozen_bytes
 from tunesmith_api.planner.setup import Setup
 from tunesmith_api.planner.shape import ModelShape
@@ -42,7 +42,7 @@ def _gathered(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
     that, and then this rank's own are copied out. ZeRO 2 does so during the backward pass; ZeRO 1 at its end, and until
     then has all gradients. The worst rank has its own part of the gradients early: the one with the last layers.
     """
-    trained, formats = setup.trained_parameters(shape), formats_of(setup)
+    trained, formats = setup.trained_parameters(shape), setup.formats
     share, size = -(-trained // setup.processes), formats.trained
     early = setup.zero_stage == 2
     accumulates = setup.gradient_accumulation_steps > 1
@@ -101,7 +101,7 @@ def _partitioned(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
 
     As many gathered weights stay as may be live at once. They are gathered ahead into a buffer, and then copied out.
     """
-    trained, formats, ranks = setup.trained_parameters(shape), formats_of(setup), setup.processes
+    trained, formats, ranks = setup.trained_parameters(shape), setup.formats, setup.processes
     share, size = -(-trained // ranks), formats.trained
     frozen = frozen_bytes(shape, setup)
     everything = shape.parameters + (trained if frozen else 0)
