@@ -91,13 +91,18 @@ def forward_temporaries(shape: ModelShape, setup: Setup, *, recorded: bool = Tru
     return max(sizes, default=0)
 
 
+def _reads_copies(setup: Setup) -> bool:
+    """Return whether linear layers keep copies of their inputs, which autocast has made."""
+    return setup.formats.autocast and (setup.kind.casts or not setup.info.trains_adapter)
+
+
 def _norms(shape: ModelShape, setup: Setup, formats: Formats) -> int:
     hidden = setup.tokens * shape.hidden
     trained = not setup.info.trains_adapter
     # hidden_states.to(float32) * rsqrt, then weight * that.to(input dtype)
     size = shape.layer_norms * ((formats.residual if trained else 0) * hidden + FP32 * setup.tokens)
     size += (shape.layer_norms - 1) * norm_input(shape, setup)
-    if not formats.autocast:  # without autocast, the linear layers read the norm's output itself
+    if not _reads_copies(setup):  # the linear layers read the norm's output itself
         places: tuple[Place, ...] = ("attention", "feedForward")
         size += sum(formats.product * hidden for place in places if is_read(shape, setup, place))
     if shape.head_norms:
@@ -121,7 +126,7 @@ def _attention(shape: ModelShape, setup: Setup, formats: Formats) -> int:
 
 def _feed_forward(shape: ModelShape, setup: Setup, formats: Formats) -> int:
     kept = 3  # gate, up and the activation
-    if is_read(shape, setup, "product") and not (formats.autocast and setup.info.trains_adapter):
+    if is_read(shape, setup, "product") and not (setup.info.trains_adapter and _reads_copies(setup)):
         kept += 1  # peft's copy is counted with the copies
     return kept * formats.product * setup.tokens * shape.intermediate
 

@@ -5,60 +5,29 @@ The sources are `lora`, `ia3`, `vera`, `oft` and `loha` in `peft.tuners`, and `M
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
-
 from tunesmith_api.methods import MethodInfo
-from tunesmith_api.planner.formats import FP32, Formats
+from tunesmith_api.planner.formats import FP32
+from tunesmith_api.planner.passes import Backward, Pass
 from tunesmith_api.planner.shape import Linear, ModelShape
-from tunesmith_api.planner.tape import Tape
 from tunesmith_api.spec import AdapterSpec
-
-_SCALES = FP32 / 64  # bytes of a weight for the scales of blocks of 64, while nf4 weights are dequantised
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One forward pass in one process.
-
-    Attributes:
-        tokens: Its tokens, with padding.
-        spec: The adapter's settings.
-        formats: The number formats.
-        quantized: Whether the frozen weights of linear layers are stored in nf4.
-        gpu: Whether it runs on a GPU.
-    """
-
-    tokens: int
-    spec: AdapterSpec
-    formats: Formats
-    quantized: bool
-    gpu: bool
-
-    def dequantized(self, linear: Linear) -> int:
-        """Return the bytes of a layer's weight while a product with it is computed; 0 where it is not quantized."""
-        return int(linear.weights * (self.formats.product + _SCALES)) if self.quantized else 0
-
-
-class Backward(Protocol):
-    """The backward pass of a layer, as a kind of adapter sees it."""
-
-    tape: Tape
-
-    def gradient(self, parameters: int) -> None:
-        """Make the gradient of trained weights."""
 
 
 class Lora:
-    """LoRA: the products of two small matrices are added; the base of all kinds."""
+    """LoRA: the products of two small matrices are added; the base of all kinds.
+
+    Attributes:
+        casts: Whether autocast makes a copy of the input for each layer, as peft converts it to fp32 before.
+    """
+
+    casts = True
 
     def parameters(self, linear: Linear, spec: AdapterSpec) -> int:
         """Return the parameters that are trained beside a linear layer."""
         return spec.rank * (linear.inputs + linear.outputs)
 
-    def adapts(self, linear: Linear) -> bool:
-        """Return whether a linear layer gets an adapter where the spec names no targets."""
-        return True
+    def largest(self, linear: Linear, spec: AdapterSpec) -> int:
+        """Return the elements of the largest tensor that is trained beside a linear layer."""
+        return spec.rank * max(linear.inputs, linear.outputs)
 
     def buffers(self, shape: ModelShape, spec: AdapterSpec) -> int:
         """Return the elements of frozen tensors that the adapter brings along, for the whole model."""
@@ -148,6 +117,10 @@ class Ia3(Lora):
         """Return whether inputs are what is multiplied."""
         return linear.place == "product"
 
+    def largest(self, linear: Linear, spec: AdapterSpec) -> int:
+        """Return the number of factors."""
+        return self.parameters(linear, spec)
+
     def kept(self, linear: Linear, run: Pass) -> int:
         """Return the base's product, or the fp32 copy of the input."""
         if linear.place != "product":
@@ -192,6 +165,10 @@ class Vera(Lora):
         """Return that the input is not needed: the matrix that it is multiplied with is frozen."""
         return False
 
+    def largest(self, linear: Linear, spec: AdapterSpec) -> int:
+        """Return the number of factors of the outputs, or of those in between."""
+        return max(spec.rank, linear.outputs)
+
     def kept(self, linear: Linear, run: Pass) -> int:
         """Return what the factors are multiplied with, and dropout's mask."""
         size = run.formats.product * run.tokens * (run.spec.rank + linear.outputs)
@@ -227,6 +204,10 @@ class Oft(Lora):
         """Return that the input is what is rotated."""
         return True
 
+    def largest(self, linear: Linear, spec: AdapterSpec) -> int:
+        """Return the elements of the only trained tensor."""
+        return self.parameters(linear, spec)
+
     def kept(self, linear: Linear, run: Pass) -> int:
         """Return the rotations, and the powers that they are computed from."""
         powers = 4 if not run.formats.autocast else 7
@@ -248,7 +229,12 @@ class Oft(Lora):
 
 
 class Loha(Lora):
-    """LoHa: the elementwise product of two products of small matrices, computed as a whole weight."""
+    """LoHa: the elementwise product of two products of small matrices, computed as a whole weight.
+
+    Under autocast the whole weight is in bf16, so the input need not be converted.
+    """
+
+    casts = False
 
     def parameters(self, linear: Linear, spec: AdapterSpec) -> int:
         """Return the elements of the four small matrices."""
@@ -263,18 +249,18 @@ class Loha(Lora):
         return run.formats.product * linear.weights
 
     def copied(self, linear: Linear, run: Pass) -> int:
-        """Return the elements of the input. The copy of the weight is what is kept."""
-        return run.tokens * linear.inputs
+        """Return the elements of the small matrices."""
+        return self.parameters(linear, run.spec)
 
     def taken(self, linear: Linear, run: Pass, *, recorded: bool) -> int:
         """Return the bytes of the two products and their product."""
-        return max(3 * run.formats.adapter_input * linear.weights, run.dequantized(linear))
+        return max(3 * run.formats.product * linear.weights, run.dequantized(linear))
 
     def backward(self, linear: Linear, run: Pass, step: Backward) -> None:
         """Make the gradient of the whole weight, and from it those of the small matrices."""
         step.tape.take(run.formats.product * run.tokens * linear.inputs)
         step.tape.take(run.formats.product * linear.weights)
-        step.tape.pass_by(3 * run.formats.adapter_input * linear.weights)
+        step.tape.pass_by(3 * run.formats.product * linear.weights)
         step.gradient(self.parameters(linear, run.spec))
         step.tape.give(run.formats.product * linear.weights)
         self._base(linear, run, step)

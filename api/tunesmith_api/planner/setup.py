@@ -7,11 +7,14 @@ from functools import cached_property
 from typing import Literal
 
 from tunesmith_api.methods import METHODS, MethodInfo
-from tunesmith_api.planner.adapters import Lora, Pass, kind_of
+from tunesmith_api.planner.adapters import Lora, kind_of
 from tunesmith_api.planner.formats import Formats, formats_of
+from tunesmith_api.planner.passes import Pass
 from tunesmith_api.planner.shape import Linear, ModelShape
 from tunesmith_api.resolve import Offload, Strategy
 from tunesmith_api.spec import AdapterSpec
+
+_PACKED = 0.5  # bytes of a weight in four bits
 
 
 @dataclass(frozen=True)
@@ -104,14 +107,23 @@ class Setup:
         spec = self.adapter or AdapterSpec()
         return Pass(self.tokens, spec, self.formats, self.info.quantized_weight_bytes is not None, self.gpu)
 
+    @property
+    def stored_linear(self) -> float:
+        """Bytes of a frozen weight of a linear layer, without scales."""
+        return self.formats.frozen if self.info.quantized_weight_bytes is None else _PACKED
+
+    @property
+    def scale_bytes(self) -> float:
+        """Bytes of a quantized weight for its scales; 0 where it is not quantized."""
+        quantized = self.info.quantized_weight_bytes
+        return 0 if quantized is None else quantized - _PACKED
+
     def adapts(self, linear: Linear) -> bool:
         """Return whether a linear layer gets an adapter."""
         if self.adapter is None:
             return False
         targets = self.adapter.target_modules
-        if targets is None:
-            return self.kind.adapts(linear)
-        return any(linear.name == t.rsplit(".", 1)[-1] for t in targets)
+        return targets is None or any(linear.name == t.rsplit(".", 1)[-1] for t in targets)
 
     def adapter_parameters(self, linear: Linear) -> int:
         """Return the parameters of the adapter of a linear layer; 0 if it has none."""
@@ -124,3 +136,10 @@ class Setup:
         if self.info.trains_adapter:
             return shape.layers * sum(self.adapter_parameters(linear) for linear in shape.linears)
         return shape.parameters
+
+    def largest_trained(self, shape: ModelShape) -> int:
+        """Return the elements of the largest tensor that is trained."""
+        if not self.info.trains_adapter:
+            return max(shape.embedding, *(linear.weights for linear in shape.linears))
+        spec = self.forward_pass.spec
+        return max((self.kind.largest(linear, spec) for linear in shape.linears if self.adapts(linear)), default=0)

@@ -24,6 +24,7 @@ class Step:
         below_layers: What is kept below the first layer.
         in_layer: Most that the backward pass of a layer takes, with what the layer keeps itself.
         layer_gradients: Gradients that stay when a layer has gone backward.
+        head_gradients: Gradients of the output layer while the loss of one piece after the other is computed.
     """
 
     forward: int
@@ -34,6 +35,7 @@ class Step:
     below_layers: int
     in_layer: int
     layer_gradients: int
+    head_gradients: int = 0
 
     def backward(self, below: int) -> int:
         """Return the activations while a layer goes backward.
