@@ -15,7 +15,7 @@ from tunesmith_api.methods import METHODS
 from tunesmith_api.planner import ModelShape, RankMemory, Setup, rank_memory
 from tunesmith_api.planner.process_memory import process_memory
 from tunesmith_api.resolve import Offload, Strategy
-from tunesmith_api.spec import AdapterSpec
+from tunesmith_api.spec import AdapterSpec, adapter_settings
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -113,7 +113,7 @@ class Point:
             gradient_accumulation_steps=self.accumulation,
             length=self.length,
             gradient_checkpointing=self.checkpointing,
-            adapter=AdapterSpec(dropout=self.dropout) if self.trains_adapter else None,
+            adapter=adapter_settings(self.method, AdapterSpec(dropout=self.dropout) if self.dropout else None),
             gpu=self.gpu,
             targets=self.targets,
             offload=self.offload,

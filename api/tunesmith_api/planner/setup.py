@@ -12,7 +12,7 @@ from tunesmith_api.planner.formats import Formats, formats_of
 from tunesmith_api.planner.passes import Pass
 from tunesmith_api.planner.shape import Linear, ModelShape
 from tunesmith_api.resolve import Offload, Strategy
-from tunesmith_api.spec import AdapterSpec
+from tunesmith_api.spec import AdapterSettings
 
 _PACKED = 0.5  # bytes of a weight in four bits
 
@@ -63,7 +63,7 @@ class Setup:
     gradient_accumulation_steps: int
     length: int
     gradient_checkpointing: bool
-    adapter: AdapterSpec | None
+    adapter: AdapterSettings | None
     gpu: bool
     targets: int | None = None
     offload: Offload = "none"
@@ -129,7 +129,7 @@ class Setup:
         """Return the parameters of the adapter of a linear layer; 0 if it has none."""
         if self.adapter is None or not self.adapts(linear):
             return 0
-        return self.kind.parameters(linear, self.adapter)
+        return self.info.layer_parameters(self.adapter, linear)
 
     def trained_parameters(self, shape: ModelShape) -> int:
         """Return the number of parameters that are trained."""

@@ -25,7 +25,7 @@ from tunesmith_api.planner.backward import layer_backward
 from tunesmith_api.planner.phase import frozen_bytes
 from tunesmith_api.planner.rank_memory import CUDA_CONTEXT
 from tunesmith_api.planner.zero import ZeroSettings, zero_phases
-from tunesmith_api.spec import AdapterSpec
+from tunesmith_api.spec import AdapterSettings
 
 from .jobs import LLAMA_8B
 
@@ -43,7 +43,7 @@ def torchtune(method: str, targets: tuple[str, ...] | None = None) -> Setup:
         gradient_accumulation_steps=1,
         length=2048,
         gradient_checkpointing=True,
-        adapter=AdapterSpec(rank=8, alpha=16, target_modules=targets) if METHODS[method].trains_adapter else None,
+        adapter=AdapterSettings(rank=8, alpha=16, target_modules=targets) if METHODS[method].trains_adapter else None,
         gpu=True,
     )
 
@@ -108,7 +108,7 @@ def test_70b_by_zero3(method: str, processes: int, batch: int, accumulation: int
         gradient_accumulation_steps=accumulation,
         length=2048,
         gradient_checkpointing=True,
-        adapter=AdapterSpec(rank=8, alpha=16, dropout=0.1),
+        adapter=AdapterSettings(rank=8, alpha=16, dropout=0.1),
         gpu=True,
     )
     used = max(phase.allocated for phase in zero_phases(LLAMA_2_70B, setup, DEFAULTS))
