@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 AdapterKind = Literal["lora", "ia3", "vera", "oft", "loha"]
 
+
 class AdapterSizes(Protocol):
     """The settings of an adapter that its size depends on."""
 
@@ -55,7 +56,7 @@ class MethodInfo:
         default_rank: `spec.adapter.rank` where the spec names none.
         default_alpha: `spec.adapter.alpha` where the spec names none.
         layer_parameters: Returns the number of parameters that are trained for one linear layer.
-        adapter_kind: The kind of adapter that is trained, as peft names it. LoRA with a trained magnitude is `lora` too.
+        adapter_kind: The kind of adapter that is trained, as peft names it; DoRA is a `lora`.
         is_decomposed: Whether the magnitudes of the weights are trained separately from their directions, as by DoRA.
     """
 
@@ -179,7 +180,8 @@ register_method(
         adapter_kind="vera",
     )
 )
-register_method(MethodInfo(
+register_method(
+    MethodInfo(
         "oft",
         _ADAPTER,
         True,

@@ -121,6 +121,8 @@ def _attention(shape: ModelShape, setup: Setup, formats: Formats) -> int:
         size += formats.product * tokens * 2 * (shape.query - shape.key)
         size += (2 * formats.product + FP32) * matrix if formats.product < FP32 else 2 * FP32 * matrix
         return size + formats.product * tokens * shape.query
+    if setup.packing and not setup.gpu and is_read(shape, setup, "mixed"):
+        size += formats.product * tokens * shape.query  # results are computed row by row, and put together
     return size + formats.product * tokens * shape.query + FP32 * tokens * shape.heads
 
 

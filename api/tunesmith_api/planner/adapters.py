@@ -5,11 +5,11 @@ The sources are `lora`, `ia3`, `vera`, `oft` and `loha` in `peft.tuners`, and `M
 
 from __future__ import annotations
 
-from tunesmith_api.methods import MethodInfo
+from tunesmith_api.methods import AdapterKind, MethodInfo, block_size, scales_inputs
 from tunesmith_api.planner.formats import FP32
 from tunesmith_api.planner.passes import Backward, Pass
 from tunesmith_api.planner.shape import Linear, ModelShape
-from tunesmith_api.spec import AdapterSpec
+from tunesmith_api.spec import AdapterSettings
 
 
 class Lora:
@@ -21,19 +21,15 @@ class Lora:
 
     casts = True
 
-    def parameters(self, linear: Linear, spec: AdapterSpec) -> int:
-        """Return the parameters that are trained beside a linear layer."""
-        return spec.rank * (linear.inputs + linear.outputs)
-
-    def largest(self, linear: Linear, spec: AdapterSpec) -> int:
+    def largest(self, linear: Linear, spec: AdapterSettings) -> int:
         """Return the elements of the largest tensor that is trained beside a linear layer."""
         return spec.rank * max(linear.inputs, linear.outputs)
 
-    def buffers(self, shape: ModelShape, spec: AdapterSpec) -> int:
+    def buffers(self, shape: ModelShape, spec: AdapterSettings) -> int:
         """Return the elements of frozen tensors that the adapter brings along, for the whole model."""
         return 0
 
-    def reads(self, linear: Linear, spec: AdapterSpec) -> bool:
+    def reads(self, linear: Linear, spec: AdapterSettings) -> bool:
         """Return whether the backward pass needs the layer's input as it is."""
         return not spec.dropout  # dropout's result is what is read
 
@@ -48,7 +44,7 @@ class Lora:
 
     def copied(self, linear: Linear, run: Pass) -> int:
         """Return the elements of which autocast keeps copies: the input, and the adapter's weights."""
-        return run.tokens * linear.inputs + self.parameters(linear, run.spec)
+        return run.tokens * linear.inputs + run.parameters(linear)
 
     def taken(self, linear: Linear, run: Pass, *, recorded: bool) -> int:
         """Return the bytes that the forward pass takes and gives back.
@@ -66,7 +62,7 @@ class Lora:
         step.tape.pass_by(self._scaled(linear, run))
         step.tape.take(run.formats.product * inputs)
         step.tape.pass_by(run.formats.adapter_input * inputs)
-        step.gradient(self.parameters(linear, run.spec))
+        step.gradient(run.parameters(linear))
         self._base(linear, run, step)
 
     def _scaled(self, linear: Linear, run: Pass) -> int:
@@ -85,10 +81,6 @@ class Dora(Lora):
     the input, scales the product and adds the weight (`get_lora_weight` and `get_weight_norm`). Under autocast the
     identity is copied to bf16, and the weight to fp32.
     """
-
-    def parameters(self, linear: Linear, spec: AdapterSpec) -> int:
-        """Return the parameters that are trained beside a linear layer."""
-        return super().parameters(linear, spec) + linear.outputs
 
     def kept(self, linear: Linear, run: Pass) -> int:
         """Return what LoRA keeps, and the base's product and the adapter's."""
@@ -109,21 +101,17 @@ class Dora(Lora):
 class Ia3(Lora):
     """(IA)3: a trained factor for each output of a layer, or for each input of the one that leaves the feed-forward."""
 
-    def parameters(self, linear: Linear, spec: AdapterSpec) -> int:
-        """Return the number of factors."""
-        return linear.inputs if linear.place == "product" else linear.outputs
-
-    def reads(self, linear: Linear, spec: AdapterSpec) -> bool:
+    def reads(self, linear: Linear, spec: AdapterSettings) -> bool:
         """Return whether inputs are what is multiplied."""
-        return linear.place == "product"
+        return scales_inputs(linear.name)
 
-    def largest(self, linear: Linear, spec: AdapterSpec) -> int:
+    def largest(self, linear: Linear, spec: AdapterSettings) -> int:
         """Return the number of factors."""
-        return self.parameters(linear, spec)
+        return linear.inputs if scales_inputs(linear.name) else linear.outputs
 
     def kept(self, linear: Linear, run: Pass) -> int:
         """Return the base's product, or the fp32 copy of the input."""
-        if linear.place != "product":
+        if not scales_inputs(linear.name):
             return run.formats.product * run.tokens * linear.outputs
         return FP32 * run.tokens * linear.inputs if run.formats.autocast else 0
 
@@ -134,15 +122,15 @@ class Ia3(Lora):
     def backward(self, linear: Linear, run: Pass, step: Backward) -> None:
         """Multiply the gradient with the factors and with what they were multiplied with."""
         product, size = run.formats.product, run.formats.adapter_input
-        if linear.place == "product":
+        if scales_inputs(linear.name):
             step.tape.pass_by(run.dequantized(linear) + product * run.tokens * linear.inputs)
             step.tape.take(product * run.tokens * linear.inputs)
             step.tape.pass_by(2 * size * run.tokens * linear.inputs)
-            step.gradient(self.parameters(linear, run.spec))
+            step.gradient(run.parameters(linear))
             return
         outputs = size * run.tokens * linear.outputs
         step.tape.take(2 * outputs)
-        step.gradient(self.parameters(linear, run.spec))
+        step.gradient(run.parameters(linear))
         step.tape.give(outputs)
         step.tape.take(product * run.tokens * linear.inputs)
         step.tape.pass_by(run.dequantized(linear))
@@ -152,20 +140,16 @@ class Ia3(Lora):
 class Vera(Lora):
     """VeRA: two frozen random matrices that all layers share, and trained factors between and after them."""
 
-    def parameters(self, linear: Linear, spec: AdapterSpec) -> int:
-        """Return the number of factors."""
-        return spec.rank + linear.outputs
-
-    def buffers(self, shape: ModelShape, spec: AdapterSpec) -> int:
+    def buffers(self, shape: ModelShape, spec: AdapterSettings) -> int:
         """Return the elements of the two matrices, which are as large as the widest layer needs."""
         inputs = max(linear.inputs for linear in shape.linears)
         return spec.rank * (inputs + max(linear.outputs for linear in shape.linears))
 
-    def reads(self, linear: Linear, spec: AdapterSpec) -> bool:
+    def reads(self, linear: Linear, spec: AdapterSettings) -> bool:
         """Return that the input is not needed: the matrix that it is multiplied with is frozen."""
         return False
 
-    def largest(self, linear: Linear, spec: AdapterSpec) -> int:
+    def largest(self, linear: Linear, spec: AdapterSettings) -> int:
         """Return the number of factors of the outputs, or of those in between."""
         return max(spec.rank, linear.outputs)
 
@@ -187,31 +171,18 @@ class Vera(Lora):
 class Oft(Lora):
     """OFT: the input is rotated in blocks by matrices that are computed from trained ones (Cayley, five terms)."""
 
-    def parameters(self, linear: Linear, spec: AdapterSpec) -> int:
-        """Return the elements above the diagonal of each block."""
-        block = self.block(linear, spec)
-        return linear.inputs // block * (block * (block - 1) // 2)
-
-    @staticmethod
-    def block(linear: Linear, spec: AdapterSpec) -> int:
-        """Return the width of a block: the divisor of the input's width that is nearest to the rank."""
-        size = min(spec.rank, linear.inputs)
-        lower = next(n for n in range(size, 0, -1) if linear.inputs % n == 0)
-        higher = next(n for n in range(size, linear.inputs + 1) if linear.inputs % n == 0)
-        return lower if size - lower <= higher - size else higher
-
-    def reads(self, linear: Linear, spec: AdapterSpec) -> bool:
+    def reads(self, linear: Linear, spec: AdapterSettings) -> bool:
         """Return that the input is what is rotated."""
         return True
 
-    def largest(self, linear: Linear, spec: AdapterSpec) -> int:
-        """Return the elements of the only trained tensor."""
-        return self.parameters(linear, spec)
+    def largest(self, linear: Linear, spec: AdapterSettings) -> int:
+        """Return the elements above the diagonals of all blocks."""
+        return linear.inputs * (block_size(spec.block_size, linear.inputs) - 1) // 2
 
     def kept(self, linear: Linear, run: Pass) -> int:
         """Return the rotations, and the powers that they are computed from."""
         powers = 4 if not run.formats.autocast else 7
-        return run.formats.product * powers * linear.inputs * self.block(linear, run.spec)
+        return run.formats.product * powers * linear.inputs * block_size(run.spec.block_size, linear.inputs)
 
     def copied(self, linear: Linear, run: Pass) -> int:
         """Return the elements of the input."""
@@ -220,12 +191,12 @@ class Oft(Lora):
     def backward(self, linear: Linear, run: Pass, step: Backward) -> None:
         """Run the base layer, then the rotation, then the powers."""
         inputs = run.formats.product * run.tokens * linear.inputs
-        rotation = FP32 * linear.inputs * self.block(linear, run.spec)
+        rotation = FP32 * linear.inputs * block_size(run.spec.block_size, linear.inputs)
         step.tape.take(inputs)
         step.tape.pass_by(run.dequantized(linear))
         step.tape.pass_by(2 * inputs + rotation)
         step.tape.pass_by(4 * rotation)
-        step.gradient(self.parameters(linear, run.spec))
+        step.gradient(run.parameters(linear))
 
 
 class Loha(Lora):
@@ -236,11 +207,7 @@ class Loha(Lora):
 
     casts = False
 
-    def parameters(self, linear: Linear, spec: AdapterSpec) -> int:
-        """Return the elements of the four small matrices."""
-        return 2 * super().parameters(linear, spec)
-
-    def reads(self, linear: Linear, spec: AdapterSpec) -> bool:
+    def reads(self, linear: Linear, spec: AdapterSettings) -> bool:
         """Return that the input is multiplied with the whole weight."""
         return True
 
@@ -250,7 +217,7 @@ class Loha(Lora):
 
     def copied(self, linear: Linear, run: Pass) -> int:
         """Return the elements of the small matrices."""
-        return self.parameters(linear, run.spec)
+        return run.parameters(linear)
 
     def taken(self, linear: Linear, run: Pass, *, recorded: bool) -> int:
         """Return the bytes of the two products and their product."""
@@ -261,16 +228,15 @@ class Loha(Lora):
         step.tape.take(run.formats.product * run.tokens * linear.inputs)
         step.tape.take(run.formats.product * linear.weights)
         step.tape.pass_by(3 * run.formats.product * linear.weights)
-        step.gradient(self.parameters(linear, run.spec))
+        step.gradient(run.parameters(linear))
         step.tape.give(run.formats.product * linear.weights)
         self._base(linear, run, step)
 
 
-_KINDS: dict[str, Lora] = {"ia3": Ia3(), "vera": Vera(), "oft": Oft(), "loha": Loha()}
+_DORA = Dora()
+_KINDS: dict[AdapterKind, Lora] = {"lora": Lora(), "ia3": Ia3(), "vera": Vera(), "oft": Oft(), "loha": Loha()}
 
 
 def kind_of(info: MethodInfo) -> Lora:
-    """Return the kind of adapter that a method trains."""
-    if getattr(info, "is_decomposed", info.name == "dora"):
-        return Dora()
-    return _KINDS.get(info.name) or Lora()
+    """Return the kind of adapter that a method trains; it is the same one for methods that train the same."""
+    return _DORA if info.is_decomposed else _KINDS[info.adapter_kind]

@@ -39,7 +39,7 @@ def plain_phases(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
         yield Phase("start", weights=states.weights, buffers=min(states.weights, BROADCAST))
     step = step_of(shape, setup, gradients_stay=not accumulates)
     yield states.plus("forward", activations=step.forward_peak)
-    yield states.plus("loss", activations=step.forward, logits=step.loss)
+    yield states.plus("loss", activations=step.forward, logits=step.loss, gradients=step.head_gradients)
     made = shape.embedding * (formats.trained + (formats.product if formats.autocast else 0)) if whole else 0
     yield states.plus("output layer", activations=step.forward, logits=step.logits, gradients=made)
     # The layers go from the last to the first: activations of those below are there, and gradients of those above.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from tunesmith_api.choices.speed import bucket
 from tunesmith_api.methods import METHODS, MethodInfo
 from tunesmith_api.planner.adapters import Lora, kind_of
 from tunesmith_api.planner.formats import Formats, formats_of
@@ -52,7 +53,7 @@ class Setup:
         targets: Most positions of one batch that have a target; None if not known.
         offload: What DeepSpeed keeps outside of the GPU's memory: nothing, the optimizer's state, or also the weights.
         nvme: Whether that is kept on a disk instead of the machine's memory.
-        packing: Whether rows are packed together; `length` is then the tokens of a pack.
+        packing: Whether rows are laid end to end in packs of at most the micro-batch's tokens.
     """
 
     method: str
@@ -82,14 +83,18 @@ class Setup:
 
     @property
     def tokens(self) -> int:
-        """Tokens of one forward pass in one process, with padding."""
-        return self.micro_batch_size * self.length
+        """Tokens of one forward pass in one process, with what fills it up."""
+        tokens = self.micro_batch_size * self.length
+        return bucket(tokens) if self.packing and self.gpu else tokens
 
     @property
     def target_positions(self) -> int:
-        """Positions of a row whose logits are computed. The last token of a row never has a target."""
+        """Positions of a row whose logits are computed. The last token of a row never has a target.
+
+        A pack can have more rows with fewer other tokens than a padded batch.
+        """
         longest = max(1, self.length - 1)
-        return longest if self.targets is None else min(self.targets, longest)
+        return longest if self.targets is None or self.packing else min(self.targets, longest)
 
     @cached_property
     def formats(self) -> Formats:
@@ -104,8 +109,7 @@ class Setup:
     @cached_property
     def forward_pass(self) -> Pass:
         """One forward pass, as an adapter sees it."""
-        spec = self.adapter or AdapterSpec()
-        return Pass(self.tokens, spec, self.formats, self.info.quantized_weight_bytes is not None, self.gpu)
+        return Pass(self.tokens, self.info, self.adapter or AdapterSettings(), self.formats, self.gpu)
 
     @property
     def stored_linear(self) -> float:

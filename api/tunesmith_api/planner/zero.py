@@ -120,7 +120,8 @@ def _gathered(shape: ModelShape, setup: Setup, settings: ZeroSettings) -> Iterat
     else:
         yield states.plus("reduction", buffers=bucket + trained * size, untouched=untouched)
     yield states.plus("optimizer", gradients=own + own_share * FP32)
-    yield states.plus("saving", weights=trained * size)
+    # Weights are saved one after the other; an adapter's are held together.
+    yield states.plus("saving", weights=(setup.largest_trained(shape) if head else trained) * FP32)
 
 
 def _partitioned(shape: ModelShape, setup: Setup, settings: ZeroSettings) -> Iterator[Phase]:
