@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tunesmith_api.choices.speed import PACKS_WELL, PackingFacts, compile_of, packing_of
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.methods import METHODS, SCRATCH_LEARNING_RATE
 from tunesmith_api.spec.adapter import AdapterSettings
@@ -47,11 +48,15 @@ class Resolved:
         warmup_steps: Steps over which the learning rate rises.
         precision: Numeric precision.
         gradient_checkpointing: Whether activations are recomputed in the backward pass.
+        packing: Whether rows are laid end to end. `gradient_accumulation_steps` is then the most forward passes of a
+            step; how many it takes depends on the lengths of its rows.
+        compile: Whether the model's layers are compiled.
         strategy: How training is spread over processes.
         offload: What DeepSpeed keeps outside the GPU's memory.
         nvme_path: The folder that it is kept in; None for the machine's memory.
         checkpoint_steps: Steps between two checkpoints.
-        eval_steps: Steps between two evaluations.
+        eval_steps: Steps between two evaluations; one follows the last step.
+        keeps_best: Whether the weights with the lowest loss on validation rows are published, instead of the last ones.
         adapter: The adapter's settings; None where the method trains none.
         reasons: Why each value, by the field's name in the spec (or a name like one).
     """
@@ -67,11 +72,14 @@ class Resolved:
     warmup_steps: int
     precision: Literal["fp32", "bf16"]
     gradient_checkpointing: bool
+    packing: bool
+    compile: bool
     strategy: Strategy
     offload: Offload
     nvme_path: str | None
     checkpoint_steps: int
     eval_steps: int
+    keeps_best: bool
     adapter: AdapterSettings | None
     reasons: dict[str, str]
 
@@ -92,8 +100,12 @@ class Resolved:
             "gradientAccumulationSteps": self.gradient_accumulation_steps,
             "precision": self.precision,
             "gradientCheckpointing": self.gradient_checkpointing,
+            "packing": self.packing,
+            "compile": self.compile,
             "strategy": self.strategy,
             "checkpoint.everySteps": self.checkpoint_steps,
+            "evalSteps": self.eval_steps,
+            "loadBestModelAtEnd": self.keeps_best,
         }
         if self.offload != "none":
             values["offload"] = self.offload
@@ -104,7 +116,12 @@ class Resolved:
 
 
 def resolve(
-    spec: TrainingJobSpec, world_size: int, train_rows: int, has_bf16: bool, plan: Mapping[str, Any] | None = None
+    spec: TrainingJobSpec,
+    world_size: int,
+    train_rows: int,
+    has_bf16: bool,
+    plan: Mapping[str, Any] | None = None,
+    facts: PackingFacts = PACKS_WELL,
 ) -> Resolved:
     """Return all values of a run.
 
@@ -116,17 +133,20 @@ def resolve(
         plan: What `prepare` has planned, as in a status's `plan`; it decides what the spec leaves open. Without one
             nothing is known of the machine's memory. Of a plan for another number of processes the strategy is kept,
             as checkpoints are written by it; the micro-batch is at most the planned one.
+        facts: What the model tells of packing.
 
     Raises:
-        StageError: The spec's batch sizes do not go with the number of processes.
+        StageError: The spec's batch sizes do not go with the number of processes, or its packing with the model.
     """
     training = spec.training
     plan = plan or {}
     reasons: dict[str, str] = {"processes": _processes_reason(spec, world_size)}
     micro, reasons["microBatchSize"] = _planned_micro_batch(spec, world_size, plan)
     share = training.global_batch_size // world_size
+    packing, reasons["packing"] = packing_of(spec, has_bf16, facts)
+    at_most = "at most: " if packing else ""
     reasons["gradientAccumulationSteps"] = (
-        f"{training.global_batch_size} rows a step / {world_size} processes / {micro} rows a forward pass"
+        f"{at_most}{training.global_batch_size} rows a step / {world_size} processes / {micro} rows a forward pass"
     )
     steps, reasons["totalSteps"] = _total_steps(spec, train_rows)
     epochs = round(steps * training.global_batch_size / train_rows, 4)
@@ -137,8 +157,11 @@ def resolve(
     strategy, reasons["strategy"] = _strategy(spec, world_size, plan)
     reasons["offload"] = _SET
     checkpointing, reasons["gradientCheckpointing"] = _checkpointing(spec, plan)
+    compiled, reasons["compile"] = compile_of(spec, strategy)
     every = training.checkpoint.every_steps
     reasons["checkpoint.everySteps"] = _SET if every else f"a tenth of {steps} steps"
+    reasons["evalSteps"] = _SET if training.eval_steps else f"a tenth of {steps} steps"
+    reasons["loadBestModelAtEnd"] = _best_reason(spec)
     reasons |= _adapter_reasons(spec)
     return Resolved(
         world_size=world_size,
@@ -152,11 +175,14 @@ def resolve(
         warmup_steps=math.ceil(training.warmup_ratio * steps),
         precision=precision,
         gradient_checkpointing=checkpointing,
+        packing=packing,
+        compile=compiled,
         strategy=strategy,
         offload=spec.distributed.offload,
         nvme_path=spec.distributed.nvme_path,
         checkpoint_steps=every or max(1, steps // _CHECKPOINTS),
-        eval_steps=max(1, steps // _CHECKPOINTS),
+        eval_steps=training.eval_steps or max(1, steps // _CHECKPOINTS),
+        keeps_best=training.keeps_best,
         adapter=spec.adapter_settings,
         reasons=reasons,
     )
@@ -232,6 +258,13 @@ def _precision(spec: TrainingJobSpec, has_bf16: bool) -> tuple[Literal["fp32", "
     if spec.training.precision != "auto":
         return spec.training.precision, _SET
     return ("bf16", "the GPU has bf16") if has_bf16 else ("fp32", "there is no GPU with bf16")
+
+
+def _best_reason(spec: TrainingJobSpec) -> str:
+    training = spec.training
+    if training.load_best_model_at_end is not None:
+        return _SET
+    return "default without earlyStopping" if training.early_stopping is None else "default with earlyStopping"
 
 
 def strategies_of(spec: TrainingJobSpec, world_size: int) -> tuple[Strategy, ...]:

@@ -26,6 +26,23 @@ class CheckpointSpec(SpecModel):
     keep: int = Field(default=2, ge=1, le=100, description="How many of the newest checkpoints are kept.")
 
 
+class EarlyStoppingSpec(SpecModel):
+    """When training ends before its last step, because the loss on the validation rows no longer falls."""
+
+    patience: int = Field(
+        default=3,
+        ge=1,
+        le=1000,
+        description="Evaluations in a row without an improvement after which training stops (see evalSteps).",
+    )
+    min_delta: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="By how much, in nats, the loss must be below that of the last improvement to be another one.",
+    )
+
+
 class TrainingSpec(SpecModel):
     """Hyper-parameters of the training run."""
 
@@ -99,8 +116,46 @@ class TrainingSpec(SpecModel):
         "By default only if the plan needs it to fit in memory.",
         examples=[True],
     )
+    packing: bool | None = Field(
+        default=None,
+        description="Lay the rows of a process end to end instead of padding them; each attends to itself alone, "
+        "and the loss is the same. By default on GPUs that have bf16, where the model's attention has a kernel for it.",
+        examples=[False],
+    )
+    compile: bool | None = Field(
+        default=None,
+        description="Compile the model's layers with torch.compile when training starts, which takes minutes and needs "
+        "a C compiler, as the trainer's image has none. Off by default.",
+        examples=[True],
+    )
     seed: int = Field(default=42, ge=0, le=2**31 - 1, description="Seed of everything that is random.")
+    eval_steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Steps between two evaluations on validation rows, and one follows the last step; a tenth of the "
+        "run by default.",
+        examples=[50],
+    )
+    early_stopping: EarlyStoppingSpec | None = Field(
+        default=None,
+        description="Stop when the loss on the validation rows no longer falls; by default all steps are done.",
+        examples=[{"patience": 3}],
+    )
+    load_best_model_at_end: bool | None = Field(
+        default=None,
+        description="Publish the weights that had the lowest loss on the validation rows, instead of the last ones; "
+        "by default only with earlyStopping.",
+        examples=[True],
+    )
     checkpoint: CheckpointSpec = Field(default=CheckpointSpec(), description="When training state is saved.")
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the weights with the lowest validation loss are published, instead of the last ones."""
+        if self.load_best_model_at_end is None:
+            return self.early_stopping is not None
+        return self.load_best_model_at_end
 
 
 def _strategy_rule(offload: str, strategies: tuple[str, ...]) -> Rule:
