@@ -9,7 +9,7 @@ from typing import Any
 
 from support.technique_cells import KILLED_AT, PROCESSES, SIZES, Cell, write_job
 from support.technique_child import plain_name
-from support.technique_runs import RunFailed, Runs, copy_job, final_weights, losses
+from support.technique_runs import RunError, Runs, copy_job, final_weights, losses
 from support.training import random_rows, tiny_llama
 
 TOLERANCE = 1e-4
@@ -54,7 +54,7 @@ class Checker:
         self._base = tiny_llama(folder / "base", **SIZES)
         self._rows = random_rows(24)
         self._initial: dict[tuple[str, str], Path] = {}
-        self._kept: dict[tuple[Cell, int], Path | RunFailed] = {}
+        self._kept: dict[tuple[Cell, int], Path | RunError] = {}
 
     def check(self, cell: Cell, only: tuple[str, ...] = tuple(CHECKS)) -> dict[str, Any]:
         """Return `{refused}` with the reason, or `{checks: {name: outcome}, seconds}`."""
@@ -66,7 +66,7 @@ class Checker:
                 continue
             try:
                 found[name] = getattr(self, f"_{name}")(cell)
-            except RunFailed as error:
+            except RunError as error:
                 if error.reason == "InvalidSpec":
                     return {"refused": error.message}
                 found[name] = Outcome(False, str(error))
@@ -82,10 +82,10 @@ class Checker:
                 work = self._job(cell, processes=processes)
                 self._runs.train(work)
                 self._kept[key] = work
-            except RunFailed as error:
+            except RunError as error:
                 self._kept[key] = error
         found = self._kept[key]
-        if isinstance(found, RunFailed):
+        if isinstance(found, RunError):
             raise found
         return found
 

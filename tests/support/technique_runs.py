@@ -1,4 +1,4 @@
-"""Trains work folders in several processes of this machine, one folder after the other, and compares what they wrote."""
+"""Trains work folders in several processes of this machine, one after the other, and reads what they wrote."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from support.ports import free_port
 TESTS = Path(__file__).resolve().parents[1]
 
 
-class RunFailed(Exception):
+class RunError(Exception):
     """A run has ended with an error.
 
     Attributes:
@@ -59,7 +59,7 @@ class Runs:
             What each process took, `{allocated, resident, result}`; [] where they were killed.
 
         Raises:
-            RunFailed: A process has failed.
+            RunError: A process has failed.
         """
         distributed = json.loads((work / "config.json").read_text())["spec"]["distributed"]
         request = {"work": str(work), "ranks": _ranks(distributed["numProcPerNode"]), "measure": measure}
@@ -80,9 +80,9 @@ class Runs:
     def _require(self, answer: dict[str, Any], *, killed: bool = False) -> None:
         causes = [e for e in answer["errors"] if e["reason"] != "InternalError"] + answer["errors"]
         if causes:
-            raise RunFailed(causes[0]["reason"], causes[0]["message"])
+            raise RunError(causes[0]["reason"], causes[0]["message"])
         if any(answer["codes"]) or killed:
-            raise RunFailed("InternalError", f"the processes have ended with {answer['codes']}")
+            raise RunError("InternalError", f"the processes have ended with {answer['codes']}")
 
     def _ask(self, request: dict[str, Any], *, deepspeed: bool) -> dict[str, Any]:
         process = self._process(deepspeed)
@@ -91,7 +91,7 @@ class Runs:
         process.stdin.flush()
         line = process.stdout.readline()
         if not line:
-            raise RunFailed("InternalError", "the process that forks has ended")
+            raise RunError("InternalError", "the process that forks has ended")
         return dict(json.loads(line))
 
     def _process(self, deepspeed: bool) -> "subprocess.Popen[str]":
