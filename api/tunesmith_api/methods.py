@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
+from typing import TypeVar
+
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class MethodInfo:
         optimizer_bytes: Bytes of the optimizer's state of a trained weight: two moments of AdamW in fp32.
         quantized_weight_bytes: Bytes of a frozen weight of a decoder layer's linear layers where they are stored
             quantized, such as `NF4_BYTES`; None where they are not.
+        is_decomposed: Whether the magnitudes of the weights are trained separately from their directions, as by DoRA.
     """
 
     name: str
@@ -32,6 +36,12 @@ class MethodInfo:
     gradient_bytes: float = 4
     optimizer_bytes: float = 8
     quantized_weight_bytes: float | None = None
+    is_decomposed: bool = False
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether frozen weights of linear layers are stored in 4 bits."""
+        return self.quantized_weight_bytes is not None
 
 
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
@@ -46,8 +56,24 @@ def register_method(info: MethodInfo) -> None:
     METHODS[info.name] = info
 
 
-register_method(MethodInfo("lora", "a small adapter is trained", trains_adapter=True, default_learning_rate=2e-4))
-register_method(MethodInfo("dora", "a small adapter is trained", trains_adapter=True, default_learning_rate=2e-4))
+_ADAPTER = "a small adapter is trained"
+_QUANTIZED = "a small adapter is trained beside weights that are stored in 4 bits (nf4)"
+
+register_method(MethodInfo("lora", _ADAPTER, trains_adapter=True, default_learning_rate=2e-4))
+register_method(
+    MethodInfo("qlora", _QUANTIZED, trains_adapter=True, default_learning_rate=2e-4, quantized_weight_bytes=NF4_BYTES)
+)
+register_method(MethodInfo("dora", _ADAPTER, trains_adapter=True, default_learning_rate=2e-4, is_decomposed=True))
+register_method(
+    MethodInfo(
+        "qdora",
+        _QUANTIZED,
+        trains_adapter=True,
+        default_learning_rate=2e-4,
+        quantized_weight_bytes=NF4_BYTES,
+        is_decomposed=True,
+    )
+)
 register_method(MethodInfo("full", "all weights are trained", trains_adapter=False, default_learning_rate=2e-5))
 
 DEFAULT_METHOD = "lora"
@@ -67,15 +93,28 @@ def whole_methods() -> list[str]:
 
 def describe_methods() -> str:
     """Return the methods and what each trains, as a phrase."""
-    groups = groupby(METHODS.values(), key=lambda info: info.summary)
-    return ", or ".join(f"{' or '.join(info.name for info in group)} ({summary})" for summary, group in groups)
+    groups = _grouped(lambda info: info.summary)
+    return ", or ".join(f"{_either(names)} ({summary})" for summary, names in groups.items())
 
 
 def describe_learning_rates() -> str:
     """Return the default learning rates, as a phrase."""
-    groups = groupby(METHODS.values(), key=lambda info: info.default_learning_rate)
-    rates = [f"{_short(rate)} for {' and '.join(info.name for info in group)}" for rate, group in groups]
+    groups = _grouped(lambda info: info.default_learning_rate)
+    rates = [f"{_short(rate)} for {_either(names)}" for rate, names in groups.items()]
     return ", ".join([*rates, f"{_short(SCRATCH_LEARNING_RATE)} on a scratch model"])
+
+
+def _grouped(key: Callable[[MethodInfo], _Key]) -> dict[_Key, list[str]]:
+    """Return the methods' names by what they have in common, in the order of the first of each group."""
+    groups: dict[_Key, list[str]] = {}
+    for info in METHODS.values():
+        groups.setdefault(key(info), []).append(info.name)
+    return groups
+
+
+def _either(names: list[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _short(rate: float) -> str:

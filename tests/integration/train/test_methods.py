@@ -1,4 +1,4 @@
-"""full, lora and dora on a tiny Llama: what is written, and that it is what was learned."""
+"""Every method on a tiny Llama: what is written, and that it is what was learned."""
 
 import json
 from collections.abc import Callable
@@ -10,9 +10,11 @@ import torch
 
 from support.training import log_of
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.methods import METHODS
 from tunesmith_trainer.data.collate import Collator
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.loss import loss_sum, target_count
+from tunesmith_trainer.tasks.text_generation import TextGeneration
 
 Run = Callable[[Path], dict[str, Any]]
 Job = Callable[..., Path]
@@ -33,7 +35,7 @@ def validation_loss(model: Any, work: Path) -> float:
     return total / count
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "dora"])
+@pytest.mark.parametrize("method", list(METHODS))
 def test_a_run(method: str, job: Job, run_here: Run) -> None:
     from transformers import AutoModelForCausalLM
 
@@ -61,14 +63,17 @@ def test_a_run(method: str, job: Job, run_here: Run) -> None:
         settings = json.loads((work / "train" / "final" / "adapter_config.json").read_text())
         assert settings["base_model_name_or_path"] == str(work / "prepare" / "model")
         assert settings["target_modules"] == sorted(settings["target_modules"])
-        assert settings["use_dora"] is (method == "dora")
-        assert sorted(p.name for p in (work / "train" / "final").iterdir()) == [
+        assert settings["use_dora"] is METHODS[method].is_decomposed
+        quantized = METHODS[method].is_quantized
+        assert {p.name for p in (work / "train" / "final").iterdir()} == {
             "adapter_config.json",
             "adapter_model.safetensors",
-        ]
+            *(["quantization.json"] if quantized else []),
+        }
         from peft import PeftModel
 
-        base = AutoModelForCausalLM.from_pretrained(work / "prepare" / "model")
+        load = TextGeneration().load_quantized if quantized else TextGeneration().load_base
+        base = load(work / "prepare" / "model", "float32")
         model = PeftModel.from_pretrained(base, work / "train" / "final").eval()
     assert validation_loss(model, work) == pytest.approx(marker["evalLoss"], abs=1e-4)
 

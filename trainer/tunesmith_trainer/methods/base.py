@@ -76,6 +76,12 @@ class Method(ABC):
             StageError: The spec names layers that the model does not have.
         """
 
+    def total_parameters(self, model: Any) -> int:  # noqa: ANN401
+        """Return the number of parameters of the model to train, trained or not."""
+        from transformers.trainer_pt_utils import get_model_param_count
+
+        return int(get_model_param_count(model))
+
     @abstractmethod
     def save(self, model: Any, weights: dict[str, Any] | None, base: Path, folder: Path) -> None:  # noqa: ANN401
         """Write the trained weights to a folder.

@@ -6,8 +6,10 @@ from tunesmith_trainer.methods.base import Method
 from tunesmith_trainer.methods.dora import Dora
 from tunesmith_trainer.methods.full import Full
 from tunesmith_trainer.methods.lora import Lora
+from tunesmith_trainer.methods.qdora import QDora
+from tunesmith_trainer.methods.qlora import QLora
 
-_METHODS: dict[str, Method] = {method.name: method for method in (Lora(), Dora(), Full())}
+_METHODS: dict[str, Method] = {method.name: method for method in (Lora(), QLora(), Dora(), QDora(), Full())}
 
 
 def register_method(method: Method) -> None:

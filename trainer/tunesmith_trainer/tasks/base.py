@@ -83,6 +83,15 @@ class Task(ABC):
             dtype: Number format of its weights, as torch names it.
         """
 
+    def load_quantized(self, folder: Path, dtype: str) -> Any:  # noqa: ANN401
+        """Return the model to train an adapter beside, on the CPU, with the weights of its linear layers in nf4.
+
+        Args:
+            folder: The base model in the transformers layout.
+            dtype: Number format of all other weights, as torch names it.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def load_model(self, folder: Path) -> Any:  # noqa: ANN401
         """Return a model, ready for inference.

@@ -44,6 +44,12 @@ class TextGeneration(Task):
 
         return load_weights(folder, dtype)
 
+    def load_quantized(self, folder: Path, dtype: str) -> Any:  # noqa: ANN401
+        """Return the causal language model in a folder, on the CPU, with the weights of its linear layers in nf4."""
+        from tunesmith_trainer.models.nf4_loading import load_quantized
+
+        return load_quantized(folder, dtype)
+
     def load_model(self, folder: Path) -> Any:  # noqa: ANN401
         """Return the causal language model in a folder, ready for inference."""
         with importing():

@@ -83,8 +83,9 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     if first:
         require_same_base(work, quick=True)
     method, task = method_of(spec.method), task_of(spec.task)
+    load = task.load_quantized if method.info.is_quantized else task.load_base
     model = method.make_trainable(
-        task.load_base(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
+        load(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
     )
     order = training_order(rows.lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
     tokens = np.cumsum(rows.lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
@@ -105,7 +106,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     )
     counts = {
         "trainedParameters": get_model_param_count(model, trainable_only=True),
-        "totalParameters": get_model_param_count(model),
+        "totalParameters": method.total_parameters(model),
     }
     # An adapter's weights are all to be trained, whatever has frozen some of them.
     initial = fingerprints((n, p) for n, p in model.named_parameters() if p.requires_grad or "lora_" in n)

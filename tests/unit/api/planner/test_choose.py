@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from tunesmith_api.failures import StageError
+from tunesmith_api.methods import METHODS
 from tunesmith_api.objects.quantity import amount
 from tunesmith_api.planner import MACHINES, DataShape, DoesNotFit, Plan, choose, plan, price_list
 from tunesmith_api.planner.plan import quantity
@@ -127,7 +128,7 @@ def test_quantities_are_rounded_up(size: float, text: str) -> None:
 def test_the_price_list_has_a_row_for_each_way() -> None:
     rows = price_list(job(), LLAMA_8B, ROWS, [*MACHINES[:2], machine("A100-80GB", 2)])
     assert {(row.method, row.strategy) for row in rows if row.processes == 2} == {
-        (method, strategy) for method in ("lora", "dora", "full") for strategy in ("ddp", "zero1", "zero2", "zero3")
+        (method, strategy) for method in METHODS for strategy in ("ddp", "zero1", "zero2", "zero3")
     }
     by_way = {(row.method, row.strategy): row for row in rows if row.processes == 2}
     assert not by_way["full", "ddp"].fits
