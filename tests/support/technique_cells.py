@@ -68,7 +68,7 @@ _VARIANTS = (
     Variant("OLoRA", "lora", {"adapter": {"initLoraWeights": "olora"}}),
     Variant("LoRA+", "lora", {"adapter": {"loraplusLrRatio": 16}}),
     Variant("packing", "full", {"training": {"packing": True}}),
-    Variant("gradient checkpointing", "lora", {"training": {"gradientCheckpointing": True}}),
+    Variant("gradient checkpointing", "full", {"training": {"gradientCheckpointing": True}}),
 )
 
 
@@ -109,23 +109,34 @@ class Cell:
 
     def spec(self, *, processes: int = PROCESSES, precision: str = "fp32") -> dict[str, Any]:
         """Return what to train. The model and the data are placeholders: the work folder has them prepared."""
+        training = {
+            "globalBatchSize": ROWS,
+            "microBatchSize": 2,
+            "maxLength": 64,
+            "maxSteps": STEPS,
+            "learningRate": 1e-3,
+            "warmupRatio": 0.1,
+            "checkpoint": {"everySteps": CHECKPOINT_STEPS},
+        }
+        return self.job("./model", training, processes=processes, precision=precision)
+
+    def job(self, model: str, training: dict[str, Any], *, processes: int, precision: str = "fp32") -> dict[str, Any]:
+        """Return the spec of a job of this cell.
+
+        Args:
+            model: URI of the base model.
+            training: Fields of `spec.training`; those of the technique are added.
+            processes: Processes that train.
+            precision: Numeric precision.
+        """
         distributed: dict[str, Any] = {"strategy": self.strategy, "numProcPerNode": processes}
         if self.offload != "none":
             distributed["offload"] = self.offload
         spec: dict[str, Any] = {
-            "model": {"uri": "./model"},
+            "model": {"uri": model},
             "method": self.method,
             "dataset": {"sources": [{"uri": "./rows.jsonl"}]},
-            "training": {
-                "globalBatchSize": ROWS,
-                "microBatchSize": 2,
-                "maxLength": 64,
-                "maxSteps": STEPS,
-                "learningRate": 1e-3,
-                "warmupRatio": 0.1,
-                "precision": precision,
-                "checkpoint": {"everySteps": CHECKPOINT_STEPS},
-            },
+            "training": {**training, "precision": precision},
             "distributed": distributed,
         }
         settings = variants()[self.technique].settings if self.technique in variants() else {}

@@ -32,21 +32,24 @@ def _train(work: Path, report: Path, *, kill_at: int | None, measure: bool) -> N
     from tunesmith_trainer.train.fit import fit
 
     class Killed(Interrupt):
-        """Kills the process after a step, as the machine's failure would."""
+        """Kills the process after a step, as a failure of the machine would, and notes what is in memory then."""
 
         steps = 0
 
         def note_step(self) -> None:
             super().note_step()
             self.steps += 1
+            # Of the last step: saving is not part of it.
+            taken.update(allocated=allocations.peak, atRest=allocations.current, resident=_status("VmHWM"))
             if self.steps == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     folder = WorkFolder(work)
     allocations = Allocations()
+    taken: dict[str, int] = {}
     with allocations if measure else contextlib.nullcontext():
         result = fit(load_config(folder), folder, Killed())
-    report.write_text(json.dumps({"allocated": allocations.peak, "resident": _status("VmHWM"), "result": result}))
+    report.write_text(json.dumps({**taken, "result": result}))
 
 
 def _initial(work: Path, file: Path) -> None:

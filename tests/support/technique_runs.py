@@ -56,7 +56,8 @@ class Runs:
             measure: Whether to follow all tensors.
 
         Returns:
-            What each process took, `{allocated, resident, result}`; [] where they were killed.
+            What each process took in its steps, `{allocated, atRest, resident, result}` in bytes, and rank 0's result;
+            [] where they were killed. `allocated` is the peak of all tensors, `atRest` what is left after a step.
 
         Raises:
             RunError: A process has failed.
