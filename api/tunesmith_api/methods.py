@@ -4,9 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol
 
-_Key = TypeVar("_Key")
+
+class AdapterSizes(Protocol):
+    """The settings of an adapter that its size depends on."""
+
+    @property
+    def rank(self) -> int:
+        """Rank of its matrices."""
+
+    @property
+    def block_size(self) -> int:
+        """Rows of a block of a rotation."""
+
+
+class LayerSizes(Protocol):
+    """A linear layer that gets an adapter."""
+
+    @property
+    def name(self) -> str:
+        """Its name; the last part is enough."""
+
+    @property
+    def inputs(self) -> int:
+        """Features that go in."""
+
+    @property
+    def outputs(self) -> int:
+        """Features that come out."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +50,10 @@ class MethodInfo:
         optimizer_bytes: Bytes of the optimizer's state of a trained weight: two moments of AdamW in fp32.
         quantized_weight_bytes: Bytes of a frozen weight of a decoder layer's linear layers where they are stored
             quantized, such as `NF4_BYTES`; None where they are not.
+        adapter_settings: The fields of `spec.adapter` that have a meaning, besides `target_modules`.
+        default_rank: `spec.adapter.rank` where the spec names none.
+        default_alpha: `spec.adapter.alpha` where the spec names none.
+        layer_parameters: Returns the number of parameters that are trained for one linear layer.
         is_decomposed: Whether the magnitudes of the weights are trained separately from their directions, as by DoRA.
     """
 
@@ -36,6 +66,10 @@ class MethodInfo:
     gradient_bytes: float = 4
     optimizer_bytes: float = 8
     quantized_weight_bytes: float | None = None
+    adapter_settings: tuple[str, ...] = ()
+    default_rank: int = 16
+    default_alpha: float = 32
+    layer_parameters: Callable[[AdapterSizes, LayerSizes], int] = lambda adapter, layer: 0
     is_decomposed: bool = False
 
     @property
@@ -56,25 +90,99 @@ def register_method(info: MethodInfo) -> None:
     METHODS[info.name] = info
 
 
+def scales_inputs(layer: str) -> bool:
+    """Return whether IA3 scales the inputs of a linear layer: of the second one of a feed-forward."""
+    return layer.rsplit(".", 1)[-1] == "down_proj"
+
+
+def block_size(wanted: int, inputs: int) -> int:
+    """Return the divisor of a layer's inputs that is nearest to a wanted block size, the smaller one of two."""
+    divisors = (size for size in range(1, inputs + 1) if inputs % size == 0)
+    return min(divisors, key=lambda size: (abs(size - wanted), size))
+
+
+def _low_rank(adapter: AdapterSizes, layer: LayerSizes) -> int:
+    return adapter.rank * (layer.inputs + layer.outputs)
+
+
+def _decomposed(adapter: AdapterSizes, layer: LayerSizes) -> int:
+    return _low_rank(adapter, layer) + layer.outputs
+
+
+def _scales(adapter: AdapterSizes, layer: LayerSizes) -> int:
+    return layer.inputs if scales_inputs(layer.name) else layer.outputs
+
+
+def _vectors(adapter: AdapterSizes, layer: LayerSizes) -> int:
+    return adapter.rank + layer.outputs
+
+
+def _rotations(adapter: AdapterSizes, layer: LayerSizes) -> int:
+    size = block_size(adapter.block_size, layer.inputs)
+    return layer.inputs // size * (size * (size - 1) // 2)
+
+
+def _hadamard(adapter: AdapterSizes, layer: LayerSizes) -> int:
+    return 2 * _low_rank(adapter, layer)
+
+
+_LORA = ("rank", "alpha", "dropout", "use_rslora", "init_lora_weights", "loraplus_lr_ratio")
+_NO_START = tuple(name for name in _LORA if name != "init_lora_weights")
 _ADAPTER = "a small adapter is trained"
 _QUANTIZED = "a small adapter is trained beside weights that are stored in 4 bits (nf4)"
 
-register_method(MethodInfo("lora", _ADAPTER, trains_adapter=True, default_learning_rate=2e-4))
+register_method(MethodInfo("lora", _ADAPTER, True, 2e-4, adapter_settings=_LORA, layer_parameters=_low_rank))
 register_method(
-    MethodInfo("qlora", _QUANTIZED, trains_adapter=True, default_learning_rate=2e-4, quantized_weight_bytes=NF4_BYTES)
+    MethodInfo(
+        "qlora",
+        _QUANTIZED,
+        True,
+        2e-4,
+        quantized_weight_bytes=NF4_BYTES,
+        adapter_settings=_NO_START,
+        layer_parameters=_low_rank,
+    )
 )
-register_method(MethodInfo("dora", _ADAPTER, trains_adapter=True, default_learning_rate=2e-4, is_decomposed=True))
+register_method(
+    MethodInfo(
+        "dora", _ADAPTER, True, 2e-4, adapter_settings=_NO_START, layer_parameters=_decomposed, is_decomposed=True
+    )
+)
 register_method(
     MethodInfo(
         "qdora",
         _QUANTIZED,
-        trains_adapter=True,
-        default_learning_rate=2e-4,
+        True,
+        2e-4,
         quantized_weight_bytes=NF4_BYTES,
+        adapter_settings=_NO_START,
+        layer_parameters=_decomposed,
         is_decomposed=True,
     )
 )
 register_method(MethodInfo("full", "all weights are trained", trains_adapter=False, default_learning_rate=2e-5))
+# T-Few trains IA3 at 3e-3 (arXiv 2205.05638, section 3.3).
+register_method(MethodInfo("ia3", _ADAPTER, True, 3e-3, layer_parameters=_scales))
+# Rank and rate of the instruction tuning in VeRA's paper, where the rate is ten times LoRA's (arXiv 2310.11454).
+register_method(
+    MethodInfo(
+        "vera", _ADAPTER, True, 4e-3, adapter_settings=("rank", "dropout"), default_rank=256, layer_parameters=_vectors
+    )
+)
+register_method(MethodInfo("oft", _ADAPTER, True, 4e-4, adapter_settings=("block_size",), layer_parameters=_rotations))
+# Rank and alpha are peft's: the product of two factors of a rank r can have the rank r * r.
+register_method(
+    MethodInfo(
+        "loha",
+        _ADAPTER,
+        True,
+        4e-4,
+        adapter_settings=("rank", "alpha"),
+        default_rank=8,
+        default_alpha=8,
+        layer_parameters=_hadamard,
+    )
+)
 
 DEFAULT_METHOD = "lora"
 SCRATCH_LEARNING_RATE = 1e-3
@@ -93,28 +201,48 @@ def whole_methods() -> list[str]:
 
 def describe_methods() -> str:
     """Return the methods and what each trains, as a phrase."""
-    groups = _grouped(lambda info: info.summary)
-    return ", or ".join(f"{_either(names)} ({summary})" for summary, names in groups.items())
+    summaries = dict.fromkeys(info.summary for info in METHODS.values())
+    return ", or ".join(
+        f"{listed([info.name for info in METHODS.values() if info.summary == summary])} ({summary})"
+        for summary in summaries
+    )
 
 
 def describe_learning_rates() -> str:
     """Return the default learning rates, as a phrase."""
-    groups = _grouped(lambda info: info.default_learning_rate)
-    rates = [f"{_short(rate)} for {_either(names)}" for rate, names in groups.items()]
-    return ", ".join([*rates, f"{_short(SCRATCH_LEARNING_RATE)} on a scratch model"])
+    return ", ".join(
+        [*_by_value("default_learning_rate", _short, "and"), f"{_short(SCRATCH_LEARNING_RATE)} on a scratch model"]
+    )
 
 
-def _grouped(key: Callable[[MethodInfo], _Key]) -> dict[_Key, list[str]]:
-    """Return the methods' names by what they have in common, in the order of the first of each group."""
-    groups: dict[_Key, list[str]] = {}
-    for info in METHODS.values():
-        groups.setdefault(key(info), []).append(info.name)
-    return groups
+def describe_defaults(setting: str) -> str:
+    """Return the defaults of `rank` or `alpha` by method, as a phrase."""
+    return ", ".join(_by_value(f"default_{setting}", lambda value: f"{value:g}", "and", setting))
 
 
-def _either(names: list[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} or {last}" if first else last
+def methods_with(setting: str) -> list[str]:
+    """Return the names of the adapter methods in which a field of `spec.adapter` has a meaning."""
+    return [info.name for info in METHODS.values() if setting in info.adapter_settings]
+
+
+def methods_without(setting: str) -> list[str]:
+    """Return the names of the adapter methods in which a field of `spec.adapter` has no meaning."""
+    return [name for name in adapter_methods() if setting not in METHODS[name].adapter_settings]
+
+
+def listed(names: list[str], word: str = "or") -> str:
+    """Return names as a phrase: `a`, `a or b`, `a, b or c`."""
+    return f" {word} ".join([*([", ".join(names[:-1])] if names[1:] else []), names[-1]])
+
+
+def _by_value(field: str, shown: Callable[[float], str], word: str, setting: str = "") -> list[str]:
+    """Return `VALUE for METHODS` for each value of a field."""
+    rows = [info for info in METHODS.values() if not setting or setting in info.adapter_settings]
+    values = dict.fromkeys(getattr(info, field) for info in rows)
+    return [
+        f"{shown(value)} for {listed([info.name for info in rows if getattr(info, field) == value], word)}"
+        for value in values
+    ]
 
 
 def _short(rate: float) -> str:

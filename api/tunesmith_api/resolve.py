@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.methods import METHODS, SCRATCH_LEARNING_RATE
+from tunesmith_api.spec.adapter import AdapterSettings
 from tunesmith_api.spec.job import TrainingJobSpec
-from tunesmith_api.spec.training import AdapterSpec
 
 Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
 
@@ -18,6 +18,16 @@ _LARGEST_MICRO_BATCH = 8
 _DEFAULT_EPOCHS = 3.0
 _CHECKPOINTS = 10  # checkpoints of a run, and evaluations during it, by default
 _SET = "set in the spec"
+_ADAPTER_FIELDS = {
+    "rank": "adapter.rank",
+    "alpha": "adapter.alpha",
+    "block_size": "adapter.blockSize",
+    "use_rslora": "adapter.useRslora",
+    "init_lora_weights": "adapter.initLoraWeights",
+    "loraplus_lr_ratio": "adapter.loraplusLrRatio",
+    "target_modules": "adapter.targetModules",
+}
+_ALWAYS_SHOWN = ("rank", "alpha", "block_size", "target_modules")
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ class Resolved:
     strategy: Strategy
     checkpoint_steps: int
     eval_steps: int
-    adapter: AdapterSpec | None
+    adapter: AdapterSettings | None
     reasons: dict[str, str]
 
     @property
@@ -81,9 +91,8 @@ class Resolved:
             "checkpoint.everySteps": self.checkpoint_steps,
         }
         if self.adapter is not None:
-            values["adapter.rank"] = self.adapter.rank
-            values["adapter.alpha"] = self.adapter.alpha
-            values["adapter.targetModules"] = list(self.adapter.target_modules or ["all linear layers"])
+            shown = {**vars(self.adapter), "target_modules": list(self.adapter.target_modules or ["all linear layers"])}
+            values |= {path: shown[field] for field, path in _ADAPTER_FIELDS.items() if path in self.reasons}
         return {name: {"value": value, "reason": self.reasons[name]} for name, value in values.items()}
 
 
@@ -121,11 +130,7 @@ def resolve(
     checkpointing, reasons["gradientCheckpointing"] = _checkpointing(spec, plan)
     every = training.checkpoint.every_steps
     reasons["checkpoint.everySteps"] = _SET if every else f"a tenth of {steps} steps"
-    adapter = spec.adapter or AdapterSpec() if METHODS[spec.method].trains_adapter else None
-    for name in ("rank", "alpha", "targetModules"):
-        field = "target_modules" if name == "targetModules" else name
-        given = spec.adapter is not None and field in spec.adapter.model_fields_set
-        reasons[f"adapter.{name}"] = _SET if given else f"default of {spec.method}"
+    reasons |= _adapter_reasons(spec)
     return Resolved(
         world_size=world_size,
         train_rows=train_rows,
@@ -141,7 +146,7 @@ def resolve(
         strategy=strategy,
         checkpoint_steps=every or max(1, steps // _CHECKPOINTS),
         eval_steps=max(1, steps // _CHECKPOINTS),
-        adapter=adapter,
+        adapter=spec.adapter_settings,
         reasons=reasons,
     )
 
@@ -198,6 +203,18 @@ def _learning_rate(spec: TrainingJobSpec) -> tuple[float, str]:
     if spec.model.scratch is not None:
         return SCRATCH_LEARNING_RATE, "default for a model from scratch"
     return METHODS[spec.method].default_learning_rate, f"default of {spec.method}"
+
+
+def _adapter_reasons(spec: TrainingJobSpec) -> dict[str, str]:
+    """Return why each setting of the adapter that has a meaning; of the rarer ones only what the spec sets."""
+    info = METHODS[spec.method]
+    reasons = {}
+    for field, path in _ADAPTER_FIELDS.items():
+        given = getattr(spec.adapter, field, None) is not None
+        means = info.trains_adapter and (field == "target_modules" or field in info.adapter_settings)
+        if means and (given or field in _ALWAYS_SHOWN):
+            reasons[path] = _SET if given else f"default of {spec.method}"
+    return reasons
 
 
 def _precision(spec: TrainingJobSpec, has_bf16: bool) -> tuple[Literal["fp32", "bf16"], str]:

@@ -83,6 +83,11 @@ class WorkFolder:
         return self.stage(Stage.PREPARE) / "model"
 
     @property
+    def adapter_start(self) -> Path:
+        """The matrices that an adapter begins with where they are a part of the base weights (absent otherwise)."""
+        return self.stage(Stage.PREPARE) / "adapter-start.safetensors"
+
+    @property
     def resolved(self) -> Path:
         """The values that training chose and why, as in a status's `resolved`."""
         return self.stage(Stage.TRAIN) / "resolved.json"

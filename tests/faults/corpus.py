@@ -146,10 +146,10 @@ def trainable(change: Callable[[Any, Any], Any]) -> Callable[[Path, Patch], None
     """Return what changes how a model is made trainable: `change(make, arguments)`."""
 
     def inject(work: Path, patch: Patch) -> None:
-        from tunesmith_trainer.methods.lora import Lora
+        from tunesmith_trainer.methods.adapter_method import AdapterMethod
 
-        right = Lora.make_trainable
-        patch.setattr(Lora, "make_trainable", lambda self, *given: change(lambda *g: right(self, *g), given))
+        right = AdapterMethod.make_trainable
+        patch.setattr(AdapterMethod, "make_trainable", lambda self, *given: change(lambda *g: right(self, *g), given))
 
     return inject
 
@@ -166,7 +166,7 @@ def other_adapter(**fields: Any) -> Callable[[Any, Any], Any]:
         from dataclasses import replace
 
         model, spec, resolved, task = given
-        return make(model, spec, replace(resolved, adapter=resolved.adapter.model_copy(update=fields)), task)
+        return make(model, spec, replace(resolved, adapter=replace(resolved.adapter, **fields)), task)
 
     return change
 
@@ -175,10 +175,10 @@ def saved(change: Callable[[Path], None]) -> Callable[[Path, Patch], None]:
     """Return what changes the trained weights just after they were saved."""
 
     def inject(work: Path, patch: Patch) -> None:
+        from tunesmith_trainer.methods.adapter_method import AdapterMethod
         from tunesmith_trainer.methods.full import Full
-        from tunesmith_trainer.methods.lora import Lora
 
-        for kind in (Lora, Full):
+        for kind in (AdapterMethod, Full):
             right = kind.save
 
             def save(self: Any, model: Any, weights: Any, base: Path, folder: Path, right: Any = right) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from tunesmith_api.planner import ModelShape, RankMemory, Setup, rank_memory
 from tunesmith_api.planner.process_memory import process_memory
 from tunesmith_api.resolve import Strategy
-from tunesmith_api.spec import AdapterSpec
+from tunesmith_api.spec import AdapterSettings
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -105,7 +105,7 @@ class Point:
             gradient_accumulation_steps=self.accumulation,
             length=self.length,
             gradient_checkpointing=self.checkpointing,
-            adapter=None if self.method == "full" else AdapterSpec(dropout=self.dropout),
+            adapter=None if self.method == "full" else AdapterSettings(dropout=self.dropout),
             gpu=self.gpu,
             targets=self.targets,
         )

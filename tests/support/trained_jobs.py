@@ -70,17 +70,21 @@ def trained(work: Path, method: str = "lora", *, seed: int = 1, scale: float = 0
     """Do what train does but for the training: random adapter weights (or other full weights), log and marker."""
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
 
+    from tunesmith_api.methods import METHODS
     from tunesmith_api.work_folder import WorkFolder
+    from tunesmith_trainer.models.loading import load_weights
     from tunesmith_trainer.models.location import model_path
+    from tunesmith_trainer.models.nf4_loading import load_quantized
 
-    model = AutoModelForCausalLM.from_pretrained(model_path(WorkFolder(work)), dtype=torch.float32)
+    base, info = model_path(WorkFolder(work)), METHODS[method]
+    load = load_quantized if info.is_quantized else load_weights
+    model = load(base, "float32")
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)  # peft draws the adapter's matrix A
     if method != "full":
         model = get_peft_model(
-            model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", use_dora=method == "dora")
+            model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", use_dora=info.is_decomposed)
         )
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -88,6 +92,9 @@ def trained(work: Path, method: str = "lora", *, seed: int = 1, scale: float = 0
             noise = torch.randn(parameter.shape, generator=generator) * scale
             parameter.data = parameter.data * (1 + noise) if "magnitude" in name else parameter.data + noise
     model.save_pretrained(work / "train" / "final")
+    if info.is_quantized:
+        quantization = {"digest": model.get_base_model().nf4_digest}
+        (work / "train" / "final" / "quantization.json").write_text(json.dumps(quantization))
     (work / "train" / "training_log.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
     (work / "train" / "metrics.json").write_text('{"seconds": 1.5}')
     marker = {"inputs": "trained", "steps": 1, "trainedParameters": 1, "totalParameters": 2, "resolved": {"x": 1}}

@@ -10,7 +10,7 @@ from tunesmith_api.planner.machine import Machine
 from tunesmith_api.planner.plan import STRATEGIES, Plan, plan, processes_on, shares_batch
 from tunesmith_api.planner.setup import DataShape
 from tunesmith_api.planner.shape import ModelShape
-from tunesmith_api.spec import TrainingJobSpec
+from tunesmith_api.spec import AdapterSpec, TrainingJobSpec
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def price_list(
             continue
         for method in METHODS:
             for strategy in STRATEGIES if processes > 1 else STRATEGIES[:1]:
-                adapter = spec.adapter if METHODS[method].trains_adapter else None
+                adapter = _adapter_of(spec.adapter, method)
                 distributed = spec.distributed.model_copy(update={"strategy": strategy})
                 changed = spec.model_copy(update={"method": method, "adapter": adapter, "distributed": distributed})
                 found = plan(changed, shape, data, machine, processes)
@@ -86,3 +86,12 @@ def price_list(
                     )
                 )
     return tuple(rows)
+
+
+def _adapter_of(adapter: AdapterSpec | None, method: str) -> AdapterSpec | None:
+    """Return those of an adapter's settings that have a meaning with a method; None where it trains no adapter."""
+    info = METHODS[method]
+    if adapter is None or not info.trains_adapter:
+        return None
+    known = {*info.adapter_settings, "target_modules"}
+    return AdapterSpec(**{name: value for name, value in adapter if name in known})

@@ -8,7 +8,7 @@ from typing import Literal
 from tunesmith_api.methods import METHODS, MethodInfo
 from tunesmith_api.planner.shape import Linear, ModelShape
 from tunesmith_api.resolve import Strategy
-from tunesmith_api.spec import AdapterSpec
+from tunesmith_api.spec import AdapterSettings
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Setup:
     gradient_accumulation_steps: int
     length: int
     gradient_checkpointing: bool
-    adapter: AdapterSpec | None
+    adapter: AdapterSettings | None
     gpu: bool
     targets: int | None = None
 
@@ -90,8 +90,7 @@ class Setup:
         """Return the parameters of the adapter of a linear layer; 0 if it has none."""
         if self.adapter is None or not self.adapts(linear):
             return 0
-        magnitudes = linear.outputs if self.method == "dora" else 0
-        return self.adapter.rank * (linear.inputs + linear.outputs) + magnitudes
+        return self.info.layer_parameters(self.adapter, linear)
 
     def trained_parameters(self, shape: ModelShape) -> int:
         """Return the number of parameters that are trained."""

@@ -1,5 +1,6 @@
 """The part of the API that the trainer reads: what to train. Imports pydantic only."""
 
+from tunesmith_api.spec.adapter import AdapterSettings, AdapterSpec, adapter_settings
 from tunesmith_api.spec.base import Rule, SpecModel
 from tunesmith_api.spec.data import ConfigMapKeyRef, DatasetFormat, DatasetSource, DatasetSpec, ValidationSpec
 from tunesmith_api.spec.job import JobConfig, TrainingJobSpec
@@ -13,10 +14,11 @@ from tunesmith_api.spec.publish import (
     ParitySpec,
     Precision,
 )
-from tunesmith_api.spec.training import AdapterSpec, CheckpointSpec, DistributedSpec, TrainingSpec
+from tunesmith_api.spec.training import CheckpointSpec, DistributedSpec, TrainingSpec
 
 __all__ = [
     "PUBLISH_FIELDS",
+    "AdapterSettings",
     "AdapterSpec",
     "CheckpointSpec",
     "ConfigMapKeyRef",
@@ -38,4 +40,5 @@ __all__ = [
     "TrainingJobSpec",
     "TrainingSpec",
     "ValidationSpec",
+    "adapter_settings",
 ]

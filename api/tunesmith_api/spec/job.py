@@ -7,13 +7,22 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from tunesmith_api.methods import DEFAULT_METHOD, METHODS, describe_methods, whole_methods
+from tunesmith_api.methods import (
+    DEFAULT_METHOD,
+    METHODS,
+    describe_methods,
+    listed,
+    methods_with,
+    methods_without,
+    whole_methods,
+)
+from tunesmith_api.spec.adapter import AdapterSettings, AdapterSpec, adapter_settings
 from tunesmith_api.spec.base import Rule, SpecModel
 from tunesmith_api.spec.choice import OneOf
 from tunesmith_api.spec.data import DatasetSpec
 from tunesmith_api.spec.model import ModelSpec
 from tunesmith_api.spec.publish import EvaluationSpec, ExportSpec, OutputSpec
-from tunesmith_api.spec.training import AdapterSpec, DistributedSpec, TrainingSpec
+from tunesmith_api.spec.training import DistributedSpec, TrainingSpec
 from tunesmith_api.tasks import DEFAULT_TASK, TASKS
 
 
@@ -23,6 +32,38 @@ def _has_weights(method: str) -> Callable[[TrainingJobSpec], bool]:
 
 def _has_no_adapter(method: str) -> Callable[[TrainingJobSpec], bool]:
     return lambda spec: spec.method != method or spec.adapter is None
+
+
+_ADAPTER_SETTINGS = (
+    # Field, its name in the API, the value that means nothing in CEL, what a method that has it has.
+    ("rank", "rank", "", "matrices of a rank"),
+    ("alpha", "alpha", "", "an update that is scaled"),
+    ("dropout", "dropout", "", "an input of its own"),
+    ("block_size", "blockSize", "", "a rotation in blocks"),
+    ("use_rslora", "useRslora", "false", "LoRA's scale"),
+    ("init_lora_weights", "initLoraWeights", "'default'", "LoRA's two matrices beside unchanged base weights"),
+    ("loraplus_lr_ratio", "loraplusLrRatio", "", "LoRA's matrix B"),
+)
+
+
+def _setting_rule(field: str, alias: str, neutral: str, what: str) -> Rule:
+    """Return the rule that a field of `adapter` is set with the methods only in which it has a meaning."""
+    without = methods_without(field)
+
+    def check(spec: TrainingJobSpec) -> bool:
+        value = getattr(spec.adapter, field, None)
+        means_nothing = value is None or (neutral != "" and value in (0, "default"))
+        info = METHODS[spec.method]
+        return means_nothing or not info.trains_adapter or field in info.adapter_settings
+
+    unset = f" || self.adapter.{alias} == {neutral}" if neutral else ""
+    names = ", ".join(f"'{name}'" for name in without)
+    return Rule(
+        f"!(self.method in [{names}]) || !has(self.adapter) || !has(self.adapter.{alias}){unset}",
+        f"adapter.{alias} has no meaning with method: {listed(without)}, as it needs {what}; "
+        f"remove {alias}, or write method: {listed(methods_with(field))}",
+        check,
+    )
 
 
 class TrainingJobSpec(SpecModel):
@@ -37,6 +78,7 @@ class TrainingJobSpec(SpecModel):
             )
             for name in whole_methods()
         ),
+        *(_setting_rule(*setting) for setting in _ADAPTER_SETTINGS if methods_without(setting[0])),
         *(
             Rule(
                 f"self.method != '{name}' || !has(self.export) || !has(self.export.precisions) || "
@@ -63,7 +105,7 @@ class TrainingJobSpec(SpecModel):
     method: Annotated[str, OneOf(METHODS)] = Field(default=DEFAULT_METHOD, description=f"{describe_methods()}.")
     adapter: AdapterSpec | None = Field(
         default=None,
-        description="Settings of the adapter, with lora and dora; rank 16 on all linear layers by default.",
+        description="Settings of the adapter, with the methods that train one; on all linear layers by default.",
     )
     dataset: DatasetSpec = Field(
         description="The rows to learn from.", examples=[{"sources": [{"uri": "./data.jsonl"}]}]
@@ -79,6 +121,11 @@ class TrainingJobSpec(SpecModel):
     output: OutputSpec | None = Field(
         default=None, description="Where the artifact goes; by default a folder beside the job's work."
     )
+
+    @property
+    def adapter_settings(self) -> AdapterSettings | None:
+        """The adapter's settings with the defaults of the method; None where the method trains none."""
+        return adapter_settings(self.method, self.adapter)
 
     @model_validator(mode="after")
     def _check_task(self) -> Self:

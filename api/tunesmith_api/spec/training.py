@@ -1,31 +1,13 @@
-"""How to train: hyper-parameters, adapter, checkpoints and distribution."""
+"""How to train: hyper-parameters, checkpoints and distribution."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from tunesmith_api.methods import describe_learning_rates
 from tunesmith_api.spec.base import Rule, SpecModel
-
-
-class AdapterSpec(SpecModel):
-    """The low-rank adapter of `lora` and `dora`."""
-
-    rank: int = Field(default=16, ge=1, le=1024, description="Rank of the adapter's matrices.")
-    alpha: float = Field(
-        default=32, gt=0, le=4096, description="Scale of the adapter; its update is multiplied by alpha / rank."
-    )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the adapter's input while training.")
-    target_modules: tuple[Annotated[str, Field(min_length=1, max_length=253)], ...] | None = Field(
-        default=None,
-        min_length=1,
-        max_length=64,
-        description="Names of the linear layers that get an adapter (for example q_proj, v_proj); "
-        "all of them by default.",
-        examples=[["q_proj", "v_proj"]],
-    )
 
 
 class CheckpointSpec(SpecModel):

@@ -13,13 +13,15 @@ from safetensors.torch import save_file
 from faults.jobs import FAMILIES, write_base
 from support.trained_jobs import make_job
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_api.spec import AdapterSpec
+from tunesmith_api.spec import AdapterSettings
 from tunesmith_api.work_folder import Stage
 from tunesmith_trainer.methods import merge
 from tunesmith_trainer.methods.adapter import AdapterWeights
-from tunesmith_trainer.methods.lora import Lora
+from tunesmith_trainer.methods.kinds import lora
+from tunesmith_trainer.methods.kinds.lora import scaling
 from tunesmith_trainer.methods.merge import merge_files
 from tunesmith_trainer.methods.merge_check import MergeCheck
+from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.methods.verify import verify_merge
 from tunesmith_trainer.models import memory
 from tunesmith_trainer.models.loading import load_model, load_weights, tensor_sources
@@ -34,7 +36,7 @@ ADAPTERS: dict[str, dict[str, Any]] = {
     "dora": {"use_dora": True},
     "patterns": {"rank_pattern": {"o_proj": 2, "layers.1.mlp.down_proj": 6}, "alpha_pattern": {"o_proj": 3}},
 }
-SPEC = AdapterSpec(rank=4, alpha=8)
+SPEC = AdapterSettings(rank=4, alpha=8)
 
 
 def adapt(base: Path, folder: Path, scale: float = 0.05, **options: Any) -> Any:
@@ -98,7 +100,7 @@ def test_the_logits_are_those_of_the_adapted_model(
     stored = check.stored(load_model(tmp_path / "merged"), dtype)
     assert stored < 1e-5 if dtype == "float32" else 1e-4 < stored < 0.2
     names = tensor_sources(load_model(base), base)
-    verify_merge(base, tmp_path / "adapter", tmp_path / "merged", SPEC, names, decomposed=kind == "dora")
+    verify_merge(base, tmp_path / "adapter", tmp_path / "merged", SPEC, names)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -108,8 +110,7 @@ def test_a_wrong_file_is_found(change: str, dtype: str, tmp_path: Path, monkeypa
     # As small as an adapter is after few steps: an update is less than one step of bf16 for most weights.
     adapt(base, tmp_path / "adapter", scale=0.01)
     if change == "scaling":
-        right = AdapterWeights.scaling
-        monkeypatch.setattr(AdapterWeights, "scaling", lambda self, layer: 1.1 * right(self, layer))
+        monkeypatch.setattr(lora, "scaling", lambda file, layer: 1.1 * scaling(file, layer))
     files, _ = merged(base, tmp_path / "adapter", tmp_path / "merged")
     tensors = {name: files[name] for name in files.names()}
     layer = "model.layers.1.mlp.up_proj.weight"
@@ -124,7 +125,7 @@ def test_a_wrong_file_is_found(change: str, dtype: str, tmp_path: Path, monkeypa
     save_file(tensors, tmp_path / "merged" / "model.safetensors")
     names = tensor_sources(load_model(base), base)
     with pytest.raises(StageError) as caught:
-        verify_merge(base, tmp_path / "adapter", tmp_path / "merged", SPEC, names, decomposed=False)
+        verify_merge(base, tmp_path / "adapter", tmp_path / "merged", SPEC, names)
     assert caught.value.reason is Reason.PARITY_FAILED
 
 
@@ -186,7 +187,6 @@ def test_few_tensors_are_in_memory_at_a_time(sharded: bool, tmp_path: Path, monk
         tmp_path / "merged",
         SPEC,
         tensor_sources(load_model(base), base),
-        decomposed=False,
     )
 
 
@@ -240,7 +240,7 @@ def test_the_methods_write_what_they_say(tmp_path: Path) -> None:
     adapt(base, tmp_path / "final")
     steps: list[str] = []
     inputs = MergeInputs(SPEC, base, load_model, lambda: ROWS, steps.append)
-    numbers = Lora().write_tuned(tmp_path / "final", tmp_path / "tuned", inputs)
+    numbers = method_of("lora").write_tuned(tmp_path / "final", tmp_path / "tuned", inputs)
     assert numbers["weights"] == "float16"
     assert steps == ["checking the adapter", "merging the adapter", "checking the merged weights"]
     assert json.loads((tmp_path / "tuned" / "config.json").read_text())["architectures"] == ["Qwen2ForCausalLM"]

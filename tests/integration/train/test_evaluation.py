@@ -42,7 +42,7 @@ def published(work: Path) -> dict[str, Any]:
     return read(work / "publish" / "evaluation.json")
 
 
-@pytest.fixture(scope="module", params=["lora", "full"])
+@pytest.fixture(scope="module", params=["lora", "full", "qdora"])
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     work = job(tmp_path_factory.mktemp("evaluated") / "job", request.param)
     done = train(work, **HERE)
@@ -54,11 +54,13 @@ def test_publish_takes_the_results_of_training(trained: Path, tmp_path: Path, mo
     work, other = (shutil.copytree(trained, tmp_path / name) for name in ("job", "other"))
     (other / "train" / "evaluation.json").unlink()
     expected = published(other)
-    monkeypatch.setattr("tunesmith_trainer.publish.evaluations._evaluate", None)  # it is not called
+    for module in ("evaluations", "as_trained"):
+        monkeypatch.setattr(f"tunesmith_trainer.publish.{module}.evaluate_model", None)  # it is not called
     found = published(work)
-    assert found["computedOn"] == dict.fromkeys(("before", "after"), "cpu")
-    assert found["computedIn"] == dict.fromkeys(("before", "after"), "float32")
-    for when in ("before", "after"):
+    models = {"before", "after"} | ({"asTrained"} if "asTrained" in expected else set())
+    assert found["computedOn"] == dict.fromkeys(models, "cpu")
+    assert found["computedIn"] == dict.fromkeys(models, "float32")
+    for when in models:
         assert found[when] == pytest.approx(expected[when], rel=1e-4)
     assert found["before"]["evalLoss"] > found["after"]["evalLoss"] + 1
     assert found["examples"] == expected["examples"]
@@ -84,7 +86,7 @@ def test_a_changed_gate_is_not(trained: Path, tmp_path: Path, monkeypatch: pytes
     spec = read(work / "config.json")
     spec["spec"]["evaluation"] = {"gates": [{"metric": "evalLoss", "max": 100}]}
     (work / "config.json").write_text(json.dumps(spec))
-    monkeypatch.setattr("tunesmith_trainer.publish.evaluations._evaluate", None)
+    monkeypatch.setattr("tunesmith_trainer.publish.evaluations.evaluate_model", None)
     assert published(work)["after"] == read(trained / "train" / "evaluation.json")["after"]["metrics"]
 
 

@@ -20,8 +20,15 @@ from tunesmith_trainer.storage.files import read_json
 EXAMPLES = 20
 """Answers that are generated to their end, and shown in evaluation.json."""
 
-TITLES = {"before": "evaluating the base model", "after": "evaluating the tuned model"}
-"""What is done, for people, by which of the two models is evaluated."""
+AS_TRAINED = "asTrained"
+"""The tuned model with its base weights as training has stored them, if they are quantized."""
+
+TITLES = {
+    "before": "evaluating the base model",
+    "after": "evaluating the tuned model",
+    AS_TRAINED: "evaluating the tuned model beside quantized weights",
+}
+"""What is done, for people, by which model is evaluated."""
 
 
 def evaluation_rows(work: WorkFolder) -> TokenStore:
@@ -65,7 +72,7 @@ def evaluation_inputs(config: JobConfig, work: WorkFolder, final: str) -> str:
 
 
 def read_trained_evaluation(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
-    """Return the valid results that training has left for publish: `before` and `after`, or {}."""
+    """Return the valid results that training has left for publish, by the names in `TITLES`; {} if there are none."""
     found: dict[str, Any] | None = read_json(trained_evaluation_file(work))
     final = (read_json(work.stage_marker(Stage.TRAIN)) or {}).get("final")
     if found is None or final is None or found.get("inputs") != evaluation_inputs(config, work, final):

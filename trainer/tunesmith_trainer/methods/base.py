@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from tunesmith_api.methods import METHODS, MethodInfo
 from tunesmith_api.resolve import Resolved
-from tunesmith_api.spec import AdapterSpec, TrainingJobSpec
+from tunesmith_api.spec import AdapterSettings, TrainingJobSpec
 
 DType = Literal["float32", "bfloat16"]
+
+
+def not_quantized(folder: Path, dtype: str) -> Any:  # noqa: ANN401
+    """Stand in for `load_quantized` where no weights are quantized."""
+    raise NotImplementedError(f"{folder}: quantized weights were not expected")
 
 
 @dataclass(frozen=True)
@@ -25,13 +30,17 @@ class MergeInputs:
         load: Returns the model in a folder, ready for inference; see `Task.load_model`. The method may change it.
         rows: Returns the token ids of a few rows, for comparing models.
         step: Reports a step that takes long enough to be shown.
+        load_quantized: Returns a base model with quantized weights; see `Task.load_quantized`.
+        trained: Returns the model that was trained, if its base is stored otherwise than the one in `base_folder`.
     """
 
-    adapter: AdapterSpec | None
+    adapter: AdapterSettings | None
     base_folder: Path
     load: Callable[[Path], Any]
     rows: Callable[[], list[list[int]]]
     step: Callable[[str], None]
+    load_quantized: Callable[[Path, str], Any] = not_quantized
+    trained: Callable[[], Any] | None = None
 
 
 class Method(ABC):
@@ -56,6 +65,46 @@ class Method(ABC):
         """
         return "float32"
 
+    def check_layers(self, layers: Mapping[str, tuple[int, int]], adapter: AdapterSettings | None) -> None:  # noqa: B027
+        """Fail if what the spec asks for does not fit the base model's linear layers. Called before training.
+
+        Args:
+            layers: Inputs and outputs of the linear layers by their full names, without the output layer.
+            adapter: The adapter's settings; None where the method trains none.
+
+        Raises:
+            StageError: INVALID_SPEC, with what to write instead.
+        """
+
+    def write_start(  # noqa: B027
+        self,
+        base: Path,
+        layers: Mapping[str, tuple[int, int]],
+        adapter: AdapterSettings | None,
+        file: Path,
+        advance: Callable[[Iterable[str]], Iterable[str]],
+    ) -> None:
+        """Write what training begins with besides the base model.
+
+        It is computed once, in `prepare`: every process and every attempt then begins with the same bits.
+
+        Args:
+            base: Folder of the base model.
+            layers: Its linear layers, as in `check_layers`.
+            adapter: The adapter's settings; None where the method trains none.
+            file: The file to write.
+            advance: Yields the layers that it is given, and reports progress.
+        """
+
+    def load_start(self, model: Any, adapter: AdapterSettings | None, file: Path) -> None:  # noqa: ANN401, B027
+        """Let training begin with what `write_start` wrote, if anything.
+
+        Args:
+            model: The model from `make_trainable`.
+            adapter: The adapter's settings; None where the method trains none.
+            file: The file.
+        """
+
     @abstractmethod
     def make_trainable(
         self,
@@ -75,6 +124,22 @@ class Method(ABC):
         Raises:
             StageError: The spec names layers that the model does not have.
         """
+
+    def trained_names(self, names: Iterable[str]) -> list[str]:
+        """Return those of a model's parameters that must be trained, whether or not they can be.
+
+        Args:
+            names: Names of all parameters of the model to train.
+        """
+        return []
+
+    def late_names(self, names: Iterable[str]) -> list[str]:
+        """Return those of the trained parameters whose gradient is zero until others have moved.
+
+        Args:
+            names: Names of trained parameters.
+        """
+        return []
 
     def total_parameters(self, model: Any) -> int:  # noqa: ANN401
         """Return the number of parameters of the model to train, trained or not."""
@@ -106,6 +171,10 @@ class Method(ABC):
         Returns:
             What merging has changed besides, for `parity.merge` in the manifest; empty if nothing was merged.
         """
+
+    def as_trained(self, final: Path, base: Path, load: Callable[[Path, str], Any], dtype: str) -> Any:  # noqa: ANN401
+        """Return the model that was trained, if its base weights are quantized; only then is it another one."""
+        raise NotImplementedError
 
     def artifact_parts(self, final: Path, folder: Path, source: Mapping[str, Any]) -> dict[str, Path]:
         """Return the files and folders that the artifact has besides the exports, by their paths in the artifact.

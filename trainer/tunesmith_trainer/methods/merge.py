@@ -17,7 +17,8 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_trainer.methods.adapter import AdapterWeights, unfaithful
+from tunesmith_trainer.methods.adapter import AdapterWeights
+from tunesmith_trainer.methods.adapter_file import unfaithful
 from tunesmith_trainer.models.weights import WeightFiles
 
 _SHARD = 10**9  # bytes of a file, which are in memory while it is written
@@ -92,16 +93,15 @@ def merge_files(base: Path, adapter: AdapterWeights, names: Mapping[str, str], f
         StageError: Merged values are not finite, or rounding has lost the update.
     """
     files = WeightFiles(base)
-    adapted = {f"{layer}.weight": layer for layer in adapter.layers}
     rounding = Rounding(files.main_type if getattr(torch, files.main_type) in _STORED else "float32")
     for file, shard in _shards(files, names, folder):
         tensors = {}
         for name in shard:
             before = files[names[name]]
             kind = before.dtype if before.dtype in _STORED else torch.float32
-            if name in adapted:
+            if name in adapter.tensors:
                 before = before.float()
-                merged = adapter.merged(adapted[name], before)
+                merged = adapter.merged_tensor(name, before)
                 tensors[name] = merged.to(kind)
                 rounding.add(name, before, merged, tensors[name])
             else:

@@ -67,6 +67,14 @@ class MergeCheck:
             adapted = PeftModel.from_pretrained(base, folder, is_trainable=False).eval()
         self.adapted_difference = self._require(adapted, TOLERANCE, "merging the adapter")
 
+    def trained(self, model: Any) -> float:  # noqa: ANN401
+        """Compare the model that was trained, whose base is stored otherwise; return the largest difference of a logit.
+
+        Raises:
+            StageError: EXPORT_FAILED: they are not the same function.
+        """
+        return self._require(model, TOLERANCE, "dequantizing the base weights")
+
     def stored(self, model: Any, weights: str) -> float:  # noqa: ANN401
         """Compare the model that was written; return the largest difference of a logit.
 
@@ -126,5 +134,5 @@ def _merged_in_use(base: Any, adapter: AdapterWeights) -> Iterator[None]:  # noq
 
 
 def _forward(layer: Any, adapter: AdapterWeights, name: str, value: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
-    bias = None if layer.bias is None else layer.bias.to(value.dtype)
+    bias = None if layer.bias is None else adapter.merged_bias(name, layer.bias.float()).to(value.dtype)
     return functional.linear(value, adapter.merged(name, layer.weight.float()), bias)

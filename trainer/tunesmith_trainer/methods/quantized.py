@@ -1,17 +1,29 @@
-"""Training an adapter beside a base model whose linear layers are stored in nf4 (QLoRA, arXiv 2305.14314)."""
+"""Training an adapter beside a base model whose linear layers are stored in nf4 (QLoRA, arXiv 2305.14314).
+
+Merged into the original base weights, such an adapter would be another model than the one that was trained. So publish
+takes for the base model one with the dequantized weights, which are exactly those that training computed with.
+"""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tunesmith_trainer.methods.lora import Lora
-from tunesmith_trainer.storage.files import write_json
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.methods.adapter_method import AdapterMethod
+from tunesmith_trainer.methods.base import MergeInputs
+from tunesmith_trainer.storage.files import link_tree, read_json, write_json
 
 QUANTIZATION = "quantization.json"
+"""Beside the adapter: how the base model's weights were stored in training, with a digest of the quantized ones."""
+
+_REFERENCE = "the base model with its linear weights dequantized from nf4"
 
 
-class QuantizedLora(Lora):
+class QuantizedAdapter(AdapterMethod):
     """Trains an adapter beside quantized weights."""
 
     def total_parameters(self, model: Any) -> int:  # noqa: ANN401
@@ -21,7 +33,67 @@ class QuantizedLora(Lora):
         return super().total_parameters(model) + packed_away(model)
 
     def save(self, model: Any, weights: dict[str, Any] | None, base: Path, folder: Path) -> None:  # noqa: ANN401
-        """Write the adapter, and what the base model's weights were stored as."""
-        digest = model.get_base_model().nf4_digest
+        """Write the adapter, and how the base model's weights were stored."""
         super().save(model, weights, base, folder)
-        write_json(folder / QUANTIZATION, {"type": "nf4", "doubleQuantization": True, "digest": digest})
+        stored = {"type": "nf4", "blockSize": 64, "doubleQuantization": True}
+        write_json(folder / QUANTIZATION, {**stored, "digest": model.get_base_model().nf4_digest})
+
+    def write_tuned(self, final: Path, folder: Path, inputs: MergeInputs) -> dict[str, Any]:
+        """Merge the adapter into the dequantized weights, and compare the result with the model that was trained."""
+        from tunesmith_trainer.models.memory import give_back
+        from tunesmith_trainer.models.nf4_files import write_dequantized
+
+        base = folder.with_name(".base_nf4")
+        shutil.rmtree(base, ignore_errors=True)
+        inputs.step("quantizing the base model as in training")
+        model = inputs.load_quantized(inputs.base_folder, "float32")
+        require_same_weights(final, model.nf4_digest)
+        inputs.step("writing the dequantized base model")
+        write_dequantized(model, inputs.base_folder, base)
+        del model
+        give_back()
+
+        def trained() -> Any:  # noqa: ANN401
+            return self.as_trained(final, inputs.base_folder, inputs.load_quantized, "float32")
+
+        numbers = super().write_tuned(final, folder, replace(inputs, base_folder=base, trained=trained))
+        shutil.rmtree(base)
+        return {**numbers, "reference": _REFERENCE}
+
+    def artifact_parts(self, final: Path, folder: Path, source: Mapping[str, Any]) -> dict[str, Path]:
+        """Return the adapter, with how its base was quantized."""
+        parts = super().artifact_parts(final, folder, source)
+        link_tree(final / QUANTIZATION, parts["adapter"] / QUANTIZATION)
+        return parts
+
+    def as_trained(self, final: Path, base: Path, load: Callable[[Path, str], Any], dtype: str) -> Any:  # noqa: ANN401
+        """Return the model that was trained: the adapter beside quantized weights, ready for inference on the CPU.
+
+        Args:
+            final: The folder that `save` wrote.
+            base: Folder of the base model.
+            load: `Task.load_quantized`.
+            dtype: Number format of the other weights and of the computation.
+        """
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(load(base, dtype), final, is_trainable=False).eval()
+
+
+def require_same_weights(final: Path, digest: str) -> None:
+    """Fail if quantized weights are not those that training used.
+
+    Args:
+        final: The folder of the trained adapter.
+        digest: The digest of the quantized weights.
+
+    Raises:
+        StageError: PARITY_FAILED.
+    """
+    expected = (read_json(final / QUANTIZATION) or {}).get("digest")
+    if expected != digest:
+        raise StageError(
+            Reason.PARITY_FAILED,
+            f"quantized to nf4, the base model's weights are not those that training used ({digest}, not {expected})",
+            "Run publish with the trainer image that has trained, on a machine with the same kind of processor",
+        )

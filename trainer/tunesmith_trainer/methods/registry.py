@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from tunesmith_trainer.methods.adapter_method import AdapterMethod
 from tunesmith_trainer.methods.base import Method
-from tunesmith_trainer.methods.dora import Dora
 from tunesmith_trainer.methods.full import Full
-from tunesmith_trainer.methods.lora import Lora
-from tunesmith_trainer.methods.qdora import QDora
-from tunesmith_trainer.methods.qlora import QLora
+from tunesmith_trainer.methods.quantized import QuantizedAdapter
 
-_METHODS: dict[str, Method] = {method.name: method for method in (Lora(), QLora(), Dora(), QDora(), Full())}
+_METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        AdapterMethod("lora", kind="lora"),
+        QuantizedAdapter("qlora", kind="lora"),
+        AdapterMethod("dora", kind="dora"),
+        QuantizedAdapter("qdora", kind="dora"),
+        Full(),
+        AdapterMethod("ia3", kind="ia3"),
+        AdapterMethod("vera", kind="vera"),
+        AdapterMethod("oft", kind="oft"),
+        AdapterMethod("loha", kind="loha"),
+    )
+}
 
 
 def register_method(method: Method) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import torch
 
-from tunesmith_api.spec import AdapterSpec
-from tunesmith_trainer.methods.adapter import AdapterWeights, unfaithful
+from tunesmith_api.spec import AdapterSettings
+from tunesmith_trainer.methods.adapter import AdapterWeights
+from tunesmith_trainer.methods.adapter_file import unfaithful
+from tunesmith_trainer.methods.kinds.base import AdapterKind
+from tunesmith_trainer.methods.targets import targeted
 from tunesmith_trainer.models.weights import WeightFiles
 from tunesmith_trainer.storage.files import read_json
 
@@ -18,42 +21,39 @@ _TOLERANCE = 1e-5
 _TIES = 1e-3
 
 
-def verify_adapter(folder: Path, adapter: AdapterSpec, layers: Sequence[str], *, decomposed: bool) -> None:
-    """Fail if an adapter is not the one that the spec asks for, or if training left a part of it as it was.
+def verify_adapter(folder: Path, kind: AdapterKind, adapter: AdapterSettings, layers: Sequence[str]) -> None:
+    """Fail if an adapter is not the one that the spec asks for, or if training left one of a layer as it was.
 
     Args:
         folder: The adapter in peft's layout.
+        kind: The kind that was asked for.
         adapter: The settings that were asked for.
         layers: Full names of the base model's linear layers.
-        decomposed: Whether it is a DoRA adapter.
 
     Raises:
-        StageError: The rank, alpha, kind or layers differ, or an adapter's matrix B is zero.
+        StageError: The kind, settings or layers differ, or the adapter of a layer did not move.
     """
     weights = AdapterWeights(folder)
-    config = weights.config
-    expected = {"r": adapter.rank, "lora_alpha": adapter.alpha, "use_dora": decomposed}
-    for name, value in expected.items():
-        if config.get(name) != value:
-            found = _short(config.get(name))
-            raise unfaithful(f"the adapter was saved with {name} {found}, the job asks for {_short(value)}")
-    targets = adapter.target_modules
-    wanted = {n for n in layers if targets is None or any(n == t or n.endswith(f".{t}") for t in targets)}
+    for name, value in {"peft_type": kind.peft_type, **kind.saved_settings(adapter)}.items():
+        found = weights.config.get(name)
+        if found != value:
+            raise unfaithful(f"the adapter was saved with {name} {_short(found)}, the job asks for {_short(value)}")
+    wanted = set(targeted(layers, adapter.target_modules))
     missing, extra = sorted(wanted - set(weights.layers)), sorted(set(weights.layers) - wanted)
     if missing or extra:
         problem = f"has none for {len(missing)} of {len(wanted)} layers, the first of them {missing[0]}"
         raise unfaithful(f"the adapter {problem}" if missing else f"the adapter has one for {extra[0]}, unasked")
-    still = []
+    still: dict[str, str] = {}
     for layer in weights.layers:
-        down, up = weights.get(layer, "lora_A"), weights.get(layer, "lora_B")
-        if down.shape[0] != adapter.rank or up.shape[1] != adapter.rank:
-            raise unfaithful(f"the adapter of {layer} has rank {down.shape[0]}, the job asks for {adapter.rank}")
-        if not up.any():
-            still.append(layer)
+        if wrong := kind.problem(weights, layer, adapter):
+            raise unfaithful(f"the adapter of {layer} {wrong}")
+        if unmoved := kind.unmoved(weights, layer, adapter):
+            still[layer] = unmoved
     if still:
+        first = next(iter(still))
         raise unfaithful(
             f"training did not change the adapter of {len(still)} of {len(wanted)} layers, "
-            f"the first of them {still[0]}: its matrix B is still zero",
+            f"the first of them {first}: {still[first]}",
             "Train for more steps, or with a higher learning rate",
         )
 
@@ -62,14 +62,11 @@ def _short(value: object) -> str:
     return format(value, "g") if isinstance(value, float) else str(value)
 
 
-def verify_merge(
-    base: Path, final: Path, merged: Path, adapter: AdapterSpec, names: Mapping[str, str], *, decomposed: bool
-) -> None:
-    """Fail if merged weights are not the base's plus the adapter's.
+def verify_merge(base: Path, final: Path, merged: Path, adapter: AdapterSettings, names: Mapping[str, str]) -> None:
+    """Fail if merged weights are not those that the formula of the adapter's kind makes of the base's.
 
-    For LoRA the merged weight is W + alpha/rank · B·A; for DoRA it is that, each row scaled to its magnitude
-    (arXiv 2402.09353). It is rounded to the number format of W. All other tensors must be those of the base. One tensor
-    is in memory at a time.
+    They are rounded to the number format of the base's. All other tensors must be those of the base. One tensor is in
+    memory at a time.
 
     Args:
         base: Folder of the base model.
@@ -77,33 +74,40 @@ def verify_merge(
         merged: Folder of the merged model.
         adapter: The settings that were asked for.
         names: The name of each tensor of the merged model, and the name that it has in the base model's files.
-        decomposed: Whether it is a DoRA adapter.
 
     Raises:
         StageError: A tensor is another one, or of another number format than the base's.
     """
     found, source, weights = WeightFiles(merged), WeightFiles(base), AdapterWeights(final)
-    adapted = {f"{layer}.weight": layer for layer in weights.layers}
-    if missing := sorted(({*names} | {*adapted}) - found.names()):
+    needed = {*names} | {name for name in weights.tensors if name.endswith(".weight")}
+    if missing := sorted(needed - found.names()):
         raise unfaithful(f"the merged model has no {missing[0]}")
-    wrong, unmerged = [], 0
+    adapted, wrong, unmerged = 0, [], 0
     for name in sorted(found.names()):
         tensor, before = found[name], source[names.get(name, name)]
         if tensor.dtype != before.dtype and not (tensor.dtype == torch.float32 and before.dtype.itemsize in (1, 8)):
             raise unfaithful(f"the merged model's {name} is {_name(tensor)}, not {_name(before)} as the base model's")
-        if name not in adapted:
+        if name not in weights.tensors:
             if not torch.equal(tensor, before.to(tensor.dtype)):
                 raise unfaithful(f"merging changed {name}, which has no adapter")
             continue
-        expected = _merged(before.float(), weights, adapted[name], adapter.alpha / adapter.rank, decomposed=decomposed)
-        if not _is_rounded(tensor, expected):
+        adapted += 1
+        if not _is_rounded(tensor, _expected(weights, name, before.float(), adapter)):
             wrong.append(name)
             unmerged += torch.equal(tensor, before.to(tensor.dtype))
-    if wrong and unmerged == len(wrong) == len(adapted):
+    if wrong and unmerged == len(wrong) == adapted:
         raise unfaithful("the merged model equals the base model: the adapter was not merged")
     if wrong:
-        formula = "the base weight plus alpha/rank · B·A" + (", scaled to the trained magnitudes" if decomposed else "")
-        raise unfaithful(f"{len(wrong)} of {len(adapted)} merged weights are not {formula}; the first is {wrong[0]}")
+        formula = weights.kind.formula
+        raise unfaithful(f"{len(wrong)} of {adapted} merged weights are not {formula}; the first is {wrong[0]}")
+
+
+def _expected(weights: AdapterWeights, name: str, before: torch.Tensor, adapter: AdapterSettings) -> torch.Tensor:
+    """Return a weight or a bias, merged by the formula of the paper, float32."""
+    layer = weights.tensors[name]
+    if name.endswith(".bias"):
+        return weights.kind.expected_bias(weights, layer, before)
+    return weights.kind.expected(weights, layer, before, adapter)
 
 
 def _is_rounded(tensor: torch.Tensor, expected: torch.Tensor) -> bool:
@@ -122,17 +126,6 @@ def _is_rounded(tensor: torch.Tensor, expected: torch.Tensor) -> bool:
 
 def _name(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
-
-
-def _merged(
-    weight: torch.Tensor, adapter: AdapterWeights, layer: str, scaling: float, *, decomposed: bool
-) -> torch.Tensor:
-    """Return a layer's merged weight, float32 [out, in]."""
-    result = weight + scaling * (adapter.get(layer, "lora_B") @ adapter.get(layer, "lora_A"))
-    if decomposed:
-        magnitude = adapter.get(layer, "lora_magnitude_vector").reshape(-1, 1)
-        result *= magnitude / torch.linalg.norm(result, dim=1, keepdim=True)
-    return result
 
 
 def verify_tied(folder: Path) -> None:

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 BLOCK = 64  # values that share a scale
 _SCALES = 256  # scales that share a scale
-_PIECE = 1 << 20  # values that are quantized at a time, whole blocks
+_PIECE = 1 << 18  # values that are quantized at a time, whole blocks
 _DEQUANTIZED = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -157,3 +157,16 @@ def packed_away(model: Any) -> int:  # noqa: ANN401 - a transformers model
         layer.in_features * layer.out_features - int(getattr(layer.weight, "ds_numel", layer.weight.numel()))
         for layer in layers
     )
+
+
+def dequantize_layers(model: Any) -> None:  # noqa: ANN401
+    """Replace a model's quantized layers by linear ones with the weights that they compute with.
+
+    The weights get the number format of the parameters that they were packed in.
+    """
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, Nf4Linear)]
+    for name, layer in layers:
+        linear = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
+        linear.weight = nn.Parameter(layer.dequantize().to(layer.weight.dtype), requires_grad=False)
+        linear.bias = layer.bias
+        model.set_submodule(name, linear)

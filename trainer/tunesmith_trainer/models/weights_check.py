@@ -6,13 +6,14 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tunesmith_api.failures import StageError
 from tunesmith_api.local.imports import importing
 from tunesmith_trainer.models.checks import invalid
+from tunesmith_trainer.models.linears import linear_layers
 from tunesmith_trainer.models.weight_stream import StoredTensor, stored_tensors
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class Architecture:
         config: The configuration, in transformers' class.
         shapes: The shape of each tensor of its state.
         tied: Name of each tied tensor, which files may leave out, and the name of the tensor that it is tied to.
+        linears: Inputs and outputs of each linear layer but the output layer.
         ignored: Patterns of names that transformers expects in files and ignores.
     """
 
@@ -38,6 +40,7 @@ class Architecture:
     shapes: Mapping[str, tuple[int, ...]]
     tied: Mapping[str, str]
     ignored: tuple[str, ...]
+    linears: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def parameters(self) -> int:
@@ -74,7 +77,7 @@ def read_architecture(folder: Path, name: str, model_class: Any = None) -> Archi
             name, f"transformers cannot build the model that config.json describes: {problem}", _CONFIG
         ) from error
     ignored = tuple(getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ())
-    return Architecture(config, shapes, dict(model.all_tied_weights_keys), ignored)
+    return Architecture(config, shapes, dict(model.all_tied_weights_keys), ignored, linear_layers(model))
 
 
 def check_weights(

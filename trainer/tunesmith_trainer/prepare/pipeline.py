@@ -23,9 +23,11 @@ from tunesmith_trainer.data.report.relative import without_folder
 from tunesmith_trainer.data.report.samples import encoded_samples
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
+from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.base import obtain_model
 from tunesmith_trainer.models.remote import RemoteModel, remote_model
 from tunesmith_trainer.models.system_turn import fold_system_turn
+from tunesmith_trainer.prepare.adapter_start import write_start
 from tunesmith_trainer.prepare.disk_need import require_disk
 from tunesmith_trainer.prepare.model_facts import check_facts, configuration_check, require_served_length
 from tunesmith_trainer.prepare.overlap import require_unseen
@@ -91,6 +93,8 @@ def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteMode
     if spec.system_turn == "fold" and chat:
         model = fold_system_turn(model, work)
     architecture = remote.architecture if remote else check_facts(config, model, task)
+    method = method_of(config.spec.method)
+    method.check_layers(architecture.linears, config.spec.adapter_settings)
     encoder = task.encoder(model.tokenizer, config.spec)
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -142,12 +146,13 @@ def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteMode
     partial.replace(folder / "data")
     if remote is not None:
         model = replace(model, path=remote.finish())
+    start = write_start(config, work, model.path, architecture)
     log.info("%d rows to train on (%d tokens), %d to validate", written.rows, written.tokens, validation_store.rows)
     disk = disk_of(config.spec, shape, written.rows) if shape else None
     if disk:
         require_disk(config, work, disk)
-    planned = {name: value for name, value in (("disk", disk), ("plan", plan)) if value}
-    return {"model": model.describe(work), "data": result, **planned}
+    facts = {name: value for name, value in (("start", start), ("disk", disk), ("plan", plan)) if value}
+    return {"model": model.describe(work), "data": result, **facts}
 
 
 def recheck(config: JobConfig, work: WorkFolder, result: Mapping[str, Any]) -> None:

@@ -55,7 +55,7 @@ def evaluate_both(
         asked = data if answering is None or when == "before" else replace(data, prompts=())
         found = read_json(path)
         if found is None or (asked.prompts and not found.get("isAsked", True)):
-            found = trained.get(when) or _evaluate(config, model(), asked, progress, when)
+            found = trained.get(when) or evaluate_model(config, model(), asked, progress, when)
             log.info("%s training: %s", when, format_numbers(found["metrics"]))
             found = {**found, "isAsked": bool(asked.prompts) or not data.prompts}
             write_json(path, found)
@@ -73,12 +73,12 @@ def write_evaluation(
         config: The job.
         folder: The stage's folder.
         data: The validation rows and prompts.
-        results: What `evaluate_both` returns, with or without the tuned model's answers.
+        results: What `evaluate_both` returns, with or without the tuned model's answers, and the evaluation of the
+            model as it was trained if that is another one.
     """
     before, after = results["before"], results["after"]
     evaluation = {
-        "before": before["metrics"],
-        "after": after["metrics"],
+        **{when: result["metrics"] for when, result in results.items()},
         "computedIn": {when: result.get("computedIn", "float32") for when, result in results.items()},
         "computedOn": {when: result["computedOn"] for when, result in results.items()},
         **({"answeredBy": after["answeredBy"]} if "answeredBy" in after else {}),
@@ -97,7 +97,22 @@ def write_evaluation(
     write_json(folder / "evaluation.json", evaluation)
 
 
-def _evaluate(config: JobConfig, model: Any, data: ValidationSet, progress: Progress, when: str) -> dict[str, Any]:  # noqa: ANN401
+def evaluate_model(
+    config: JobConfig,
+    model: Any,  # noqa: ANN401
+    data: ValidationSet,
+    progress: Progress,
+    when: str,
+) -> dict[str, Any]:
+    """Return the evaluation of a model.
+
+    Args:
+        config: The job.
+        model: The model.
+        data: The validation rows and prompts.
+        progress: Where progress is shown.
+        when: Which model it is, as in `TITLES`.
+    """
     rows = evaluated_rows(config, data.store)
     with progress.track(TITLES[when], rows + len(data.prompts)) as advance:
         task = task_of(config.spec.task)

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.artifact import MANIFEST, onnx_folder
-from tunesmith_api.methods import METHODS
-from tunesmith_api.spec import AdapterSpec, JobConfig
+from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.rendering_time import read_rendering_time
 from tunesmith_trainer.data.report import REPORT
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.evaluate.validation import evaluation_file, evaluation_prompts, evaluation_rows
+from tunesmith_trainer.evaluate.validation import AS_TRAINED, evaluation_file, evaluation_prompts, evaluation_rows
 from tunesmith_trainer.methods.base import MergeInputs
 from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.fingerprint import require_same_base
@@ -24,6 +23,7 @@ from tunesmith_trainer.models.memory import give_back, is_small
 from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.publish.answers import answering_export, gates_before_export, with_answers
 from tunesmith_trainer.publish.artifact import assemble, describe
+from tunesmith_trainer.publish.as_trained import compared, evaluate_as_trained
 from tunesmith_trainer.publish.deliver import deliver, output_uri
 from tunesmith_trainer.publish.evaluations import evaluate_both, write_evaluation, write_predictions
 from tunesmith_trainer.publish.exports import is_exported, record_export, remove_export, require_current_exports
@@ -88,6 +88,11 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
         require_passed(gates)
         merged = models.merged_folder()
         checks.record_reference(models.merged)
+        as_trained = {}
+        if method_of(config.spec.method).info.is_quantized:
+            found = evaluate_as_trained(config, folder, models.data, models.as_trained, progress)
+            as_trained = {AS_TRAINED: found}
+            write_evaluation(config, folder, models.data, {**evaluations, **as_trained})
         # From here on the exporter, ONNX Runtime and the server's code need the memory, one after the other.
         models.release()
         made = [precision for precision in config.spec.export.precisions if precision not in missing]
@@ -102,10 +107,11 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
             record_export(folder, precision, model)
     parity, served = _check(checks, merged)
     if merge := models.merge_numbers():
-        parity["merge"] = merge
+        pair = {name: compared(found, evaluations["after"]) for name, found in as_trained.items()}
+        parity["merge"] = {**merge, **pair.get(AS_TRAINED, {})}
     if answering is not None:
         evaluations["after"] = with_answers(evaluations["after"], served, answering)
-        write_evaluation(config, folder, models.data, evaluations)
+        write_evaluation(config, folder, models.data, {**evaluations, **as_trained})
         gates = check_gates(config.spec.evaluation.gates, evaluations["after"]["metrics"])
     predictions = write_predictions(folder, models.data, evaluations, served)
     for name, result in served.items():
@@ -203,6 +209,13 @@ class _Models:
         """Return the tuned model, merged."""
         return self._load(self.merged_folder())
 
+    def as_trained(self) -> Any:  # noqa: ANN401
+        """Return the tuned model beside quantized weights. No other one is in memory beside it."""
+        self.release()
+        dtype = (read_json(self._merged_folder.with_name("evaluation-after.json")) or {}).get("computedIn", "float32")
+        method, load = method_of(self._config.spec.method), self._task.load_quantized
+        return method.as_trained(self._work.final, self._base_folder, load, dtype)
+
     def _load(self, folder: Path) -> Any:  # noqa: ANN401
         """Return the model in a folder. No other one is in memory beside it."""
         if self._model is None or self._model[0] != folder:
@@ -216,7 +229,14 @@ class _Models:
             self.release()
             temporary = self._merged_folder.with_name(f".merged.{os.getpid()}.tmp")
             load, step = self._task.load_model, self._progress.step
-            inputs = MergeInputs(self._adapter(), self._base_folder, load, self._checked_rows, step)
+            inputs = MergeInputs(
+                self._config.spec.adapter_settings,
+                self._base_folder,
+                load,
+                self._checked_rows,
+                step,
+                self._task.load_quantized,
+            )
             numbers = method_of(self._config.spec.method).write_tuned(self._work.final, temporary, inputs)
             write_json(self._merge_file, numbers)
             self.tokenizer.save_pretrained(temporary)
@@ -226,10 +246,6 @@ class _Models:
     def merge_numbers(self) -> dict[str, Any]:
         """Return what merging has changed besides; empty if nothing was merged."""
         return read_json(self._merge_file) or {}
-
-    def _adapter(self) -> AdapterSpec | None:
-        spec = self._config.spec
-        return (spec.adapter or AdapterSpec()) if METHODS[spec.method].trains_adapter else None
 
     def _checked_rows(self) -> list[list[int]]:
         return [self.validation[i][0].tolist() for i in range(min(_CHECKED_ROWS, len(self.validation)))]

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tunesmith_api.local.processes import die_with_parent
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.evaluate.validation import (
+    AS_TRAINED,
     EXAMPLES,
     TITLES,
     evaluated_rows,
@@ -41,6 +43,7 @@ from tunesmith_trainer.tasks.registry import task_of
 
 log = logging.getLogger(__name__)
 
+_DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 _ROOM = 1.3  # memory of a model under evaluation, in times of its weights
 _SPARE = 2 << 30  # bytes on the GPU beside it
 
@@ -64,6 +67,9 @@ def evaluate_trained(config: JobConfig, work: WorkFolder, trained: dict[str, Any
     data = ValidationSet(store, evaluation_prompts(config, work), load_tokenizer(base))
     rows = evaluated_rows(config, store)
     models = {"before": lambda: _load(config, base, trained), "after": lambda: _tuned(config, work, base, trained)}
+    if method_of(config.spec.method).info.is_quantized:
+        # First, as the others may not fit into the memory of this GPU.
+        models = {AS_TRAINED: lambda: _as_trained(config, work, base, trained), **models}
     for when, load in models.items():
         if when in results:
             continue
@@ -72,23 +78,36 @@ def evaluate_trained(config: JobConfig, work: WorkFolder, trained: dict[str, Any
             _compute_type(model, trained["precision"]),
             progress.track(TITLES[when], rows + len(data.prompts)) as advance,
         ):
-            found = task.evaluate(model, data, config.spec, rows=rows, examples=EXAMPLES, advance=advance)
+            asked = replace(data, prompts=()) if when == AS_TRAINED else data
+            found = task.evaluate(model, asked, config.spec, rows=rows, examples=EXAMPLES, advance=advance)
             results[when] = {**found, "computedOn": model.device.type}
         write_json(path, results)
 
 
 def _load(config: JobConfig, folder: Path, trained: dict[str, Any]) -> Any:  # noqa: ANN401 - a transformers model
     """Return the model in a folder, on the CPU, in the number format that training computes in."""
-    dtype = {"bf16": "bfloat16", "fp32": "float32"}[trained["precision"]]
-    return task_of(config.spec.task).load_base(folder, dtype)
+    return task_of(config.spec.task).load_base(folder, _DTYPES[trained["precision"]])
+
+
+def _as_trained(config: JobConfig, work: WorkFolder, base: Path, trained: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Return the tuned model with its base weights quantized, on the CPU."""
+    load = task_of(config.spec.task).load_quantized
+    return method_of(config.spec.method).as_trained(work.final, base, load, _DTYPES[trained["precision"]])
 
 
 def _tuned(config: JobConfig, work: WorkFolder, base: Path, trained: dict[str, Any]) -> Any:  # noqa: ANN401
-    """Return the tuned model, on the CPU: an adapter stays beside its base, as it was trained."""
-    if not method_of(config.spec.method).info.trains_adapter:
+    """Return the tuned model, on the CPU: an adapter stays beside its base, which is dequantized."""
+    info, task = method_of(config.spec.method).info, task_of(config.spec.task)
+    if not info.trains_adapter:
         return _load(config, work.final, trained)
     from peft import PeftModel
 
+    if info.is_quantized:
+        from tunesmith_trainer.models.nf4 import dequantize_layers
+
+        model = task.load_quantized(base, _DTYPES[trained["precision"]])
+        dequantize_layers(model)
+        return PeftModel.from_pretrained(model, work.final, is_trainable=False)
     return PeftModel.from_pretrained(_load(config, base, trained), work.final, is_trainable=False)
 
 

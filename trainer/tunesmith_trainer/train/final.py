@@ -29,7 +29,8 @@ def save_final(trainer: FineTuner, work: WorkFolder, base: Path, method: Method,
     weights = _weights(trainer, adapter=method.info.trains_adapter)
     if trainer.args.process_index == 0:
         trained = trainer.model.named_parameters() if weights is None else weights.items()
-        require_moved(initial, fingerprints((name, tensor) for name, tensor in trained if name in initial))
+        final = fingerprints((name, tensor) for name, tensor in trained if name in initial)
+        require_moved(initial, final, method.late_names(initial))
         temporary = work.final.with_name(".final.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         method.save(trainer.model, weights, base, temporary)

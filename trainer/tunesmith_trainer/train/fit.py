@@ -87,6 +87,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     model = method.make_trainable(
         load(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
     )
+    method.load_start(model, resolved.adapter, work.adapter_start)
     order = training_order(rows.lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
     tokens = np.cumsum(rows.lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
     trainer = FineTuner(
@@ -109,7 +110,8 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         "totalParameters": method.total_parameters(model),
     }
     # An adapter's weights are all to be trained, whatever has frozen some of them.
-    initial = fingerprints((n, p) for n, p in model.named_parameters() if p.requires_grad or "lora_" in n)
+    adapter = set(method.trained_names(name for name, _ in model.named_parameters()))
+    initial = fingerprints((n, p) for n, p in model.named_parameters() if p.requires_grad or n in adapter)
     _train(trainer, checkpoint)
     save_final(trainer, work, base, method, initial)
     peaks = peaks_of_all(work, trainer)

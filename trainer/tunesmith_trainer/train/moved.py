@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -23,15 +23,19 @@ def fingerprints(weights: Iterable[tuple[str, Any]]) -> dict[str, tuple[float, f
     }
 
 
-def require_moved(before: Fingerprints, after: Fingerprints) -> None:
+def require_moved(before: Fingerprints, after: Fingerprints, late: Collection[str]) -> None:
     """Fail if trainable tensors have the same values at the end of training as at its beginning.
 
-    LoRA's matrix A is left out: its gradient is zero until B has moved, so a short run leaves it.
+    Args:
+        before: Fingerprints at the beginning.
+        after: Fingerprints at the end.
+        late: Tensors that are left out: a short run leaves those whose gradient is zero until others have moved, such
+            as LoRA's matrix A.
 
     Raises:
         StageError: NOT_TRAINED, naming the tensors.
     """
-    compared = [name for name in before if name in after and ".lora_A." not in name]
+    compared = [name for name in before if name in after and name not in late]
     still = [name for name in compared if before[name] == after[name]]
     if not still:
         return

@@ -21,6 +21,7 @@ from tunesmith_trainer.train.checkpointing.outbox import Outbox
 from tunesmith_trainer.train.checkpointing.shards import CheckpointShard
 from tunesmith_trainer.train.compat.hf import HookedTrainer
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
+from tunesmith_trainer.train.parameter_groups import loraplus_groups
 from tunesmith_trainer.train.progress import Progress
 
 _LOWER_RATE = "Lower spec.training.learningRate, or raise spec.training.warmupRatio"
@@ -88,6 +89,17 @@ class FineTuner(HookedTrainer):
             torch.distributed.all_reduce(values)
         self.stopping = bool(values[1] > 0)
         return values[0].clamp(min=1).float()
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:  # noqa: ANN401
+        """Create AdamW, for LoRA+ with a higher learning rate for the matrices B."""
+        adapter = self.resolved.adapter
+        if vars(self).get("optimizer") is None and adapter is not None and adapter.loraplus_lr_ratio != 1:
+            trained = self.model if model is None else model
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, trained)
+            decayed, decay = set(self.get_decay_parameter_names(trained)), self.args.weight_decay
+            groups = loraplus_groups(trained, decayed, options["lr"], adapter.loraplus_lr_ratio, decay)
+            self.optimizer = kind(groups, **options)
+        return super().create_optimizer(model)
 
     def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401
         """Do one forward and backward pass.

@@ -11,7 +11,7 @@ from tunesmith_api.planner.activations import layer_activations
 from tunesmith_api.planner.phase import frozen_bytes
 from tunesmith_api.planner.process_memory import process_memory
 from tunesmith_api.planner.rank_memory import phases_of
-from tunesmith_api.spec import AdapterSpec
+from tunesmith_api.spec import AdapterSettings
 
 from .jobs import LLAMA_8B
 
@@ -27,7 +27,7 @@ SETUP = Setup(
     adapter=None,
     gpu=True,
 )
-LORA = replace(SETUP, method="lora", adapter=AdapterSpec())
+LORA = replace(SETUP, method="lora", adapter=AdapterSettings())
 
 
 def test_full_training_takes_16_bytes_for_each_parameter() -> None:
@@ -61,7 +61,7 @@ def test_an_adapter_leaves_the_weights_frozen() -> None:
     assert trained == 32 * 16 * (2 * 8192 + 2 * 5120 + 3 * 18432)
     assert memory.phase.weights == 2 * LLAMA_8B.parameters + 4 * trained
     assert memory.phase.optimizer == 8 * trained
-    one = replace(LORA, adapter=AdapterSpec(target_modules=("model.layers.0.self_attn.q_proj", "v_proj")))
+    one = replace(LORA, adapter=AdapterSettings(target_modules=("model.layers.0.self_attn.q_proj", "v_proj")))
     assert one.trained_parameters(LLAMA_8B) == 32 * 16 * (8192 + 5120)
 
 

@@ -15,7 +15,7 @@ from tunesmith_api.planner import Setup
 from tunesmith_api.planner.activations import layer_input, norm_input
 from tunesmith_api.planner.backward import layer_backward
 from tunesmith_api.planner.phase import frozen_bytes
-from tunesmith_api.spec import AdapterSpec
+from tunesmith_api.spec import AdapterSettings
 
 from .jobs import LLAMA_8B
 
@@ -33,7 +33,7 @@ def torchtune(method: str, targets: tuple[str, ...] | None = None) -> Setup:
         gradient_accumulation_steps=1,
         length=2048,
         gradient_checkpointing=True,
-        adapter=AdapterSpec(rank=8, alpha=16, target_modules=targets) if METHODS[method].trains_adapter else None,
+        adapter=AdapterSettings(rank=8, alpha=16, target_modules=targets) if METHODS[method].trains_adapter else None,
         gpu=True,
     )
 
