@@ -2,8 +2,8 @@
 
 Two parts. The matrix trains each method with each strategy and offload on a tiny model, with two processes, and checks
 that it ends as plain torch does, moves every part, and resumes (see support/technique_checks.py). The measurement
-adapts a small trained model to another task with each technique. What was found is kept in tests/data/techniques.json, and
-docs/techniques.md and docs/techniques.svg are written from it. A result is found anew when the code or the pinned
+adapts a small trained model to another task with each technique. What was found is kept in tests/data/techniques.json,
+and docs/techniques.md and docs/techniques.svg are written from it. A result is found anew when the code or the pinned
 libraries have changed, so that the run can be broken off and goes on.
 
     python tests/bench/techniques.py                     # under an hour on 2 idle cores

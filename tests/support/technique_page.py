@@ -10,8 +10,8 @@ from support.technique_claims import Measured, findings
 _HEAD = """\
 # Techniques: what each costs, and what it gives
 
-Written by `make techniques` ({when}); its code is [tests/bench/techniques.py](../tests/bench/techniques.py), the numbers
-are in [tests/data/techniques.json](../tests/data/techniques.json). Do not edit. What the fields mean:
+Written by `make techniques` ({when}); the code is [tests/bench/techniques.py](../tests/bench/techniques.py), the
+numbers are in [tests/data/techniques.json](../tests/data/techniques.json). Do not edit. What the fields mean:
 [api.md](api.md). How memory is planned: [planning.md](planning.md).
 
 **Which to take.** `method: lora` is the default. `qlora` where the base model's weights are what does not fit; `full`
@@ -89,7 +89,8 @@ def _setup(setup: dict[str, Any]) -> str:
 
 def _techniques(measured: Measured) -> str:
     lines = [
-        "| technique | trained | memory, MB | planned | at rest | speed | kept | eval loss | perplexity | exact match |",
+        "| technique | trained | memory, MB | planned | at rest | speed | kept | eval loss | perplexity | exact match "
+        "|",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     reference = measured.get("full ddp", {}).get("tokensPerSecond")
@@ -196,7 +197,8 @@ def picture(measured: Measured) -> str:
         f'  <text x="{_LEFT}" y="28" font-weight="600">Memory of a process (66 million parameters) and evaluation '
         "loss after the same steps: lower left is better</text>",
         f'  <path d="M{_LEFT} {_TOP}V{_H - _BOTTOM}H{_W - _RIGHT}" stroke="#456" fill="none" stroke-width="1.5"/>',
-        f'  <text x="{(_LEFT + _W - _RIGHT) / 2}" y="{_H - 14}" text-anchor="middle" fill="#345">peak of tensors, MB</text>',
+        f'  <text x="{(_LEFT + _W - _RIGHT) / 2}" y="{_H - 14}" text-anchor="middle" '
+        'fill="#345">peak of tensors, MB</text>',
         f'  <text x="20" y="{(_TOP + _H - _BOTTOM) / 2}" text-anchor="middle" fill="#345" '
         f'transform="rotate(-90 20 {(_TOP + _H - _BOTTOM) / 2})">evaluation loss</text>',
     ]
@@ -210,11 +212,15 @@ def picture(measured: Measured) -> str:
     for name, (memory, loss) in sorted(points.items(), key=lambda point: (point[1][1], point[0])):
         x, y = place(memory, loss)
         at = y + 4
-        while any(
-            abs(at - other) < 14 and x < left + 7 * size and left < x + 7 * len(name) for left, other, size in labels
-        ):
+        while any(_overlap((x, at, len(name)), label) for label in labels):
             at -= 14
         labels.append((x, at, len(name)))
         parts.append(f'  <circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{"#c60" if "zero" in name else "#27a"}"/>')
         parts.append(f'  <text x="{x + 9:.1f}" y="{at:.1f}" fill="#123">{escape(name)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _overlap(one: tuple[float, float, int], other: tuple[float, float, int]) -> bool:
+    """Return whether two labels, as (x, y, letters), would overlap."""
+    beside = one[0] > other[0] + 7 * other[2] or other[0] > one[0] + 7 * one[2]
+    return abs(one[1] - other[1]) < 14 and not beside
