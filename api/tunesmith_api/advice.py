@@ -3,10 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tunesmith_api.methods import DEFAULT_METHOD, METHODS
 from tunesmith_api.spec import TrainingJobSpec
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """The values of a run on which its memory depends, and its result does not.
+
+    Attributes:
+        micro_batch_size: Rows of one forward pass in one process.
+        gradient_checkpointing: Whether activations are recomputed in the backward pass.
+    """
+
+    micro_batch_size: int
+    gradient_checkpointing: bool
+
+    def lowered(self, share: int) -> MemorySettings | None:
+        """Return the values that need the next less memory; None if there are none.
+
+        Args:
+            share: Rows of one process in a step, which the micro-batch divides.
+        """
+        size = self.micro_batch_size
+        if size > 1:
+            return replace(self, micro_batch_size=largest_divisor(share, size // 2))
+        return None if self.gradient_checkpointing else replace(self, gradient_checkpointing=True)
+
+
+def largest_divisor(share: int, limit: int) -> int:
+    """Return the largest divisor of a number that is not above a limit of at least 1."""
+    return max(n for n in range(1, min(share, limit) + 1) if share % n == 0)
 
 
 def less_memory(spec: TrainingJobSpec, prefix: str = "", plan: Mapping[str, Any] | None = None) -> list[str]:

@@ -29,6 +29,10 @@ One row is the machine that the job will have; a memory that is not known has 2*
 at its own machine."""
 NODES = "TUNESMITH_NODES"
 """Number of machines that train together; 1 where it is not set."""
+KILLED_FOR_MEMORY = "TUNESMITH_KILLED_FOR_MEMORY"
+"""How many containers of the train stage were killed so far because they took more memory than they may.
+
+Training then lowers its micro-batch, once for each."""
 SKIP_OUTPUT_PROBE = "TUNESMITH_SKIP_OUTPUT_PROBE"
 """Set if `prepare` has other credentials than `publish`, so that it cannot try whether the output can be written."""
 

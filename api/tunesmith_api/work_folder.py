@@ -93,6 +93,11 @@ class WorkFolder:
         return self.stage(Stage.TRAIN) / "resolved.json"
 
     @property
+    def adjusted(self) -> Path:
+        """The values that training has changed because it ran out of memory, which later attempts follow."""
+        return self.stage(Stage.TRAIN) / "adjusted.json"
+
+    @property
     def training_log(self) -> Path:
         """One JSON object a line for each logged step."""
         return self.stage(Stage.TRAIN) / "training_log.jsonl"

@@ -200,6 +200,14 @@ class Progress(StatusModel):
     epoch: Annotated[float | None, Field(description="Passes over the data done.")] = None
     loss: Annotated[float | None, Field(description="Newest training loss.")] = None
     eval_loss: Annotated[float | None, Field(description="Newest loss on validation rows.")] = None
+    best_step: Annotated[int | None, Field(description="Step with the lowest loss on validation rows.")] = None
+    best_eval_loss: Annotated[float | None, Field(description="Loss on validation rows at bestStep.")] = None
+    stopped_early: Annotated[
+        str | None, Field(description="Why training stopped before its last step (training.earlyStopping).")
+    ] = None
+    adjusted: Annotated[
+        str | None, Field(description="What training has changed of its own values, after it ran out of memory.")
+    ] = None
     tokens_per_second: Annotated[float | None, Field(description="Tokens trained on a second.")] = None
     eta_seconds: Annotated[float | None, Field(description="Estimated seconds until training is done.")] = None
     detail: Annotated[str | None, Field(description="What is being done right now.")] = None

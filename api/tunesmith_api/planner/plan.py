@@ -14,7 +14,7 @@ from tunesmith_api.planner.rank_memory import RankMemory, rank_memory
 from tunesmith_api.planner.setup import DataShape, Setup
 from tunesmith_api.planner.shape import ModelShape
 from tunesmith_api.planner.stages import StageNeed, stage_needs
-from tunesmith_api.resolve import Strategy, micro_batch, resolve
+from tunesmith_api.resolve import Strategy, micro_batch, resolve, strategies_of
 from tunesmith_api.spec import TrainingJobSpec
 
 STRATEGIES: tuple[Strategy, ...] = ("ddp", "zero1", "zero2", "zero3")
@@ -206,10 +206,7 @@ def _candidates(
     fixed = spec.training.gradient_checkpointing
     decided = "gradient_checkpointing" in spec.training.model_fields_set and fixed is not None
     checkpointing: list[bool] = [bool(fixed)] if decided else [False, True]
-    if spec.distributed.strategy != "auto":
-        strategies: tuple[Strategy, ...] = (spec.distributed.strategy,)
-    else:
-        strategies = STRATEGIES if processes > 1 else ("ddp",)
+    strategies = strategies_of(spec, processes)
     found = []
     for strategy in strategies:
         for checkpoints in checkpointing:

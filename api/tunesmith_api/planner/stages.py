@@ -50,8 +50,10 @@ def disk_parts(spec: TrainingJobSpec, shape: ModelShape, trained: int, checkpoin
         checkpoints: How many checkpoints are there at once.
     """
     merged = shape.weight_bytes if METHODS[spec.method].trains_adapter else 0
+    # Each checkpoint has those that were the best by then; then the newest ones, and the next while they are written.
+    best = (checkpoints + 2) * trained * 4 if spec.training.keeps_best else 0
     return {
-        "checkpoints": checkpoints * trained * _STATE,
+        "checkpoints": checkpoints * trained * _STATE + best,
         "trained weights": trained * 4,
         "merged model": merged,
         **{f"{precision.value} export": export_bytes(shape, precision) for precision in spec.export.precisions},

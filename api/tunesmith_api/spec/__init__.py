@@ -14,7 +14,7 @@ from tunesmith_api.spec.publish import (
     ParitySpec,
     Precision,
 )
-from tunesmith_api.spec.training import CheckpointSpec, DistributedSpec, TrainingSpec
+from tunesmith_api.spec.training import CheckpointSpec, DistributedSpec, EarlyStoppingSpec, TrainingSpec
 
 __all__ = [
     "PUBLISH_FIELDS",
@@ -26,6 +26,7 @@ __all__ = [
     "DatasetSource",
     "DatasetSpec",
     "DistributedSpec",
+    "EarlyStoppingSpec",
     "EvaluationSpec",
     "ExportSpec",
     "GateSpec",

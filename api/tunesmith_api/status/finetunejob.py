@@ -15,7 +15,17 @@ _PHASE_OF_STAGE = {
     Stage.TRAIN: Phase.TRAINING,
     Stage.PUBLISH: Phase.PUBLISHING,
 }
-_TRAINED = ("step", "totalSteps", "epoch", "loss", "evalLoss")
+_TRAINED = (
+    "step",
+    "totalSteps",
+    "epoch",
+    "loss",
+    "evalLoss",
+    "bestStep",
+    "bestEvalLoss",
+    "stoppedEarly",
+    "adjusted",
+)
 
 
 def running(status: Status, stage: Stage, attempts: Mapping[str, int], detail: str = "") -> Status:

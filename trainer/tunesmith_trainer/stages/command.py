@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_api.local.files import read_json
+from tunesmith_api.local.files import read_json, write_json
 from tunesmith_api.local.imports import importing
-from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_api.work_folder import STAGE_INPUTS, Stage, WorkFolder
 from tunesmith_trainer.runtime.disk import is_full, job_disk_full
 from tunesmith_trainer.runtime.job_config import is_volume_error, load_config, open_work, translate_write_error
 from tunesmith_trainer.runtime.measure import read_measured
@@ -21,6 +21,7 @@ from tunesmith_trainer.runtime.progress_report import flush_progress
 from tunesmith_trainer.runtime.stage_lock import stage_lock
 from tunesmith_trainer.runtime.termination import Terminated, install_sigterm_handler, interrupted
 from tunesmith_trainer.runtime.termination_message import write_failure, write_result
+from tunesmith_trainer.stages.inputs import stage_inputs
 from tunesmith_trainer.stages.runner import report_failure
 from tunesmith_trainer.storage.work_store import WorkStore, work_store
 from tunesmith_trainer.train.distributed.topology import NodeTopology
@@ -118,14 +119,21 @@ def _stage(stage: Stage, work: WorkFolder, topology: NodeTopology, *, debug: boo
 
 def _train_with(store: WorkStore, topology: NodeTopology, *, debug: bool) -> dict[str, Any]:
     """Train from the newest checkpoint in a store. Upload checkpoints while training, and then the result."""
+    from tunesmith_trainer.train.adjusted import download_adjusted, remove_adjusted
     from tunesmith_trainer.train.checkpointing.uploads import CheckpointUploads, StoredCheckpoints
 
+    work = store.work
     checkpoints = StoredCheckpoints(store, topology.node_rank, topology.nnodes)
     checkpoints.download()
-    with CheckpointUploads(checkpoints, load_config(store.work).spec.training.checkpoint.keep):
-        result = _stage(Stage.TRAIN, store.work, topology, debug=debug)
+    if download_adjusted(store):
+        # A folder that does not say what it belongs to would be removed.
+        inputs = stage_inputs(Stage.TRAIN, load_config(work), work)
+        write_json(work.stage(Stage.TRAIN) / STAGE_INPUTS, {"inputs": inputs})
+    with CheckpointUploads(checkpoints, load_config(work).spec.training.checkpoint.keep):
+        result = _stage(Stage.TRAIN, work, topology, debug=debug)
     if topology.is_first:
         store.upload(Stage.TRAIN)
+        remove_adjusted(store)
     checkpoints.remove_all()
     return result
 

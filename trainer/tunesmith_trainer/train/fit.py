@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import os
-import resource
 import socket
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +21,34 @@ from tunesmith_api.resolve import Resolved, resolve
 from tunesmith_api.spec import PUBLISH_FIELDS, JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.collate import OrderedDataset
+from tunesmith_trainer.data.packing import PackedDataset
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.fingerprint import require_same_base
 from tunesmith_trainer.models.location import model_path
 from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_json
 from tunesmith_trainer.tasks.registry import task_of
+from tunesmith_trainer.train.adjusted import read_adjusted
 from tunesmith_trainer.train.arguments import training_arguments
+from tunesmith_trainer.train.checkpointing.best import BestWeights
 from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable
 from tunesmith_trainer.train.checkpointing.outbox import outbox_of
-from tunesmith_trainer.train.checkpointing.shards import agree_on_checkpoint, shard_of_this_process
+from tunesmith_trainer.train.checkpointing.shards import agree_on_batch, agree_on_checkpoint, shard_of_this_process
 from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
+from tunesmith_trainer.train.compat.deepspeed import whole
+from tunesmith_trainer.train.compile import compile_layers
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.zero import join_deepspeed
-from tunesmith_trainer.train.final import save_final
+from tunesmith_trainer.train.failures import translate_oom
+from tunesmith_trainer.train.final import save_final, save_weights
 from tunesmith_trainer.train.moved import fingerprints
 from tunesmith_trainer.train.peaks import peaks_of_all
 from tunesmith_trainer.train.planned import planned
 from tunesmith_trainer.train.progress import Progress
+from tunesmith_trainer.train.result import result_of, write_metrics
 from tunesmith_trainer.train.sampler import training_order
-from tunesmith_trainer.train.trainer import FineTuner
-from tunesmith_trainer.train.training_log import read_log
+from tunesmith_trainer.train.trainer import FineTuner, checkpoint_facts
+from tunesmith_trainer.train.validation_loss import ValidationLoss
 
 log = logging.getLogger(__name__)
 
@@ -66,43 +72,59 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     rows, validation = TokenStore.open(data / "train"), TokenStore.open(data / "validation")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     _check_gpus()
+    _require_validation(config, validation)
     has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    resolved = resolve(spec, world, len(rows), has_bf16, planned(work))
+    lengths, base, task = rows.lengths, model_path(work), task_of(spec.task)
+    facts = task.packing_facts(base, int(lengths.max()))
+    resolved = resolve(spec, world, len(rows), has_bf16, planned(work), facts)
+    adjusted = read_adjusted(work)
+    if adjusted is not None:
+        resolved = adjusted.applied(resolved)
     _environment(work, resolved)
     arguments = training_arguments(config, work, resolved, evaluate=len(validation) > 0)
     if resolved.zero_stage is not None:
-        join_deepspeed()
+        join_deepspeed(resolved)
     first = arguments.process_index == 0
     shard = shard_of_this_process()
     job = _job_digest(config, work)
+    agree_on_batch(resolved)
     name = agree_on_checkpoint(shard, _checkpoint(work, resolved, job) if shard.is_writer else None)
     checkpoint = work.checkpoints / name if name else None
     if first:
         write_json(work.resolved, resolved.to_status())
-    base = model_path(work)
     if first:
         require_same_base(work, quick=True)
-    method, task = method_of(spec.method), task_of(spec.task)
+    method = method_of(spec.method)
     load = task.load_quantized if method.info.is_quantized else task.load_base
+    best = BestWeights(work, is_writer=first)
+    best.restore(checkpoint)
     model = method.make_trainable(
         load(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
     )
     method.load_start(model, resolved.adapter, work.adapter_start)
-    order = training_order(rows.lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
-    tokens = np.cumsum(rows.lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
+    gpu = torch.cuda.is_available()
+    task.make_fast(model, packing=resolved.packing)
+    if resolved.compile:
+        compile_layers(model)
+    order = training_order(lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
+    tokens = np.cumsum(lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
+    padded = task.collator(model, 8 if gpu else 1)
     trainer = FineTuner(
         job=job,
         resolved=resolved,
         task=task,
-        progress=Progress(work, resolved, tokens) if first else None,
+        progress=Progress(work, resolved, tokens, adjusted.summary if adjusted else None) if first else None,
         interrupt=interrupt,
         shard=shard,
         outbox=outbox_of(work),
         keep_checkpoints=spec.training.checkpoint.keep,
+        validation=ValidationLoss(spec.training.early_stopping),
+        best=best,
         model=model,
         args=arguments,
-        data_collator=task.collator(model, 8 if torch.cuda.is_available() else 1),
-        train_dataset=OrderedDataset(rows, order),
+        data_collator=task.pack_collator(model, gpu=gpu) if resolved.packing else padded,
+        eval_collator=padded,
+        train_dataset=_dataset(rows, order, resolved),
         eval_dataset=OrderedDataset(validation, _evaluation_order(validation)) if len(validation) else None,
     )
     counts = {
@@ -111,14 +133,30 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     }
     # An adapter's weights are all to be trained, whatever has frozen some of them.
     adapter = set(method.trained_names(name for name, _ in model.named_parameters()))
-    initial = fingerprints((n, p) for n, p in model.named_parameters() if p.requires_grad or n in adapter)
-    _train(trainer, checkpoint)
+    initial = fingerprints(whole((n, p) for n, p in model.named_parameters() if p.requires_grad or n in adapter))
+    trainer.save_weights = partial(save_weights, trainer, base, method)
+    with translate_oom(config, work, lambda: f"at step {trainer.state.global_step + 1}"):
+        _train(trainer, checkpoint)
     save_final(trainer, work, base, method, initial)
     peaks = peaks_of_all(work, trainer)
     if not first:
         return {}
-    _write_metrics(work, trainer, tokens, checkpoint, time.monotonic() - started, peaks)
-    return {**_result(work, resolved, int(tokens[-1])), **counts, "final": digest_of_tree(work.final)}
+    done = int(tokens[trainer.state.global_step - 1])
+    write_metrics(work, trainer, tokens, checkpoint, time.monotonic() - started, peaks)
+    return {**result_of(work, trainer, done), **counts, "final": digest_of_tree(work.final)}
+
+
+def _dataset(rows: TokenStore, order: Any, resolved: Resolved) -> OrderedDataset | PackedDataset:  # noqa: ANN401
+    """Return the rows in their order, int64 [n], or the packs that they are laid in."""
+    if not resolved.packing:
+        return OrderedDataset(rows, order)
+    return PackedDataset(
+        rows,
+        order,
+        processes=resolved.world_size,
+        most=resolved.gradient_accumulation_steps,
+        micro_batch_size=resolved.micro_batch_size,
+    )
 
 
 def _train(trainer: FineTuner, checkpoint: Path | None) -> None:
@@ -133,8 +171,8 @@ def _train(trainer: FineTuner, checkpoint: Path | None) -> None:
         trainer.interrupt.stepping = False
         if trainer.progress:
             trainer.progress.end()
-    step, total = trainer.state.global_step, trainer.resolved.total_steps
-    if step < total:
+    if not trainer.is_done:
+        step, total = trainer.state.global_step, trainer.resolved.total_steps
         raise StageError(
             Reason.INTERRUPTED, f"interrupted after step {step} of {total}; a checkpoint was saved", "Run it again"
         )
@@ -181,10 +219,7 @@ def _job_digest(config: JobConfig, work: WorkFolder) -> str:
 
 def _checkpoint(work: WorkFolder, resolved: Resolved, job: str) -> str | None:
     """Return the name of the checkpoint to resume from; None if there is none."""
-    about: dict[str, Any] = {"job": job, "strategy": resolved.strategy}
-    if resolved.zero_stage is not None:
-        about["worldSize"] = resolved.world_size  # its state has one part for each process
-    checkpoint = newest_usable(work.checkpoints, about)
+    checkpoint = newest_usable(work.checkpoints, checkpoint_facts(job, resolved))
     if checkpoint:
         log.info("going on from %s", checkpoint.name)
     return checkpoint.name if checkpoint else None
@@ -195,44 +230,20 @@ def _evaluation_order(validation: TokenStore) -> Any:  # noqa: ANN401 - int64 [n
     return np.argsort(validation.lengths[:_EVAL_ROWS], kind="stable")
 
 
-def _result(work: WorkFolder, resolved: Resolved, tokens: int) -> dict[str, Any]:
-    """Return the fields of the marker that describe the run."""
-    entries = read_log(work.training_log)
-    evaluations = [entry["evalLoss"] for entry in entries if "evalLoss" in entry]
-    libraries = ["torch", "transformers", "peft", "accelerate", *(["deepspeed"] if resolved.zero_stage else [])]
-    return {
-        "steps": resolved.total_steps,
-        "epochs": resolved.epochs,
-        "tokens": tokens,
-        "trainLoss": sum(entry["loss"] for entry in entries) / len(entries),
-        "evalLoss": evaluations[-1] if evaluations else None,
-        "worldSize": resolved.world_size,
-        "strategy": resolved.strategy,
-        "precision": resolved.precision,
-        "resolved": resolved.to_status(),
-        "versions": {name: importlib.metadata.version(name) for name in libraries},
-    }
-
-
-def _write_metrics(
-    work: WorkFolder,
-    trainer: FineTuner,
-    tokens: Any,  # noqa: ANN401 - int64 [total_steps]
-    start: Path | None,
-    seconds: float,
-    peaks: dict[str, Any],
-) -> None:
-    """Write `metrics.json`: the values that differ between two runs of the same job."""
-    first = int(start.name.rsplit("-", 1)[1]) if start else 0
-    done = int(tokens[-1]) - (int(tokens[first - 1]) if first else 0)
-    gpu = torch.cuda.is_available()
-    peak = torch.cuda.max_memory_allocated() if gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    metrics = {
-        "resumedFromStep": first,
-        "seconds": round(seconds, 3),
-        "tokensPerSecond": round(done / trainer.seconds, 1) if trainer.seconds else None,
-        "secondsPerStep": trainer.seconds_per_step(),
-        "peakMemoryBytes": peak,
-        **peaks,
-    }
-    write_json(work.stage(Stage.TRAIN) / "metrics.json", metrics)
+def _require_validation(config: JobConfig, validation: TokenStore) -> None:
+    """Raise if the job needs validation rows and there are none."""
+    training = config.spec.training
+    needs = [
+        name
+        for name, value in (
+            ("earlyStopping", training.early_stopping),
+            ("loadBestModelAtEnd", training.load_best_model_at_end),
+        )
+        if value
+    ]
+    if needs and not len(validation):
+        raise StageError(
+            Reason.INVALID_DATASET,
+            f"spec.training.{needs[0]} goes by the loss on validation rows, and there are none",
+            f"Write spec.dataset.validation: {{fraction: 0.05}}, or leave {' and '.join(needs)} out",
+        )

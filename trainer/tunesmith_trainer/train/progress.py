@@ -20,6 +20,7 @@ from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.runtime.progress import ProgressSink
 from tunesmith_trainer.runtime.progress_report import flush_progress
 from tunesmith_trainer.train.training_log import TrainingLog
+from tunesmith_trainer.train.validation_loss import ValidationLoss
 
 log = logging.getLogger(__name__)
 
@@ -34,22 +35,34 @@ class Progress:
         work: The work folder whose `progress.json` and training log are written.
         resolved: Values of the run.
         tokens: int64 [total_steps], tokens trained on up to the end of each step.
+        adjusted: What was changed after training ran out of memory; None if nothing was.
     """
 
     work: WorkFolder
     resolved: Resolved
     tokens: npt.NDArray[np.int64]
+    adjusted: str | None = None
     _log: TrainingLog | None = None
     _bars: Bars | None = None
     _newest: dict[str, Any] = field(default_factory=dict)
     _eval_loss: float | None = None
+    _best: tuple[int, float] | None = None
+    _stopped: str | None = None
+    _logged: str = ""
     _times: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_WINDOW + 1))
 
     def __post_init__(self) -> None:
         self._sink = ProgressSink(self.work, Stage.TRAIN, log)
+        self._total = self.resolved.total_steps
 
-    def start(self, step: int) -> None:
-        """Start, or resume after `step` steps."""
+    def start(self, step: int, validation: ValidationLoss) -> None:
+        """Start, or resume after `step` steps.
+
+        Args:
+            step: Steps that are done.
+            validation: The losses on the validation rows so far.
+        """
+        self._note(validation)
         self._log = TrainingLog(self.work.training_log, step)
         self._times.append((step, time.monotonic()))
         console = Console(stderr=True)
@@ -61,7 +74,7 @@ class Progress:
                 TextColumn("{task.fields[values]}"),
                 console=console,
             )
-            self._bars.add_task("training", total=self.resolved.total_steps, completed=step, values="")
+            self._bars.add_task("training", total=self._total, completed=step, values="")
             self._bars.start()
         else:
             log.info("training from step %d to %d", step, self.resolved.total_steps)
@@ -85,9 +98,18 @@ class Progress:
             self._log.add(dict(self._newest))
         self._show()
 
-    def evaluated(self, loss: float) -> None:
-        """Report the loss of an evaluation after the newest step."""
+    def evaluated(self, loss: float, validation: ValidationLoss, stopped: str | None) -> None:
+        """Report the loss of an evaluation after the newest step.
+
+        Args:
+            loss: The loss, in nats.
+            validation: All losses on the validation rows, this one included.
+            stopped: Why training stops now, before its last step; None if it does not.
+        """
         self._eval_loss = loss
+        self._note(validation)
+        if stopped is not None:
+            self._stopped, self._total = stopped, self._newest["step"]
         if self._log:
             self._log.amend(evalLoss=loss)
         self._show(important=True)
@@ -98,7 +120,7 @@ class Progress:
             self._log.flush()
 
     def end(self) -> None:
-        """Report the last step, and remove the bar."""
+        """Report the last step and why it is the last, and remove the bar."""
         self.saving()
         if self._newest:
             self._show(important=True)
@@ -106,10 +128,16 @@ class Progress:
         if self._bars:
             self._bars.stop()
             self._bars = None
+        if self._stopped is not None:
+            log.info("stopped early, %s", self._stopped)
 
     def epoch(self, step: int) -> float:
         """Return the number of passes over the training rows after `step` steps."""
         return round(step * self.resolved.global_batch_size / self.resolved.train_rows, 4)
+
+    def _note(self, validation: ValidationLoss) -> None:
+        if validation.best_step is not None and validation.best is not None:
+            self._best = validation.best_step, validation.best
 
     def _tokens_per_second(self) -> float:
         """Return the speed of the last steps, padding not counted."""
@@ -122,7 +150,7 @@ class Progress:
         (first, since), (last, now) = self._times[0], self._times[-1]
         if last == first:
             return None
-        left = self.tokens[-1] - self.tokens[last - 1]
+        left = self.tokens[self._total - 1] - self.tokens[last - 1]
         done = self.tokens[last - 1] - (self.tokens[first - 1] if first else 0)
         return round(float(left / max(done, 1)) * (now - since), 1)
 
@@ -131,18 +159,27 @@ class Progress:
         step, eta = self._newest["step"], self._eta()
         status = {
             "step": step,
-            "totalSteps": self.resolved.total_steps,
+            "totalSteps": self._total,
             "epoch": self.epoch(step),
             "loss": _short(self._newest.get("loss")),
             "evalLoss": _short(self._eval_loss),
+            "bestStep": self._best[0] if self._best else None,
+            "bestEvalLoss": _short(self._best[1]) if self._best else None,
+            "stoppedEarly": self._stopped,
+            "adjusted": self.adjusted,
             "tokensPerSecond": self._newest.get("tokensPerSecond"),
             "etaSeconds": eta,
         }
         self._sink.report(status, always=important)
         if self._bars:
-            self._bars.update(self._bars.task_ids[0], completed=step, values=self._values(eta))
+            self._bars.update(self._bars.task_ids[0], total=self._total, completed=step, values=self._values(eta))
         elif "loss" in self._newest:
-            self._sink.log(f"step {step}/{self.resolved.total_steps}  {self._values(eta)}", always=important)
+            line = f"step {step}/{self.resolved.total_steps}  {self._values(eta)}"
+            if not important:
+                self._sink.log(line)
+            elif line != self._logged:  # the end of training often has nothing to add to the last evaluation
+                self._sink.log(line, always=True)
+                self._logged = line
 
     def _values(self, eta: float | None) -> str:
         """Return the newest values as one line of text."""

@@ -6,7 +6,6 @@ trained again.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 
 from tunesmith_api.contract import WORK_URI
 from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.models.memory import give_back
 from tunesmith_trainer.runtime.progress_report import flush_progress
 from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_json
 
@@ -64,7 +64,7 @@ def record_trained(work: WorkFolder, trained: dict[str, Any]) -> None:
 
 def evaluate_both_models(work: WorkFolder) -> None:
     """Evaluate the base model and the tuned one in a process of its own. If that fails, `publish` evaluates them."""
-    _free_memory()
+    free_memory()
     flush_progress()
     command = [sys.executable, "-m", "tunesmith_trainer.train.evaluation", "--work", str(work.root)]
     child = subprocess.Popen([*command, "--parent", str(os.getpid())], start_new_session=True)
@@ -86,9 +86,9 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def _free_memory() -> None:
-    """Give back the GPU's memory that training in this process has used."""
+def free_memory() -> None:
+    """Give back the memory that training in this process has used."""
     torch = sys.modules.get("torch")
-    gc.collect()
+    give_back()
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -11,20 +11,36 @@ from typing import Any
 
 import torch
 from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer_callback import ExportableState
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.resolve import Resolved
 from tunesmith_trainer.data.collate import OrderedDataset
 from tunesmith_trainer.tasks.base import Task
+from tunesmith_trainer.train.checkpointing.best import BestWeights
 from tunesmith_trainer.train.checkpointing.checkpoints import rotate, seal
 from tunesmith_trainer.train.checkpointing.outbox import Outbox
 from tunesmith_trainer.train.checkpointing.shards import CheckpointShard
+from tunesmith_trainer.train.checkpointing.zero_state import load_partition, save_partition
+from tunesmith_trainer.train.compat.deepspeed import Partition
 from tunesmith_trainer.train.compat.hf import HookedTrainer
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.parameter_groups import loraplus_groups
 from tunesmith_trainer.train.progress import Progress
+from tunesmith_trainer.train.validation_loss import ValidationLoss
 
 _LOWER_RATE = "Lower spec.training.learningRate, or raise spec.training.warmupRatio"
+
+
+def checkpoint_facts(job: str, resolved: Resolved) -> dict[str, Any]:
+    """Return what a checkpoint must share with a run that goes on from it. The number of processes is not part of it.
+
+    Args:
+        job: Digest of what the run depends on.
+        resolved: Values of the run.
+    """
+    facts = {"job": job, "strategy": resolved.strategy}
+    return facts if resolved.zero_stage is None else {**facts, "state": "fragments"}
 
 
 class FineTuner(HookedTrainer):
@@ -39,6 +55,11 @@ class FineTuner(HookedTrainer):
         shard: The shard of each checkpoint that is on this node.
         outbox: Receives the checkpoints to upload; None if none are uploaded.
         keep_checkpoints: How many checkpoints are kept.
+        validation: The losses on the validation rows so far.
+        best: The best weights so far.
+        save_weights: Writes the weights as they are into a folder; a collective operation. Set before training.
+        stopped_early: Why training has stopped before its last step; None if it has not.
+        eval_collator: Collates rows to evaluate on, which are not packed.
         stopping: Whether all processes have agreed to stop after this step.
         seconds: Duration of the training loop.
         step_seconds: Duration of each step, without evaluations and checkpoints.
@@ -55,6 +76,9 @@ class FineTuner(HookedTrainer):
         shard: CheckpointShard,
         outbox: Outbox | None,
         keep_checkpoints: int,
+        validation: ValidationLoss,
+        best: BestWeights,
+        eval_collator: Any,  # noqa: ANN401
         **options: Any,  # noqa: ANN401 - those of transformers' Trainer
     ) -> None:
         self.job = job
@@ -65,6 +89,11 @@ class FineTuner(HookedTrainer):
         self.shard = shard
         self.outbox = outbox
         self.keep_checkpoints = keep_checkpoints
+        self.validation = validation
+        self.best = best
+        self.save_weights: Callable[[Path], None] | None = None
+        self.stopped_early: str | None = None
+        self.eval_collator = eval_collator
         self.stopping = False
         self.seconds = 0.0
         self.step_seconds: list[float] = []
@@ -83,7 +112,8 @@ class FineTuner(HookedTrainer):
 
         The request to stop is part of the same reduction, so all processes stop after the same step.
         """
-        count = sum((self.task.target_count(batch["labels"]) for batch in batches), torch.tensor(0))
+        parts = [part for batch in batches for part in (batch if isinstance(batch, list) else [batch])]
+        count = sum((self.task.target_count(part["labels"]) for part in parts), torch.tensor(0))
         values = torch.tensor([float(count), float(self.interrupt.requested)], device=device, dtype=torch.float64)
         if self.args.world_size > 1:
             torch.distributed.all_reduce(values)
@@ -101,13 +131,19 @@ class FineTuner(HookedTrainer):
             self.optimizer = kind(groups, **options)
         return super().create_optimizer(model)
 
-    def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401
-        """Do one forward and backward pass.
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:  # noqa: ANN401
+        """Do one forward and backward pass, or those of all packs of a step.
 
         Raises:
             StageError: The loss is not finite.
         """
-        loss: torch.Tensor = super().training_step(*arguments, **options)
+        if isinstance(inputs, list):
+            losses = []
+            for number, pack in enumerate(inputs, 1):
+                with self.accumulates(model, is_last=number == len(inputs)):
+                    losses.append(self.training_step(model, pack, num_items_in_batch))
+            return torch.stack(losses).sum()
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             step = self.state.global_step + 1
             raise StageError(Reason.TRAINING_DIVERGED, f"the loss of step {step} is {loss.item()}", _LOWER_RATE)
@@ -138,7 +174,7 @@ class FineTuner(HookedTrainer):
         rows: OrderedDataset = self.eval_dataset
         size, world, rank = self.resolved.micro_batch_size, self.args.world_size, self.args.process_index
         rounds = -(-len(rows) // (size * world))
-        collate = self.data_collator
+        collate = self.eval_collator
         sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         self.model.eval()
         for number in range(rank, rounds * world, world):
@@ -158,14 +194,48 @@ class FineTuner(HookedTrainer):
             raise StageError(Reason.TRAINING_DIVERGED, f"the evaluation loss at step {step} is {mean}", _LOWER_RATE)
         metrics = {"eval_loss": mean}
         self.log(metrics)
-        if self.progress:
-            self.progress.evaluated(mean)
+        self.control.should_evaluate = False  # else transformers evaluates the last step twice
+        self._note_evaluation(mean)
         return metrics
+
+    def _note_evaluation(self, loss: float) -> None:
+        """Keep the weights if the loss is the lowest so far, and stop training if it no longer falls."""
+        step, total = self.state.global_step, self.resolved.total_steps
+        is_best = self.validation.note(step, loss)
+        if step < total and (why := self.validation.stop_reason):
+            self.stopped_early = f"after step {step} of {total}: {why}"
+            self.control.should_training_stop = True
+        if self.progress:
+            self.progress.evaluated(loss, self.validation, self.stopped_early)
+        if is_best and self.resolved.keeps_best and not self.is_done and self.save_weights is not None:
+            self.best.save(step, self.save_weights)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last step is done, of the run or by early stopping."""
+        return self.stopped_early is not None or self.state.global_step >= self.resolved.total_steps
+
+    @property
+    def published_step(self) -> int:
+        """The step whose weights are published, once training is done."""
+        best = self.validation.best_step if self.resolved.keeps_best else None
+        return best or int(self.state.global_step)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the weights, unless DeepSpeed saves and loads them as part of its own state."""
         if not self.is_deepspeed_enabled:
             super().save_model(output_dir, _internal_call)
+
+    def save_zero(self, folder: str) -> None:
+        """Write this process's part of the weights and of the optimizer's state."""
+        save_partition(self._partition(), Path(folder))
+
+    def load_zero(self, folder: str) -> None:
+        """Read this process's part of the weights and of the optimizer's state."""
+        load_partition(self._partition(), Path(folder))
+
+    def _partition(self) -> Partition:
+        return Partition(self.deepspeed, {id(weight): name for name, weight in self.model.named_parameters()})
 
     def write_checkpoint(self, write: Callable[[], None]) -> None:
         """Save all state, seal it when every process has written its part, and remove old checkpoints.
@@ -173,7 +243,7 @@ class FineTuner(HookedTrainer):
         After the last step nothing is saved: the final weights are written next, which takes less time than a
         checkpoint that only a failure in between could use.
         """
-        if self.state.global_step >= self.resolved.total_steps:
+        if self.is_done:
             return
         if self.progress:
             self.progress.saving()
@@ -181,9 +251,9 @@ class FineTuner(HookedTrainer):
         self.barrier()
         folder = Path(self.args.output_dir)
         checkpoint = folder / f"checkpoint-{self.state.global_step}"
+        self.best.link_into(checkpoint)
         if self.shard.is_writer:
-            about = {"job": self.job, "strategy": self.resolved.strategy, "worldSize": self.args.world_size}
-            seal(checkpoint, about, self.shard.index, self.shard.count)
+            seal(checkpoint, checkpoint_facts(self.job, self.resolved), self.shard.index, self.shard.count)
         if self.outbox:
             self.outbox.offer(checkpoint, self.shard)
         if self.shard.is_writer:
@@ -201,18 +271,23 @@ class FineTuner(HookedTrainer):
             torch.distributed.barrier()
 
 
-class _Steps(TrainerCallback):
-    """Hooks around each step."""
+class _Steps(TrainerCallback, ExportableState):
+    """Hooks around each step, and what a checkpoint holds of the evaluations."""
 
     def __init__(self, trainer: FineTuner) -> None:
         self.trainer = trainer
         self._step_began = 0.0
 
+    def state(self) -> dict[str, Any]:
+        return {"args": {}, "attributes": self.trainer.validation.state()}
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ANN401
         # Otherwise dropout would be the same in all processes. A resumed run loads its random states after this.
         torch.manual_seed(args.seed + args.process_index)
+        stored = state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+        self.trainer.validation.restore(stored["attributes"])
         if self.trainer.progress:
-            self.trainer.progress.start(state.global_step)
+            self.trainer.progress.start(state.global_step, self.trainer.validation)
         self.trainer.interrupt.stepping = True
         self.trainer.seconds = -time.monotonic()
 

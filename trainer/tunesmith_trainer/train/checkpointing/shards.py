@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from tunesmith_api.contract import WORK_URI
+from tunesmith_api.resolve import Resolved
 from tunesmith_trainer.train.distributed.peers import peer_lost
 
 
@@ -52,3 +53,20 @@ def agree_on_checkpoint(shard: CheckpointShard, checkpoint: str | None) -> str |
     if len(found) > 1:
         raise peer_lost(f"they would go on from different checkpoints ({', '.join(sorted(map(str, found)))})")
     return found.pop()
+
+
+def agree_on_batch(resolved: Resolved) -> None:
+    """Fail if the processes would not train with the same batches. A collective operation: all ranks call it.
+
+    Raises:
+        StageError: PEER_LOST: a node had read the work folder before another recorded that it ran out of memory.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return
+    import torch
+
+    mine = (resolved.micro_batch_size, resolved.gradient_checkpointing)
+    found: list[tuple[int, bool]] = [mine] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, mine)
+    if len(set(found)) > 1:
+        raise peer_lost(f"they would train with different micro-batches ({', '.join(str(n) for n, _ in set(found))})")

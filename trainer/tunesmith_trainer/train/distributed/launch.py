@@ -11,7 +11,14 @@ from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.topology import NodeTopology
-from tunesmith_trainer.train.trained import completed_training, evaluate_both_models, evaluates_here, record_trained
+from tunesmith_trainer.train.lower_memory import lower_after_kills, lower_memory
+from tunesmith_trainer.train.trained import (
+    completed_training,
+    evaluate_both_models,
+    evaluates_here,
+    free_memory,
+    record_trained,
+)
 
 
 def launch(config: JobConfig, work: WorkFolder, topology: NodeTopology, *, debug: bool = False) -> dict[str, Any]:
@@ -47,19 +54,35 @@ def launch(config: JobConfig, work: WorkFolder, topology: NodeTopology, *, debug
 def _run(
     config: JobConfig, work: WorkFolder, topology: NodeTopology, interrupt: Interrupt, *, debug: bool
 ) -> dict[str, Any]:
+    """Train; if memory runs out, again with values that need less, as long as there are any."""
     processes = _processes(config)
     world = processes * topology.nnodes
     micro_batch(config.spec, world)  # an impossible batch size is refused here, not once in every process
-    if world == 1:
-        with importing():
-            from tunesmith_trainer.train.failures import translate_oom
-            from tunesmith_trainer.train.fit import fit
+    if topology.is_first:
+        lower_after_kills(config, work, world)
+    in_this_process = world == 1
+    while True:
+        try:
+            if in_this_process:
+                return _fit(config, work, interrupt)
+            from tunesmith_trainer.train.distributed.torchrun import run_processes
 
-        with translate_oom(config, work):
-            return fit(config, work, interrupt)
-    from tunesmith_trainer.train.distributed.torchrun import run_processes
+            return run_processes(config, work, topology, processes, interrupt, debug=debug)
+        except StageError as error:
+            if interrupt.requested or not lower_memory(config, work, world, error):
+                raise
+        # What has run out of memory is not used again: something may still hold on to it.
+        in_this_process = False
+        free_memory()
 
-    return run_processes(config, work, topology, processes, interrupt, debug=debug)
+
+def _fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, Any]:
+    with importing():
+        from tunesmith_trainer.train.failures import translate_oom
+        from tunesmith_trainer.train.fit import fit
+
+    with translate_oom(config, work):
+        return fit(config, work, interrupt)
 
 
 def _processes(config: JobConfig) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tunesmith_api.contract import outcome_of
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.local.files import read_json, write_json
+from tunesmith_trainer.train.lower_memory import MemoryExhaustedError
 
 RUN_FOLDER = "TUNESMITH_RUN_FOLDER"
 """Variable: the path of the run folder."""
@@ -68,10 +70,17 @@ class RunFolder:
 
     def write_error(self, rank: str, error: StageError) -> None:
         """Record why the worker of a rank failed."""
-        write_json(self.path / f"outcome-{rank}.json", outcome_of(error))
+        when = {"when": error.when} if isinstance(error, MemoryExhaustedError) else {}
+        write_json(self.path / f"outcome-{rank}.json", {**outcome_of(error), **when})
 
     def errors(self) -> list[StageError]:
         """Return the workers' errors, oldest first."""
         paths = sorted(self.path.glob("outcome-*.json"), key=lambda path: path.stat().st_mtime)
         outcomes = [read_json(path) for path in paths]
-        return [StageError(Reason(o["reason"]), o["message"], o["remedy"]) for o in outcomes if o]
+        return [_error(outcome) for outcome in outcomes if outcome]
+
+
+def _error(outcome: dict[str, Any]) -> StageError:
+    if "when" in outcome:
+        return MemoryExhaustedError(outcome["message"], outcome["remedy"], outcome["when"])
+    return StageError(Reason(outcome["reason"]), outcome["message"], outcome["remedy"])

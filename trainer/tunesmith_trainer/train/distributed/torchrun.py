@@ -1,4 +1,4 @@
-"""Training in several processes: runs torchrun as a child process and explains its failures."""
+"""Training in child processes: runs torchrun, or a single process without it, and explains failures."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from typing import Any
 
 from tunesmith_api.contract import MASTER_PORT
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_api.local.files import read_json
+from tunesmith_api.local.files import read_json, write_json
 from tunesmith_api.local.locks import locked
 from tunesmith_api.local.processes import die_with_parent
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.peers import RENDEZVOUS_SECONDS, peer_lost, peer_unreachable, wait_for_master
-from tunesmith_trainer.train.distributed.run_folder import RUN_FOLDER, RunFolder
+from tunesmith_trainer.train.distributed.run_folder import AGENT_PID, RUN_FOLDER, RunFolder
 from tunesmith_trainer.train.distributed.topology import NodeTopology
+from tunesmith_trainer.train.training_log import read_log
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.1
 _KILLED = -9
 _ABORTED = -6
+# Training in this process may have set them, for DeepSpeed.
+_OF_TORCHRUN = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 _PEERS = (Reason.PEER_LOST, Reason.PEER_UNREACHABLE)
 
 
@@ -41,7 +44,9 @@ def run_processes(
     *,
     debug: bool = False,
 ) -> dict[str, Any]:
-    """Train in `processes` processes on this node, and return rank 0's result ({} on other nodes).
+    """Train in `processes` child processes on this node, and return rank 0's result ({} on other nodes).
+
+    A single process is started without torchrun, so that nothing in it is distributed.
 
     Raises:
         StageError: A process failed, or training was interrupted.
@@ -49,17 +54,20 @@ def run_processes(
     if not topology.is_first:
         wait_for_master(topology.master_addr, topology.master_port or MASTER_PORT)
     folder = RunFolder(Path(tempfile.mkdtemp(prefix="tunesmith-train-")))
+    is_alone = processes * topology.nnodes == 1
     worker = ["-m", "tunesmith_trainer.train.distributed.worker", "--work", str(work.root)]
     worker += ["--debug"] if debug else []
     try:
         with locked(folder.lock):
             child = subprocess.Popen(
-                [*_torchrun(folder, topology, processes), *worker],
+                [*([sys.executable] if is_alone else _torchrun(folder, topology, processes)), *worker],
                 env=_environment(folder, topology, processes),
                 start_new_session=True,  # Ctrl-C reaches only the launcher, which asks the workers to stop
                 preexec_fn=partial(die_with_parent, os.getpid()),
             )
             code = _wait(child, folder, interrupt)
+            if is_alone and code < 0:
+                write_json(folder.exit_codes, {"0": code})  # as torchrun does
             if code == 0:
                 return dict(read_json(folder.result) or {})
             raise _failure(config, work, folder, code, interrupted=interrupt.requested, several=topology.nnodes > 1)
@@ -82,7 +90,8 @@ def _torchrun(folder: RunFolder, topology: NodeTopology, processes: int) -> list
 
 
 def _environment(folder: RunFolder, topology: NodeTopology, processes: int) -> dict[str, str]:
-    env = {**os.environ, RUN_FOLDER: str(folder.path)}
+    env = {name: value for name, value in os.environ.items() if name not in _OF_TORCHRUN}
+    env |= {RUN_FOLDER: str(folder.path), AGENT_PID: str(os.getpid())}  # torchrun puts its own process ID there
     env.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
     if topology.nnodes == 1 and sys.platform == "linux":
         env.setdefault("GLOO_SOCKET_IFNAME", "lo")  # otherwise gloo resolves the host's name, which may not resolve
@@ -133,7 +142,7 @@ def _failure(
         from tunesmith_trainer.train.failures import out_of_memory
 
         rank = next(rank for rank, value in codes.items() if value == _KILLED)
-        return out_of_memory(config, work, f"process {rank} was killed by the system")
+        return out_of_memory(config, work, f"process {rank} was killed by the system", _after_step(work))
     if several and (error := _peer_failure(folder, errors, list(codes.values()))):
         return error
     if errors:
@@ -142,6 +151,12 @@ def _failure(
     return StageError(
         Reason.INTERNAL_ERROR, f"training ended without a reason ({what})", "Run it again with --debug to see where"
     )
+
+
+def _after_step(work: WorkFolder) -> str:
+    """Return when a process was killed that cannot say it itself, by the training log."""
+    entries = read_log(work.training_log)
+    return f"after step {entries[-1]['step']}" if entries else "before the first step"
 
 
 def _peer_failure(folder: RunFolder, errors: list[StageError], codes: list[int]) -> StageError | None:

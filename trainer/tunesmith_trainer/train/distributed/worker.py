@@ -1,4 +1,7 @@
-"""`python -m tunesmith_trainer.train.distributed.worker --work FOLDER`: a process that torchrun starts."""
+"""`python -m tunesmith_trainer.train.distributed.worker --work FOLDER`: a process that torchrun starts.
+
+If it is the only one of a run, the launcher starts it without torchrun.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--debug", action="store_true")
     options = parser.parse_args()
-    rank, folder = os.environ["RANK"], RunFolder(Path(os.environ[RUN_FOLDER]))
+    rank, folder = os.environ.get("RANK", "0"), RunFolder(Path(os.environ[RUN_FOLDER]))
     level = logging.DEBUG if options.debug else logging.INFO if rank == "0" else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     folder.mark_started(rank)
