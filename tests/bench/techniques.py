@@ -7,8 +7,8 @@ and docs/techniques.md and docs/techniques.svg are written from it. A result is 
 libraries have changed, so that the run can be broken off and goes on.
 
     python tests/bench/techniques.py                     # under an hour on 2 idle cores
-    python tests/bench/techniques.py --matrix --only qlora   # the cells whose name has this
-    python tests/bench/techniques.py --measure --only zero3
+    python tests/bench/techniques.py --matrix --only qlora   # the cells whose name matches
+    python tests/bench/techniques.py --measure --only 'zero3$'
     python tests/bench/techniques.py --quick             # few steps and cells: shows that it runs; writes nothing
     python tests/bench/techniques.py --page              # the page again, from the numbers that there are
 """
@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -143,7 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--matrix", action="store_true", help="only the matrix")
     parser.add_argument("--measure", action="store_true", help="only the measurement")
-    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="what has one of these in its name")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="PATTERN", help="what matches one of these")
     parser.add_argument("--checks", nargs="+", choices=CHECKS, default=list(CHECKS), help="some of the matrix's checks")
     parser.add_argument("--again", action="store_true", help="find anew what has a current result")
     parser.add_argument("--quick", action="store_true", help="few steps, some cells; writes nothing")
@@ -154,8 +155,8 @@ def main() -> None:
     partial = options.quick or set(options.checks) != set(CHECKS)
     results = Results(None if partial else RESULTS, again=options.again or partial)
     both, failed = options.matrix == options.measure, 0
-    matrix = [cell for cell in cells() if any(text in cell.name for text in options.only)]
-    measured = [cell for cell in techniques() if any(text in cell.name for text in options.only)]
+    matrix = [cell for cell in cells() if any(re.search(text, cell.name) for text in options.only)]
+    measured = [cell for cell in techniques() if any(re.search(text, cell.name) for text in options.only)]
     if options.quick:
         matrix, measured = matrix[:: max(1, len(matrix) // 8)], measured[:: max(1, len(measured) // 4)]
     if not options.page:

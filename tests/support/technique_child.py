@@ -168,7 +168,10 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Serve lines until the input ends."""
+    """Serve lines until the input ends, or the process that asks has ended."""
+    from tunesmith_api.local.processes import die_with_parent
+
+    die_with_parent(os.getppid())
     # No computation here: its threads would not survive a fork.
     import accelerate  # noqa: F401
     import peft  # noqa: F401
