@@ -4,6 +4,7 @@ For each line of its input, a request, it writes a line with how the processes e
 
     {work, ranks: [{VARIABLE: value}], killAt?, measure?}  ->  {codes, errors: [{reason, message}], taken: [{...}]}
     {work, initial: FILE}  ->  the same; the weights to train, as they begin, are in FILE
+    {work, start: true}  ->  the same; what prepare writes for training to begin with is written
     {work, stage: prepare | train | publish}  ->  the same
 """
 
@@ -66,14 +67,29 @@ def _initial(work: Path, file: Path) -> None:
     folder = WorkFolder(work)
     spec = load_config(folder).spec
     method, task, resolved = method_of(spec.method), task_of(spec.task), resolve(spec, 1, 8, False)
-    base = task.load_base(model_path(folder), method.load_dtype(resolved.precision))
+    load = task.load_quantized if method.info.is_quantized else task.load_base
+    base = load(model_path(folder), method.load_dtype(resolved.precision))
     model = method.make_trainable(base, spec, resolved, task.adapter_task_type)
+    method.load_start(model, resolved.adapter, folder.adapter_start)
     weights = {
         plain_name(name): weight.detach().float().clone().contiguous()
         for name, weight in model.named_parameters()
         if weight.requires_grad
     }
     save_file(weights, file)
+
+
+def _start(work: Path) -> None:
+    """Write what the method begins with besides the base model, as prepare does."""
+    from tunesmith_api.work_folder import WorkFolder
+    from tunesmith_trainer.models.location import model_path
+    from tunesmith_trainer.models.weights_check import read_architecture
+    from tunesmith_trainer.prepare.adapter_start import write_start
+    from tunesmith_trainer.runtime.job_config import load_config
+
+    folder = WorkFolder(work)
+    base = model_path(folder)
+    write_start(load_config(folder), folder, base, read_architecture(base, "the base model"))
 
 
 def _stage(work: Path, name: str) -> None:
@@ -150,6 +166,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     def run(report: Path) -> None:
         if "initial" in request:
             _initial(work, Path(request["initial"]))
+        elif "start" in request:
+            _start(work)
         elif "stage" in request:
             _stage(work, request["stage"])
         else:

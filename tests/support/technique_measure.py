@@ -136,6 +136,7 @@ class Measurer:
         work = self._new()
         ids = [(7 * index) % 1000 + 3 for index in range(MEMORY_LENGTH)]
         write_job(work, base, spec, [(ids, [1] * MEMORY_LENGTH)] * (PROCESSES * MEMORY_STEPS))
+        self._runs.start(work)
         taken = self._runs.train(work, measure=True)
         shutil.rmtree(work)
         found = {name: max(rank[name] for rank in taken) for name in ("allocated", "atRest", "resident")}

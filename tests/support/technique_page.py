@@ -45,7 +45,7 @@ Each cell is trained on a model of {size} with 2 processes in fp32, {steps} step
 
 - end within {tolerance:g} of plain torch (`ddp`) with 2 processes: the loss of every step, and every trained weight;
   a cell of plain torch is compared with one process;
-- move every part that is trained, in fp32 and in bf16, and save it in fp32;
+- move every part that is trained, in fp32 and in bf16, and save an adapter in fp32;
 - end with the same bits and losses when both processes are killed (SIGKILL) after step {killed} and run again;
 - end within {tolerance:g} when it is killed and goes on with 1 process instead of 2.
 

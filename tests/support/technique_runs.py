@@ -74,6 +74,10 @@ class Runs:
         """Write the weights that a work folder's job trains, as they are before the first step."""
         self._require(self._ask({"work": str(work), "initial": str(file)}, deepspeed=False))
 
+    def start(self, work: Path) -> None:
+        """Write what prepare writes for training to begin with, where the method has such a thing."""
+        self._require(self._ask({"work": str(work), "start": True}, deepspeed=False))
+
     def stage(self, work: Path, name: str) -> None:
         """Run a stage: prepare, train (with one process) or publish."""
         self._require(self._ask({"work": str(work), "stage": name}, deepspeed=False))
