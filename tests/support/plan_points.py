@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunesmith_api.choices.spread import Strategy
 from tunesmith_api.methods import METHODS
 from tunesmith_api.planner import ModelShape, RankMemory, Setup, rank_memory
 from tunesmith_api.planner.process_memory import process_memory
-from tunesmith_api.resolve import Offload, Strategy
+from tunesmith_api.resolve import Offload
 from tunesmith_api.spec import AdapterSpec, adapter_settings
 
 TESTS = Path(__file__).resolve().parents[1]

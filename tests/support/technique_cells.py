@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from tunesmith_api.choices.spread import Strategy
 from tunesmith_api.methods import METHODS
-from tunesmith_api.resolve import Strategy
 from tunesmith_api.spec import AdapterSpec, DistributedSpec, TrainingJobSpec, TrainingSpec
 
 Settings = dict[str, dict[str, Any]]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from tunesmith_api.choices.spread import Strategy, micro_batch, strategies_of
 from tunesmith_api.planner.machine import Machine
 from tunesmith_api.planner.setup import DataShape, Setup
-from tunesmith_api.resolve import Strategy, micro_batch, resolve, strategies_of
+from tunesmith_api.resolve import resolve
 from tunesmith_api.spec import TrainingJobSpec
 
 _GPU_PADDING = 8  # lengths are rounded up to a multiple of this on a GPU
