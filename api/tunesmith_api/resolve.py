@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tunesmith_api.choices.speed import PACKS_WELL, PackingFacts, compile_of, packing_of
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.methods import METHODS, SCRATCH_LEARNING_RATE
 from tunesmith_api.spec.adapter import AdapterSettings
 from tunesmith_api.spec.job import TrainingJobSpec
 
 Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
+Offload = Literal["none", "optimizer", "all"]
 
 _LARGEST_MICRO_BATCH = 8
 _DEFAULT_EPOCHS = 3.0
@@ -46,7 +48,12 @@ class Resolved:
         warmup_steps: Steps over which the learning rate rises.
         precision: Numeric precision.
         gradient_checkpointing: Whether activations are recomputed in the backward pass.
+        packing: Whether rows are laid end to end. `gradient_accumulation_steps` is then the most forward passes of a
+            step; how many it takes depends on the lengths of its rows.
+        compile: Whether the model's layers are compiled.
         strategy: How training is spread over processes.
+        offload: What DeepSpeed keeps outside the GPU's memory.
+        nvme_path: The folder that it is kept in; None for the machine's memory.
         checkpoint_steps: Steps between two checkpoints.
         eval_steps: Steps between two evaluations; one follows the last step.
         keeps_best: Whether the weights with the lowest loss on validation rows are published, instead of the last ones.
@@ -65,7 +72,11 @@ class Resolved:
     warmup_steps: int
     precision: Literal["fp32", "bf16"]
     gradient_checkpointing: bool
+    packing: bool
+    compile: bool
     strategy: Strategy
+    offload: Offload
+    nvme_path: str | None
     checkpoint_steps: int
     eval_steps: int
     keeps_best: bool
@@ -89,11 +100,15 @@ class Resolved:
             "gradientAccumulationSteps": self.gradient_accumulation_steps,
             "precision": self.precision,
             "gradientCheckpointing": self.gradient_checkpointing,
+            "packing": self.packing,
+            "compile": self.compile,
             "strategy": self.strategy,
             "checkpoint.everySteps": self.checkpoint_steps,
             "evalSteps": self.eval_steps,
             "loadBestModelAtEnd": self.keeps_best,
         }
+        if self.offload != "none":
+            values["offload"] = self.offload
         if self.adapter is not None:
             shown = {**vars(self.adapter), "target_modules": list(self.adapter.target_modules or ["all linear layers"])}
             values |= {path: shown[field] for field, path in _ADAPTER_FIELDS.items() if path in self.reasons}
@@ -101,7 +116,12 @@ class Resolved:
 
 
 def resolve(
-    spec: TrainingJobSpec, world_size: int, train_rows: int, has_bf16: bool, plan: Mapping[str, Any] | None = None
+    spec: TrainingJobSpec,
+    world_size: int,
+    train_rows: int,
+    has_bf16: bool,
+    plan: Mapping[str, Any] | None = None,
+    facts: PackingFacts = PACKS_WELL,
 ) -> Resolved:
     """Return all values of a run.
 
@@ -110,19 +130,23 @@ def resolve(
         world_size: Processes that train together, over all machines.
         train_rows: Rows of the training data, at least 1.
         has_bf16: Whether there is a GPU that computes in bf16.
-        plan: What `prepare` has planned, as in a status's `plan`; it decides what the spec leaves open. A plan for
-            another number of processes is not followed, and without one nothing is known of the machine's memory.
+        plan: What `prepare` has planned, as in a status's `plan`; it decides what the spec leaves open. Without one
+            nothing is known of the machine's memory. Of a plan for another number of processes the strategy is kept,
+            as checkpoints are written by it; the micro-batch is at most the planned one.
+        facts: What the model tells of packing.
 
     Raises:
-        StageError: The spec's batch sizes do not go with the number of processes.
+        StageError: The spec's batch sizes do not go with the number of processes, or its packing with the model.
     """
     training = spec.training
-    plan = plan if plan and plan.get("processes") == world_size else {}
+    plan = plan or {}
     reasons: dict[str, str] = {"processes": _processes_reason(spec, world_size)}
     micro, reasons["microBatchSize"] = _planned_micro_batch(spec, world_size, plan)
     share = training.global_batch_size // world_size
+    packing, reasons["packing"] = packing_of(spec, has_bf16, facts)
+    at_most = "at most: " if packing else ""
     reasons["gradientAccumulationSteps"] = (
-        f"{training.global_batch_size} rows a step / {world_size} processes / {micro} rows a forward pass"
+        f"{at_most}{training.global_batch_size} rows a step / {world_size} processes / {micro} rows a forward pass"
     )
     steps, reasons["totalSteps"] = _total_steps(spec, train_rows)
     epochs = round(steps * training.global_batch_size / train_rows, 4)
@@ -131,7 +155,9 @@ def resolve(
     reasons["warmupSteps"] = f"warmupRatio {training.warmup_ratio:g} of {steps} steps"
     precision, reasons["precision"] = _precision(spec, has_bf16)
     strategy, reasons["strategy"] = _strategy(spec, world_size, plan)
+    reasons["offload"] = _SET
     checkpointing, reasons["gradientCheckpointing"] = _checkpointing(spec, plan)
+    compiled, reasons["compile"] = compile_of(spec, strategy)
     every = training.checkpoint.every_steps
     reasons["checkpoint.everySteps"] = _SET if every else f"a tenth of {steps} steps"
     reasons["evalSteps"] = _SET if training.eval_steps else f"a tenth of {steps} steps"
@@ -149,7 +175,11 @@ def resolve(
         warmup_steps=math.ceil(training.warmup_ratio * steps),
         precision=precision,
         gradient_checkpointing=checkpointing,
+        packing=packing,
+        compile=compiled,
         strategy=strategy,
+        offload=spec.distributed.offload,
+        nvme_path=spec.distributed.nvme_path,
         checkpoint_steps=every or max(1, steps // _CHECKPOINTS),
         eval_steps=training.eval_steps or max(1, steps // _CHECKPOINTS),
         keeps_best=training.keeps_best,
@@ -237,11 +267,27 @@ def _best_reason(spec: TrainingJobSpec) -> str:
     return "default without earlyStopping" if training.early_stopping is None else "default with earlyStopping"
 
 
+def strategies_of(spec: TrainingJobSpec, world_size: int) -> tuple[Strategy, ...]:
+    """Return the strategies to choose from, the least communication first."""
+    given = spec.distributed
+    if given.strategy != "auto":
+        return (given.strategy,)
+    if given.offload == "all" or given.nvme_path is not None:
+        return ("zero3",)
+    if given.offload == "optimizer":
+        return ("zero2", "zero3")  # zero1 is no faster then, and keeps all gradients on the GPU
+    return ("ddp", "zero1", "zero2", "zero3") if world_size > 1 else ("ddp",)
+
+
 def _strategy(spec: TrainingJobSpec, world_size: int, plan: Mapping[str, Any]) -> tuple[Strategy, str]:
     if spec.distributed.strategy != "auto":
         return spec.distributed.strategy, _SET
-    if world_size > 1 and (planned := plan.get("strategy")):
+    planned = plan.get("strategy")
+    if planned and (spec.distributed.offload == "none" or planned in strategies_of(spec, world_size)):
         return planned, _planned(plan, "strategy")
+    strategy = strategies_of(spec, world_size)[0]
+    if strategy != "ddp":
+        return strategy, f"auto takes {strategy} with offload"
     return "ddp", "auto takes ddp" if world_size > 1 else "plain torch, as there is one process"
 
 
@@ -260,6 +306,9 @@ def _planned_micro_batch(spec: TrainingJobSpec, world_size: int, plan: Mapping[s
     if spec.training.micro_batch_size is not None or not planned or planned == largest:
         return largest, why
     share = spec.training.global_batch_size // world_size
+    if plan.get("processes") != world_size:
+        fitting = max(n for n in range(1, min(share, planned) + 1) if share % n == 0)
+        return fitting, f"the largest divisor of {share} rows a process, up to the {planned} that were planned"
     return (planned, _planned(plan, "microBatchSize")) if share % planned == 0 else (largest, why)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from tunesmith_api.methods import describe_learning_rates
 from tunesmith_api.spec.base import Rule, SpecModel
+
+_SYSTEM = r"^/(bin|boot|dev|etc|lib|lib64|opt|proc|root|run|sbin|sys|usr)(/|$)"
 
 
 class CheckpointSpec(SpecModel):
@@ -113,6 +116,18 @@ class TrainingSpec(SpecModel):
         "By default only if the plan needs it to fit in memory.",
         examples=[True],
     )
+    packing: bool | None = Field(
+        default=None,
+        description="Lay the rows of a process end to end instead of padding them; each attends to itself alone, "
+        "and the loss is the same. By default on GPUs that have bf16, where the model's attention has a kernel for it.",
+        examples=[False],
+    )
+    compile: bool | None = Field(
+        default=None,
+        description="Compile the model's layers with torch.compile when training starts, which takes minutes and needs "
+        "a C compiler, as the trainer's image has none. Off by default.",
+        examples=[True],
+    )
     seed: int = Field(default=42, ge=0, le=2**31 - 1, description="Seed of everything that is random.")
     eval_steps: int | None = Field(
         default=None,
@@ -143,8 +158,41 @@ class TrainingSpec(SpecModel):
         return self.load_best_model_at_end
 
 
+def _strategy_rule(offload: str, strategies: tuple[str, ...]) -> Rule:
+    """Return the rule that an offload goes with these strategies, or with auto, which takes one of them."""
+    known = ("auto", *strategies)
+    named = " or ".join(strategies) if len(strategies) < 3 else f"{', '.join(strategies[:-1])} or {strategies[-1]}"
+    return Rule(
+        f"!has(self.offload) || self.offload != '{offload}' || !has(self.strategy) || "
+        f"self.strategy in [{', '.join(repr(name) for name in known)}]",
+        f"offload: {offload} goes with {named}; write strategy: {strategies[-1]}, or remove offload",
+        lambda d: d.offload != offload or d.strategy in known,
+    )
+
+
 class DistributedSpec(SpecModel):
     """How training is spread over processes."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        _strategy_rule("optimizer", ("zero1", "zero2", "zero3")),
+        _strategy_rule("all", ("zero3",)),
+        Rule(
+            "!has(self.nvmePath) || (has(self.offload) && self.offload != 'none')",
+            "nvmePath is where offload puts things, and offload is none; write offload: optimizer or offload: all, "
+            "or remove nvmePath",
+            lambda d: d.nvme_path is None or d.offload != "none",
+        ),
+        Rule(
+            "!has(self.nvmePath) || !has(self.strategy) || self.strategy in ['auto', 'zero3']",
+            "nvmePath goes with zero3; write strategy: zero3, or remove nvmePath to offload to the machine's memory",
+            lambda d: d.nvme_path is None or d.strategy in ("auto", "zero3"),
+        ),
+        Rule(
+            f"!has(self.nvmePath) || !self.nvmePath.matches('{_SYSTEM}')",
+            "nvmePath must not be in a folder of the system; write for example nvmePath: /nvme",
+            lambda d: d.nvme_path is None or not re.search(_SYSTEM, d.nvme_path),
+        ),
+    )
 
     strategy: Literal["auto", "ddp", "zero1", "zero2", "zero3"] = Field(
         default="auto",
@@ -157,4 +205,17 @@ class DistributedSpec(SpecModel):
         le=64,
         description="Processes on each machine; one for each GPU by default, one where there is none.",
         examples=[2],
+    )
+    offload: Literal["none", "optimizer", "all"] = Field(
+        default="none",
+        description="What DeepSpeed keeps in the machine's memory instead of the GPU's: nothing, the optimizer's "
+        "state (zero1, zero2 or zero3), or also the weights (all; zero3). Larger models fit, and steps take longer.",
+    )
+    nvme_path: str | None = Field(
+        default=None,
+        max_length=253,
+        pattern=r"^(/[A-Za-z0-9._-]+)+$",
+        description="A folder on a fast local disk where zero3 offloads to, instead of the machine's memory. On "
+        "Kubernetes the training pods have an emptyDir there, on their node's disk.",
+        examples=["/nvme"],
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from tunesmith_api.contract import PROGRESS_AUDIENCE
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.work_folder import Stage
@@ -14,6 +16,7 @@ from tunesmith_operator.finetunejob.volume import MOUNT, work_volume
 from tunesmith_operator.pods.base import accounts, restricted_container, restricted_pod, template_metadata
 
 _TOKEN_SECONDS = 3600
+_TMP = "/tmp"  # noqa: S108 - the pod's own emptyDir
 _AUTHORITY = "tunesmith-progress-ca"
 
 
@@ -38,7 +41,7 @@ def pod_template(
         settings: The pull policy of images and the progress server.
     """
     template = spec.pod_template
-    volumes, mounts = _volumes(spec, resources, claim, settings)
+    volumes, mounts = _volumes(spec, stage, resources, claim, settings)
     pod: KubeObject = {
         "restartPolicy": "Never",
         **restricted_pod(),
@@ -93,16 +96,18 @@ def _arguments(metadata: KubeObject, stage: Stage, attempt: int, nodes: int) -> 
 
 
 def _volumes(
-    spec: FineTuneJobSpec, resources: StageResources, claim: str | None, settings: OperatorSettings
+    spec: FineTuneJobSpec, stage: Stage, resources: StageResources, claim: str | None, settings: OperatorSettings
 ) -> tuple[list[KubeObject], list[KubeObject]]:
     """Return the volumes of the pod and their mounts."""
     pairs: list[tuple[KubeObject, KubeObject]] = [
         ({"name": "work", **work_volume(spec, claim)}, {"name": "work", "mountPath": MOUNT}),
-        ({"name": "tmp", "emptyDir": {}}, {"name": "tmp", "mountPath": "/tmp"}),  # noqa: S108
+        ({"name": "tmp", "emptyDir": {}}, {"name": "tmp", "mountPath": _TMP}),
     ]
     if resources.shared_memory:
         shm = {"name": "shm", "emptyDir": {"medium": "Memory"}}
         pairs.append((shm, {"name": "shm", "mountPath": "/dev/shm"}))  # noqa: S108
+    if stage is Stage.TRAIN and (folder := _offload_folder(spec)):
+        pairs.append(({"name": "offload", "emptyDir": {}}, {"name": "offload", "mountPath": folder}))
     for number, name in enumerate(resources.config_maps):
         volume = {"name": f"config-map-{number}", "configMap": {"name": name}}
         mount = {"name": volume["name"], "mountPath": f"{CONFIG_MAPS_MOUNT}/{name}", "readOnly": True}
@@ -110,6 +115,13 @@ def _volumes(
     if settings.progress_url:
         pairs.append((_identity(), {"name": "identity", "mountPath": IDENTITY_MOUNT, "readOnly": True}))
     return [volume for volume, _ in pairs], [mount for _, mount in pairs]
+
+
+def _offload_folder(spec: FineTuneJobSpec) -> str | None:
+    """Return the folder that training offloads to, if it needs a volume of its own; the root is read-only."""
+    path = spec.distributed.nvme_path
+    has_volume = path is None or any(PurePosixPath(path).is_relative_to(mount) for mount in (MOUNT, _TMP))
+    return None if has_volume else path
 
 
 def _identity() -> KubeObject:

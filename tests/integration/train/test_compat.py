@@ -23,6 +23,16 @@ def test_transformers_calls_the_hooks_of_its_trainer():
         assert hook in vars(HookedTrainer)
 
 
+def test_accumulation_is_told_to_accelerate_and_asked_for_by_deepspeed():
+    from accelerate import Accelerator
+    from accelerate.state import GradientState
+    from transformers import Trainer
+
+    assert "_set_sync_gradients(" in inspect.getsource(Trainer._run_epoch)
+    assert parameters(GradientState._set_sync_gradients) == ["self", "sync_gradients"]
+    assert "sync_gradients=self.sync_gradients" in inspect.getsource(Accelerator.backward)
+
+
 def test_transformers_spreads_by_the_number_of_gpus(tmp_path):
     from transformers import Trainer, TrainingArguments
 

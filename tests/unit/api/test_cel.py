@@ -38,6 +38,7 @@ ENVIRONMENT = celpy.Environment()
 HINTS = {
     "uri": ["pvc://claim/path", "pvc://claim/../path", "hf://a/b"],
     "name": ["1st", "my.model", "my-model"],
+    "nvmePath": ["/nvme", "/usr/nvme", "/users"],
     "nodeSelector": [{"kubernetes.azure.com/agentpool": "a", "node.kubernetes.io/instance-type": "b"}],
     "output": [{"retain": False}, {"uri": "./a"}],
     "storage": [{"claimName": "c"}, {"uri": "s3://b"}],

@@ -4,15 +4,24 @@ from typing import Any
 
 import pytest
 
+from tunesmith_api.choices.speed import PACKS_WELL, PackingFacts
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.resolve import Resolved, resolve
 from tunesmith_api.spec import TrainingJobSpec
 
 
-def chosen(world: int = 1, rows: int = 100, bf16: bool = False, plan: Any = None, **spec: Any) -> Resolved:
+def chosen(
+    world: int = 1,
+    rows: int = 100,
+    bf16: bool = False,
+    plan: Any = None,
+    facts: PackingFacts = PACKS_WELL,
+    **spec: Any,
+) -> Resolved:
     model = spec.pop("model", {"uri": "hf://a/b"})
     data = {"sources": [{"uri": "./rows.jsonl"}]}
-    return resolve(TrainingJobSpec.model_validate({"model": model, "dataset": data, **spec}), world, rows, bf16, plan)
+    job = TrainingJobSpec.model_validate({"model": model, "dataset": data, **spec})
+    return resolve(job, world, rows, bf16, plan, facts)
 
 
 PLAN = {
@@ -135,11 +144,71 @@ def test_what_is_set_does_not_follow_the_plan() -> None:
     assert values.to_status()["gradientCheckpointing"]["reason"] == "set in the spec"
 
 
-@pytest.mark.parametrize("plan", [None, {}, {**PLAN, "processes": 4}])
-def test_without_a_plan_for_these_processes_the_defaults_hold(plan: dict[str, Any] | None) -> None:
+@pytest.mark.parametrize("plan", [None, {}])
+def test_without_a_plan_the_defaults_hold(plan: dict[str, Any] | None) -> None:
     values = chosen(world=2, plan=plan)
     assert (values.micro_batch_size, values.strategy, values.gradient_checkpointing) == (8, "ddp", False)
 
 
+@pytest.mark.parametrize(("world", "micro", "steps"), [(1, 2, 8), (8, 2, 1), (16, 1, 1)])
+def test_other_processes_than_planned_keep_the_strategy_and_at_most_the_micro_batch(
+    world: int, micro: int, steps: int
+) -> None:
+    values = chosen(world=world, plan=PLAN)
+    assert (values.micro_batch_size, values.gradient_accumulation_steps) == (micro, steps)
+    assert (values.strategy, values.gradient_checkpointing) == ("zero3", True)
+    assert all(entry["reason"] for entry in values.to_status().values())
+
+
+@pytest.mark.parametrize(
+    ("distributed", "strategy"),
+    [
+        ({"offload": "optimizer"}, "zero2"),
+        ({"offload": "optimizer", "strategy": "zero1"}, "zero1"),
+        ({"offload": "all"}, "zero3"),
+        ({"offload": "optimizer", "nvmePath": "/nvme"}, "zero3"),
+    ],
+)
+def test_offload_takes_a_strategy_that_has_it(distributed: dict[str, Any], strategy: str) -> None:
+    for plan in (None, {"strategy": "ddp"}):
+        values = chosen(distributed=distributed, plan=plan)
+        assert (values.strategy, values.offload) == (strategy, distributed["offload"])
+        assert values.to_status()["offload"]["value"] == distributed["offload"]
+    assert "offload" not in chosen().to_status()
+
+
 def test_a_planned_size_that_does_not_divide_the_share_is_not_taken() -> None:
     assert chosen(world=2, plan={**PLAN, "microBatchSize": 3}).micro_batch_size == 8
+
+
+@pytest.mark.parametrize(
+    ("training", "bf16", "facts", "packs", "reason"),
+    [
+        ({}, True, PackingFacts(), True, "has a kernel"),
+        ({}, False, PackingFacts(), False, "like length"),
+        ({"precision": "fp32"}, True, PackingFacts(), False, "like length"),
+        ({}, True, PackingFacts(inexact="its rope differs"), False, "its rope differs"),
+        ({}, True, PackingFacts(slow="it has a soft cap"), False, "it has a soft cap"),
+        ({"packing": True}, False, PackingFacts(slow="it has a soft cap"), True, "set in the spec"),
+        ({"packing": False}, True, PackingFacts(), False, "set in the spec"),
+    ],
+)
+def test_packing(training: dict[str, Any], bf16: bool, facts: PackingFacts, packs: bool, reason: str) -> None:
+    resolved = chosen(bf16=bf16, facts=facts, training=training)
+    assert resolved.packing is packs
+    assert reason in resolved.to_status()["packing"]["reason"]
+    assert resolved.reasons["gradientAccumulationSteps"].startswith("at most") is packs
+
+
+def test_packing_that_would_be_wrong_is_refused() -> None:
+    with pytest.raises(StageError, match="packing: true, but its rope differs") as caught:
+        chosen(training={"packing": True}, facts=PackingFacts(inexact="its rope differs"))
+    assert caught.value.reason is Reason.INVALID_SPEC
+    assert "packing: false" in caught.value.remedy
+
+
+def test_compiling_is_asked_for_and_not_under_zero3() -> None:
+    assert chosen().compile is False
+    assert chosen(training={"compile": True}).to_status()["compile"] == {"value": True, "reason": "set in the spec"}
+    with pytest.raises(StageError, match="compile: true does not go with ZeRO 3"):
+        chosen(training={"compile": True}, distributed={"strategy": "zero3"})

@@ -43,11 +43,13 @@ class Collator:
         multiple: Lengths are rounded up to a multiple of this.
         prune: Compute logits only for positions with a target in some row. With a large vocabulary, logits are much of
             the work and most of the memory, and those of a prompt are not used.
+        targets: Whether the model computes the loss itself; it then gets the labels as `targets` too.
     """
 
-    def __init__(self, multiple: int = 1, *, prune: bool = True) -> None:
+    def __init__(self, multiple: int = 1, *, prune: bool = True, targets: bool = False) -> None:
         self.multiple = multiple
         self.prune = prune
+        self.targets = targets
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         """Return the model's inputs and the labels.
@@ -68,4 +70,4 @@ class Collator:
             positions = np.flatnonzero((labels != IGNORE_INDEX).any(axis=0))
             kept = torch.from_numpy(positions if len(positions) else np.zeros(1, np.int64))
             batch |= {"labels": batch["labels"][:, kept], "logits_to_keep": kept}
-        return batch
+        return {**batch, "targets": batch["labels"]} if self.targets else batch

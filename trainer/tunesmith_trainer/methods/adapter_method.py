@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,14 +115,12 @@ class AdapterMethod(Method):
     def _settings(self, adapter: AdapterSettings | None) -> AdapterSettings:
         return adapter or AdapterSettings(rank=self.info.default_rank, alpha=self.info.default_alpha)
 
-    def save(self, model: Any, weights: dict[str, Any] | None, base: Path, folder: Path) -> None:  # noqa: ANN401
+    def save(self, model: Any, weights: Iterator[tuple[str, Any]], base: Path, folder: Path) -> None:  # noqa: ANN401
         """Write the adapter."""
-        if weights is not None:  # what the layers share is not trained, and whole in each process
-            prefixes = tuple(f"base_model.{part}." for part in self.kind.shared)
-            buffers = model.named_buffers(remove_duplicate=False)
-            weights |= {name: value for name, value in buffers if name.startswith(prefixes)}
+        shared = tuple(f"base_model.{part}." for part in self.kind.shared)  # the layers name it once more
+        held = {n: weight.clone() for n, weight in weights if self.trained_names([n]) or n.startswith(shared)}
         model.peft_config["default"].base_model_name_or_path = str(base)
-        model.save_pretrained(folder, state_dict=weights, save_embedding_layers=False)
+        model.save_pretrained(folder, state_dict=held, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)
         if start := getattr(model, START, None):
             from tunesmith_trainer.methods.start import without_start

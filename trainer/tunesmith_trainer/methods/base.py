@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -148,13 +148,13 @@ class Method(ABC):
         return int(get_model_param_count(model))
 
     @abstractmethod
-    def save(self, model: Any, weights: dict[str, Any] | None, base: Path, folder: Path) -> None:  # noqa: ANN401
+    def save(self, model: Any, weights: Iterator[tuple[str, Any]], base: Path, folder: Path) -> None:  # noqa: ANN401
         """Write the trained weights to a folder.
 
         Args:
-            model: The model that was trained.
-            weights: The weights by name, gathered from all processes; None where the model itself holds them. Only
-                the trained ones when `info.trains_adapter`.
+            model: The model that was trained. The values of its weights may be with other processes.
+            weights: The weights by name, one after the other, each of which may be gone when the next one comes. Only
+                the trained ones when `info.trains_adapter`. All must be asked for.
             base: Folder of the base model.
             folder: The folder to make.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,12 @@ class Full(Method):
         """Return the model as it is."""
         return model
 
-    def save(self, model: Any, weights: dict[str, Any] | None, base: Path, folder: Path) -> None:  # noqa: ANN401
+    def save(self, model: Any, weights: Iterator[tuple[str, Any]], base: Path, folder: Path) -> None:  # noqa: ANN401
         """Write the whole model and the base model's tokenizer."""
+        from tunesmith_trainer.models.saving import save_model
+
         model.config.use_cache = True  # training turns it off
-        model.save_pretrained(folder, state_dict=weights)
+        save_model(model, weights, folder)
         for name in _TOKENIZER_FILES:
             if (base / name).is_file():
                 shutil.copy2(base / name, folder / name)

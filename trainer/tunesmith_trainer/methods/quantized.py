@@ -7,7 +7,7 @@ takes for the base model one with the dequantized weights, which are exactly tho
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class QuantizedAdapter(AdapterMethod):
 
         return super().total_parameters(model) + packed_away(model)
 
-    def save(self, model: Any, weights: dict[str, Any] | None, base: Path, folder: Path) -> None:  # noqa: ANN401
+    def save(self, model: Any, weights: Iterator[tuple[str, Any]], base: Path, folder: Path) -> None:  # noqa: ANN401
         """Write the adapter, and how the base model's weights were stored."""
         super().save(model, weights, base, folder)
         stored = {"type": "nf4", "blockSize": 64, "doubleQuantization": True}

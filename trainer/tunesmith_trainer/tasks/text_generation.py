@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from tunesmith_api.choices.speed import PackingFacts, bucket
 from tunesmith_api.local.imports import importing
 from tunesmith_api.spec import DatasetFormat, ParitySpec, Precision, TrainingJobSpec
 from tunesmith_trainer.export.architectures import EXPORTABLE, export_options
@@ -57,18 +58,44 @@ class TextGeneration(Task):
 
         return load_model(folder)
 
+    def packing_facts(self, base: Path, longest: int) -> PackingFacts:
+        """Return whether the model's positions and attention allow it."""
+        from transformers import AutoConfig
+
+        from tunesmith_trainer.models.packed_attention import packing_facts
+
+        return packing_facts(AutoConfig.from_pretrained(base, local_files_only=True).to_dict(), longest)
+
+    def make_fast(self, model: Any, *, packing: bool) -> None:  # noqa: ANN401
+        """Let the model compute its loss in chunks, and attend within the rows of packs."""
+        from tunesmith_trainer.models.chunked_loss import can_compute_loss, compute_loss_in_forward
+        from tunesmith_trainer.models.packed_attention import use_packed_attention
+
+        if can_compute_loss(model):
+            compute_loss_in_forward(model)
+        if packing:
+            use_packed_attention(model)
+
     def collator(self, model: Any, multiple: int) -> Any:  # noqa: ANN401
         """Return the collator; it asks for the logits of target positions only, if the model supports that."""
         from tunesmith_trainer.data.collate import Collator
+        from tunesmith_trainer.models.chunked_loss import computes_loss
         from tunesmith_trainer.models.loading import takes_logits_to_keep
 
-        return Collator(multiple, prune=takes_logits_to_keep(model))
+        return Collator(multiple, prune=takes_logits_to_keep(model), targets=computes_loss(model))
+
+    def pack_collator(self, model: Any, *, gpu: bool) -> Any:  # noqa: ANN401
+        """Return the collator; on a GPU packs are filled up to lengths that repeat."""
+        from tunesmith_trainer.data.packing import PackCollator
+        from tunesmith_trainer.models.chunked_loss import computes_loss
+
+        return PackCollator(bucket if gpu else int, targets=computes_loss(model))
 
     def loss_sum(self, outputs: Any, labels: Any) -> Any:  # noqa: ANN401
         """Return the summed cross-entropy of the target tokens, in nats."""
         from tunesmith_trainer.models.loss import loss_sum
 
-        return loss_sum(outputs.logits, labels)
+        return loss_sum(outputs.logits, labels) if outputs.loss is None else outputs.loss
 
     def target_count(self, labels: Any) -> Any:  # noqa: ANN401
         """Return the number of target tokens."""

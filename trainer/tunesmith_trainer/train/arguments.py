@@ -31,14 +31,21 @@ def training_arguments(config: JobConfig, work: WorkFolder, resolved: Resolved, 
     options: dict[str, Any] = {}
     if resolved.zero_stage is not None:
         options["deepspeed"] = deepspeed_config(resolved, training.max_grad_norm, gpu=gpu)
+    micro, accumulated = resolved.micro_batch_size, resolved.gradient_accumulation_steps
+    if resolved.packing:
+        # What a process takes from the data for a step is one item; `FineTuner` computes its packs one by one.
+        micro, accumulated = 1, 1
+        batches = {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}
+        if "deepspeed" in options:
+            options["deepspeed"] |= {**batches, "train_batch_size": resolved.world_size}
     if resolved.gradient_checkpointing:
         options["activation_checkpointing"] = True
         options["activation_checkpointing_kwargs"] = {"use_reentrant": False}
     arguments = TrainingArguments(
         output_dir=str(work.checkpoints),
         max_steps=resolved.total_steps,
-        per_device_train_batch_size=resolved.micro_batch_size,
-        gradient_accumulation_steps=resolved.gradient_accumulation_steps,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=accumulated,
         learning_rate=resolved.learning_rate,
         lr_scheduler_type=_SCHEDULERS[training.scheduler],
         warmup_steps=resolved.warmup_steps,

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import Any
 
+import torch
+
+from tunesmith_api.failures import StageError
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.methods.base import Method
 from tunesmith_trainer.storage.files import link_tree
-from tunesmith_trainer.train.compat.deepspeed import gather_weights
+from tunesmith_trainer.train.compat.deepspeed import whole, whole_float32
 from tunesmith_trainer.train.moved import Fingerprints, fingerprints, require_moved
 from tunesmith_trainer.train.trainer import FineTuner
+
+ADAPTER = "default"
+"""The name of the adapter in peft, which is a part of the names of its tensors."""
+
+Weights = Iterator[tuple[str, torch.Tensor]]
 
 
 def save_final(trainer: FineTuner, work: WorkFolder, base: Path, method: Method, initial: Fingerprints) -> None:
     """Write `final/` as the method saves it. All processes of the run take part.
+
+    No process has more of it in memory than one tensor, besides what it holds for training.
 
     Args:
         trainer: The trainer, at the end of training.
@@ -27,20 +37,28 @@ def save_final(trainer: FineTuner, work: WorkFolder, base: Path, method: Method,
     Raises:
         StageError: Training left some of them as they were; nothing is written.
     """
-    weights = _weights(trainer, adapter=method.info.trains_adapter)
+    weights = _weights(trainer, method)
     if trainer.args.process_index == 0:
-        trained = trainer.model.named_parameters() if weights is None else weights.items()
-        final = fingerprints((name, tensor) for name, tensor in trained if name in initial)
-        require_moved(initial, final, method.late_names(initial))
+        after: dict[str, tuple[float, float]] = {}
         temporary = work.final.with_name(".final.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
+        recorded = _recorded(weights, initial, after)
         if (step := trainer.published_step) == trainer.state.global_step:
-            method.save(trainer.model, weights, base, temporary)
+            method.save(trainer.model, recorded, base, temporary)
         else:
+            for _ in recorded:
+                pass
             link_tree(trainer.best.weights(step), temporary)
+        try:
+            require_moved(initial, after, method.late_names(initial))
+        except StageError:
+            shutil.rmtree(temporary)
+            raise
         shutil.rmtree(work.final, ignore_errors=True)
         temporary.rename(work.final)
         trainer.best.remove()
+    else:
+        _take_part(weights)
     trainer.barrier()
 
 
@@ -53,21 +71,39 @@ def save_weights(trainer: FineTuner, base: Path, method: Method, folder: Path) -
         method: The method of training.
         folder: The folder to make.
     """
-    weights = _weights(trainer, adapter=method.info.trains_adapter)
+    weights = _weights(trainer, method)
     if trainer.args.process_index == 0:
         use_cache = trainer.model.config.use_cache
         method.save(trainer.model, weights, base, folder)
         trainer.model.config.use_cache = use_cache  # what is saved may use it, and training may not
+    else:
+        _take_part(weights)
     trainer.barrier()
 
 
-def _weights(trainer: FineTuner, *, adapter: bool) -> dict[str, Any] | None:
-    """Return the weights by name, gathered from all processes; None if the model itself holds them."""
-    if not trainer.is_deepspeed_enabled:
-        return None
-    if trainer.resolved.zero_stage == 3:
-        return gather_weights(trainer.deepspeed, exclude_frozen=adapter)
-    learned = {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
-    # Cloned, as DeepSpeed keeps parameters as views of one buffer.
-    state = trainer.model.state_dict()
-    return {name: value.detach().clone() for name, value in state.items() if not adapter or name in learned}
+def _take_part(weights: Weights) -> None:
+    """Let the first process gather the weights, which needs the others."""
+    for _ in weights:
+        pass
+
+
+def _recorded(weights: Weights, wanted: Container[str], found: dict[str, tuple[float, float]]) -> Weights:
+    """Yield weights, and add the fingerprints of those that are wanted to `found`."""
+    for name, weight in weights:
+        if name in wanted:
+            found.update(fingerprints([(name, weight)]))
+        yield name, weight
+
+
+def _weights(trainer: FineTuner, method: Method) -> Weights:
+    """Yield the weights that the method saves, each gathered from all processes."""
+    model, engine = trainer.model, trainer.is_deepspeed_enabled
+    state = model.state_dict(keep_vars=True)
+    if not method.info.trains_adapter:
+        yield from whole(state.items())
+        return
+    for name, weight in state.items():
+        if weight.requires_grad:
+            yield from (whole_float32 if engine else whole)([(name, weight)])
+        elif ADAPTER in name.split("."):  # what an adapter has besides
+            yield from whole([(name, weight)])

@@ -21,6 +21,7 @@ from tunesmith_api.resolve import Resolved, resolve
 from tunesmith_api.spec import PUBLISH_FIELDS, JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.collate import OrderedDataset
+from tunesmith_trainer.data.packing import PackedDataset
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.fingerprint import require_same_base
@@ -29,11 +30,14 @@ from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_jso
 from tunesmith_trainer.tasks.registry import task_of
 from tunesmith_trainer.train.adjusted import read_adjusted
 from tunesmith_trainer.train.arguments import training_arguments
+from tunesmith_trainer.train.batch_rows import BatchRows
 from tunesmith_trainer.train.checkpointing.best import BestWeights
-from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable
+from tunesmith_trainer.train.checkpointing.checkpoints import checkpoint_facts, newest_usable
 from tunesmith_trainer.train.checkpointing.outbox import outbox_of
 from tunesmith_trainer.train.checkpointing.shards import agree_on_batch, agree_on_checkpoint, shard_of_this_process
 from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
+from tunesmith_trainer.train.compat.deepspeed import whole
+from tunesmith_trainer.train.compile import compile_layers
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.zero import join_deepspeed
 from tunesmith_trainer.train.failures import translate_oom
@@ -71,14 +75,16 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     _check_gpus()
     _require_validation(config, validation)
     has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    resolved = resolve(spec, world, len(rows), has_bf16, planned(work))
+    lengths, base, task = rows.lengths, model_path(work), task_of(spec.task)
+    facts = task.packing_facts(base, int(lengths.max()))
+    resolved = resolve(spec, world, len(rows), has_bf16, planned(work), facts)
     adjusted = read_adjusted(work)
     if adjusted is not None:
         resolved = adjusted.applied(resolved)
     _environment(work, resolved)
     arguments = training_arguments(config, work, resolved, evaluate=len(validation) > 0)
     if resolved.zero_stage is not None:
-        join_deepspeed()
+        join_deepspeed(resolved)
     first = arguments.process_index == 0
     shard = shard_of_this_process()
     job = _job_digest(config, work)
@@ -87,10 +93,9 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     checkpoint = work.checkpoints / name if name else None
     if first:
         write_json(work.resolved, resolved.to_status())
-    base = model_path(work)
     if first:
         require_same_base(work, quick=True)
-    method, task = method_of(spec.method), task_of(spec.task)
+    method = method_of(spec.method)
     load = task.load_quantized if method.info.is_quantized else task.load_base
     best = BestWeights(work, is_writer=first)
     best.restore(checkpoint)
@@ -98,8 +103,14 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         load(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
     )
     method.load_start(model, resolved.adapter, work.adapter_start)
-    order = training_order(rows.lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
-    tokens = np.cumsum(rows.lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
+    gpu = torch.cuda.is_available()
+    task.make_fast(model, packing=resolved.packing)
+    if resolved.compile:
+        compile_layers(model)
+    order = training_order(lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
+    tokens = np.cumsum(lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
+    padded = task.collator(model, 8 if gpu else 1)
+    dataset = _dataset(rows, order, resolved)
     trainer = FineTuner(
         job=job,
         resolved=resolved,
@@ -109,12 +120,14 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         shard=shard,
         outbox=outbox_of(work),
         keep_checkpoints=spec.training.checkpoint.keep,
+        rows=BatchRows(dataset, resolved, arguments.process_index, data / "train"),
         validation=ValidationLoss(spec.training.early_stopping),
         best=best,
         model=model,
         args=arguments,
-        data_collator=task.collator(model, 8 if torch.cuda.is_available() else 1),
-        train_dataset=OrderedDataset(rows, order),
+        data_collator=task.pack_collator(model, gpu=gpu) if resolved.packing else padded,
+        eval_collator=padded,
+        train_dataset=dataset,
         eval_dataset=OrderedDataset(validation, _evaluation_order(validation)) if len(validation) else None,
     )
     counts = {
@@ -123,7 +136,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     }
     # An adapter's weights are all to be trained, whatever has frozen some of them.
     adapter = set(method.trained_names(name for name, _ in model.named_parameters()))
-    initial = fingerprints((n, p) for n, p in model.named_parameters() if p.requires_grad or n in adapter)
+    initial = fingerprints(whole((n, p) for n, p in model.named_parameters() if p.requires_grad or n in adapter))
     trainer.save_weights = partial(save_weights, trainer, base, method)
     with translate_oom(config, work, lambda: f"at step {trainer.state.global_step + 1}"):
         _train(trainer, checkpoint)
@@ -134,6 +147,19 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     done = int(tokens[trainer.state.global_step - 1])
     write_metrics(work, trainer, tokens, checkpoint, time.monotonic() - started, peaks)
     return {**result_of(work, trainer, done), **counts, "final": digest_of_tree(work.final)}
+
+
+def _dataset(rows: TokenStore, order: Any, resolved: Resolved) -> OrderedDataset | PackedDataset:  # noqa: ANN401
+    """Return the rows in their order, int64 [n], or the packs that they are laid in."""
+    if not resolved.packing:
+        return OrderedDataset(rows, order)
+    return PackedDataset(
+        rows,
+        order,
+        processes=resolved.world_size,
+        most=resolved.gradient_accumulation_steps,
+        micro_batch_size=resolved.micro_batch_size,
+    )
 
 
 def _train(trainer: FineTuner, checkpoint: Path | None) -> None:
@@ -196,10 +222,7 @@ def _job_digest(config: JobConfig, work: WorkFolder) -> str:
 
 def _checkpoint(work: WorkFolder, resolved: Resolved, job: str) -> str | None:
     """Return the name of the checkpoint to resume from; None if there is none."""
-    about: dict[str, Any] = {"job": job, "strategy": resolved.strategy}
-    if resolved.zero_stage is not None:
-        about["worldSize"] = resolved.world_size  # its state has one part for each process
-    checkpoint = newest_usable(work.checkpoints, about)
+    checkpoint = newest_usable(work.checkpoints, checkpoint_facts(job, resolved))
     if checkpoint:
         log.info("going on from %s", checkpoint.name)
     return checkpoint.name if checkpoint else None

@@ -13,21 +13,22 @@ import torch
 from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_callback import ExportableState
 
-from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.resolve import Resolved
-from tunesmith_trainer.data.collate import OrderedDataset
 from tunesmith_trainer.tasks.base import Task
+from tunesmith_trainer.train.batch_rows import BatchRows
 from tunesmith_trainer.train.checkpointing.best import BestWeights
-from tunesmith_trainer.train.checkpointing.checkpoints import rotate, seal
+from tunesmith_trainer.train.checkpointing.checkpoints import checkpoint_facts, rotate, seal
 from tunesmith_trainer.train.checkpointing.outbox import Outbox
 from tunesmith_trainer.train.checkpointing.shards import CheckpointShard
+from tunesmith_trainer.train.checkpointing.zero_state import load_partition, save_partition
+from tunesmith_trainer.train.compat.deepspeed import Partition
 from tunesmith_trainer.train.compat.hf import HookedTrainer
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
+from tunesmith_trainer.train.diverged import diverged
+from tunesmith_trainer.train.mean_loss import mean_loss
 from tunesmith_trainer.train.parameter_groups import loraplus_groups
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.validation_loss import ValidationLoss
-
-_LOWER_RATE = "Lower spec.training.learningRate, or raise spec.training.warmupRatio"
 
 
 class FineTuner(HookedTrainer):
@@ -42,10 +43,12 @@ class FineTuner(HookedTrainer):
         shard: The shard of each checkpoint that is on this node.
         outbox: Receives the checkpoints to upload; None if none are uploaded.
         keep_checkpoints: How many checkpoints are kept.
+        rows: The rows of each step.
         validation: The losses on the validation rows so far.
         best: The best weights so far.
         save_weights: Writes the weights as they are into a folder; a collective operation. Set before training.
         stopped_early: Why training has stopped before its last step; None if it has not.
+        eval_collator: Collates rows to evaluate on, which are not packed.
         stopping: Whether all processes have agreed to stop after this step.
         seconds: Duration of the training loop.
         step_seconds: Duration of each step, without evaluations and checkpoints.
@@ -62,8 +65,10 @@ class FineTuner(HookedTrainer):
         shard: CheckpointShard,
         outbox: Outbox | None,
         keep_checkpoints: int,
+        rows: BatchRows,
         validation: ValidationLoss,
         best: BestWeights,
+        eval_collator: Any,  # noqa: ANN401
         **options: Any,  # noqa: ANN401 - those of transformers' Trainer
     ) -> None:
         self.job = job
@@ -74,13 +79,17 @@ class FineTuner(HookedTrainer):
         self.shard = shard
         self.outbox = outbox
         self.keep_checkpoints = keep_checkpoints
+        self.rows = rows
         self.validation = validation
         self.best = best
         self.save_weights: Callable[[Path], None] | None = None
         self.stopped_early: str | None = None
+        self.eval_collator = eval_collator
         self.stopping = False
         self.seconds = 0.0
         self.step_seconds: list[float] = []
+        self._passes = 0  # forward passes of this step so far
+        self._loss: float | None = None  # of the step before
         super().__init__(compute_loss_func=self._mean_loss, **options)
         self.remove_callback(PrinterCallback)
         # First, so that the others see the right epoch.
@@ -96,11 +105,13 @@ class FineTuner(HookedTrainer):
 
         The request to stop is part of the same reduction, so all processes stop after the same step.
         """
-        count = sum((self.task.target_count(batch["labels"]) for batch in batches), torch.tensor(0))
+        parts = [part for batch in batches for part in (batch if isinstance(batch, list) else [batch])]
+        count = sum((self.task.target_count(part["labels"]) for part in parts), torch.tensor(0))
         values = torch.tensor([float(count), float(self.interrupt.requested)], device=device, dtype=torch.float64)
         if self.args.world_size > 1:
             torch.distributed.all_reduce(values)
         self.stopping = bool(values[1] > 0)
+        self._passes = 0
         return values[0].clamp(min=1).float()
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:  # noqa: ANN401
@@ -114,16 +125,24 @@ class FineTuner(HookedTrainer):
             self.optimizer = kind(groups, **options)
         return super().create_optimizer(model)
 
-    def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:  # noqa: ANN401
-        """Do one forward and backward pass.
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:  # noqa: ANN401
+        """Do one forward and backward pass, or those of all packs of a step.
 
         Raises:
             StageError: The loss is not finite.
         """
-        loss: torch.Tensor = super().training_step(*arguments, **options)
+        if isinstance(inputs, list):
+            losses = []
+            for number, pack in enumerate(inputs, 1):
+                with self.accumulates(model, is_last=number == len(inputs)):
+                    losses.append(self.training_step(model, pack, num_items_in_batch))
+            return torch.stack(losses).sum()
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             step = self.state.global_step + 1
-            raise StageError(Reason.TRAINING_DIVERGED, f"the loss of step {step} is {loss.item()}", _LOWER_RATE)
+            rows = self.rows.described(self.rows.of_pass(step, self._passes))
+            raise diverged(f"the loss of step {step} is {loss.item()}", step, self.resolved, rows, self._loss)
+        self._passes += 1
         return loss
 
     def floating_point_ops(self, inputs: Any) -> int:  # noqa: ANN401
@@ -137,38 +156,26 @@ class FineTuner(HookedTrainer):
         norm = logs.get("grad_norm")
         if norm is not None and not math.isfinite(norm):
             step = self.state.global_step
-            raise StageError(
-                Reason.TRAINING_DIVERGED,
-                f"the gradient's norm at step {step} is {norm}, at loss {logs['loss']}",
-                _LOWER_RATE,
-            )
+            what = f"the gradient's norm at step {step} is {norm}, at loss {logs['loss']}"
+            raise diverged(what, step, self.resolved, self.rows.described(self.rows.of_step(step)), self._loss)
+        self._loss = logs.get("loss", self._loss)
         if self.progress and "loss" in logs:
             self.progress.step(self.state.global_step, logs["loss"], logs["learning_rate"], norm)
 
     @torch.no_grad()
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:  # noqa: ANN401
         """Return `{eval_loss}`, the mean loss of all learned tokens of the evaluation rows, in nats."""
-        rows: OrderedDataset = self.eval_dataset
-        size, world, rank = self.resolved.micro_batch_size, self.args.world_size, self.args.process_index
-        rounds = -(-len(rows) // (size * world))
-        collate = self.data_collator
-        sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         self.model.eval()
-        for number in range(rank, rounds * world, world):
-            # Each process takes part in each round, as ZeRO 3 gathers the weights in step; a late one has no rows left.
-            indices = range(number * size, min((number + 1) * size, len(rows)))
-            batch = self._prepare_inputs(collate([rows[i] for i in indices] or [rows[0]]))
-            labels = batch.pop("labels")
-            outputs = self.model(**batch)
-            if indices:
-                loss = self.task.loss_sum(outputs, labels)
-                sums += torch.stack([loss.double(), self.task.target_count(labels).double()])
-        if world > 1:
-            torch.distributed.all_reduce(sums)
-        mean = float(sums[0] / sums[1].clamp(min=1))
+        mean = mean_loss(
+            self.model,
+            lambda rows: self._prepare_inputs(self.eval_collator(rows)),
+            self.task,
+            self.eval_dataset,
+            self.resolved.micro_batch_size,
+        )
         if not math.isfinite(mean):
             step = self.state.global_step
-            raise StageError(Reason.TRAINING_DIVERGED, f"the evaluation loss at step {step} is {mean}", _LOWER_RATE)
+            raise diverged(f"the evaluation loss at step {step} is {mean}", step, self.resolved)
         metrics = {"eval_loss": mean}
         self.log(metrics)
         self.control.should_evaluate = False  # else transformers evaluates the last step twice
@@ -203,6 +210,17 @@ class FineTuner(HookedTrainer):
         if not self.is_deepspeed_enabled:
             super().save_model(output_dir, _internal_call)
 
+    def save_zero(self, folder: str) -> None:
+        """Write this process's part of the weights and of the optimizer's state."""
+        save_partition(self._partition(), Path(folder))
+
+    def load_zero(self, folder: str) -> None:
+        """Read this process's part of the weights and of the optimizer's state."""
+        load_partition(self._partition(), Path(folder))
+
+    def _partition(self) -> Partition:
+        return Partition(self.deepspeed, {id(weight): name for name, weight in self.model.named_parameters()})
+
     def write_checkpoint(self, write: Callable[[], None]) -> None:
         """Save all state, seal it when every process has written its part, and remove old checkpoints.
 
@@ -219,8 +237,7 @@ class FineTuner(HookedTrainer):
         checkpoint = folder / f"checkpoint-{self.state.global_step}"
         self.best.link_into(checkpoint)
         if self.shard.is_writer:
-            about = {"job": self.job, "strategy": self.resolved.strategy, "worldSize": self.args.world_size}
-            seal(checkpoint, about, self.shard.index, self.shard.count)
+            seal(checkpoint, checkpoint_facts(self.job, self.resolved), self.shard.index, self.shard.count)
         if self.outbox:
             self.outbox.offer(checkpoint, self.shard)
         if self.shard.is_writer:

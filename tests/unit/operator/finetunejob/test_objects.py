@@ -56,6 +56,15 @@ def test_pods_keep_to_the_restricted_level_and_have_no_rights(stage):
     assert (shm in pod["volumes"]) == (stage is Stage.TRAIN)
 
 
+@pytest.mark.parametrize(("path", "is_made"), [("/nvme/here", True), ("/work/offload", False), ("/tmp", False)])  # noqa: S108
+def test_training_offloads_to_a_folder_that_can_be_written(path, is_made):
+    for stage in Stage:
+        _, pod, container = built(stage, distributed={"offload": "all", "nvmePath": path})
+        expected = is_made and stage is Stage.TRAIN
+        assert ({"name": "offload", "emptyDir": {}} in pod["volumes"]) == expected
+        assert ({"name": "offload", "mountPath": path} in container["volumeMounts"]) == expected
+
+
 def test_exit_codes_say_what_is_tried_again():
     job, _, _ = built()
     ignore_disruptions, ignore, fail = job["spec"]["podFailurePolicy"]["rules"]

@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
+from pathlib import Path
 from typing import Any
 
+from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.local.imports import importing
 from tunesmith_api.resolve import Resolved
-from tunesmith_trainer.train.compat.deepspeed import compile_nothing
+from tunesmith_trainer.train.compat.deepspeed import compile_nothing, load_nvme_extensions
 
 _BUCKET = 20_000_000  # elements in one reduce or gather: 80 MB in fp32, enough to keep a network busy
+_NVME_GROUP = 100_000_000  # elements that are read from the disk at once, four times 400 MB in a step
 
 
-def join_deepspeed() -> None:
-    """Make DeepSpeed use the existing process group of torch, and compile no extension."""
+def join_deepspeed(resolved: Resolved) -> None:
+    """Make DeepSpeed use the existing process group of torch, and compile no extension.
+
+    Args:
+        resolved: Resolved values of the run.
+
+    Raises:
+        StageError: INVALID_SPEC: the run offloads to a disk, and the extension for that is not built, or the folder
+            cannot be written.
+    """
     with importing():
         import deepspeed
 
     # DeepSpeed calls functions of torch.distributed by deprecated names.
     warnings.filterwarnings("ignore", message="`torch.distributed", category=FutureWarning)
     compile_nothing()
+    if resolved.nvme_path is not None:
+        _check_nvme(resolved.nvme_path)
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
+
+
+def _check_nvme(path: str) -> None:
+    if not load_nvme_extensions():
+        raise StageError(
+            Reason.INVALID_SPEC,
+            "spec.distributed.nvmePath: DeepSpeed's extension async_io is not built here",
+            "Remove nvmePath to offload to the machine's memory, or train in Tunesmith's trainer image",
+        )
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise StageError(
+            Reason.INVALID_SPEC,
+            f"spec.distributed.nvmePath: {path} cannot be written: {error.strerror}",
+            "Name a folder that training may write to",
+        ) from error
 
 
 def deepspeed_config(resolved: Resolved, max_grad_norm: float, *, gpu: bool) -> dict[str, Any]:
@@ -40,10 +72,14 @@ def deepspeed_config(resolved: Resolved, max_grad_norm: float, *, gpu: bool) -> 
         "reduce_bucket_size": _BUCKET,
         "allgather_bucket_size": _BUCKET,
     }
+    if resolved.offload != "none":
+        zero["offload_optimizer"] = _offload(resolved, gpu=gpu)
+    if resolved.offload == "all":
+        zero["offload_param"] = _offload(resolved, gpu=gpu)
+    if resolved.nvme_path is not None:
+        zero["sub_group_size"] = _NVME_GROUP
     if resolved.zero_stage == 3:
         zero.update(
-            # Despite the name, the weights are gathered in the precision of training.
-            stage3_gather_16bit_weights_on_model_save=True,
             stage3_prefetch_bucket_size=_BUCKET,
             stage3_param_persistence_threshold=100_000,
             stage3_max_live_parameters=1_000_000_000,
@@ -62,3 +98,10 @@ def deepspeed_config(resolved: Resolved, max_grad_norm: float, *, gpu: bool) -> 
         "steps_per_print": 2**31,
         "wall_clock_breakdown": False,
     }
+
+
+def _offload(resolved: Resolved, *, gpu: bool) -> dict[str, Any]:
+    """Return where something is offloaded to. Only a GPU needs page-locked memory, to be copied from fast."""
+    if resolved.nvme_path is None:
+        return {"device": "cpu", "pin_memory": gpu}
+    return {"device": "nvme", "nvme_path": resolved.nvme_path, "pin_memory": gpu}

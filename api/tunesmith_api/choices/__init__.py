@@ -1,0 +1,1 @@
+"""Choices that `resolve` makes where the spec leaves something open, each with its reason."""
