@@ -78,9 +78,10 @@ bench: $(INSTALLED) ## Compare training and serving with the alternatives (20 mi
 	$(BIN)/python tests/bench/serving.py
 
 PARAMETERS ?= 0.1,1,3.8
+METHOD ?= lora
 
-bench-size: $(INSTALLED) ## Run jobs of 0.1, 1 and 3.8 billion parameters, and write what they took (PARAMETERS=0.1)
-	$(BIN)/python tests/bench/size.py --parameters $(PARAMETERS) --write
+bench-size: $(INSTALLED) ## Run jobs of 0.1, 1 and 3.8 billion parameters, and write what they took (PARAMETERS=0.1 METHOD=qlora)
+	$(BIN)/python tests/bench/size.py --parameters $(PARAMETERS) --method $(METHOD) --write
 
 bench-prepare: $(INSTALLED) ## Compare prepare's memory over 50 MB and 5 GB of data (an hour, 20 GB of disk)
 	$(BIN)/python tests/bench/prepare_size.py

@@ -56,6 +56,7 @@ def disk_parts(spec: TrainingJobSpec, shape: ModelShape, trained: int, checkpoin
         "checkpoints": checkpoints * trained * _STATE + best,
         "trained weights": trained * 4,
         "merged model": merged,
+        "dequantized base model": merged if METHODS[spec.method].is_quantized else 0,
         **{f"{precision.value} export": export_bytes(shape, precision) for precision in spec.export.precisions},
     }
 
