@@ -1,7 +1,7 @@
 """Measures the memory of each process of a ZeRO 3 run: no process may hold the whole model.
 
-`make zero-memory`: a Llama of 200 million parameters in fp32 (800 MB), two processes without a GPU. Peaks are those of the
-anonymous memory (RssAnon), above what the process has after importing its libraries; files that are mapped are not
+`make bench-zero`: a Llama of 200 million parameters in fp32 (800 MB), two processes without a GPU. Peaks are those of
+the anonymous memory (RssAnon), above what the process has after importing its libraries; files that are mapped are not
 counted, as the system takes their memory back when it needs it.
 """
 
@@ -51,13 +51,14 @@ class Peaks(threading.Thread):
             time.sleep(0.002)
 
 
-def child(folder: Path, strategy: str) -> None:
+def child(folder: Path) -> None:
     """Load the model as training does, make the engine and save the weights, as one process of a run."""
     import torch
 
     from tunesmith_api.resolve import resolve
     from tunesmith_api.work_folder import WorkFolder
     from tunesmith_trainer.methods.registry import method_of
+    from tunesmith_trainer.models.memory import freed_at_once
     from tunesmith_trainer.models.saving import save_model
     from tunesmith_trainer.runtime.job_config import load_config
     from tunesmith_trainer.tasks.registry import task_of
@@ -74,15 +75,17 @@ def child(folder: Path, strategy: str) -> None:
     before, watch = anonymous(), Peaks()
     watch.start()
     base = folder / "prepare" / "model"
-    model = method.make_trainable(task.load_base(base, "float32"), config.spec, resolved, task.adapter_task_type)
+    with freed_at_once():  # as training has it
+        model = method.make_trainable(task.load_base(base, "float32"), config.spec, resolved, task.adapter_task_type)
     held = anonymous() - before
     watch.phase = "saving"
     weights = whole(model.state_dict(keep_vars=True).items())
-    if arguments.process_index == 0:
-        save_model(model, weights, folder / "saved")
-    else:
-        for _ in weights:
-            pass
+    with freed_at_once():
+        if arguments.process_index == 0:
+            save_model(model, weights, folder / "saved")
+        else:
+            for _ in weights:
+                pass
     torch.distributed.barrier()
     peaks = {phase: peak - before for phase, peak in watch.peaks.items()}
     (folder / f"peaks-{arguments.process_index}.json").write_text(json.dumps({"held": held, **peaks}))
@@ -99,7 +102,7 @@ def measure(folder: Path, sizes: dict[str, int], processes: int = 2) -> tuple[in
     tiny_llama(work / "prepare" / "model", **sizes)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "MALLOC_MMAP_THRESHOLD_": "1000000"}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(
         [*command, __file__, "--child", str(work)], env=env, capture_output=True, text=True, timeout=900, check=False
     )
@@ -115,7 +118,7 @@ def main() -> None:
     parser.add_argument("--child", type=Path)
     options = parser.parse_args()
     if options.child:
-        child(options.child, "zero3")
+        child(options.child)
         return
     try:
         size, ranks = measure(options.folder, SIZES)
