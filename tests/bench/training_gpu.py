@@ -8,8 +8,8 @@ of matrices (without attention), of what the device was measured to do in the la
     python tests/bench/training_gpu.py                  # within 10 minutes on an H100; writes training-gpu.json
     python tests/bench/training_gpu.py --cpu --tiny     # shows on any machine that everything runs
 
-TRL takes part if it is installed: pip install -e '.[bench]'. Its packing is meant for flash-attn, which needs a compiler
-for CUDA: pip install flash-attn --no-build-isolation. Without it TRL runs on sdpa, and the table says so.
+TRL takes part if it is installed: pip install -e '.[bench]'. Its packing is meant for flash-attn, which needs a
+compiler for CUDA: pip install flash-attn --no-build-isolation. Without it TRL runs on sdpa, and the table says so.
 """
 
 import argparse
