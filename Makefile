@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-export bench-plan bench-prepare bench-size clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
+.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-export bench-plan bench-prepare bench-size techniques clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -87,6 +87,9 @@ bench-prepare: $(INSTALLED) ## Compare prepare's memory over 50 MB and 5 GB of d
 
 bench-plan: $(INSTALLED) ## Compare the planner's memory with what training takes (25 minutes); writes docs/planning.md
 	$(BIN)/python tests/bench/plan.py
+
+techniques: $(INSTALLED) ## Try every method with every strategy, measure each technique (an hour); writes docs/techniques.md
+	$(BIN)/python tests/bench/techniques.py $(TECHNIQUES)
 
 IMAGE_BUILD = PYTHONPATH=hack $(or $(wildcard $(BIN)/python),$(PYTHON)) -m image_build
 
