@@ -50,6 +50,15 @@ MODELS: dict[str, dict[str, Any]] = {
         "head_dim": 64,
         "tie_word_embeddings": True,
     },
+    "llama-wide": {  # so many logits that the loss is computed in pieces
+        "model_type": "llama",
+        "vocab_size": 131072,
+        "hidden_size": 256,
+        "intermediate_size": 1024,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+    },
     "llama-1b": {
         "model_type": "llama",
         "vocab_size": 128256,

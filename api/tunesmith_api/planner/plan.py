@@ -136,7 +136,7 @@ def plan(spec: TrainingJobSpec, shape: ModelShape, data: DataShape, machine: Mac
         StageError: INVALID_SPEC: the batch sizes do not go with the number of processes.
     """
     tried = None
-    for setup, reasons in candidates(spec, data, machine, processes):
+    for setup, reasons in candidates(spec, shape, data, machine, processes):
         tried = planned(spec, shape, data, machine, setup, reasons)
         if tried.fits:
             return tried
