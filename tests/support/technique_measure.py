@@ -132,7 +132,7 @@ class Measurer:
             "learningRate": rate(cell.method),
             "checkpoint": {"everySteps": 100},
         }
-        spec = cell.job("./model", {"gradientCheckpointing": False, **training}, processes=PROCESSES)
+        spec = cell.job("./model", {"gradientCheckpointing": False, **training})
         work = self._new()
         ids = [(7 * index) % 1000 + 3 for index in range(MEMORY_LENGTH)]
         write_job(work, base, spec, [(ids, [1] * MEMORY_LENGTH)] * (PROCESSES * MEMORY_STEPS))

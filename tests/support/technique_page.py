@@ -127,14 +127,15 @@ def _matrix(found: dict[str, Any]) -> list[str]:
     counts = {"whole": 0, "refused": 0, "failed": 0, "left": 0}
     failures = []
     for cell in cells():
-        result = found.get(cell.key())
+        result = found.get(cell.key(), {}).get("result")
         text, kind = _cell(result, reasons)
         counts[kind] += 1
         if kind == "failed":
             failures += [f"- {cell.name}: {line}" for line in _failures(result or {})]
         rows.setdefault(cell.technique, {})[_column(cell)] = text
     columns = [_column(Cell("", strategy, offload)) for strategy in STRATEGIES for offload in offloads()]
-    columns = [name for name in columns if any(row.get(name, "").strip("0123456789 ") for row in rows.values())]
+    # A column in which every cell is refused says nothing that its reason does not say.
+    columns = [c for c in columns if any(c in row and not row[c].startswith("refused") for row in rows.values())]
     said = f"{counts['whole']} cells hold, {counts['refused']} are refused with the reason below, "
     said += f"**{counts['failed']} fail**" if counts["failed"] else "none fails"
     said += f", {counts['left']} were not run" if counts["left"] else ""
