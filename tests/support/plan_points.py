@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunesmith_api.methods import METHODS
 from tunesmith_api.planner import ModelShape, RankMemory, Setup, rank_memory
 from tunesmith_api.planner.process_memory import process_memory
-from tunesmith_api.resolve import Strategy
-from tunesmith_api.spec import AdapterSettings
+from tunesmith_api.resolve import Offload, Strategy
+from tunesmith_api.spec import AdapterSpec, adapter_settings
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -83,6 +84,8 @@ class Point:
     dropout: float = 0.0
     learned: float = 1.0
     gpu: bool = False
+    offload: Offload = "none"
+    packing: bool = False
 
     @property
     def shape(self) -> ModelShape:
@@ -93,6 +96,11 @@ class Point:
     def targets(self) -> int:
         """Targets of a row."""
         return min(int(self.length * self.learned), self.length - 1)
+
+    @property
+    def trains_adapter(self) -> bool:
+        """Whether an adapter is trained."""
+        return METHODS[self.method].trains_adapter
 
     def setup(self) -> Setup:
         """Return it as the planner takes it."""
@@ -105,9 +113,11 @@ class Point:
             gradient_accumulation_steps=self.accumulation,
             length=self.length,
             gradient_checkpointing=self.checkpointing,
-            adapter=None if self.method == "full" else AdapterSettings(dropout=self.dropout),
+            adapter=adapter_settings(self.method, AdapterSpec(dropout=self.dropout) if self.dropout else None),
             gpu=self.gpu,
             targets=self.targets,
+            offload=self.offload,
+            packing=self.packing,
         )
 
     def predicted(self) -> RankMemory:
@@ -129,9 +139,14 @@ class Point:
                 "checkpoint": {"everySteps": 100},
                 "gradientCheckpointing": self.checkpointing,
                 "precision": self.precision,
+                **({"packing": True} if self.packing else {}),
             },
-            "distributed": {"strategy": self.strategy, "numProcPerNode": self.processes},
-            **({} if self.method == "full" else {"adapter": {"dropout": self.dropout}}),
+            "distributed": {
+                "strategy": self.strategy,
+                "numProcPerNode": self.processes,
+                **({"offload": self.offload} if self.offload != "none" else {}),
+            },
+            **({"adapter": {"dropout": self.dropout}} if self.dropout else {}),
         }
 
 

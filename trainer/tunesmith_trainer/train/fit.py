@@ -30,8 +30,9 @@ from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_jso
 from tunesmith_trainer.tasks.registry import task_of
 from tunesmith_trainer.train.adjusted import read_adjusted
 from tunesmith_trainer.train.arguments import training_arguments
+from tunesmith_trainer.train.batch_rows import BatchRows
 from tunesmith_trainer.train.checkpointing.best import BestWeights
-from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable
+from tunesmith_trainer.train.checkpointing.checkpoints import checkpoint_facts, newest_usable
 from tunesmith_trainer.train.checkpointing.outbox import outbox_of
 from tunesmith_trainer.train.checkpointing.shards import agree_on_batch, agree_on_checkpoint, shard_of_this_process
 from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
@@ -47,7 +48,7 @@ from tunesmith_trainer.train.planned import planned
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.result import result_of, write_metrics
 from tunesmith_trainer.train.sampler import training_order
-from tunesmith_trainer.train.trainer import FineTuner, checkpoint_facts
+from tunesmith_trainer.train.trainer import FineTuner
 from tunesmith_trainer.train.validation_loss import ValidationLoss
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     order = training_order(lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
     tokens = np.cumsum(lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
     padded = task.collator(model, 8 if gpu else 1)
+    dataset = _dataset(rows, order, resolved)
     trainer = FineTuner(
         job=job,
         resolved=resolved,
@@ -118,13 +120,14 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         shard=shard,
         outbox=outbox_of(work),
         keep_checkpoints=spec.training.checkpoint.keep,
+        rows=BatchRows(dataset, resolved, arguments.process_index, data / "train"),
         validation=ValidationLoss(spec.training.early_stopping),
         best=best,
         model=model,
         args=arguments,
         data_collator=task.pack_collator(model, gpu=gpu) if resolved.packing else padded,
         eval_collator=padded,
-        train_dataset=_dataset(rows, order, resolved),
+        train_dataset=dataset,
         eval_dataset=OrderedDataset(validation, _evaluation_order(validation)) if len(validation) else None,
     )
     counts = {
