@@ -41,11 +41,13 @@ class Variant:
         name: What the technique is called.
         method: Value of `spec.method`.
         settings: Fields of the spec, by the name of their part.
+        rate: The learning rate that it takes, in times of the method's; docs/methods.md says why.
     """
 
     name: str
     method: str
     settings: Settings = field(hash=False)
+    rate: float = 1.0
 
     @property
     def exists(self) -> bool:
@@ -64,9 +66,9 @@ class Variant:
 
 _VARIANTS = (
     Variant("rsLoRA", "lora", {"adapter": {"useRslora": True}}),
-    Variant("PiSSA", "lora", {"adapter": {"initLoraWeights": "pissa"}}),
-    Variant("OLoRA", "lora", {"adapter": {"initLoraWeights": "olora"}}),
-    Variant("LoRA+", "lora", {"adapter": {"loraplusLrRatio": 16}}),
+    Variant("PiSSA", "lora", {"adapter": {"initLoraWeights": "pissa"}}, rate=0.1),
+    Variant("OLoRA", "lora", {"adapter": {"initLoraWeights": "olora", "alpha": 16}}, rate=0.1),
+    Variant("LoRA+", "lora", {"adapter": {"loraplusLrRatio": 16}}, rate=0.5),
     Variant("packing", "full", {"training": {"packing": True}}),
     Variant("gradient checkpointing", "full", {"training": {"gradientCheckpointing": True}}),
 )
