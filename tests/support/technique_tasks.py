@@ -1,7 +1,7 @@
 """The small real task on which techniques are compared: a model that has learned one task is adapted to another.
 
-Both are about Tunesmith's own API. The base model has learned to say what a field is for. Then it learns to name the
-field that a description belongs to, in phrasings of which one is kept out for each field.
+Both are about Tunesmith's own API. The base model has learned to say what a field is for. Then it learns to answer in
+short, beginning with the kind that the field is of; the phrasings that are kept out are those of the base model's task.
 """
 
 import json
@@ -9,20 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples" / "quickstart"))
 
-PHRASINGS = (
-    "Which field is this? {description}",
-    "Name the field: {description}",
-    "{description} What is this field called?",
-    "I want to set this: {description}",
-    "Where do I write it? {description}",
-    "{description} Which field?",
-)
-HELD_OUT = 60
+WORDS = 8  # of a short answer
+SHORT = "In short."
 
 BASE: dict[str, Any] = {
     "model": {
@@ -53,21 +44,14 @@ def base_rows() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
 
 def task_rows() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Return the rows that the base model is adapted to, and those that are kept out."""
-    import make_data
 
-    names: dict[str, str] = {}
-    for kind in (FineTuneJob, InferenceWorkspace):
-        spec: Any = kind.model_fields["spec"].annotation
-        for path, description in make_data.fields(spec, "spec."):
-            if path.split(".")[1] not in make_data.LEFT_OUT and not path.endswith("secretRef"):
-                names.setdefault(description, f"{path} of {kind.__name__}")
-    train, held_out = [], []
-    for number, (description, answer) in enumerate(names.items()):
-        short = " ".join(description.split()[:24])
-        for index, phrasing in enumerate(PHRASINGS):
-            row = {"prompt": phrasing.format(description=short), "completion": answer}
-            (held_out if index == number % len(PHRASINGS) else train).append(row)
-    return train, held_out[:HELD_OUT]
+    def short(row: dict[str, str]) -> dict[str, str]:
+        kind = next(name for name in ("FineTuneJob", "InferenceWorkspace") if name in row["prompt"])
+        answer = " ".join(row["completion"].rstrip(".").split()[:WORDS])
+        return {"prompt": f"{row['prompt']} {SHORT}", "completion": f"{kind}: {answer}"}
+
+    train, held_out = base_rows()
+    return [short(row) for row in train], [short(row) for row in held_out]
 
 
 def write_task(work: Path, spec: dict[str, Any], rows: tuple[list[dict[str, str]], list[dict[str, str]]]) -> Path:
