@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from typing import Literal, Protocol
+
+AdapterKind = Literal["lora", "ia3", "vera", "oft", "loha"]
 
 
 class AdapterSizes(Protocol):
@@ -54,6 +57,7 @@ class MethodInfo:
         default_rank: `spec.adapter.rank` where the spec names none.
         default_alpha: `spec.adapter.alpha` where the spec names none.
         layer_parameters: Returns the number of parameters that are trained for one linear layer.
+        adapter_kind: The kind of adapter that is trained, as peft names it; DoRA is a `lora`.
         is_decomposed: Whether the magnitudes of the weights are trained separately from their directions, as by DoRA.
     """
 
@@ -70,6 +74,7 @@ class MethodInfo:
     default_rank: int = 16
     default_alpha: float = 32
     layer_parameters: Callable[[AdapterSizes, LayerSizes], int] = lambda adapter, layer: 0
+    adapter_kind: AdapterKind = "lora"
     is_decomposed: bool = False
 
     @property
@@ -95,6 +100,7 @@ def scales_inputs(layer: str) -> bool:
     return layer.rsplit(".", 1)[-1] == "down_proj"
 
 
+@lru_cache
 def block_size(wanted: int, inputs: int) -> int:
     """Return the divisor of a layer's inputs that is nearest to a wanted block size, the smaller one of two."""
     divisors = (size for size in range(1, inputs + 1) if inputs % size == 0)
@@ -162,14 +168,31 @@ register_method(
 )
 register_method(MethodInfo("full", "all weights are trained", trains_adapter=False, default_learning_rate=2e-5))
 # T-Few trains IA3 at 3e-3 (arXiv 2205.05638, section 3.3).
-register_method(MethodInfo("ia3", _ADAPTER, True, 3e-3, layer_parameters=_scales))
+register_method(MethodInfo("ia3", _ADAPTER, True, 3e-3, layer_parameters=_scales, adapter_kind="ia3"))
 # Rank and rate of the instruction tuning in VeRA's paper, where the rate is ten times LoRA's (arXiv 2310.11454).
 register_method(
     MethodInfo(
-        "vera", _ADAPTER, True, 4e-3, adapter_settings=("rank", "dropout"), default_rank=256, layer_parameters=_vectors
+        "vera",
+        _ADAPTER,
+        True,
+        4e-3,
+        adapter_settings=("rank", "dropout"),
+        default_rank=256,
+        layer_parameters=_vectors,
+        adapter_kind="vera",
     )
 )
-register_method(MethodInfo("oft", _ADAPTER, True, 4e-4, adapter_settings=("block_size",), layer_parameters=_rotations))
+register_method(
+    MethodInfo(
+        "oft",
+        _ADAPTER,
+        True,
+        4e-4,
+        adapter_settings=("block_size",),
+        layer_parameters=_rotations,
+        adapter_kind="oft",
+    )
+)
 # Rank and alpha are peft's: the product of two factors of a rank r can have the rank r * r.
 register_method(
     MethodInfo(
@@ -181,6 +204,7 @@ register_method(
         default_rank=8,
         default_alpha=8,
         layer_parameters=_hadamard,
+        adapter_kind="loha",
     )
 )
 

@@ -25,9 +25,16 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.plan_points import Measured, Point, Trainers, resident  # noqa: E402
+from tunesmith_api.resolve import Offload, Strategy  # noqa: E402
 
 MEASURED = ROOT / "tests" / "data" / "plan_measured.jsonl"
 DOCUMENT = ROOT / "docs" / "planning.md"
+_OFFLOADS: tuple[tuple[Strategy, Offload], ...] = (
+    ("zero1", "optimizer"),
+    ("zero2", "optimizer"),
+    ("zero3", "optimizer"),
+    ("zero3", "all"),
+)
 BEGIN, END = "<!-- measured: tests/bench/plan.py -->", "<!-- end -->"
 
 
@@ -51,6 +58,25 @@ def grid() -> Iterator[Point]:
     for method in ("full", "lora", "dora"):
         yield replace(one, method=method, precision="bf16")
     yield replace(one, method="lora", dropout=0.1)
+    for method in ("qlora", "qdora"):
+        for strategy in ("ddp", "zero1", "zero2", "zero3"):
+            spread = Point(method=method, strategy=strategy, processes=2, micro_batch_size=1)
+            yield replace(spread, length=256)
+            if method == "qlora":
+                yield replace(spread, length=64, checkpointing=True)
+        for precision in ("fp32", "bf16"):
+            yield replace(one, method=method, precision=precision)
+    for strategy, offload in _OFFLOADS:
+        for method in ("full", "lora"):
+            yield Point(method=method, strategy=strategy, offload=offload, processes=2, length=256, micro_batch_size=1)
+    yield Point(method="qlora", strategy="zero3", offload="all", processes=2, length=256, micro_batch_size=1)
+    yield replace(one, method="full", strategy="zero2", offload="optimizer", accumulation=2)
+    for method in ("ia3", "vera", "oft", "loha"):
+        yield replace(one, method=method, checkpointing=method in ("ia3", "oft"))
+        yield replace(one, method=method, precision="bf16")
+    for method in ("full", "lora"):
+        yield replace(one, method=method, packing=True, accumulation=2)
+        yield Point(model="llama-wide", method=method, length=600, micro_batch_size=2, checkpointing=True)
     for model in ("phi3-66m", "qwen2-66m", "qwen3-66m", "gemma-66m"):
         yield replace(one, model=model)
         yield replace(one, model=model, method="lora")
@@ -79,6 +105,8 @@ def name(point: Point) -> str:
     extra += [f"accumulation {point.accumulation}"] if point.accumulation > 1 else []
     extra += [f"dropout {point.dropout:g}"] if point.dropout else []
     extra += [f"{point.learned:.0%} learned"] if point.learned < 1 else []
+    extra += [f"offload {point.offload}"] if point.offload != "none" else []
+    extra += ["packing"] if point.packing else []
     return ", ".join(extra)
 
 
@@ -140,7 +168,7 @@ def main() -> None:
     if options.file.exists() and not options.again:
         for line in options.file.read_text().splitlines():
             entry = json.loads(line)
-            known[json.dumps(entry["point"], sort_keys=True)] = Measured(**entry["measured"])
+            known[key(Point(**entry["point"]))] = Measured(**entry["measured"])
     points = [point for point in (gpu_grid() if options.gpu else grid()) if options.only in name(point)]
     results = []
     with tempfile.TemporaryDirectory() as folder, Trainers(Path(folder)) as trainers:

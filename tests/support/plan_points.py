@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunesmith_api.choices.spread import Strategy
+from tunesmith_api.methods import METHODS
 from tunesmith_api.planner import ModelShape, RankMemory, Setup, rank_memory
 from tunesmith_api.planner.process_memory import process_memory
-from tunesmith_api.resolve import Strategy
-from tunesmith_api.spec import AdapterSettings
+from tunesmith_api.resolve import Offload
+from tunesmith_api.spec import AdapterSpec, adapter_settings
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -47,6 +49,15 @@ MODELS: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 1,
         "head_dim": 64,
         "tie_word_embeddings": True,
+    },
+    "llama-wide": {  # so many logits that the loss is computed in pieces
+        "model_type": "llama",
+        "vocab_size": 131072,
+        "hidden_size": 256,
+        "intermediate_size": 1024,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
     },
     "llama-1b": {
         "model_type": "llama",
@@ -83,6 +94,8 @@ class Point:
     dropout: float = 0.0
     learned: float = 1.0
     gpu: bool = False
+    offload: Offload = "none"
+    packing: bool = False
 
     @property
     def shape(self) -> ModelShape:
@@ -93,6 +106,11 @@ class Point:
     def targets(self) -> int:
         """Targets of a row."""
         return min(int(self.length * self.learned), self.length - 1)
+
+    @property
+    def trains_adapter(self) -> bool:
+        """Whether an adapter is trained."""
+        return METHODS[self.method].trains_adapter
 
     def setup(self) -> Setup:
         """Return it as the planner takes it."""
@@ -105,9 +123,11 @@ class Point:
             gradient_accumulation_steps=self.accumulation,
             length=self.length,
             gradient_checkpointing=self.checkpointing,
-            adapter=None if self.method == "full" else AdapterSettings(dropout=self.dropout),
+            adapter=adapter_settings(self.method, AdapterSpec(dropout=self.dropout) if self.dropout else None),
             gpu=self.gpu,
             targets=self.targets,
+            offload=self.offload,
+            packing=self.packing,
         )
 
     def predicted(self) -> RankMemory:
@@ -129,9 +149,14 @@ class Point:
                 "checkpoint": {"everySteps": 100},
                 "gradientCheckpointing": self.checkpointing,
                 "precision": self.precision,
+                **({"packing": True} if self.packing else {}),
             },
-            "distributed": {"strategy": self.strategy, "numProcPerNode": self.processes},
-            **({} if self.method == "full" else {"adapter": {"dropout": self.dropout}}),
+            "distributed": {
+                "strategy": self.strategy,
+                "numProcPerNode": self.processes,
+                **({"offload": self.offload} if self.offload != "none" else {}),
+            },
+            **({"adapter": {"dropout": self.dropout}} if self.dropout else {}),
         }
 
 

@@ -49,6 +49,8 @@ class PlanStatus(StatusModel):
     ] = None
     processes: Annotated[int | None, Field(description="Processes that train together.")] = None
     strategy: Annotated[str | None, Field(description="How training is spread over processes.")] = None
+    offload: Annotated[str | None, Field(description="What DeepSpeed keeps outside of the GPU's memory.")] = None
+    packing: Annotated[bool | None, Field(description="Whether rows are packed together.")] = None
     micro_batch_size: Annotated[int | None, Field(description="Rows of one forward pass in one process.")] = None
     gradient_accumulation_steps: Annotated[
         int | None, Field(description="Forward passes of one process in one optimizer step.")

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tunesmith_api.planner.formats import FP32, Formats, formats_of
+from tunesmith_api.planner.formats import FP32, Formats
 from tunesmith_api.planner.setup import Setup
-from tunesmith_api.planner.shape import Linear, ModelShape, Place
+from tunesmith_api.planner.shape import ModelShape, Place
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def norm_input(shape: ModelShape, setup: Setup) -> int:
 
 def layer_input(shape: ModelShape, setup: Setup) -> int:
     """Return the bytes of the hidden states between two layers."""
-    return formats_of(setup).residual * setup.tokens * shape.hidden
+    return setup.formats.residual * setup.tokens * shape.hidden
 
 
 def layer_activations(shape: ModelShape, setup: Setup) -> LayerActivations:
@@ -57,12 +57,12 @@ def layer_activations(shape: ModelShape, setup: Setup) -> LayerActivations:
         shape: The model.
         setup: How it is trained.
     """
-    formats = formats_of(setup)
+    formats = setup.formats
     return LayerActivations(
         norms=_norms(shape, setup, formats),
         attention=_attention(shape, setup, formats),
         feed_forward=_feed_forward(shape, setup, formats),
-        adapters=sum(_adapter(linear, setup, formats) for linear in shape.linears),
+        adapters=sum(setup.kind.kept(x, setup.forward_pass) for x in shape.linears if setup.adapts(x)),
         copies=_copies(shape, setup, formats),
     )
 
@@ -71,34 +71,29 @@ def is_read(shape: ModelShape, setup: Setup, place: Place) -> bool:
     """Return whether a linear layer at a place needs its input in the backward pass: something of it is trained."""
     if not setup.info.trains_adapter:
         return True
-    if setup.adapter is not None and setup.adapter.dropout:
-        return False  # an adapter reads what dropout has made of it
-    return any(setup.adapts(linear) for linear in shape.reading(place))
+    spec = setup.forward_pass.spec
+    return any(setup.adapts(linear) and setup.kind.reads(linear, spec) for linear in shape.reading(place))
 
 
-def magnitude_temporaries(shape: ModelShape, setup: Setup, *, kept: bool = True) -> int:
-    """Return what DoRA takes at most while it computes the norm of an adapted weight, in every forward pass.
-
-    peft multiplies the adapter's matrices by way of an identity matrix as wide as the input, scales the product and
-    adds the weight (`get_lora_weight` and `get_weight_norm`). Under autocast the identity is copied to bf16, and the
-    weight to fp32.
+def forward_temporaries(shape: ModelShape, setup: Setup, *, recorded: bool = True) -> int:
+    """Return the most that a linear layer takes and gives back in the forward pass, for its adapter or its weight.
 
     Args:
         shape: The model.
         setup: How it is trained.
-        kept: Whether the identity is kept for the backward pass, as it is not in the forward pass of checkpointing.
+        recorded: Whether the forward pass is recorded for the backward pass, as it is not with checkpointing.
     """
-    if setup.method != "dora":
-        return 0
-    formats = formats_of(setup)
-    copies = formats.product if formats.autocast else 0
+    run = setup.forward_pass
     sizes = [
-        (formats.adapter_input + copies) * linear.inputs**2
-        + formats.adapter_input * linear.weights * ((3 if kept else 1) + formats.autocast)
+        setup.kind.taken(linear, run, recorded=recorded) if setup.adapts(linear) else run.dequantized(linear)
         for linear in shape.linears
-        if setup.adapts(linear)
     ]
     return max(sizes, default=0)
+
+
+def _reads_copies(setup: Setup) -> bool:
+    """Return whether linear layers keep copies of their inputs, which autocast has made."""
+    return setup.formats.autocast and (setup.kind.casts or not setup.info.trains_adapter)
 
 
 def _norms(shape: ModelShape, setup: Setup, formats: Formats) -> int:
@@ -107,7 +102,7 @@ def _norms(shape: ModelShape, setup: Setup, formats: Formats) -> int:
     # hidden_states.to(float32) * rsqrt, then weight * that.to(input dtype)
     size = shape.layer_norms * ((formats.residual if trained else 0) * hidden + FP32 * setup.tokens)
     size += (shape.layer_norms - 1) * norm_input(shape, setup)
-    if not formats.autocast:  # without autocast, the linear layers read the norm's output itself
+    if not _reads_copies(setup):  # the linear layers read the norm's output itself
         places: tuple[Place, ...] = ("attention", "feedForward")
         size += sum(formats.product * hidden for place in places if is_read(shape, setup, place))
     if shape.head_norms:
@@ -126,28 +121,16 @@ def _attention(shape: ModelShape, setup: Setup, formats: Formats) -> int:
         size += formats.product * tokens * 2 * (shape.query - shape.key)
         size += (2 * formats.product + FP32) * matrix if formats.product < FP32 else 2 * FP32 * matrix
         return size + formats.product * tokens * shape.query
+    if setup.packing and not setup.gpu and is_read(shape, setup, "mixed"):
+        size += formats.product * tokens * shape.query  # results are computed row by row, and put together
     return size + formats.product * tokens * shape.query + FP32 * tokens * shape.heads
 
 
 def _feed_forward(shape: ModelShape, setup: Setup, formats: Formats) -> int:
     kept = 3  # gate, up and the activation
-    if is_read(shape, setup, "product") and not (formats.autocast and setup.info.trains_adapter):
+    if is_read(shape, setup, "product") and not (setup.info.trains_adapter and _reads_copies(setup)):
         kept += 1  # peft's copy is counted with the copies
     return kept * formats.product * setup.tokens * shape.intermediate
-
-
-def _adapter(linear: Linear, setup: Setup, formats: Formats) -> int:
-    if setup.adapter is None or not setup.adapts(linear):
-        return 0
-    tokens = setup.tokens
-    size = formats.product * tokens * setup.adapter.rank
-    if setup.method == "dora":
-        size += 2 * formats.product * tokens * linear.outputs  # the base's product, and the adapter's
-    if setup.adapter.dropout:
-        mask = 1 if setup.gpu else formats.adapter_input
-        dropped = 0 if formats.autocast else formats.adapter_input  # autocast's copy is counted with the copies
-        size += tokens * linear.inputs * (mask + dropped)
-    return size
 
 
 def _copies(shape: ModelShape, setup: Setup, formats: Formats) -> int:
@@ -156,8 +139,7 @@ def _copies(shape: ModelShape, setup: Setup, formats: Formats) -> int:
         return 0
     if setup.info.trains_adapter:
         adapted = [linear for linear in shape.linears if setup.adapts(linear)]
-        weights = sum(setup.adapter_parameters(linear) for linear in adapted)
-        return formats.product * (setup.tokens * sum(linear.inputs for linear in adapted) + weights)
+        return formats.product * sum(setup.kind.copied(linear, setup.forward_pass) for linear in adapted)
     # The attention's result and the product are in bf16 already.
     inputs = sum(linear.inputs for linear in shape.linears if linear.place in ("attention", "feedForward"))
     return formats.product * (setup.tokens * inputs + sum(linear.weights for linear in shape.linears))

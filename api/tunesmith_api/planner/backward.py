@@ -9,31 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tunesmith_api.planner.activations import is_read, layer_activations
-from tunesmith_api.planner.formats import FP32, Formats, formats_of
+from tunesmith_api.planner.formats import FP32, Formats
 from tunesmith_api.planner.setup import Setup
 from tunesmith_api.planner.shape import Linear, ModelShape
-
-
-@dataclass
-class Tape:
-    """Bytes over a sequence of steps.
-
-    Attributes:
-        current: Bytes now, from where the sequence began.
-        peak: Most bytes so far.
-    """
-
-    current: int = 0
-    peak: int = 0
-
-    def take(self, size: float) -> None:
-        """Take bytes."""
-        self.current += int(size)
-        self.peak = max(self.peak, self.current)
-
-    def give(self, size: float) -> None:
-        """Give bytes back."""
-        self.current -= int(size)
+from tunesmith_api.planner.tape import Tape
 
 
 @dataclass(frozen=True)
@@ -69,7 +48,7 @@ class _Step:
 
     def __init__(self, shape: ModelShape, setup: Setup, *, gradients_stay: bool) -> None:
         self.shape, self.setup = shape, setup
-        self.formats: Formats = formats_of(setup)
+        self.formats: Formats = setup.formats
         self.kept = layer_activations(shape, setup)
         self.gradients_stay = gradients_stay
         self.gradients = 0
@@ -99,12 +78,10 @@ class _Step:
         query, key = product * tokens * self.shape.query, product * tokens * self.shape.key
         if self.shape.computes_whole_attention:
             matrix = self.setup.micro_batch_size * self.shape.heads * self.setup.length**2
-            self.tape.take(3 * FP32 * matrix)
-            self.tape.give(3 * FP32 * matrix)
+            self.tape.pass_by(3 * FP32 * matrix)
         self.tape.take(query + 2 * key)
         self.tape.give(self.kept.attention + query)
-        self.tape.take(3 * query)  # the rotation's own
-        self.tape.give(3 * query)
+        self.tape.pass_by(3 * query)  # the rotation's own
         self._readers("attention")
         self._norm()
 
@@ -122,32 +99,23 @@ class _Step:
             self.tape.take(self.formats.product * self.hidden)
 
     def _norm(self) -> None:
-        self.tape.take(4 * FP32 * self.hidden)
-        self.tape.give(4 * FP32 * self.hidden)
+        self.tape.pass_by(4 * FP32 * self.hidden)
 
     def _linear(self, linear: Linear) -> None:
         """Run a linear layer; the gradient of what it reads stays."""
         setup, formats, tape = self.setup, self.formats, self.tape
-        inputs, outputs = setup.tokens * linear.inputs, setup.tokens * linear.outputs
-        adapted = setup.adapts(linear)
-        if adapted:
-            scaled = FP32 if setup.method == "dora" else formats.product
-            temporaries = scaled * outputs * (3 if setup.method == "dora" else 1)
-            tape.take(temporaries)
-            tape.give(temporaries)
-            tape.take(formats.product * inputs + formats.adapter_input * inputs)
-            tape.give(formats.adapter_input * inputs)
-            self._gradient(setup.adapter_parameters(linear))
-            tape.take(formats.product * inputs)
-            tape.give(formats.product * inputs)
+        if setup.adapts(linear):
+            setup.kind.backward(linear, setup.forward_pass, self)
             return
+        inputs = setup.tokens * linear.inputs
         if not setup.info.trains_adapter:
-            self._gradient(linear.parameters)
+            self.gradient(linear.parameters)
         tape.take(formats.product * inputs)
+        tape.pass_by(setup.forward_pass.dequantized(linear))
         if formats.residual != formats.product and linear.place in ("attention", "feedForward"):
             tape.take((formats.residual - formats.product) * inputs)
 
-    def _gradient(self, parameters: int) -> None:
+    def gradient(self, parameters: int) -> None:
         """Make the gradient of weights; under autocast in bf16, then converted to fp32."""
         size = self.formats.trained * parameters
         if self.formats.autocast:

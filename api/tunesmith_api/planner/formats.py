@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tunesmith_api.planner.setup import Setup
+from tunesmith_api.methods import MethodInfo
 
 FP32 = 4
 BF16 = 2
@@ -31,7 +31,7 @@ class Formats:
     autocast: bool
 
 
-def formats_of(setup: Setup) -> Formats:
+def formats_of(info: MethodInfo, precision: str, zero_stage: int) -> Formats:
     """Return the number formats of a run.
 
     - fp32: everything is fp32.
@@ -39,11 +39,16 @@ def formats_of(setup: Setup) -> Formats:
       (methods/base.py), so the hidden states are fp32; with an adapter the frozen weights and the hidden states are
       bf16 and the adapter's weights fp32 (peft's `autocast_adapter_dtype`).
     - bf16 under DeepSpeed: the engine converts the whole model to bf16, and there is no autocast.
+
+    Args:
+        info: The method.
+        precision: fp32 or bf16.
+        zero_stage: The stage of DeepSpeed ZeRO, 0 for plain torch.
     """
-    if setup.precision == "fp32":
+    if precision == "fp32":
         return Formats(FP32, FP32, FP32, FP32, FP32, autocast=False)
-    frozen = setup.info.frozen_weight_bytes
-    if setup.zero_stage:
+    frozen = info.frozen_weight_bytes
+    if zero_stage:
         return Formats(BF16, BF16, frozen, BF16, BF16, autocast=False)
-    residual = BF16 if setup.info.trains_adapter else FP32
+    residual = BF16 if info.trains_adapter else FP32
     return Formats(BF16, residual, frozen, FP32, FP32, autocast=True)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tunesmith_api.methods import DEFAULT_METHOD, METHODS
+from tunesmith_api.methods import DEFAULT_METHOD, METHODS, MethodInfo
+from tunesmith_api.planner.adapters import kind_of
 from tunesmith_api.planner.machine import Machine
 from tunesmith_api.planner.plan import Plan, plans_on, quantity
 from tunesmith_api.planner.setup import DataShape
 from tunesmith_api.planner.shape import ModelShape
+from tunesmith_api.resolve import Offload
 from tunesmith_api.spec import TrainingJobSpec
 
 _NAMED = 3  # configurations that a refusal names
 _SHORTEST = 64  # tokens; a shorter maxLength is not proposed
 _MORE_NODES = (2, 4, 8)
+_ORDER: tuple[Offload, ...] = ("none", "optimizer", "all")
 
 
 def nearest_ways(
@@ -59,12 +62,18 @@ def _ways(
         return min(fitting, key=lambda found: (found.machine.gpus, found.machine.memory_of_gpu), default=None)
 
     free = _opened(spec)
+    gpus = [machine for machine in machines if machine.gpus]
     if best := first(free, machines):
         yield _text(best, spec)
+    for offload in ("optimizer", "all"):
+        if _ORDER.index(offload) > _ORDER.index(spec.distributed.offload):
+            distributed = free.distributed.model_copy(update={"offload": offload})
+            if best := first(free.model_copy(update={"distributed": distributed}), gpus):
+                yield _text(best, spec)
+                break
     larger = [machine for machine in others if machine.name not in {other.name for other in machines}]
     if best := first(spec, larger) or first(free, larger):
         yield _text(best, spec, f"resources: {{machine: {best.machine.name}}}")
-    gpus = [machine for machine in machines if machine.gpus]
     for count in _MORE_NODES:
         if count > nodes and (best := first(free, gpus, count)):
             yield _text(best, spec, f"resources: {{nodes: {count}}}")
@@ -76,10 +85,21 @@ def _ways(
             yield _text(best, spec, length=length)
             break
         length //= 2
-    if not METHODS[spec.method].trains_adapter and (
-        best := first(free.model_copy(update={"method": DEFAULT_METHOD}), machines)
-    ):
-        yield _text(best, spec, f"method: {DEFAULT_METHOD}")
+    for method in _lighter(METHODS[spec.method]):
+        if best := first(free.model_copy(update={"method": method}), machines):
+            yield _text(best, spec, f"method: {method}")
+            break
+
+
+def _lighter(info: MethodInfo) -> Iterator[str]:
+    """Return the methods that need less: an adapter, and the same one beside quantized weights."""
+    if not info.trains_adapter:
+        yield DEFAULT_METHOD
+        info = METHODS[DEFAULT_METHOD]
+    if not info.is_quantized:
+        for other in METHODS.values():
+            if other.is_quantized and kind_of(other) == kind_of(info):
+                yield other.name
 
 
 def _opened(spec: TrainingJobSpec) -> TrainingJobSpec:
@@ -103,12 +123,21 @@ def _text(found: Plan, spec: TrainingJobSpec, *parts: str, length: int | None = 
         values["maxLength"] = length
     written = list(parts)
     if values:
-        written.append(f"training: {{{', '.join(f'{name}: {value}' for name, value in values.items())}}}")
+        written.append(f"training: {_mapping(values)}")
+    distributed: dict[str, str] = {}
     if spec.distributed.strategy not in ("auto", setup.strategy):
-        written.append(f"distributed: {{strategy: {setup.strategy}}}")
+        distributed["strategy"] = setup.strategy
+    if spec.distributed.offload != setup.offload:
+        distributed["offload"] = setup.offload
+    if distributed:
+        written.append(f"distributed: {_mapping(distributed)}")
     need = found.stages["train"]
     size = f"{quantity(need.gpu_memory)} of each GPU" if need.gpu_memory else f"{quantity(need.memory)} of memory"
     return f"{', '.join(written)} (needs {size}, {found.machine.name} has {_having(found)})"
+
+
+def _mapping(values: Mapping[str, Any]) -> str:
+    return f"{{{', '.join(f'{name}: {value}' for name, value in values.items())}}}"
 
 
 def _having(found: Plan) -> str:

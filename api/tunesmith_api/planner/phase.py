@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tunesmith_api.planner.formats import formats_of
 from tunesmith_api.planner.setup import Setup
 from tunesmith_api.planner.shape import ModelShape
 
@@ -24,6 +23,7 @@ class Phase:
         untouched: The part of the buffers that nothing is written to: on the CPU it takes no memory.
         gathered: The part of the weights that is gathered anew in each step.
         collective: Most bytes that are gathered at once, of which gloo makes a copy of its own on the CPU.
+        host: Bytes in the machine's memory instead of the GPU's.
     """
 
     name: str
@@ -36,11 +36,16 @@ class Phase:
     untouched: int = 0
     gathered: int = 0
     collective: int = 0
+    host: int = 0
 
     @property
     def allocated(self) -> int:
         """The sum: bytes that the allocator has given out."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.logits + self.buffers
+
+    def gathering(self, untouched: int, *, gathered: int, collective: int) -> Phase:
+        """Return the same with what is gathered anew in each step, and what is not written to."""
+        return replace(self, untouched=untouched, gathered=gathered, collective=collective)
 
     def plus(
         self,
@@ -70,9 +75,18 @@ def frozen_bytes(shape: ModelShape, setup: Setup) -> int:
     """Return the bytes of the frozen weights, which may be stored quantized; 0 where all are trained."""
     if not setup.info.trains_adapter:
         return 0
-    whole = formats_of(setup).frozen
-    quantized = setup.info.quantized_weight_bytes
-    if quantized is None:
-        return int(shape.parameters * whole)
-    linear = shape.layers * sum(linear.weights for linear in shape.linears)
-    return int(linear * quantized + (shape.parameters - linear) * whole)
+    linears = shape.layers * sum(linear.weights for linear in shape.linears)
+    stored = int(linears * setup.stored_linear + (shape.parameters - linears) * setup.formats.frozen)
+    return stored + whole_frozen_bytes(shape, setup)
+
+
+def whole_frozen_bytes(shape: ModelShape, setup: Setup) -> int:
+    """Return the bytes of frozen tensors that are no parameters, which each process has as a whole.
+
+    These are the scales of quantized weights, and what an adapter brings along.
+    """
+    if not setup.info.trains_adapter:
+        return 0
+    linears = shape.layers * sum(linear.weights for linear in shape.linears)
+    buffers = setup.kind.buffers(shape, setup.forward_pass.spec) * setup.formats.trained
+    return int(linears * setup.scale_bytes) + buffers

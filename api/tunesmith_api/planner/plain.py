@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tunesmith_api.planner.formats import FP32, formats_of
+from tunesmith_api.planner.formats import FP32
 from tunesmith_api.planner.phase import Phase, frozen_bytes
 from tunesmith_api.planner.setup import Setup
 from tunesmith_api.planner.shape import ModelShape
@@ -23,7 +23,7 @@ def plain_phases(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
         shape: The model.
         setup: How it is trained.
     """
-    trained, formats = setup.trained_parameters(shape), formats_of(setup)
+    trained, formats = setup.trained_parameters(shape), setup.formats
     whole = not setup.info.trains_adapter
     accumulates = setup.gradient_accumulation_steps > 1
     per_gradient = int(setup.info.gradient_bytes)
@@ -39,7 +39,7 @@ def plain_phases(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
         yield Phase("start", weights=states.weights, buffers=min(states.weights, BROADCAST))
     step = step_of(shape, setup, gradients_stay=not accumulates)
     yield states.plus("forward", activations=step.forward_peak)
-    yield states.plus("loss", activations=step.forward, logits=step.loss)
+    yield states.plus("loss", activations=step.forward, logits=step.loss, gradients=step.head_gradients)
     made = shape.embedding * (formats.trained + (formats.product if formats.autocast else 0)) if whole else 0
     yield states.plus("output layer", activations=step.forward, logits=step.logits, gradients=made)
     # The layers go from the last to the first: activations of those below are there, and gradients of those above.

@@ -5,23 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from tunesmith_api.choices.spread import Strategy, micro_batch
 from tunesmith_api.failures import StageError
+from tunesmith_api.planner.candidates import candidates
 from tunesmith_api.planner.duration import seconds_per_step
 from tunesmith_api.planner.machine import Machine
 from tunesmith_api.planner.rank_memory import RankMemory, rank_memory
 from tunesmith_api.planner.setup import DataShape, Setup
 from tunesmith_api.planner.shape import ModelShape
 from tunesmith_api.planner.stages import StageNeed, stage_needs
-from tunesmith_api.resolve import Strategy, micro_batch, resolve, strategies_of
+from tunesmith_api.resolve import resolve
 from tunesmith_api.spec import TrainingJobSpec
 
 STRATEGIES: tuple[Strategy, ...] = ("ddp", "zero1", "zero2", "zero3")
 """From least communication to least memory."""
-
-_GPU_PADDING = 8  # lengths are rounded up to a multiple of this on a GPU
-_SET = "set in the spec"
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,8 @@ class Plan:
             "machine": self.machine.name,
             "processes": self.setup.processes,
             "strategy": self.setup.strategy,
+            "offload": self.setup.offload,
+            "packing": self.setup.packing,
             "microBatchSize": self.setup.micro_batch_size,
             "gradientAccumulationSteps": self.setup.gradient_accumulation_steps,
             "gradientCheckpointing": self.setup.gradient_checkpointing,
@@ -135,7 +136,7 @@ def plan(spec: TrainingJobSpec, shape: ModelShape, data: DataShape, machine: Mac
         StageError: INVALID_SPEC: the batch sizes do not go with the number of processes.
     """
     tried = None
-    for setup, reasons in _candidates(spec, shape, data, machine, processes):
+    for setup, reasons in candidates(spec, shape, data, machine, processes):
         tried = planned(spec, shape, data, machine, setup, reasons)
         if tried.fits:
             return tried
@@ -189,71 +190,6 @@ def _steps(spec: TrainingJobSpec, data: DataShape, setup: Setup) -> tuple[int | 
         return None, kept
     resolved = resolve(spec, setup.processes, data.rows or 1, has_bf16=False)
     return resolved.total_steps, min(kept, (resolved.total_steps - 1) // resolved.checkpoint_steps)
-
-
-def _candidates(
-    spec: TrainingJobSpec, shape: ModelShape, data: DataShape, machine: Machine, processes: int
-) -> list[tuple[Setup, dict[str, str]]]:
-    """Return the setups that the spec allows, the one that is wanted most first.
-
-    A strategy with less communication comes first; within one, no checkpointing before checkpointing, and the
-    largest micro-batch first.
-    """
-    largest, why = micro_batch(spec, processes)
-    share = spec.training.global_batch_size // processes
-    given = spec.training.micro_batch_size is not None
-    sizes = [largest] if given else [n for n in range(largest, 0, -1) if share % n == 0]
-    fixed = spec.training.gradient_checkpointing
-    decided = "gradient_checkpointing" in spec.training.model_fields_set and fixed is not None
-    checkpointing: list[bool] = [bool(fixed)] if decided else [False, True]
-    strategies = strategies_of(spec, processes)
-    found = []
-    for strategy in strategies:
-        for checkpoints in checkpointing:
-            for size in sizes:
-                setup = make_setup(spec, data, machine, processes, strategy, size, checkpointing=checkpoints)
-                reasons = {
-                    "strategy": _SET if len(strategies) == 1 and spec.distributed.strategy != "auto"
-                    else "plain torch, as there is one process" if processes == 1
-                    else "the least communication that fits",
-                    "microBatchSize": why if size == largest else f"the largest divisor of {share} rows that fits",
-                    "gradientCheckpointing": _SET if decided else "needed to fit" if checkpoints else "not needed",
-                }  # fmt: skip
-                found.append((setup, reasons))
-    return found
-
-
-def make_setup(
-    spec: TrainingJobSpec,
-    data: DataShape,
-    machine: Machine,
-    processes: int,
-    strategy: Strategy,
-    micro_batch_size: int,
-    *,
-    checkpointing: bool,
-) -> Setup:
-    """Return a way to train a job on a machine."""
-    gpu = machine.gpus > 0
-    precision: Literal["fp32", "bf16"] = "bf16" if machine.has_bf16 else "fp32"
-    if spec.training.precision != "auto":
-        precision = spec.training.precision
-    longest = min(data.longest or spec.training.max_length, spec.training.max_length)
-    length = -(-longest // _GPU_PADDING) * _GPU_PADDING if gpu else longest
-    resolved = resolve(spec, processes, data.rows or 1, has_bf16=machine.has_bf16)
-    return Setup(
-        method=spec.method,
-        precision=precision,
-        strategy=strategy,
-        processes=processes,
-        micro_batch_size=micro_batch_size,
-        gradient_accumulation_steps=spec.training.global_batch_size // processes // micro_batch_size,
-        length=length,
-        gradient_checkpointing=checkpointing,
-        adapter=resolved.adapter,
-        gpu=gpu,
-        targets=data.targets,
-    )
 
 
 def processes_on(spec: TrainingJobSpec, machine: Machine, nodes: int = 1) -> int:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from pydantic import ValidationError
+
+from tunesmith_api.choices.spread import Strategy
 from tunesmith_api.methods import METHODS
 from tunesmith_api.planner.machine import Machine
 from tunesmith_api.planner.plan import STRATEGIES, Plan, plan, processes_on, shares_batch
 from tunesmith_api.planner.setup import DataShape
 from tunesmith_api.planner.shape import ModelShape
-from tunesmith_api.spec import AdapterSpec, TrainingJobSpec
+from tunesmith_api.spec import AdapterSpec, DistributedSpec, TrainingJobSpec
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def price_list(
         if not shares_batch(spec, processes):
             continue
         for method in METHODS:
-            for strategy in STRATEGIES if processes > 1 else STRATEGIES[:1]:
+            for strategy in _strategies(spec, processes):
                 adapter = _adapter_of(spec.adapter, method)
                 distributed = spec.distributed.model_copy(update={"strategy": strategy})
                 changed = spec.model_copy(update={"method": method, "adapter": adapter, "distributed": distributed})
@@ -95,3 +99,19 @@ def _adapter_of(adapter: AdapterSpec | None, method: str) -> AdapterSpec | None:
         return None
     known = {*info.adapter_settings, "target_modules"}
     return AdapterSpec(**{name: value for name, value in adapter if name in known})
+
+
+def _strategies(spec: TrainingJobSpec, processes: int) -> Sequence[Strategy]:
+    """Return the strategies to compare: all that go with what is offloaded."""
+    if spec.distributed.offload == "none":
+        return STRATEGIES if processes > 1 else STRATEGIES[:1]
+    values = spec.distributed.model_dump(exclude={"strategy"}, exclude_unset=True)
+    return [strategy for strategy in STRATEGIES if _is_valid({**values, "strategy": strategy})]
+
+
+def _is_valid(distributed: Mapping[str, Any]) -> bool:
+    try:
+        DistributedSpec(**distributed)
+    except ValidationError:
+        return False
+    return True

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from tunesmith_api.planner.activations import magnitude_temporaries
-from tunesmith_api.planner.formats import formats_of
+from tunesmith_api.planner.activations import forward_temporaries
 from tunesmith_api.planner.rank_memory import phases_of
 from tunesmith_api.planner.setup import Setup
 from tunesmith_api.planner.shape import ModelShape
@@ -40,13 +39,13 @@ def process_memory(shape: ModelShape, setup: Setup) -> int:
         setup: How it is trained.
     """
     phases = phases_of(shape, setup)
-    product = formats_of(setup).product
+    product = setup.formats.product
     kept = again = 0
     if setup.tokens * shape.intermediate * product < _GIVEN_BACK:
         kept = int(_KEPT * max(phase.activations + phase.logits for phase in phases))
     if max(linear.weights for linear in shape.linears) * product < _GIVEN_BACK:
         again = max(phase.gathered for phase in phases)
-    temporaries = magnitude_temporaries(shape, setup)
+    temporaries = forward_temporaries(shape, setup)
     if temporaries < _GIVEN_BACK:
         again += _HOLES * temporaries
     kept = max(kept, again)

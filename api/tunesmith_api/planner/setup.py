@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
+from tunesmith_api.choices.speed import bucket
+from tunesmith_api.choices.spread import Strategy
 from tunesmith_api.methods import METHODS, MethodInfo
+from tunesmith_api.planner.adapters import Lora, kind_of
+from tunesmith_api.planner.formats import Formats, formats_of
+from tunesmith_api.planner.passes import Pass
 from tunesmith_api.planner.shape import Linear, ModelShape
-from tunesmith_api.resolve import Strategy
+from tunesmith_api.resolve import Offload
 from tunesmith_api.spec import AdapterSettings
+
+_PACKED = 0.5  # bytes of a weight in four bits
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,9 @@ class Setup:
         adapter: The adapter's settings; None where the method trains none.
         gpu: Whether training runs on GPUs.
         targets: Most positions of one batch that have a target; None if not known.
+        offload: What DeepSpeed keeps outside of the GPU's memory: nothing, the optimizer's state, or also the weights.
+        nvme: Whether that is kept on a disk instead of the machine's memory.
+        packing: Whether rows are laid end to end in packs of at most the micro-batch's tokens.
     """
 
     method: str
@@ -57,6 +68,9 @@ class Setup:
     adapter: AdapterSettings | None
     gpu: bool
     targets: int | None = None
+    offload: Offload = "none"
+    nvme: bool = False
+    packing: bool = False
 
     @property
     def info(self) -> MethodInfo:
@@ -70,14 +84,44 @@ class Setup:
 
     @property
     def tokens(self) -> int:
-        """Tokens of one forward pass in one process, with padding."""
-        return self.micro_batch_size * self.length
+        """Tokens of one forward pass in one process, with what fills it up."""
+        tokens = self.micro_batch_size * self.length
+        return bucket(tokens) if self.packing and self.gpu else tokens
 
     @property
     def target_positions(self) -> int:
-        """Positions of a row whose logits are computed. The last token of a row never has a target."""
+        """Positions of a row whose logits are computed. The last token of a row never has a target.
+
+        A pack can have more rows with fewer other tokens than a padded batch.
+        """
         longest = max(1, self.length - 1)
-        return longest if self.targets is None else min(self.targets, longest)
+        return longest if self.targets is None or self.packing else min(self.targets, longest)
+
+    @cached_property
+    def formats(self) -> Formats:
+        """The number formats."""
+        return formats_of(self.info, self.precision, self.zero_stage)
+
+    @property
+    def kind(self) -> Lora:
+        """The kind of adapter; of no meaning where none is trained."""
+        return kind_of(self.info)
+
+    @cached_property
+    def forward_pass(self) -> Pass:
+        """One forward pass, as an adapter sees it."""
+        return Pass(self.tokens, self.info, self.adapter or AdapterSettings(), self.formats, self.gpu)
+
+    @property
+    def stored_linear(self) -> float:
+        """Bytes of a frozen weight of a linear layer, without scales."""
+        return self.formats.frozen if self.info.quantized_weight_bytes is None else _PACKED
+
+    @property
+    def scale_bytes(self) -> float:
+        """Bytes of a quantized weight for its scales; 0 where it is not quantized."""
+        quantized = self.info.quantized_weight_bytes
+        return 0 if quantized is None else quantized - _PACKED
 
     def adapts(self, linear: Linear) -> bool:
         """Return whether a linear layer gets an adapter."""
@@ -97,3 +141,10 @@ class Setup:
         if self.info.trains_adapter:
             return shape.layers * sum(self.adapter_parameters(linear) for linear in shape.linears)
         return shape.parameters
+
+    def largest_trained(self, shape: ModelShape) -> int:
+        """Return the elements of the largest tensor that is trained."""
+        if not self.info.trains_adapter:
+            return max(shape.embedding, *(linear.weights for linear in shape.linears))
+        spec = self.forward_pass.spec
+        return max((self.kind.largest(linear, spec) for linear in shape.linears if self.adapts(linear)), default=0)

@@ -17,6 +17,7 @@ _HEAD_NORMS = ("qwen3", "gemma3_text")  # a norm of the queries and one of the k
 _TIED_BY_DEFAULT = ("gemma", "gemma2", "gemma3_text")
 _EAGER_ONLY = ("gemma2",)  # softcapping: the attention matrix is computed as a whole
 _GATED = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3_text", "granite", "smollm3")
+_IN_PIECES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma2")  # models/chunked_loss.py
 _NEEDED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
 
@@ -198,6 +199,11 @@ class ModelShape:
     def layer_norms(self) -> int:
         """Norms of the hidden states in a layer: two, or four with one after each half."""
         return 4 if self.model_type in _FOUR_NORMS else 2
+
+    @property
+    def computes_loss(self) -> bool:
+        """Whether training computes the loss of many positions in pieces."""
+        return self.model_type in _IN_PIECES
 
     def reading(self, place: Place) -> tuple[Linear, ...]:
         """Return the linear layers of a decoder layer that read the same."""

@@ -170,3 +170,38 @@ def test_two_processes_stop_after_the_same_step(job: Job, run_here: Run) -> None
     assert again.returncode == 0, again.stderr
     assert json.loads((two / "train" / "stage.json").read_text()) == marker
     assert published(two) == result
+
+
+@pytest.mark.parametrize(("processes", "packing"), [(1, False), (1, True), (2, False)])
+def test_a_loss_that_is_no_number_names_its_rows(processes: int, packing: bool, tmp_path: Path) -> None:
+    """One token of one row has weights that are not finite; under two processes the rows are those of its own."""
+    from safetensors.numpy import save_file
+
+    from tunesmith_trainer.data.row_locations import RowLocationsWriter
+    from tunesmith_trainer.data.token_store import TokenStore
+
+    training = {"maxSteps": 3, "globalBatchSize": 8, "microBatchSize": 2, "evalSteps": 9, "packing": packing}
+    work = training_job(tmp_path / "job", training=training, distributed={"numProcPerNode": processes}, rows=24)
+    rows = [([1, 2, 3 + number], [0, 1, 1]) for number in range(24)]
+    rows[17] = ([1, 2, 100, 4], [0, 1, 1, 1])
+    folder = work / "prepare" / "data" / "train"
+    TokenStore.write(folder, rows)
+    with RowLocationsWriter(folder) as locations:
+        for number in range(24):
+            locations.add(f"/data/part-{number // 12}.jsonl:{number + 100}")
+    path = work / "prepare" / "model" / "model.safetensors"
+    weights = dict(load_file(path))
+    weights["model.embed_tokens.weight"][100] = np.nan
+    save_file(weights, path, metadata={"format": "pt"})
+    done = train(work)
+    assert done.returncode == 15, done.stderr
+    outcome = json.loads((work / "train-outcome.json").read_text())
+    assert outcome["reason"] == "TrainingDiverged"
+    assert "is nan, on rows " in outcome["message"]
+    named = outcome["message"].split("on rows ")[1].split(". The")[0].split(", ")
+    assert len(named) < 5, "the rows of one forward pass"
+    assert "/data/part-1.jsonl:117" in named
+    if ". The step before" in outcome["message"]:
+        assert "same rows" in outcome["remedy"]
+    else:
+        assert "no weight has changed" in outcome["remedy"]

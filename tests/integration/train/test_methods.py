@@ -135,7 +135,7 @@ def test_a_loss_that_runs_away_is_told(job: Job, run_here: Run) -> None:
         run_here(work)
     assert caught.value.reason is Reason.TRAINING_DIVERGED
     assert "step 1" in caught.value.message
-    assert "learningRate" in caught.value.remedy
+    assert "another base model" in caught.value.remedy, "the learning rate is not the cause before the first step"
 
 
 @pytest.mark.parametrize(

@@ -87,11 +87,15 @@ class PackedDataset(Dataset[list[Pack]]):
         return len(self.steps) * self.processes
 
     def __getitem__(self, index: int) -> list[Pack]:
+        return [[self.store[row] for row in pack] for pack in self.packs(index)]
+
+    def packs(self, index: int) -> list[list[int]]:
+        """Return the row numbers of each pack of an item."""
         step, rank = divmod(index, self.processes)
         rows = self.steps[step]
         lengths = [int(length) for length in self.store.offsets[rows + 1] - self.store.offsets[rows]]
         packs = pack_step(lengths, self.processes, self.budget, self.most)[rank]
-        return [[self.store[int(rows[row])] for row in pack] for pack in packs]
+        return [[int(rows[row]) for row in pack] for pack in packs]
 
 
 class PackCollator:

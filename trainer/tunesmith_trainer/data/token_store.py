@@ -77,7 +77,7 @@ class TokenStoreWriter:
         self.folder = folder
         self.rows = self.tokens = self.learned = self.longest = 0
         folder.mkdir(parents=True, exist_ok=True)
-        self._files = {name: _ArrayFile(folder / f"{name}.npy", type_) for name, type_ in _TYPES.items()}
+        self._files = {name: ArrayFile(folder / f"{name}.npy", type_) for name, type_ in _TYPES.items()}
         self._files["offsets"].extend(np.zeros(1, np.int64))
 
     def add(self, ids: Sequence[int] | npt.NDArray[np.int32], mask: Sequence[int] | npt.NDArray[np.uint8]) -> None:
@@ -104,7 +104,7 @@ class TokenStoreWriter:
             file.close()
 
 
-class _ArrayFile:
+class ArrayFile:
     """A file in NumPy's format with an array of one dimension, whose length is known when it is closed."""
 
     def __init__(self, path: Path, type_: type[Any]) -> None:
@@ -121,10 +121,12 @@ class _ArrayFile:
         return header.getvalue()
 
     def extend(self, numbers: npt.NDArray[Any]) -> None:
+        """Append numbers."""
         self._file.write(np.ascontiguousarray(numbers, self._type).data)
         self._length += len(numbers)
 
     def close(self) -> None:
+        """Write how long the array is, and close the file."""
         with self._file:
             self._file.seek(0)
             self._file.write(self._header())

@@ -16,6 +16,9 @@ DType = Literal["float32", "bfloat16"]
 START = "tunesmith_start"
 """Attribute of a model whose adapter begins as a part of the base weights: the file with its matrices."""
 
+START = "tunesmith_start"
+"""Attribute of a model whose adapter begins as a part of the base weights: the file with its matrices."""
+
 
 def not_quantized(folder: Path, dtype: str) -> Any:  # noqa: ANN401
     """Stand in for `load_quantized` where no weights are quantized."""

@@ -6,7 +6,7 @@ is as exact and skips the other rows as well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
@@ -65,12 +65,7 @@ def packed_attention(
         return rows(query, key, value), None
     if softcap is None and not dropout and has_kernel(query):
         return _kernel(query, key, value, cu_seq_lens_q, int(max_length_q or 0), scaling, sliding_window), None
-    bounds = cu_seq_lens_q.tolist()
-    parts = [
-        rows(*(tensor[:, :, start:end] for tensor in (query, key, value)))
-        for start, end in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
-    return torch.cat(parts, dim=1), None
+    return _row_by_row(rows, query, key, value, cu_seq_lens_q), None
 
 
 def has_kernel(query: torch.Tensor) -> bool:
@@ -110,6 +105,23 @@ def _kernel(
     )
     assert isinstance(result, torch.Tensor)  # noqa: S101 - a tuple only where more is asked for
     return result[None]
+
+
+@torch.compiler.disable  # it would be compiled anew for each number of rows
+def _row_by_row(
+    rows: Callable[..., torch.Tensor],
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    ends: torch.Tensor,
+) -> torch.Tensor:
+    """Return the result for each row of a pack after the other, [1, tokens, heads, size]."""
+    bounds = ends.tolist()
+    parts = [
+        rows(*(tensor[:, :, start:end] for tensor in (query, key, value)))
+        for start, end in zip(bounds[:-1], bounds[1:], strict=True)
+    ]
+    return torch.cat(parts, dim=1)
 
 
 def _rows(

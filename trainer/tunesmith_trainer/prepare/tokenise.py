@@ -14,6 +14,7 @@ from tunesmith_trainer.data.encode import Encoded
 from tunesmith_trainer.data.evaluation_rows import evaluation_line
 from tunesmith_trainer.data.held_out import HeldOutRows
 from tunesmith_trainer.data.progress import Progress
+from tunesmith_trainer.data.row_locations import RowLocationsWriter
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.target_check import TargetCheck
 from tunesmith_trainer.data.token_store import TokenStoreWriter
@@ -42,6 +43,7 @@ class RowStore:
             questions: The file evaluation.jsonl, where the rows are validation rows.
         """
         self.writer = TokenStoreWriter(folder)
+        self._locations = RowLocationsWriter(folder)
         self.rows = 0
         self.encoder = encoder
         self._checks = TargetCheck(encoder.tokenizer) if encoder.loss_on == "assistant" else None
@@ -62,6 +64,7 @@ class RowStore:
                 if line:
                     self._questions.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
             self.writer.add(piece.ids, piece.mask)
+            self._locations.add(piece.row.location)
 
     def require_rows(self) -> None:
         """Fail if all rows were skipped.
@@ -83,6 +86,7 @@ class RowStore:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.writer.__exit__(kind, error, at)
+        self._locations.__exit__(kind, error, at)
         if self._questions is not None:
             self._questions.close()
 

@@ -11,11 +11,12 @@ from tunesmith_api.failures import Reason, StageError
 _COMPILERS = ("cc", "gcc", "clang")
 
 
-def compile_layers(model: Any) -> None:  # noqa: ANN401
+def compile_layers(model: Any, backend: str = "inductor") -> None:  # noqa: ANN401
     """Compile each layer of a model in place: names of weights stay, and all layers share what is compiled.
 
     Args:
         model: The model, with or without an adapter.
+        backend: What torch.compile makes code with.
 
     Raises:
         StageError: INVALID_SPEC: there is no C compiler.
@@ -28,4 +29,4 @@ def compile_layers(model: Any) -> None:  # noqa: ANN401
         )
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     for layer in base.get_decoder().layers:
-        layer.compile()
+        layer.compile(backend=backend)

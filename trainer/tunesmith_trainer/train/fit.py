@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,14 @@ from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.fingerprint import require_same_base
 from tunesmith_trainer.models.location import model_path
+from tunesmith_trainer.models.memory import freed_at_once
 from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_json
 from tunesmith_trainer.tasks.registry import task_of
 from tunesmith_trainer.train.adjusted import read_adjusted
 from tunesmith_trainer.train.arguments import training_arguments
+from tunesmith_trainer.train.batch_rows import BatchRows
 from tunesmith_trainer.train.checkpointing.best import BestWeights
-from tunesmith_trainer.train.checkpointing.checkpoints import newest_usable
+from tunesmith_trainer.train.checkpointing.checkpoints import checkpoint_facts, newest_usable
 from tunesmith_trainer.train.checkpointing.outbox import outbox_of
 from tunesmith_trainer.train.checkpointing.shards import agree_on_batch, agree_on_checkpoint, shard_of_this_process
 from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
@@ -41,13 +44,14 @@ from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.zero import join_deepspeed
 from tunesmith_trainer.train.failures import translate_oom
 from tunesmith_trainer.train.final import save_final, save_weights
+from tunesmith_trainer.train.gpu_settings import use_gpu_settings
 from tunesmith_trainer.train.moved import fingerprints
 from tunesmith_trainer.train.peaks import peaks_of_all
 from tunesmith_trainer.train.planned import planned
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.result import result_of, write_metrics
 from tunesmith_trainer.train.sampler import training_order
-from tunesmith_trainer.train.trainer import FineTuner, checkpoint_facts
+from tunesmith_trainer.train.trainer import FineTuner
 from tunesmith_trainer.train.validation_loss import ValidationLoss
 
 log = logging.getLogger(__name__)
@@ -71,6 +75,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     data = work.stage(Stage.PREPARE) / "data"
     rows, validation = TokenStore.open(data / "train"), TokenStore.open(data / "validation")
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    use_gpu_settings()
     _check_gpus()
     _require_validation(config, validation)
     has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
@@ -98,9 +103,10 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     load = task.load_quantized if method.info.is_quantized else task.load_base
     best = BestWeights(work, is_writer=first)
     best.restore(checkpoint)
-    model = method.make_trainable(
-        load(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
-    )
+    with freed_at_once() if resolved.zero_stage == 3 else nullcontext():
+        model = method.make_trainable(
+            load(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
+        )
     method.load_start(model, resolved.adapter, work.adapter_start)
     gpu = torch.cuda.is_available()
     task.make_fast(model, packing=resolved.packing)
@@ -109,6 +115,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     order = training_order(lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
     tokens = np.cumsum(lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
     padded = task.collator(model, 8 if gpu else 1)
+    dataset = _dataset(rows, order, resolved)
     trainer = FineTuner(
         job=job,
         resolved=resolved,
@@ -118,13 +125,14 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         shard=shard,
         outbox=outbox_of(work),
         keep_checkpoints=spec.training.checkpoint.keep,
+        rows=BatchRows(dataset, resolved, arguments.process_index, data / "train"),
         validation=ValidationLoss(spec.training.early_stopping),
         best=best,
         model=model,
         args=arguments,
         data_collator=task.pack_collator(model, gpu=gpu) if resolved.packing else padded,
         eval_collator=padded,
-        train_dataset=_dataset(rows, order, resolved),
+        train_dataset=dataset,
         eval_dataset=OrderedDataset(validation, _evaluation_order(validation)) if len(validation) else None,
     )
     counts = {
@@ -137,7 +145,8 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     trainer.save_weights = partial(save_weights, trainer, base, method)
     with translate_oom(config, work, lambda: f"at step {trainer.state.global_step + 1}"):
         _train(trainer, checkpoint)
-    save_final(trainer, work, base, method, initial)
+    with freed_at_once():
+        save_final(trainer, work, base, method, initial)
     peaks = peaks_of_all(work, trainer)
     if not first:
         return {}

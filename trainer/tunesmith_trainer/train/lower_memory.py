@@ -11,26 +11,15 @@ from dataclasses import replace
 
 from tunesmith_api.advice import MemorySettings
 from tunesmith_api.contract import KILLED_FOR_MEMORY
-from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.failures import StageError
 from tunesmith_api.resolve import resolve
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.train.adjusted import Adjusted, read_adjusted, write_adjusted
+from tunesmith_trainer.train.exhausted import MemoryExhaustedError, out_of_memory
 from tunesmith_trainer.train.planned import planned
 
 log = logging.getLogger(__name__)
-
-
-class MemoryExhaustedError(StageError):
-    """Training needs more memory than there is.
-
-    Attributes:
-        when: When it was noticed, such as "at step 12"; empty if training had not begun.
-    """
-
-    def __init__(self, message: str, remedy: str, when: str = "") -> None:
-        super().__init__(Reason.OUT_OF_MEMORY, message, remedy)
-        self.when = when
 
 
 def lower_memory(config: JobConfig, work: WorkFolder, world: int, error: StageError) -> bool:
@@ -72,8 +61,6 @@ def lower_after_kills(config: JobConfig, work: WorkFolder, world: int) -> None:
         return
     after = _lowered(config, before, world, "the container was killed for its memory")
     if after is None:
-        from tunesmith_trainer.train.failures import out_of_memory
-
         raise out_of_memory(config, work, "the container was killed")
     write_adjusted(work, replace(after, kills=kills))
     log.warning("The container was killed for its memory. Going on with %s", after.summary)

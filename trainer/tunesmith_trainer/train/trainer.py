@@ -13,34 +13,22 @@ import torch
 from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_callback import ExportableState
 
-from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.resolve import Resolved
-from tunesmith_trainer.data.collate import OrderedDataset
 from tunesmith_trainer.tasks.base import Task
+from tunesmith_trainer.train.batch_rows import BatchRows
 from tunesmith_trainer.train.checkpointing.best import BestWeights
-from tunesmith_trainer.train.checkpointing.checkpoints import rotate, seal
+from tunesmith_trainer.train.checkpointing.checkpoints import checkpoint_facts, rotate, seal
 from tunesmith_trainer.train.checkpointing.outbox import Outbox
 from tunesmith_trainer.train.checkpointing.shards import CheckpointShard
 from tunesmith_trainer.train.checkpointing.zero_state import load_partition, save_partition
 from tunesmith_trainer.train.compat.deepspeed import Partition
 from tunesmith_trainer.train.compat.hf import HookedTrainer
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
+from tunesmith_trainer.train.diverged import diverged
+from tunesmith_trainer.train.mean_loss import mean_loss
 from tunesmith_trainer.train.parameter_groups import loraplus_optimizer
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.validation_loss import ValidationLoss
-
-_LOWER_RATE = "Lower spec.training.learningRate, or raise spec.training.warmupRatio"
-
-
-def checkpoint_facts(job: str, resolved: Resolved) -> dict[str, Any]:
-    """Return what a checkpoint must share with a run that goes on from it. The number of processes is not part of it.
-
-    Args:
-        job: Digest of what the run depends on.
-        resolved: Values of the run.
-    """
-    facts = {"job": job, "strategy": resolved.strategy}
-    return facts if resolved.zero_stage is None else {**facts, "state": "fragments"}
 
 
 class FineTuner(HookedTrainer):
@@ -55,6 +43,7 @@ class FineTuner(HookedTrainer):
         shard: The shard of each checkpoint that is on this node.
         outbox: Receives the checkpoints to upload; None if none are uploaded.
         keep_checkpoints: How many checkpoints are kept.
+        rows: The rows of each step.
         validation: The losses on the validation rows so far.
         best: The best weights so far.
         save_weights: Writes the weights as they are into a folder; a collective operation. Set before training.
@@ -76,6 +65,7 @@ class FineTuner(HookedTrainer):
         shard: CheckpointShard,
         outbox: Outbox | None,
         keep_checkpoints: int,
+        rows: BatchRows,
         validation: ValidationLoss,
         best: BestWeights,
         eval_collator: Any,  # noqa: ANN401
@@ -89,6 +79,7 @@ class FineTuner(HookedTrainer):
         self.shard = shard
         self.outbox = outbox
         self.keep_checkpoints = keep_checkpoints
+        self.rows = rows
         self.validation = validation
         self.best = best
         self.save_weights: Callable[[Path], None] | None = None
@@ -97,6 +88,8 @@ class FineTuner(HookedTrainer):
         self.stopping = False
         self.seconds = 0.0
         self.step_seconds: list[float] = []
+        self._passes = 0  # forward passes of this step so far
+        self._loss: float | None = None  # of the step before
         super().__init__(compute_loss_func=self._mean_loss, **options)
         self.remove_callback(PrinterCallback)
         # First, so that the others see the right epoch.
@@ -118,6 +111,7 @@ class FineTuner(HookedTrainer):
         if self.args.world_size > 1:
             torch.distributed.all_reduce(values)
         self.stopping = bool(values[1] > 0)
+        self._passes = 0
         return values[0].clamp(min=1).float()
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:  # noqa: ANN401
@@ -141,7 +135,9 @@ class FineTuner(HookedTrainer):
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             step = self.state.global_step + 1
-            raise StageError(Reason.TRAINING_DIVERGED, f"the loss of step {step} is {loss.item()}", _LOWER_RATE)
+            rows = self.rows.described(self.rows.of_pass(step, self._passes))
+            raise diverged(f"the loss of step {step} is {loss.item()}", step, self.resolved, rows, self._loss)
+        self._passes += 1
         return loss
 
     def floating_point_ops(self, inputs: Any) -> int:  # noqa: ANN401
@@ -155,38 +151,26 @@ class FineTuner(HookedTrainer):
         norm = logs.get("grad_norm")
         if norm is not None and not math.isfinite(norm):
             step = self.state.global_step
-            raise StageError(
-                Reason.TRAINING_DIVERGED,
-                f"the gradient's norm at step {step} is {norm}, at loss {logs['loss']}",
-                _LOWER_RATE,
-            )
+            what = f"the gradient's norm at step {step} is {norm}, at loss {logs['loss']}"
+            raise diverged(what, step, self.resolved, self.rows.described(self.rows.of_step(step)), self._loss)
+        self._loss = logs.get("loss", self._loss)
         if self.progress and "loss" in logs:
             self.progress.step(self.state.global_step, logs["loss"], logs["learning_rate"], norm)
 
     @torch.no_grad()
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:  # noqa: ANN401
         """Return `{eval_loss}`, the mean loss of all learned tokens of the evaluation rows, in nats."""
-        rows: OrderedDataset = self.eval_dataset
-        size, world, rank = self.resolved.micro_batch_size, self.args.world_size, self.args.process_index
-        rounds = -(-len(rows) // (size * world))
-        collate = self.eval_collator
-        sums = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         self.model.eval()
-        for number in range(rank, rounds * world, world):
-            # Each process takes part in each round, as ZeRO 3 gathers the weights in step; a late one has no rows left.
-            indices = range(number * size, min((number + 1) * size, len(rows)))
-            batch = self._prepare_inputs(collate([rows[i] for i in indices] or [rows[0]]))
-            labels = batch.pop("labels")
-            outputs = self.model(**batch)
-            if indices:
-                loss = self.task.loss_sum(outputs, labels)
-                sums += torch.stack([loss.double(), self.task.target_count(labels).double()])
-        if world > 1:
-            torch.distributed.all_reduce(sums)
-        mean = float(sums[0] / sums[1].clamp(min=1))
+        mean = mean_loss(
+            self.model,
+            lambda rows: self._prepare_inputs(self.eval_collator(rows)),
+            self.task,
+            self.eval_dataset,
+            self.resolved.micro_batch_size,
+        )
         if not math.isfinite(mean):
             step = self.state.global_step
-            raise StageError(Reason.TRAINING_DIVERGED, f"the evaluation loss at step {step} is {mean}", _LOWER_RATE)
+            raise diverged(f"the evaluation loss at step {step} is {mean}", step, self.resolved)
         metrics = {"eval_loss": mean}
         self.log(metrics)
         self.control.should_evaluate = False  # else transformers evaluates the last step twice

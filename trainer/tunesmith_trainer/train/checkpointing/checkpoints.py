@@ -11,12 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.local.files import read_json
+from tunesmith_api.resolve import Resolved
 from tunesmith_trainer.storage.completion import MARKER, file_problem, write_marker
 from tunesmith_trainer.storage.files import sha256_tree
 
 log = logging.getLogger(__name__)
 
 _PREFIX = "checkpoint-"
+
+
+def checkpoint_facts(job: str, resolved: Resolved) -> dict[str, Any]:
+    """Return what a checkpoint must share with a run that goes on from it. The number of processes is not part of it.
+
+    Args:
+        job: Digest of what the run depends on.
+        resolved: Values of the run.
+    """
+    facts = {"job": job, "strategy": resolved.strategy}
+    return facts if resolved.zero_stage is None else {**facts, "state": "fragments"}
 
 
 def step_of(checkpoint: Path) -> int:

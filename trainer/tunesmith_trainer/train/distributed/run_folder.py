@@ -9,7 +9,7 @@ from typing import Any
 from tunesmith_api.contract import outcome_of
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.local.files import read_json, write_json
-from tunesmith_trainer.train.lower_memory import MemoryExhaustedError
+from tunesmith_trainer.train.exhausted import MemoryExhaustedError
 
 RUN_FOLDER = "TUNESMITH_RUN_FOLDER"
 """Variable: the path of the run folder."""

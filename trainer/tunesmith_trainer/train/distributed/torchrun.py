@@ -23,6 +23,7 @@ from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.peers import RENDEZVOUS_SECONDS, peer_lost, peer_unreachable, wait_for_master
 from tunesmith_trainer.train.distributed.run_folder import AGENT_PID, RUN_FOLDER, RunFolder
 from tunesmith_trainer.train.distributed.topology import NodeTopology
+from tunesmith_trainer.train.exhausted import out_of_memory
 from tunesmith_trainer.train.training_log import read_log
 
 log = logging.getLogger(__name__)
@@ -139,8 +140,6 @@ def _failure(
         return StageError(Reason.INTERRUPTED, "interrupted before the first step", "Run it again to go on")
     codes = read_json(folder.exit_codes) or {}
     if _KILLED in codes.values():
-        from tunesmith_trainer.train.failures import out_of_memory
-
         rank = next(rank for rank, value in codes.items() if value == _KILLED)
         return out_of_memory(config, work, f"process {rank} was killed by the system", _after_step(work))
     if several and (error := _peer_failure(folder, errors, list(codes.values()))):
