@@ -18,8 +18,10 @@ from tunesmith_trainer.tasks.base import ValidationSet
 log = logging.getLogger(__name__)
 
 _TOLD = 0.01
-"""A larger increase of the perplexity by merging, as a part of it, is told. Rounding to 16 bits can cause it where a short
-training has changed the weights by little."""
+"""A larger increase of the perplexity by merging, as a part of it, is told.
+
+Rounding to 16 bits can cause one where a short training has changed the weights by little.
+"""
 
 
 def evaluate_as_trained(
