@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.fingerprint import require_same_base
 from tunesmith_trainer.models.location import model_path
+from tunesmith_trainer.models.memory import freed_at_once
 from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_json
 from tunesmith_trainer.tasks.registry import task_of
 from tunesmith_trainer.train.adjusted import read_adjusted
@@ -101,9 +103,10 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     load = task.load_quantized if method.info.is_quantized else task.load_base
     best = BestWeights(work, is_writer=first)
     best.restore(checkpoint)
-    model = method.make_trainable(
-        load(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
-    )
+    with freed_at_once() if resolved.zero_stage == 3 else nullcontext():
+        model = method.make_trainable(
+            load(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
+        )
     method.load_start(model, resolved.adapter, work.adapter_start)
     gpu = torch.cuda.is_available()
     task.make_fast(model, packing=resolved.packing)
@@ -142,7 +145,8 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     trainer.save_weights = partial(save_weights, trainer, base, method)
     with translate_oom(config, work, lambda: f"at step {trainer.state.global_step + 1}"):
         _train(trainer, checkpoint)
-    save_final(trainer, work, base, method, initial)
+    with freed_at_once():
+        save_final(trainer, work, base, method, initial)
     peaks = peaks_of_all(work, trainer)
     if not first:
         return {}
