@@ -29,6 +29,7 @@ def main(folders: list[str]) -> None:
     import accelerate.utils.other
     import torch
     from accelerate.state import AcceleratorState
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     from tunesmith_api.failures import StageError
     from tunesmith_api.work_folder import WorkFolder
@@ -40,6 +41,7 @@ def main(folders: list[str]) -> None:
     for folder in folders:
         accelerate.utils.other.is_deepspeed_available = has_deepspeed  # which a run by ddp has hidden
         os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)  # which a run by ZeRO has set
+        unset_hf_deepspeed_config()
         AcceleratorState._reset_state(reset_partial_state=True)
         work, began = WorkFolder(Path(folder)), time.monotonic()
         interrupt: Any = Interrupt()

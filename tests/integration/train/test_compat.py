@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
+from tunesmith_trainer.train.compat.deepspeed import _NVME_OPS, compile_nothing
 from tunesmith_trainer.train.compat.hf import HookedTrainer, use_one_gpu
 
 
@@ -53,10 +54,49 @@ def test_accelerate_asks_one_function_for_deepspeed(monkeypatch):
     assert "is_deepspeed_available()" in inspect.getsource(other.extract_model_from_parallel)
 
 
+def test_transformers_saves_and_loads_what_deepspeed_has_by_hooks():
+    from transformers import Trainer
+
+    assert parameters(Trainer._save_optimizer_and_scheduler) == ["self", "output_dir"]
+    assert "self.model_wrapped.save_checkpoint(" in inspect.getsource(Trainer._save_optimizer_and_scheduler)
+    names = ["self", "max_steps", "train_dataloader", "resume_from_checkpoint"]
+    assert parameters(Trainer._prepare_for_training) == names
+    source = inspect.getsource(Trainer._prepare_for_training)
+    assert "deepspeed_load_checkpoint(" in source
+    assert "if resume_from_checkpoint is not None:" in source
+    loads = inspect.getsource(Trainer._load_optimizer_and_scheduler)
+    assert "if not isinstance(self.lr_scheduler, DeepSpeedSchedulerWrapper):" in loads
+
+
 @pytest.mark.slow
-def test_deepspeed_has_what_is_reached_for():
+def test_deepspeed_has_what_is_reached_for(monkeypatch):
     import deepspeed
-    from deepspeed.runtime.engine import DeepSpeedEngine
+    from deepspeed.ops.op_builder import PinMemoryBuilder
+    from deepspeed.ops.op_builder.builder import OpBuilder
+    from deepspeed.runtime.zero.stage3 import DeepSpeedZeroOptimizer_Stage3 as Stage3
+    from deepspeed.runtime.zero.stage_1_and_2 import DeepSpeedZeroOptimizer as Stage2
 
     assert "deepspeed_shm_comm" in deepspeed.ops.__compatible_ops__
-    assert "exclude_frozen_parameters" in parameters(DeepSpeedEngine._zero3_consolidated_16bit_state_dict)
+    assert PinMemoryBuilder().absolute_name() == _NVME_OPS["pin_memory"]
+    assert isinstance(OpBuilder._loaded_ops, dict)
+    for name in ("_swappable_optimizer_subgroup", "_optimizer_states_and_gradient_swap_in"):
+        assert parameters(getattr(Stage3, name))[:2] == ["self", "sub_group_id"]
+    assert parameters(Stage3._release_swap_buffers) == ["self", "sub_group_id"]
+    assert parameters(Stage3._reassign_or_swap_out_partitioned_parameters) == ["self", "sub_group_id"]
+    assert parameters(Stage2.update_lp_params) == ["self"]
+    monkeypatch.setattr(OpBuilder, "jit_load", OpBuilder.jit_load)
+    monkeypatch.setitem(deepspeed.ops.__compatible_ops__, "deepspeed_shm_comm", True)
+    compile_nothing()
+    with pytest.raises(RuntimeError, match="pin_memory is not built, and nothing is compiled"):
+        OpBuilder.load(PinMemoryBuilder())
+
+
+@pytest.mark.slow
+def test_what_offloads_to_a_disk_is_refused_where_its_extension_is_not_built(tmp_path):
+    from support.training import train, training_job
+
+    places = {"strategy": "zero3", "offload": "all", "nvmePath": str(tmp_path / "nvme")}
+    done = train(training_job(tmp_path / "job", distributed=places))
+    assert done.returncode == 10
+    assert "spec.distributed.nvmePath: DeepSpeed's extension async_io is not built here" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.fingerprint import require_same_base
 from tunesmith_trainer.models.location import model_path
+from tunesmith_trainer.models.memory import freed_at_once
 from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_json
 from tunesmith_trainer.tasks.registry import task_of
 from tunesmith_trainer.train.adjusted import read_adjusted
@@ -42,6 +44,7 @@ from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.zero import join_deepspeed
 from tunesmith_trainer.train.failures import translate_oom
 from tunesmith_trainer.train.final import save_final, save_weights
+from tunesmith_trainer.train.gpu_settings import use_gpu_settings
 from tunesmith_trainer.train.moved import fingerprints
 from tunesmith_trainer.train.peaks import peaks_of_all
 from tunesmith_trainer.train.planned import planned
@@ -72,6 +75,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     data = work.stage(Stage.PREPARE) / "data"
     rows, validation = TokenStore.open(data / "train"), TokenStore.open(data / "validation")
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    use_gpu_settings()
     _check_gpus()
     _require_validation(config, validation)
     has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
@@ -99,9 +103,10 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     load = task.load_quantized if method.info.is_quantized else task.load_base
     best = BestWeights(work, is_writer=first)
     best.restore(checkpoint)
-    model = method.make_trainable(
-        load(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
-    )
+    with freed_at_once() if resolved.zero_stage == 3 else nullcontext():
+        model = method.make_trainable(
+            load(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
+        )
     method.load_start(model, resolved.adapter, work.adapter_start)
     gpu = torch.cuda.is_available()
     task.make_fast(model, packing=resolved.packing)
@@ -140,7 +145,8 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     trainer.save_weights = partial(save_weights, trainer, base, method)
     with translate_oom(config, work, lambda: f"at step {trainer.state.global_step + 1}"):
         _train(trainer, checkpoint)
-    save_final(trainer, work, base, method, initial)
+    with freed_at_once():
+        save_final(trainer, work, base, method, initial)
     peaks = peaks_of_all(work, trainer)
     if not first:
         return {}

@@ -42,7 +42,7 @@ def _check_nvme(path: str) -> None:
         raise StageError(
             Reason.INVALID_SPEC,
             "spec.distributed.nvmePath: DeepSpeed's extension async_io is not built here",
-            "Remove nvmePath to offload to the machine's memory, or train in Tunesmith's trainer image",
+            "Remove nvmePath to offload to the machine's memory, or use an image that has it (docs/distributed.md)",
         )
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
