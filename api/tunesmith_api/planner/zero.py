@@ -142,6 +142,8 @@ def _partitioned(shape: ModelShape, setup: Setup, settings: ZeroSettings) -> Ite
     live = min(stays, settings.live) * formats.product
     largest = max(shape.embedding, *(int(linear.weights * packed) for linear in shape.linears))
     ahead = min(everything, settings.ahead + largest) * formats.product
+    if ranks == 1:  # nothing is gathered; weights are used where they are, or copied to the GPU one by one
+        live, ahead = live if setup.gpu and setup.offload == "all" else 0, 0
     stored = 0 if setup.offload == "all" else (frozen - whole) // ranks + share * size
     share = 0 if setup.offload != "none" else share
     states = _states(
