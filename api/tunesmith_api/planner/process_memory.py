@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 from tunesmith_api.planner.activations import forward_temporaries
+from tunesmith_api.planner.formats import FP32
 from tunesmith_api.planner.rank_memory import phases_of
 from tunesmith_api.planner.setup import Setup
 from tunesmith_api.planner.shape import ModelShape
+from tunesmith_api.planner.step import logits_at_once
 
 _MB = 10**6
 TORCH = 830 * _MB
@@ -41,8 +43,10 @@ def process_memory(shape: ModelShape, setup: Setup) -> int:
     phases = phases_of(shape, setup)
     product = setup.formats.product
     kept = again = 0
-    if setup.tokens * shape.intermediate * product < _GIVEN_BACK:
-        kept = int(_KEPT * max(phase.activations + phase.logits for phase in phases))
+    scatters = setup.kind.scatters or not setup.info.trains_adapter
+    if scatters and setup.tokens * shape.intermediate * product < _GIVEN_BACK:
+        counts = logits_at_once(shape, setup) * FP32 < _GIVEN_BACK
+        kept = int(_KEPT * max(phase.activations + phase.logits * counts for phase in phases))
     if max(linear.weights for linear in shape.linears) * product < _GIVEN_BACK:
         again = max(phase.gathered for phase in phases)
         if setup.info.is_quantized:  # the largest part is the embedding, a block that is unmapped

@@ -86,7 +86,7 @@ def _gathered(shape: ModelShape, setup: Setup, settings: ZeroSettings) -> Iterat
     yield states.plus("loss", activations=step.forward, logits=step.loss, gradients=step.head_gradients)
     head = 0 if setup.info.trains_adapter else shape.embedding
     if head:  # the bucket is made for the first gradient
-        made = head * size
+        made = head * size + step.head_gradients
         yield states.plus(
             "output layer",
             activations=step.forward,
@@ -158,7 +158,9 @@ def _partitioned(shape: ModelShape, setup: Setup, settings: ZeroSettings) -> Ite
     yield states.plus("forward", activations=step.forward_peak, buffers=ahead)
     yield states.plus("loss", activations=step.forward, logits=step.loss, gradients=step.head_gradients)
     head = 0 if setup.info.trains_adapter else shape.embedding
-    yield states.plus("output layer", activations=step.forward, logits=step.logits, gradients=head * size)
+    yield states.plus(
+        "output layer", activations=step.forward, logits=step.logits, gradients=head * size + step.head_gradients
+    )
     together = max(min(full, trained), largest if head else 0) * size
     for below in {shape.layers - 1, 0}:
         yield states.plus("backward", activations=step.backward(below), buffers=together)
