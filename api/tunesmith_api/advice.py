@@ -69,6 +69,7 @@ def another_way(spec: TrainingJobSpec, prefix: str = "", plan: Mapping[str, Any]
     if not METHODS[spec.method].trains_adapter:
         ways.append(f"set {prefix}method: {DEFAULT_METHOD}")
     strategy = spec.distributed.strategy
-    if ((plan or {}).get("strategy") if strategy == "auto" else strategy) != "zero3":
-        ways.append(f"set {prefix}distributed.strategy: zero3 with more processes")
+    most = "zero3" if METHODS[spec.method].partitions_weights else "zero2"
+    if ((plan or {}).get("strategy") if strategy == "auto" else strategy) != most:
+        ways.append(f"set {prefix}distributed.strategy: {most} with more processes")
     return ways

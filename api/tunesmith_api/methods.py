@@ -53,6 +53,8 @@ class MethodInfo:
         optimizer_bytes: Bytes of the optimizer's state of a trained weight: two moments of AdamW in fp32.
         quantized_weight_bytes: Bytes of a frozen weight of a decoder layer's linear layers where they are stored
             quantized, such as `NF4_BYTES`; None where they are not.
+        partitions_weights: Whether ZeRO 3 can partition the model's weights: not where the adapter's layers read the
+            shape of a whole weight while they compute.
         adapter_settings: The fields of `spec.adapter` that have a meaning, besides `target_modules`.
         default_rank: `spec.adapter.rank` where the spec names none.
         default_alpha: `spec.adapter.alpha` where the spec names none.
@@ -70,6 +72,7 @@ class MethodInfo:
     gradient_bytes: float = 4
     optimizer_bytes: float = 8
     quantized_weight_bytes: float | None = None
+    partitions_weights: bool = True
     adapter_settings: tuple[str, ...] = ()
     default_rank: int = 16
     default_alpha: float = 32
@@ -203,6 +206,7 @@ register_method(
         adapter_settings=("rank", "alpha"),
         default_rank=8,
         default_alpha=8,
+        partitions_weights=False,
         layer_parameters=_hadamard,
         adapter_kind="loha",
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 _GRACE = 5.0  # seconds that the other processes have after one has failed
-_LONGEST = 600.0
+_LONGEST = 1800.0
 
 
 def _train(work: Path, report: Path, *, kill_at: int | None, measure: bool) -> None:

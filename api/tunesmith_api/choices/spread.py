@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.methods import METHODS
 from tunesmith_api.spec.job import TrainingJobSpec
 
 Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
@@ -51,9 +52,10 @@ def strategies_of(spec: TrainingJobSpec, world_size: int) -> tuple[Strategy, ...
         return (given.strategy,)
     if given.offload == "all" or given.nvme_path is not None:
         return ("zero3",)
+    found: tuple[Strategy, ...] = ("ddp", "zero1", "zero2", "zero3") if world_size > 1 else ("ddp",)
     if given.offload == "optimizer":
-        return ("zero2", "zero3")  # zero1 is no faster then, and keeps all gradients on the GPU
-    return ("ddp", "zero1", "zero2", "zero3") if world_size > 1 else ("ddp",)
+        found = ("zero2", "zero3")  # zero1 is no faster then, and keeps all gradients on the GPU
+    return found if METHODS[spec.method].partitions_weights else tuple(name for name in found if name != "zero3")
 
 
 def strategy_of(spec: TrainingJobSpec, world_size: int, plan: Mapping[str, Any]) -> tuple[Strategy, str]:

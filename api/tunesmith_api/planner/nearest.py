@@ -65,7 +65,7 @@ def _ways(
     gpus = [machine for machine in machines if machine.gpus]
     if best := first(free, machines):
         yield _text(best, spec)
-    for offload in ("optimizer", "all"):
+    for offload in ("optimizer", "all") if METHODS[spec.method].partitions_weights else ("optimizer",):
         if _ORDER.index(offload) > _ORDER.index(spec.distributed.offload):
             distributed = free.distributed.model_copy(update={"offload": offload})
             if best := first(free.model_copy(update={"distributed": distributed}), gpus):

@@ -67,7 +67,7 @@ def price_list(
         if not shares_batch(spec, processes):
             continue
         for method in METHODS:
-            for strategy in _strategies(spec, processes):
+            for strategy in _strategies(spec, method, processes):
                 adapter = _adapter_of(spec.adapter, method)
                 distributed = spec.distributed.model_copy(update={"strategy": strategy})
                 changed = spec.model_copy(update={"method": method, "adapter": adapter, "distributed": distributed})
@@ -101,12 +101,13 @@ def _adapter_of(adapter: AdapterSpec | None, method: str) -> AdapterSpec | None:
     return AdapterSpec(**{name: value for name, value in adapter if name in known})
 
 
-def _strategies(spec: TrainingJobSpec, processes: int) -> Sequence[Strategy]:
-    """Return the strategies to compare: all that go with what is offloaded."""
+def _strategies(spec: TrainingJobSpec, method: str, processes: int) -> Sequence[Strategy]:
+    """Return the strategies to compare: all that go with a method and with what is offloaded."""
+    known = [name for name in STRATEGIES if name != "zero3" or METHODS[method].partitions_weights]
     if spec.distributed.offload == "none":
-        return STRATEGIES if processes > 1 else STRATEGIES[:1]
+        return known if processes > 1 else known[:1]
     values = spec.distributed.model_dump(exclude={"strategy"}, exclude_unset=True)
-    return [strategy for strategy in STRATEGIES if _is_valid({**values, "strategy": strategy})]
+    return [strategy for strategy in known if _is_valid({**values, "strategy": strategy})]
 
 
 def _is_valid(distributed: Mapping[str, Any]) -> bool:

@@ -34,6 +34,26 @@ def _has_no_adapter(method: str) -> Callable[[TrainingJobSpec], bool]:
     return lambda spec: spec.method != method or spec.adapter is None
 
 
+def _partition_rule(name: str) -> Rule:
+    """Return the rule that a method whose weights cannot be partitioned goes without ZeRO 3."""
+
+    def check(spec: TrainingJobSpec) -> bool:
+        given = spec.distributed
+        asked = given.strategy == "zero3" or given.offload == "all" or given.nvme_path is not None
+        return spec.method != name or not asked
+
+    asked = (
+        "(has(self.distributed.strategy) && self.distributed.strategy == 'zero3') || "
+        "(has(self.distributed.offload) && self.distributed.offload == 'all') || has(self.distributed.nvmePath)"
+    )
+    return Rule(
+        f"self.method != '{name}' || !has(self.distributed) || !({asked})",
+        f"method: {name} does not go with zero3, nor with offload: all and nvmePath, which need it, as its layers read "
+        f"whole weights; write strategy: zero2, or method: {DEFAULT_METHOD}",
+        check,
+    )
+
+
 _ADAPTER_SETTINGS = (
     # Field, its name in the API, the value that means nothing in CEL, what a method that has it has.
     ("rank", "rank", "", "matrices of a rank"),
@@ -89,6 +109,7 @@ class TrainingJobSpec(SpecModel):
             )
             for name in whole_methods()
         ),
+        *(_partition_rule(name) for name, info in METHODS.items() if not info.partitions_weights),
         Rule(
             "!has(self.model.scratch) || !has(self.training) || !has(self.training.maxLength) || "
             "self.training.maxLength <= self.model.scratch.maxPositionEmbeddings",
