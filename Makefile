@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-export bench-plan bench-prepare bench-size bench-zero techniques clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
+.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-gpu bench-export bench-plan bench-prepare bench-size bench-zero techniques clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -77,10 +77,15 @@ bench: $(INSTALLED) ## Compare training and serving with the alternatives (20 mi
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/serving.py
 
-PARAMETERS ?= 0.1,1,3.8
+bench-gpu: $(INSTALLED) ## Compare training on a GPU with the alternatives (10 minutes; needs an NVIDIA GPU)
+	$(BIN)/python -m uv pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/python tests/bench/training_gpu.py
 
-bench-size: $(INSTALLED) ## Run jobs of 0.1, 1 and 3.8 billion parameters, and write what they took (PARAMETERS=0.1)
-	$(BIN)/python tests/bench/size.py --parameters $(PARAMETERS) --write
+PARAMETERS ?= 0.1,1,3.8
+METHOD ?= lora
+
+bench-size: $(INSTALLED) ## Run jobs of 0.1, 1 and 3.8 billion parameters, and write what they took (PARAMETERS=0.1 METHOD=qlora)
+	$(BIN)/python tests/bench/size.py --parameters $(PARAMETERS) --method $(METHOD) --write
 
 bench-prepare: $(INSTALLED) ## Compare prepare's memory over 50 MB and 5 GB of data (an hour, 20 GB of disk)
 	$(BIN)/python tests/bench/prepare_size.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 AdapterKind = Literal["lora", "ia3", "vera", "oft", "loha"]
@@ -99,6 +100,7 @@ def scales_inputs(layer: str) -> bool:
     return layer.rsplit(".", 1)[-1] == "down_proj"
 
 
+@lru_cache
 def block_size(wanted: int, inputs: int) -> int:
     """Return the divisor of a layer's inputs that is nearest to a wanted block size, the smaller one of two."""
     divisors = (size for size in range(1, inputs + 1) if inputs % size == 0)

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tunesmith_api.choices.speed import PACKS_WELL, PackingFacts, compile_of, packing_of
-from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.choices.spread import Strategy, checkpointing_of, micro_batch_of, strategy_of
 from tunesmith_api.methods import METHODS, SCRATCH_LEARNING_RATE
 from tunesmith_api.spec.adapter import AdapterSettings
 from tunesmith_api.spec.job import TrainingJobSpec
 
-Strategy = Literal["ddp", "zero1", "zero2", "zero3"]
 Offload = Literal["none", "optimizer", "all"]
 
-_LARGEST_MICRO_BATCH = 8
 _DEFAULT_EPOCHS = 3.0
 _CHECKPOINTS = 10  # checkpoints of a run, and evaluations during it, by default
 _SET = "set in the spec"
@@ -141,7 +139,7 @@ def resolve(
     training = spec.training
     plan = plan or {}
     reasons: dict[str, str] = {"processes": _processes_reason(spec, world_size)}
-    micro, reasons["microBatchSize"] = _planned_micro_batch(spec, world_size, plan)
+    micro, reasons["microBatchSize"] = micro_batch_of(spec, world_size, plan)
     share = training.global_batch_size // world_size
     packing, reasons["packing"] = packing_of(spec, has_bf16, facts)
     at_most = "at most: " if packing else ""
@@ -154,9 +152,9 @@ def resolve(
     rate, reasons["learningRate"] = _learning_rate(spec)
     reasons["warmupSteps"] = f"warmupRatio {training.warmup_ratio:g} of {steps} steps"
     precision, reasons["precision"] = _precision(spec, has_bf16)
-    strategy, reasons["strategy"] = _strategy(spec, world_size, plan)
+    strategy, reasons["strategy"] = strategy_of(spec, world_size, plan)
     reasons["offload"] = _SET
-    checkpointing, reasons["gradientCheckpointing"] = _checkpointing(spec, plan)
+    checkpointing, reasons["gradientCheckpointing"] = checkpointing_of(spec, plan)
     compiled, reasons["compile"] = compile_of(spec, strategy)
     every = training.checkpoint.every_steps
     reasons["checkpoint.everySteps"] = _SET if every else f"a tenth of {steps} steps"
@@ -186,36 +184,6 @@ def resolve(
         adapter=spec.adapter_settings,
         reasons=reasons,
     )
-
-
-def micro_batch(spec: TrainingJobSpec, world_size: int) -> tuple[int, str]:
-    """Return the rows of one forward pass in one process, and why.
-
-    Raises:
-        StageError: The batch sizes do not go with the number of processes.
-    """
-    size = spec.training.global_batch_size
-    if size % world_size:
-        below, above = size // world_size * world_size, -(-size // world_size) * world_size
-        nearest = " or ".join(str(n) for n in (below, above) if n)
-        raise StageError(
-            Reason.INVALID_SPEC,
-            f"spec.training.globalBatchSize: {size} rows cannot be shared equally by {world_size} processes",
-            f"Write globalBatchSize: {nearest}, or another number of processes",
-        )
-    share = size // world_size
-    given = spec.training.micro_batch_size
-    largest = max(n for n in range(1, min(share, _LARGEST_MICRO_BATCH) + 1) if share % n == 0)
-    if given is None:
-        return largest, f"the largest divisor of {share} rows a process, up to {_LARGEST_MICRO_BATCH}"
-    if share % given:
-        raise StageError(
-            Reason.INVALID_SPEC,
-            f"spec.training.microBatchSize: {given} does not divide the {share} rows that each of {world_size} "
-            "processes has in a step",
-            f"Write microBatchSize: {largest}, or leave it out",
-        )
-    return given, _SET
 
 
 def _processes_reason(spec: TrainingJobSpec, world_size: int) -> str:
@@ -265,57 +233,3 @@ def _best_reason(spec: TrainingJobSpec) -> str:
     if training.load_best_model_at_end is not None:
         return _SET
     return "default without earlyStopping" if training.early_stopping is None else "default with earlyStopping"
-
-
-def strategies_of(spec: TrainingJobSpec, world_size: int) -> tuple[Strategy, ...]:
-    """Return the strategies to choose from, the least communication first."""
-    given = spec.distributed
-    if given.strategy != "auto":
-        return (given.strategy,)
-    if given.offload == "all" or given.nvme_path is not None:
-        return ("zero3",)
-    if given.offload == "optimizer":
-        return ("zero2", "zero3")  # zero1 is no faster then, and keeps all gradients on the GPU
-    return ("ddp", "zero1", "zero2", "zero3") if world_size > 1 else ("ddp",)
-
-
-def _strategy(spec: TrainingJobSpec, world_size: int, plan: Mapping[str, Any]) -> tuple[Strategy, str]:
-    if spec.distributed.strategy != "auto":
-        return spec.distributed.strategy, _SET
-    planned = plan.get("strategy")
-    if planned and (spec.distributed.offload == "none" or planned in strategies_of(spec, world_size)):
-        return planned, _planned(plan, "strategy")
-    strategy = strategies_of(spec, world_size)[0]
-    if strategy != "ddp":
-        return strategy, f"auto takes {strategy} with offload"
-    return "ddp", "auto takes ddp" if world_size > 1 else "plain torch, as there is one process"
-
-
-def _checkpointing(spec: TrainingJobSpec, plan: Mapping[str, Any]) -> tuple[bool, str]:
-    if spec.training.gradient_checkpointing is not None:
-        return spec.training.gradient_checkpointing, _SET
-    if "gradientCheckpointing" in plan:
-        return bool(plan["gradientCheckpointing"]), _planned(plan, "gradientCheckpointing")
-    return False, "default: activations are kept, which is faster"
-
-
-def _planned_micro_batch(spec: TrainingJobSpec, world_size: int, plan: Mapping[str, Any]) -> tuple[int, str]:
-    """Return the rows of one forward pass as the spec or the plan has them, and why."""
-    largest, why = micro_batch(spec, world_size)
-    planned = plan.get("microBatchSize")
-    if spec.training.micro_batch_size is not None or not planned or planned == largest:
-        return largest, why
-    share = spec.training.global_batch_size // world_size
-    if plan.get("processes") != world_size:
-        fitting = max(n for n in range(1, min(share, planned) + 1) if share % n == 0)
-        return fitting, f"the largest divisor of {share} rows a process, up to the {planned} that were planned"
-    return (planned, _planned(plan, "microBatchSize")) if share % planned == 0 else (largest, why)
-
-
-def _planned(plan: Mapping[str, Any], field: str) -> str:
-    """Return why the plan has a value, with the memory that it counts on."""
-    why = str((plan.get("reasons") or {}).get(field) or "as planned")
-    need = (plan.get("stages") or {}).get("train") or {}
-    size = f"{need['gpuMemory']} of each GPU" if need.get("gpuMemory") else need.get("memory")
-    place = f" on {plan['machine']}" if plan.get("machine") else ""
-    return f"{why}; planned{place} with {size}" if size else why

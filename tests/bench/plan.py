@@ -76,6 +76,7 @@ def grid() -> Iterator[Point]:
         yield replace(one, method=method, precision="bf16")
     for method in ("full", "lora"):
         yield replace(one, method=method, packing=True, accumulation=2)
+        yield Point(model="llama-wide", method=method, length=600, micro_batch_size=2, checkpointing=True)
     for model in ("phi3-66m", "qwen2-66m", "qwen3-66m", "gemma-66m"):
         yield replace(one, model=model)
         yield replace(one, model=model, method="lora")

@@ -1,4 +1,4 @@
-"""What a model's size costs: a LoRA job from prepare to the served int4 model, on this machine, without a GPU.
+"""What a model's size costs: a LoRA or QLoRA job from prepare to the served int4 model, on a machine without a GPU.
 
 A model of Phi-3's family at random weights in bf16; with 3.8 billion parameters it has Phi-3-mini's shape. `tunesmith
 run` prepares, trains 2 steps and publishes, `tunesmith serve` serves the artifact and gives one answer. Of each stage:
@@ -7,6 +7,7 @@ resident once: anonymous memory and mapped files, of which the kernel can drop w
 
     python tests/bench/size.py                          # 0.1 billion parameters: some minutes on 2 cores
     python tests/bench/size.py --parameters 0.1,1,3.8 --write
+    python tests/bench/size.py --parameters 3.8 --method qlora --write   # a table of its own
 """
 
 import argparse
@@ -29,15 +30,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
 from support.sized_models import Shape, shape_of, write_model
+from tunesmith_api.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
 TUNESMITH = Path(sys.executable).with_name("tunesmith")
 PAGE = ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- sizes: written by tests/bench/size.py -->", "<!-- end of sizes -->"
+MARKS = {
+    "lora": ("<!-- sizes: written by tests/bench/size.py -->", "<!-- end of sizes -->"),
+    "qlora": ("<!-- sizes of qlora: written by tests/bench/size.py -->", "<!-- end of sizes of qlora -->"),
+}
+"""Where the tables of a method stand in docs/benchmarks.md."""
 STAGES = ("prepare", "train", "publish")
 GB = 1e9
 BOUND = (1.4, 3 * GB)  # of publish: times the weights, and bytes
 DISK = 3.5  # model, merged model, export and the export of which only parts are shared, in times of the weights
+QUANTIZED_DISK = 1  # and the dequantized base model, while an adapter is merged into it
 WORDS = ["tune", "smith", "rank", "alpha", "epoch", "batch", "loss", "gate", "slot", "token", "shard", "merge"]
 
 
@@ -52,7 +59,7 @@ def write_rows(path: Path, words: list[str]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def manifest(folder: Path) -> dict[str, Any]:
+def manifest(folder: Path, method: str) -> dict[str, Any]:
     """Return the job. The bounds of int4 are open, since random weights do not survive it well."""
     parity = {"rows": 2, "minNextTokenAgreement": 0, "maxPerplexityIncrease": 100}
     return {
@@ -61,7 +68,7 @@ def manifest(folder: Path) -> dict[str, Any]:
         "metadata": {"name": "size"},
         "spec": {
             "model": {"uri": str(folder / "model")},
-            "method": "lora",
+            "method": method,
             "dataset": {
                 "sources": [{"uri": str(folder / "train.jsonl")}],
                 "validation": {"sources": [{"uri": str(folder / "validation.jsonl")}]},
@@ -73,16 +80,18 @@ def manifest(folder: Path) -> dict[str, Any]:
     }
 
 
-def require_room(folder: Path, weights: float) -> None:
+def require_room(folder: Path, weights: float, method: str) -> None:
     """End if the machine has too little memory or disk.
 
     Args:
         folder: Where everything is written.
         weights: Bytes of the model in bf16.
+        method: The method of training.
     """
     with Path("/proc/meminfo").open() as file:
         fields = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in file}
-    needed = {"memory": BOUND[0] * weights + BOUND[1], "disk": DISK * weights + 2 * GB}
+    disk = DISK + (QUANTIZED_DISK if METHODS[method].is_quantized else 0)
+    needed = {"memory": BOUND[0] * weights + BOUND[1], "disk": disk * weights + 2 * GB}
     there = {"memory": fields["MemAvailable"], "disk": shutil.disk_usage(folder).free}
     missing = [
         f"{name}: {there[name] / GB:.1f} GB are free, {needed[name] / GB:.1f} GB are needed"
@@ -172,16 +181,16 @@ def answer_of(url: str, text: str) -> str:
         return str(json.load(reply)["choices"][0]["message"]["content"])
 
 
-def measure(folder: Path, shape: Shape) -> dict[str, Any]:
-    """Run everything for one size and return what was measured."""
+def measure(folder: Path, shape: Shape, method: str) -> dict[str, Any]:
+    """Run everything for one size and one method, and return what was measured."""
     weights = 2 * shape.parameters
-    require_room(folder, weights)
+    require_room(folder, weights, method)
     write_rows(folder / "train.jsonl", WORDS[:8])
     write_rows(folder / "validation.jsonl", WORDS[8:])
     texts = [path.read_text() for path in (folder / "train.jsonl", folder / "validation.jsonl")]
     print(f"writing {shape.parameters / GB:.2f} billion parameters, {weights / GB:.1f} GB", flush=True)
     write_model(folder / "model", shape, texts * 8)
-    (folder / "job.json").write_text(json.dumps(manifest(folder)))
+    (folder / "job.json").write_text(json.dumps(manifest(folder, method)))
     (folder / "job.json").rename(folder / "job.yaml")  # JSON is YAML
     sampler = Sampler(folder)
     try:
@@ -241,17 +250,18 @@ def in_gb(quantity: str) -> str:
     return f"{amount(quantity) / GB:.1f} GB"
 
 
-def write_table(text: str) -> None:
-    """Replace the table in docs/benchmarks.md."""
-    page = PAGE.read_text()
-    before, rest = page.split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
+def write_table(text: str, method: str) -> None:
+    """Replace the tables of a method in docs/benchmarks.md."""
+    page, (begin, end) = PAGE.read_text(), MARKS[method]
+    before, rest = page.split(begin)
+    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}")
 
 
 def main() -> None:
     """Measure all sizes and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parameters", default="0.1", metavar="N,...", help="billions of parameters, ascending")
+    parser.add_argument("--method", default="lora", choices=sorted(MARKS), help="method of training")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "size", help="folder for everything; emptied")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/benchmarks.md")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the last size")
@@ -262,10 +272,10 @@ def main() -> None:
         shutil.rmtree(options.work, ignore_errors=True)
         folder = options.work.absolute()
         folder.mkdir(parents=True)
-        runs.append(measure(folder, shape_of(billions)))
+        runs.append(measure(folder, shape_of(billions), options.method))
         print(table(runs), flush=True)
         if options.write:
-            write_table(table(runs))
+            write_table(table(runs), options.method)
         if not options.keep:
             shutil.rmtree(folder)
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunesmith_api.choices.spread import Strategy
 from tunesmith_api.methods import METHODS
 from tunesmith_api.planner import ModelShape, RankMemory, Setup, rank_memory
 from tunesmith_api.planner.process_memory import process_memory
-from tunesmith_api.resolve import Offload, Strategy
+from tunesmith_api.resolve import Offload
 from tunesmith_api.spec import AdapterSpec, adapter_settings
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -48,6 +49,15 @@ MODELS: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 1,
         "head_dim": 64,
         "tie_word_embeddings": True,
+    },
+    "llama-wide": {  # so many logits that the loss is computed in pieces
+        "model_type": "llama",
+        "vocab_size": 131072,
+        "hidden_size": 256,
+        "intermediate_size": 1024,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
     },
     "llama-1b": {
         "model_type": "llama",

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from tunesmith_api.choices.spread import Strategy
 from tunesmith_api.methods import METHODS
-from tunesmith_api.resolve import Strategy
 from tunesmith_api.spec import AdapterSpec, DistributedSpec, TrainingJobSpec, TrainingSpec
 
 Settings = dict[str, dict[str, Any]]
@@ -41,11 +41,13 @@ class Variant:
         name: What the technique is called.
         method: Value of `spec.method`.
         settings: Fields of the spec, by the name of their part.
+        rate: The learning rate that it takes, in times of the method's; docs/methods.md says why.
     """
 
     name: str
     method: str
     settings: Settings = field(hash=False)
+    rate: float = 1.0
 
     @property
     def exists(self) -> bool:
@@ -64,9 +66,9 @@ class Variant:
 
 _VARIANTS = (
     Variant("rsLoRA", "lora", {"adapter": {"useRslora": True}}),
-    Variant("PiSSA", "lora", {"adapter": {"initLoraWeights": "pissa"}}),
-    Variant("OLoRA", "lora", {"adapter": {"initLoraWeights": "olora"}}),
-    Variant("LoRA+", "lora", {"adapter": {"loraplusLrRatio": 16}}),
+    Variant("PiSSA", "lora", {"adapter": {"initLoraWeights": "pissa"}}, rate=0.1),
+    Variant("OLoRA", "lora", {"adapter": {"initLoraWeights": "olora", "alpha": 16}}, rate=0.1),
+    Variant("LoRA+", "lora", {"adapter": {"loraplusLrRatio": 16}}, rate=0.5),
     Variant("packing", "full", {"training": {"packing": True}}),
     Variant("gradient checkpointing", "full", {"training": {"gradientCheckpointing": True}}),
 )
@@ -107,7 +109,7 @@ class Cell:
         """Value of `spec.method`."""
         return variants()[self.technique].method if self.technique in variants() else self.technique
 
-    def spec(self, *, processes: int = PROCESSES, precision: str = "fp32") -> dict[str, Any]:
+    def spec(self, *, precision: str = "fp32") -> dict[str, Any]:
         """Return what to train. The model and the data are placeholders: the work folder has them prepared."""
         training = {
             "globalBatchSize": ROWS,
@@ -118,18 +120,22 @@ class Cell:
             "warmupRatio": 0.1,
             "checkpoint": {"everySteps": CHECKPOINT_STEPS},
         }
-        return self.job("./model", training, processes=processes, precision=precision)
+        return self.job("./model", training, precision=precision)
 
-    def job(self, model: str, training: dict[str, Any], *, processes: int, precision: str = "fp32") -> dict[str, Any]:
+    def job(
+        self, model: str, training: dict[str, Any], *, processes: int | None = None, precision: str = "fp32"
+    ) -> dict[str, Any]:
         """Return the spec of a job of this cell.
 
         Args:
             model: URI of the base model.
             training: Fields of `spec.training`; those of the technique are added.
-            processes: Processes that train.
+            processes: Processes that train; None where that is not a part of the spec, but what the machine has.
             precision: Numeric precision.
         """
-        distributed: dict[str, Any] = {"strategy": self.strategy, "numProcPerNode": processes}
+        distributed: dict[str, Any] = {"strategy": self.strategy}
+        if processes is not None:
+            distributed["numProcPerNode"] = processes
         if self.offload != "none":
             distributed["offload"] = self.offload
         spec: dict[str, Any] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from support.technique_cells import KILLED_AT, PROCESSES, SIZES, Cell, write_job
 from support.technique_child import plain_name
-from support.technique_runs import RunError, Runs, copy_job, final_weights, losses
+from support.technique_runs import RunError, Runs, final_weights, losses
 from support.training import random_rows, tiny_llama
 from tunesmith_api.methods import METHODS
 
@@ -55,6 +55,8 @@ class Checker:
         self._base = tiny_llama(folder / "base", **SIZES)
         self._rows = random_rows(24)
         self._initial: dict[tuple[str, str], Path] = {}
+        self._number = 0
+        self._killed_cell: tuple[Cell, Path] | None = None
         self._kept: dict[tuple[Cell, int], Path | RunError] = {}
 
     def check(self, cell: Cell, only: tuple[str, ...] = tuple(CHECKS)) -> dict[str, Any]:
@@ -80,8 +82,8 @@ class Checker:
         key = (cell, processes)
         if key not in self._kept:
             try:
-                work = self._job(cell, processes=processes)
-                self._runs.train(work)
+                work = self._job(cell)
+                self._runs.train(work, processes=processes)
                 self._kept[key] = work
             except RunError as error:
                 self._kept[key] = error
@@ -113,7 +115,7 @@ class Checker:
         key = (cell.technique, precision)
         if key not in self._initial:
             path = self._folder / f"initial-{len(self._initial)}.safetensors"
-            self._runs.initial(self._job(replace(cell, strategy="ddp", offload="none"), 1, precision), path)
+            self._runs.initial(self._job(replace(cell, strategy="ddp", offload="none"), precision), path)
             self._initial[key] = path
         before = load_file(self._initial[key])
         after = {plain_name(name): weight for name, weight in final_weights(work).items()}
@@ -132,8 +134,9 @@ class Checker:
         """Killed, and run again, it ends with the same bits."""
         whole, killed = self._whole(cell), self._killed(cell)
         self._runs.train(killed)
-        first, second = final_weights(whole), final_weights(killed)
-        if losses(whole) != losses(killed):
+        first, second, same = final_weights(whole), final_weights(killed), losses(whole) == losses(killed)
+        shutil.rmtree(killed)
+        if not same:
             return Outcome(False, "the losses differ")
         if first.keys() != second.keys():
             return Outcome(False, "other tensors were saved")
@@ -142,9 +145,8 @@ class Checker:
 
     def _fewer(self, cell: Cell) -> Outcome:
         """Killed, and run again with one process, it ends as with two."""
-        killed = self._killed(cell)
-        work = copy_job(killed, self._folder / f"{killed.name}-one", processes=1)
-        self._runs.train(work)
+        work = self._killed(cell)
+        self._runs.train(work, processes=1)
         outcome = _compare(work, self._whole(cell), "two processes")
         resumed = json.loads((work / "train" / "metrics.json").read_text()).get("resumedFromStep")
         shutil.rmtree(work)
@@ -153,19 +155,26 @@ class Checker:
         return outcome
 
     def _killed(self, cell: Cell) -> Path:
-        work = self._job(cell)
-        self._runs.train(work, kill_at=KILLED_AT)
-        return work
+        """Return a copy of the work folder of a cell whose processes were killed."""
+        if self._killed_cell is None or self._killed_cell[0] != cell:
+            work = self._job(cell)
+            self._runs.train(work, kill_at=KILLED_AT)
+            self._killed_cell = cell, work
+        self._number += 1
+        return Path(shutil.copytree(self._killed_cell[1], self._folder / f"job-{self._number}"))
 
-    def _job(self, cell: Cell, processes: int = PROCESSES, precision: str = "fp32") -> Path:
-        self._number = getattr(self, "_number", 0) + 1
+    def _job(self, cell: Cell, precision: str = "fp32") -> Path:
+        self._number += 1
         work = self._folder / f"job-{self._number}"
-        write_job(work, self._base, cell.spec(processes=processes, precision=precision), self._rows)
+        write_job(work, self._base, cell.spec(precision=precision), self._rows)
         self._runs.start(work)
         return work
 
     def _release(self, cell: Cell) -> None:
         """Remove what no other cell compares with."""
+        if self._killed_cell is not None:
+            shutil.rmtree(self._killed_cell[1])
+            self._killed_cell = None
         for key, work in list(self._kept.items()):
             other = key[0].technique != cell.technique
             if isinstance(work, Path) and (other or (key[0] == cell and cell.strategy != "ddp")):

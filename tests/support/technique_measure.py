@@ -44,10 +44,11 @@ def techniques() -> Iterator[Cell]:
                 yield cell
 
 
-def rate(method: str) -> float:
-    """Return the learning rate that a method learns the task with."""
-    info = METHODS[method]
-    return RATE_OF_ADAPTERS * info.default_learning_rate if info.trains_adapter else RATE_OF_WEIGHTS
+def rate(cell: Cell) -> float:
+    """Return the learning rate that a technique learns the task with."""
+    info, variant = METHODS[cell.method], variants().get(cell.technique)
+    own = RATE_OF_ADAPTERS * info.default_learning_rate if info.trains_adapter else RATE_OF_WEIGHTS
+    return float(f"{own * (variant.rate if variant else 1):.4g}")
 
 
 class Measurer:
@@ -100,7 +101,7 @@ class Measurer:
         found = {
             "trained": marker["trainedParameters"],
             "total": marker["totalParameters"],
-            "learningRate": rate(cell.method),
+            "learningRate": rate(cell),
             "kept": _bytes(work / "train" / "final"),
             "before": before,
             "after": after,
@@ -129,10 +130,10 @@ class Measurer:
             "maxLength": MEMORY_LENGTH,
             "maxSteps": MEMORY_STEPS,
             "warmupRatio": 0,
-            "learningRate": rate(cell.method),
+            "learningRate": rate(cell),
             "checkpoint": {"everySteps": 100},
         }
-        spec = cell.job("./model", {"gradientCheckpointing": False, **training}, processes=PROCESSES)
+        spec = cell.job("./model", {"gradientCheckpointing": False, **training})
         work = self._new()
         ids = [(7 * index) % 1000 + 3 for index in range(MEMORY_LENGTH)]
         write_job(work, base, spec, [(ids, [1] * MEMORY_LENGTH)] * (PROCESSES * MEMORY_STEPS))
@@ -145,7 +146,7 @@ class Measurer:
     def _task(self, cell: Cell, steps: int) -> dict[str, Any]:
         training = {
             "maxSteps": steps,
-            "learningRate": rate(cell.method),
+            "learningRate": rate(cell),
             "warmupRatio": 0.1,
             "globalBatchSize": 16,
             "maxLength": 128,

@@ -11,12 +11,9 @@ _HEAD = """\
 # Techniques: what each costs, and what it gives
 
 Written by `make techniques` ({when}); the code is [tests/bench/techniques.py](../tests/bench/techniques.py), the
-numbers are in [tests/data/techniques.json](../tests/data/techniques.json). Do not edit. What the fields mean:
-[api.md](api.md). How memory is planned: [planning.md](planning.md).
-
-**Which to take.** `method: lora` is the default. `qlora` where the base model's weights are what does not fit; `full`
-where the model must change as a whole and there is memory for it; `zero1` to `zero3` where several devices share
-one training. `tunesmith plan` says what fits.
+numbers are in [tests/data/techniques.json](../tests/data/techniques.json). Do not edit. What the methods are, and
+which to take: [methods.md](methods.md). What the fields mean: [api.md](api.md). How memory is planned:
+[planning.md](planning.md).
 """
 
 _TABLE = """
@@ -78,7 +75,7 @@ def _setup(setup: dict[str, Any]) -> str:
         f"(exact match {base['metrics']['exactMatch']:.2f}). Each technique then teaches it in {setup['steps']} steps "
         f"of 16 rows to name the field that a description belongs to: {base['rows']} rows, and {base['heldOut']} rows "
         "in phrasings that were kept out, on which the merged model is evaluated. Learning rates: 10 × the default of "
-        "the method for adapters, 0.001 for all weights.\n\n"
+        "the method for adapters (less for the variants that take less), 0.001 for all weights.\n\n"
         "*Trained*: parameters, and their share. *Memory*: most bytes of tensors of one of 2 processes in the steps of "
         "a Llama of 66 million parameters (fp32, 64 tokens), beside what the planner says; *at rest*: between two "
         "steps. *Speed*: useful tokens/s of 2 processes, in times of full training with plain torch; all take turns "
@@ -127,14 +124,15 @@ def _matrix(found: dict[str, Any]) -> list[str]:
     counts = {"whole": 0, "refused": 0, "failed": 0, "left": 0}
     failures = []
     for cell in cells():
-        result = found.get(cell.key())
+        result = found.get(cell.key(), {}).get("result")
         text, kind = _cell(result, reasons)
         counts[kind] += 1
         if kind == "failed":
             failures += [f"- {cell.name}: {line}" for line in _failures(result or {})]
         rows.setdefault(cell.technique, {})[_column(cell)] = text
     columns = [_column(Cell("", strategy, offload)) for strategy in STRATEGIES for offload in offloads()]
-    columns = [name for name in columns if any(row.get(name, "").strip("0123456789 ") for row in rows.values())]
+    # A column in which every cell is refused says nothing that its reason does not say.
+    columns = [c for c in columns if any(c in row and not row[c].startswith("refused") for row in rows.values())]
     said = f"{counts['whole']} cells hold, {counts['refused']} are refused with the reason below, "
     said += f"**{counts['failed']} fail**" if counts["failed"] else "none fails"
     said += f", {counts['left']} were not run" if counts["left"] else ""

@@ -2,13 +2,13 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from support.ports import free_port
+from support.technique_cells import PROCESSES
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -47,11 +47,14 @@ class Runs:
             process.wait()
         self._log.close()
 
-    def train(self, work: Path, *, kill_at: int | None = None, measure: bool = False) -> list[dict[str, Any]]:
+    def train(
+        self, work: Path, *, processes: int = PROCESSES, kill_at: int | None = None, measure: bool = False
+    ) -> list[dict[str, Any]]:
         """Train a work folder by its config.json.
 
         Args:
             work: The folder.
+            processes: Processes that train together.
             kill_at: Step of this attempt after which all processes are killed (SIGKILL).
             measure: Whether to follow all tensors.
 
@@ -63,7 +66,7 @@ class Runs:
             RunError: A process has failed.
         """
         distributed = json.loads((work / "config.json").read_text())["spec"]["distributed"]
-        request = {"work": str(work), "ranks": _ranks(distributed["numProcPerNode"]), "measure": measure}
+        request = {"work": str(work), "ranks": _ranks(processes), "measure": measure}
         answer = self._ask({**request, "killAt": kill_at}, deepspeed=distributed["strategy"] != "ddp")
         if kill_at is not None and set(answer["codes"]) == {-9}:
             return []
@@ -120,15 +123,6 @@ def _ranks(processes: int) -> list[dict[str, str]]:
     size = str(processes)
     shared = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     return [{**shared, "RANK": str(n), "LOCAL_RANK": str(n), "GLOO_SOCKET_IFNAME": "lo"} for n in range(processes)]
-
-
-def copy_job(work: Path, target: Path, *, processes: int) -> Path:
-    """Copy a work folder, for another number of processes to go on with."""
-    shutil.copytree(work, target)
-    config = json.loads((target / "config.json").read_text())
-    config["spec"]["distributed"]["numProcPerNode"] = processes
-    (target / "config.json").write_text(json.dumps(config))
-    return target
 
 
 def final_weights(work: Path) -> dict[str, Any]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from tunesmith_api.choices.speed import PACKS_WELL, PackingFacts
+from tunesmith_api.choices.spread import Strategy, micro_batch, strategies_of
 from tunesmith_api.planner.machine import Machine
 from tunesmith_api.planner.setup import DataShape, Setup
-from tunesmith_api.resolve import Strategy, micro_batch, resolve, strategies_of
+from tunesmith_api.planner.shape import ModelShape
+from tunesmith_api.resolve import resolve
 from tunesmith_api.spec import TrainingJobSpec
 
 _GPU_PADDING = 8  # lengths are rounded up to a multiple of this on a GPU
@@ -14,7 +17,7 @@ _SET = "set in the spec"
 
 
 def candidates(
-    spec: TrainingJobSpec, data: DataShape, machine: Machine, processes: int
+    spec: TrainingJobSpec, shape: ModelShape, data: DataShape, machine: Machine, processes: int
 ) -> list[tuple[Setup, dict[str, str]]]:
     """Return the setups that the spec allows, the one that is wanted most first.
 
@@ -33,7 +36,7 @@ def candidates(
     for strategy in strategies:
         for checkpoints in checkpointing:
             for size in sizes:
-                setup = make_setup(spec, data, machine, processes, strategy, size, checkpointing=checkpoints)
+                setup = make_setup(spec, shape, data, machine, processes, strategy, size, checkpointing=checkpoints)
                 reasons = {
                     "strategy": _strategy_reason(spec, strategies, processes),
                     "microBatchSize": why if size == largest else f"the largest divisor of {share} rows that fits",
@@ -57,6 +60,7 @@ def _strategy_reason(spec: TrainingJobSpec, strategies: tuple[Strategy, ...], pr
 
 def make_setup(
     spec: TrainingJobSpec,
+    shape: ModelShape,
     data: DataShape,
     machine: Machine,
     processes: int,
@@ -72,7 +76,7 @@ def make_setup(
         precision = spec.training.precision
     longest = min(data.longest or spec.training.max_length, spec.training.max_length)
     length = -(-longest // _GPU_PADDING) * _GPU_PADDING if gpu else longest
-    resolved = resolve(spec, processes, data.rows or 1, has_bf16=machine.has_bf16)
+    resolved = resolve(spec, processes, data.rows or 1, has_bf16=machine.has_bf16, facts=_packing_facts(shape))
     return Setup(
         method=spec.method,
         precision=precision,
@@ -87,5 +91,10 @@ def make_setup(
         targets=data.targets,
         offload=resolved.offload,
         nvme=resolved.nvme_path is not None,
-        packing=bool(getattr(resolved, "packing", False)),
+        packing=resolved.packing,
     )
+
+
+def _packing_facts(shape: ModelShape) -> PackingFacts:
+    """Return what is known of packing before the model is read (models/packed_attention.py)."""
+    return PackingFacts(slow="its attention has no kernel") if shape.computes_whole_attention else PACKS_WELL

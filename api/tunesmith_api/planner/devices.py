@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 _GIB = 2**30
 
@@ -56,6 +57,7 @@ CPU_FLOPS = 50e9
 """FLOP/s of one CPU core that trains in fp32: 146 tokens/s of 135 million parameters on two (docs/benchmarks.md)."""
 
 
+@lru_cache
 def device_of(product: str | None, memory: int) -> Device | None:
     """Return the known GPU that a product's name means; None if it is not known.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tunesmith_api.choices.spread import Strategy, micro_batch
 from tunesmith_api.failures import StageError
 from tunesmith_api.planner.candidates import candidates
 from tunesmith_api.planner.duration import seconds_per_step
@@ -15,7 +16,7 @@ from tunesmith_api.planner.rank_memory import RankMemory, rank_memory
 from tunesmith_api.planner.setup import DataShape, Setup
 from tunesmith_api.planner.shape import ModelShape
 from tunesmith_api.planner.stages import StageNeed, stage_needs
-from tunesmith_api.resolve import Strategy, micro_batch, resolve
+from tunesmith_api.resolve import resolve
 from tunesmith_api.spec import TrainingJobSpec
 
 STRATEGIES: tuple[Strategy, ...] = ("ddp", "zero1", "zero2", "zero3")
@@ -135,7 +136,7 @@ def plan(spec: TrainingJobSpec, shape: ModelShape, data: DataShape, machine: Mac
         StageError: INVALID_SPEC: the batch sizes do not go with the number of processes.
     """
     tried = None
-    for setup, reasons in candidates(spec, data, machine, processes):
+    for setup, reasons in candidates(spec, shape, data, machine, processes):
         tried = planned(spec, shape, data, machine, setup, reasons)
         if tried.fits:
             return tried

@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from tunesmith_api.choices.spread import Strategy
 from tunesmith_api.methods import METHODS
 from tunesmith_api.planner.machine import Machine
 from tunesmith_api.planner.plan import STRATEGIES, Plan, plan, processes_on, shares_batch
 from tunesmith_api.planner.setup import DataShape
 from tunesmith_api.planner.shape import ModelShape
-from tunesmith_api.resolve import Strategy
 from tunesmith_api.spec import AdapterSpec, DistributedSpec, TrainingJobSpec
 
 

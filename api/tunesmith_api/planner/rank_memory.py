@@ -29,10 +29,12 @@ class RankMemory:
     Attributes:
         phase: The part of a step in which the peak is, with what takes the memory there.
         reserve: What is kept free: fragmentation, and the CUDA context or the heap of the CPU.
+        host: Bytes in the machine's memory instead of the GPU's.
     """
 
     phase: Phase
     reserve: int
+    host: int = 0
 
     @property
     def allocated(self) -> int:
@@ -60,4 +62,4 @@ def rank_memory(shape: ModelShape, setup: Setup) -> RankMemory:
     """
     phases = phases_of(shape, setup)
     phase = max(phases, key=lambda phase: phase.allocated)
-    return RankMemory(phase, int(FRAGMENTATION * phase.allocated) + (CUDA_CONTEXT if setup.gpu else HEAP))
+    return RankMemory(phase, int(FRAGMENTATION * phase.allocated) + (CUDA_CONTEXT if setup.gpu else HEAP), phase.host)

@@ -7,12 +7,13 @@ from functools import cached_property
 from typing import Literal
 
 from tunesmith_api.choices.speed import bucket
+from tunesmith_api.choices.spread import Strategy
 from tunesmith_api.methods import METHODS, MethodInfo
 from tunesmith_api.planner.adapters import Lora, kind_of
 from tunesmith_api.planner.formats import Formats, formats_of
 from tunesmith_api.planner.passes import Pass
 from tunesmith_api.planner.shape import Linear, ModelShape
-from tunesmith_api.resolve import Offload, Strategy
+from tunesmith_api.resolve import Offload
 from tunesmith_api.spec import AdapterSettings
 
 _PACKED = 0.5  # bytes of a weight in four bits

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tunesmith_api.methods import METHODS
+from tunesmith_api.planner.formats import BF16, FP32
 from tunesmith_api.planner.machine import Machine
+from tunesmith_api.planner.phase import frozen_bytes
 from tunesmith_api.planner.process_memory import libraries, process_memory
 from tunesmith_api.planner.rank_memory import rank_memory
 from tunesmith_api.planner.setup import DataShape, Setup
@@ -56,6 +58,7 @@ def disk_parts(spec: TrainingJobSpec, shape: ModelShape, trained: int, checkpoin
         "checkpoints": checkpoints * trained * _STATE + best,
         "trained weights": trained * 4,
         "merged model": merged,
+        "dequantized base model": merged if METHODS[spec.method].is_quantized else 0,
         **{f"{precision.value} export": export_bytes(shape, precision) for precision in spec.export.precisions},
     }
 
@@ -93,10 +96,8 @@ def stage_needs(
     local = min(setup.processes, machine.gpus) if setup.gpu else setup.processes
     shared = _FILES + (_LAUNCHER if setup.processes > 1 else 0)
     if setup.gpu:
-        loaded = shape.parameters * (2 if setup.precision == "bf16" and setup.info.trains_adapter else 4)
-        train = StageNeed(
-            shared + local * (libraries(setup) - _FILES + _CUDA_LIBRARIES + int(1.1 * loaded)), trained, rank.total
-        )
+        held = max(_loaded(shape, setup), rank.host)
+        train = StageNeed(shared + local * (libraries(setup) - _FILES + _CUDA_LIBRARIES + held), trained, rank.total)
     else:
         process = process_memory(shape, setup) - _FILES + rank.reserve
         train = StageNeed(shared + local * process, trained)
@@ -106,3 +107,14 @@ def stage_needs(
         "train": train,
         "publish": StageNeed(publish, published),
     }
+
+
+def _loaded(shape: ModelShape, setup: Setup) -> int:
+    """Return the bytes that a process has of the model when it is loaded, before it goes to the GPU.
+
+    Quantized weights are made one after the other from the tensors of the files.
+    """
+    size = BF16 if setup.precision == "bf16" and setup.info.trains_adapter else FP32
+    if not setup.info.is_quantized:
+        return int(1.1 * shape.parameters * size)
+    return int(1.1 * frozen_bytes(shape, setup)) + shape.embedding * FP32

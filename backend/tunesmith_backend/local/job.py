@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api import status as state
-from tunesmith_api.contract import KILLED, is_final, reason_of
+from tunesmith_api.contract import KILLED, KILLED_FOR_MEMORY, is_final, reason_of
 from tunesmith_api.failures import Reason
 from tunesmith_api.local.files import read_json
+from tunesmith_api.local.oom_kills import oom_kills
 from tunesmith_api.objects import FineTuneJob
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
@@ -152,10 +153,8 @@ class LocalJob:
             attempts[stage.value] = attempts.get(stage.value, 0) + 1
             self.file.write(state.running(self.file.status, stage, attempts=attempts))
             self._emit(StageStarted(self.ref, stage))
-        log = self._logs / f"{stage.value}.log" if self._logs else None
-        process = children.start("tunesmith_trainer", self._arguments(stage), log=log)
         try:
-            code = children.wait(process, self._tick)
+            code = self._run_process(stage)
         except (KeyboardInterrupt, StopRequestedError):
             self._update_progress()
             self.file.write(state.interrupted(self.file.status, stage))
@@ -168,6 +167,22 @@ class LocalJob:
         if stage is Stage.PREPARE and starts and plan is not None and chooses_otherwise(plan, self._estimate):
             self._emit(Planned(self.ref, plan))
         return None
+
+    def _run_process(self, stage: Stage) -> int:
+        """Run the process of a stage, and return its exit code.
+
+        Training that the kernel has ended for its memory is started again: it lowers its micro-batch while it can.
+        """
+        log = self._logs / f"{stage.value}.log" if self._logs else None
+        env: dict[str, str] = {}
+        while True:
+            before = oom_kills()
+            process = children.start("tunesmith_trainer", self._arguments(stage), log=log, env=env)
+            code = children.wait(process, self._tick)
+            if stage is not Stage.TRAIN or code not in _KILLED or oom_kills() == before:
+                return code
+            kills = (read_json(self.work.adjusted) or {}).get("kills", 0)
+            env = {KILLED_FOR_MEMORY: str(kills + 1)}
 
     def _tick(self) -> None:
         self._update_progress()

@@ -13,11 +13,13 @@ from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Decision, KubeObject, ObjectRef
 from tunesmith_operator.finetunejob import pending
 from tunesmith_operator.finetunejob.clock import paused, reopened, resumed, seconds_left, seconds_until_deletion
-from tunesmith_operator.finetunejob.containers import end_of, result_of, without_nulls
+from tunesmith_operator.finetunejob.containers import result_of, without_nulls
+from tunesmith_operator.finetunejob.details import running_detail
 from tunesmith_operator.finetunejob.events import events_of
 from tunesmith_operator.finetunejob.failures import Failure, deadline_exceeded, failure_of
-from tunesmith_operator.finetunejob.jobs import FINAL_CODES, stage_job, train_service
+from tunesmith_operator.finetunejob.jobs import stage_job, train_service
 from tunesmith_operator.finetunejob.measured import with_measured
+from tunesmith_operator.finetunejob.memory import can_lower, kills_of, was_killed_for_memory
 from tunesmith_operator.finetunejob.names import KIND
 from tunesmith_operator.finetunejob.observed import Observed
 from tunesmith_operator.finetunejob.planning import planned, unplanned
@@ -100,6 +102,7 @@ class _Job:
         self.stage = Stage(list(self.attempts)[-1]) if self.attempts else Stage.PREPARE
         self.attempt = self.attempts.get(self.stage.value, 0)
         self.job = observed.job_of(self.stage, self.attempt)
+        self.kills = kills_of(self.job) if self.stage is Stage.TRAIN else 0
         is_publish = self.stage is Stage.PUBLISH
         self.tries = tries_of_publish(observed, self.attempt) if is_publish else self.attempt
 
@@ -157,7 +160,9 @@ class _Job:
         status = resumed(self.status, observed.now)
         left = seconds_left(self.spec, status, observed.now)
         deadline = None if left is None else max(1, round(left))
-        job = stage_job(observed.job, self.planned, stage, attempt, observed.claim_name, self.settings, deadline)
+        kills = self.kills if stage is Stage.TRAIN else 0
+        name, settings = observed.claim_name, self.settings
+        job = stage_job(observed.job, self.planned, stage, attempt, name, settings, deadline, kills)
         is_shared = stage is Stage.TRAIN and self.spec.resources.nodes > 1
         children = (train_service(observed.job), job) if is_shared else (job,)
         if observed.errors:
@@ -181,7 +186,7 @@ class _Job:
         if (wait := pending.pending_reason(observed, job)) is not None:
             return replace(self._held(wait), apply=self._claim())
         status = resumed(self.status, observed.now)
-        status = state.running(status, self.stage, self.attempts, _restarts(observed, job))
+        status = state.running(status, self.stage, self.attempts, running_detail(observed, job, self.stage))
         again = pending.look_again(observed, job, observed.now)
         return Decision(status=status, apply=self._claim(), requeue_after=again)
 
@@ -197,8 +202,10 @@ class _Job:
     def _failed(self, job: KubeObject) -> Decision:
         plan, pods = self.status.get("plan"), self.observed.pods_of(job)
         failure = failure_of(job, pods, self.stage, self.spec, self._standstill(), plan)
-        if failure.is_final:
+        lowers = self.stage is Stage.TRAIN and was_killed_for_memory(pods) and can_lower(self.spec, plan, self.kills)
+        if failure.is_final and not lowers:
             return self._fail(failure)
+        self.kills += lowers
         if self.tries > self.spec.scheduling.max_restarts:
             tried = f"given up after {self.tries} attempts (scheduling.maxRestarts)"
             return self._fail(Failure(failure.reason, f"{failure.message}; {tried}"))
@@ -279,15 +286,3 @@ def _with_progress(decision: Decision, progress: object) -> Decision:
     if not isinstance(progress, dict) or not progress or decision.status is None:
         return decision
     return replace(decision, status={**decision.status, "progress": progress})
-
-
-def _restarts(observed: Observed, job: KubeObject) -> str:
-    """Return a sentence about the pods that a Job had to replace; empty if there were none."""
-    ends = [end for pod in observed.pods_of(job) if (end := end_of(pod)) is not None and end.code != 0]
-    # A pod that is not replaced makes the Job fail, which is reported once its other pods have ended.
-    if not ends or any(end.code in FINAL_CODES and not end.disruption for end in ends):
-        return ""
-    last = max(ends, key=lambda end: end.time)
-    why = last.disruption or (last.outcome.value if last.outcome else last.reason) or f"exit code {last.code}"
-    count = f"{len(ends)} pod{'' if len(ends) == 1 else 's'} had to be replaced"
-    return f"{count}, the last one because of {why}"

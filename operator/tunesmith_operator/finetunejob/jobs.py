@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tunesmith_api.contract import FIRST_RETRYABLE_CODE, KILLED, MASTER_PORT
+from tunesmith_api.contract import FIRST_RETRYABLE_CODE, KILLED, KILLED_FOR_MEMORY, MASTER_PORT
 from tunesmith_api.failures import EXIT_CODES, Reason
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import KubeObject
+from tunesmith_operator.finetunejob.memory import KILLS
 from tunesmith_operator.finetunejob.names import CONTAINER, job_name, labels, metadata, service_name
 from tunesmith_operator.finetunejob.planning import Planned
 from tunesmith_operator.finetunejob.pods import pod_template
@@ -20,7 +21,7 @@ _TERMINATED = 143
 _NOT_COUNTED = sorted({EXIT_CODES[Reason.INTERRUPTED], EXIT_CODES[Reason.PEER_LOST], _TERMINATED})
 FINAL_CODES = sorted({_USAGE, KILLED, *(code for code in EXIT_CODES.values() if code < FIRST_RETRYABLE_CODE)})
 """Exit codes that fail a Job at once. The operator then decides: a container that was killed for its memory fails the
-FineTuneJob; one that was killed for another reason leads to another attempt."""
+FineTuneJob, unless training can go on with less; one that was killed for another reason leads to another attempt."""
 
 
 def stage_job(
@@ -31,6 +32,7 @@ def stage_job(
     claim: str | None,
     settings: OperatorSettings,
     deadline: int | None,
+    kills: int = 0,
 ) -> KubeObject:
     """Return the Job of one attempt at a stage. It is created once and never written again.
 
@@ -42,6 +44,7 @@ def stage_job(
         claim: The claim of the work volume; None if the work is kept in an object store.
         settings: Images and the progress server.
         deadline: Seconds left until the FineTuneJob's own deadline; None if it has none.
+        kills: How many containers of earlier attempts were killed for their memory.
     """
     spec = planned.spec
     about = metadata(job, job_name(job["metadata"]["name"], stage, attempt), stage, attempt)
@@ -53,6 +56,10 @@ def stage_job(
         "podFailurePolicy": {"rules": _rules()},
         "template": pod_template(job, spec, stage, attempt, claim, resources, settings),
     }
+    if kills:
+        about["annotations"][KILLS] = str(kills)
+        (container,) = wanted["template"]["spec"]["containers"]
+        container["env"].append({"name": KILLED_FOR_MEMORY, "value": str(kills)})
     if stage is Stage.TRAIN:
         # Each node has its own restarts, and the first that has none left fails the Job: all nodes train, or none.
         wanted |= {

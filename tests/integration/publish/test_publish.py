@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from support.tiny_models import build_model
 from support.trained_jobs import ROWS, make_job, write_config
 from tunesmith_api.artifact import artifact_digest
 from tunesmith_api.failures import Reason, StageError
@@ -31,6 +32,16 @@ FP32 = {"precisions": ["fp32"], "parity": {"rows": 2}}
 
 def run(work: Path) -> dict[str, Any]:
     return run_stage(Stage.PUBLISH, publish, work)
+
+
+def store_as(folder: Path, dtype: str) -> None:
+    """Store a model's weights in another number format."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    tensors = {name: tensor.to(getattr(torch, dtype)) for name, tensor in load_file(path).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def files_of(folder: Path) -> dict[str, str]:
@@ -165,7 +176,7 @@ def test_only_what_is_missing_is_made_again(lora: Path, tmp_path: Path) -> None:
     assert manifests[0]["parity"] == manifests[1]["parity"]
 
 
-@pytest.mark.parametrize("method", ["dora", "full"])
+@pytest.mark.parametrize("method", ["dora", "qlora", "full"])
 def test_other_methods(method: str, tmp_path: Path) -> None:
     export = {**FP32, "mergeWeights": True}
     work = make_job(tmp_path / "job", "qwen2", method, export=export)
@@ -176,6 +187,56 @@ def test_other_methods(method: str, tmp_path: Path) -> None:
     assert folders == {"onnx", "model", "adapter"} - ({"adapter"} if method == "full" else set())
     assert {"model/config.json", "model/model.safetensors", "model/tokenizer.json"} <= set(manifest["files"])
     assert files_of(work / "train" / "final") == final, "what train left is changed"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_quantized_job_publishes_the_model_that_was_trained(dtype: str, tmp_path: Path) -> None:
+    base = build_model(tmp_path / "base")
+    if dtype == "bfloat16":
+        store_as(base, dtype)
+    work = make_job(tmp_path / "job", method="qdora", base=base, export={"precisions": [], "mergeWeights": True})
+    artifact = Path(run(work)["artifact"]["uri"])
+    merge = json.loads((artifact / "manifest.json").read_text())["parity"]["merge"]
+    assert merge["reference"] == "the base model with its linear weights dequantized from nf4"
+    assert merge["weights"] == dtype
+    assert merge["trainedLogitDifference"] < 1e-4
+    assert merge["mergedPerplexity"] == pytest.approx(
+        merge["trainedPerplexity"], rel=1e-4 if dtype == "float32" else 0.02
+    )
+    evaluation = json.loads((artifact / "evaluation.json").read_text())
+    assert evaluation["asTrained"]["perplexity"] == merge["trainedPerplexity"]
+    assert evaluation["after"]["perplexity"] == merge["mergedPerplexity"]
+    assert {path.name for path in (artifact / "adapter").iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "quantization.json",
+    }
+    assert not list((work / "publish").glob("*nf4*")) and not list((work / "publish").glob(".*nf4*"))
+
+
+def test_other_quantized_weights_than_those_of_training_are_refused(tmp_path: Path) -> None:
+    work = make_job(tmp_path / "job", method="qlora", export=FP32)
+    (work / "train" / "final" / "quantization.json").write_text('{"digest": "sha256:other"}')
+    with pytest.raises(StageError, match="the base model's weights are not those that training used") as caught:
+        run(work)
+    assert caught.value.reason is Reason.PARITY_FAILED
+
+
+def test_an_adapter_of_quantized_weights_merged_into_the_original_ones_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is another model than the one that was trained."""
+
+    def write_original(model: Any, base: Path, folder: Path) -> None:
+        shutil.copytree(base, folder)
+
+    monkeypatch.setattr("tunesmith_trainer.models.nf4_files.write_dequantized", write_original)
+    work = make_job(tmp_path / "job", method="qlora", export=FP32)
+    with pytest.raises(
+        StageError, match="dequantizing the base weights changes the model: a logit is off by"
+    ) as caught:
+        run(work)
+    assert caught.value.reason is Reason.EXPORT_FAILED
 
 
 def test_a_failed_gate_leaves_no_artifact_and_shows_why(tmp_path: Path) -> None:

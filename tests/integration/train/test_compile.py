@@ -1,4 +1,6 @@
-"""Compiled layers compute the same, with gradients. Code is traced but not made here, which would take minutes."""
+"""Settings for speed. Layers are traced as torch.compile does, but no code is made of them, which takes minutes."""
+
+import os
 
 import numpy as np
 import peft
@@ -11,6 +13,7 @@ from tunesmith_trainer.data.packing import PackCollator
 from tunesmith_trainer.models.chunked_loss import compute_loss_in_forward
 from tunesmith_trainer.models.packed_attention import use_packed_attention
 from tunesmith_trainer.train.compile import compile_layers
+from tunesmith_trainer.train.gpu_settings import ALLOCATOR, use_gpu_settings
 
 
 def test_compiled_layers_compute_the_same() -> None:
@@ -59,3 +62,19 @@ def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(StageError, match="needs a C compiler") as caught:
         compile_layers(None)
     assert caught.value.reason is Reason.INVALID_SPEC
+
+
+@pytest.mark.parametrize("given", [{}, {"PYTORCH_ALLOC_CONF": "a"}, {"PYTORCH_CUDA_ALLOC_CONF": "b"}])
+def test_the_allocators_setting_is_the_users_if_there_is_one(
+    given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ALLOCATOR:
+        monkeypatch.setenv(name, "")  # so that it is as before when the test ends
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    torch.set_float32_matmul_precision("high")
+    use_gpu_settings()
+    found = {name: os.environ[name] for name in ALLOCATOR if name in os.environ}
+    assert found == (given or {"PYTORCH_ALLOC_CONF": "expandable_segments:True"})
+    assert torch.get_float32_matmul_precision() == "highest"

@@ -55,6 +55,46 @@ def test_bf16_learns_what_fp32_learns(job: Job) -> None:
     assert half["evalLoss"] == pytest.approx(whole["evalLoss"], rel=0.02)
 
 
+@pytest.mark.parametrize("strategy", ["auto", "zero3"])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_packed_rows_are_learned_as_padded_ones(method: str, strategy: str, job: Job) -> None:
+    choices = {"method": method, "distributed": {"strategy": strategy}, "rows": 40}
+    packed = trained(job("packed", training=TRAINING, **choices))
+    padded = trained(job("padded", training={**TRAINING, "packing": False}, **choices))
+    assert packed["resolved"]["packing"]["value"] is True
+    assert packed["evalLoss"] == pytest.approx(padded["evalLoss"], rel=0.02)
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_the_kernel_computes_what_is_computed_row_by_row(window: int | None) -> None:
+    from tunesmith_trainer.models import packed_attention as module
+
+    lengths = [37, 1, 12, 25, 2]
+    random = torch.Generator("cuda").manual_seed(0)
+    sizes = ((1, heads, sum(lengths), 64) for heads in (4, 2, 2))
+    query, key, value = (torch.randn(size, device="cuda", generator=random) for size in sizes)
+    ends = torch.tensor([0, *lengths], device="cuda").cumsum(0).int()
+    layer = torch.nn.Module()
+    layer.num_key_value_groups = 2  # type: ignore[assignment]
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        inputs = [tensor.to(dtype).requires_grad_() for tensor in (query, key, value)]
+        assert module.has_kernel(inputs[0]) is (dtype is torch.bfloat16)
+        result, _ = module.packed_attention(
+            layer, *inputs, None, cu_seq_lens_q=ends, max_length_q=37, sliding_window=window
+        )
+        result.float().pow(2).sum().backward()
+        results.append([result.float(), *(tensor.grad.float() for tensor in inputs)])
+    for exact, fast in zip(*results, strict=True):
+        torch.testing.assert_close(fast, exact, atol=0.05 * float(exact.abs().max()), rtol=0)
+
+
+def test_compiled_layers_learn_the_same(job: Job) -> None:
+    compiled = trained(job("compiled", training={**TRAINING, "compile": True}))
+    plain = trained(job("plain", training=TRAINING))
+    assert compiled["evalLoss"] == pytest.approx(plain["evalLoss"], rel=0.02)
+
+
 @pytest.mark.parametrize("strategy", ["auto", "zero2", "zero3"])
 def test_killed_and_run_again_it_ends_in_the_same_weights(strategy: str, job: Job) -> None:
     training = {"maxSteps": 200, "globalBatchSize": 4, "learningRate": 0.005, "checkpoint": {"everySteps": 20}}

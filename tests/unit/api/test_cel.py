@@ -84,13 +84,18 @@ def part_of(model: type, words: frozenset[str], *, whole: bool) -> st.SearchStra
 
 @st.composite
 def values_of(draw: st.DrawFn, model: type, rule: Rule) -> Any:
-    """Return a value of what a rule asks about in a model's schema, some fields of it with a value of `HINTS`."""
+    """Return a value of what a rule asks about in a model's schema, some fields of it with a value of `HINTS`.
+
+    What a rule compares a field with, one of many names, would hardly ever come by chance either.
+    """
+    named = {key: [value] for key, value in re.findall(r"(\w+) [!=]= '(\w+)'", rule.cel)}
+    hints = {**named, **HINTS}
 
     def hinted(value: Any) -> Any:
         if not isinstance(value, dict):
             return value
         return {
-            key: draw(st.sampled_from(HINTS[key])) if key in HINTS and draw(st.integers(0, 2)) else hinted(item)
+            key: draw(st.sampled_from(hints[key])) if key in hints and draw(st.integers(0, 2)) else hinted(item)
             for key, item in value.items()
         }
 

@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.resolve import Resolved
 from tunesmith_api.spec import AdapterSettings, TrainingJobSpec
-from tunesmith_trainer.methods.base import DType, MergeInputs, Method
+from tunesmith_trainer.methods.base import START, DType, MergeInputs, Method
 from tunesmith_trainer.methods.targets import check_targets, peft_targets, targeted
 from tunesmith_trainer.models.linears import linear_layers
 from tunesmith_trainer.storage.files import link_tree, read_json, write_json
-
-START = "tunesmith_start"
-"""Attribute of a model whose adapter begins as a part of the base weights: the file with its matrices."""
 
 if TYPE_CHECKING:
     from tunesmith_trainer.methods.kinds.base import AdapterKind

@@ -14,6 +14,9 @@ from tunesmith_api.spec import AdapterSettings, TrainingJobSpec
 
 DType = Literal["float32", "bfloat16"]
 
+START = "tunesmith_start"
+"""Attribute of a model whose adapter begins as a part of the base weights: the file with its matrices."""
+
 
 def not_quantized(folder: Path, dtype: str) -> Any:  # noqa: ANN401
     """Stand in for `load_quantized` where no weights are quantized."""

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from tunesmith_api.spec import AdapterSettings
-from tunesmith_trainer.methods.adapter_method import START
+from tunesmith_trainer.methods.base import START
 from tunesmith_trainer.methods.kinds.lora import lora_scale
 from tunesmith_trainer.models.weights import WeightFiles, open_safetensors
 

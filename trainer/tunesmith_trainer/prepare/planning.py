@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tunesmith_api.choices.spread import micro_batch
 from tunesmith_api.contract import JOB_CONFIG, MACHINE, NODES
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.local.hardware import read_hardware
@@ -25,7 +26,6 @@ from tunesmith_api.planner import (
     processes_on,
     quantity,
 )
-from tunesmith_api.resolve import micro_batch
 from tunesmith_api.spec import JobConfig
 from tunesmith_trainer.storage.uris import local_path
 

@@ -44,6 +44,7 @@ from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.zero import join_deepspeed, remove_offloaded
 from tunesmith_trainer.train.failures import translate_oom
 from tunesmith_trainer.train.final import save_final, save_weights
+from tunesmith_trainer.train.gpu_settings import use_gpu_settings
 from tunesmith_trainer.train.moved import fingerprints
 from tunesmith_trainer.train.peaks import peaks_of_all
 from tunesmith_trainer.train.planned import planned
@@ -74,6 +75,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     data = work.stage(Stage.PREPARE) / "data"
     rows, validation = TokenStore.open(data / "train"), TokenStore.open(data / "validation")
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    use_gpu_settings()
     _check_gpus()
     _require_validation(config, validation)
     has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()

@@ -31,7 +31,7 @@ def test_the_strategy_with_the_least_communication_that_fits() -> None:
     assert strategies == {2: "zero3", 4: "zero1", 8: "zero1"}
     assert chosen(full, machine("H200", 2)).setup.strategy == "zero1"
     assert chosen(job(method="lora"), machine("A100-80GB", 4)).setup.strategy == "ddp"
-    found = chosen(full, machine("A100-40GB", 8))
+    found = chosen(full, machine("A100-40GB", 4))
     assert found.setup.strategy == "zero3"
     assert found.reasons["strategy"] == "the least communication that fits"
 
@@ -95,6 +95,27 @@ def test_a_job_that_does_not_fit_is_refused_with_what_does() -> None:
         where = machine("H200", 8) if "machine" in resources else small
         again = choose(changed, LLAMA_8B, DataShape(), [where], nodes=resources.get("nodes", 1))
         assert isinstance(again, Plan), way
+
+
+def test_what_does_not_fit_may_fit_with_offload_or_quantized_weights() -> None:
+    small = machine("A100-40GB")
+    for spec, wanted in (
+        (job(method="full", distributed={"strategy": "ddp"}), "distributed: {strategy: zero2, offload: optimizer}"),
+        (job(method="full"), "distributed: {offload: optimizer}"),
+    ):
+        found = choose(spec, LLAMA_8B, ROWS, [small])
+        assert isinstance(found, DoesNotFit)
+        assert found.nearest[0].startswith(f"{wanted} (needs ")
+        changed = {**spec.to_api(), **yaml.safe_load("{" + wanted + "}")}
+        assert isinstance(choose(TrainingJobSpec.model_validate(changed), LLAMA_8B, ROWS, [small]), Plan)
+    found = choose(job(), LLAMA_8B, ROWS, [machine("T4")])
+    assert isinstance(found, DoesNotFit)
+    assert [way for way in found.nearest if way.startswith("method: qlora (needs ")]
+    offloads = chosen(job(method="full", distributed={"offload": "optimizer"}), small)
+    assert (offloads.setup.strategy, offloads.to_status()["offload"]) == ("zero2", "optimizer")
+    assert offloads.stages["train"].memory > 16 * LLAMA_8B.parameters
+    rows = price_list(job(distributed={"offload": "all"}), LLAMA_8B, ROWS, [small])
+    assert {row.strategy for row in rows} == {"zero3"}
 
 
 def test_a_batch_that_no_machine_can_share() -> None:

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from support.plan_points import Point
-from tunesmith_api.methods import METHODS, NF4_BYTES, MethodInfo
+from tunesmith_api.methods import METHODS, adapter_methods
 from tunesmith_api.planner import ModelShape, Setup, rank_memory
 from tunesmith_api.planner.activations import layer_activations
 from tunesmith_api.planner.phase import frozen_bytes
 from tunesmith_api.planner.process_memory import process_memory
 from tunesmith_api.planner.rank_memory import phases_of
-from tunesmith_api.spec import AdapterSettings
+from tunesmith_api.spec import AdapterSettings, adapter_settings
 
 from .jobs import LLAMA_8B
 
@@ -65,11 +65,70 @@ def test_an_adapter_leaves_the_weights_frozen() -> None:
     assert one.trained_parameters(LLAMA_8B) == 32 * 16 * (8192 + 5120)
 
 
-def test_nf4_takes_half_a_byte_for_the_weights_of_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "qlora", MethodInfo("qlora", "", True, 2e-4, quantized_weight_bytes=NF4_BYTES))
+def test_nf4_takes_half_a_byte_for_the_weights_of_layers() -> None:
     linear = LLAMA_8B.layers * sum(layer.weights for layer in LLAMA_8B.linears)
     expected = linear * 0.516 + 2 * (LLAMA_8B.parameters - linear)
-    assert frozen_bytes(LLAMA_8B, replace(LORA, method="qlora")) == pytest.approx(expected, rel=1e-3)
+    quantized = replace(LORA, method="qlora")
+    assert frozen_bytes(LLAMA_8B, quantized) == pytest.approx(expected, rel=1e-3)
+    assert rank_memory(LLAMA_8B, quantized).allocated < rank_memory(LLAMA_8B, LORA).allocated - 8e9
+    # Of what ZeRO 3 shares, scales are no part.
+    shared = replace(quantized, strategy="zero3", processes=8)
+    last = next(phase for phase in phases_of(LLAMA_8B, shared) if phase.name == "optimizer")
+    trained = quantized.trained_parameters(LLAMA_8B)
+    packed = linear * 0.5 + 2 * (LLAMA_8B.parameters - linear)
+    assert last.weights == pytest.approx(packed / 8 + linear * 0.016 + 2 * trained / 8, rel=1e-2)
+
+
+@pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
+def test_an_offloaded_optimizer_is_in_the_memory_of_the_machine(strategy: str) -> None:
+    shared = replace(SETUP, strategy=strategy, processes=8)
+    offloads = replace(shared, offload="optimizer")
+    before = next(phase for phase in phases_of(LLAMA_8B, shared) if phase.name == "optimizer")
+    after = next(phase for phase in phases_of(LLAMA_8B, offloads) if phase.name == "optimizer")
+    assert (before.host, after.optimizer) == (0, 0)
+    assert before.optimizer == pytest.approx(LLAMA_8B.parameters / 8 * 12, rel=1e-6)
+    # The fp32 weights, two moments, fp32 gradients and something in bf16; page-locked blocks are powers of two.
+    assert LLAMA_8B.parameters / 8 * 18 < after.host < LLAMA_8B.parameters / 8 * 24
+    assert rank_memory(LLAMA_8B, offloads).allocated < rank_memory(LLAMA_8B, shared).allocated
+    assert rank_memory(LLAMA_8B, offloads).host == after.host
+
+
+def test_offloaded_weights_leave_what_is_gathered() -> None:
+    shared = replace(SETUP, strategy="zero3", processes=8, offload="optimizer")
+    everything = replace(shared, offload="all")
+    optimizer, all_ = rank_memory(LLAMA_8B, shared), rank_memory(LLAMA_8B, everything)
+    assert all_.allocated == pytest.approx(optimizer.allocated - LLAMA_8B.parameters / 8 * 2, rel=1e-6)
+    assert all_.host > optimizer.host + LLAMA_8B.parameters / 8 * 2
+    on_disk = rank_memory(LLAMA_8B, replace(everything, nvme=True))
+    assert on_disk.host < all_.host / 2
+    assert on_disk.allocated == all_.allocated
+
+
+def test_without_a_gpu_what_is_offloaded_is_in_the_same_memory() -> None:
+    point = Point(strategy="zero3", processes=2, length=64, micro_batch_size=1)
+    for offload in ("optimizer", "all"):
+        offloads = replace(point, offload=offload)
+        assert offloads.predicted().host == 0
+        assert offloads.predicted().allocated > point.predicted().allocated
+
+
+def test_many_logits_are_computed_in_pieces() -> None:
+    """A piece has at most 256 MiB of logits in fp32, of which there are three at a time."""
+    wide = replace(SETUP, micro_batch_size=8, length=4096, gradient_checkpointing=True)
+    for setup in (wide, replace(LORA, micro_batch_size=8, length=4096)):
+        loss = next(phase for phase in phases_of(LLAMA_8B, setup) if phase.name == "loss")
+        assert 2.9 * 2**28 < loss.logits < 3.1 * 2**28 + 2 * LLAMA_8B.embedding + 3 * setup.tokens * 2 * 4096
+    other = replace(LLAMA_8B, model_type="granite")  # a family whose loss is computed from all logits
+    loss = next(phase for phase in phases_of(other, wide) if phase.name == "loss")
+    assert loss.logits > 8 * 4095 * other.vocabulary * 12
+
+
+def test_packs_have_the_tokens_of_a_padded_batch() -> None:
+    padded = replace(LORA, micro_batch_size=4, targets=100)
+    packed = replace(padded, packing=True)
+    assert packed.tokens == padded.tokens
+    assert packed.target_positions > padded.target_positions  # all rows of a pack may be answers
+    assert replace(packed, micro_batch_size=1, length=1025).tokens == 1056  # filled up, so that lengths repeat
 
 
 def test_a_layer_keeps_what_was_seen_alive_in_one() -> None:
@@ -83,7 +142,7 @@ def test_a_layer_keeps_what_was_seen_alive_in_one() -> None:
     assert (kept.adapters, kept.copies) == (0, 0)
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "dora"])
+@pytest.mark.parametrize("method", METHODS)
 def test_checkpointing_shorter_rows_and_fewer_targets_take_less(method: str) -> None:
     def need(**changes: object) -> int:
         point = replace(Point(model="llama-1b", method=method, length=2048, precision="bf16"), **changes)  # type: ignore[arg-type]
@@ -107,7 +166,8 @@ def test_every_known_family_is_planned(model_type: str) -> None:
         "vocab_size": 1000,
     }
     shape = ModelShape.from_config(config)
-    for setup in (SETUP, LORA, replace(LORA, method="dora", precision="fp32")):
+    adapted = [replace(LORA, method=name, adapter=adapter_settings(name, None)) for name in adapter_methods()]
+    for setup in (SETUP, *adapted, *(replace(one, precision="fp32") for one in adapted)):
         memory = rank_memory(shape, setup)
         assert memory.total > memory.allocated > memory.phase.weights > 0
 

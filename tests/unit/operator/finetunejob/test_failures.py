@@ -65,8 +65,54 @@ def test_a_pod_that_ends_its_job_is_not_said_to_be_replaced(world):
     assert (world.status["phase"], world.message) == ("Preparing", "The prepare stage is running")
 
 
+def killed(world: World, attempt: int) -> None:
+    world.ended(f"tiny-train-{attempt}", 137, reason="OOMKilled")
+    world.fail(f"tiny-train-{attempt}")
+    after(world)
+
+
+def test_training_that_was_killed_for_its_memory_goes_on_with_less_as_often_as_it_can():
+    world = after(World({"training": {"microBatchSize": 4}, "scheduling": {"maxRestarts": 9}}))
+    world.complete(JOB)
+    after(world)
+    for attempt in (1, 2, 3, 4):
+        job = world.jobs[f"tiny-train-{attempt}"]
+        (trainer,) = job["spec"]["template"]["spec"]["containers"]
+        said = [item["value"] for item in trainer["env"] if item["name"] == "TUNESMITH_KILLED_FOR_MEMORY"]
+        assert said == ([str(attempt - 1)] if attempt > 1 else [])
+        assert world.status["phase"] == "Training"
+        killed(world, attempt)  # 4 rows, 2 rows, 1 row, and activations recomputed
+    assert (world.status["phase"], world.reason) == ("Failed", "OutOfMemory")
+    assert len(world.jobs) == 5
+
+
+def test_restarts_that_were_not_allowed_are_not_made_for_memory_either():
+    world = after(World({"scheduling": {"maxRestarts": 0}}))
+    world.complete(JOB)
+    after(world)
+    killed(world, 1)
+    assert (world.status["phase"], world.reason) == ("Failed", "OutOfMemory")
+
+
+def test_what_training_changed_for_its_memory_is_in_the_message_and_an_event():
+    world = after(World())
+    world.complete(JOB)
+    after(world)
+    world.running("tiny-train-1")
+    after(world)
+    changed = "microBatchSize 4, halved from 8 after out of memory at step 12"
+    world.status["progress"] = {"stage": "train", "step": 11, "adjusted": changed}
+    decision = decide(world.observed(), SETTINGS)
+    assert [(event.type, event.reason) for event in decision.events] == [("Warning", "MemoryLowered")]
+    assert changed in decision.events[0].message
+    world.take(decision)
+    assert world.message == f"The train stage is running; {changed}"
+    assert decide(world.observed(), SETTINGS).events == ()
+
+
 def test_out_of_memory_in_training_names_the_ways_out():
-    world = after(World({"resources": {"memory": "1Gi"}, "training": {"maxLength": 512}}))
+    spec = {"resources": {"memory": "1Gi"}, "training": {"maxLength": 512}, "scheduling": {"maxRestarts": 0}}
+    world = after(World(spec))
     world.complete(JOB)
     after(world)
     world.ended("tiny-train-1", 137, reason="OOMKilled")
@@ -80,7 +126,7 @@ def test_out_of_memory_does_not_advise_what_the_plan_already_does():
     world = after(World())
     world.complete(JOB)
     after(world)
-    world.status["plan"] = {"microBatchSize": 1, "gradientCheckpointing": True}
+    world.status["plan"] = {"microBatchSize": 1, "gradientCheckpointing": True, "processes": 1}
     world.ended("tiny-train-1", 137, reason="OOMKilled")
     world.fail("tiny-train-1")
     after(world)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from tunesmith_api.choices.spread import micro_batch
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.local.imports import importing
-from tunesmith_api.resolve import micro_batch
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
