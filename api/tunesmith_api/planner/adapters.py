@@ -177,6 +177,8 @@ class Vera(Lora):
 class Oft(Lora):
     """OFT: the input is rotated in blocks by matrices that are computed from trained ones (Cayley, five terms)."""
 
+    scatters = False
+
     def reads(self, linear: Linear, spec: AdapterSettings) -> bool:
         """Return that the input is what is rotated."""
         return True
