@@ -71,6 +71,7 @@ def grid() -> Iterator[Point]:
             yield Point(method=method, strategy=strategy, offload=offload, processes=2, length=256, micro_batch_size=1)
     yield Point(method="qlora", strategy="zero3", offload="all", processes=2, length=256, micro_batch_size=1)
     yield replace(one, method="full", strategy="zero2", offload="optimizer", accumulation=2)
+    yield replace(one, method="full", strategy="zero3", offload="all")
     for method in ("ia3", "vera", "oft", "loha"):
         yield replace(one, method=method, checkpointing=method in ("ia3", "oft"))
         yield replace(one, method=method, precision="bf16")

@@ -17,9 +17,11 @@ class Lora:
 
     Attributes:
         casts: Whether autocast makes a copy of the input for each layer, as peft converts it to fp32 before.
+        scatters: Whether small results between the large ones keep the C library's heap from shrinking, measured.
     """
 
     casts = True
+    scatters = True
 
     def largest(self, linear: Linear, spec: AdapterSettings) -> int:
         """Return the elements of the largest tensor that is trained beside a linear layer."""
@@ -101,6 +103,8 @@ class Dora(Lora):
 class Ia3(Lora):
     """(IA)3: a trained factor for each output of a layer, or for each input of the one that leaves the feed-forward."""
 
+    scatters = False
+
     def reads(self, linear: Linear, spec: AdapterSettings) -> bool:
         """Return whether inputs are what is multiplied."""
         return scales_inputs(linear.name)
@@ -140,6 +144,8 @@ class Ia3(Lora):
 class Vera(Lora):
     """VeRA: two frozen random matrices that all layers share, and trained factors between and after them."""
 
+    scatters = False
+
     def buffers(self, shape: ModelShape, spec: AdapterSettings) -> int:
         """Return the elements of the two matrices, which are as large as the widest layer needs."""
         inputs = max(linear.inputs for linear in shape.linears)
@@ -170,6 +176,8 @@ class Vera(Lora):
 
 class Oft(Lora):
     """OFT: the input is rotated in blocks by matrices that are computed from trained ones (Cayley, five terms)."""
+
+    scatters = False
 
     def reads(self, linear: Linear, spec: AdapterSettings) -> bool:
         """Return that the input is what is rotated."""

@@ -55,7 +55,7 @@ def _ways(
     nodes: int,
     others: Sequence[Machine],
 ) -> Iterator[str]:
-    """Return all ways: other values on the same machine, more or larger ones, shorter rows, an adapter."""
+    """Return all ways: other values on the same machine, a larger one, shorter rows, an adapter, more machines."""
 
     def first(changed: TrainingJobSpec, where: Sequence[Machine], count: int = nodes) -> Plan | None:
         fitting = [found for found in plans_on(changed, shape, data, where, count) if found.fits]
@@ -74,10 +74,6 @@ def _ways(
     larger = [machine for machine in others if machine.name not in {other.name for other in machines}]
     if best := first(spec, larger) or first(free, larger):
         yield _text(best, spec, f"resources: {{machine: {best.machine.name}}}")
-    for count in _MORE_NODES:
-        if count > nodes and (best := first(free, gpus, count)):
-            yield _text(best, spec, f"resources: {{nodes: {count}}}")
-            break
     length = spec.training.max_length // 2
     while length >= _SHORTEST:
         training = free.training.model_copy(update={"max_length": length})
@@ -88,6 +84,10 @@ def _ways(
     for method in _lighter(METHODS[spec.method]):
         if best := first(free.model_copy(update={"method": method}), machines):
             yield _text(best, spec, f"method: {method}")
+            break
+    for count in _MORE_NODES:
+        if count > nodes and (best := first(free, gpus, count)):
+            yield _text(best, spec, f"resources: {{nodes: {count}}}")
             break
 
 

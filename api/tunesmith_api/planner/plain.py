@@ -41,7 +41,9 @@ def plain_phases(shape: ModelShape, setup: Setup) -> Iterator[Phase]:
     yield states.plus("forward", activations=step.forward_peak)
     yield states.plus("loss", activations=step.forward, logits=step.loss, gradients=step.head_gradients)
     made = shape.embedding * (formats.trained + (formats.product if formats.autocast else 0)) if whole else 0
-    yield states.plus("output layer", activations=step.forward, logits=step.logits, gradients=made)
+    yield states.plus(
+        "output layer", activations=step.forward, logits=step.logits, gradients=made + step.head_gradients
+    )
     # The layers go from the last to the first: activations of those below are there, and gradients of those above.
     head = shape.embedding * per_gradient if whole and not accumulates else 0
     for below in {shape.layers - 1, 0}:

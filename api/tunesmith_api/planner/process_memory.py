@@ -5,15 +5,17 @@ from __future__ import annotations
 from functools import lru_cache
 
 from tunesmith_api.planner.activations import forward_temporaries
+from tunesmith_api.planner.formats import FP32
 from tunesmith_api.planner.rank_memory import phases_of
 from tunesmith_api.planner.setup import Setup
 from tunesmith_api.planner.shape import ModelShape
+from tunesmith_api.planner.step import logits_at_once
 
 _MB = 10**6
 TORCH = 830 * _MB
 """Bytes of a process with Python, torch, transformers and peft before it trains, measured."""
 
-DEEPSPEED = 110 * _MB
+DEEPSPEED = 95 * _MB
 """Bytes that DeepSpeed adds, measured."""
 
 _GIVEN_BACK = 32 * 2**20  # bytes; from this size on glibc maps a block by itself and unmaps it when it is freed
@@ -41,10 +43,16 @@ def process_memory(shape: ModelShape, setup: Setup) -> int:
     phases = phases_of(shape, setup)
     product = setup.formats.product
     kept = again = 0
-    if setup.tokens * shape.intermediate * product < _GIVEN_BACK:
-        kept = int(_KEPT * max(phase.activations + phase.logits for phase in phases))
+    scatters = setup.kind.scatters or not setup.info.trains_adapter
+    if scatters and setup.tokens * shape.intermediate * product < _GIVEN_BACK:
+        counts = logits_at_once(shape, setup) * FP32 < _GIVEN_BACK
+        kept = int(_KEPT * max(phase.activations + phase.logits * counts for phase in phases))
     if max(linear.weights for linear in shape.linears) * product < _GIVEN_BACK:
         again = max(phase.gathered for phase in phases)
+        if setup.info.is_quantized:  # the largest part is the embedding, a block that is unmapped
+            again = min(
+                again, int(shape.layers * sum(linear.weights for linear in shape.linears) * setup.stored_linear)
+            )
     temporaries = forward_temporaries(shape, setup)
     if temporaries < _GIVEN_BACK:
         again += _HOLES * temporaries

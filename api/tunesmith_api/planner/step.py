@@ -78,6 +78,14 @@ def step_of(shape: ModelShape, setup: Setup, *, gradients_stay: bool) -> Step:
     )
 
 
+def logits_at_once(shape: ModelShape, setup: Setup) -> int:
+    """Return the number of logits that are there at a time: all, or those of a piece."""
+    positions = setup.micro_batch_size * setup.target_positions
+    logits = positions * shape.vocabulary
+    pieces = -(-logits // LOGITS_CHUNK) if shape.computes_loss and logits > LOGITS_WHOLE else 1
+    return -(-positions // pieces) * shape.vocabulary
+
+
 def _logits(shape: ModelShape, setup: Setup) -> tuple[int, int, int]:
     """Return the bytes of the logits' gradient, those of the loss at its largest, and gradients of the output layer.
 
@@ -88,12 +96,10 @@ def _logits(shape: ModelShape, setup: Setup) -> tuple[int, int, int]:
     """
     formats = setup.formats
     positions = setup.micro_batch_size * setup.target_positions
-    logits = positions * shape.vocabulary
-    pieces = -(-logits // LOGITS_CHUNK) if shape.computes_loss and logits > LOGITS_WHOLE else 1
-    one = -(-positions // pieces) * shape.vocabulary
+    one = logits_at_once(shape, setup)
     head = gradients = 0
     if not setup.info.trains_adapter:  # the last norm's product, and what the output layer reads and autocast copies
         head = setup.tokens * shape.hidden * formats.residual + positions * shape.hidden * formats.product
         head += shape.embedding * formats.product if formats.autocast else 0
-        gradients = shape.embedding * 2 * formats.trained if pieces > 1 else 0
+        gradients = shape.embedding * formats.trained if one < positions * shape.vocabulary else 0
     return head + one * formats.product, head + 3 * FP32 * one, gradients

@@ -86,7 +86,7 @@ def _gathered(shape: ModelShape, setup: Setup, settings: ZeroSettings) -> Iterat
     yield states.plus("loss", activations=step.forward, logits=step.loss, gradients=step.head_gradients)
     head = 0 if setup.info.trains_adapter else shape.embedding
     if head:  # the bucket is made for the first gradient
-        made = head * size
+        made = head * size + step.head_gradients
         yield states.plus(
             "output layer",
             activations=step.forward,
@@ -142,6 +142,8 @@ def _partitioned(shape: ModelShape, setup: Setup, settings: ZeroSettings) -> Ite
     live = min(stays, settings.live) * formats.product
     largest = max(shape.embedding, *(int(linear.weights * packed) for linear in shape.linears))
     ahead = min(everything, settings.ahead + largest) * formats.product
+    if ranks == 1:  # nothing is gathered; weights are used where they are, or copied to the GPU one by one
+        live, ahead = live if setup.gpu and setup.offload == "all" else 0, 0
     stored = 0 if setup.offload == "all" else (frozen - whole) // ranks + share * size
     share = 0 if setup.offload != "none" else share
     states = _states(
@@ -156,7 +158,9 @@ def _partitioned(shape: ModelShape, setup: Setup, settings: ZeroSettings) -> Ite
     yield states.plus("forward", activations=step.forward_peak, buffers=ahead)
     yield states.plus("loss", activations=step.forward, logits=step.loss, gradients=step.head_gradients)
     head = 0 if setup.info.trains_adapter else shape.embedding
-    yield states.plus("output layer", activations=step.forward, logits=step.logits, gradients=head * size)
+    yield states.plus(
+        "output layer", activations=step.forward, logits=step.logits, gradients=head * size + step.head_gradients
+    )
     together = max(min(full, trained), largest if head else 0) * size
     for below in {shape.layers - 1, 0}:
         yield states.plus("backward", activations=step.backward(below), buffers=together)

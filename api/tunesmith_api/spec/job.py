@@ -58,10 +58,10 @@ _ADAPTER_SETTINGS = (
     # Field, its name in the API, the value that means nothing in CEL, what a method that has it has.
     ("rank", "rank", "", "matrices of a rank"),
     ("alpha", "alpha", "", "an update that is scaled"),
-    ("dropout", "dropout", "", "an input of its own"),
+    ("dropout", "dropout", "", "matrices that read the layer's input"),
     ("block_size", "blockSize", "", "a rotation in blocks"),
     ("use_rslora", "useRslora", "false", "LoRA's scale"),
-    ("init_lora_weights", "initLoraWeights", "'default'", "LoRA's two matrices beside unchanged base weights"),
+    ("init_lora_weights", "initLoraWeights", "'default'", "base weights that are not quantized, and no magnitudes"),
     ("loraplus_lr_ratio", "loraplusLrRatio", "", "LoRA's matrix B"),
 )
 

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from rich.markup import escape
 
+from tunesmith_api.methods import METHODS
 from tunesmith_api.planner import DoesNotFit, Plan, PriceRow, quantity
 from tunesmith_backend.plan.job_plan import PlannedJob
 from tunesmith_cli.terminal.console import say, title
@@ -24,17 +25,20 @@ def print_plan(job: PlannedJob, prices: Sequence[PriceRow], ways: Sequence[str],
         job: The job.
         prices: What fits where.
         ways: What would fit, where the job does not.
-        show_all: Also list machines and methods with which nothing fits.
+        show_all: Also list the rarer methods, and machines and methods with which nothing fits.
     """
     title("FineTuneJob", job.config.name, "what fits where")
     _print_facts(_facts(job))
     lines = [_line(list(rows)) for _, rows in groupby(prices, key=lambda row: (row.machine, row.method))]
-    shown = [cells for cells, fits in lines if fits or show_all]
+    compared = {name for name in METHODS if name == job.config.spec.method or _is_common(name)}
+    shown = [cells for cells, fits in lines if show_all or (fits and cells[1] in compared)]
     say("")
     _print_table(_HEADINGS, shown)
     hidden = len(lines) - len(shown)
     legend = "memory of each GPU, or of a machine without GPUs, with the reserve; - does not fit"
-    say(f"[dim]{legend}" + (f"; {hidden} more lines where nothing fits: --all[/dim]" if hidden else "[/dim]"))
+    if hidden:
+        legend += f"; {hidden} more lines, of other methods or where nothing fits: --all"
+    say(f"[dim]{legend}[/dim]")
     say("")
     found = job.found
     if isinstance(found, DoesNotFit):
@@ -44,6 +48,12 @@ def print_plan(job: PlannedJob, prices: Sequence[PriceRow], ways: Sequence[str],
         return
     title("FineTuneJob", job.config.name, f"[green]fits[/green] on {escape(found.machine.name)}")
     _print_facts(_chosen(found))
+
+
+def _is_common(method: str) -> bool:
+    """Return whether a method is listed beside the job's own: all weights are trained, or a kind of LoRA."""
+    info = METHODS[method]
+    return not info.trains_adapter or info.adapter_kind == "lora"
 
 
 def _facts(job: PlannedJob) -> Iterable[tuple[str, str]]:
@@ -85,7 +95,9 @@ def _chosen(plan: Plan) -> Iterable[tuple[str, str]]:
     processes = f"{setup.processes} process" + ("es" if setup.processes > 1 else "")
     batch = f"{setup.micro_batch_size} rows a forward pass, {setup.gradient_accumulation_steps} of them a step"
     keeps = "activations computed again" if setup.gradient_checkpointing else "activations kept"
-    yield "training", f"{processes}, {setup.strategy}, {setup.precision}; {batch}; {keeps}"
+    extra = f", offload {setup.offload}" if setup.offload != "none" else ""
+    rows = "; rows are packed" if setup.packing else ""
+    yield "training", f"{processes}, {setup.strategy}{extra}, {setup.precision}; {batch}; {keeps}{rows}"
     for name, need in status["stages"].items():
         gpu = f"{need['gpuMemory']} of each GPU, " if "gpuMemory" in need else ""
         time = f", {duration(need['seconds'] / 3600)}" if "seconds" in need else ""

@@ -16,7 +16,7 @@ from support.manifests import config_map, job
 from support.model_configs import LLAMA_8B
 
 MACHINES = [
-    {"name": "cpu", "cpus": 8, "memory": "32Gi", "pricePerHour": 0.4},
+    {"name": "cpu", "cpus": 8, "memory": "8Gi", "pricePerHour": 0.4},
     {"name": "one", "cpus": 24, "memory": "220Gi", "gpu": "A100-80GB", "gpus": 1, "pricePerHour": 3.5},
     {"name": "eight", "cpus": 96, "memory": "1900Gi", "gpu": "A100-80GB", "gpus": 8, "pricePerHour": 30},
 ]

@@ -85,6 +85,22 @@ def test_damage_is_named(tmp_path: Path, tiny: Path, name: str) -> None:
     assert caught.value.remedy
 
 
+def test_two_different_tensors_that_are_tied_are_refused(tmp_path: Path) -> None:
+    folder = build_model(tmp_path / "tied", tie_word_embeddings=True)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    check(folder)
+    tensors["lm_head.weight"][3, 4] += 1
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(StageError, match="ties lm_head.weight to model.embed_tokens.weight") as caught:
+        check(folder)
+    assert caught.value.reason is Reason.INVALID_MODEL
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
+    check(folder)
+
+
 def test_a_tied_tensor_may_be_left_out_and_an_untied_one_may_not(tmp_path: Path) -> None:
     folder = build_model(tmp_path / "tied", tie_word_embeddings=True)
     assert "lm_head.weight" not in load_file(folder / "model.safetensors")

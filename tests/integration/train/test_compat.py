@@ -79,11 +79,12 @@ def test_deepspeed_has_what_is_reached_for(monkeypatch):
     assert "deepspeed_shm_comm" in deepspeed.ops.__compatible_ops__
     assert PinMemoryBuilder().absolute_name() == _NVME_OPS["pin_memory"]
     assert isinstance(OpBuilder._loaded_ops, dict)
-    for name in ("_swappable_optimizer_subgroup", "_optimizer_states_and_gradient_swap_in"):
-        assert parameters(getattr(Stage3, name))[:2] == ["self", "sub_group_id"]
-    assert parameters(Stage3._release_swap_buffers) == ["self", "sub_group_id"]
-    assert parameters(Stage3._reassign_or_swap_out_partitioned_parameters) == ["self", "sub_group_id"]
-    assert parameters(Stage2.update_lp_params) == ["self"]
+    sources = inspect.getsource(Stage3)
+    for name in ("_swappable_optimizer_subgroup", "_optimizer_states_and_gradient_swap_in", "_release_swap_buffers"):
+        assert f"def {name}(self, sub_group_id" in sources
+    for name in ("_optimizer_states_and_gradient_swap_out", "_reassign_or_swap_out_partitioned_parameters"):
+        assert f"def {name}(self, sub_group_id" in sources
+    assert "def update_lp_params(self)" in inspect.getsource(Stage2)
     monkeypatch.setattr(OpBuilder, "jit_load", OpBuilder.jit_load)
     monkeypatch.setitem(deepspeed.ops.__compatible_ops__, "deepspeed_shm_comm", True)
     compile_nothing()

@@ -131,6 +131,18 @@ def test_the_best_weights_without_early_stopping(job: Job, run_here: Run, caplog
     assert published(work) == result
 
 
+@pytest.mark.parametrize("method", ["qdora", "oft"])
+def test_saving_the_best_weights_does_not_disturb_training(method: str, tmp_path: Path, run_here: Run) -> None:
+    training = {**TRAINING, "maxSteps": 6, "evalSteps": 1}
+    plain = training_job(tmp_path / "plain", method=method, training=training)
+    work = training_job(tmp_path / "best", method=method, training={**training, "loadBestModelAtEnd": True})
+    run_here(plain)
+    assert run_here(work)["bestStep"] > 1, "some weights were saved in the middle"
+    names = ("loss", "evalLoss", "gradNorm")
+    for mine, theirs in zip(log_of(work), log_of(plain), strict=True):
+        assert [mine[name] for name in names] == [theirs[name] for name in names]
+
+
 def test_the_last_step_can_be_the_best(tmp_path: Path, run_here: Run) -> None:
     training = {**TRAINING, "maxSteps": 5, "loadBestModelAtEnd": True}
     work = training_job(tmp_path / "best", training=training)

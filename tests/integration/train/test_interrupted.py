@@ -147,7 +147,8 @@ def test_killed_it_leaves_no_process_behind(job: Job) -> None:
 
 
 def test_a_killed_worker_is_told_as_out_of_memory(job: Job) -> None:
-    work = job(training={"maxSteps": 10_000}, distributed={"numProcPerNode": 2})
+    training = {"maxSteps": 10_000, "microBatchSize": 1, "gradientCheckpointing": True}  # nothing is left to lower
+    work = job(training=training, distributed={"numProcPerNode": 2})
     process = subprocess.Popen(
         train_command(work), env=child_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -157,6 +158,6 @@ def test_a_killed_worker_is_told_as_out_of_memory(job: Job) -> None:
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 14, stderr
     assert "OutOfMemory" in stderr
-    assert "microBatchSize: 1" in stderr
+    assert "lower spec.training.maxLength" in stderr.replace("Lower", "lower")
     assert json.loads((work / "train-outcome.json").read_text())["reason"] == "OutOfMemory"
     assert not processes_of(work)

@@ -106,6 +106,26 @@ def test_two_processes(method: str, strategy: str, job: Job, run_here: Run) -> N
     assert json.loads((packed / "train" / "stage.json").read_text())["worldSize"] == 2
 
 
+def test_processes_with_different_numbers_of_targets_compute_the_loss_in_step_under_zero3(
+    job: Job, run_here: Run, tmp_path: Path
+) -> None:
+    """Each piece of the logits gathers the last layer's weights, which all processes take part in."""
+    padded = job("padded", **choices("full", False, microBatchSize=1))
+    run_here(padded)
+    (tmp_path / "sitecustomize.py").write_text(
+        "import tunesmith_api.choices.speed as speed\n"
+        "speed.LOGITS_WHOLE = speed.LOGITS_CHUNK = 8 * 128  # the logits of 8 positions\n"
+    )
+    packed = job(
+        "packed",
+        **choices("full", True, microBatchSize=1),
+        distributed={"numProcPerNode": 2, "strategy": "zero3"},
+    )
+    done = train(packed, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    same(padded, packed)
+
+
 def test_a_run_that_breaks_off_ends_in_the_same_weights(
     job: Job, run_here: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

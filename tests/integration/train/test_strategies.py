@@ -21,19 +21,6 @@ TRAINING = {
     "checkpoint": {"everySteps": 3},
 }
 CELLS = [("full", "zero1", "optimizer"), ("lora", "zero2", "none"), ("dora", "zero3", "all"), ("full", "zero3", "none")]
-MORE = [
-    (method, strategy, offload)
-    for method in ("full", "lora", "dora")
-    for strategy, offload in [
-        ("zero1", "none"),
-        ("zero1", "optimizer"),
-        ("zero2", "none"),
-        ("zero2", "optimizer"),
-        ("zero3", "none"),
-        ("zero3", "optimizer"),
-        ("zero3", "all"),
-    ]
-]
 
 
 def make(job: Job, name: str, method: str, strategy: str, offload: str = "none", stop: int | None = None) -> Path:
@@ -111,13 +98,3 @@ def test_all_end_as_ddp_does(job: Job) -> None:
 
 def test_any_number_of_processes_goes_on_from_a_checkpoint(job: Job) -> None:
     resume_cells(job, [("full", "ddp", "none"), ("lora", "zero2", "optimizer"), ("full", "zero3", "none")])
-
-
-@pytest.mark.slow
-def test_all_cells_end_as_ddp_does(job: Job) -> None:
-    train_cells(job, MORE)
-
-
-@pytest.mark.slow
-def test_all_cells_go_on_from_checkpoints(job: Job) -> None:
-    resume_cells(job, [("lora", "ddp", "none"), ("dora", "ddp", "none"), *MORE])

@@ -24,7 +24,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
         def exec_module(module):
             load(module)
-            _limit(module.LlamaForCausalLM)
+            _limit(module.LlamaModel)
 
         spec.loader.exec_module = exec_module
         return spec
@@ -35,11 +35,16 @@ def _limit(model):
     most, how, rank = int(os.environ["TOO_LARGE"]), os.environ["TOO_LARGE_AS"], os.environ.get("TOO_LARGE_RANK")
 
     def limited(self, *args, **inputs):
-        if self.training and inputs["input_ids"].numel() >= most and rank in (None, os.environ.get("RANK", "0")):
+        if self.training and _tokens(args, inputs) >= most and rank in (None, os.environ.get("RANK", "0")):
             _fail(how)
         return forward(self, *args, **inputs)
 
     model.forward = limited
+
+
+def _tokens(args, inputs):
+    ids = inputs.get("input_ids", args[0] if args else None)
+    return ids.numel()
 
 
 def _fail(how):

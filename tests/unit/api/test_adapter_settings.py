@@ -23,7 +23,7 @@ def spec(method: str, **adapter: object) -> TrainingJobSpec:
         ("oft", {"rank": 4}, "adapter.rank has no meaning with method: ia3 or oft"),
         ("lora", {"blockSize": 4}, "remove blockSize, or write method: oft"),
         ("vera", {"useRslora": True}, "adapter.useRslora has no meaning"),
-        ("dora", {"initLoraWeights": "pissa"}, "adapter.initLoraWeights has no meaning with method: dora"),
+        ("dora", {"initLoraWeights": "pissa"}, "adapter.initLoraWeights has no meaning with method: qlora, dora"),
         ("loha", {"dropout": 0.1}, "adapter.dropout has no meaning"),
         ("ia3", {"loraplusLrRatio": 4}, "adapter.loraplusLrRatio has no meaning"),
     ],

@@ -40,7 +40,6 @@ class QuantizedAdapter(AdapterMethod):
 
     def write_tuned(self, final: Path, folder: Path, inputs: MergeInputs) -> dict[str, Any]:
         """Merge the adapter into the dequantized weights, and compare the result with the model that was trained."""
-        from tunesmith_trainer.models.memory import give_back
         from tunesmith_trainer.models.nf4_files import write_dequantized
 
         base = folder.with_name(".base_nf4")
@@ -50,11 +49,11 @@ class QuantizedAdapter(AdapterMethod):
         require_same_weights(final, model.nf4_digest)
         inputs.step("writing the dequantized base model")
         write_dequantized(model, inputs.base_folder, base)
+        held = [model]  # quantizing takes longer than anything else here, so it is not done again
         del model
-        give_back()
 
         def trained() -> Any:  # noqa: ANN401
-            return self.as_trained(final, inputs.base_folder, inputs.load_quantized, "float32")
+            return _with_adapter(held.pop(), final)
 
         numbers = super().write_tuned(final, folder, replace(inputs, base_folder=base, trained=trained))
         shutil.rmtree(base)
@@ -75,9 +74,14 @@ class QuantizedAdapter(AdapterMethod):
             load: `Task.load_quantized`.
             dtype: Number format of the other weights and of the computation.
         """
-        from peft import PeftModel
+        return _with_adapter(load(base, dtype), final)
 
-        return PeftModel.from_pretrained(load(base, dtype), final, is_trainable=False).eval()
+
+def _with_adapter(model: Any, final: Path) -> Any:  # noqa: ANN401
+    """Return a model with quantized weights and a trained adapter beside them."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, final, is_trainable=False).eval()
 
 
 def require_same_weights(final: Path, digest: str) -> None:

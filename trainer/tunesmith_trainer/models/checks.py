@@ -80,7 +80,11 @@ def _check_config(config: dict[str, Any], name: str, supported: Collection[str])
             "Take a model whose architecture is part of transformers, or remove auto_map if it is",
         )
     if config.get("quantization_config"):
-        raise invalid(name, "the weights are quantised", "Take the model's original, unquantised weights")
+        raise invalid(
+            name,
+            "the weights are quantised",
+            "Take the model's original, unquantised weights; with method: qlora they are stored in 4 bits",
+        )
     architectures = config.get("architectures")
     named = architectures[0] if isinstance(architectures, list) and architectures else None
     if named not in supported:

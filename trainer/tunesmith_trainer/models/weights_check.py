@@ -110,6 +110,14 @@ def check_weights(
         raise _named(name, misshapen, "tensors have another shape than config.json says", _CONFIG)
     if broken:
         raise _named(name, broken, "tensors hold values that no model can be trained from", _ANOTHER)
+    for key, source in architecture.tied.items():
+        if key in present and source in present and not _are_equal(tensors[key], tensors[source]):
+            raise invalid(
+                name,
+                f"config.json ties {key} to {source}, but the files hold two different tensors",
+                f"Set tie_word_embeddings to false in config.json, or remove {key} from the files, "
+                "whichever the model was trained with",
+            )
     unknown = sorted(
         key
         for key in present - set(architecture.shapes)
@@ -142,6 +150,13 @@ def _number_problem(tensor: StoredTensor, proceed: Callable[[], None]) -> str | 
         if torch.isinf(low) or torch.isinf(high):
             return "holds an infinite number"
     return None
+
+
+def _are_equal(one: StoredTensor, other: StoredTensor) -> bool:
+    """Return whether two tensors hold the same numbers in the same format."""
+    if (one.type, one.shape) != (other.type, other.shape):
+        return False
+    return all(bool((piece == same).all()) for piece, same in zip(one.pieces(), other.pieces(), strict=True))
 
 
 def _named(name: str, entries: list[str], problem: str, remedy: str) -> StageError:

@@ -41,7 +41,7 @@ from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
 from tunesmith_trainer.train.compat.deepspeed import whole
 from tunesmith_trainer.train.compile import compile_layers
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
-from tunesmith_trainer.train.distributed.zero import join_deepspeed
+from tunesmith_trainer.train.distributed.zero import join_deepspeed, remove_offloaded
 from tunesmith_trainer.train.failures import translate_oom
 from tunesmith_trainer.train.final import save_final, save_weights
 from tunesmith_trainer.train.gpu_settings import use_gpu_settings
@@ -147,6 +147,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         _train(trainer, checkpoint)
     with freed_at_once():
         save_final(trainer, work, base, method, initial)
+    remove_offloaded(resolved)
     peaks = peaks_of_all(work, trainer)
     if not first:
         return {}

@@ -26,7 +26,7 @@ from tunesmith_trainer.train.compat.hf import HookedTrainer
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.diverged import diverged
 from tunesmith_trainer.train.mean_loss import mean_loss
-from tunesmith_trainer.train.parameter_groups import loraplus_groups
+from tunesmith_trainer.train.parameter_groups import loraplus_optimizer
 from tunesmith_trainer.train.progress import Progress
 from tunesmith_trainer.train.validation_loss import ValidationLoss
 
@@ -116,13 +116,8 @@ class FineTuner(HookedTrainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:  # noqa: ANN401
         """Create AdamW, for LoRA+ with a higher learning rate for the matrices B."""
-        adapter = self.resolved.adapter
-        if vars(self).get("optimizer") is None and adapter is not None and adapter.loraplus_lr_ratio != 1:
-            trained = self.model if model is None else model
-            kind, options = self.get_optimizer_cls_and_kwargs(self.args, trained)
-            decayed, decay = set(self.get_decay_parameter_names(trained)), self.args.weight_decay
-            groups = loraplus_groups(trained, decayed, options["lr"], adapter.loraplus_lr_ratio, decay)
-            self.optimizer = kind(groups, **options)
+        if vars(self).get("optimizer") is None:
+            self.optimizer = loraplus_optimizer(self, model, self.resolved.adapter)
         return super().create_optimizer(model)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:  # noqa: ANN401

@@ -20,9 +20,12 @@ def test_the_grid_covers_methods_strategies_lengths_and_checkpointing() -> None:
         for point, _ in points()
         if point.processes == 2
     }
-    assert len(found) >= 48
-    assert {method for method, *_ in found} == {"full", "lora", "dora"}
+    assert len(found) >= 56
+    assert {method for method, *_ in found} >= {"full", "lora", "dora", "qlora"}
     assert {strategy for _, strategy, *_ in found} == {"ddp", "zero1", "zero2", "zero3"}
+    offloads = {(point.method, point.strategy, point.offload) for point, _ in points() if point.offload != "none"}
+    ways = (("zero1", "optimizer"), ("zero2", "optimizer"), ("zero3", "optimizer"), ("zero3", "all"))
+    assert offloads >= {(method, *way) for method in ("full", "lora") for way in ways}
 
 
 def test_tensors_take_what_is_planned() -> None:
@@ -30,13 +33,15 @@ def test_tensors_take_what_is_planned() -> None:
     assert statistics.median(errors.values()) < 0.005
     assert max(errors.values()) < 0.04
     # How full a bucket or what is gathered ahead depends on the order of the parameters, with ZeRO 2 and 3.
-    assert max(error for point, error in errors.items() if point.strategy in ("ddp", "zero1")) < 0.015
+    known = [error for point, error in errors.items() if point.strategy in ("ddp", "zero1") and point.offload == "none"]
+    assert max(known) < 0.015
 
 
 def test_processes_take_what_is_planned() -> None:
-    errors = [abs(resident(point) / measured.resident - 1) for point, measured in points()]
-    assert statistics.median(errors) < 0.03
-    assert max(errors) < 0.1
+    errors = {point: abs(resident(point) / measured.resident - 1) for point, measured in points()}
+    assert statistics.median(errors.values()) < 0.03
+    assert max(error for point, error in errors.items() if point.method != "loha") < 0.08
+    assert max(errors.values()) < 0.13  # what LoHa's whole weights leave in the heap differs between fp32 and bf16
 
 
 def test_with_the_reserve_nothing_takes_more() -> None:

@@ -212,7 +212,7 @@ REFUSED = {
     ),
     "a machine of the administrator": (LLAMA, {"machine": "t4"}, "lora", ("memory of each GPU", "t4 has 15Gi")),
     "the cheapest that comes near": (LLAMA, {"machine": "auto", "nodes": 1}, "full", ("memory of each GPU",)),
-    "the memory of pods": (QWEN, {"memory": "4Gi"}, "full", ("Gi of memory, and a pod has 4096Mi",)),
+    "the memory of pods": (QWEN, {"memory": "4Gi"}, "full", ("Mi of memory, and a pod has 4096Mi",)),
     "the memory of pods with GPUs": (
         LLAMA, {"gpusPerNode": 1, "gpu": {"product": "H200"}, "memory": "8Gi"}, "lora", ("Gi of memory, and H200 has",),
     ),
@@ -245,7 +245,7 @@ def test_what_a_refusal_says_to_write_does_fit(shape, resources, method, words):
     for way in ways:
         changed = dict(spec)
         for name, value in yaml.safe_load(f"{{{way}}}").items():
-            old = changed[name] if isinstance(value, dict) else None
+            old = changed.get(name, {}) if isinstance(value, dict) else None
             if name == "resources" and "machine" in value:
                 old = {}  # "and nothing else under resources"
             changed[name] = {**old, **value} if isinstance(value, dict) and old is not None else value

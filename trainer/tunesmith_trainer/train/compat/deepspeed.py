@@ -37,11 +37,13 @@ def load_nvme_extensions() -> bool:
     DeepSpeed itself loads only those that were built for the accelerator in use. They move tensors that are in the
     machine's memory, so those that were built without CUDA do for a GPU as well.
     """
+    from deepspeed.ops.op_builder import PinMemoryBuilder
     from deepspeed.ops.op_builder.builder import OpBuilder
 
     try:
-        for name, module in _NVME_OPS.items():
-            OpBuilder._loaded_ops[name] = importlib.import_module(module)
+        OpBuilder._loaded_ops["pin_memory"] = importlib.import_module(_NVME_OPS["pin_memory"])
+        PinMemoryBuilder().load()  # the other one needs its symbols
+        OpBuilder._loaded_ops["async_io"] = importlib.import_module(_NVME_OPS["async_io"])
     except ImportError:
         return False
     return True

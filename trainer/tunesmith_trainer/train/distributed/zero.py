@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -14,6 +16,8 @@ from tunesmith_trainer.train.compat.deepspeed import compile_nothing, load_nvme_
 
 _BUCKET = 20_000_000  # elements in one reduce or gather: 80 MB in fp32, enough to keep a network busy
 _NVME_GROUP = 100_000_000  # elements that are read from the disk at once, four times 400 MB in a step
+
+_NVME_FOLDER = "zero_stage_3"  # that DeepSpeed makes
 
 
 def join_deepspeed(resolved: Resolved) -> None:
@@ -53,6 +57,12 @@ def _check_nvme(path: str) -> None:
             f"spec.distributed.nvmePath: {path} cannot be written: {error.strerror}",
             "Name a folder that training may write to",
         ) from error
+
+
+def remove_offloaded(resolved: Resolved) -> None:
+    """Remove what this machine's processes have offloaded to a disk. Called when none of them needs it any more."""
+    if resolved.nvme_path is not None and os.environ.get("LOCAL_RANK", "0") == "0":
+        shutil.rmtree(Path(resolved.nvme_path) / _NVME_FOLDER, ignore_errors=True)
 
 
 def deepspeed_config(resolved: Resolved, max_grad_norm: float, *, gpu: bool) -> dict[str, Any]:
