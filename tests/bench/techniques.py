@@ -37,7 +37,7 @@ from support.technique_runs import RunError, Runs  # noqa: E402
 
 RESULTS = ROOT / "tests" / "data" / "techniques.json"
 DOCUMENT = ROOT / "docs" / "techniques.md"
-STEPS, BASE_EPOCHS, ROUNDS = 150, 12, 2
+STEPS, BASE_EPOCHS, ROUNDS = 100, 12, 2
 
 
 def code_digest() -> str:

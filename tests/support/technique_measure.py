@@ -24,7 +24,7 @@ MEMORY_MODEL, MEMORY_LENGTH, MEMORY_STEPS = "llama-66m", 64, 4
 SPEED_STEPS = 14
 
 # Defaults are for models of billions of parameters; one this small learns faster. All adapters by the same factor.
-RATE_OF_ADAPTERS = 10.0
+RATE_OF_ADAPTERS = 20.0
 RATE_OF_WEIGHTS = 1e-3
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from support.technique_cells import STRATEGIES, Cell, cells, offloads
 from support.technique_checks import CHECKS, TOLERANCE
 from support.technique_claims import Measured, findings
+from support.technique_measure import RATE_OF_ADAPTERS, RATE_OF_WEIGHTS
 
 _HEAD = """\
 # Techniques: what each costs, and what it gives
@@ -72,10 +73,10 @@ def _setup(setup: dict[str, Any]) -> str:
     base = setup["base"]
     return (
         f"A Llama of {base['parameters'] / 1e6:.1f} million parameters has learned to explain the fields of this API "
-        f"(exact match {base['metrics']['exactMatch']:.2f}). Each technique then teaches it in {setup['steps']} steps "
-        f"of 16 rows to name the field that a description belongs to: {base['rows']} rows, and {base['heldOut']} rows "
-        "in phrasings that were kept out, on which the merged model is evaluated. Learning rates: 10 × the default of "
-        "the method for adapters (less for the variants that take less), 0.001 for all weights.\n\n"
+        f"(exact match {base['metrics']['exactMatch']:.2f}). Each technique then teaches it, in {setup['steps']} steps of "
+        f"16 rows, to answer in a few words that begin with the kind: {base['rows']} rows, and {base['heldOut']} rows in "
+        f"phrasings that were kept out, on which the merged model is evaluated. Learning rates: {RATE_OF_ADAPTERS:g} × the "
+        f"method's default for adapters (less for the variants that take less), {RATE_OF_WEIGHTS:g} for all weights.\n\n"
         "*Trained*: parameters, and their share. *Memory*: most bytes of tensors of one of 2 processes in the steps of "
         "a Llama of 66 million parameters (fp32, 64 tokens), beside what the planner says; *at rest*: between two "
         "steps. *Speed*: useful tokens/s of 2 processes, in times of full training with plain torch; all take turns "
