@@ -73,10 +73,11 @@ def _setup(setup: dict[str, Any]) -> str:
     base = setup["base"]
     return (
         f"A Llama of {base['parameters'] / 1e6:.1f} million parameters has learned to explain the fields of this API "
-        f"(exact match {base['metrics']['exactMatch']:.2f}). Each technique then teaches it, in {setup['steps']} steps of "
-        f"16 rows, to answer in a few words that begin with the kind: {base['rows']} rows, and {base['heldOut']} rows in "
-        f"phrasings that were kept out, on which the merged model is evaluated. Learning rates: {RATE_OF_ADAPTERS:g} × the "
-        f"method's default for adapters (less for the variants that take less), {RATE_OF_WEIGHTS:g} for all weights.\n\n"
+        f"(exact match {base['metrics']['exactMatch']:.2f}). Each technique then teaches it, in {setup['steps']} steps "
+        f"of 16 rows, to answer in a few words that begin with the kind: {base['rows']} rows, and {base['heldOut']} rows "
+        "in phrasings that were kept out, on which the merged model is evaluated. Learning rates: "
+        f"{RATE_OF_ADAPTERS:g} × the method's default for adapters (less for the variants that take less), "
+        f"{RATE_OF_WEIGHTS:g} for all weights.\n\n"
         "*Trained*: parameters, and their share. *Memory*: most bytes of tensors of one of 2 processes in the steps of "
         "a Llama of 66 million parameters (fp32, 64 tokens), beside what the planner says; *at rest*: between two "
         "steps. *Speed*: useful tokens/s of 2 processes, in times of full training with plain torch; all take turns "
