@@ -62,9 +62,11 @@ def page(results: dict[str, Any]) -> str:
     parts = [_HEAD.format(when=results["setup"].get("when", "not run yet"))]
     if measured:
         parts += [_TABLE.format(setup=_setup(results["setup"])), _techniques(measured)]
-        parts.append(_CLAIMS)
-        for claim, text, holds in findings(measured):
-            parts.append(f"| {claim.technique} | {claim.text} | {text} | {'yes' if holds else '**no**'} |\n")
+        claims = [
+            f"| {claim.technique} | {claim.text} | {text} | {'yes' if holds else '**no**'} |\n"
+            for claim, text, holds in findings(measured)
+        ]
+        parts += [_CLAIMS, *claims] if claims else []
     parts += _matrix(results["matrix"])
     return "".join(parts)
 
@@ -73,9 +75,10 @@ def _setup(setup: dict[str, Any]) -> str:
     base = setup["base"]
     return (
         f"A Llama of {base['parameters'] / 1e6:.1f} million parameters has learned to explain the fields of this API "
-        f"(exact match {base['metrics']['exactMatch']:.2f}). Each technique then teaches it, in {setup['steps']} steps "
-        f"of 16 rows, to answer in a few words that begin with the kind: {base['rows']} rows, and {base['heldOut']} rows "
-        "in phrasings that were kept out, on which the merged model is evaluated. Learning rates: "
+        f"(exact match {base['metrics']['exactMatch']:.2f}). Each technique then teaches it, in {setup['steps']} "
+        "steps of 16 rows, to answer in a few words that begin with the kind: "
+        f"{base['rows']} rows, and {base['heldOut']} rows in phrasings that were kept out, on which the merged model "
+        "is evaluated. Learning rates: "
         f"{RATE_OF_ADAPTERS:g} × the method's default for adapters (less for the variants that take less), "
         f"{RATE_OF_WEIGHTS:g} for all weights.\n\n"
         "*Trained*: parameters, and their share. *Memory*: most bytes of tensors of one of 2 processes in the steps of "
@@ -135,9 +138,9 @@ def _matrix(found: dict[str, Any]) -> list[str]:
     columns = [_column(Cell("", strategy, offload)) for strategy in STRATEGIES for offload in offloads()]
     # A column in which every cell is refused says nothing that its reason does not say.
     columns = [c for c in columns if any(c in row and not row[c].startswith("refused") for row in rows.values())]
-    said = f"{counts['whole']} cells hold, {counts['refused']} are refused with the reason below, "
-    said += f"**{counts['failed']} fail**" if counts["failed"] else "none fails"
-    said += f", {counts['left']} were not run" if counts["left"] else ""
+    said = f"cells that hold: {counts['whole']}, refused with the reason below: {counts['refused']}, "
+    said += f"**that fail: {counts['failed']}**" if counts["failed"] else "that fail: none"
+    said += f", not run: {counts['left']}" if counts["left"] else ""
     size = f"hidden size {SIZES['hidden_size']}, {SIZES['num_hidden_layers']} layers"
     head = _MATRIX.format(
         size=size, steps=STEPS, killed=KILLED_AT, tolerance=TOLERANCE, summary=f"{said[0].upper()}{said[1:]}."

@@ -58,6 +58,6 @@ def test_a_cell_that_fails_stands_on_the_page() -> None:
         refused.key(): {"result": {"refused": "all goes with zero3"}},
     }
     text = page({"setup": {}, "measured": {}, "matrix": matrix})
-    assert "**1 fail**" in text
+    assert "**that fail: 1**" in text
     assert "full zero3: ends as ddp does: from ddp: losses 3e-1" in text
     assert "1. all goes with zero3" in text
