@@ -236,10 +236,10 @@ def base_instead(work: Path, patch: Patch) -> None:
 
 def wrong_scaling(work: Path, patch: Patch) -> None:
     from tunesmith_trainer.methods import merge_check
-    from tunesmith_trainer.methods.adapter import AdapterWeights
+    from tunesmith_trainer.methods.kinds import lora
 
-    right = AdapterWeights.scaling
-    patch.setattr(AdapterWeights, "scaling", lambda self, layer: 2 * right(self, layer))
+    right = lora.scaling
+    patch.setattr(lora, "scaling", lambda file, layer: 2 * right(file, layer))
     # The comparison of logits is put out of action, so that the weights have to show it.
     patch.setattr(merge_check, "TOLERANCE", 1e9)
 

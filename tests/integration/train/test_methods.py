@@ -39,8 +39,10 @@ def validation_loss(model: Any, work: Path) -> float:
 def test_a_run(method: str, job: Job, run_here: Run) -> None:
     from transformers import AutoModelForCausalLM
 
-    adapter = None if method == "full" else {"rank": 4, "alpha": 16, "dropout": 0.05}
-    work = job(method=method, adapter=adapter, training={"maxSteps": 12, "learningRate": 0.01}, rows=40)
+    info = METHODS[method]
+    adapter = {n: v for n, v in {"rank": 4, "alpha": 16, "dropout": 0.05}.items() if n in info.adapter_settings}
+    rate = 50 * info.default_learning_rate if info.trains_adapter else 0.01
+    work = job(method=method, adapter=adapter or None, training={"maxSteps": 12, "learningRate": rate}, rows=40)
     marker = run_here(work)
     entries = log_of(work)
 
@@ -63,8 +65,8 @@ def test_a_run(method: str, job: Job, run_here: Run) -> None:
         settings = json.loads((work / "train" / "final" / "adapter_config.json").read_text())
         assert settings["base_model_name_or_path"] == str(work / "prepare" / "model")
         assert settings["target_modules"] == sorted(settings["target_modules"])
-        assert settings["use_dora"] is METHODS[method].is_decomposed
-        quantized = METHODS[method].is_quantized
+        assert settings.get("use_dora", False) is info.is_decomposed
+        quantized = info.is_quantized
         assert {p.name for p in (work / "train" / "final").iterdir()} == {
             "adapter_config.json",
             "adapter_model.safetensors",

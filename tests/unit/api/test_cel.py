@@ -88,16 +88,17 @@ def values_of(draw: st.DrawFn, model: type, rule: Rule) -> Any:
 
     What a rule compares a field with, one of many names, would hardly ever come by chance either.
     """
-    named = {key: [value] for key, value in re.findall(r"(\w+) [!=]= '(\w+)'", rule.cel)}
-    hints = {**named, **HINTS}
+    named = dict(re.findall(r"(\w+) [!=]= '(\w+)'", rule.cel))
 
     def hinted(value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {
-            key: draw(st.sampled_from(hints[key])) if key in hints and draw(st.integers(0, 2)) else hinted(item)
-            for key, item in value.items()
-        }
+        return {key: chosen(key, item) for key, item in value.items()}
+
+    def chosen(key: str, item: Any) -> Any:
+        if key in HINTS and draw(st.integers(0, 2)):
+            return draw(st.sampled_from(HINTS[key]))
+        return named[key] if key in named and not draw(st.integers(0, 2)) else hinted(item)
 
     words = frozenset(re.findall(r"\w+", rule.cel))
     return hinted(draw(part_of(model, words, whole=draw(st.booleans()))))
