@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tunesmith_api.choices.spread import largest_divisor
 from tunesmith_api.methods import DEFAULT_METHOD, METHODS
 from tunesmith_api.spec import TrainingJobSpec
 
@@ -32,11 +33,6 @@ class MemorySettings:
         if size > 1:
             return replace(self, micro_batch_size=largest_divisor(share, size // 2))
         return None if self.gradient_checkpointing else replace(self, gradient_checkpointing=True)
-
-
-def largest_divisor(share: int, limit: int) -> int:
-    """Return the largest divisor of a number that is not above a limit of at least 1."""
-    return max(n for n in range(1, min(share, limit) + 1) if share % n == 0)
 
 
 def less_memory(spec: TrainingJobSpec, prefix: str = "", plan: Mapping[str, Any] | None = None) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tunesmith_api.choices.speed import PACKS_WELL, PackingFacts, compile_of, packing_of
-from tunesmith_api.choices.spread import Strategy, checkpointing_of, micro_batch_of, strategy_of
+from tunesmith_api.choices.spread import Strategy, accumulation_reason, checkpointing_of, micro_batch_of, strategy_of
 from tunesmith_api.methods import METHODS, SCRATCH_LEARNING_RATE
 from tunesmith_api.spec.adapter import AdapterSettings
 from tunesmith_api.spec.job import TrainingJobSpec
@@ -144,7 +144,7 @@ def resolve(
     packing, reasons["packing"] = packing_of(spec, has_bf16, facts)
     at_most = "at most: " if packing else ""
     reasons["gradientAccumulationSteps"] = (
-        f"{at_most}{training.global_batch_size} rows a step / {world_size} processes / {micro} rows a forward pass"
+        f"{at_most}{accumulation_reason(training.global_batch_size, world_size, micro)}"
     )
     steps, reasons["totalSteps"] = _total_steps(spec, train_rows)
     epochs = round(steps * training.global_batch_size / train_rows, 4)

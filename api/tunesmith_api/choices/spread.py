@@ -15,6 +15,16 @@ _LARGEST_MICRO_BATCH = 8
 _SET = "set in the spec"
 
 
+def largest_divisor(share: int, limit: int) -> int:
+    """Return the largest divisor of a number that is not above a limit of at least 1."""
+    return max(n for n in range(1, min(share, limit) + 1) if share % n == 0)
+
+
+def accumulation_reason(global_batch_size: int, world_size: int, micro_batch_size: int) -> str:
+    """Return why a step has its number of forward passes."""
+    return f"{global_batch_size} rows a step / {world_size} processes / {micro_batch_size} rows a forward pass"
+
+
 def micro_batch(spec: TrainingJobSpec, world_size: int) -> tuple[int, str]:
     """Return the rows of one forward pass in one process, and why.
 
@@ -32,7 +42,7 @@ def micro_batch(spec: TrainingJobSpec, world_size: int) -> tuple[int, str]:
         )
     share = size // world_size
     given = spec.training.micro_batch_size
-    largest = max(n for n in range(1, min(share, _LARGEST_MICRO_BATCH) + 1) if share % n == 0)
+    largest = largest_divisor(share, _LARGEST_MICRO_BATCH)
     if given is None:
         return largest, f"the largest divisor of {share} rows a process, up to {_LARGEST_MICRO_BATCH}"
     if share % given:
@@ -88,7 +98,7 @@ def micro_batch_of(spec: TrainingJobSpec, world_size: int, plan: Mapping[str, An
         return largest, why
     share = spec.training.global_batch_size // world_size
     if plan.get("processes") != world_size:
-        fitting = max(n for n in range(1, min(share, planned) + 1) if share % n == 0)
+        fitting = largest_divisor(share, planned)
         return fitting, f"the largest divisor of {share} rows a process, up to the {planned} that were planned"
     return (planned, _planned(plan, "microBatchSize")) if share % planned == 0 else (largest, why)
 

@@ -13,8 +13,6 @@ from tunesmith_api.resolve import Resolved
 from tunesmith_api.spec import AdapterSettings, TrainingJobSpec
 
 DType = Literal["float32", "bfloat16"]
-START = "tunesmith_start"
-"""Attribute of a model whose adapter begins as a part of the base weights: the file with its matrices."""
 
 START = "tunesmith_start"
 """Attribute of a model whose adapter begins as a part of the base weights: the file with its matrices."""

@@ -5,7 +5,6 @@ Each merged weight is computed in fp32 and stored in the number format that it h
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import split_torch_state_dict_into_shards
-from safetensors.torch import save_file
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.methods.adapter import AdapterWeights
 from tunesmith_trainer.methods.adapter_file import unfaithful
+from tunesmith_trainer.models.weight_writer import empty, write_model
 from tunesmith_trainer.models.weights import WeightFiles
 
-_SHARD = 10**9  # bytes of a file, which are in memory while it is written
+_SHARD = 10**9  # bytes of a file
 _STORED = (torch.float32, torch.bfloat16, torch.float16)
 
 LEAST_KEPT = 0.1
@@ -94,19 +92,11 @@ def merge_files(base: Path, adapter: AdapterWeights, names: Mapping[str, str], f
     """
     files = WeightFiles(base)
     rounding = Rounding(files.main_type if getattr(torch, files.main_type) in _STORED else "float32")
-    for file, shard in _shards(files, names, folder):
-        tensors = {}
-        for name in shard:
-            before = files[names[name]]
-            kind = before.dtype if before.dtype in _STORED else torch.float32
-            if name in adapter.tensors:
-                before = before.float()
-                merged = adapter.merged_tensor(name, before)
-                tensors[name] = merged.to(kind)
-                rounding.add(name, before, merged, tensors[name])
-            else:
-                tensors[name] = before.to(kind) if before.is_floating_point() else before
-        save_file(tensors, file, metadata={"format": "pt"})
+    layout = {
+        name: empty(files.shape(source), _stored(getattr(torch, files.type_name(source))))
+        for name, source in names.items()
+    }
+    write_model(folder, layout, _merged(files, adapter, names, rounding), _SHARD)
     numbers = rounding.numbers()
     if numbers["updateKept"] < LEAST_KEPT:
         raise unfaithful(
@@ -117,15 +107,23 @@ def merge_files(base: Path, adapter: AdapterWeights, names: Mapping[str, str], f
     return numbers
 
 
-def _shards(files: WeightFiles, names: Mapping[str, str], folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Yield the path of each file to write with the names of its tensors; write the index if there are several."""
-    empty = {}
+def _merged(
+    files: WeightFiles, adapter: AdapterWeights, names: Mapping[str, str], rounding: Rounding
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the tensors of the merged model by name, and note what rounding changes."""
     for name, source in names.items():
-        kind = getattr(torch, files.type_name(source), torch.float32)
-        empty[name] = torch.empty(files.shape(source), dtype=kind if kind in _STORED else torch.float32, device="meta")
-    split = split_torch_state_dict_into_shards(empty, max_shard_size=_SHARD)
-    if split.is_sharded:
-        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
-    for file, shard in split.filename_to_tensors.items():
-        yield folder / file, shard
+        before = files[source]
+        kind = _stored(before.dtype)
+        if name not in adapter.tensors:
+            yield name, before.to(kind)
+            continue
+        before = before.float()
+        merged = adapter.merged_tensor(name, before)
+        stored = merged.to(kind)
+        rounding.add(name, before, merged, stored)
+        yield name, stored
+
+
+def _stored(kind: torch.dtype) -> torch.dtype:
+    """Return the number format that a tensor of the base model is stored in: float32 in place of rare ones."""
+    return torch.float32 if kind.is_floating_point and kind not in _STORED else kind

@@ -19,6 +19,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from tunesmith_api.choices.speed import LOGITS_CHUNK, LOGITS_WHOLE
 from tunesmith_trainer.data.collate import IGNORE_INDEX
+from tunesmith_trainer.models.loading import without_adapter
 
 _KNOWN = frozenset(
     f"{name}ForCausalLM" for name in ("Gemma", "Gemma2", "Llama", "Mistral", "Phi3", "Qwen2", "Qwen3")
@@ -27,7 +28,7 @@ _KNOWN = frozenset(
 
 def can_compute_loss(model: Any) -> bool:  # noqa: ANN401
     """Return whether a model, with or without an adapter, is one that `compute_loss_in_forward` knows."""
-    return type(_base(model)).__name__ in _KNOWN
+    return type(without_adapter(model)).__name__ in _KNOWN
 
 
 def compute_loss_in_forward(model: Any) -> None:  # noqa: ANN401
@@ -36,7 +37,7 @@ def compute_loss_in_forward(model: Any) -> None:  # noqa: ANN401
     These are the labels of the kept positions, int64 [rows, positions]. The output then has the summed loss of the
     targets, in nats, as `loss`, and no logits.
     """
-    base = _base(model)
+    base = without_adapter(model)
     logits_forward = base.forward
 
     @functools.wraps(logits_forward)
@@ -53,11 +54,7 @@ def compute_loss_in_forward(model: Any) -> None:  # noqa: ANN401
 
 def computes_loss(model: Any) -> bool:  # noqa: ANN401
     """Return whether `compute_loss_in_forward` was called for a model."""
-    return getattr(_base(model), "computes_loss", False)
-
-
-def _base(model: Any) -> Any:  # noqa: ANN401
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    return getattr(without_adapter(model), "computes_loss", False)
 
 
 def _head_loss(model: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:  # noqa: ANN401

@@ -101,8 +101,12 @@ def _keep_types(model: Any, files: WeightFiles) -> None:  # noqa: ANN401
 
 def takes_logits_to_keep(model: Any) -> bool:  # noqa: ANN401
     """Return whether the model, with or without an adapter, can compute the logits of chosen positions only."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "logits_to_keep" in inspect.signature(base.forward).parameters
+    return "logits_to_keep" in inspect.signature(without_adapter(model).forward).parameters
+
+
+def without_adapter(model: Any) -> Any:  # noqa: ANN401
+    """Return the transformers model, also of one that an adapter is trained beside."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def save_configuration(model: Any, folder: Path) -> None:  # noqa: ANN401

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tunesmith_trainer.models.loading import tensor_sources
 from tunesmith_trainer.models.nf4 import Nf4Linear
 from tunesmith_trainer.models.weight_writer import empty, write_model
@@ -33,7 +35,9 @@ def write_dequantized(model: Any, base: Path, folder: Path) -> None:  # noqa: AN
     files, names = WeightFiles(base), tensor_sources(model, base)
     layers = {f"{name}.weight": module for name, module in model.named_modules() if isinstance(module, Nf4Linear)}
     layout = {
-        source: empty(files.shape(source), layers[name].state.dtype if name in layers else files[source].dtype)
+        source: empty(
+            files.shape(source), layers[name].state.dtype if name in layers else getattr(torch, files.type_name(source))
+        )
         for name, source in names.items()
     }
     tensors = (

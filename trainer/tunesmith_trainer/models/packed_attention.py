@@ -17,6 +17,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
 from tunesmith_api.choices.speed import PackingFacts
+from tunesmith_trainer.models.loading import without_adapter
 
 NAME = "tunesmith_packed"
 """What transformers knows the function by."""
@@ -175,7 +176,7 @@ AttentionInterface.register(NAME, packed_attention)
 
 def use_packed_attention(model: Any) -> None:  # noqa: ANN401 - a transformers model
     """Let a model, with or without an adapter, attend by `packed_attention`."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = without_adapter(model)
     base.set_attn_implementation(NAME)
 
 

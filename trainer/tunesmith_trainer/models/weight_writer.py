@@ -90,14 +90,14 @@ class SafetensorsWriter:
         self._left.discard(name)
 
 
-def write_model(folder: Path, layout: Layout, tensors: Iterable[tuple[str, torch.Tensor]], largest: str) -> None:
+def write_model(folder: Path, layout: Layout, tensors: Iterable[tuple[str, torch.Tensor]], largest: int | str) -> None:
     """Write a model's weights in the transformers layout, with an index if there are several files.
 
     Args:
         folder: Where the files go; it exists.
         layout: All tensors of the model.
         tensors: Their values, in any order.
-        largest: Size of the largest file, such as `50GB`.
+        largest: Size of the largest file, in bytes or such as `50GB`.
     """
     split = split_torch_state_dict_into_shards(dict(layout), max_shard_size=largest)
     if split.is_sharded:

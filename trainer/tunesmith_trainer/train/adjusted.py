@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-from tunesmith_api.advice import MemorySettings, largest_divisor
+from tunesmith_api.advice import MemorySettings
+from tunesmith_api.choices.spread import accumulation_reason, largest_divisor
 from tunesmith_api.failures import StageError
 from tunesmith_api.local.files import read_json, write_json
 from tunesmith_api.resolve import Resolved
@@ -49,9 +50,8 @@ class Adjusted:
         size = min(resolved.micro_batch_size, largest_divisor(share, self.settings.micro_batch_size))
         if size != resolved.micro_batch_size:
             reasons["microBatchSize"] = self.batch_reason
-            reasons["gradientAccumulationSteps"] = (
-                f"{resolved.global_batch_size} rows a step / {resolved.world_size} processes / {size} rows a forward "
-                "pass"
+            reasons["gradientAccumulationSteps"] = accumulation_reason(
+                resolved.global_batch_size, resolved.world_size, size
             )
         if self.settings.gradient_checkpointing and not resolved.gradient_checkpointing:
             reasons["gradientCheckpointing"] = self.checkpointing_reason

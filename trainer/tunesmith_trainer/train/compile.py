@@ -7,6 +7,7 @@ import shutil
 from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.models.loading import without_adapter
 
 _COMPILERS = ("cc", "gcc", "clang")
 
@@ -27,6 +28,6 @@ def compile_layers(model: Any, backend: str = "inductor") -> None:  # noqa: ANN4
             "spec.training.compile: true needs a C compiler, and none is installed here",
             "Write compile: false, or use an image of the trainer with gcc added",
         )
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = without_adapter(model)
     for layer in base.get_decoder().layers:
         layer.compile(backend=backend)

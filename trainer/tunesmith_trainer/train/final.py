@@ -46,8 +46,7 @@ def save_final(trainer: FineTuner, work: WorkFolder, base: Path, method: Method,
         if (step := trainer.published_step) == trainer.state.global_step:
             method.save(trainer.model, recorded, base, temporary)
         else:
-            for _ in recorded:
-                pass
+            _take_part(recorded)
             link_tree(trainer.best.weights(step), temporary)
         try:
             require_moved(initial, after, method.late_names(initial))
@@ -82,7 +81,7 @@ def save_weights(trainer: FineTuner, base: Path, method: Method, folder: Path) -
 
 
 def _take_part(weights: Weights) -> None:
-    """Let the first process gather the weights, which needs the others."""
+    """Ask for all weights, and do nothing with them: to gather them needs all processes."""
     for _ in weights:
         pass
 

@@ -30,9 +30,8 @@ class LohaKind(AdapterKind):
 
     def problem(self, file: AdapterFile, layer: str, adapter: AdapterSettings) -> str | None:
         """Return that a matrix is of another rank."""
-        ranks = (min(file.get(layer, part).shape[-1 if part.endswith("_a") else 0] for part in self.parts),)
-        wrong = next((rank for rank in ranks if rank != adapter.rank), None)
-        return None if wrong is None else f"has rank {wrong}, the job asks for {adapter.rank}"
+        rank = min(file.get(layer, part).shape[-1 if part.endswith("_a") else 0] for part in self.parts)
+        return None if rank == adapter.rank else f"has rank {rank}, the job asks for {adapter.rank}"
 
     def unmoved(self, file: AdapterFile, layer: str, adapter: AdapterSettings) -> str | None:
         """Return that one of the factors is zero."""
