@@ -41,7 +41,8 @@ HINTS = {
     "nvmePath": ["/nvme", "/usr/nvme", "/users"],
     "nodeSelector": [{"kubernetes.azure.com/agentpool": "a", "node.kubernetes.io/instance-type": "b"}],
     "output": [{"retain": False}, {"uri": "./a"}],
-    "storage": [{"claimName": "c"}, {"uri": "s3://b"}],
+    "storage": [{"claimName": "c"}, {"uri": "s3://b"}, {"accessMode": "ReadWriteOnce"}],
+    "nodes": [1, 2],
 }
 
 
