@@ -54,7 +54,7 @@ def test_the_memory_of_a_stages_children_counts(work: WorkFolder, program: str) 
     marker = run_stage(Stage.PREPARE, stage, work.root)
     measured = read_measured(work, Stage.PREPARE)
     raw = json.loads(attempts_file(work, Stage.PREPARE).read_text())
-    assert raw["memory"] >= before.total + 300 * MB
+    # Not more than before in all: pages of files count by how many processes share them, which others change.
     assert raw["anonymousMemory"] >= before.anonymous + 300 * MB
     assert raw["anonymousMemory"] < raw["memory"]
     assert amount(measured["memory"]) >= raw["memory"]

@@ -67,6 +67,7 @@ class AdapterMethod(Method):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Invalid `oft_block_size`")  # it takes the nearest, as told
             model = get_peft_model(model, config)
+        self.kind.prepare(model)
         if resolved.gradient_checkpointing:
             model.enable_input_require_grads()
         return model

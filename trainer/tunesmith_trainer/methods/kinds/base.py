@@ -54,6 +54,9 @@ class AdapterKind(ABC):
             task_type: The task's name in peft.
         """
 
+    def prepare(self, model: Any) -> None:  # noqa: ANN401, B027 - most kinds need nothing
+        """Get a model that has a new adapter ready for training."""
+
     @abstractmethod
     def saved_settings(self, adapter: AdapterSettings) -> dict[str, Any]:
         """Return what adapter_config.json must hold for the settings that the job asks for."""

@@ -37,6 +37,17 @@ class VeraKind(AdapterKind):
             task_type=task_type,
         )
 
+    def prepare(self, model: Any) -> None:  # noqa: ANN401
+        """Let the matrices have the dtype of the vectors: DeepSpeed's ZeRO 1 and 2 cast parameters, but no buffers."""
+        vectors = [weight for name, weight in model.named_parameters() if ".vera_lambda_d." in name]
+        matrices = [buffer for name, buffer in model.named_buffers() if any(f".{p}." in name for p in self.shared)]
+
+        def cast(*_: Any) -> None:  # noqa: ANN401
+            for matrix in matrices:
+                matrix.data = matrix.data.to(vectors[0].dtype)
+
+        model.register_forward_pre_hook(cast)
+
     def saved_settings(self, adapter: AdapterSettings) -> dict[str, Any]:
         """Return the rank, and that the matrices are saved."""
         return {"r": adapter.rank, "save_projection": True}
