@@ -121,7 +121,8 @@ def run_measurement(results: Results, measurer: Measurer, chosen: list[Cell], ro
         started = time.monotonic()
         results.values["setup"]["base"] = measurer.base()
         print(f"base model: {time.monotonic() - started:.0f} s", flush=True)
-    todo += [(cell, "speed") for _ in range(rounds) for cell in slow]
+    # First, while nothing else runs: only they depend on it.
+    todo = [(cell, "speed") for _ in range(rounds) for cell in slow] + todo
     for number, (cell, what) in enumerate(todo, start=1):
         started = time.monotonic()
         try:
