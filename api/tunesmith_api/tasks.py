@@ -29,14 +29,16 @@ class TaskInfo:
         formats: Values of `spec.dataset.format` that it reads, in the order in which they are tried.
         metrics: Its metrics.
         precisions: Values of `spec.export.precisions` that it exports.
-        runner: The kind of server that serves its models.
+        default_precisions: Those of them that a job exports that names none.
+        engine: The kind of server that serves its models.
     """
 
     name: str
     formats: tuple[str, ...]
     metrics: tuple[MetricInfo, ...]
     precisions: tuple[str, ...]
-    runner: str
+    default_precisions: tuple[str, ...]
+    engine: str
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -60,13 +62,15 @@ def register_task(info: TaskInfo) -> None:
 
 DEFAULT_TASK = "textGeneration"
 
+_LOSS = MetricInfo("evalLoss")
+
 register_task(
     TaskInfo(
         name=DEFAULT_TASK,
         # Alpaca files often have a text column besides, so text comes last.
         formats=("messages", "sharegpt", "promptCompletion", "alpaca", "text"),
         metrics=(
-            MetricInfo("evalLoss"),
+            _LOSS,
             MetricInfo("perplexity"),
             MetricInfo(
                 "exactMatch",
@@ -75,6 +79,57 @@ register_task(
             ),
         ),
         precisions=("fp32", "fp16", "bf16", "int4"),
-        runner="decoder",
+        default_precisions=("int4",),
+        engine="decoder",
+    )
+)
+
+register_task(
+    TaskInfo(
+        name="sequenceClassification",
+        formats=("textLabels", "textLabel"),
+        metrics=(
+            _LOSS,
+            MetricInfo("accuracy", when_missing="the labels are numbers: a regression"),
+            MetricInfo("macroF1", when_missing="the labels are numbers: a regression"),
+            MetricInfo("mse", when_missing="the labels are classes, not numbers"),
+            MetricInfo("spearman", when_missing="the labels are classes, or all predictions are equal"),
+        ),
+        precisions=("fp32", "int8", "int4"),
+        default_precisions=("fp32",),
+        engine="encoder",
+    )
+)
+
+register_task(
+    TaskInfo(
+        name="tokenClassification",
+        formats=("tokenTags", "textSpans"),
+        metrics=(_LOSS, MetricInfo("f1"), MetricInfo("precision"), MetricInfo("recall"), MetricInfo("accuracy")),
+        precisions=("fp32", "int8"),
+        default_precisions=("fp32",),
+        engine="encoder",
+    )
+)
+
+register_task(
+    TaskInfo(
+        name="translation",
+        formats=("translation", "sourceTarget"),
+        metrics=(_LOSS, MetricInfo("perplexity"), MetricInfo("bleu"), MetricInfo("chrf"), MetricInfo("exactMatch")),
+        precisions=("fp32", "int8"),
+        default_precisions=("fp32",),
+        engine="encoderDecoder",
+    )
+)
+
+register_task(
+    TaskInfo(
+        name="questionAnswering",
+        formats=("squad",),
+        metrics=(_LOSS, MetricInfo("exactMatch"), MetricInfo("f1")),
+        precisions=("fp32", "int8"),
+        default_precisions=("fp32",),
+        engine="encoder",
     )
 )

@@ -58,7 +58,7 @@ def _check_precisions(manifests: Manifests) -> None:
         job = jobs.get((workspace.metadata.namespace or "default", name or ""))
         if job is None:
             continue
-        exported = [precision.value for precision in job.spec.export.precisions]
+        exported = [precision.value for precision in job.spec.precisions]
         if wanted in exported:
             continue
         location: tuple[str | int, ...] = ("spec", "runtime", "precision")

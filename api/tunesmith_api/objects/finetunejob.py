@@ -227,6 +227,15 @@ class Evaluation(StatusModel):
     eval_loss: Annotated[float | None, Field(description="Mean loss of a learned token.")] = None
     perplexity: Annotated[float | None, Field(description="Exponential of the loss.")] = None
     exact_match: Annotated[float | None, Field(description="Share of answers that are equal to the expected.")] = None
+    accuracy: Annotated[float | None, Field(description="Share of rows, or of words, whose label is right.")] = None
+    macro_f1: Annotated[float | None, Field(description="Mean of the F1 of the classes.")] = None
+    mse: Annotated[float | None, Field(description="Mean squared error of numbers.")] = None
+    spearman: Annotated[float | None, Field(description="Spearman's rank correlation of numbers.")] = None
+    f1: Annotated[float | None, Field(description="F1 of entities, or of the words of answers.")] = None
+    precision: Annotated[float | None, Field(description="Share of the entities found that are right.")] = None
+    recall: Annotated[float | None, Field(description="Share of the entities that were found.")] = None
+    bleu: Annotated[float | None, Field(description="BLEU of translations, 0 to 100.")] = None
+    chrf: Annotated[float | None, Field(description="chrF of translations or answers, 0 to 100.")] = None
 
 
 class Metrics(StatusModel):

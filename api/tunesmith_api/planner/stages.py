@@ -59,7 +59,7 @@ def disk_parts(spec: TrainingJobSpec, shape: ModelShape, trained: int, checkpoin
         "trained weights": trained * 4,
         "merged model": merged,
         "dequantized base model": merged if METHODS[spec.method].is_quantized else 0,
-        **{f"{precision.value} export": export_bytes(shape, precision) for precision in spec.export.precisions},
+        **{f"{precision.value} export": export_bytes(shape, precision) for precision in spec.precisions},
     }
 
 

@@ -11,7 +11,7 @@ from tunesmith_api.spec.base import Rule, SpecModel
 
 
 class DatasetFormat(StrEnum):
-    """How a row becomes a conversation or a text."""
+    """How a row becomes an example of its task."""
 
     AUTO = "auto"
     MESSAGES = "messages"
@@ -19,6 +19,13 @@ class DatasetFormat(StrEnum):
     ALPACA = "alpaca"
     SHAREGPT = "sharegpt"
     TEXT = "text"
+    TEXT_LABEL = "textLabel"
+    TEXT_LABELS = "textLabels"
+    TOKEN_TAGS = "tokenTags"  # noqa: S105 - not a password
+    TEXT_SPANS = "textSpans"
+    TRANSLATION = "translation"
+    SOURCE_TARGET = "sourceTarget"
+    SQUAD = "squad"
 
 
 class ConfigMapKeyRef(SpecModel):
@@ -144,7 +151,9 @@ class DatasetSpec(SpecModel):
     )
     format: DatasetFormat = Field(
         default=DatasetFormat.AUTO,
-        description="Format of the rows: messages, promptCompletion, alpaca, sharegpt, text, or auto to recognise it.",
+        description="Format of the rows, or auto to recognise it. For textGeneration: messages, promptCompletion, "
+        "alpaca, sharegpt, text; sequenceClassification: textLabel, textLabels; tokenClassification: tokenTags, "
+        "textSpans; translation: translation, sourceTarget; questionAnswering: squad.",
     )
     columns: dict[str, Annotated[str, Field(min_length=1, max_length=253)]] | None = Field(
         default=None,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, ClassVar, Self
+from collections.abc import Callable, Iterable
+from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tunesmith_api.methods import (
     DEFAULT_METHOD,
@@ -21,13 +21,13 @@ from tunesmith_api.spec.base import Rule, SpecModel
 from tunesmith_api.spec.choice import OneOf
 from tunesmith_api.spec.data import DatasetSpec
 from tunesmith_api.spec.model import ModelSpec
-from tunesmith_api.spec.publish import EvaluationSpec, ExportSpec, OutputSpec
+from tunesmith_api.spec.publish import EvaluationSpec, ExportSpec, OutputSpec, Precision
 from tunesmith_api.spec.training import DistributedSpec, TrainingSpec
 from tunesmith_api.tasks import DEFAULT_TASK, TASKS
 
 
 def _has_weights(method: str) -> Callable[[TrainingJobSpec], bool]:
-    return lambda spec: spec.method != method or bool(spec.export.precisions) or spec.export.merge_weights
+    return lambda spec: spec.method != method or spec.export.precisions != () or spec.export.merge_weights
 
 
 def _has_no_adapter(method: str) -> Callable[[TrainingJobSpec], bool]:
@@ -86,6 +86,37 @@ def _setting_rule(field: str, alias: str, neutral: str, what: str) -> Rule:
     )
 
 
+def _task_rules(name: str) -> tuple[Rule, ...]:
+    """Return the rules that a task is asked for what it has: formats, metrics of gates and precisions."""
+    info = TASKS[name]
+    formats = ("auto", *info.formats)
+    metrics, precisions = info.metric_names, info.precisions
+    return (
+        Rule(
+            f"self.task != '{name}' || !has(self.dataset.format) || self.dataset.format in {_quoted(formats)}",
+            f"task: {name} does not read this dataset.format; write one of {', '.join(formats)}",
+            lambda spec: spec.task != name or spec.dataset.format in formats,
+        ),
+        Rule(
+            f"self.task != '{name}' || !has(self.evaluation) || !has(self.evaluation.gates) || "
+            f"self.evaluation.gates.all(gate, gate.metric in {_quoted(metrics)})",
+            f"evaluation.gates: task {name} does not have this metric; write one of {', '.join(metrics)}",
+            lambda spec: spec.task != name or all(gate.metric in metrics for gate in spec.evaluation.gates),
+        ),
+        Rule(
+            f"self.task != '{name}' || !has(self.export) || !has(self.export.precisions) || "
+            f"self.export.precisions.all(p, p in {_quoted(precisions)})",
+            f"export.precisions: task {name} is not exported in this precision; write one of {', '.join(precisions)}",
+            lambda spec: spec.task != name or all(p in precisions for p in spec.export.precisions or ()),
+        ),
+    )
+
+
+def _quoted(names: Iterable[str]) -> str:
+    """Return a list of strings in CEL."""
+    return "[" + ", ".join(f"'{name}'" for name in names) + "]"
+
+
 class TrainingJobSpec(SpecModel):
     """What to train: the part of a FineTuneJob's spec that does not depend on where it runs."""
 
@@ -110,6 +141,7 @@ class TrainingJobSpec(SpecModel):
             for name in whole_methods()
         ),
         *(_partition_rule(name) for name, info in METHODS.items() if not info.partitions_weights),
+        *(rule for name in TASKS for rule in _task_rules(name)),
         Rule(
             "!has(self.model.scratch) || !has(self.training) || !has(self.training.maxLength) || "
             "self.training.maxLength <= self.model.scratch.maxPositionEmbeddings",
@@ -148,20 +180,11 @@ class TrainingJobSpec(SpecModel):
         """The adapter's settings with the defaults of the method; None where the method trains none."""
         return adapter_settings(self.method, self.adapter)
 
-    @model_validator(mode="after")
-    def _check_task(self) -> Self:
-        """Refuse what the task does not have. While there is one task, its fields' own enums say the same in a CRD."""
-        task = TASKS[self.task]
-        asked = (
-            ("evaluation.gates", [gate.metric for gate in self.evaluation.gates], task.metric_names),
-            ("export.precisions", list(self.export.precisions), task.precisions),
-            ("dataset.format", [self.dataset.format], ("auto", *task.formats)),
-        )
-        for path, values, known in asked:
-            for value in values:
-                if value not in known:
-                    raise ValueError(f"{path}: task {self.task} has no {value}; write one of {', '.join(known)}")
-        return self
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """The number formats that are exported: those that are named, or the task's own."""
+        named = self.export.precisions
+        return named if named is not None else tuple(map(Precision, TASKS[self.task].default_precisions))
 
 
 class JobConfig(SpecModel):

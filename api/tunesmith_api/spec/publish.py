@@ -21,6 +21,7 @@ class Precision(StrEnum):
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
+    INT8 = "int8"
     INT4 = "int4"
 
 
@@ -41,7 +42,10 @@ class GateSpec(SpecModel):
     )
 
     metric: Annotated[str, OneOf(METRICS)] = Field(
-        description="Metric on the validation rows: evalLoss, perplexity or exactMatch (0 to 1)."
+        description="Metric on the validation rows. textGeneration: evalLoss, perplexity, exactMatch (0 to 1); "
+        "sequenceClassification: evalLoss, accuracy, macroF1, of numbers mse and spearman; tokenClassification: "
+        "evalLoss, f1, precision, recall, accuracy; translation: evalLoss, perplexity, bleu and chrf (0 to 100), "
+        "exactMatch; questionAnswering: evalLoss, exactMatch, f1."
     )
     min: float | None = Field(default=None, description="Smallest value that passes.", examples=[0.8])
     max: float | None = Field(default=None, description="Largest value that passes.", examples=[1.5])
@@ -87,16 +91,18 @@ class ExportSpec(SpecModel):
         Rule(
             "!has(self.precisions) || self.precisions.all(p, self.precisions.exists_one(q, p == q))",
             "precisions must not name one twice; remove the second",
-            lambda e: len(set(e.precisions)) == len(e.precisions),
+            lambda e: e.precisions is None or len(set(e.precisions)) == len(e.precisions),
         ),
     )
 
-    precisions: tuple[Precision, ...] = Field(
-        default=(Precision.INT4,),
+    precisions: tuple[Precision, ...] | None = Field(
+        default=None,
         max_length=4,
-        description="Number formats to export: int4 and fp32, which an InferenceWorkspace serves on CPUs (int4 is "
-        "smallest and fastest); fp16 and bf16, for ONNX Runtime on GPUs elsewhere. [] exports none, for an adapter or "
-        "a merged model that is served elsewhere.",
+        description="Number formats to export; by default int4 for textGeneration and fp32 for the other tasks. int4, "
+        "int8 and fp32 are served by an InferenceWorkspace on CPUs (textGeneration: int4 is smallest and fastest, fp32 "
+        "exact; the other tasks: int8 or fp32); fp16 and bf16 are for ONNX Runtime on GPUs elsewhere. [] exports none, "
+        "for an adapter or a merged model that is served elsewhere.",
+        examples=[["int4"]],
     )
     merge_weights: bool = Field(
         default=False, description="Also keep the merged torch model (safetensors) in the artifact, under model/."

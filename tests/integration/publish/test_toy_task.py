@@ -50,7 +50,8 @@ class LastToken(TextGeneration):  # judged by a row's last target token, exporte
 
 def test_a_task_registered_here_is_trained_and_published(tmp_path, monkeypatch):
     monkeypatch.setitem(METRICS, "lastTokenAccuracy", metric := MetricInfo("lastTokenAccuracy"))
-    monkeypatch.setitem(TASKS, "lastToken", TaskInfo("lastToken", ("promptCompletion",), (metric,), ("fp32",), "toy"))
+    info = TaskInfo("lastToken", ("promptCompletion",), (metric,), ("fp32",), ("fp32",), "toy")
+    monkeypatch.setitem(TASKS, "lastToken", info)
     monkeypatch.setattr(registry, "_TASKS", {"lastToken": LastToken()})
     data, work = tmp_path / "rows.jsonl", WorkFolder(tmp_path)
     data.write_text(config_map()["data"][data.name])

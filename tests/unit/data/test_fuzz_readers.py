@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tunesmith_api.failures import StageError
 from tunesmith_api.spec import DatasetFormat
-from tunesmith_trainer.data.formats import RowParser
+from tunesmith_trainer.data.formats import FORMATS, RowParser
 from tunesmith_trainer.data.sources import Dataset, SourceFile
 
 FAST = settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -73,7 +73,7 @@ def test_damaged_jsonl(tmp_path: Path, rows: list[dict], edits: list[tuple[int, 
 
 
 @FAST
-@given(rows=st.lists(values, min_size=1, max_size=3), wanted=st.sampled_from(list(DatasetFormat)))
+@given(rows=st.lists(values, min_size=1, max_size=3), wanted=st.sampled_from([DatasetFormat.AUTO, *FORMATS]))
 def test_arbitrary_json_values(tmp_path: Path, rows: list[Any], wanted: DatasetFormat) -> None:
     data = "".join(json.dumps(row) + "\n" for row in rows).encode()
     read(tmp_path / "f", data, "f.jsonl", wanted)

@@ -40,21 +40,25 @@ def lookup(row: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - any valu
     return value
 
 
-def suggest(row: Mapping[str, Any], formats: Iterable[tuple[str, ...]]) -> str | None:
+def suggest(
+    row: Mapping[str, Any], formats: Iterable[tuple[str, ...]], aliases: Mapping[str, tuple[str, ...]] | None = None
+) -> str | None:
     """Return the line `columns: {...}` with which a row is in one of the formats; None if none would do.
 
     Args:
         row: The row.
         formats: The required columns of each format, in the order in which they are tried.
+        aliases: Names that columns often have, besides those that are known here.
     """
-    if languages := _translation(row):
+    formats, known = list(formats), {**_ALIASES, **(aliases or {})}
+    if any("prompt" in required for required in formats) and (languages := _translation(row)):
         return columns_line(dict(zip(("prompt", "completion"), languages, strict=True)))
     flat = _flattened(row)
     best: dict[str, str] | None = None
     for required in formats:
         mapping: dict[str, str] = {}
         for column in required:
-            name = _alias(flat, column, set(mapping.values()))
+            name = _alias(flat, column, set(mapping.values()), known.get(column, ()))
             if name is None:
                 break
             mapping[column] = name
@@ -76,14 +80,14 @@ def meant_for(column: str, names: Iterable[str]) -> str | None:
     return next((by_form[alias] for alias in _ALIASES.get(column, ()) if alias in by_form), None)
 
 
-def _alias(flat: Mapping[str, Any], column: str, taken: set[str]) -> str | None:
+def _alias(flat: Mapping[str, Any], column: str, taken: set[str], aliases: tuple[str, ...]) -> str | None:
     """Return the name of the column of a row that fits a format's column."""
     if column in flat and _fits(column, flat[column]):
         return column
     free = [name for name in flat if name not in taken]
     by_form = {name.rsplit(".")[-1].strip().casefold(): name for name in free}
     by_form.update({name.strip().casefold(): name for name in free})
-    for alias in _ALIASES[column]:
+    for alias in aliases:
         name = by_form.get(alias)
         if name is not None and _fits(column, flat[name]):
             return name
@@ -97,7 +101,7 @@ def _fits(column: str, value: Any) -> bool:  # noqa: ANN401
         return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and keys[0] in value[0]
     if column == "text":
         return isinstance(value, str)
-    return isinstance(value, str | int) and value != ""
+    return isinstance(value, str | int) and value != "" if column in _ALIASES else value not in (None, "")
 
 
 def _flattened(row: Mapping[str, Any]) -> dict[str, Any]:

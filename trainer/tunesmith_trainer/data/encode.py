@@ -30,11 +30,14 @@ class Encoded:
         row: The row, without the turns that were dropped to shorten it.
         ids: Token ids.
         mask: The loss mask, as long as `ids`: 1 for a target token, else 0.
+        targets: What is learned, where that is not the next token: labels, positions or the tokens of an answer, as
+            the task says. As many of them as it takes.
     """
 
     row: Row
     ids: list[int]
     mask: list[int]
+    targets: Sequence[float] = ()
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
@@ -25,12 +25,18 @@ class Format:
         optional: Columns that a row may have as well.
         example: An example row for messages.
         read: Parses `(location, fields)` into a row.
+        aliases: Names that a column often has in other files, by column, for what a message suggests.
     """
 
     required: tuple[str, ...]
     optional: tuple[str, ...]
     example: str
     read: Callable[[str, Fields], Row]
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+Formats = Mapping[DatasetFormat, Format]
+"""The formats of a task, in the order in which they are tried."""
 
 
 def _messages(location: str, fields: Fields) -> Row:
@@ -78,7 +84,7 @@ def _text(location: str, fields: Fields) -> Row:
 
 
 # Tried in this order: alpaca files often have a text column as well.
-FORMATS: dict[DatasetFormat, Format] = {
+FORMATS: Formats = {
     DatasetFormat.MESSAGES: Format(
         ("messages",),
         (),
@@ -104,7 +110,6 @@ FORMATS: dict[DatasetFormat, Format] = {
 }
 
 _EMPTY: tuple[object, ...] = (None, "", [], {}, "[]", "null")
-_OPTIONAL = {column for form in FORMATS.values() for column in form.optional}
 
 
 class RowParser:
@@ -112,13 +117,15 @@ class RowParser:
 
     Attributes:
         format: The format; AUTO until the first row has been parsed.
+        formats: The formats of the task.
         columns: The names of columns that differ from the format's own.
         columns_seen: The names of all columns in the rows so far, each with the location of its first row.
         first_row: The first row.
     """
 
-    def __init__(self, wanted: DatasetFormat, columns: dict[str, str] | None) -> None:
+    def __init__(self, wanted: DatasetFormat, columns: dict[str, str] | None, formats: Formats = FORMATS) -> None:
         self.format = wanted
+        self.formats = formats
         self.columns = columns or {}
         self.columns_seen: dict[str, str] = {}
         self.first_row: Fields = {}
@@ -128,7 +135,7 @@ class RowParser:
     def _check_columns(self) -> None:
         """Raise a StageError if `columns` names a column that the format does not have."""
         for name in self.columns:
-            known = _column_names(self.format)
+            known = self._column_names()
             if name not in known:
                 raise StageError(
                     Reason.INVALID_SPEC,
@@ -151,11 +158,17 @@ class RowParser:
         if not raw.keys() <= self.columns_seen.keys():
             for name in raw:
                 self.columns_seen.setdefault(name, location)
-        missing = [name for name in FORMATS[self.format].required if name not in fields]
+        form = self.formats[self.format]
+        missing = [name for name in form.required if name not in fields]
         if missing:
             raise self._other_format(location, fields, missing[0])
         _refuse_unsupported(location, fields)
-        return FORMATS[self.format].read(location, fields)
+        return form.read(location, fields)
+
+    def _column_names(self) -> list[str]:
+        """Return the column names of the format; for auto those of all formats."""
+        forms = self.formats.values() if self.format is DatasetFormat.AUTO else [self.formats[self.format]]
+        return list(dict.fromkeys(name for form in forms for name in (*form.required, *form.optional)))
 
     def _rename(self, location: str, raw: Fields) -> Fields:
         """Return the row with columns renamed to the format's names."""
@@ -164,7 +177,7 @@ class RowParser:
             try:
                 fields[name] = lookup(raw, theirs)
             except KeyError:
-                if name in _OPTIONAL:
+                if any(name in form.optional for form in self.formats.values()):
                     continue
                 raise dataset_error(
                     location,
@@ -174,32 +187,32 @@ class RowParser:
         return fields
 
     def _detect(self, location: str, fields: Fields) -> DatasetFormat:
-        for name, form in FORMATS.items():
+        for name, form in self.formats.items():
             if all(column in fields for column in form.required):
                 return name
-        raise _unnamed_format(location, fields, list(FORMATS.values())) or dataset_error(
+        raise _unnamed_format(location, fields, list(self.formats.values())) or dataset_error(
             location,
             f"the format is not recognised: the row has {_listed(fields)}",
             "Name the columns as one of the formats does ("
-            + "; ".join(f"{name.value}: {', '.join(form.required)}" for name, form in FORMATS.items())
+            + "; ".join(f"{name.value}: {', '.join(form.required)}" for name, form in self.formats.items())
             + "), or write spec.dataset.format and spec.dataset.columns",
         )
 
     def _other_format(self, location: str, fields: Fields, missing: str) -> StageError:
         """Return the error for a row without a required column; it names the format that the row seems to have."""
-        example = f"Write {FORMATS[self.format].example}"
-        for name, form in FORMATS.items():
+        example = f"Write {self.formats[self.format].example}"
+        for name, form in self.formats.items():
             if all(column in fields for column in form.required):
                 first = "" if self._first == location else f" as in {self._first}"
                 return dataset_error(
                     location,
                     f"the row is in the format {name.value}, not {self.format.value}{first}",
                     "Keep rows of one format in a data set, or write spec.dataset.format; "
-                    f"{self.format.value} rows look like {FORMATS[self.format].example}",
+                    f"{self.format.value} rows look like {self.formats[self.format].example}",
                 )
         problem = f"{missing} is missing (the row has {_listed(fields)})"
         # Only the first row's columns say something about the whole file.
-        known = [FORMATS[self.format]] if self._first == location else []
+        known = [self.formats[self.format]] if self._first == location else []
         return _unnamed_format(location, fields, known, problem) or dataset_error(location, problem, example)
 
 
@@ -213,7 +226,8 @@ def _unnamed_format(location: str, fields: Fields, formats: list[Format], proble
             "this is preference data (chosen, rejected), which is not supported",
             f"To train on the chosen answers alone, write spec.dataset.columns: {{{mapped}: chosen}}",
         )
-    line = suggest(fields, [form.required for form in formats])
+    aliases = {column: names for form in formats for column, names in form.aliases.items()}
+    line = suggest(fields, [form.required for form in formats], aliases)
     if line is None:
         return None
     problem = problem or f"the format is not recognised: the row has {_listed(fields)}"
@@ -234,12 +248,6 @@ def _refuse_unsupported(location: str, fields: Fields) -> None:
             raise dataset_error(
                 location, f"{name}: images and other media are not supported", f"Remove the column {name}, or the row"
             )
-
-
-def _column_names(wanted: DatasetFormat) -> list[str]:
-    """Return the column names of a format; for auto those of all formats."""
-    forms = FORMATS.values() if wanted is DatasetFormat.AUTO else [FORMATS[wanted]]
-    return list(dict.fromkeys(name for form in forms for name in (*form.required, *form.optional)))
 
 
 def _listed(fields: Fields) -> str:

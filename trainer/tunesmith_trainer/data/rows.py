@@ -1,4 +1,4 @@
-"""A parsed row of any format: a conversation or a text."""
+"""A parsed row of any format. Tasks other than text generation have rows of their own, which are subclasses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """A checked row.
+    """A checked row: of text generation, a conversation or a text.
 
     Attributes:
         location: `FILE:LINE` or `FILE: row N`.
@@ -40,3 +40,14 @@ class Row:
         if not self.turns:
             return [self.text]
         return [text for turn in self.turns for text in (turn.role, turn.content)]
+
+    @property
+    def question(self) -> list[str]:
+        """What is asked: the beginning of `texts`. Rows that ask the same and differ contradict each other."""
+        last = max((index for index, turn in enumerate(self.turns) if turn.target), default=0)
+        return self.texts[: 2 * last] if self.turns else []
+
+    @property
+    def characters(self) -> int:
+        """Number of characters that are tokenised."""
+        return sum(map(len, [turn.content for turn in self.turns] or self.texts))

@@ -15,6 +15,7 @@ Example = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]
 
 _CHUNK = 1 << 20  # numbers that are written or read at a time
 _TYPES = {"tokens": np.int32, "mask": np.uint8, "offsets": np.int64}
+_TARGET_TYPES = {"targets": np.float64, "target_offsets": np.int64}
 
 
 class TokenStore:
@@ -58,8 +59,41 @@ class TokenStore:
 
     @classmethod
     def open(cls, folder: Path) -> TokenStore:
-        """Open the store in a folder without reading it into memory."""
-        return cls(*(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _TYPES))
+        """Open the store in a folder without reading it into memory; a `LabelledStore` if its rows have targets."""
+        store = cls(*(_mapped(folder, name) for name in _TYPES))
+        if not (folder / "targets.npy").exists():
+            return store
+        return LabelledStore(store, *(_mapped(folder, name) for name in _TARGET_TYPES))
+
+
+LabelledExample = tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.float64]]
+
+
+class LabelledStore(TokenStore):
+    """Tokenised rows with targets of their own, for tasks that do not learn the next token.
+
+    Attributes:
+        targets: float64 [n], the targets of all rows: labels, positions or token ids, as the task says.
+        target_offsets: int64 [rows + 1]; those of row i are `targets[target_offsets[i]:target_offsets[i + 1]]`.
+    """
+
+    def __init__(
+        self, store: TokenStore, targets: npt.NDArray[np.float64], target_offsets: npt.NDArray[np.int64]
+    ) -> None:
+        super().__init__(store.tokens, store.mask, store.offsets)
+        self.targets = targets
+        self.target_offsets = target_offsets
+
+    def __getitem__(self, index: int) -> Any:  # noqa: ANN401 - a LabelledExample, which only its task's collator sees
+        """Return token ids, mask and targets of a row."""
+        ids, mask = super().__getitem__(index)
+        start, end = self.target_offsets[index], self.target_offsets[index + 1]
+        return ids, mask, self.targets[start:end]
+
+
+def _mapped(folder: Path, name: str) -> npt.NDArray[Any]:
+    found: npt.NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    return found
 
 
 class TokenStoreWriter:
@@ -76,17 +110,26 @@ class TokenStoreWriter:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows = self.tokens = self.learned = self.longest = 0
+        self._targets = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._files = {name: ArrayFile(folder / f"{name}.npy", type_) for name, type_ in _TYPES.items()}
         self._files["offsets"].extend(np.zeros(1, np.int64))
 
-    def add(self, ids: Sequence[int] | npt.NDArray[np.int32], mask: Sequence[int] | npt.NDArray[np.uint8]) -> None:
+    def add(
+        self,
+        ids: Sequence[int] | npt.NDArray[np.int32],
+        mask: Sequence[int] | npt.NDArray[np.uint8],
+        own: Sequence[float] = (),
+    ) -> None:
         """Add a row.
 
         Args:
             ids: Its token ids.
             mask: Its loss mask, of equal length.
+            own: Its targets, where they are not the next tokens. All rows have some, or none has.
         """
+        if len(own):
+            self._add_targets(own)
         targets = np.asarray(mask, np.uint8)
         self.rows += 1
         self.tokens += len(ids)
@@ -95,6 +138,16 @@ class TokenStoreWriter:
         self._files["tokens"].extend(np.asarray(ids, np.int32))
         self._files["mask"].extend(targets)
         self._files["offsets"].extend(np.array([self.tokens]))
+
+    def _add_targets(self, targets: Sequence[float]) -> None:
+        if "targets" not in self._files:
+            self._files |= {
+                name: ArrayFile(self.folder / f"{name}.npy", type_) for name, type_ in _TARGET_TYPES.items()
+            }
+            self._files["target_offsets"].extend(np.zeros(1, np.int64))
+        self._targets += len(targets)
+        self._files["targets"].extend(np.asarray(targets, np.float64))
+        self._files["target_offsets"].extend(np.array([self._targets]))
 
     def __enter__(self) -> TokenStoreWriter:
         return self

@@ -14,7 +14,6 @@ from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.evaluate.prompts import EvalPrompt, read_prompts
 from tunesmith_trainer.storage.files import read_json
 
 EXAMPLES = 20
@@ -41,11 +40,6 @@ def evaluation_rows(work: WorkFolder) -> TokenStore:
 def evaluated_rows(config: JobConfig, store: Sized) -> int:
     """Return the number of rows that are evaluated."""
     return min(config.spec.evaluation.max_rows, len(store))
-
-
-def evaluation_prompts(config: JobConfig, work: WorkFolder) -> list[EvalPrompt]:
-    """Return the first validation prompts with their references."""
-    return read_prompts(evaluation_file(work), config.spec.evaluation.max_rows)
 
 
 def evaluation_file(work: WorkFolder) -> Path:

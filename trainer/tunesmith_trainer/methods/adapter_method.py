@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,7 @@ class AdapterMethod(Method):
         spec: TrainingJobSpec,
         resolved: Resolved,
         adapter_task_type: str | None,
+        heads: Sequence[str] = (),
     ) -> Any:  # noqa: ANN401
         """Return the model with a new adapter; its base is frozen.
 

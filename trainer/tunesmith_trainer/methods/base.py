@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -115,6 +115,7 @@ class Method(ABC):
         spec: TrainingJobSpec,
         resolved: Resolved,
         adapter_task_type: str | None,
+        heads: Sequence[str] = (),
     ) -> Any:  # noqa: ANN401
         """Return the model to train, built from the base model.
 
@@ -123,6 +124,7 @@ class Method(ABC):
             spec: What to train.
             resolved: Values of the run.
             adapter_task_type: The task's name in peft.
+            heads: Names of modules that are trained whole beside an adapter.
 
         Raises:
             StageError: The spec names layers that the model does not have.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Full(Method):
         spec: TrainingJobSpec,
         resolved: Resolved,
         adapter_task_type: str | None,
+        heads: Sequence[str] = (),
     ) -> Any:  # noqa: ANN401
         """Return the model as it is."""
         return model

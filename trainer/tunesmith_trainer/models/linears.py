@@ -16,7 +16,7 @@ def linear_layers(model: Any) -> dict[str, tuple[int, int]]:  # noqa: ANN401
     """
     import torch
 
-    output = model.get_output_embeddings()
+    output = model.get_output_embeddings()  # None where the model has no language-modelling head
     return {
         name: (module.in_features, module.out_features)
         for name, module in model.named_modules()

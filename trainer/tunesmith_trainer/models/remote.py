@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,9 @@ _POLL = 0.2  # seconds
 
 CheckConfiguration = Callable[[dict[str, Any], str], None]
 """Given a configuration as transformers writes it and the model's name, raises a StageError if it cannot be used."""
+
+StoredClass = Callable[[Mapping[str, Any]], Any]
+"""Given a config.json, returns the class of transformers whose tensors the model's files hold."""
 
 
 class _Source(Protocol):
@@ -94,7 +97,12 @@ class RemoteModel:
     architecture: Architecture
 
     def __init__(
-        self, config: JobConfig, work: WorkFolder, architectures: Collection[str], check: CheckConfiguration
+        self,
+        config: JobConfig,
+        work: WorkFolder,
+        architectures: Collection[str],
+        check: CheckConfiguration,
+        stored_class: StoredClass,
     ) -> None:
         """Describe the model.
 
@@ -103,7 +111,9 @@ class RemoteModel:
             work: Its work folder.
             architectures: The supported architectures.
             check: Checks the configuration.
+            stored_class: Returns the class of transformers whose tensors the files hold.
         """
+        self._stored_class = stored_class
         self.uri = config.spec.model.uri or ""
         self.revision: str | None = None
         self._config, self._work, self._architectures, self._check = config, work, architectures, check
@@ -126,7 +136,7 @@ class RemoteModel:
         max_length = self._config.spec.training.max_length
         self.settings = check_small_files(self.folder, uri, max_length, self._architectures)
         self.tokenizer = load_tokenizer(self.folder, uri, self.settings["vocab_size"])
-        self.architecture = read_architecture(self.folder, uri)
+        self.architecture = read_architecture(self.folder, uri, self._stored_class(self.settings))
         self._check(self.architecture.config.to_dict(), uri)
 
         def fetch_weights(proceed: Proceed) -> None:
@@ -173,10 +183,14 @@ class RemoteModel:
 
 
 def remote_model(
-    config: JobConfig, work: WorkFolder, architectures: Collection[str], check: CheckConfiguration
+    config: JobConfig,
+    work: WorkFolder,
+    architectures: Collection[str],
+    check: CheckConfiguration,
+    stored_class: StoredClass,
 ) -> AbstractContextManager[RemoteModel | None]:
     """Return the context in which the job's model is fetched; it gives None where it need not be."""
     uri = config.spec.model.uri
     if uri is None or local_path(uri) is not None:
         return nullcontext()
-    return RemoteModel(config, work, architectures, check)
+    return RemoteModel(config, work, architectures, check, stored_class)

@@ -54,7 +54,7 @@ def read_architecture(folder: Path, name: str, model_class: Any = None) -> Archi
     Args:
         folder: The model in the transformers layout.
         name: Its name in messages.
-        model_class: One of transformers' Auto classes; causal language models by default.
+        model_class: A class of transformers, or one of its Auto classes; causal language models by default.
 
     Raises:
         StageError: INVALID_MODEL: transformers cannot build it.
@@ -69,7 +69,7 @@ def read_architecture(folder: Path, name: str, model_class: Any = None) -> Archi
             raise ValueError(f"num_hidden_layers is {layers}")
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
-            model = (model_class or AutoModelForCausalLM).from_config(config)
+            model = _built(model_class or AutoModelForCausalLM, config)
         shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     except Exception as error:  # a wrong value can make the library raise anything
         problem = " ".join(str(error).split())[:300] or type(error).__name__
@@ -78,6 +78,11 @@ def read_architecture(folder: Path, name: str, model_class: Any = None) -> Archi
         ) from error
     ignored = tuple(getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ())
     return Architecture(config, shapes, dict(model.all_tied_weights_keys), ignored, linear_layers(model))
+
+
+def _built(model_class: Any, config: Any) -> Any:  # noqa: ANN401
+    """Return a new model of an Auto class, or of one of the classes that those choose from."""
+    return model_class.from_config(config) if hasattr(model_class, "from_config") else model_class(config)
 
 
 def check_weights(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.runtime.job_config import load_config
 from tunesmith_trainer.storage.uris import local_path
+from tunesmith_trainer.tasks.registry import task_of
 
 
 def main(arguments: list[str]) -> int:
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
 def _check(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     """Check the rows of all sources that need no network, and return how many there are."""
     spec, rows = config.spec.dataset, 0
-    parser = RowParser(spec.format, spec.columns)
+    parser = RowParser(spec.format, spec.columns, task_of(config.spec.task).formats(config.spec))
     for role, sources in (("train", spec.sources), ("validation", spec.validation.sources or ())):
         here = [source for source in sources if source.uri is None or local_path(source.uri) is not None]
         rows += sum(1 for _ in _dataset(tuple(here), parser, work, role))
@@ -58,12 +59,13 @@ def _report(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     from tunesmith_trainer.prepare.split import held_out_rows
 
     spec = config.spec.dataset
-    parser = RowParser(spec.format, spec.columns)
+    parser = RowParser(spec.format, spec.columns, task_of(config.spec.task).formats(config.spec))
     train = _dataset(spec.sources, parser, work, "train")
+    targets = task_of(config.spec.task).targets(config.spec)
     train_index, validation_index = RowIndex(work.root), None
     for row in train:
         train_index.add(row)
-    held_out = held_out_rows(len(train_index), spec.validation.fraction, config.spec.training.seed)
+        targets.add(row)
     validation = None
     if spec.validation.sources:
         validation, validation_index = (
@@ -72,11 +74,14 @@ def _report(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
         )
         for row in validation:
             validation_index.add(row)
-    encoder = _encoder(config, parser)
+            targets.add_validation(row)
+    held_out = held_out_rows(len(train_index), spec.validation.fraction, config.spec.training.seed, targets.strata())
+    facts = targets.facts()
+    encoder = _encoder(config, parser, facts)
     if encoder is None:
         samples = plain_samples(islice(train, 3))
         return build_report(parser, spec.format, train_index, validation_index, held_out, samples)
-    samples = encoded_samples(_encoder(config, parser), islice(train, 8))
+    samples = encoded_samples(_encoder(config, parser, facts), islice(train, 8))
     for rows in filter(None, (train, validation)):
         for _ in encoder.encode(rows):
             pass
@@ -94,7 +99,7 @@ def _files(sources: tuple[DatasetSource, ...], work: WorkFolder, role: str) -> I
         yield from locate(source, work, f"{role}-{index}")
 
 
-def _encoder(config: JobConfig, parser: RowParser) -> Any:  # noqa: ANN401 - see Task.encoder
+def _encoder(config: JobConfig, parser: RowParser, facts: Mapping[str, Any]) -> Any:  # noqa: ANN401 - see Task.encoder
     """Return the task's encoder for a model in a local folder; None for any other model.
 
     Raises:
@@ -108,11 +113,10 @@ def _encoder(config: JobConfig, parser: RowParser) -> Any:  # noqa: ANN401 - see
         raise StageError(Reason.MODEL_NOT_FOUND, f"{uri}: no such folder", "Correct spec.model.uri")
     from tunesmith_trainer.data.chat_templates import default_template, with_folded_system_turn
     from tunesmith_trainer.models.tokenizer import load_tokenizer
-    from tunesmith_trainer.tasks.registry import task_of
 
     task, tokenizer = task_of(config.spec.task), load_tokenizer(folder, uri)
     if task.needs_chat_template(parser.format):
         tokenizer.chat_template = tokenizer.chat_template or default_template(tokenizer)
         if config.spec.dataset.system_turn == "fold":
             tokenizer.chat_template = with_folded_system_turn(tokenizer.get_chat_template())
-    return task.encoder(tokenizer, config.spec)
+    return task.encoder(tokenizer, config.spec, facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
@@ -18,7 +19,7 @@ def configuration_check(config: JobConfig, task: Task) -> CheckConfiguration:
     """Return what refuses the configuration of a model that the job could not export, or that cannot fit."""
 
     def check(settings: dict[str, Any], name: str) -> None:
-        if config.spec.export.precisions:
+        if config.spec.precisions:
             task.check_configuration(settings, name)
         refuse_hopeless(config, settings)
 
@@ -39,7 +40,8 @@ def check_facts(config: JobConfig, model: BaseModel, task: Task) -> Architecture
     Raises:
         StageError: INVALID_MODEL: the weights are not those of the model, or it cannot be exported.
     """
-    architecture = read_architecture(model.path, model.uri)
+    settings = json.loads((model.path / "config.json").read_bytes())
+    architecture = read_architecture(model.path, model.uri, task.stored_class(settings))
     configuration_check(config, task)(architecture.config.to_dict(), model.uri)
     if config.spec.model.scratch is None:
         check_weights(model.path, model.uri, architecture)
@@ -59,7 +61,7 @@ def require_served_length(config: JobConfig, model: BaseModel, architecture: Arc
         StageError: INVALID_SPEC.
     """
     positions = served_positions(architecture.config.to_dict())
-    if config.spec.export.precisions and positions is not None and positions < longest:
+    if config.spec.precisions and positions is not None and positions < longest:
         raise StageError(
             Reason.INVALID_SPEC,
             f"spec.training.maxLength is {config.spec.training.max_length} and the longest row has {longest} tokens, "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -13,7 +13,7 @@ from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.planner import DataShape, disk_of
 from tunesmith_api.spec import DatasetFormat, DatasetSource, JobConfig
-from tunesmith_api.tasks import METRICS, TaskInfo
+from tunesmith_api.tasks import METRICS
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.progress import Progress
@@ -59,7 +59,8 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     refuse_hopeless(config, known_settings(config))
     task = task_of(config.spec.task)
     # What is small of a remote model is fetched and checked here, its weights while the rows are prepared.
-    with remote_model(config, work, task.architectures, configuration_check(config, task)) as remote:
+    check = configuration_check(config, task)
+    with remote_model(config, work, task.architectures, check, task.stored_class) as remote:
         return _prepare(config, work, task, remote)
 
 
@@ -67,18 +68,20 @@ def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteMode
     """Prepare the rows, and the model that may still be coming."""
     folder = work.stage(Stage.PREPARE)
     spec = config.spec.dataset
-    parser = RowParser(spec.format, spec.columns)
+    parser = RowParser(spec.format, spec.columns, task.formats(config.spec))
+    targets = task.targets(config.spec)
     train = _dataset(spec.sources, parser, work, "train", remote)
     validation = None
     if spec.validation.sources:
         validation = _dataset(spec.validation.sources, parser, work, "validation", remote)
     train_index = RowIndex(folder)
     validation_index = RowIndex(folder) if validation is not None else None
-    rows = _count(train, work, train_index, remote)
-    held_out = held_out_rows(rows, spec.validation.fraction, config.spec.training.seed)
-    _check_gates(config, task.info, parser.format)
+    rows = _count(train, work, train_index, remote, targets.add)
     if validation is not None and validation_index is not None:
-        _count(validation, work, validation_index, remote)
+        _count(validation, work, validation_index, remote, targets.add_validation)
+    held_out = held_out_rows(rows, spec.validation.fraction, config.spec.training.seed, targets.strata())
+    facts = targets.facts()
+    _check_gates(config, task, parser.format, facts)
 
     def training_rows() -> Iterator[Row]:
         return (row for index, row in enumerate(train) if index not in held_out)
@@ -94,15 +97,15 @@ def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteMode
         model = fold_system_turn(model, work)
     architecture = remote.architecture if remote else check_facts(config, model, task)
     method = method_of(config.spec.method)
-    method.check_layers(architecture.linears, config.spec.adapter_settings)
-    encoder = task.encoder(model.tokenizer, config.spec)
+    method.check_layers(task.linear_layers(model.path, architecture, facts), config.spec.adapter_settings)
+    encoder = task.encoder(model.tokenizer, config.spec, facts)
     partial = folder / ".data.partial"
     shutil.rmtree(partial, ignore_errors=True)
     record_rendering_time(partial, model.tokenizer.chat_template)
     questions = partial / "evaluation.jsonl"
     with (
         RowStore(partial / "train", encoder) as train_store,
-        RowStore(partial / "validation", encoder, questions) as validation_store,
+        RowStore(partial / "validation", encoder, questions, task.evaluation_line) as validation_store,
     ):
         with Progress(work, "tokenising", rows, beside=remote) as progress:
             tokenise(train, held_out, train_store, validation_store, progress)
@@ -134,8 +137,9 @@ def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteMode
         "maxLength": encoder.max_length,
         "longestRow": written.longest,
         "sources": _describe(train, parser) + (_describe(validation, parser) if validation else []),
+        **({"facts": facts} if facts else {}),
     }
-    samples = encoded_samples(task.encoder(model.tokenizer, config.spec), islice(training_rows(), 8))
+    samples = encoded_samples(task.encoder(model.tokenizer, config.spec, facts), islice(training_rows(), 8))
     report = build_report(
         parser, spec.format, train_index, validation_index, held_out, samples, encoder.log, encoder.max_length
     )
@@ -146,13 +150,15 @@ def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteMode
     partial.replace(folder / "data")
     if remote is not None:
         model = replace(model, path=remote.finish())
+    # The model that is trained: with a new head, where the task needs one.
+    model = replace(model, path=task.complete_model(model.path, folder / "model-with-head", facts, config.spec))
     start = write_start(config, work, model.path, architecture)
     log.info("%d rows to train on (%d tokens), %d to validate", written.rows, written.tokens, validation_store.rows)
     disk = disk_of(config.spec, shape, written.rows) if shape else None
     if disk:
         require_disk(config, work, disk)
-    facts = {name: value for name, value in (("start", start), ("disk", disk), ("plan", plan)) if value}
-    return {"model": model.describe(work), "data": result, **facts}
+    others = {name: value for name, value in (("start", start), ("disk", disk), ("plan", plan)) if value}
+    return {"model": model.describe(work), "data": result, **others}
 
 
 def recheck(config: JobConfig, work: WorkFolder, result: Mapping[str, Any]) -> None:
@@ -166,7 +172,8 @@ def recheck(config: JobConfig, work: WorkFolder, result: Mapping[str, Any]) -> N
     Raises:
         StageError: The job can never be published as its spec is now.
     """
-    _check_gates(config, task_of(config.spec.task).info, DatasetFormat(result["data"]["format"]))
+    found = result["data"]
+    _check_gates(config, task_of(config.spec.task), DatasetFormat(found["format"]), found.get("facts", {}))
 
 
 def _dataset(
@@ -176,22 +183,26 @@ def _dataset(
     return Dataset(files, parser)
 
 
-def _count(data: Dataset, work: WorkFolder, index: RowIndex, remote: RemoteModel | None) -> int:
-    """Check each row, add it to the index, and return the number of rows."""
+def _count(
+    data: Dataset, work: WorkFolder, index: RowIndex, remote: RemoteModel | None, note: Callable[[Row], None]
+) -> int:
+    """Check each row, add it to the index, note its targets, and return the number of rows."""
     detected = data.parser.format is not DatasetFormat.AUTO
     with Progress(work, "checking rows", None, beside=remote) as progress:
         for row in progress.over(data):
             index.add(row)
+            note(row)
     if not detected:
         log.info("%s: detected format %s", data.files[0].name, data.parser.format.value)
     return len(index)
 
 
-def _check_gates(config: JobConfig, task: TaskInfo, data_format: DatasetFormat) -> None:
-    """Refuse gates on metrics that plain text does not have."""
+def _check_gates(config: JobConfig, task: Task, data_format: DatasetFormat, facts: Mapping[str, Any]) -> None:
+    """Refuse gates on metrics that the rows do not have."""
+    task.check_gates(config.spec, facts)
     if data_format is not DatasetFormat.TEXT:
         return
-    others = " or ".join(metric.name for metric in task.metrics if not metric.needs_answers)
+    others = " or ".join(metric.name for metric in task.info.metrics if not metric.needs_answers)
     for gate in config.spec.evaluation.gates:
         if METRICS[gate.metric].needs_answers:
             raise StageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.data.held_out import HeldOutRows
@@ -10,10 +11,18 @@ from tunesmith_trainer.data.held_out import HeldOutRows
 _BLOCK = 10_000_000  # rows that are shuffled together, 8 bytes each
 
 
-def held_out_rows(rows: int, fraction: float | None, seed: int) -> HeldOutRows:
+def held_out_rows(
+    rows: int, fraction: float | None, seed: int, strata: npt.NDArray[np.int32] | None = None
+) -> HeldOutRows:
     """Return the rows that are kept for validation: at least one, and not all.
 
     Each block of ten million rows gives its share, so that no more are shuffled in memory at a time.
+
+    Args:
+        rows: Number of rows.
+        fraction: Share of them that is kept; None keeps none.
+        seed: Seed of the choice.
+        strata: int32 [rows], the class of each row, if each class is to give its share; else None.
     """
     held_out = HeldOutRows(rows)
     if fraction is None:

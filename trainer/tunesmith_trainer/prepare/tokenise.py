@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.data.encode import Encoded
-from tunesmith_trainer.data.evaluation_rows import evaluation_line
 from tunesmith_trainer.data.held_out import HeldOutRows
 from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.row_locations import RowLocationsWriter
@@ -22,6 +21,8 @@ from tunesmith_trainer.data.token_store import TokenStoreWriter
 log = logging.getLogger(__name__)
 
 _CHECKED_TARGETS = 1000  # rows of each store whose learned tokens are decoded and compared with the answers
+EvaluationLine = Callable[[Any, Encoded, int, bool], dict[str, Any] | None]
+
 _CUT = "Raise spec.training.maxLength, or shorten the rows"
 
 
@@ -34,19 +35,28 @@ class RowStore:
         encoder: The encoder of the rows.
     """
 
-    def __init__(self, folder: Path, encoder: Any, questions: Path | None = None) -> None:  # noqa: ANN401 - see Task.encoder
+    def __init__(
+        self,
+        folder: Path,
+        encoder: Any,  # noqa: ANN401 - see Task.encoder
+        questions: Path | None = None,
+        evaluation_line: EvaluationLine | None = None,
+    ) -> None:
         """Create a store.
 
         Args:
             folder: The store's folder.
             encoder: The encoder of the rows.
             questions: The file evaluation.jsonl, where the rows are validation rows.
+            evaluation_line: Makes its lines; see `Task.evaluation_line`.
         """
+        self._evaluation_line = evaluation_line
         self.writer = TokenStoreWriter(folder)
         self._locations = RowLocationsWriter(folder)
         self.rows = 0
         self.encoder = encoder
-        self._checks = TargetCheck(encoder.tokenizer) if encoder.loss_on == "assistant" else None
+        is_masked = getattr(encoder, "loss_on", "all") == "assistant"
+        self._checks = TargetCheck(encoder.tokenizer) if is_masked else None
         self._questions: BinaryIO | None = questions.open("wb") if questions else None
 
     def add(self, pieces: list[Encoded]) -> None:
@@ -59,11 +69,11 @@ class RowStore:
         for piece in pieces:
             if self._checks and self.writer.rows < _CHECKED_TARGETS:
                 self._checks.check(piece)
-            if self._questions is not None:
-                line = evaluation_line(self.encoder, piece, self.writer.rows, piece is pieces[0])
+            if self._questions is not None and self._evaluation_line is not None:
+                line = self._evaluation_line(self.encoder, piece, self.writer.rows, piece is pieces[0])
                 if line:
                     self._questions.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-            self.writer.add(piece.ids, piece.mask)
+            self.writer.add(piece.ids, piece.mask, piece.targets)
             self._locations.add(piece.row.location)
 
     def require_rows(self) -> None:

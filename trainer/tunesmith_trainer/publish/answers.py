@@ -31,7 +31,7 @@ def answering_export(config: JobConfig, work: WorkFolder, task: Task, base: Path
         task: The job's task.
         base: The base model.
     """
-    served = [precision for precision in _SERVED if precision in config.spec.export.precisions]
+    served = [precision for precision in _SERVED if precision in config.spec.precisions]
     if not served or not task.has_replay or "after" in read_trained_evaluation(config, work):
         return None
     return served[0].value if is_slow(base) else None

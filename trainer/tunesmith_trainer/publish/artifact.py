@@ -78,7 +78,7 @@ def describe(
         "plan": dict(prepared.get("plan", {})),
         "training": {**timings, **training},
         **results,
-        "precisions": sorted(precision.value for precision in config.spec.export.precisions),
+        "precisions": sorted(precision.value for precision in config.spec.precisions),
         "versions": {**trained.get("versions", {}), **_versions()},
     }
 

@@ -14,7 +14,7 @@ from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.rendering_time import read_rendering_time
 from tunesmith_trainer.data.report import REPORT
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.evaluate.validation import AS_TRAINED, evaluation_file, evaluation_prompts, evaluation_rows
+from tunesmith_trainer.evaluate.validation import AS_TRAINED, evaluation_file, evaluation_rows
 from tunesmith_trainer.methods.base import MergeInputs
 from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.fingerprint import require_same_base
@@ -70,9 +70,9 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     require_same_base(work)
     require_trained_files(work)
     task = task_of(config.spec.task)
-    if config.spec.export.precisions:
+    if config.spec.precisions:
         task.check_exportable(read_json(base / "config.json") or {})
-    missing = [p for p in config.spec.export.precisions if not is_exported(folder, p)]
+    missing = [p for p in config.spec.precisions if not is_exported(folder, p)]
     with ExitStack() as stack:
         exporter = task.exporter(folder / "export.log") if missing else None
         # With a small model it is started first, so that its imports run in parallel with the evaluation.
@@ -95,8 +95,8 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
             write_evaluation(config, folder, models.data, {**evaluations, **as_trained})
         # From here on the exporter, ONNX Runtime and the server's code need the memory, one after the other.
         models.release()
-        made = [precision for precision in config.spec.export.precisions if precision not in missing]
-        model = digest_of_tree(merged) if config.spec.export.precisions else ""
+        made = [precision for precision in config.spec.precisions if precision not in missing]
+        model = digest_of_tree(merged) if config.spec.precisions else ""
         require_current_exports(folder, made, merged, model)
         running = running or (stack.enter_context(exporter) if exporter else None)
         for precision in missing:
@@ -119,7 +119,7 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     write_json(folder / "gates.json", gates)
     require_passed(gates)
     progress.step("assembling the artifact")
-    parts = {onnx_folder(p.value): folder / "onnx" / p.value for p in config.spec.export.precisions}
+    parts = {onnx_folder(p.value): folder / "onnx" / p.value for p in config.spec.precisions}
     parts |= method_of(config.spec.method).artifact_parts(work.final, folder, _source(config, work))
     if config.spec.export.merge_weights:
         parts["model"] = merged
@@ -184,7 +184,7 @@ class _Models:
     @cached_property
     def prompts(self) -> list[Any]:
         """The first validation prompts with their references."""
-        return evaluation_prompts(self._config, self._work)
+        return self._task.read_prompts(evaluation_file(self._work), self._config.spec.evaluation.max_rows)
 
     @cached_property
     def data(self) -> ValidationSet:

@@ -48,7 +48,7 @@ class ServedChecks:
         self._data = data
         self._progress = progress
         self._task = task_of(config.spec.task)
-        self._precisions = config.spec.export.precisions
+        self._precisions = config.spec.precisions
         self._reference = folder / "reference"
 
     def record_reference(self, model: Callable[[], Any]) -> None:

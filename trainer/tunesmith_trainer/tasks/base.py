@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tunesmith_api.choices.speed import PackingFacts
-from tunesmith_api.spec import DatasetFormat, ParitySpec, Precision, TrainingJobSpec
-from tunesmith_api.tasks import TASKS, TaskInfo
+from tunesmith_api.spec import ParitySpec, Precision, TrainingJobSpec
 from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.tasks.data import TaskData
 
 Numbers = Mapping[str, float | int | None]
 
@@ -43,7 +43,7 @@ class ValidationSet:
     prepared: float | None = None
 
 
-class Task(ABC):
+class Task(TaskData):
     """A task. Its module imports torch only inside functions.
 
     Attributes:
@@ -53,27 +53,17 @@ class Task(ABC):
             `evaluate_served`.
     """
 
-    name: str
     adapter_task_type: str | None = None
     has_replay: bool = False
 
     @property
-    def info(self) -> TaskInfo:
-        """The task's entry in the API's registry."""
-        return TASKS[self.name]
-
-    @property
     @abstractmethod
     def architectures(self) -> Collection[str]:
-        """The architectures that it can train and export, by class name in transformers."""
+        """The architectures of base models that it can train and export, by class name in transformers."""
 
-    @abstractmethod
-    def needs_chat_template(self, data_format: DatasetFormat) -> bool:
-        """Return whether rows of a format are rendered with a chat template."""
-
-    @abstractmethod
-    def encoder(self, tokenizer: Any, spec: TrainingJobSpec) -> Any:  # noqa: ANN401
-        """Return the encoder from rows to tokens and masks; see `data.encode.Encoder`."""
+    def head_modules(self, model: Any) -> Sequence[str]:  # noqa: ANN401
+        """Return the names of the modules that are trained whole beside an adapter, as peft's `modules_to_save`."""
+        return ()
 
     @abstractmethod
     def load_base(self, folder: Path, dtype: str) -> Any:  # noqa: ANN401

@@ -10,6 +10,10 @@ from typing import Any
 from tunesmith_api.choices.speed import PackingFacts, bucket
 from tunesmith_api.local.imports import importing
 from tunesmith_api.spec import DatasetFormat, ParitySpec, Precision, TrainingJobSpec
+from tunesmith_trainer.data.encode import Encoded
+from tunesmith_trainer.data.evaluation_rows import evaluation_line
+from tunesmith_trainer.data.targets import Facts
+from tunesmith_trainer.evaluate.prompts import read_prompts
 from tunesmith_trainer.export.architectures import EXPORTABLE, export_options
 from tunesmith_trainer.export.exporter import Exporter
 from tunesmith_trainer.export.expressible import find_problem
@@ -33,11 +37,19 @@ class TextGeneration(Task):
         """Return whether the rows are conversations."""
         return data_format is not DatasetFormat.TEXT
 
-    def encoder(self, tokenizer: Any, spec: TrainingJobSpec) -> Any:  # noqa: ANN401
+    def encoder(self, tokenizer: Any, spec: TrainingJobSpec, facts: Facts) -> Any:  # noqa: ANN401
         """Return the encoder of conversations and texts."""
         from tunesmith_trainer.data.encode import Encoder
 
         return Encoder(tokenizer, spec.training.max_length, spec.training.loss_on)
+
+    def evaluation_line(self, encoder: Any, piece: Encoded, index: int, is_first_piece: bool) -> dict[str, Any] | None:  # noqa: ANN401
+        """Return the request before the last answer, and that answer."""
+        return evaluation_line(encoder, piece, index, is_first_piece)
+
+    def read_prompts(self, path: Path, limit: int) -> list[Any]:
+        """Return the first prompts with an expected answer."""
+        return list(read_prompts(path, limit))
 
     def load_base(self, folder: Path, dtype: str) -> Any:  # noqa: ANN401
         """Return the causal language model in a folder, on the CPU."""

@@ -27,8 +27,8 @@ from tunesmith_trainer.evaluate.validation import (
     EXAMPLES,
     TITLES,
     evaluated_rows,
+    evaluation_file,
     evaluation_inputs,
-    evaluation_prompts,
     evaluation_rows,
     trained_evaluation_file,
 )
@@ -64,7 +64,8 @@ def evaluate_trained(config: JobConfig, work: WorkFolder, trained: dict[str, Any
     base, task = model_path(work), task_of(config.spec.task)
     progress = StepProgress(work, Stage.TRAIN, log)
     store = evaluation_rows(work)
-    data = ValidationSet(store, evaluation_prompts(config, work), load_tokenizer(base))
+    prompts = task.read_prompts(evaluation_file(work), config.spec.evaluation.max_rows)
+    data = ValidationSet(store, prompts, load_tokenizer(base))
     rows = evaluated_rows(config, store)
     models = {"before": lambda: _load(config, base, trained), "after": lambda: _tuned(config, work, base, trained)}
     if method_of(config.spec.method).info.is_quantized:

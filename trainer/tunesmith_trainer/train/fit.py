@@ -104,9 +104,9 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     best = BestWeights(work, is_writer=first)
     best.restore(checkpoint)
     with freed_at_once() if resolved.zero_stage == 3 else nullcontext():
-        model = method.make_trainable(
-            load(base, method.load_dtype(resolved.precision)), spec, resolved, task.adapter_task_type
-        )
+        loaded = load(base, method.load_dtype(resolved.precision))
+        heads = task.head_modules(loaded)
+        model = method.make_trainable(loaded, spec, resolved, task.adapter_task_type, heads)
     method.load_start(model, resolved.adapter, work.adapter_start)
     gpu = torch.cuda.is_available()
     task.make_fast(model, packing=resolved.packing)

@@ -41,14 +41,12 @@ class RowIndex:
 
     def add(self, row: Row) -> None:
         """Add a row."""
-        texts = row.texts
-        self._rows.append(_hash(texts))
-        last = max((index for index, turn in enumerate(row.turns) if turn.target), default=0)
-        self._prompts.append(_hash(texts[: 2 * last]) if row.turns else 0)
+        self._rows.append(_hash(row.texts))
+        self._prompts.append(_hash(question) if (question := row.question) else 0)
         prefix = row.location.rstrip("0123456789")
         self._prefix.append(self._prefixes.setdefault(prefix, len(self._prefixes)))
         self._numbers.append(int(row.location[len(prefix) :] or 0))
-        self.characters.add(sum(map(len, [turn.content for turn in row.turns] or texts)))
+        self.characters.add(row.characters)
 
     def location(self, index: int) -> str:
         """Return the location of a row."""

@@ -1,0 +1,87 @@
+"""Gives a base model the head of a task, with random weights where it has none yet."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig
+
+from tunesmith_trainer.models.checks import invalid
+from tunesmith_trainer.models.layout import is_weights, wanted_files
+from tunesmith_trainer.models.saving import save_model
+from tunesmith_trainer.models.weights import WeightFiles
+
+log = logging.getLogger(__name__)
+
+
+def with_head(
+    folder: Path,
+    target: Path,
+    model_class: Any,  # noqa: ANN401 - one of transformers' Auto classes
+    settings: Mapping[str, Any],
+    heads: Collection[str],
+    seed: int,
+) -> Path:
+    """Return the folder of a base model with the head of a task: `target`, which is written, or the model itself.
+
+    A head that the model already has is kept if it is of the same classes. The new one is the same for the same seed.
+
+    Args:
+        folder: The base model in the transformers layout.
+        target: The folder to write.
+        model_class: The class with the head.
+        settings: Fields of config.json that belong to the head, such as `id2label` and `problem_type`.
+        heads: Names of the modules that are the head, or contain it.
+        seed: Seed of the new weights.
+
+    Raises:
+        StageError: INVALID_MODEL: it lacks more than the head.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    given = config.to_dict()
+    for name, value in settings.items():
+        setattr(config, name, value)
+    stored = WeightFiles(folder).main_type
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, loading = model_class.from_pretrained(
+            folder,
+            config=config,
+            dtype=getattr(torch, stored),
+            use_safetensors=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    fresh = {*loading["missing_keys"], *(entry[0] for entry in loading["mismatched_keys"])}
+    other = sorted(name for name in fresh if not any(part in heads for part in name.split(".")))
+    if other:
+        raise invalid(
+            folder.name,
+            f"{len(other)} tensors of the model are missing: {', '.join(other[:5])}",
+            "Download or save the model again, or take another revision",
+        )
+    same = all(_plain(given.get(name)) == _plain(value) for name, value in settings.items())
+    if not fresh and same and given.get("architectures") == [type(model).__name__]:
+        return folder
+    if fresh:
+        log.info("the model gets a new head: %s", ", ".join(sorted(fresh)))
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    save_model(model, model.state_dict().items(), partial)
+    for name in wanted_files(str(folder), [path.name for path in folder.iterdir() if path.is_file()]):
+        if not is_weights(name) and not (partial / name).exists() and not name.endswith(".index.json"):
+            shutil.copyfile(folder / name, partial / name)
+    partial.replace(target)
+    return target
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """Return a value as JSON has it, whose objects have names only."""
+    return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else value
