@@ -33,7 +33,7 @@ def measure(exported: OnnxModel, reference: TorchReference, alone: int) -> dict[
 
     Returns:
         `maxLogitDifference` and `meanLogitDifference` of rows alone; `maxBatchedLogitDifference` in batches of rows of
-        differing lengths, padded on the right, and on the left where a row has one output; `predictionAgreement`, the
+        differing lengths, padded on the right, and those of a decoder also on the left; `predictionAgreement`, the
         share of equal predictions in all of these, with their number in `predictionAgreementCount`; `rows`.
     """
     expected = [reference.outputs(name) for name in reference.names]
@@ -61,7 +61,7 @@ def _computed(exported: OnnxModel, reference: TorchReference, alone: int) -> Ite
     for index in _spread(lengths, alone):
         found = exported.run(reference.batch([index]), reference.names)
         yield index, None, [value[0] for value in found]
-    for left in (False,) if reference.per_token else (False, True):
+    for left in (False, True) if reference.either_side else (False,):
         # Longer and shorter rows side by side: the batches are not of like lengths.
         order = np.random.default_rng(0).permutation(len(lengths)).tolist()
         for start in range(0, len(order), _BATCH):

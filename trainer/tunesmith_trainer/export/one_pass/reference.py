@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate.one_pass import Rows, outputs_of
+from tunesmith_trainer.models.families import is_decoder
+from tunesmith_trainer.models.loading import without_adapter
 
 MAX_ROWS = 256
 """Most rows whose predictions are compared; those of the store from the first."""
@@ -29,6 +31,7 @@ class TorchReference:
     Attributes:
         names: Names of the outputs.
         per_token: Whether they have a value for each token.
+        either_side: Whether rows may be padded on the left too.
         kind: What the outputs mean, as `problem_type` in config.json; None if each is a class.
         padding: What a row is padded with, by the name of the input.
         rows: The inputs of each row by name, a list of numbers each.
@@ -38,6 +41,7 @@ class TorchReference:
         facts = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
         self.names: list[str] = facts["names"]
         self.per_token: bool = facts["perToken"]
+        self.either_side: bool = facts["eitherSide"]
         self.kind: str | None = facts["kind"]
         self.padding: dict[str, int] = facts["padding"]
         self.rows: list[dict[str, list[int]]] = facts["rows"]
@@ -99,6 +103,7 @@ class TorchReference:
         facts = {
             "names": list(names),
             "perToken": per_token,
+            "eitherSide": is_decoder(type(without_adapter(model)).__name__),
             "kind": getattr(model.config, "problem_type", None),
             "padding": {name: pad if name == "input_ids" else 0 for name in given[0]},
             "rows": given,
