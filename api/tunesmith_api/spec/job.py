@@ -19,6 +19,7 @@ from tunesmith_api.methods import (
 from tunesmith_api.spec.adapter import AdapterSettings, AdapterSpec, adapter_settings
 from tunesmith_api.spec.base import Rule, SpecModel
 from tunesmith_api.spec.choice import OneOf
+from tunesmith_api.spec.classification import ClassificationSpec
 from tunesmith_api.spec.data import DatasetSpec
 from tunesmith_api.spec.model import ModelSpec
 from tunesmith_api.spec.publish import EvaluationSpec, ExportSpec, OutputSpec, Precision
@@ -112,6 +113,14 @@ def _task_rules(name: str) -> tuple[Rule, ...]:
     )
 
 
+def _problem_type_fits(spec: TrainingJobSpec) -> bool:
+    """Return whether the kind of labels goes with the format of the rows, as far as both are named."""
+    kind = spec.classification.problem_type if spec.classification else "auto"
+    if "auto" in (kind, spec.dataset.format):
+        return True
+    return (kind == "multiLabelClassification") == (spec.dataset.format == "textLabels")
+
+
 def _quoted(names: Iterable[str]) -> str:
     """Return a list of strings in CEL."""
     return "[" + ", ".join(f"'{name}'" for name in names) + "]"
@@ -143,6 +152,19 @@ class TrainingJobSpec(SpecModel):
         *(_partition_rule(name) for name, info in METHODS.items() if not info.partitions_weights),
         *(rule for name in TASKS for rule in _task_rules(name)),
         Rule(
+            "!has(self.classification) || self.task == 'sequenceClassification'",
+            "classification belongs to task: sequenceClassification; remove classification, or write that task",
+            lambda spec: spec.classification is None or spec.task == "sequenceClassification",
+        ),
+        Rule(
+            "!has(self.classification) || !has(self.classification.problemType) || !has(self.dataset.format) || "
+            "self.classification.problemType == 'auto' || self.dataset.format == 'auto' || "
+            "(self.classification.problemType == 'multiLabelClassification') == (self.dataset.format == 'textLabels')",
+            "classification.problemType and dataset.format contradict each other: multiLabelClassification reads "
+            "textLabels, the other problem types textLabel; remove one of the two fields",
+            _problem_type_fits,
+        ),
+        Rule(
             "!has(self.model.scratch) || !has(self.training) || !has(self.training.maxLength) || "
             "self.training.maxLength <= self.model.scratch.maxPositionEmbeddings",
             "training.maxLength must not be above model.scratch.maxPositionEmbeddings; "
@@ -162,6 +184,10 @@ class TrainingJobSpec(SpecModel):
     )
     dataset: DatasetSpec = Field(
         description="The rows to learn from.", examples=[{"sources": [{"uri": "./data.jsonl"}]}]
+    )
+    classification: ClassificationSpec | None = Field(
+        default=None,
+        description="What the labels are and what each class weighs, with task: sequenceClassification.",
     )
     training: TrainingSpec = Field(default=TrainingSpec(), description="Hyper-parameters.")
     distributed: DistributedSpec = Field(

@@ -227,7 +227,9 @@ def _unnamed_format(location: str, fields: Fields, formats: list[Format], proble
             f"To train on the chosen answers alone, write spec.dataset.columns: {{{mapped}: chosen}}",
         )
     aliases = {column: names for form in formats for column, names in form.aliases.items()}
-    line = suggest(fields, [form.required for form in formats], aliases)
+    # Of the optional columns those are suggested without which a row would mean something else: the second text.
+    optional = dict.fromkeys(column for form in formats for column in form.optional if column in form.aliases)
+    line = suggest(fields, [form.required for form in formats], aliases, optional)
     if line is None:
         return None
     problem = problem or f"the format is not recognised: the row has {_listed(fields)}"
