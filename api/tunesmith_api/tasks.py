@@ -62,21 +62,30 @@ def register_task(info: TaskInfo) -> None:
 
 DEFAULT_TASK = "textGeneration"
 
+PREFERENCE_FORMATS = ("preference", "openaiPreference")
+"""Formats of rows with a better and a worse answer, which `objective: dpo` reads, and nothing else."""
+
+PREFERENCE_METRICS = ("rewardAccuracy", "rewardMargin")
+"""Metrics that only models of `objective: dpo` have."""
+
 _LOSS = MetricInfo("evalLoss")
 
 register_task(
     TaskInfo(
         name=DEFAULT_TASK,
-        # Alpaca files often have a text column besides, so text comes last.
-        formats=("messages", "sharegpt", "promptCompletion", "alpaca", "text"),
+        # Alpaca files often have a text column besides, so text comes after them. The last two are of objective dpo.
+        formats=("messages", "sharegpt", "promptCompletion", "alpaca", "text", *PREFERENCE_FORMATS),
         metrics=(
             _LOSS,
             MetricInfo("perplexity"),
-            MetricInfo(
-                "exactMatch",
-                needs_answers=True,
-                when_missing="there are no validation rows with a prompt and an answer",
+            MetricInfo("tokenAccuracy"),
+            *(
+                MetricInfo(
+                    name, needs_answers=True, when_missing="there are no validation rows with a prompt and an answer"
+                )
+                for name in ("exactMatch", "rougeL", "chrf")
             ),
+            *(MetricInfo(name, when_missing="it is of objective: dpo") for name in PREFERENCE_METRICS),
         ),
         precisions=("fp32", "fp16", "bf16", "int4"),
         default_precisions=("int4",),

@@ -42,7 +42,8 @@ class GateSpec(SpecModel):
     )
 
     metric: Annotated[str, OneOf(METRICS)] = Field(
-        description="Metric on the validation rows. textGeneration: evalLoss, perplexity, exactMatch (0 to 1); "
+        description="Metric on the validation rows. textGeneration: evalLoss, perplexity, tokenAccuracy, "
+        "exactMatch and rougeL (0 to 1), chrf (0 to 100), with objective dpo rewardAccuracy and rewardMargin; "
         "sequenceClassification: evalLoss, accuracy, macroF1, of numbers mse and spearman; tokenClassification: "
         "evalLoss, f1, precision, recall, accuracy; translation: evalLoss, perplexity, bleu and chrf (0 to 100), "
         "exactMatch; questionAnswering: evalLoss, exactMatch, f1."
