@@ -74,7 +74,8 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
         task.check_exportable(read_json(base / "config.json") or {})
     missing = [p for p in config.spec.precisions if not is_exported(folder, p)]
     with ExitStack() as stack:
-        exporter = task.exporter(folder / "export.log") if missing else None
+        facts = (read_json(work.stage_marker(Stage.PREPARE)) or {}).get("data", {}).get("facts", {})
+        exporter = task.exporter(folder / "export.log", config.spec, facts) if missing else None
         # With a small model it is started first, so that its imports run in parallel with the evaluation.
         running = stack.enter_context(exporter) if exporter and is_small(base) else None
         models = _Models(config, work, base, progress)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from tunesmith_api.choices.speed import PackingFacts
 from tunesmith_api.spec import ParitySpec, Precision, TrainingJobSpec
+from tunesmith_trainer.data.targets import Facts
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.tasks.data import TaskData
 
@@ -184,8 +185,14 @@ class Task(TaskData):
         """
 
     @abstractmethod
-    def exporter(self, log_file: Path) -> AbstractContextManager[ModelExporter]:
-        """Return the exporter, whose output goes to a log file."""
+    def exporter(self, log_file: Path, spec: TrainingJobSpec, facts: Facts) -> AbstractContextManager[ModelExporter]:
+        """Return the exporter.
+
+        Args:
+            log_file: Where its output goes.
+            spec: The job.
+            facts: What `targets` has found.
+        """
 
     @abstractmethod
     def record_reference(self, model: Any, data: ValidationSet, bounds: ParitySpec, folder: Path) -> None:  # noqa: ANN401

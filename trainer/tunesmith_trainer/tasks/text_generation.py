@@ -149,7 +149,7 @@ class TextGeneration(Task):
         """Fail if the model builder does not know the architecture."""
         export_options(config.get("architectures"))
 
-    def exporter(self, log_file: Path) -> AbstractContextManager[ModelExporter]:
+    def exporter(self, log_file: Path, spec: TrainingJobSpec, facts: Facts) -> AbstractContextManager[ModelExporter]:
         """Return the model builder's process."""
         return Exporter(log_file)
 
