@@ -114,7 +114,7 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
         evaluations["after"] = with_answers(evaluations["after"], served, answering)
         write_evaluation(config, folder, models.data, {**evaluations, **as_trained})
         gates = check_gates(config.spec.evaluation.gates, evaluations["after"]["metrics"])
-    predictions = write_predictions(folder, models.data, evaluations, served)
+    predictions = write_predictions(task, folder, models.data, evaluations, served)
     for name, result in served.items():
         gates += check_gates(config.spec.evaluation.gates, result["metrics"], served=name)
     write_json(folder / "gates.json", gates)
@@ -127,6 +127,7 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     parts["evaluation.json"] = folder / "evaluation.json"
     if predictions is not None:
         parts["predictions.jsonl"] = predictions
+    parts |= task.evaluation_files(folder, evaluations)
     if work.training_log.exists():
         parts["training_log.jsonl"] = work.training_log
     if (report := work.stage(Stage.PREPARE) / "data" / REPORT).exists():

@@ -174,6 +174,40 @@ class Task(TaskData):
             with true for these. There is an answer for each prompt, or none at all.
         """
 
+    def shown_prompt(self, prompt: Any, tokenizer: Any) -> Any:  # noqa: ANN401
+        """Return what a model was asked, for evaluation.json and predictions.jsonl.
+
+        Args:
+            prompt: One of `read_prompts`.
+            tokenizer: The model's tokenizer.
+        """
+        return tokenizer.decode(prompt.prompt_ids)
+
+    def shown_first(self, after: Mapping[str, Any]) -> Sequence[int]:
+        """Return the indices of the prompts that evaluation.json shows, the most telling ones first.
+
+        Args:
+            after: The tuned model's evaluation.
+        """
+        return range(len(after["answers"]))
+
+    def evaluation_fields(self, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return more fields of evaluation.json.
+
+        Args:
+            results: What `evaluate` has returned for each model: `before` and `after`.
+        """
+        return {}
+
+    def evaluation_files(self, folder: Path, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Path]:
+        """Write more files about the evaluation, and return them by their names in the artifact.
+
+        Args:
+            folder: The folder to write to.
+            results: What `evaluate` has returned for each model: `before` and `after`.
+        """
+        return {}
+
     @abstractmethod
     def check_configuration(self, config: Mapping[str, Any], name: str) -> None:
         """Fail if a base model's configuration cannot be exported. Called before training.
