@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tunesmith_trainer.tasks.base import Task
+from tunesmith_trainer.tasks.sequence_classification.task import SequenceClassification
 from tunesmith_trainer.tasks.text_generation import TextGeneration
 
-_TASKS: dict[str, Task] = {task.name: task for task in (TextGeneration(),)}
+_TASKS: dict[str, Task] = {task.name: task for task in (TextGeneration(), SequenceClassification())}
 
 
 def register_task(task: Task) -> None:
