@@ -68,9 +68,9 @@ class OnePassTask(Task):
         spec: TrainingJobSpec,
     ) -> Facts:
         """Return the facts with `maxLength`, the longest row in tokens that the model takes and the job allows."""
-        from tunesmith_trainer.models.context import input_positions
+        from tunesmith_trainer.models.context import served_positions
 
-        limits = (spec.training.max_length, tokenizer.model_max_length, input_positions(config))
+        limits = (spec.training.max_length, tokenizer.model_max_length, served_positions(config))
         return {**facts, "maxLength": min(limit for limit in limits if limit)}
 
     def longest_row(self, spec: TrainingJobSpec, facts: Facts) -> int:
