@@ -161,7 +161,7 @@ def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteMode
         model = replace(model, path=remote.finish())
     # The model that is trained: with a new head, where the task needs one.
     model = replace(model, path=task.complete_model(model.path, folder / "model-with-head", facts, config.spec))
-    start = write_start(config, work, model.path, architecture)
+    start = write_start(config, work, model.path, task.linear_layers(model.path, architecture, facts))
     log.info("%d rows to train on (%d tokens), %d to validate", written.rows, written.tokens, validation_store.rows)
     disk = disk_of(config.spec, shape, written.rows) if shape else None
     if disk:

@@ -235,9 +235,10 @@ class _Models:
                 self._config.spec.adapter_settings,
                 self._base_folder,
                 load,
-                self._checked_rows,
+                lambda model: self._task.compared_outputs(model, self.validation, _CHECKED_ROWS),
                 step,
                 self._task.load_quantized,
+                self._task.head_modules,
             )
             numbers = method_of(self._config.spec.method).write_tuned(self._work.final, temporary, inputs)
             write_json(self._merge_file, numbers)
@@ -248,6 +249,3 @@ class _Models:
     def merge_numbers(self) -> dict[str, Any]:
         """Return what merging has changed besides; empty if nothing was merged."""
         return read_json(self._merge_file) or {}
-
-    def _checked_rows(self) -> list[list[int]]:
-        return [self.validation[i][0].tolist() for i in range(min(_CHECKED_ROWS, len(self.validation)))]

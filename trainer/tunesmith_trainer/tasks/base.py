@@ -93,6 +93,19 @@ class Task(TaskData):
         """
 
     @abstractmethod
+    def compared_outputs(self, model: Any, store: TokenStore, rows: int) -> Sequence[Any]:  # noqa: ANN401
+        """Return what a model computes for a few rows, by which merged and adapted models are compared.
+
+        Args:
+            model: The model, from `load_model`, with or without an adapter beside it.
+            store: Rows.
+            rows: How many of them are used, from the first.
+
+        Returns:
+            float32 arrays, computed in fp32.
+        """
+
+    @abstractmethod
     def collator(self, model: Any, multiple: int) -> Any:  # noqa: ANN401
         """Return the data collator; a batch is a mapping with the model's inputs and `labels`.
 
