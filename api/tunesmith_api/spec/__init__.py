@@ -6,6 +6,7 @@ from tunesmith_api.spec.classification import ClassificationSpec
 from tunesmith_api.spec.data import ConfigMapKeyRef, DatasetFormat, DatasetSource, DatasetSpec, ValidationSpec
 from tunesmith_api.spec.job import JobConfig, TrainingJobSpec
 from tunesmith_api.spec.model import ModelSpec, ScratchSpec
+from tunesmith_api.spec.objective import DpoSpec
 from tunesmith_api.spec.publish import (
     PUBLISH_FIELDS,
     EvaluationSpec,
@@ -28,6 +29,7 @@ __all__ = [
     "DatasetSource",
     "DatasetSpec",
     "DistributedSpec",
+    "DpoSpec",
     "EarlyStoppingSpec",
     "EvaluationSpec",
     "ExportSpec",

@@ -111,6 +111,8 @@ FORMATS: Formats = {
     DatasetFormat.TEXT: Format(("text",), (), '{"text": "..."}', _text),
 }
 
+_PAIR_COLUMNS = ("chosen", "rejected", "preferred_output", "non_preferred_output")
+
 _EMPTY: tuple[object, ...] = (None, "", [], {}, "[]", "null")
 
 
@@ -233,13 +235,12 @@ class RowParser:
 
 def _unnamed_format(location: str, fields: Fields, formats: list[Format], problem: str = "") -> StageError | None:
     """Return the error for a row of preference data, or with other column names; None if it is neither."""
-    if formats and "chosen" in fields and "rejected" in fields:
-        conversation = isinstance(fields["chosen"], list) and "prompt" not in fields
-        mapped = "messages" if conversation else "completion"
+    if formats and (columns := _better_answers(fields)) is not None:
         return dataset_error(
             location,
-            "this is preference data (chosen, rejected), which is not supported",
-            f"To train on the chosen answers alone, write spec.dataset.columns: {{{mapped}: chosen}}",
+            f"this is preference data ({', '.join(name for name in _PAIR_COLUMNS if name in fields)})",
+            "To learn which answers are better, write spec.objective: dpo (with task textGeneration); to train on the "
+            f"better ones alone, write spec.dataset.columns: {columns}",
         )
     aliases = {column: names for form in formats for column, names in form.aliases.items()}
     # Of the optional columns those are suggested without which a row would mean something else: the second text.
@@ -249,6 +250,16 @@ def _unnamed_format(location: str, fields: Fields, formats: list[Format], proble
         return None
     problem = problem or f"the format is not recognised: the row has {_listed(fields)}"
     return dataset_error(location, problem, f"Write spec.dataset.{line}")
+
+
+def _better_answers(fields: Fields) -> str | None:
+    """Return the `columns` by which only the better answers of preference data are read; None if it is no such data."""
+    if "chosen" in fields and "rejected" in fields:
+        conversation = isinstance(fields["chosen"], list) and "prompt" not in fields
+        return "{messages: chosen}" if conversation else "{completion: chosen}"
+    if "preferred_output" in fields and "non_preferred_output" in fields and "input" in fields:
+        return "{prompt: input.messages, completion: preferred_output}"
+    return None
 
 
 def _refuse_unsupported(location: str, fields: Fields) -> None:
