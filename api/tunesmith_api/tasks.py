@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DECODERS = ("llama", "qwen2", "phi3")
+"""Decoders among the architectures of models from scratch."""
+
 
 @dataclass(frozen=True)
 class MetricInfo:
@@ -33,6 +36,7 @@ class TaskInfo:
         precisions: Values of `spec.export.precisions` that it exports.
         default_precisions: Those of them that a job exports that names none.
         engine: The kind of server that serves its models.
+        scratch_architectures: Values of `spec.model.scratch.architecture` that can learn it.
     """
 
     name: str
@@ -41,6 +45,7 @@ class TaskInfo:
     precisions: tuple[str, ...]
     default_precisions: tuple[str, ...]
     engine: str
+    scratch_architectures: tuple[str, ...] = DECODERS
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -108,6 +113,7 @@ register_task(
         precisions=("fp32", "int8", "int4"),
         default_precisions=("fp32",),
         engine="encoder",
+        scratch_architectures=("bert", *DECODERS),
     )
 )
 
@@ -119,6 +125,7 @@ register_task(
         precisions=("fp32", "int8"),
         default_precisions=("fp32",),
         engine="encoder",
+        scratch_architectures=("bert",),
     )
 )
 
@@ -130,6 +137,7 @@ register_task(
         precisions=("fp32", "int8"),
         default_precisions=("fp32",),
         engine="encoderDecoder",
+        scratch_architectures=("t5",),
     )
 )
 
@@ -141,5 +149,6 @@ register_task(
         precisions=("fp32", "int8"),
         default_precisions=("fp32",),
         engine="encoder",
+        scratch_architectures=("bert",),
     )
 )

@@ -2,6 +2,7 @@
 
 from tunesmith_api.spec.adapter import AdapterSettings, AdapterSpec, adapter_settings
 from tunesmith_api.spec.base import Rule, SpecModel
+from tunesmith_api.spec.classification import ClassificationSpec
 from tunesmith_api.spec.data import ConfigMapKeyRef, DatasetFormat, DatasetSource, DatasetSpec, ValidationSpec
 from tunesmith_api.spec.job import JobConfig, TrainingJobSpec
 from tunesmith_api.spec.model import ModelSpec, ScratchSpec
@@ -22,6 +23,7 @@ __all__ = [
     "AdapterSettings",
     "AdapterSpec",
     "CheckpointSpec",
+    "ClassificationSpec",
     "ConfigMapKeyRef",
     "DatasetFormat",
     "DatasetSource",

@@ -19,6 +19,7 @@ from tunesmith_api.methods import (
 from tunesmith_api.spec.adapter import AdapterSettings, AdapterSpec, adapter_settings
 from tunesmith_api.spec.base import Rule, SpecModel
 from tunesmith_api.spec.choice import OneOf
+from tunesmith_api.spec.classification import ClassificationSpec
 from tunesmith_api.spec.data import DatasetSpec
 from tunesmith_api.spec.model import ModelSpec
 from tunesmith_api.spec.objective import DpoSpec, Objective
@@ -91,7 +92,7 @@ def _task_rules(name: str) -> tuple[Rule, ...]:
     """Return the rules that a task is asked for what it has: formats, metrics of gates and precisions."""
     info = TASKS[name]
     formats = ("auto", *info.formats)
-    metrics, precisions = info.metric_names, info.precisions
+    metrics, precisions, scratch = info.metric_names, info.precisions, info.scratch_architectures
     return (
         Rule(
             f"self.task != '{name}' || !has(self.dataset.format) || self.dataset.format in {_quoted(formats)}",
@@ -110,7 +111,22 @@ def _task_rules(name: str) -> tuple[Rule, ...]:
             f"export.precisions: task {name} is not exported in this precision; write one of {', '.join(precisions)}",
             lambda spec: spec.task != name or all(p in precisions for p in spec.export.precisions or ()),
         ),
+        Rule(
+            f"self.task != '{name}' || !has(self.model.scratch) || "
+            f"self.model.scratch.architecture in {_quoted(scratch)}",
+            f"model.scratch: task {name} is not learned by this architecture; "
+            f"write architecture: {listed(list(scratch))}",
+            lambda spec: spec.task != name or spec.model.scratch is None or spec.model.scratch.architecture in scratch,
+        ),
     )
+
+
+def _problem_type_fits(spec: TrainingJobSpec) -> bool:
+    """Return whether the kind of labels goes with the format of the rows, as far as both are named."""
+    kind = spec.classification.problem_type if spec.classification else "auto"
+    if "auto" in (kind, spec.dataset.format):
+        return True
+    return (kind == "multiLabelClassification") == (spec.dataset.format == "textLabels")
 
 
 def _quoted(names: Iterable[str]) -> str:
@@ -192,6 +208,19 @@ class TrainingJobSpec(SpecModel):
         *(rule for name in TASKS for rule in _task_rules(name)),
         *_OBJECTIVE_RULES,
         Rule(
+            "!has(self.classification) || self.task == 'sequenceClassification'",
+            "classification belongs to task: sequenceClassification; remove classification, or write that task",
+            lambda spec: spec.classification is None or spec.task == "sequenceClassification",
+        ),
+        Rule(
+            "!has(self.classification) || !has(self.classification.problemType) || !has(self.dataset.format) || "
+            "self.classification.problemType == 'auto' || self.dataset.format == 'auto' || "
+            "(self.classification.problemType == 'multiLabelClassification') == (self.dataset.format == 'textLabels')",
+            "classification.problemType and dataset.format contradict each other: multiLabelClassification reads "
+            "textLabels, the other problem types textLabel; remove one of the two fields",
+            _problem_type_fits,
+        ),
+        Rule(
             "!has(self.model.scratch) || !has(self.training) || !has(self.training.maxLength) || "
             "self.training.maxLength <= self.model.scratch.maxPositionEmbeddings",
             "training.maxLength must not be above model.scratch.maxPositionEmbeddings; "
@@ -218,6 +247,10 @@ class TrainingJobSpec(SpecModel):
     )
     dataset: DatasetSpec = Field(
         description="The rows to learn from.", examples=[{"sources": [{"uri": "./data.jsonl"}]}]
+    )
+    classification: ClassificationSpec | None = Field(
+        default=None,
+        description="What the labels are and what each class weighs, with task: sequenceClassification.",
     )
     training: TrainingSpec = Field(default=TrainingSpec(), description="Hyper-parameters.")
     distributed: DistributedSpec = Field(

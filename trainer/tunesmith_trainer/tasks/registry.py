@@ -5,9 +5,18 @@ from __future__ import annotations
 from tunesmith_api.spec import DpoSpec, TrainingJobSpec
 from tunesmith_trainer.tasks.base import Task
 from tunesmith_trainer.tasks.preferences.task import PreferenceTuning
+from tunesmith_trainer.tasks.question_answering.task import QuestionAnswering
 from tunesmith_trainer.tasks.text_generation import TextGeneration
+from tunesmith_trainer.tasks.token_classification.task import TokenClassification
 
-_TASKS: dict[str, Task] = {task.name: task for task in (TextGeneration(),)}
+_TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        TextGeneration(),
+        TokenClassification(),
+        QuestionAnswering(),
+    )
+}
 
 
 def register_task(task: Task) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from tunesmith_api.spec import DatasetFormat, ParitySpec, Precision, TrainingJob
 from tunesmith_trainer.data.encode import Encoded
 from tunesmith_trainer.data.evaluation_rows import evaluation_line
 from tunesmith_trainer.data.targets import Facts
+from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate.prompts import read_prompts
 from tunesmith_trainer.evaluate.validation import EXAMPLES
 from tunesmith_trainer.export.architectures import EXPORTABLE, export_options
@@ -75,6 +76,12 @@ class TextGeneration(Task):
             from tunesmith_trainer.models.loading import load_model
 
         return load_model(folder)
+
+    def compared_outputs(self, model: Any, store: TokenStore, rows: int) -> Sequence[Any]:  # noqa: ANN401
+        """Return logits of the rows."""
+        from tunesmith_trainer.evaluate.logits import compared_logits
+
+        return compared_logits(model, [store[i][0].tolist() for i in range(min(rows, len(store)))])
 
     def packing_facts(self, base: Path, longest: int) -> PackingFacts:
         """Return whether the model's positions and attention allow it."""
@@ -155,7 +162,7 @@ class TextGeneration(Task):
         """Fail if the model builder does not know the architecture."""
         export_options(config.get("architectures"))
 
-    def exporter(self, log_file: Path) -> AbstractContextManager[ModelExporter]:
+    def exporter(self, log_file: Path, spec: TrainingJobSpec, facts: Facts) -> AbstractContextManager[ModelExporter]:
         """Return the model builder's process."""
         return Exporter(log_file)
 
