@@ -14,7 +14,13 @@ def _text_generation(artifact: Artifact, config: ServingConfig) -> Engine:
     return TextGenerationEngine.load(artifact, config)
 
 
-LOADERS: dict[str, Loader] = {"textGeneration": _text_generation}
+def _encoder_decoder(artifact: Artifact, config: ServingConfig) -> Engine:
+    from tunesmith_serving.engines.encoder_decoder.engine import EncoderDecoderEngine
+
+    return EncoderDecoderEngine.load(artifact, config)
+
+
+LOADERS: dict[str, Loader] = {"textGeneration": _text_generation, "translation": _encoder_decoder}
 """The engine's loader for each task that a manifest can name."""
 
 
