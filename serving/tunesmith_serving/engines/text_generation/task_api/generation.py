@@ -113,14 +113,15 @@ class TextPredictor(GenerationPredictor):
                 if event.finish_reason == "cancelled":
                     return
                 entries = [*event.logprobs]
-                if event.finish_reason and len(entries) < len(event.token_ids):
+                carrier = len(entries) - 1
+                if event.finish_reason == "stop" and event.token_ids and event.token_ids[-1] in self._stop_token_ids:
                     entries.append(TokenLogprob(event.token_ids[-1], 0.0))
                 for position, entry in enumerate(entries):
                     index += 1
-                    last = position == len(entries) - 1
                     # Characters may need several tokens: the last of them carries the text.
-                    chunk = {"index": index, "token": self._token(entry, event.text if last else "")}
-                    ends = last and event.finish_reason is not None
+                    text = event.text if position == max(carrier, 0) else ""
+                    chunk = {"index": index, "token": self._token(entry, text)}
+                    ends = position == len(entries) - 1 and event.finish_reason is not None
                     full = self._full(value, given, found) if ends else None
                     details = {**self._end(given, found), "input_length": prompt} if ends else None
                     yield {**chunk, "generated_text": full, "details": details}
