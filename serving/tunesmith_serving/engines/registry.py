@@ -14,7 +14,18 @@ def _text_generation(artifact: Artifact, config: ServingConfig) -> Engine:
     return TextGenerationEngine.load(artifact, config)
 
 
-LOADERS: dict[str, Loader] = {"textGeneration": _text_generation}
+def _one_pass(artifact: Artifact, config: ServingConfig) -> Engine:
+    from tunesmith_serving.engines.one_pass.engine import OnePassEngine
+
+    return OnePassEngine.load(artifact, config)
+
+
+LOADERS: dict[str, Loader] = {
+    "textGeneration": _text_generation,
+    "sequenceClassification": _one_pass,
+    "tokenClassification": _one_pass,
+    "questionAnswering": _one_pass,
+}
 """The engine's loader for each task that a manifest can name."""
 
 
