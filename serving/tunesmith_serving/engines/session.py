@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 
-from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.runtime.cpus import available_cpus
 from tunesmith_serving.runtime.errors import ArtifactError, MemoryShortageError
 
 _NO_MEMORY = ("bad alloc", "bad_alloc", "failed to allocate", "cannot allocate memory", "not enough memory")
 
 
-def open_session(
-    artifact: Artifact,
-    name: str,
-    threads: int,
-    *,
-    same_shapes: bool = True,
-) -> Any:  # noqa: ANN401 - onnxruntime carries no types
-    """Return a session of one of an artifact's models on the CPU.
+def open_session(path: Path, threads: int, *, same_shapes: bool = True) -> Any:  # noqa: ANN401 - it carries no types
+    """Return a session of a model on the CPU.
 
     Args:
-        artifact: The artifact.
-        name: The model's file.
+        path: The model's file.
         threads: Threads that compute together; 0 for all processors that this process may use.
         same_shapes: Whether most runs have inputs of the same shapes, so that their memory is worth planning.
 
@@ -39,7 +32,6 @@ def open_session(
     # Work is split into small blocks, so that a thread that loses its core does not delay the others.
     options.add_session_config_entry("session.dynamic_block_base", "4")
     options.log_severity_level = 3
-    path = artifact.onnx / name
     try:
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has no common base class for its errors

@@ -41,7 +41,7 @@ class OnePassModel:
         self.per_token = per_token
         self._pad = pad
         self._outputs = list(outputs)
-        self._session = open_session(artifact, MODEL, threads, same_shapes=False)
+        self._session = open_session(artifact.onnx / MODEL, threads, same_shapes=False)
         inputs = {node.name for node in self._session.get_inputs()}
         found = {node.name: node.shape for node in self._session.get_outputs()}
         missing = [name for name in outputs if name not in found]

@@ -93,7 +93,7 @@ class OnnxDecoder:
         self.slots = slots
         self.context_length = min(context_length, self.spec.context_length)
         self.prefill_chunk = min(prefill_chunk, self.context_length)
-        self._session: _Session = open_session(artifact, "model.onnx", threads)
+        self._session: _Session = open_session(artifact.onnx / "model.onnx", threads)
         self._names = [
             (f"past_key_values.{layer}.{part}", f"present.{layer}.{part}")
             for layer in range(self.spec.layers)
