@@ -134,7 +134,16 @@ class ModelShape:
 
     @classmethod
     def of_scratch(cls, scratch: ScratchSpec) -> Self:
-        """Return the sizes of a model from scratch, with as large a vocabulary as its tokenizer may have."""
+        """Return the sizes of a model from scratch, with as large a vocabulary as its tokenizer may have.
+
+        Raises:
+            UnknownModel: The planner does not know the architecture.
+        """
+        if scratch.architecture not in _GATED:
+            raise UnknownModel(
+                f"model.scratch: the planner does not know the architecture {scratch.architecture}; "
+                f"it knows {', '.join(_GATED)}"
+            )
         return cls.from_config(
             {
                 "model_type": scratch.architecture,

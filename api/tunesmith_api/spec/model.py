@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.spec.base import Rule, SpecModel
+from tunesmith_api.tasks import DECODERS
 
 
 class ScratchSpec(SpecModel):
@@ -20,10 +21,10 @@ class ScratchSpec(SpecModel):
             lambda s: s.hidden_size % s.num_attention_heads == 0,
         ),
         Rule(
-            "self.numAttentionHeads % self.numKeyValueHeads == 0",
+            f"!(self.architecture in {list(DECODERS)}) || self.numAttentionHeads % self.numKeyValueHeads == 0",
             "numAttentionHeads must be a multiple of numKeyValueHeads; "
             "write for example numAttentionHeads: 4, numKeyValueHeads: 2",
-            lambda s: s.num_attention_heads % s.num_key_value_heads == 0,
+            lambda s: s.architecture not in DECODERS or s.num_attention_heads % s.num_key_value_heads == 0,
         ),
         Rule(
             "(self.hiddenSize / self.numAttentionHeads) % 8 == 0",
@@ -33,15 +34,23 @@ class ScratchSpec(SpecModel):
         ),
     )
 
-    architecture: Literal["llama", "qwen2", "phi3"] = Field(
-        default="llama", description="Architecture of the new model: llama, qwen2 or phi3."
+    architecture: Literal["llama", "qwen2", "phi3", "bert", "t5"] = Field(
+        default="llama",
+        description="Architecture of the new model: llama, qwen2 or phi3 to generate text and to classify it, bert to "
+        "classify texts and words and to find answers, t5 to translate.",
     )
     hidden_size: int = Field(default=256, ge=16, le=8192, description="Width of the hidden states.")
     intermediate_size: int = Field(default=1024, ge=16, le=32768, description="Width of the feed-forward layers.")
-    num_hidden_layers: int = Field(default=4, ge=1, le=64, description="Number of transformer layers.")
+    num_hidden_layers: int = Field(
+        default=4, ge=1, le=64, description="Number of transformer layers; of t5 in the encoder and in the decoder."
+    )
     num_attention_heads: int = Field(default=4, ge=1, le=64, description="Number of attention heads in each layer.")
     num_key_value_heads: int = Field(
-        default=2, ge=1, le=64, description="Number of key and value heads in each layer (grouped-query attention)."
+        default=2,
+        ge=1,
+        le=64,
+        description="Number of key and value heads in each layer (grouped-query attention); bert and t5 have as many "
+        "as attention heads.",
     )
     vocab_size: int = Field(
         default=2048,

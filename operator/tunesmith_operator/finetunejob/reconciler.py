@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from tunesmith_api import status as state
 from tunesmith_api.failures import Reason
 from tunesmith_api.objects import FineTuneJobSpec
-from tunesmith_api.planner import ModelShape
+from tunesmith_api.planner import ModelShape, UnknownModel
 from tunesmith_api.planner.hub import HUB_ENDPOINT
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
@@ -97,7 +97,10 @@ class FineTuneJobReconciler:
         """Return what can be known of a job's model before its first stage."""
         model, template = spec.model, spec.pod_template
         if model.scratch is not None:
-            return Lookup(ModelShape.of_scratch(model.scratch))
+            try:
+                return Lookup(ModelShape.of_scratch(model.scratch))
+            except UnknownModel:
+                return Lookup()  # planned by no one, as any model that the planner does not know
         own = {variable.name: variable.value for variable in (template.env or ())} if template else {}
         if HUB_ENDPOINT in own and own[HUB_ENDPOINT] != self._settings.hub_endpoint:
             return Lookup()  # The stages read another hub.

@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tunesmith_api.local.imports import importing
 from tunesmith_api.spec import ScratchSpec
-from tunesmith_trainer.data.chat_templates import CHATML, END, START
-
-PAD = "<|endoftext|>"
-
-
-def train_tokenizer(texts: Iterable[str], spec: ScratchSpec) -> Any:  # noqa: ANN401 - transformers has no types
-    """Return a byte-level BPE tokenizer (transformers, fast) of at most `spec.vocab_size` tokens, with ChatML."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=spec.vocab_size,
-        special_tokens=[PAD, START, END],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token=END,
-        pad_token=PAD,
-        chat_template=CHATML,
-        model_max_length=spec.max_position_embeddings,
-        clean_up_tokenization_spaces=False,
-    )
+from tunesmith_trainer.models.scratch_tokenizer import train_tokenizer
 
 
 def build_scratch(folder: Path, spec: ScratchSpec, texts: Iterable[str], seed: int) -> None:
@@ -49,10 +22,22 @@ def build_scratch(folder: Path, spec: ScratchSpec, texts: Iterable[str], seed: i
     """
     with importing():
         import torch
-        from safetensors.torch import save_file
-        from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config, Qwen2Config
+
+        from tunesmith_trainer.models.saving import save_model
 
     tokenizer = train_tokenizer(texts, spec)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _ARCHITECTURES[spec.architecture](spec, tokenizer)
+    # Not save_pretrained: it would import DeepSpeed, which takes seconds and prints to the terminal.
+    save_model(model, model.state_dict().items(), folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _decoder(spec: ScratchSpec, tokenizer: Any) -> Any:  # noqa: ANN401
+    """Return a causal language model."""
+    from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config, Qwen2Config
+
     options: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "hidden_size": spec.hidden_size,
@@ -70,16 +55,57 @@ def build_scratch(folder: Path, spec: ScratchSpec, texts: Iterable[str], seed: i
         config: Any = Phi3Config(**options, original_max_position_embeddings=spec.max_position_embeddings)
     else:
         config = {"llama": LlamaConfig, "qwen2": Qwen2Config}[spec.architecture](**options)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=_float32())
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    # Not save_pretrained: it would import DeepSpeed, which takes seconds and prints to the terminal.
-    config.architectures = [type(model).__name__]
-    config.dtype = "float32"
-    config.save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
-    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "model.safetensors").chmod(0o644)  # the writer makes it private, but stages may run as different users
-    tokenizer.save_pretrained(folder)
+    return model
+
+
+def _encoder(spec: ScratchSpec, tokenizer: Any) -> Any:  # noqa: ANN401
+    """Return an encoder without a head: each task adds its own."""
+    from transformers import AutoModel, BertConfig
+
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=spec.hidden_size,
+        intermediate_size=spec.intermediate_size,
+        num_hidden_layers=spec.num_hidden_layers,
+        num_attention_heads=spec.num_attention_heads,
+        max_position_embeddings=spec.max_position_embeddings,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return AutoModel.from_config(config, dtype=_float32())
+
+
+def _encoder_decoder(spec: ScratchSpec, tokenizer: Any) -> Any:  # noqa: ANN401
+    """Return an encoder and a decoder. Positions are relative, so the longest sequence is the tokenizer's only."""
+    from transformers import AutoModelForSeq2SeqLM, T5Config
+
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=spec.hidden_size,
+        d_kv=spec.hidden_size // spec.num_attention_heads,
+        d_ff=spec.intermediate_size,
+        num_layers=spec.num_hidden_layers,
+        num_decoder_layers=spec.num_hidden_layers,
+        num_heads=spec.num_attention_heads,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+    )
+    return AutoModelForSeq2SeqLM.from_config(config, dtype=_float32())
+
+
+def _float32() -> Any:  # noqa: ANN401
+    import torch
+
+    return torch.float32
+
+
+_ARCHITECTURES: Mapping[str, Callable[[ScratchSpec, Any], Any]] = {
+    "llama": _decoder,
+    "qwen2": _decoder,
+    "phi3": _decoder,
+    "bert": _encoder,
+    "t5": _encoder_decoder,
+}

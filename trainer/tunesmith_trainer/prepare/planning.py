@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,8 @@ def refuse_hopeless(config: JobConfig, settings: Mapping[str, Any] | None) -> No
     machines = _machines()
     scratch = config.spec.model.scratch
     if scratch is not None:
-        shape: ModelShape | None = ModelShape.of_scratch(scratch.model_copy(update={"vocab_size": _SMALL_VOCABULARY}))
+        smallest = scratch.model_copy(update={"vocab_size": _SMALL_VOCABULARY})
+        shape = _known(lambda: ModelShape.of_scratch(smallest))
     else:
         shape = _shape_of(settings)
     if shape is not None and machines:
@@ -114,10 +115,13 @@ def _machines() -> tuple[Machine, ...]:
 
 
 def _shape_of(settings: Mapping[str, Any] | None) -> ModelShape | None:
-    if settings is None:
-        return None
+    return None if settings is None else _known(lambda: ModelShape.from_config(settings))
+
+
+def _known(shape: Callable[[], ModelShape]) -> ModelShape | None:
+    """Return the sizes of a model; None if the planner does not know it, which is logged."""
     try:
-        return ModelShape.from_config(settings)
+        return shape()
     except UnknownModel as error:
         log.info("no plan: %s", error)
         return None

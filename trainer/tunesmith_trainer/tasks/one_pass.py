@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.local.imports import importing
 from tunesmith_api.spec import DatasetFormat, ParitySpec, Precision, TrainingJobSpec
 from tunesmith_trainer.data.targets import Facts
+from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.families import DECODER_ARCHITECTURES, ENCODER_ARCHITECTURES
 from tunesmith_trainer.models.weights_check import Architecture
 from tunesmith_trainer.tasks.base import ModelExporter, Numbers, Task, ValidationSet
@@ -106,34 +108,61 @@ class OnePassTask(Task):
 
     def load_base(self, folder: Path, dtype: str) -> Any:  # noqa: ANN401
         """Return the model with its head, on the CPU."""
-        from tunesmith_trainer.models.loading import load_weights
+        with importing():
+            from tunesmith_trainer.models.last_token import pool_last_token
+            from tunesmith_trainer.models.loading import load_weights
 
-        return load_weights(folder, dtype, model_class=self.model_class)
+        return pool_last_token(load_weights(folder, dtype, model_class=self.model_class))
 
     def load_quantized(self, folder: Path, dtype: str) -> Any:  # noqa: ANN401
         """Return the model with its head, on the CPU, with the weights of its linear layers in nf4."""
-        from tunesmith_trainer.models.nf4_loading import load_quantized
+        with importing():
+            from tunesmith_trainer.models.last_token import pool_last_token
+            from tunesmith_trainer.models.nf4_loading import load_quantized
 
-        return load_quantized(folder, dtype, self.model_class)
+        return pool_last_token(load_quantized(folder, dtype, self.model_class, self.head_modules))
 
     def load_model(self, folder: Path) -> Any:  # noqa: ANN401
         """Return the model with its head, ready for inference."""
         with importing():
+            from tunesmith_trainer.models.last_token import pool_last_token
             from tunesmith_trainer.models.loading import load_model
 
-        return load_model(folder, self.model_class)
+        return pool_last_token(load_model(folder, self.model_class))
+
+    def compared_outputs(self, model: Any, store: TokenStore, rows: int) -> Sequence[Any]:  # noqa: ANN401
+        """Return the outputs of the rows."""
+        from tunesmith_trainer.evaluate.one_pass import outputs_of
+
+        chosen = [store[i][0].tolist() for i in range(min(rows, len(store)))]
+        inputs = partial(self.inputs, config=model.config)
+        found = dict(outputs_of(model, chosen, inputs, self.output_names, per_token=self.per_token))
+        return [array for index in sorted(found) for array in found[index]]
 
     def linear_layers(self, folder: Path, architecture: Architecture, facts: Facts) -> Mapping[str, tuple[int, int]]:
         """Return the linear layers of the model with the task's head, but for the head's."""
-        raise NotImplementedError
+        with importing():
+            from tunesmith_trainer.models.heads import empty_model, head_modules
+            from tunesmith_trainer.models.linears import linear_layers
+
+        model = empty_model(folder, self.model_class, self.head_settings(facts))
+        return linear_layers(model, head_modules(model))
 
     def head_modules(self, model: Any) -> Sequence[str]:  # noqa: ANN401
-        """Return the names of the modules that are not in a model without a head, and of the pooler."""
-        raise NotImplementedError
+        """Return the names of the modules of the head, and of the pooler."""
+        from tunesmith_trainer.models.heads import head_modules
+
+        return head_modules(model)
 
     def complete_model(self, folder: Path, target: Path, facts: Facts, spec: TrainingJobSpec) -> Path:
-        """Return the folder of the model with the task's head."""
-        raise NotImplementedError
+        """Return the folder of the model with the task's head, and with a token for padding."""
+        with importing():
+            from tunesmith_trainer.models.heads import empty_model, head_modules, with_head
+            from tunesmith_trainer.models.tokenizer import padding_token
+
+        settings = {**self.head_settings(facts), "pad_token_id": padding_token(folder)}
+        heads = {name.rsplit(".", 1)[-1] for name in head_modules(empty_model(folder, self.model_class, settings))}
+        return with_head(folder, target, self.model_class, settings, heads, spec.training.seed)
 
     def check_configuration(self, config: Mapping[str, Any], name: str) -> None:
         """Fail if the export would not compute the same as transformers."""

@@ -62,3 +62,8 @@ def test_what_is_not_known_is_said(change: dict[str, object], said: str) -> None
 def test_scratch() -> None:
     shape = ModelShape.of_scratch(ScratchSpec())
     assert (shape.layers, shape.hidden, shape.stored_bytes, shape.tied) == (4, 256, 4, False)
+
+
+def test_scratch_of_another_family_is_not_known() -> None:
+    with pytest.raises(UnknownModel, match="does not know the architecture t5"):
+        ModelShape.of_scratch(ScratchSpec(architecture="t5"))
