@@ -212,6 +212,9 @@ register_method(
     )
 )
 
+DPO_RATE_SHARE = 1 / 20
+"""The default learning rate of `objective: dpo` as a share of the method's: 1e-6 for full as in trl, 1e-5 for lora."""
+
 DEFAULT_METHOD = "lora"
 SCRATCH_LEARNING_RATE = 1e-3
 """Default learning rate of a model at random weights, with any method."""
@@ -238,8 +241,11 @@ def describe_methods() -> str:
 
 def describe_learning_rates() -> str:
     """Return the default learning rates, as a phrase."""
-    return ", ".join(
-        [*_by_value("default_learning_rate", _short, "and"), f"{_short(SCRATCH_LEARNING_RATE)} on a scratch model"]
+    return (
+        ", ".join(
+            [*_by_value("default_learning_rate", _short, "and"), f"{_short(SCRATCH_LEARNING_RATE)} on a scratch model"]
+        )
+        + f"; with objective dpo a {round(1 / DPO_RATE_SHARE)}th of these"
     )
 
 

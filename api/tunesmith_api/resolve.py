@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tunesmith_api.choices.speed import PACKS_WELL, PackingFacts, compile_of, packing_of
 from tunesmith_api.choices.spread import Strategy, accumulation_reason, checkpointing_of, micro_batch_of, strategy_of
-from tunesmith_api.methods import METHODS, SCRATCH_LEARNING_RATE
+from tunesmith_api.methods import DPO_RATE_SHARE, METHODS, SCRATCH_LEARNING_RATE
 from tunesmith_api.spec.adapter import AdapterSettings
 from tunesmith_api.spec.job import TrainingJobSpec
 
@@ -205,9 +205,12 @@ def _total_steps(spec: TrainingJobSpec, rows: int) -> tuple[int, str]:
 def _learning_rate(spec: TrainingJobSpec) -> tuple[float, str]:
     if spec.training.learning_rate is not None:
         return spec.training.learning_rate, _SET
+    rate, why = METHODS[spec.method].default_learning_rate, f"default of {spec.method}"
     if spec.model.scratch is not None:
-        return SCRATCH_LEARNING_RATE, "default for a model from scratch"
-    return METHODS[spec.method].default_learning_rate, f"default of {spec.method}"
+        rate, why = SCRATCH_LEARNING_RATE, "default for a model from scratch"
+    if spec.compares_answers:
+        return float(f"{rate * DPO_RATE_SHARE:.3g}"), f"{why}, of which objective dpo takes a twentieth"
+    return rate, why
 
 
 def _adapter_reasons(spec: TrainingJobSpec) -> dict[str, str]:

@@ -15,11 +15,13 @@ class MetricInfo:
     Attributes:
         name: What `spec.evaluation.gates` call it.
         needs_answers: Whether it compares answers, which rows of plain text do not have.
+        compares_texts: Whether it says how much an answer is like the expected one, for which it must be whole.
         when_missing: Why there is no value, where there is none.
     """
 
     name: str
     needs_answers: bool = False
+    compares_texts: bool = False
     when_missing: str = "it is not a finite number"
 
 
@@ -67,21 +69,29 @@ def register_task(info: TaskInfo) -> None:
 
 DEFAULT_TASK = "textGeneration"
 
+PREFERENCE_FORMATS = ("preference", "openaiPreference")
+"""Formats of rows with a better and a worse answer, which `objective: dpo` reads, and nothing else."""
+
+PREFERENCE_METRICS = ("rewardAccuracy", "rewardMargin")
+"""Metrics that only models of `objective: dpo` have."""
+
 _LOSS = MetricInfo("evalLoss")
+
+_NO_ANSWERS = "there are no validation rows with a prompt and an answer"
 
 register_task(
     TaskInfo(
         name=DEFAULT_TASK,
-        # Alpaca files often have a text column besides, so text comes last.
-        formats=("messages", "sharegpt", "promptCompletion", "alpaca", "text"),
+        # Alpaca files often have a text column besides, so text comes after them. The last two are of objective dpo.
+        formats=("messages", "sharegpt", "promptCompletion", "alpaca", "text", *PREFERENCE_FORMATS),
         metrics=(
             _LOSS,
             MetricInfo("perplexity"),
-            MetricInfo(
-                "exactMatch",
-                needs_answers=True,
-                when_missing="there are no validation rows with a prompt and an answer",
-            ),
+            MetricInfo("tokenAccuracy"),
+            MetricInfo("exactMatch", needs_answers=True, when_missing=_NO_ANSWERS),
+            MetricInfo("rougeL", needs_answers=True, compares_texts=True, when_missing=_NO_ANSWERS),
+            MetricInfo("chrf", needs_answers=True, compares_texts=True, when_missing=_NO_ANSWERS),
+            *(MetricInfo(name, when_missing="it is of objective: dpo") for name in PREFERENCE_METRICS),
         ),
         precisions=("fp32", "fp16", "bf16", "int4"),
         default_precisions=("int4",),

@@ -89,7 +89,7 @@ def _start(work: Path) -> None:
 
     folder = WorkFolder(work)
     base = model_path(folder)
-    write_start(load_config(folder), folder, base, read_architecture(base, "the base model"))
+    write_start(load_config(folder), folder, base, read_architecture(base, "the base model").linears)
 
 
 def _stage(work: Path, name: str) -> None:

@@ -39,6 +39,8 @@ def packing_of(spec: TrainingJobSpec, has_bf16: bool, facts: PackingFacts) -> tu
         StageError: INVALID_SPEC: the spec wants it, and the model cannot.
     """
     wanted = spec.training.packing
+    if spec.compares_answers:
+        return False, "objective dpo keeps the two answers of a row apart"
     if wanted and facts.inexact:
         message = f"spec.training.packing: true, but {facts.inexact}"
         raise StageError(Reason.INVALID_SPEC, message, "Write packing: false, or leave it out")

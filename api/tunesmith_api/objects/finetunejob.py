@@ -10,6 +10,7 @@ from pydantic import Field
 from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.inputs import JobDatasetSpec, JobModelSpec, JobOutputSpec
 from tunesmith_api.objects.metadata import ApiObject, StatusModel
+from tunesmith_api.objects.metrics import Metrics
 from tunesmith_api.objects.plan import Measured, PlanStatus
 from tunesmith_api.objects.pod_template import PodTemplateSpec
 from tunesmith_api.objects.resources import ResourcesSpec
@@ -219,33 +220,6 @@ class Attempts(StatusModel):
     prepare: Annotated[int | None, Field(description="Starts of prepare.")] = None
     train: Annotated[int | None, Field(description="Starts of train.")] = None
     publish: Annotated[int | None, Field(description="Starts of publish.")] = None
-
-
-class Evaluation(StatusModel):
-    """Metrics on the validation rows."""
-
-    eval_loss: Annotated[float | None, Field(description="Mean loss of a learned token.")] = None
-    perplexity: Annotated[float | None, Field(description="Exponential of the loss.")] = None
-    exact_match: Annotated[float | None, Field(description="Share of answers that are equal to the expected.")] = None
-    accuracy: Annotated[float | None, Field(description="Share of rows, or of words, whose label is right.")] = None
-    macro_f1: Annotated[float | None, Field(description="Mean of the F1 of the classes.")] = None
-    mse: Annotated[float | None, Field(description="Mean squared error of numbers.")] = None
-    spearman: Annotated[float | None, Field(description="Spearman's rank correlation of numbers.")] = None
-    f1: Annotated[float | None, Field(description="F1 of entities, or of the words of answers.")] = None
-    precision: Annotated[float | None, Field(description="Share of the entities found that are right.")] = None
-    recall: Annotated[float | None, Field(description="Share of the entities that were found.")] = None
-    bleu: Annotated[float | None, Field(description="BLEU of translations, 0 to 100.")] = None
-    chrf: Annotated[float | None, Field(description="chrF of translations or answers, 0 to 100.")] = None
-
-
-class Metrics(StatusModel):
-    """Metrics before and after training."""
-
-    before: Annotated[Evaluation | None, Field(description="Metrics of the base model.")] = None
-    after: Annotated[Evaluation | None, Field(description="Metrics of the tuned model.")] = None
-    served: Annotated[
-        dict[str, Evaluation] | None, Field(description="Metrics of each exported model as it is served, by precision.")
-    ] = None
 
 
 class ArtifactRef(StatusModel):

@@ -117,7 +117,7 @@ def _attention(shape: ModelShape, setup: Setup, formats: Formats) -> int:
     size = formats.product * tokens * (shape.query + shape.key + values)
     if shape.computes_whole_attention:
         # repeat_kv copies keys and values for each head; kept are tanh of the softcap, softmax in fp32, and its copy.
-        matrix = setup.micro_batch_size * shape.heads * setup.length**2
+        matrix = setup.batch_sequences * shape.heads * setup.length**2
         size += formats.product * tokens * 2 * (shape.query - shape.key)
         size += (2 * formats.product + FP32) * matrix if formats.product < FP32 else 2 * FP32 * matrix
         return size + formats.product * tokens * shape.query

@@ -77,7 +77,7 @@ class _Step:
         self._linear(output)
         query, key = product * tokens * self.shape.query, product * tokens * self.shape.key
         if self.shape.computes_whole_attention:
-            matrix = self.setup.micro_batch_size * self.shape.heads * self.setup.length**2
+            matrix = self.setup.batch_sequences * self.shape.heads * self.setup.length**2
             self.tape.pass_by(3 * FP32 * matrix)
         self.tape.take(query + 2 * key)
         self.tape.give(self.kept.attention + query)

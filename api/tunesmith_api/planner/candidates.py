@@ -92,6 +92,7 @@ def make_setup(
         offload=resolved.offload,
         nvme=resolved.nvme_path is not None,
         packing=resolved.packing,
+        sequences=2 if spec.compares_answers else 1,
     )
 
 

@@ -41,9 +41,9 @@ def seconds_per_step(shape: ModelShape, setup: Setup, machine: Machine, length: 
         shape: The model.
         setup: How it is trained.
         machine: Where.
-        length: Tokens of a row on average.
+        length: Tokens of a sequence on average.
     """
-    tokens = setup.micro_batch_size * setup.gradient_accumulation_steps * length
+    tokens = setup.batch_sequences * setup.gradient_accumulation_steps * length
     flops = flops_per_token(shape, setup, length) * tokens
     if not setup.gpu:
         return flops * setup.processes / (CPU_FLOPS * machine.cpus)

@@ -156,8 +156,9 @@ def planned(
     """Return the plan of a job whose setup is decided."""
     steps, kept = _steps(spec, data, setup)
     needs = dict(stage_needs(spec, shape, data, machine, setup, kept))
-    step = seconds_per_step(shape, setup, machine, min(data.mean or setup.length, setup.length))
-    hours = steps * step / 3600 if steps else None
+    mean = data.mean / setup.sequences if data.mean else setup.length
+    step = seconds_per_step(shape, setup, machine, min(mean, setup.length))
+    hours = (steps + _reference_steps(spec, data)) * step / 3600 if steps else None
     if hours is not None:
         train = needs["train"]
         needs["train"] = StageNeed(train.memory, train.disk, train.gpu_memory, hours * 3600)
@@ -176,6 +177,13 @@ def planned(
         cost=None if hours is None or price is None else hours * price * nodes,
         reasons=reasons,
     )
+
+
+def _reference_steps(spec: TrainingJobSpec, data: DataShape) -> float:
+    """Return the steps that take as long as computing what the model says of all pairs before training."""
+    if not spec.compares_answers or data.rows is None:
+        return 0
+    return data.rows / spec.training.global_batch_size / 3  # a forward pass, of two or three passes of a step
 
 
 def _is_remote(uri: str | None) -> bool:

@@ -55,6 +55,7 @@ class Setup:
         offload: What DeepSpeed keeps outside of the GPU's memory: nothing, the optimizer's state, or also the weights.
         nvme: Whether that is kept on a disk instead of the machine's memory.
         packing: Whether rows are laid end to end in packs of at most the micro-batch's tokens.
+        sequences: Sequences of tokens that a row has: two where it is a pair of answers.
     """
 
     method: str
@@ -71,6 +72,7 @@ class Setup:
     offload: Offload = "none"
     nvme: bool = False
     packing: bool = False
+    sequences: int = 1
 
     @property
     def info(self) -> MethodInfo:
@@ -83,9 +85,14 @@ class Setup:
         return int(self.strategy[-1]) if self.strategy.startswith("zero") else 0
 
     @property
+    def batch_sequences(self) -> int:
+        """Sequences of tokens of one forward pass in one process."""
+        return self.micro_batch_size * self.sequences
+
+    @property
     def tokens(self) -> int:
         """Tokens of one forward pass in one process, with what fills it up."""
-        tokens = self.micro_batch_size * self.length
+        tokens = self.batch_sequences * self.length
         return bucket(tokens) if self.packing and self.gpu else tokens
 
     @property

@@ -80,7 +80,7 @@ def step_of(shape: ModelShape, setup: Setup, *, gradients_stay: bool) -> Step:
 
 def logits_at_once(shape: ModelShape, setup: Setup) -> int:
     """Return the number of logits that are there at a time: all, or those of a piece."""
-    positions = setup.micro_batch_size * setup.target_positions
+    positions = setup.batch_sequences * setup.target_positions
     logits = positions * shape.vocabulary
     pieces = -(-logits // LOGITS_CHUNK) if shape.computes_loss and logits > LOGITS_WHOLE else 1
     return -(-positions // pieces) * shape.vocabulary
@@ -95,7 +95,7 @@ def _logits(shape: ModelShape, setup: Setup) -> tuple[int, int, int]:
     before anything else is made of them.
     """
     formats = setup.formats
-    positions = setup.micro_batch_size * setup.target_positions
+    positions = setup.batch_sequences * setup.target_positions
     one = logits_at_once(shape, setup)
     head = gradients = 0
     if not setup.info.trains_adapter:  # the last norm's product, and what the output layer reads and autocast copies

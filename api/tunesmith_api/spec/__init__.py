@@ -2,9 +2,11 @@
 
 from tunesmith_api.spec.adapter import AdapterSettings, AdapterSpec, adapter_settings
 from tunesmith_api.spec.base import Rule, SpecModel
+from tunesmith_api.spec.classification import ClassificationSpec
 from tunesmith_api.spec.data import ConfigMapKeyRef, DatasetFormat, DatasetSource, DatasetSpec, ValidationSpec
 from tunesmith_api.spec.job import JobConfig, TrainingJobSpec
 from tunesmith_api.spec.model import ModelSpec, ScratchSpec
+from tunesmith_api.spec.objective import DpoSpec
 from tunesmith_api.spec.publish import (
     PUBLISH_FIELDS,
     EvaluationSpec,
@@ -21,11 +23,13 @@ __all__ = [
     "AdapterSettings",
     "AdapterSpec",
     "CheckpointSpec",
+    "ClassificationSpec",
     "ConfigMapKeyRef",
     "DatasetFormat",
     "DatasetSource",
     "DatasetSpec",
     "DistributedSpec",
+    "DpoSpec",
     "EarlyStoppingSpec",
     "EvaluationSpec",
     "ExportSpec",

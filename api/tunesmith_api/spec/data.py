@@ -19,6 +19,8 @@ class DatasetFormat(StrEnum):
     ALPACA = "alpaca"
     SHAREGPT = "sharegpt"
     TEXT = "text"
+    PREFERENCE = "preference"
+    OPENAI_PREFERENCE = "openaiPreference"
     TEXT_LABEL = "textLabel"
     TEXT_LABELS = "textLabels"
     TOKEN_TAGS = "tokenTags"  # noqa: S105 - not a password
@@ -152,8 +154,9 @@ class DatasetSpec(SpecModel):
     format: DatasetFormat = Field(
         default=DatasetFormat.AUTO,
         description="Format of the rows, or auto to recognise it. For textGeneration: messages, promptCompletion, "
-        "alpaca, sharegpt, text; sequenceClassification: textLabel, textLabels; tokenClassification: tokenTags, "
-        "textSpans; translation: translation, sourceTarget; questionAnswering: squad.",
+        "alpaca, sharegpt, text, and with objective dpo preference, openaiPreference; sequenceClassification: "
+        "textLabel, textLabels; tokenClassification: tokenTags, textSpans; translation: translation, sourceTarget; "
+        "questionAnswering: squad.",
     )
     columns: dict[str, Annotated[str, Field(min_length=1, max_length=253)]] | None = Field(
         default=None,

@@ -19,11 +19,13 @@ from tunesmith_api.methods import (
 from tunesmith_api.spec.adapter import AdapterSettings, AdapterSpec, adapter_settings
 from tunesmith_api.spec.base import Rule, SpecModel
 from tunesmith_api.spec.choice import OneOf
+from tunesmith_api.spec.classification import ClassificationSpec
 from tunesmith_api.spec.data import DatasetSpec
 from tunesmith_api.spec.model import ModelSpec
+from tunesmith_api.spec.objective import DpoSpec, Objective
 from tunesmith_api.spec.publish import EvaluationSpec, ExportSpec, OutputSpec, Precision
 from tunesmith_api.spec.training import DistributedSpec, TrainingSpec
-from tunesmith_api.tasks import DEFAULT_TASK, TASKS
+from tunesmith_api.tasks import DEFAULT_TASK, PREFERENCE_FORMATS, PREFERENCE_METRICS, TASKS
 
 
 def _has_weights(method: str) -> Callable[[TrainingJobSpec], bool]:
@@ -119,9 +121,64 @@ def _task_rules(name: str) -> tuple[Rule, ...]:
     )
 
 
+def _problem_type_fits(spec: TrainingJobSpec) -> bool:
+    """Return whether the kind of labels goes with the format of the rows, as far as both are named."""
+    kind = spec.classification.problem_type if spec.classification else "auto"
+    if "auto" in (kind, spec.dataset.format):
+        return True
+    return (kind == "multiLabelClassification") == (spec.dataset.format == "textLabels")
+
+
 def _quoted(names: Iterable[str]) -> str:
     """Return a list of strings in CEL."""
     return "[" + ", ".join(f"'{name}'" for name in names) + "]"
+
+
+_OBJECTIVE_RULES = (
+    Rule(
+        f"self.objective != 'dpo' || self.task == '{DEFAULT_TASK}'",
+        f"objective: dpo compares answers of a model that generates text; write task: {DEFAULT_TASK}, or remove "
+        "objective",
+        lambda s: not s.compares_answers or s.task == DEFAULT_TASK,
+    ),
+    Rule(
+        "self.objective == 'dpo' || !has(self.dpo)",
+        "dpo has no meaning with objective: supervised; write objective: dpo, or remove dpo",
+        lambda s: s.compares_answers or s.dpo is None,
+    ),
+    Rule(
+        "self.objective != 'dpo' || !has(self.dataset.format) || self.dataset.format in "
+        f"{_quoted(('auto', *PREFERENCE_FORMATS))}",
+        "objective: dpo reads pairs of answers; write format: preference, or remove format",
+        lambda s: not s.compares_answers or s.dataset.format in ("auto", *PREFERENCE_FORMATS),
+    ),
+    Rule(
+        "self.objective == 'dpo' || !has(self.dataset.format) || "
+        f"!(self.dataset.format in {_quoted(PREFERENCE_FORMATS)})",
+        "rows of pairs of answers are read with objective: dpo; write objective: dpo, or another dataset.format",
+        lambda s: s.compares_answers or s.dataset.format not in PREFERENCE_FORMATS,
+    ),
+    Rule(
+        "self.objective == 'dpo' || !has(self.evaluation) || !has(self.evaluation.gates) || "
+        f"!self.evaluation.gates.exists(gate, gate.metric in {_quoted(PREFERENCE_METRICS)})",
+        f"evaluation.gates: {' and '.join(PREFERENCE_METRICS)} are metrics of objective: dpo; write objective: dpo, or "
+        "a gate on another metric",
+        lambda s: s.compares_answers or not any(g.metric in PREFERENCE_METRICS for g in s.evaluation.gates),
+    ),
+    Rule(
+        "self.objective != 'dpo' || !has(self.training) || !has(self.training.packing) || !self.training.packing",
+        "training.packing: true does not go with objective: dpo, which keeps the answers of a pair apart; write "
+        "packing: false, or remove it",
+        lambda s: not (s.compares_answers and s.training.packing),
+    ),
+    Rule(
+        "self.objective != 'dpo' || !has(self.training) || !has(self.training.lossOn) || "
+        "self.training.lossOn == 'assistant'",
+        "training.lossOn: all has no meaning with objective: dpo, which compares the answers; remove lossOn",
+        lambda s: not s.compares_answers or s.training.loss_on == "assistant",
+    ),
+)
+"""The rules about `spec.objective`."""
 
 
 class TrainingJobSpec(SpecModel):
@@ -149,6 +206,20 @@ class TrainingJobSpec(SpecModel):
         ),
         *(_partition_rule(name) for name, info in METHODS.items() if not info.partitions_weights),
         *(rule for name in TASKS for rule in _task_rules(name)),
+        *_OBJECTIVE_RULES,
+        Rule(
+            "!has(self.classification) || self.task == 'sequenceClassification'",
+            "classification belongs to task: sequenceClassification; remove classification, or write that task",
+            lambda spec: spec.classification is None or spec.task == "sequenceClassification",
+        ),
+        Rule(
+            "!has(self.classification) || !has(self.classification.problemType) || !has(self.dataset.format) || "
+            "self.classification.problemType == 'auto' || self.dataset.format == 'auto' || "
+            "(self.classification.problemType == 'multiLabelClassification') == (self.dataset.format == 'textLabels')",
+            "classification.problemType and dataset.format contradict each other: multiLabelClassification reads "
+            "textLabels, the other problem types textLabel; remove one of the two fields",
+            _problem_type_fits,
+        ),
         Rule(
             "!has(self.model.scratch) || !has(self.training) || !has(self.training.maxLength) || "
             "self.training.maxLength <= self.model.scratch.maxPositionEmbeddings",
@@ -162,6 +233,13 @@ class TrainingJobSpec(SpecModel):
         description="The model to fine-tune.", examples=[{"uri": "hf://HuggingFaceTB/SmolLM2-135M-Instruct"}]
     )
     task: Annotated[str, OneOf(TASKS)] = Field(default=DEFAULT_TASK, description="What the model learns to do.")
+    objective: Objective = Field(
+        default="supervised",
+        description="What training minimises: supervised (the loss of the rows' answers), or dpo (direct preference "
+        "optimisation: rows have a better and a worse answer, and the model learns to prefer the better one). dpo is "
+        "for textGeneration.",
+    )
+    dpo: DpoSpec | None = Field(default=None, description="Settings of objective dpo.", examples=[{"beta": 0.1}])
     method: Annotated[str, OneOf(METHODS)] = Field(default=DEFAULT_METHOD, description=f"{describe_methods()}.")
     adapter: AdapterSpec | None = Field(
         default=None,
@@ -169,6 +247,10 @@ class TrainingJobSpec(SpecModel):
     )
     dataset: DatasetSpec = Field(
         description="The rows to learn from.", examples=[{"sources": [{"uri": "./data.jsonl"}]}]
+    )
+    classification: ClassificationSpec | None = Field(
+        default=None,
+        description="What the labels are and what each class weighs, with task: sequenceClassification.",
     )
     training: TrainingSpec = Field(default=TrainingSpec(), description="Hyper-parameters.")
     distributed: DistributedSpec = Field(
@@ -186,6 +268,11 @@ class TrainingJobSpec(SpecModel):
     def adapter_settings(self) -> AdapterSettings | None:
         """The adapter's settings with the defaults of the method; None where the method trains none."""
         return adapter_settings(self.method, self.adapter)
+
+    @property
+    def compares_answers(self) -> bool:
+        """Whether rows are pairs of answers, and the objective is to prefer the better ones."""
+        return self.objective == "dpo"
 
     @property
     def precisions(self) -> tuple[Precision, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -42,7 +42,8 @@ class GateSpec(SpecModel):
     )
 
     metric: Annotated[str, OneOf(METRICS)] = Field(
-        description="Metric on the validation rows. textGeneration: evalLoss, perplexity, exactMatch (0 to 1); "
+        description="Metric on the validation rows. textGeneration: evalLoss, perplexity, tokenAccuracy, "
+        "exactMatch and rougeL (0 to 1), chrf (0 to 100), with objective dpo rewardAccuracy and rewardMargin; "
         "sequenceClassification: evalLoss, accuracy, macroF1, of numbers mse and spearman; tokenClassification: "
         "evalLoss, f1, precision, recall, accuracy; translation: evalLoss, perplexity, bleu and chrf (0 to 100), "
         "exactMatch; questionAnswering: evalLoss, exactMatch, f1."
@@ -63,6 +64,17 @@ class EvaluationSpec(SpecModel):
     gates: tuple[GateSpec, ...] = Field(
         default=(), max_length=16, description="Bounds that the tuned model must keep; else the job ends as GateFailed."
     )
+
+    @property
+    def needs_whole_answers(self) -> bool:
+        """Whether all answers are generated to their end, also where that an answer is wrong is clear before."""
+        return any(METRICS[gate.metric].compares_texts for gate in self.gates)
+
+    @property
+    def result_fields(self) -> dict[str, Any]:
+        """What the results of an evaluation depend on: all but the bounds of its gates."""
+        fields = {name: value for name, value in self.to_api().items() if name != "gates"}
+        return {**fields, "wholeAnswers": True} if self.needs_whole_answers else fields
 
 
 class ParitySpec(SpecModel):

@@ -11,19 +11,28 @@ from tunesmith_serving.http.errors import ApiError
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read_json(request: Request, limit: int) -> dict[str, Any]:
-    """Return the body, a JSON object of at most `limit` bytes.
+async def read_bytes(request: Request, limit: int) -> bytes:
+    """Return the body, of at most `limit` bytes.
 
     Raises:
-        ApiError: It is larger, not JSON, or not an object.
+        ApiError: It is larger.
     """
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
         if len(raw) > limit:
             raise ApiError(413, f"the body is larger than {limit} bytes; send less", code="body_too_large")
+    return bytes(raw)
+
+
+def parse_json(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object that a body holds.
+
+    Raises:
+        ApiError: It is not JSON, or not an object.
+    """
     try:
-        value = json.loads(bytes(raw), parse_constant=_refuse_constant)
+        value = json.loads(raw, parse_constant=_refuse_constant)
     except RecursionError:
         raise ApiError(400, "the body is nested too deeply", code="invalid_json") from None
     except ValueError as error:

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request
 from prometheus_client import CollectorRegistry
 
-from tunesmith_serving.http.body import read_json
+from tunesmith_serving.http.body import parse_json, read_bytes
 from tunesmith_serving.http.errors import ApiError, unavailable
 from tunesmith_serving.http.state import ServerState
 
@@ -47,6 +47,17 @@ class ServerContext:
         Raises:
             ApiError: The server is draining, or the body is too large or not a JSON object.
         """
+        return parse_json(await self.read_bytes(request))
+
+    async def read_bytes(self, request: Request) -> bytes:
+        """Return the body of a request to the model as it came.
+
+        Raises:
+            ApiError: The server is draining, or the body is too large or compressed.
+        """
         if self.state.draining:
             raise unavailable("the server is shutting down; try again")
-        return await read_json(request, self.max_body_bytes)
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise ApiError(415, f"the body is compressed with {encoding}; send it as it is", code="invalid_encoding")
+        return await read_bytes(request, self.max_body_bytes)

@@ -1,4 +1,4 @@
-"""Errors in OpenAI's form: `{"error": {"message", "type", "param", "code"}}`."""
+"""Errors: raised as ApiError, sent in the form of the protocol that the request's path belongs to."""
 
 import logging
 from collections.abc import Sequence
@@ -8,11 +8,18 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from tunesmith_serving.http.error_forms import form_for
+
 logger = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
-    """An error response to a request."""
+    """An error response to a request.
+
+    Attributes:
+        status: The HTTP status.
+        body: The body in OpenAI's form: `{"error": {"message", "type", "param", "code"}}`.
+    """
 
     def __init__(
         self,
@@ -29,9 +36,9 @@ class ApiError(Exception):
         self.body: dict[str, Any] = {"error": {"message": message, "type": type, "param": param, "code": code}}
         self.headers = headers
 
-    def response(self) -> JSONResponse:
-        """Return the HTTP response."""
-        return JSONResponse(self.body, self.status, self.headers)
+    def response(self, path: str = "") -> JSONResponse:
+        """Return the HTTP response to a request for a path, in the form of its protocol."""
+        return JSONResponse(form_for(path)(self.status, self.body), self.status, self.headers)
 
 
 def server_error(message: str) -> ApiError:
@@ -45,16 +52,16 @@ def unavailable(message: str) -> ApiError:
 
 
 def install_error_handlers(app: FastAPI, paths: Sequence[str]) -> None:
-    """Give every error the same form, including unknown paths and unexpected exceptions.
+    """Give every error the form of its protocol, including unknown paths and unexpected exceptions.
 
     Args:
         app: The application.
         paths: The engine's paths, which the message for an unknown path lists.
     """
 
-    async def api_error(_: Request, error: Exception) -> JSONResponse:
+    async def api_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ApiError)  # noqa: S101 (registered for this type only)
-        return error.response()
+        return error.response(request.url.path)
 
     async def http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
@@ -63,11 +70,12 @@ def install_error_handlers(app: FastAPI, paths: Sequence[str]) -> None:
             404: f"{path} does not exist; this server has {', '.join(paths)}",
             405: f"{path} does not exist with this method",
         }.get(error.status_code, str(error.detail))
-        return ApiError(error.status_code, message, code="not_found", headers=dict(error.headers or {})).response()
+        known = ApiError(error.status_code, message, code="not_found", headers=dict(error.headers or {}))
+        return known.response(request.url.path)
 
     async def defect(request: Request, error: Exception) -> JSONResponse:
         logger.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-        return server_error("the server failed to process this request; see its log").response()
+        return server_error("the server failed to process this request; see its log").response(request.url.path)
 
     app.add_exception_handler(ApiError, api_error)
     app.add_exception_handler(HTTPException, http_error)

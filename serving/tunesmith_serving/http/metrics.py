@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith_serving.engines.base import Engine
@@ -46,20 +47,16 @@ class RouteLabels:
     """The label of a request's route; unknown paths share one, so that they cannot fill the memory."""
 
     def __init__(self, paths: Iterable[str]) -> None:
-        """Collect the labels.
-
-        Args:
-            paths: The routes' paths. A path that ends with a parameter matches every path with the same beginning.
-        """
+        """Collect the labels of the routes' paths, which may hold parameters."""
         paths = tuple(paths)
         self._exact = frozenset(path for path in paths if "{" not in path)
-        self._prefixes = tuple((path.partition("{")[0], path.replace(":path}", "}")) for path in paths if "{" in path)
+        self._patterns = tuple((compile_path(path)[0], path.replace(":path}", "}")) for path in paths if "{" in path)
 
     def of(self, path: str) -> str:
         """Return the label for the path of a request."""
         if path in self._exact:
             return path
-        return next((label for prefix, label in self._prefixes if path.startswith(prefix)), "other")
+        return next((label for pattern, label in self._patterns if pattern.match(path)), "other")
 
 
 class RequestCounter:

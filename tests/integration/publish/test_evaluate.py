@@ -9,8 +9,8 @@ import torch
 
 from support.tiny_models import build_model
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.evaluate import evaluation
-from tunesmith_trainer.evaluate.evaluation import eval_loss, evaluate, generate_answers
+from tunesmith_trainer.evaluate import scores
+from tunesmith_trainer.evaluate.evaluation import evaluate, generate_answers
 from tunesmith_trainer.evaluate.generate import greedy
 from tunesmith_trainer.evaluate.prompts import EvalPrompt
 from tunesmith_trainer.models.loading import load_model, stop_ids
@@ -45,23 +45,27 @@ def rows() -> list[tuple[list[int], list[int]]]:
 def test_the_loss_weighs_every_learned_token_the_same(
     model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "_MAX_ROWS", 3)
+    monkeypatch.setattr(scores, "_MAX_ROWS", 3)
     store = TokenStore.write(tmp_path / "rows", rows())
     losses: list[float] = []
+    right: list[bool] = []
     with torch.inference_mode():
         for ids, mask in rows()[:6]:
             logs = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
             losses += [-float(logs[t - 1, ids[t]]) for t in range(1, len(ids)) if mask[t]]
+            right += [int(logs[t - 1].argmax()) == ids[t] for t in range(1, len(ids)) if mask[t]]
     done: list[int] = []
-    assert eval_loss(model, store, 6, done.append) == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+    found = scores.score_store(model, store, 6, done.append)
+    assert found.mean_loss == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+    assert (found.token_accuracy, int(found.predicted.sum())) == (sum(right) / len(right), sum(right))
     assert sum(done) == 6
 
 
 def test_the_loss_of_nothing_is_no_number(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     store = TokenStore.write(tmp_path / "rows", [([1, 2, 3], [1, 0, 0])])
-    assert math.isnan(eval_loss(model, store, 1, lambda _: None))
+    assert math.isnan(scores.score_store(model, store, 1, lambda _: None).mean_loss)
     result = evaluate(model, tokenizer, store, [], rows=1, max_new_tokens=8, examples=2, advance=lambda _: None)
-    nothing = {"evalLoss": None, "perplexity": None, "exactMatch": None}
+    nothing = dict.fromkeys(("evalLoss", "perplexity", "tokenAccuracy", "exactMatch", "rougeL", "chrf"))
     assert result == {"metrics": nothing, "answers": [], "cut": [], "computedIn": "float32"}
 
 

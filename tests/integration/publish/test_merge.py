@@ -3,6 +3,7 @@
 import json
 import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from support.trained_jobs import make_job
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import AdapterSettings
 from tunesmith_api.work_folder import Stage
+from tunesmith_trainer.evaluate.logits import compared_logits
 from tunesmith_trainer.methods import merge
 from tunesmith_trainer.methods.adapter import AdapterWeights
 from tunesmith_trainer.methods.kinds import lora
@@ -31,6 +33,7 @@ from tunesmith_trainer.publish import publish
 from tunesmith_trainer.stages.runner import run_stage
 
 ROWS = [[1, 2, 3, 4, 5, 77, 8], [9] * 30, [100, 4, 9, 250]]
+OUTPUTS = partial(compared_logits, rows=ROWS)
 ADAPTERS: dict[str, dict[str, Any]] = {
     "lora": {},
     "dora": {"use_dora": True},
@@ -94,7 +97,7 @@ def test_the_logits_are_those_of_the_adapted_model(
     assert {files.type_name(name) for name in files.names()} == {dtype}
     model = load_model(base)
     assert (str(model.dtype) == f"torch.{dtype}") is (is_narrow or dtype == "float32")
-    check = MergeCheck(model, AdapterWeights(tmp_path / "adapter"), tmp_path / "adapter", ROWS)
+    check = MergeCheck(model, AdapterWeights(tmp_path / "adapter"), tmp_path / "adapter", OUTPUTS)
     assert check.adapted_difference < 1e-4
     (tmp_path / "merged" / "config.json").write_bytes((base / "config.json").read_bytes())
     stored = check.stored(load_model(tmp_path / "merged"), dtype)
@@ -134,7 +137,7 @@ def test_a_merge_that_changes_the_model_is_refused(tmp_path: Path, monkeypatch: 
     adapt(base, tmp_path / "adapter")
     monkeypatch.setattr(AdapterWeights, "merged", lambda self, layer, weight: weight)
     with pytest.raises(StageError, match="merging the adapter changes the model") as caught:
-        MergeCheck(load_model(base), AdapterWeights(tmp_path / "adapter"), tmp_path / "adapter", ROWS)
+        MergeCheck(load_model(base), AdapterWeights(tmp_path / "adapter"), tmp_path / "adapter", OUTPUTS)
     assert caught.value.reason is Reason.EXPORT_FAILED
 
 
@@ -239,7 +242,7 @@ def test_the_methods_write_what_they_say(tmp_path: Path) -> None:
     base = write_base(tmp_path / "base", "Qwen2ForCausalLM", dtype="float16")
     adapt(base, tmp_path / "final")
     steps: list[str] = []
-    inputs = MergeInputs(SPEC, base, load_model, lambda: ROWS, steps.append)
+    inputs = MergeInputs(SPEC, base, load_model, OUTPUTS, steps.append)
     numbers = method_of("lora").write_tuned(tmp_path / "final", tmp_path / "tuned", inputs)
     assert numbers["weights"] == "float16"
     assert steps == ["checking the adapter", "merging the adapter", "checking the merged weights"]

@@ -1,5 +1,6 @@
 """Every kind of adapter merges as peft merges it, by a formula that is checked apart from it, in every family."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 from faults.jobs import FAMILIES, write_base
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import AdapterSettings
+from tunesmith_trainer.evaluate.logits import compared_logits
 from tunesmith_trainer.methods.adapter import AdapterWeights
 from tunesmith_trainer.methods.kinds.registry import KINDS
 from tunesmith_trainer.methods.merge import merge_files
@@ -22,6 +24,7 @@ from tunesmith_trainer.models.loading import load_model, load_weights, tensor_so
 from tunesmith_trainer.models.weights import WeightFiles
 
 ROWS = [[1, 2, 3, 4, 5, 77, 8], [9] * 30, [100, 4, 9, 250]]
+OUTPUTS = partial(compared_logits, rows=ROWS)
 SETTINGS = {name: AdapterSettings(rank=4, alpha=6, block_size=16) for name in KINDS}
 SETTINGS["lora"] = AdapterSettings(rank=4, alpha=6, use_rslora=True)
 
@@ -89,7 +92,7 @@ def test_the_logits_are_those_of_the_adapted_model(
     adapted(base, name, tmp_path / "adapter")
     model = load_model(base)
     assert (model.dtype is torch.bfloat16) is is_narrow
-    check = MergeCheck(model, AdapterWeights(tmp_path / "adapter"), tmp_path / "adapter", ROWS)
+    check = MergeCheck(model, AdapterWeights(tmp_path / "adapter"), tmp_path / "adapter", OUTPUTS)
     assert check.adapted_difference < 1e-4
 
 
@@ -111,7 +114,7 @@ def test_a_wrong_merge_is_found(name: str, tmp_path: Path, monkeypatch: pytest.M
                 verify_merge(base, tmp_path / "adapter", tmp_path / f"merged{number}", SETTINGS[name], names)
             assert caught.value.reason is Reason.PARITY_FAILED
             with pytest.raises(StageError, match="merging the adapter changes the model"):
-                MergeCheck(load_model(base), AdapterWeights(tmp_path / "adapter"), tmp_path / "adapter", ROWS)
+                MergeCheck(load_model(base), AdapterWeights(tmp_path / "adapter"), tmp_path / "adapter", OUTPUTS)
 
 
 def test_a_bias_that_was_not_scaled_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

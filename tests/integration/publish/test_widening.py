@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from faults.jobs import FAMILIES, write_base
 from support.tensor_sizes import LargestTensor
 from tunesmith_trainer.data.token_store import TokenStore
-from tunesmith_trainer.evaluate.evaluation import eval_loss
 from tunesmith_trainer.evaluate.generate import cached_tokens, greedy
 from tunesmith_trainer.evaluate.logits import logits_of
+from tunesmith_trainer.evaluate.scores import score_store
 from tunesmith_trainer.export import reference
 from tunesmith_trainer.export.reference import TorchReference
 from tunesmith_trainer.models import memory, widening
@@ -99,7 +99,7 @@ def test_no_tensor_as_large_as_a_weight_in_fp32_is_made(
     assert files.shape("model.layers.0.mlp.up_proj.weight") == (2048, 256)
     store = TokenStore.write(tmp_path / "rows", [(row, [0] + [1] * (len(row) - 1)) for row in ROWS])
     with LargestTensor() as largest, in_float32(model):
-        assert np.isfinite(eval_loss(model, store, 3, lambda _: None))
+        assert np.isfinite(score_store(model, store, 3, lambda _: None).mean_loss)
         greedy(model, ROWS, [4] * 3, frozenset())
         list(logits_of(model, ROWS, [range(len(row)) for row in ROWS]))
     assert 0 < largest.bytes < whole // 2

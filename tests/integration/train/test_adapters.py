@@ -62,7 +62,7 @@ def write_start(work: Path) -> None:
 
     folder = WorkFolder(work)
     base = folder.prepared_model
-    adapter_start.write_start(load_config(folder), folder, base, read_architecture(base, "tiny"))
+    adapter_start.write_start(load_config(folder), folder, base, read_architecture(base, "tiny").linears)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tunesmith_trainer.evaluate.evaluation import exact_match
+from tunesmith_trainer.evaluate.answers import exact_match
 from tunesmith_trainer.evaluate.prompts import read_prompts
 
 

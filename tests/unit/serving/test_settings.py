@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from tunesmith_api.spec.runtime import RuntimeSpec
 from tunesmith_serving.http.body import field_path
-from tunesmith_serving.http.retry import RetryEstimator
 from tunesmith_serving.runtime.config import ServingConfig
 from tunesmith_serving.runtime.cpus import available_cpus
+from tunesmith_serving.runtime.retry import RetryEstimator
 
 
 def test_runtime_spec_is_what_manifests_say() -> None:

@@ -41,7 +41,10 @@ def lookup(row: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - any valu
 
 
 def suggest(
-    row: Mapping[str, Any], formats: Iterable[tuple[str, ...]], aliases: Mapping[str, tuple[str, ...]] | None = None
+    row: Mapping[str, Any],
+    formats: Iterable[tuple[str, ...]],
+    aliases: Mapping[str, tuple[str, ...]] | None = None,
+    optional: Iterable[str] = (),
 ) -> str | None:
     """Return the line `columns: {...}` with which a row is in one of the formats; None if none would do.
 
@@ -49,6 +52,7 @@ def suggest(
         row: The row.
         formats: The required columns of each format, in the order in which they are tried.
         aliases: Names that columns often have, besides those that are known here.
+        optional: Columns that are mapped besides, where the row seems to have them.
     """
     formats, known = list(formats), {**_ALIASES, **(aliases or {})}
     if any("prompt" in required for required in formats) and (languages := _translation(row)):
@@ -66,7 +70,13 @@ def suggest(
             changed = {column: name for column, name in mapping.items() if column != name}
             if changed and (best is None or len(changed) < len(best)):
                 best = changed
-    return columns_line(best) if best else None
+    if not best:
+        return None
+    for column in optional:
+        name = _alias(flat, column, set(best.values()), known.get(column, ()))
+        if name is not None and name != column:
+            best[column] = name
+    return columns_line(best)
 
 
 def columns_line(mapping: Mapping[str, str]) -> str:
@@ -74,10 +84,16 @@ def columns_line(mapping: Mapping[str, str]) -> str:
     return "columns: {" + ", ".join(f"{column}: {_yaml(name)}" for column, name in mapping.items()) + "}"
 
 
-def meant_for(column: str, names: Iterable[str]) -> str | None:
-    """Return the name among `names` that probably stands for a format's column."""
+def meant_for(column: str, names: Iterable[str], aliases: Mapping[str, tuple[str, ...]] | None = None) -> str | None:
+    """Return the name among `names` that probably stands for a format's column.
+
+    Args:
+        column: The format's column.
+        names: Names of columns in a file.
+        aliases: Names that columns often have, besides those that are known here.
+    """
     by_form = {name.strip().casefold(): name for name in names}
-    return next((by_form[alias] for alias in _ALIASES.get(column, ()) if alias in by_form), None)
+    return next((by_form[alias] for alias in {**_ALIASES, **(aliases or {})}.get(column, ()) if alias in by_form), None)
 
 
 def _alias(flat: Mapping[str, Any], column: str, taken: set[str], aliases: tuple[str, ...]) -> str | None:
@@ -101,6 +117,10 @@ def _fits(column: str, value: Any) -> bool:  # noqa: ANN401
         return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and keys[0] in value[0]
     if column == "text":
         return isinstance(value, str)
+    if column == "labels":
+        return isinstance(value, list) or (isinstance(value, str) and value.startswith("["))
+    if column == "label" and isinstance(value, list | dict):
+        return False
     return isinstance(value, str | int) and value != "" if column in _ALIASES else value not in (None, "")
 
 

@@ -39,6 +39,11 @@ class Encoded:
     mask: list[int]
     targets: Sequence[float] = ()
 
+    @property
+    def parts(self) -> Sequence[Encoded]:
+        """The sequences of tokens that it has: itself, or the two answers of a pair."""
+        return (self,)
+
 
 @dataclass
 class Encoder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ class Format:
         example: An example row for messages.
         read: Parses `(location, fields)` into a row.
         aliases: Names that a column often has in other files, by column, for what a message suggests.
+        expand: Yields the rows that an object of a file holds, where that can be several; see `RowParser.rows`.
     """
 
     required: tuple[str, ...]
@@ -33,6 +34,7 @@ class Format:
     example: str
     read: Callable[[str, Fields], Row]
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    expand: Callable[[str, Fields], Iterator[tuple[str, Fields]]] | None = None
 
 
 Formats = Mapping[DatasetFormat, Format]
@@ -109,6 +111,8 @@ FORMATS: Formats = {
     DatasetFormat.TEXT: Format(("text",), (), '{"text": "..."}', _text),
 }
 
+_PAIR_COLUMNS = ("chosen", "rejected", "preferred_output", "non_preferred_output")
+
 _EMPTY: tuple[object, ...] = (None, "", [], {}, "[]", "null")
 
 
@@ -142,6 +146,19 @@ class RowParser:
                     f"spec.dataset.columns: {self.format.value} has no column {shown(name)}",
                     f"On the left of a colon write one of {', '.join(known)}; on the right the name in your file",
                 )
+
+    def rows(self, location: str, raw: Fields) -> Iterator[Row]:
+        """Yield the checked rows of an object in a file: one, or those that it holds in a nested format.
+
+        Raises:
+            StageError: As `parse`.
+        """
+        expand = next((form.expand for form in self.formats.values() if form.expand), None)
+        if expand is None:
+            yield self.parse(location, raw)
+            return
+        for place, fields in expand(location, raw):
+            yield self.parse(place, fields)
 
     def parse(self, location: str, raw: Fields) -> Row:
         """Return the checked row.
@@ -218,20 +235,31 @@ class RowParser:
 
 def _unnamed_format(location: str, fields: Fields, formats: list[Format], problem: str = "") -> StageError | None:
     """Return the error for a row of preference data, or with other column names; None if it is neither."""
-    if formats and "chosen" in fields and "rejected" in fields:
-        conversation = isinstance(fields["chosen"], list) and "prompt" not in fields
-        mapped = "messages" if conversation else "completion"
+    if formats and (columns := _better_answers(fields)) is not None:
         return dataset_error(
             location,
-            "this is preference data (chosen, rejected), which is not supported",
-            f"To train on the chosen answers alone, write spec.dataset.columns: {{{mapped}: chosen}}",
+            f"this is preference data ({', '.join(name for name in _PAIR_COLUMNS if name in fields)})",
+            "To learn which answers are better, write spec.objective: dpo (with task textGeneration); to train on the "
+            f"better ones alone, write spec.dataset.columns: {columns}",
         )
     aliases = {column: names for form in formats for column, names in form.aliases.items()}
-    line = suggest(fields, [form.required for form in formats], aliases)
+    # Of the optional columns those are suggested without which a row would mean something else: the second text.
+    optional = dict.fromkeys(column for form in formats for column in form.optional if column in form.aliases)
+    line = suggest(fields, [form.required for form in formats], aliases, optional)
     if line is None:
         return None
     problem = problem or f"the format is not recognised: the row has {_listed(fields)}"
     return dataset_error(location, problem, f"Write spec.dataset.{line}")
+
+
+def _better_answers(fields: Fields) -> str | None:
+    """Return the `columns` by which only the better answers of preference data are read; None if it is no such data."""
+    if "chosen" in fields and "rejected" in fields:
+        conversation = isinstance(fields["chosen"], list) and "prompt" not in fields
+        return "{messages: chosen}" if conversation else "{completion: chosen}"
+    if "preferred_output" in fields and "non_preferred_output" in fields and "input" in fields:
+        return "{prompt: input.messages, completion: preferred_output}"
+    return None
 
 
 def _refuse_unsupported(location: str, fields: Fields) -> None:

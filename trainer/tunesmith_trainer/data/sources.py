@@ -151,6 +151,6 @@ class Dataset:
         for index, file in enumerate(self.files):
             self.counts[index] = 0
             for location, fields in read_rows(file.path, file.name):
-                row = self.parser.parse(location, fields)
-                self.counts[index] += 1
-                yield row
+                for row in self.parser.rows(location, fields):
+                    self.counts[index] += 1
+                    yield row

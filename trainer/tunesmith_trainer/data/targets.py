@@ -41,3 +41,7 @@ class Targets:
             StageError: INVALID_DATASET: no model can learn from them, for example because all labels are equal.
         """
         return {}
+
+    def report(self) -> Mapping[str, Any]:
+        """Return the fields of the data report that say what was found. Called after `facts`."""
+        return {}

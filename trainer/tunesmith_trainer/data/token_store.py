@@ -110,7 +110,7 @@ class TokenStoreWriter:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows = self.tokens = self.learned = self.longest = 0
-        self._targets = 0
+        self._targets = self._end = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._files = {name: ArrayFile(folder / f"{name}.npy", type_) for name, type_ in _TYPES.items()}
         self._files["offsets"].extend(np.zeros(1, np.int64))
@@ -130,14 +130,18 @@ class TokenStoreWriter:
         """
         if len(own):
             self._add_targets(own)
-        targets = np.asarray(mask, np.uint8)
         self.rows += 1
-        self.tokens += len(ids)
-        self.learned += int(np.count_nonzero(targets))
-        self.longest = max(self.longest, len(ids))
+        self._end += len(ids)
+        self.count(ids, mask)
         self._files["tokens"].extend(np.asarray(ids, np.int32))
-        self._files["mask"].extend(targets)
-        self._files["offsets"].extend(np.array([self.tokens]))
+        self._files["mask"].extend(np.asarray(mask, np.uint8))
+        self._files["offsets"].extend(np.array([self._end]))
+
+    def count(self, ids: Sequence[int] | npt.NDArray[np.int32], mask: Sequence[int] | npt.NDArray[np.uint8]) -> None:
+        """Count a sequence of tokens that belongs to the newest row: its own, or one in its targets."""
+        self.tokens += len(ids)
+        self.learned += int(np.count_nonzero(np.asarray(mask, np.uint8)))
+        self.longest = max(self.longest, len(ids))
 
     def _add_targets(self, targets: Sequence[float]) -> None:
         if "targets" not in self._files:

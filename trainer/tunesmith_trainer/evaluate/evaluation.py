@@ -1,61 +1,25 @@
-"""Evaluation of a model: loss and perplexity on tokenised rows, exact match of generated answers."""
+"""Evaluation of a model: the loss on tokenised rows, and generated answers beside their references."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-
-from tunesmith_trainer.data.collate import IGNORE_INDEX
 from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.evaluate.answers import chrf, exact_match, rouge_l
 from tunesmith_trainer.evaluate.batches import length_bucketed_batches
 from tunesmith_trainer.evaluate.estimate import Advance, Estimate
 from tunesmith_trainer.evaluate.generate import cached_tokens, greedy
 from tunesmith_trainer.evaluate.prompts import EvalPrompt
+from tunesmith_trainer.evaluate.scores import MAX_TOKENS, Scores, score_store
 from tunesmith_trainer.models.loading import context_length, stop_ids
-from tunesmith_trainer.models.loss import loss_sum, target_count
 from tunesmith_trainer.models.widening import arithmetic_of
 
 _MAX_ROWS = 32
-_MAX_TOKENS = 8192
 _MEASURED_STEPS = 4  # of generation, before its duration is told
-_MAX_LOGITS = 1 << 26  # logits of one batch: 256 MiB in fp32
-
-
-@torch.inference_mode()
-def eval_loss(model: Any, store: TokenStore, rows: int, advance: Advance) -> float:  # noqa: ANN401
-    """Return the mean negative log-likelihood, in nats, of the target tokens of the first rows.
-
-    Every target token has the same weight, whatever its row. NaN if there is none.
-    """
-    total, count = 0.0, 0
-    lengths = [int(length) for length in store.lengths[:rows]]
-    budget = max(1, min(_MAX_TOKENS, _MAX_LOGITS // model.config.vocab_size))
-    batches = length_bucketed_batches(lengths, _MAX_ROWS, budget)
-    widths = [max(lengths[index] for index in batch) for batch in batches]
-    padded = [len(batch) * width for batch, width in zip(batches, widths, strict=True)]
-    estimate = Estimate(advance, f"loss on {rows} rows of {sum(lengths)} tokens", sum(padded))
-    for batch, width, tokens_of_batch in zip(batches, widths, padded, strict=True):
-        ids = torch.zeros(len(batch), width, dtype=torch.long)
-        attention = torch.zeros_like(ids)
-        labels = torch.full((len(batch), width), IGNORE_INDEX, dtype=torch.long)
-        for slot, index in enumerate(batch):
-            tokens, mask = store[index]
-            ids[slot, : len(tokens)] = torch.from_numpy(tokens.astype("int64"))
-            attention[slot, : len(tokens)] = 1
-            is_target = torch.from_numpy(mask.astype(bool))
-            labels[slot, : len(tokens)] = ids[slot, : len(tokens)].where(is_target, IGNORE_INDEX)
-        ids, attention, labels = (tensor.to(model.device) for tensor in (ids, attention, labels))
-        logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1]
-        total += float(loss_sum(logits, labels[:, 1:]))
-        count += int(target_count(labels[:, 1:]))
-        estimate.worked(tokens_of_batch)
-        advance(len(batch))
-    return total / count if count else math.nan
 
 
 @dataclass(frozen=True)
@@ -88,7 +52,7 @@ def generate_answers(
     references = ["".join(prompt.reference.split()) for prompt in prompts]
     limits = answer_limits(tokenizer, prompts, max_new_tokens, context_length(model))
     texts, is_cut = [""] * len(prompts), [False] * len(prompts)
-    budget = min(2 * _MAX_TOKENS, cached_tokens(model.config))
+    budget = min(2 * MAX_TOKENS, cached_tokens(model.config))
     widths = [len(prompt.prompt_ids) + limit for prompt, limit in zip(prompts, limits, strict=True)]
     # The examples have batches of their own: they are generated to their end, and would delay the others.
     batches = [
@@ -145,14 +109,6 @@ def answer_limits(
     return [max(0, min(max_new_tokens, 2 * length + 8, left)) for length, left in zip(lengths, room, strict=True)]
 
 
-def exact_match(answers: Sequence[str], references: Sequence[str]) -> float:
-    """Return the share of answers that equal their reference, ignoring surrounding white space; NaN for none."""
-    if not references:
-        return math.nan
-    equal = sum(a.strip() == r.strip() for a, r in zip(answers, references, strict=True))
-    return equal / len(references)
-
-
 def evaluate(
     model: Any,  # noqa: ANN401
     tokenizer: Any,  # noqa: ANN401
@@ -173,31 +129,48 @@ def evaluate(
         prompts: Prompts and references made from these rows; may be empty.
         rows: Number of rows, from the first, that the loss is computed on.
         max_new_tokens: Most tokens of an answer.
-        examples: Number of answers, from the first, that are generated to their end even if they cannot match.
+        examples: Number of answers, from the first, that are generated to their end even if they cannot match, and that
+            metrics of whole answers are computed of.
         advance: Called with the number of rows or prompts just finished; `rows + len(prompts)` in total.
 
     Returns:
-        `{metrics: {evalLoss, perplexity, exactMatch}, answers: [...], cut: [...], computedIn}`: each answer, and
-        whether it was cut; the number format of the computation. A metric that cannot be measured is None.
+        `{metrics, answers: [...], cut: [...], computedIn}`: the numbers of `metrics_of`; each answer, and whether it
+        was cut; the number format of the computation.
     """
-    loss = eval_loss(model, store, rows, advance)
+    scores = score_store(model, store, rows, advance)
     answers = generate_answers(model, tokenizer, prompts, max_new_tokens, examples, advance)
-    metrics = metrics_of(loss, answers.texts, prompts)
+    metrics = metrics_of(scores, answers.texts, prompts, examples)
     computed_in = arithmetic_of(model)
     return {"metrics": metrics, "answers": answers.texts, "cut": answers.is_cut, "computedIn": computed_in}
 
 
-def metrics_of(loss: float, answers: Sequence[str], prompts: Sequence[EvalPrompt]) -> dict[str, float | None]:
+def metrics_of(
+    scores: Scores, answers: Sequence[str], prompts: Sequence[EvalPrompt], examples: int
+) -> dict[str, float | None]:
     """Return the task's metrics; None for one that cannot be measured.
 
     Args:
-        loss: Mean loss of a target token, in nats.
+        scores: The scores of the rows.
         answers: The generated answers.
         prompts: Their prompts and references.
+        examples: Number of answers, from the first, that were generated to their end.
+
+    Returns:
+        `{evalLoss, perplexity, tokenAccuracy, exactMatch, rougeL, chrf}`.
     """
+    references, loss = [prompt.reference for prompt in prompts], scores.mean_loss
+    whole = answers[:examples], references[:examples]
     metrics = {
         "evalLoss": loss,
         "perplexity": math.exp(loss) if loss < 700 else math.inf,
-        "exactMatch": exact_match(answers, [prompt.reference for prompt in prompts]),
+        "tokenAccuracy": scores.token_accuracy,
+        "exactMatch": exact_match(answers, references),
+        "rougeL": rouge_l(*whole),
+        "chrf": chrf(*whole),
     }
+    return finite(metrics)
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Return metrics with None for those that are no finite number."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}

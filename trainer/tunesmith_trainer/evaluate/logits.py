@@ -18,6 +18,8 @@ Logits = npt.NDArray[np.float32]
 _MAX_ROWS = 64
 _MAX_LOGITS = 1 << 26  # logits of one batch: 256 MiB
 _MAX_TOKENS = 4096
+_COMPARED_TOKENS = 512  # of a row for which models are compared
+_COMPARED_LOGITS = 1 << 24  # of all of these rows together: 64 MiB
 
 
 @torch.inference_mode()
@@ -45,6 +47,19 @@ def logits_of(
         places = {position: place for place, position in enumerate(wanted)}
         for slot, index in enumerate(batch):
             yield index, found[slot, [places[position] for position in positions[index]]].float().cpu().numpy()
+
+
+def compared_logits(model: Any, rows: Sequence[Sequence[int]]) -> list[Logits]:  # noqa: ANN401
+    """Return logits of rows for comparing models, of each row float32 [positions, vocabulary].
+
+    Args:
+        model: A causal language model.
+        rows: Token ids of a few rows.
+    """
+    share = max(1, _COMPARED_LOGITS // (model.config.vocab_size * max(1, len(rows))))
+    cut = [row[:_COMPARED_TOKENS] for row in rows]
+    positions = [sorted(set(np.linspace(0, len(row) - 1, min(share, len(row))).astype(int).tolist())) for row in cut]
+    return [logits for _, logits in sorted(logits_of(model, cut, positions), key=lambda pair: pair[0])]
 
 
 def _forward(model: Any, ids: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:  # noqa: ANN401

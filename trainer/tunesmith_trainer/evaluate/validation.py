@@ -60,9 +60,8 @@ def evaluation_inputs(config: JobConfig, work: WorkFolder, final: str) -> str:
         work: The work folder.
         final: Digest of the trained weights.
     """
-    evaluation = {name: value for name, value in config.spec.evaluation.to_api().items() if name != "gates"}
     prepared = read_json(work.stage_marker(Stage.PREPARE))
-    return digest_of_json({"evaluation": evaluation, "prepared": prepared, "final": final})
+    return digest_of_json({"evaluation": config.spec.evaluation.result_fields, "prepared": prepared, "final": final})
 
 
 def read_trained_evaluation(config: JobConfig, work: WorkFolder) -> dict[str, Any]:

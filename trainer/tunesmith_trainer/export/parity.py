@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from tunesmith_trainer.export.onnx_runner import Logits, OnnxModel
+from tunesmith_trainer.export.onnx_runner import Logits
 from tunesmith_trainer.export.reference import Kind, ReferenceRow, TorchReference
 
 Numbers = dict[str, float | int | None]
 
 CONFIDENCE = 2.326
 """Standard errors below the mean that hold with 99% confidence, one-sided."""
+
+
+class Exported(Protocol):
+    """An exported model."""
+
+    def logits_at(self, ids: Sequence[int], positions: Sequence[int]) -> Logits:
+        """Return the logits at positions of a row, float32 [positions, vocabulary]."""
+
+    def decode(self, prompt: Sequence[int], answer: Sequence[int]) -> Logits:
+        """Return the logits before each token of an answer, [tokens, vocabulary], decoded one by one with its cache."""
 
 
 @dataclass
@@ -48,7 +60,7 @@ class _Sums:
         self.onnx_losses.append(losses(found[chosen], tokens))
 
 
-def measure(exported: OnnxModel, reference: TorchReference, tie_tolerance: float) -> Numbers:
+def measure(exported: Exported, reference: TorchReference, tie_tolerance: float) -> Numbers:
     """Compare an exported model with the torch model.
 
     Args:
@@ -104,7 +116,7 @@ def measure(exported: OnnxModel, reference: TorchReference, tie_tolerance: float
     return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
-def _measure_long(exported: OnnxModel, reference: TorchReference) -> tuple[_Sums, dict[str, float]]:
+def _measure_long(exported: Exported, reference: TorchReference) -> tuple[_Sums, dict[str, float]]:
     """Compare the row beyond the model's window or original rope length; nothing if there is none."""
     sums = _Sums()
     for row, expected in reference.of("long"):

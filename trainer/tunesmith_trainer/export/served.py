@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ import numpy as np
 from tunesmith_api.artifact import onnx_folder
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import Precision
-from tunesmith_trainer.data.token_store import TokenStore
+from tunesmith_trainer.data.token_store import Example, TokenStore
 from tunesmith_trainer.evaluate.evaluation import answer_limits, metrics_of
 from tunesmith_trainer.evaluate.prompts import EvalPrompt
+from tunesmith_trainer.evaluate.scores import Scores
 from tunesmith_trainer.export.onnx_runner import OnnxModel
 from tunesmith_trainer.export.parity import losses
 from tunesmith_trainer.export.replay import replay
@@ -32,6 +32,7 @@ def evaluate_served(
     *,
     rows: int,
     max_new_tokens: int,
+    examples: int,
     advance: Advance,
 ) -> dict[str, Any]:
     """Evaluate an exported model as it is served.
@@ -44,16 +45,35 @@ def evaluate_served(
         prompts: Prompts and references made from these rows; may be empty.
         rows: Number of rows, from the first, that the loss is computed on.
         max_new_tokens: Most tokens of an answer.
+        examples: Number of answers, from the first, that metrics of whole answers are computed of.
         advance: Called with the number of rows or prompts just finished; `rows + len(prompts)` in total.
 
     Returns:
-        `{metrics: {evalLoss, perplexity, exactMatch}, answers: [...]}`.
+        `{metrics, answers: [...]}`; the metrics are those of `metrics_of`.
 
     Raises:
         StageError: PARITY_FAILED if the server refuses a prompt; EXPORT_FAILED if it cannot answer.
     """
     folder = artifact / onnx_folder(precision.value)
-    loss = onnx_loss(OnnxModel(folder), store, rows, advance)
+    scores = onnx_scores(OnnxModel(folder), lambda index: store[index], rows, advance)
+    answers = served_answers(artifact, precision, tokenizer, prompts, max_new_tokens, advance)
+    return {"metrics": metrics_of(scores, answers, prompts, examples), "answers": answers}
+
+
+def served_answers(
+    artifact: Path,
+    precision: Precision,
+    tokenizer: Any,  # noqa: ANN401 - a transformers tokenizer
+    prompts: Sequence[EvalPrompt],
+    max_new_tokens: int,
+    advance: Advance,
+) -> list[str]:
+    """Return the server's answers to prompts; see `evaluate_served`.
+
+    Raises:
+        StageError: PARITY_FAILED if the server refuses a prompt; EXPORT_FAILED if it cannot answer.
+    """
+    folder = artifact / onnx_folder(precision.value)
     context = int(json.loads((folder / "genai_config.json").read_bytes())["model"]["context_length"])
     limits = answer_limits(tokenizer, prompts, max_new_tokens, context)
     # Answers as torch gives them: greedy, as far as they can matter, and none to a prompt that fills the context.
@@ -71,16 +91,25 @@ def evaluate_served(
                 "Use another precision in export.precisions",
             )
         answers[index] = answer["text"]
-    return {"metrics": metrics_of(loss, answers, prompts), "answers": answers}
+    return answers
 
 
-def onnx_loss(exported: OnnxModel, store: TokenStore, rows: int, advance: Advance) -> float:
-    """Return the mean negative log-likelihood, in nats, of the target tokens of the first rows; NaN for none."""
-    total, count = 0.0, 0
+def onnx_scores(exported: OnnxModel, row: Callable[[int], Example], rows: int, advance: Advance) -> Scores:
+    """Return the scores of rows.
+
+    Args:
+        exported: The exported model.
+        row: Returns the ids and the mask of a row.
+        rows: Number of rows.
+        advance: Called with the number of rows just done.
+    """
+    scores = Scores.empty(rows)
     for index in range(rows):
-        tokens, mask = store[index]
+        tokens, mask = row(index)
         for positions, logits in exported.chunks(tokens.tolist(), np.flatnonzero(mask[1:]).tolist()):
-            total += float(losses(logits, tokens[positions + 1].astype(np.int64)).sum())
-            count += len(positions)
+            wanted = tokens[positions + 1].astype(np.int64)
+            scores.losses[index] += float(losses(logits, wanted).sum())
+            scores.predicted[index] += int((logits.argmax(-1) == wanted).sum())
+            scores.targets[index] += len(positions)
         advance(1)
-    return total / count if count else math.nan
+    return scores

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.models.linears import is_within
 from tunesmith_trainer.models.weights import open_safetensors
 from tunesmith_trainer.storage.files import read_json
 
@@ -66,6 +68,21 @@ class AdapterFile:
         if name not in self._names:
             raise unfaithful(f"the adapter has no {part}")
         return self._checked(name)
+
+    @cached_property
+    def heads(self) -> list[str]:
+        """The names of the base model's tensors that were trained whole beside the adapter."""
+        modules = self.config.get("modules_to_save") or []
+        names = (name.removeprefix(_PREFIX) for name in self._names)
+        return sorted(name for name in names if is_within(name, modules))
+
+    def head(self, name: str) -> torch.Tensor:
+        """Return a tensor of `heads`, float32.
+
+        Raises:
+            StageError: As `get`.
+        """
+        return self._checked(f"{_PREFIX}{name}")
 
     def _checked(self, name: str) -> torch.Tensor:
         tensor: torch.Tensor = self._file.get_tensor(name)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.resolve import Resolved
 from tunesmith_api.spec import AdapterSettings, TrainingJobSpec
-from tunesmith_trainer.methods.base import START, DType, MergeInputs, Method
+from tunesmith_trainer.methods.base import HEAD, START, DType, MergeInputs, Method
 from tunesmith_trainer.methods.targets import check_targets, peft_targets, targeted
-from tunesmith_trainer.models.linears import linear_layers
+from tunesmith_trainer.models.linears import is_within, linear_layers
 from tunesmith_trainer.storage.files import link_tree, read_json, write_json
 
 if TYPE_CHECKING:
@@ -62,13 +62,18 @@ class AdapterMethod(Method):
 
         adapter = self._settings(resolved.adapter)
         set_seed(spec.training.seed)
-        layers = linear_layers(model)
+        layers = linear_layers(model, heads)
         self.check_layers(layers, adapter)
-        config = self.kind.peft_config(adapter, peft_targets(adapter.target_modules, layers), adapter_task_type)
+        modules = [name for name, _ in model.named_modules()]
+        targets = peft_targets(adapter.target_modules, layers, modules, heads)
+        config = self.kind.peft_config(adapter, targets, adapter_task_type)
+        if heads:
+            config.modules_to_save = list(heads)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Invalid `oft_block_size`")  # it takes the nearest, as told
             model = get_peft_model(model, config)
         self.kind.prepare(model)
+        _widen_heads(model)
         if resolved.gradient_checkpointing:
             model.enable_input_require_grads()
         return model
@@ -104,12 +109,17 @@ class AdapterMethod(Method):
         load_start(model, file)
 
     def trained_names(self, names: Iterable[str]) -> list[str]:
-        """Return the names of the adapter's parameters, whatever has frozen some of them."""
-        return [name for name in names if any(f".{part}." in name for part in self.kind.parts)]
+        """Return the names of the parameters of the adapter and the heads, whatever has frozen some of them."""
+        return [name for name in names if any(f".{part}." in name for part in (*self.kind.parts, HEAD))]
 
     def late_names(self, names: Iterable[str]) -> list[str]:
         """Return the names of the parameters whose gradient is zero until others have moved."""
         return [name for name in names if any(f".{part}." in name for part in self.kind.late)]
+
+    def total_parameters(self, model: Any) -> int:  # noqa: ANN401
+        """Return the number of parameters. peft keeps a head as it was beside the one that is trained."""
+        kept = [weight for name, weight in model.named_parameters() if ".original_module." in name]
+        return super().total_parameters(model) - sum(getattr(weight, "ds_numel", weight.numel()) for weight in kept)
 
     def _settings(self, adapter: AdapterSettings | None) -> AdapterSettings:
         return adapter or AdapterSettings(rank=self.info.default_rank, alpha=self.info.default_alpha)
@@ -138,9 +148,11 @@ class AdapterMethod(Method):
 
         inputs.step("checking the adapter")
         settings, weights, base = self._settings(inputs.adapter), AdapterWeights(final), inputs.load(inputs.base_folder)
-        verify_adapter(final, self.kind, settings, list(linear_layers(base)))
+        heads = inputs.heads(base)
+        tensors = [name for name in base.state_dict() if is_within(name, heads)]
+        verify_adapter(final, self.kind, settings, list(linear_layers(base, heads)), tensors)
         names = tensor_sources(base, inputs.base_folder)
-        check, trained = MergeCheck(base, weights, final, inputs.rows()), {}
+        check, trained = MergeCheck(base, weights, final, inputs.outputs), {}
         save_configuration(base, folder)
         del base
         give_back()
@@ -171,10 +183,17 @@ class AdapterMethod(Method):
         return {"adapter": adapter}
 
 
+def _widen_heads(model: Any) -> None:  # noqa: ANN401 - peft's model
+    """Let the trained heads be in fp32, as peft does with adapters. DeepSpeed does it for what it has partitioned."""
+    for name, weight in model.named_parameters():
+        if f".{HEAD}." in name and not hasattr(weight, "ds_id"):
+            weight.data = weight.data.float()
+
+
 def _sort_targets(path: Path) -> None:
-    """Sort the names of the layers, as peft's order differs between runs."""
+    """Sort the names of the layers and heads, as peft's order differs between runs."""
     settings = json.loads(path.read_text())
-    for field in ("target_modules", "feedforward_modules"):
+    for field in ("target_modules", "feedforward_modules", "modules_to_save"):
         if isinstance(settings.get(field), list):
-            settings[field].sort()
+            settings[field] = sorted(set(settings[field]))
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")

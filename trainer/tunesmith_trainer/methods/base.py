@@ -17,6 +17,9 @@ DType = Literal["float32", "bfloat16"]
 START = "tunesmith_start"
 """Attribute of a model whose adapter begins as a part of the base weights: the file with its matrices."""
 
+HEAD = "modules_to_save"
+"""What peft calls modules that are trained whole beside an adapter; a part of the names of their tensors."""
+
 
 def not_quantized(folder: Path, dtype: str) -> Any:  # noqa: ANN401
     """Stand in for `load_quantized` where no weights are quantized."""
@@ -31,18 +34,20 @@ class MergeInputs:
         adapter: The adapter's settings; None where the method trains none.
         base_folder: Folder of the base model.
         load: Returns the model in a folder, ready for inference; see `Task.load_model`. The method may change it.
-        rows: Returns the token ids of a few rows, for comparing models.
+        outputs: Returns what a model computes for a few rows, float32 arrays, for comparing models.
         step: Reports a step that takes long enough to be shown.
         load_quantized: Returns a base model with quantized weights; see `Task.load_quantized`.
+        heads: Returns the names of the modules of a model that were trained whole beside the adapter.
         trained: Returns the model that was trained, if its base is stored otherwise than the one in `base_folder`.
     """
 
     adapter: AdapterSettings | None
     base_folder: Path
     load: Callable[[Path], Any]
-    rows: Callable[[], list[list[int]]]
+    outputs: Callable[[Any], Sequence[Any]]
     step: Callable[[str], None]
     load_quantized: Callable[[Path, str], Any] = not_quantized
+    heads: Callable[[Any], Sequence[str]] = lambda model: ()
     trained: Callable[[], Any] | None = None
 
 

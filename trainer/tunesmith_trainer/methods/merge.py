@@ -1,6 +1,7 @@
 """Merges an adapter into its base model from file to file, with few tensors in memory at a time.
 
-Each merged weight is computed in fp32 and stored in the number format that it has in the base model.
+Each merged weight is computed in fp32 and stored in the number format that it has in the base model. What was trained
+whole beside the adapter takes the place of the base model's.
 """
 
 from __future__ import annotations
@@ -58,11 +59,7 @@ class Rounding:
         change = (stored.float() - merged).flatten()
         size, moved = float(merged.flatten() @ merged.flatten()), float(change @ change)
         if not math.isfinite(size + moved):
-            raise StageError(
-                Reason.EXPORT_FAILED,
-                f"the merged {name} has values that are not finite in {str(stored.dtype).removeprefix('torch.')}",
-                "Train with a lower learning rate, at which the weights stay moderate",
-            )
+            raise _infinite(name, stored.dtype)
         self.largest = max(self.largest, math.sqrt(moved / size) if size else 0.0)
         squares = float(update @ update)
         self.exact += squares
@@ -111,9 +108,13 @@ def _merged(
     files: WeightFiles, adapter: AdapterWeights, names: Mapping[str, str], rounding: Rounding
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the tensors of the merged model by name, and note what rounding changes."""
+    heads = set(adapter.heads)
     for name, source in names.items():
         before = files[source]
         kind = _stored(before.dtype)
+        if name in heads:
+            yield name, _finite(name, adapter.head(name).to(kind))
+            continue
         if name not in adapter.tensors:
             yield name, before.to(kind)
             continue
@@ -122,6 +123,21 @@ def _merged(
         stored = merged.to(kind)
         rounding.add(name, before, merged, stored)
         yield name, stored
+
+
+def _finite(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor that is stored; fail if not all of its values are finite."""
+    if not torch.isfinite(tensor).all():
+        raise _infinite(name, tensor.dtype)
+    return tensor
+
+
+def _infinite(name: str, kind: torch.dtype) -> StageError:
+    return StageError(
+        Reason.EXPORT_FAILED,
+        f"the merged {name} has values that are not finite in {str(kind).removeprefix('torch.')}",
+        "Train with a lower learning rate, at which the weights stay moderate",
+    )
 
 
 def _stored(kind: torch.dtype) -> torch.dtype:

@@ -1,22 +1,22 @@
-"""Compares merged and adapted models by their logits on a few rows, in fp32."""
+"""Compares merged and adapted models by what they compute for a few rows, in fp32."""
 
 from __future__ import annotations
 
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional
 
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_trainer.evaluate.logits import Logits, logits_of
 from tunesmith_trainer.methods.adapter import AdapterWeights
 
 log = logging.getLogger(__name__)
@@ -28,38 +28,37 @@ TOLERANCE = 1e-4
 _UNITS = 4
 _FEW = "what it costs stands in the metrics, which are measured on the stored weights"
 
-_MAX_ROW = 512
-_MAX_LOGITS = 1 << 24  # logits of all rows together: 64 MiB
+Outputs = Callable[[Any], Sequence[npt.NDArray[np.float32]]]
+"""Given a model, returns its logits, or other outputs, for a few rows."""
 
 
 class MergeCheck:
-    """The logits that a merged model must have.
+    """The outputs that a merged model must have.
 
     Attributes:
-        adapted_difference: Largest difference between the logits of the base model with the adapter beside it and with
+        adapted_difference: Largest difference between the outputs of the base model with the adapter beside it and with
             each weight merged in fp32.
     """
 
-    def __init__(self, base: Any, adapter: AdapterWeights, folder: Path, rows: Sequence[Sequence[int]]) -> None:  # noqa: ANN401
+    def __init__(self, base: Any, adapter: AdapterWeights, folder: Path, outputs: Outputs) -> None:  # noqa: ANN401
         """Compare the model that was trained with the merged one before its weights are rounded.
 
         Args:
             base: The base model, from `load_model`; it is changed.
             adapter: The adapter.
             folder: Its folder.
-            rows: Token ids of a few rows.
+            outputs: Returns what a model computes for a few rows.
 
         Raises:
             StageError: EXPORT_FAILED: they are not the same function.
         """
-        share = max(1, _MAX_LOGITS // (base.config.vocab_size * max(1, len(rows))))
+        self._outputs = outputs
         self._merged = len(adapter.layers)
-        self._rows = [list(row[:_MAX_ROW]) for row in rows]
-        self._positions = [
-            sorted(set(np.linspace(0, len(row) - 1, min(share, len(row))).astype(int).tolist())) for row in self._rows
-        ]
+        for name in adapter.heads:  # peft keeps a head in the number format of the base model's
+            tensor = _tensor(base, name)
+            tensor.data = tensor.data.float()
         with _merged_in_use(base, adapter):
-            self._expected = self._logits(base)
+            self._expected = outputs(base)
         from peft import PeftModel
 
         with warnings.catch_warnings():
@@ -103,7 +102,7 @@ class MergeCheck:
     def _require(self, model: Any, tolerance: float, what: str) -> float:  # noqa: ANN401
         """Return the largest difference of a logit; fail if it is beyond the tolerance, relative to large logits."""
         largest = 0.0
-        for expected, found in zip(self._expected, self._logits(model), strict=True):
+        for expected, found in zip(self._expected, self._outputs(model), strict=True):
             difference = float(np.abs(found - expected).max())
             bound = tolerance * max(1.0, float(np.abs(expected).max()))
             if not difference <= bound:
@@ -113,24 +112,33 @@ class MergeCheck:
                     "Train with method: full, or with a lower learning rate, at which the weights stay moderate",
                 )
             largest = max(largest, difference)
-        log.info("%s: logits on %d rows differ by %.2g at most", what, len(self._rows), largest)
+        log.info("%s: logits on a few rows differ by %.2g at most", what, largest)
         return largest
-
-    def _logits(self, model: Any) -> list[Logits]:  # noqa: ANN401
-        return [logits for _, logits in sorted(logits_of(model, self._rows, self._positions), key=lambda pair: pair[0])]
 
 
 @contextmanager
 def _merged_in_use(base: Any, adapter: AdapterWeights) -> Iterator[None]:  # noqa: ANN401
-    """Let a base model compute with merged weights, each made in fp32 when it is used and dropped again."""
+    """Let a base model compute with merged weights, each made in fp32 when it is used, and with the trained heads."""
     layers = [(base.get_submodule(name), name) for name in adapter.layers]
     for layer, name in layers:
         layer.forward = partial(_forward, layer, adapter, name)
+    before = [(tensor, tensor.data) for tensor in (_tensor(base, name) for name in adapter.heads)]
+    for (tensor, data), name in zip(before, adapter.heads, strict=True):
+        tensor.data = adapter.head(name).to(data.device)
     try:
         yield
     finally:
         for layer, _ in layers:
             del layer.forward
+        for tensor, data in before:
+            tensor.data = data
+
+
+def _tensor(model: Any, name: str) -> torch.Tensor:  # noqa: ANN401
+    """Return a parameter or buffer of a model by its full name."""
+    owner, _, last = name.rpartition(".")
+    found: torch.Tensor = getattr(model.get_submodule(owner), last)
+    return found
 
 
 def _forward(layer: Any, adapter: AdapterWeights, name: str, value: torch.Tensor) -> torch.Tensor:  # noqa: ANN401

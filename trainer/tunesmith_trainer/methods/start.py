@@ -124,7 +124,11 @@ def without_start(folder: Path, file: Path) -> None:
     tensors = {}
     for name in trained.keys():
         layer, _, part = name.removeprefix("base_model.model.").removesuffix(".weight").rpartition(".")
-        value, first = trained.get_tensor(name), start.get_tensor(f"{layer}.{part}")
+        value = trained.get_tensor(name)
+        if part not in ("lora_A", "lora_B"):  # of a head that was trained beside it
+            tensors[name] = value
+            continue
+        first = start.get_tensor(f"{layer}.{part}")
         tensors[name] = torch.cat((value, first)) if part == "lora_A" else torch.cat((value, -first), dim=1)
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     path = folder / "adapter_config.json"

@@ -21,14 +21,17 @@ _TOLERANCE = 1e-5
 _TIES = 1e-3
 
 
-def verify_adapter(folder: Path, kind: AdapterKind, adapter: AdapterSettings, layers: Sequence[str]) -> None:
+def verify_adapter(
+    folder: Path, kind: AdapterKind, adapter: AdapterSettings, layers: Sequence[str], heads: Sequence[str] = ()
+) -> None:
     """Fail if an adapter is not the one that the spec asks for, or if training left one of a layer as it was.
 
     Args:
         folder: The adapter in peft's layout.
         kind: The kind that was asked for.
         adapter: The settings that were asked for.
-        layers: Full names of the base model's linear layers.
+        layers: Full names of the base model's linear layers that can have one.
+        heads: Names of the base model's tensors that are trained whole beside it.
 
     Raises:
         StageError: The kind, settings or layers differ, or the adapter of a layer did not move.
@@ -43,6 +46,8 @@ def verify_adapter(folder: Path, kind: AdapterKind, adapter: AdapterSettings, la
     if missing or extra:
         problem = f"has none for {len(missing)} of {len(wanted)} layers, the first of them {missing[0]}"
         raise unfaithful(f"the adapter {problem}" if missing else f"the adapter has one for {extra[0]}, unasked")
+    if other := sorted({*heads} ^ {*weights.heads}):
+        raise unfaithful(f"the adapter has {'no' if other[0] in heads else 'an unasked'} trained {other[0]}")
     still: dict[str, str] = {}
     for layer in weights.layers:
         if wrong := kind.problem(weights, layer, adapter):
@@ -65,8 +70,8 @@ def _short(value: object) -> str:
 def verify_merge(base: Path, final: Path, merged: Path, adapter: AdapterSettings, names: Mapping[str, str]) -> None:
     """Fail if merged weights are not those that the formula of the adapter's kind makes of the base's.
 
-    They are rounded to the number format of the base's. All other tensors must be those of the base. One tensor is in
-    memory at a time.
+    They are rounded to the number format of the base's. What was trained whole must be the adapter's, and all other
+    tensors those of the base. One tensor is in memory at a time.
 
     Args:
         base: Folder of the base model.
@@ -79,14 +84,18 @@ def verify_merge(base: Path, final: Path, merged: Path, adapter: AdapterSettings
         StageError: A tensor is another one, or of another number format than the base's.
     """
     found, source, weights = WeightFiles(merged), WeightFiles(base), AdapterWeights(final)
-    needed = {*names} | {name for name in weights.tensors if name.endswith(".weight")}
+    needed = {*names, *weights.heads} | {name for name in weights.tensors if name.endswith(".weight")}
     if missing := sorted(needed - found.names()):
         raise unfaithful(f"the merged model has no {missing[0]}")
-    adapted, wrong, unmerged = 0, [], 0
+    adapted, wrong, unmerged, trained = 0, [], 0, set(weights.heads)
     for name in sorted(found.names()):
         tensor, before = found[name], source[names.get(name, name)]
         if tensor.dtype != before.dtype and not (tensor.dtype == torch.float32 and before.dtype.itemsize in (1, 8)):
             raise unfaithful(f"the merged model's {name} is {_name(tensor)}, not {_name(before)} as the base model's")
+        if name in trained:
+            if not torch.equal(tensor, weights.head(name).to(tensor.dtype)):
+                raise unfaithful(f"the merged model's {name} is not the one that was trained")
+            continue
         if name not in weights.tensors:
             if not torch.equal(tensor, before.to(tensor.dtype)):
                 raise unfaithful(f"merging changed {name}, which has no adapter")

@@ -1,4 +1,4 @@
-"""Gives a base model the head of a task, with random weights where it has none yet."""
+"""The heads of models: what is the head, and a base model gets one, with random weights where it has none yet."""
 
 from __future__ import annotations
 
@@ -45,8 +45,7 @@ def with_head(
     shutil.rmtree(target, ignore_errors=True)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     given = config.to_dict()
-    for name, value in settings.items():
-        setattr(config, name, value)
+    apply_settings(config, settings)
     stored = WeightFiles(folder).main_type
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -80,6 +79,44 @@ def with_head(
             shutil.copyfile(folder / name, partial / name)
     partial.replace(target)
     return target
+
+
+def head_modules(model: Any) -> list[str]:  # noqa: ANN401 - a transformers model with the head of a task
+    """Return the full names of the modules of a head: what has weights outside the model proper, and the pooler.
+
+    A pooler is a part of the model proper in some families, but most base models come without its weights.
+    """
+    prefix = model.base_model_prefix
+    names = [name for name, module in model.named_children() if name != prefix and list(module.parameters())]
+    proper = getattr(model, prefix)
+    pooler = getattr(proper, "pooler", None)
+    return [*names, f"{prefix}.pooler"] if pooler is not None else names
+
+
+def empty_model(folder: Path, model_class: Any, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """Return a model with the head of a task on the meta device, which takes no memory.
+
+    Args:
+        folder: The base model; only its config.json is read.
+        model_class: One of transformers' Auto classes.
+        settings: Fields of config.json that belong to the head.
+    """
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    apply_settings(config, settings)
+    with torch.device("meta"):
+        return model_class.from_config(config)
+
+
+def apply_settings(config: Any, settings: Mapping[str, Any]) -> None:  # noqa: ANN401
+    """Set fields of a configuration; the keys of `id2label`, texts as in JSON, become numbers as transformers has them.
+
+    Args:
+        config: A configuration of transformers.
+        settings: The fields.
+    """
+    for name, value in settings.items():
+        labels = name == "id2label" and isinstance(value, Mapping)
+        setattr(config, name, {int(key): label for key, label in value.items()} if labels else value)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

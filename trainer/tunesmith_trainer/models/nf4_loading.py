@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,19 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from transformers.modeling_utils import set_quantized_state
 
 from tunesmith_api.artifact import digest_of_json
+from tunesmith_trainer.models.linears import is_within
 from tunesmith_trainer.models.loading import tensor_sources
 from tunesmith_trainer.models.memory import give_back
 from tunesmith_trainer.models.nf4 import Nf4Linear, Nf4Weight, can_quantize
 from tunesmith_trainer.models.weights import WeightFiles
 
 
-def load_quantized(folder: Path, dtype: str, model_class: Any = AutoModelForCausalLM) -> Any:  # noqa: ANN401
+def load_quantized(
+    folder: Path,
+    dtype: str,
+    model_class: Any = AutoModelForCausalLM,  # noqa: ANN401
+    heads: Callable[[Any], Sequence[str]] = lambda model: (),
+) -> Any:  # noqa: ANN401
     """Return the model in a folder, on the CPU, with quantized linear layers.
 
     In memory are the weights as they are kept, and the largest tensor as its file has it.
@@ -27,6 +33,7 @@ def load_quantized(folder: Path, dtype: str, model_class: Any = AutoModelForCaus
         folder: The model in the transformers layout.
         dtype: Number format of all other weights, as torch names it, and of the parameters that hold packed ones.
         model_class: One of transformers' Auto classes.
+        heads: Returns the names of the modules of a model that are trained whole, and so are not quantized.
 
     Returns:
         The model; its attribute `nf4_digest` is the digest of all quantized weights.
@@ -44,7 +51,7 @@ def load_quantized(folder: Path, dtype: str, model_class: Any = AutoModelForCaus
     if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     names, files = tensor_sources(model, folder), WeightFiles(folder)
-    layers, digests = set(quantized_layers(model)), {}
+    layers, digests = set(quantized_layers(model, heads(model))), {}
     for layer in sorted(layers):
         weight = Nf4Weight(files[names[f"{layer}.weight"]])
         digests[layer] = weight.digest()
@@ -60,13 +67,16 @@ def load_quantized(folder: Path, dtype: str, model_class: Any = AutoModelForCaus
     return model.eval()
 
 
-def quantized_layers(model: Any) -> list[str]:  # noqa: ANN401 - a transformers model
-    """Return the full names of the linear layers whose weights are quantized: all but the output layer."""
+def quantized_layers(model: Any, heads: Sequence[str] = ()) -> list[str]:  # noqa: ANN401 - a transformers model
+    """Return the full names of the linear layers whose weights are quantized: all but those of the output."""
     output = model.get_output_embeddings()
     return [
         name
         for name, module in model.named_modules()
-        if type(module) is nn.Linear and module is not output and can_quantize(tuple(module.weight.shape))
+        if type(module) is nn.Linear
+        and module is not output
+        and not is_within(name, heads)
+        and can_quantize(tuple(module.weight.shape))
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,17 @@ def load_tokenizer(folder: Path, name: str | None = None, vocabulary: int | None
             "Give the model its own tokenizer, or resize its embedding",
         )
     return tokenizer
+
+
+def padding_token(folder: Path) -> int:
+    """Return the token that rows of a model are padded with: its own, or if it has none the one that ends a text.
+
+    Args:
+        folder: The model.
+    """
+    config = json.loads((folder / "config.json").read_bytes())
+    tokenizer = load_tokenizer(folder)
+    ends = config.get("eos_token_id")
+    last = ends[0] if isinstance(ends, list) and ends else ends
+    found = (config.get("pad_token_id"), tokenizer.pad_token_id, tokenizer.eos_token_id, last)
+    return next((int(token) for token in found if isinstance(token, int) and token >= 0), 0)

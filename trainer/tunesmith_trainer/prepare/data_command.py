@@ -17,6 +17,7 @@ from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.runtime.job_config import load_config
+from tunesmith_trainer.storage.files import read_json
 from tunesmith_trainer.storage.uris import local_path
 from tunesmith_trainer.tasks.registry import task_of
 
@@ -80,13 +81,22 @@ def _report(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     encoder = _encoder(config, parser, facts)
     if encoder is None:
         samples = plain_samples(islice(train, 3))
-        return build_report(parser, spec.format, train_index, validation_index, held_out, samples)
+        found = targets.report()
+        return build_report(parser, spec.format, train_index, validation_index, held_out, samples, found=found)
     samples = encoded_samples(_encoder(config, parser, facts), islice(train, 8))
     for rows in filter(None, (train, validation)):
         for _ in encoder.encode(rows):
             pass
     return build_report(
-        parser, spec.format, train_index, validation_index, held_out, samples, encoder.log, encoder.max_length
+        parser,
+        spec.format,
+        train_index,
+        validation_index,
+        held_out,
+        samples,
+        encoder.log,
+        encoder.max_length,
+        targets.report(),
     )
 
 
@@ -119,4 +129,5 @@ def _encoder(config: JobConfig, parser: RowParser, facts: Mapping[str, Any]) -> 
         tokenizer.chat_template = tokenizer.chat_template or default_template(tokenizer)
         if config.spec.dataset.system_turn == "fold":
             tokenizer.chat_template = with_folded_system_turn(tokenizer.get_chat_template())
-    return task.encoder(tokenizer, config.spec, facts)
+    settings = read_json(folder / "config.json") or {}
+    return task.encoder(tokenizer, config.spec, task.settled_facts(facts, settings, tokenizer, config.spec))

@@ -35,7 +35,7 @@ from tunesmith_trainer.prepare.planning import known_settings, make_plan, model_
 from tunesmith_trainer.prepare.split import held_out_rows
 from tunesmith_trainer.prepare.stop_token import require_stop_token
 from tunesmith_trainer.prepare.tokenise import RowStore, tokenise
-from tunesmith_trainer.storage.files import write_json
+from tunesmith_trainer.storage.files import read_json, write_json
 from tunesmith_trainer.storage.probe import probe_output
 from tunesmith_trainer.tasks.base import Task
 from tunesmith_trainer.tasks.registry import task_of
@@ -95,6 +95,7 @@ def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteMode
     model = obtain_model(config, work, texts, chat=chat, architectures=task.architectures, remote=remote)
     if spec.system_turn == "fold" and chat:
         model = fold_system_turn(model, work)
+    facts = task.settled_facts(facts, read_json(model.path / "config.json") or {}, model.tokenizer, config.spec)
     architecture = remote.architecture if remote else check_facts(config, model, task)
     method = method_of(config.spec.method)
     method.check_layers(task.linear_layers(model.path, architecture, facts), config.spec.adapter_settings)
@@ -141,7 +142,15 @@ def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteMode
     }
     samples = encoded_samples(task.encoder(model.tokenizer, config.spec, facts), islice(training_rows(), 8))
     report = build_report(
-        parser, spec.format, train_index, validation_index, held_out, samples, encoder.log, encoder.max_length
+        parser,
+        spec.format,
+        train_index,
+        validation_index,
+        held_out,
+        samples,
+        encoder.log,
+        encoder.max_length,
+        targets.report(),
     )
     names = [file.name for data in (train, validation) if data for file in data.files]
     write_json(partial / REPORT, without_folder(report, names))
@@ -152,7 +161,7 @@ def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteMode
         model = replace(model, path=remote.finish())
     # The model that is trained: with a new head, where the task needs one.
     model = replace(model, path=task.complete_model(model.path, folder / "model-with-head", facts, config.spec))
-    start = write_start(config, work, model.path, architecture)
+    start = write_start(config, work, model.path, task.linear_layers(model.path, architecture, facts))
     log.info("%d rows to train on (%d tokens), %d to validate", written.rows, written.tokens, validation_store.rows)
     disk = disk_of(config.spec, shape, written.rows) if shape else None
     if disk:

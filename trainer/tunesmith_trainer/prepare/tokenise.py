@@ -68,12 +68,15 @@ class RowStore:
         self.rows += 1
         for piece in pieces:
             if self._checks and self.writer.rows < _CHECKED_TARGETS:
-                self._checks.check(piece)
+                for part in piece.parts:
+                    self._checks.check(part)
             if self._questions is not None and self._evaluation_line is not None:
                 line = self._evaluation_line(self.encoder, piece, self.writer.rows, piece is pieces[0])
                 if line:
                     self._questions.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
             self.writer.add(piece.ids, piece.mask, piece.targets)
+            for part in piece.parts[1:]:
+                self.writer.count(part.ids, part.mask)
             self._locations.add(piece.row.location)
 
     def require_rows(self) -> None:

@@ -31,6 +31,8 @@ def answering_export(config: JobConfig, work: WorkFolder, task: Task, base: Path
         task: The job's task.
         base: The base model.
     """
+    if not any(metric.needs_answers for metric in task.info.metrics):
+        return None  # it generates nothing
     served = [precision for precision in _SERVED if precision in config.spec.precisions]
     if not served or not task.has_replay or "after" in read_trained_evaluation(config, work):
         return None

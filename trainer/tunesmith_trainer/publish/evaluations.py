@@ -18,7 +18,7 @@ from tunesmith_trainer.evaluate.validation import (
 )
 from tunesmith_trainer.publish.progress import Progress
 from tunesmith_trainer.storage.files import read_json, write_atomic, write_json
-from tunesmith_trainer.tasks.base import ValidationSet
+from tunesmith_trainer.tasks.base import Task, ValidationSet
 from tunesmith_trainer.tasks.registry import task_of
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,8 @@ def write_evaluation(
             model as it was trained if that is another one.
     """
     before, after = results["before"], results["after"]
+    task = task_of(config.spec.task)
+    shown = [index for index in task.shown_first(after) if index < min(len(data.prompts), len(before["answers"]))]
     evaluation = {
         **{when: result["metrics"] for when, result in results.items()},
         "computedIn": {when: result.get("computedIn", "float32") for when, result in results.items()},
@@ -84,14 +86,15 @@ def write_evaluation(
         **({"answeredBy": after["answeredBy"]} if "answeredBy" in after else {}),
         "rows": evaluated_rows(config, data.store),
         "questions": len(data.prompts),
+        **task.evaluation_fields(results),
         "examples": [
             {
-                "prompt": data.tokenizer.decode(prompt.prompt_ids),
-                "reference": prompt.reference,
-                "before": answer,
-                "after": later,
+                "prompt": task.shown_prompt(data.prompts[index], data.tokenizer),
+                "reference": data.prompts[index].reference,
+                "before": before["answers"][index],
+                "after": after["answers"][index],
             }
-            for prompt, answer, later in zip(data.prompts[:EXAMPLES], before["answers"], after["answers"], strict=False)
+            for index in shown[:EXAMPLES]
         ],
     }
     write_json(folder / "evaluation.json", evaluation)
@@ -121,6 +124,7 @@ def evaluate_model(
 
 
 def write_predictions(
+    task: Task,
     folder: Path,
     data: ValidationSet,
     models: Mapping[str, Mapping[str, Any]],
@@ -132,6 +136,7 @@ def write_predictions(
     models whose answer is not complete: generation stopped because it could no longer equal the reference.
 
     Args:
+        task: The job's task.
         folder: The stage's folder.
         data: The validation prompts.
         models: The evaluations before and after training.
@@ -147,7 +152,7 @@ def write_predictions(
         line = {
             "row": prompt.row,
             "location": prompt.location.rsplit("/", 1)[-1],  # not the folder, which differs between machines
-            "prompt": data.tokenizer.decode(prompt.prompt_ids),
+            "prompt": task.shown_prompt(prompt, data.tokenizer),
             "reference": prompt.reference,
             **{when: result["answers"][index] for when, result in models.items()},
             "served": {precision: result["answers"][index] for precision, result in served.items()},

@@ -74,7 +74,8 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
         task.check_exportable(read_json(base / "config.json") or {})
     missing = [p for p in config.spec.precisions if not is_exported(folder, p)]
     with ExitStack() as stack:
-        exporter = task.exporter(folder / "export.log") if missing else None
+        facts = (read_json(work.stage_marker(Stage.PREPARE)) or {}).get("data", {}).get("facts", {})
+        exporter = task.exporter(folder / "export.log", config.spec, facts) if missing else None
         # With a small model it is started first, so that its imports run in parallel with the evaluation.
         running = stack.enter_context(exporter) if exporter and is_small(base) else None
         models = _Models(config, work, base, progress)
@@ -113,7 +114,7 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
         evaluations["after"] = with_answers(evaluations["after"], served, answering)
         write_evaluation(config, folder, models.data, {**evaluations, **as_trained})
         gates = check_gates(config.spec.evaluation.gates, evaluations["after"]["metrics"])
-    predictions = write_predictions(folder, models.data, evaluations, served)
+    predictions = write_predictions(task, folder, models.data, evaluations, served)
     for name, result in served.items():
         gates += check_gates(config.spec.evaluation.gates, result["metrics"], served=name)
     write_json(folder / "gates.json", gates)
@@ -126,6 +127,7 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     parts["evaluation.json"] = folder / "evaluation.json"
     if predictions is not None:
         parts["predictions.jsonl"] = predictions
+    parts |= task.evaluation_files(folder, evaluations)
     if work.training_log.exists():
         parts["training_log.jsonl"] = work.training_log
     if (report := work.stage(Stage.PREPARE) / "data" / REPORT).exists():
@@ -233,9 +235,10 @@ class _Models:
                 self._config.spec.adapter_settings,
                 self._base_folder,
                 load,
-                self._checked_rows,
+                lambda model: self._task.compared_outputs(model, self.validation, _CHECKED_ROWS),
                 step,
                 self._task.load_quantized,
+                self._task.head_modules,
             )
             numbers = method_of(self._config.spec.method).write_tuned(self._work.final, temporary, inputs)
             write_json(self._merge_file, numbers)
@@ -246,6 +249,3 @@ class _Models:
     def merge_numbers(self) -> dict[str, Any]:
         """Return what merging has changed besides; empty if nothing was merged."""
         return read_json(self._merge_file) or {}
-
-    def _checked_rows(self) -> list[list[int]]:
-        return [self.validation[i][0].tolist() for i in range(min(_CHECKED_ROWS, len(self.validation)))]

@@ -55,14 +55,13 @@ def publish_parts(config: JobConfig, work: WorkFolder) -> dict[str, str]:
     """Return the digest of each part of the spec that steps of publish depend on."""
     spec = config.spec.to_api()
     training = {name: value for name, value in spec.items() if name not in PUBLISH_FIELDS}
-    evaluation = {name: value for name, value in spec["evaluation"].items() if name != "gates"}
     # The precision is the name of an export's folder; gates and mergeWeights only decide what is published.
     export = {name: value for name, value in spec["export"].items() if name not in _NOT_EXPORTER}
     return {
         "training": digest_of_json(
             {"name": config.name, "spec": training, "before": _earlier_markers(Stage.PUBLISH, work)}
         ),
-        "evaluation": digest_of_json(evaluation),
+        "evaluation": digest_of_json(config.spec.evaluation.result_fields),
         "export": digest_of_json(export),
         "parity": digest_of_json(spec["export"]["parity"]),
     }

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from tunesmith_api.choices.speed import PackingFacts
 from tunesmith_api.spec import ParitySpec, Precision, TrainingJobSpec
+from tunesmith_trainer.data.targets import Facts
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.tasks.data import TaskData
 
@@ -92,6 +93,19 @@ class Task(TaskData):
         """
 
     @abstractmethod
+    def compared_outputs(self, model: Any, store: TokenStore, rows: int) -> Sequence[Any]:  # noqa: ANN401
+        """Return what a model computes for a few rows, by which merged and adapted models are compared.
+
+        Args:
+            model: The model, from `load_model`, with or without an adapter beside it.
+            store: Rows.
+            rows: How many of them are used, from the first.
+
+        Returns:
+            float32 arrays, computed in fp32.
+        """
+
+    @abstractmethod
     def collator(self, model: Any, multiple: int) -> Any:  # noqa: ANN401
         """Return the data collator; a batch is a mapping with the model's inputs and `labels`.
 
@@ -160,6 +174,40 @@ class Task(TaskData):
             with true for these. There is an answer for each prompt, or none at all.
         """
 
+    def shown_prompt(self, prompt: Any, tokenizer: Any) -> Any:  # noqa: ANN401
+        """Return what a model was asked, for evaluation.json and predictions.jsonl.
+
+        Args:
+            prompt: One of `read_prompts`.
+            tokenizer: The model's tokenizer.
+        """
+        return tokenizer.decode(prompt.prompt_ids)
+
+    def shown_first(self, after: Mapping[str, Any]) -> Sequence[int]:
+        """Return the indices of the prompts that evaluation.json shows, the most telling ones first.
+
+        Args:
+            after: The tuned model's evaluation.
+        """
+        return range(len(after["answers"]))
+
+    def evaluation_fields(self, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return more fields of evaluation.json.
+
+        Args:
+            results: What `evaluate` has returned for each model: `before` and `after`.
+        """
+        return {}
+
+    def evaluation_files(self, folder: Path, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Path]:
+        """Write more files about the evaluation, and return them by their names in the artifact.
+
+        Args:
+            folder: The folder to write to.
+            results: What `evaluate` has returned for each model: `before` and `after`.
+        """
+        return {}
+
     @abstractmethod
     def check_configuration(self, config: Mapping[str, Any], name: str) -> None:
         """Fail if a base model's configuration cannot be exported. Called before training.
@@ -184,8 +232,14 @@ class Task(TaskData):
         """
 
     @abstractmethod
-    def exporter(self, log_file: Path) -> AbstractContextManager[ModelExporter]:
-        """Return the exporter, whose output goes to a log file."""
+    def exporter(self, log_file: Path, spec: TrainingJobSpec, facts: Facts) -> AbstractContextManager[ModelExporter]:
+        """Return the exporter.
+
+        Args:
+            log_file: Where its output goes.
+            spec: The job.
+            facts: What `targets` has found.
+        """
 
     @abstractmethod
     def record_reference(self, model: Any, data: ValidationSet, bounds: ParitySpec, folder: Path) -> None:  # noqa: ANN401

@@ -48,6 +48,23 @@ class TaskData(ABC):
             StageError: INVALID_SPEC, with what to write instead.
         """
 
+    def settled_facts(
+        self,
+        facts: Facts,
+        config: Mapping[str, Any],
+        tokenizer: Any,  # noqa: ANN401
+        spec: TrainingJobSpec,
+    ) -> Facts:
+        """Return the facts with what depends on the base model, for the encoder and everything after it.
+
+        Args:
+            facts: What `targets` has found.
+            config: The base model's config.json.
+            tokenizer: The model's tokenizer.
+            spec: The job.
+        """
+        return facts
+
     @abstractmethod
     def needs_chat_template(self, data_format: DatasetFormat) -> bool:
         """Return whether rows of a format are rendered with a chat template."""

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from tunesmith_trainer.tasks.base import Task
+from tunesmith_trainer.tasks.question_answering.task import QuestionAnswering
 from tunesmith_trainer.tasks.text_generation import TextGeneration
+from tunesmith_trainer.tasks.token_classification.task import TokenClassification
 
-_TASKS: dict[str, Task] = {task.name: task for task in (TextGeneration(),)}
+_TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        TextGeneration(),
+        TokenClassification(),
+        QuestionAnswering(),
+    )
+}
 
 
 def register_task(task: Task) -> None:

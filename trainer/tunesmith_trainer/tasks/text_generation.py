@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,19 @@ from tunesmith_api.spec import DatasetFormat, ParitySpec, Precision, TrainingJob
 from tunesmith_trainer.data.encode import Encoded
 from tunesmith_trainer.data.evaluation_rows import evaluation_line
 from tunesmith_trainer.data.targets import Facts
+from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate.prompts import read_prompts
+from tunesmith_trainer.evaluate.validation import EXAMPLES
 from tunesmith_trainer.export.architectures import EXPORTABLE, export_options
 from tunesmith_trainer.export.exporter import Exporter
 from tunesmith_trainer.export.expressible import find_problem
 from tunesmith_trainer.models.checks import invalid
 from tunesmith_trainer.tasks.base import ModelExporter, Numbers, Task, ValidationSet
+
+
+def whole_answers(spec: TrainingJobSpec, data: ValidationSet, examples: int) -> int:
+    """Return the number of answers, from the first, that are generated to their end: all if a gate needs that."""
+    return len(data.prompts) if spec.evaluation.needs_whole_answers else examples
 
 
 class TextGeneration(Task):
@@ -69,6 +76,12 @@ class TextGeneration(Task):
             from tunesmith_trainer.models.loading import load_model
 
         return load_model(folder)
+
+    def compared_outputs(self, model: Any, store: TokenStore, rows: int) -> Sequence[Any]:  # noqa: ANN401
+        """Return logits of the rows."""
+        from tunesmith_trainer.evaluate.logits import compared_logits
+
+        return compared_logits(model, [store[i][0].tolist() for i in range(min(rows, len(store)))])
 
     def packing_facts(self, base: Path, longest: int) -> PackingFacts:
         """Return whether the model's positions and attention allow it."""
@@ -125,7 +138,7 @@ class TextGeneration(Task):
         examples: int,
         advance: Callable[[int], None],
     ) -> dict[str, Any]:
-        """Return loss and perplexity on the rows, and exact match of generated answers."""
+        """Return the loss on the rows, and how generated answers are beside the expected ones."""
         from tunesmith_trainer.evaluate.evaluation import evaluate
 
         return evaluate(
@@ -135,7 +148,7 @@ class TextGeneration(Task):
             data.prompts,
             rows=rows,
             max_new_tokens=spec.evaluation.max_new_tokens,
-            examples=examples,
+            examples=whole_answers(spec, data, examples),
             advance=advance,
         )
 
@@ -149,7 +162,7 @@ class TextGeneration(Task):
         """Fail if the model builder does not know the architecture."""
         export_options(config.get("architectures"))
 
-    def exporter(self, log_file: Path) -> AbstractContextManager[ModelExporter]:
+    def exporter(self, log_file: Path, spec: TrainingJobSpec, facts: Facts) -> AbstractContextManager[ModelExporter]:
         """Return the model builder's process."""
         return Exporter(log_file)
 
@@ -200,7 +213,7 @@ class TextGeneration(Task):
         rows: int,
         advance: Callable[[int], None],
     ) -> dict[str, Any]:
-        """Return the loss of the exported model, and exact match of the server's answers."""
+        """Return the loss of the exported model, and how the server's answers are beside the expected ones."""
         from tunesmith_trainer.export.served import evaluate_served
 
         return evaluate_served(
@@ -211,5 +224,6 @@ class TextGeneration(Task):
             data.prompts,
             rows=rows,
             max_new_tokens=spec.evaluation.max_new_tokens,
+            examples=whole_answers(spec, data, EXAMPLES),
             advance=advance,
         )

@@ -12,6 +12,7 @@ from tunesmith_serving.engines.base import Statistic
 from tunesmith_serving.engines.text_generation.batching.batcher import ContinuousBatcher
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
+from tunesmith_serving.engines.text_generation.statistics import generation_statistics
 from tunesmith_serving.engines.text_generation.text.loading import load_text
 from tunesmith_serving.engines.text_generation.text.template import ChatTemplate
 from tunesmith_serving.engines.text_generation.text.tokenizer import Tokenizer
@@ -76,14 +77,7 @@ class TextGenerationEngine:
 
     def statistics(self) -> Sequence[Statistic]:
         """Return the batcher's counters."""
-        stats = self.batcher.stats()
-        return (
-            Statistic("tunesmith_prompt_tokens", "Prompt tokens computed.", stats.prompt_tokens, "counter"),
-            Statistic("tunesmith_generated_tokens", "Tokens generated.", stats.generated_tokens, "counter"),
-            Statistic("tunesmith_queue_length", "Requests waiting for a slot.", stats.queue_length),
-            Statistic("tunesmith_slots_in_use", "Slots that hold a request.", stats.slots_in_use),
-            Statistic("tunesmith_slots", "Slots in total.", stats.slots),
-        )
+        return generation_statistics(self.batcher.stats())
 
     def start_draining(self) -> None:
         """Refuse new requests; finish those that were accepted."""

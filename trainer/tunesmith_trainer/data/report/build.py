@@ -8,7 +8,7 @@ from typing import Any
 
 from tunesmith_api.spec import DatasetFormat
 from tunesmith_trainer.data.encoding_log import EncodingLog, Outcome
-from tunesmith_trainer.data.formats import FORMATS, RowParser
+from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.held_out import HeldOutRows
 from tunesmith_trainer.data.report.lengths import describe_lengths
 from tunesmith_trainer.data.report.row_index import RowIndex
@@ -30,6 +30,7 @@ def build_report(
     samples: Sequence[Sample],
     encoding: EncodingLog | None = None,
     max_length: int | None = None,
+    found: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the report on a data set.
 
@@ -42,6 +43,7 @@ def build_report(
         samples: A few rows as the model will see them.
         encoding: What happened to rows while they were tokenised; None if there is no tokenizer.
         max_length: The largest number of tokens in a row.
+        found: What the task says of the rows' targets.
     """
     rows = len(train) + (len(validation) if validation is not None else 0)
     if encoding is not None:
@@ -60,6 +62,7 @@ def build_report(
         "duplicates": train.duplicates(),
         "contradictions": train.contradictions(),
         "validationInTraining": train.overlap(held_out, validation),
+        **(found or {}),
         "lengths": lengths,
         **({outcome.value: _outcome(encoding, outcome) for outcome in Outcome} if encoding is not None else {}),
         "samples": list(samples),
@@ -87,7 +90,7 @@ def log_findings(report: Mapping[str, Any]) -> None:
 
 
 def _used(parser: RowParser) -> list[str]:
-    form = FORMATS[parser.format]
+    form = parser.formats[parser.format]
     present = [name for name in form.optional if parser.columns.get(name, name) in parser.columns_seen]
     return [*form.required, *present]
 
@@ -95,7 +98,7 @@ def _used(parser: RowParser) -> list[str]:
 def _reason(parser: RowParser, wanted: DatasetFormat) -> str:
     if wanted is not DatasetFormat.AUTO:
         return "spec.dataset.format says so"
-    required = FORMATS[parser.format].required
+    required = parser.formats[parser.format].required
     names = " and ".join(parser.columns.get(name, name) for name in required)
     return f"the first row has the column{'s' if len(required) > 1 else ''} {names}"
 

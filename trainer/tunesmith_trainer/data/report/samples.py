@@ -25,7 +25,7 @@ def encoded_samples(encoder: Any, rows: Iterable[Row]) -> list[Sample]:  # noqa:
     """
     samples: list[Sample] = []
     for encoded in encoder.encode(rows):
-        for piece in encoded:
+        for piece in (part for row in encoded for part in row.parts):
             pieces = _pieces(encoder.tokenizer, piece.ids[:_LONGEST], piece.mask)
             samples.append({"location": piece.row.location, "pieces": pieces})
             if len(samples) == _SHOWN:

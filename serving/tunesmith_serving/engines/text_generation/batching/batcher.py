@@ -6,31 +6,14 @@ Chunks are cut at fixed positions of a prompt and rows do not mix in any kernel,
 depend on the other requests.
 """
 
-import contextlib
-import threading
-import time
-from collections import deque
-from collections.abc import Iterable
-
-from tunesmith_serving.engines.base import EngineFailedError
-from tunesmith_serving.engines.text_generation.batching.collect import Collector
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
-from tunesmith_serving.engines.text_generation.batching.delivery import Delivery
 from tunesmith_serving.engines.text_generation.batching.sequence import Sequence, check_request
-from tunesmith_serving.engines.text_generation.batching.types import (
-    BatcherStats,
-    Completion,
-    DrainingError,
-    EventSink,
-    GenerationRequest,
-    QueueFullError,
-    Ticket,
-    TooManyRequestsError,
-)
+from tunesmith_serving.engines.text_generation.batching.types import EventSink, GenerationRequest
+from tunesmith_serving.engines.text_generation.batching.worker import QueueWorker
 from tunesmith_serving.engines.text_generation.text.stream import Decoder
 
 
-class ContinuousBatcher:
+class ContinuousBatcher(QueueWorker):
     """A decoder, its slots, its queue and its worker thread."""
 
     def __init__(
@@ -39,21 +22,10 @@ class ContinuousBatcher:
         self._decoder = decoder
         self._tokenizer = tokenizer
         self._stop_token_ids = stop_token_ids
-        self._capacity = decoder.slots + max_queue_length
-        self._wake = threading.Condition()
-        self._queue: deque[Sequence] = deque()
         # Row i of the buffers belongs to _live[i]; the sequence in prefill has the row after them.
         self._live: list[Sequence] = []
         self._prefilling: Sequence | None = None
-        self._delivery = Delivery()
-        self._draining = False
-        self._closed = False
-        self._failure: str | None = None
-        self._cancelled = False
-        self._prompt_tokens = 0
-        self._generated_tokens = 0
-        self._thread = threading.Thread(target=self._run, name="tunesmith-engine", daemon=True)
-        self._thread.start()
+        super().__init__(decoder.slots, max_queue_length)
 
     @property
     def context_length(self) -> int:
@@ -65,153 +37,33 @@ class ContinuousBatcher:
         """Token ids are below this."""
         return self._decoder.spec.vocab_size
 
-    @property
-    def healthy(self) -> bool:
-        """Whether the worker is alive or was closed normally."""
-        return self._failure is None and (self._thread.is_alive() or self._closed)
+    def _check(self, request: GenerationRequest, index: int) -> None:
+        check_request(request, index, self.vocab_size, self.context_length)
 
-    def submit(self, request: GenerationRequest, sink: EventSink) -> Ticket:
-        """Accept a request; `sink` is called on the worker's thread, the last time with a finish reason.
-
-        Raises what `submit_all` raises.
-        """
-        return self.submit_all([(request, sink)])[0]
-
-    def submit_all(self, requests: Iterable[tuple[GenerationRequest, EventSink]]) -> list[Ticket]:
-        """Accept all of these requests or none.
-
-        Raises:
-            QueueFullError: No slot is free and the queue is full.
-            TooManyRequestsError: They are more than the slots and the queue hold.
-            DrainingError: The server is shutting down.
-            PromptTooLongError: A prompt leaves no room for an answer.
-            InvalidRequestError: A prompt is empty, or a token id is not in the vocabulary.
-            EngineFailedError: The worker has died.
-        """
-        requests = list(requests)
-        for index, (request, _) in enumerate(requests):
-            check_request(request, index, self.vocab_size, self.context_length)
-        if len(requests) > self._capacity:
-            raise TooManyRequestsError(len(requests), self._capacity)
-        accepted = [
-            Sequence(request, sink, self._tokenizer, self._stop_token_ids, self.context_length, self._on_cancel)
-            for request, sink in requests
-        ]
-        with self._wake:
-            if self._failure is not None:
-                raise EngineFailedError(self._failure)
-            if self._draining or self._closed:
-                raise DrainingError
-            if self._in_use() + len(self._queue) + len(accepted) > self._capacity:
-                raise QueueFullError
-            self._queue.extend(accepted)
-            self._wake.notify()
-        return list[Ticket](accepted)
-
-    def generate(self, request: GenerationRequest, timeout: float | None = None) -> Completion:
-        """Submit a request and return its whole answer.
-
-        Raises:
-            EngineFailedError: The generation ended with an error.
-            TimeoutError: It took longer than `timeout` seconds; the request is cancelled.
-        """
-        collector = Collector()
-        ticket = self.submit(request, collector)
-        try:
-            return collector.result(timeout)
-        except TimeoutError:
-            ticket.cancel()
-            raise
-
-    def stats(self) -> BatcherStats:
-        """Return a consistent snapshot."""
-        with self._wake:
-            return BatcherStats(
-                slots=self._decoder.slots,
-                slots_in_use=self._in_use(),
-                queue_length=len(self._queue),
-                prompt_tokens=self._prompt_tokens,
-                generated_tokens=self._generated_tokens,
-            )
-
-    def start_draining(self) -> None:
-        """Refuse new requests; finish those that were accepted, including the queue."""
-        with self._wake:
-            self._draining = True
-            self._wake.notify()
-
-    def drain(self, timeout: float | None = None) -> bool:
-        """Refuse new requests and wait for the others; return whether all have finished within `timeout` seconds."""
-        self.start_draining()
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._wake:
-            return self._wake.wait_for(
-                lambda: self._failure is not None or not (self._in_use() or self._queue),
-                None if deadline is None else max(0.0, deadline - time.monotonic()),
-            )
-
-    def close(self) -> None:
-        """Stop the worker; requests that are not finished end with an error."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify_all()
-        self._thread.join()
+    def _sequence(self, request: GenerationRequest, sink: EventSink) -> Sequence:
+        return Sequence(request, sink, self._tokenizer, self._stop_token_ids, self.context_length, self._on_cancel)
 
     def _in_use(self) -> int:
         return len(self._live) + (self._prefilling is not None)
 
-    def _on_cancel(self, sequence: Sequence) -> None:
-        with self._wake:
-            if sequence in self._queue:
-                self._queue.remove(sequence)
-            else:
-                # The worker owns its row: it ends the request between two steps.
-                self._cancelled = True
-                return
-            self._wake.notify_all()
-        sequence.end_cancelled()
+    def _step(self) -> None:
+        self._prefill()
+        self._decode()
 
-    def _run(self) -> None:
-        message = "the server is shutting down"
-        try:
-            while self._wait_for_work():
-                self._drop_cancelled()
-                self._prefill()
-                self._decode()
-        except BaseException as error:
-            message = f"the engine failed: {type(error).__name__}: {error}"
-            self._failure = message
-            raise
-        finally:
-            with self._wake:
-                self._closed = True
-                left = [*self._live, *([self._prefilling] if self._prefilling else []), *self._queue]
-                self._live, self._prefilling = [], None
-                self._queue.clear()
-                self._wake.notify_all()
-            # If one sink broke the worker, the other requests must still get their last event.
-            self._delivery.flush_all()
-            for sequence in left:
-                with contextlib.suppress(Exception):
-                    sequence.fail(message)
-
-    def _wait_for_work(self) -> bool:
-        with self._wake:
-            self._wake.wait_for(lambda: self._closed or self._in_use() or self._queue)
-            return not self._closed
-
-    def _drop_cancelled(self) -> None:
-        if not self._cancelled:
-            return
-        self._cancelled = False
-        self._delivery.flush()
+    def _remove_cancelled(self) -> list[Sequence]:
+        ended = []
         if self._prefilling is not None and self._prefilling.cancelled:
-            ended = self._prefilling
+            ended.append(self._prefilling)
             self._set_prefilling(None)
-            ended.end_cancelled()
         for sequence in [sequence for sequence in self._live if sequence.cancelled]:
             self._release(self._live.index(sequence))
-            sequence.end_cancelled()
+            ended.append(sequence)
+        return ended
+
+    def _remove_all(self) -> list[Sequence]:
+        left = [*self._live, *([self._prefilling] if self._prefilling else [])]
+        self._live, self._prefilling = [], None
+        return left
 
     def _prefill(self) -> None:
         """Compute up to a chunk of prompt tokens: the rest of a long prompt, or several short prompts."""

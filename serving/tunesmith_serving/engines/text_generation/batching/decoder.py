@@ -6,6 +6,7 @@ its new keys and values in place and nothing is copied. GroupQueryAttention take
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -94,7 +95,7 @@ class OnnxDecoder:
         self.slots = slots
         self.context_length = min(context_length, self.spec.context_length)
         self.prefill_chunk = min(prefill_chunk, self.context_length)
-        self._session = _open_session(artifact, threads)
+        self._session = open_session(artifact.onnx / "model.onnx", threads)
         self._names = [
             (f"past_key_values.{layer}.{part}", f"present.{layer}.{part}")
             for layer in range(self.spec.layers)
@@ -206,7 +207,16 @@ class OnnxDecoder:
             )
 
 
-def _open_session(artifact: Artifact, threads: int) -> _Session:
+def open_session(path: Path, threads: int) -> _Session:
+    """Load a model for the CPU.
+
+    Args:
+        path: The model's file.
+        threads: Threads of ONNX Runtime; 0 uses all processors that this process may use.
+
+    Raises:
+        ArtifactError: It does not load.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or available_cpus()
     options.inter_op_num_threads = 1
@@ -214,12 +224,10 @@ def _open_session(artifact: Artifact, threads: int) -> _Session:
     options.add_session_config_entry("session.dynamic_block_base", "4")
     options.log_severity_level = 3
     try:
-        session: _Session = ort.InferenceSession(
-            artifact.onnx / "model.onnx", options, providers=["CPUExecutionProvider"]
-        )
+        session: _Session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has no common base class for its errors
         text = " ".join(str(error).split())
-        raise ArtifactError(f"{artifact.onnx / 'model.onnx'} does not load: {text}; export the model again") from None
+        raise ArtifactError(f"{path} does not load: {text}; export the model again") from None
     return session
 
 

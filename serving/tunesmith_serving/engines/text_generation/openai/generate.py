@@ -27,8 +27,8 @@ from tunesmith_serving.engines.text_generation.openai.schema import ChatRequest,
 from tunesmith_serving.engines.text_generation.openai.timing import TokenMetrics, TokenTimer
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.http.errors import ApiError, server_error, unavailable
-from tunesmith_serving.http.retry import RetryEstimator
 from tunesmith_serving.http.sse import EventStream, sse_data, wait_for_disconnect
+from tunesmith_serving.runtime.retry import RetryEstimator
 
 
 class _Run:

@@ -1,0 +1,1 @@
+"""The exported encoder and decoder on ONNX Runtime, and what their files say of them."""

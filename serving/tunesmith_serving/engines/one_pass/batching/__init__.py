@@ -1,0 +1,1 @@
+"""Batches of rows of like lengths, computed by a worker thread."""

@@ -1,0 +1,1 @@
+"""From texts to token ids as the model was trained on them."""

@@ -1,0 +1,73 @@
+"""Asking the predictor for the answers to a request; its errors become responses."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import Request
+
+from tunesmith_serving.engines.base import EngineFailedError
+from tunesmith_serving.engines.predictor import (
+    DrainingError,
+    InvalidInputError,
+    Predictor,
+    QueueFullError,
+    TooManyInputsError,
+)
+from tunesmith_serving.http.body import field_path
+from tunesmith_serving.http.errors import ApiError, server_error, unavailable
+from tunesmith_serving.http.sse import wait_for_disconnect
+
+CLIENT_LEFT = 499
+"""Status of a response that nobody reads, because the client has closed its connection."""
+
+
+async def answer(
+    predictor: Predictor,
+    request: Request,
+    inputs: Sequence[Any],
+    parameters: Mapping[str, Any],
+    *,
+    single: bool = False,
+    invalid: int = 400,
+) -> list[Any] | None:
+    """Return the answers of a request whose body has been read, or None if the client has left.
+
+    Args:
+        predictor: The model.
+        request: The request; its inputs are dropped from the queue when the client closes the connection.
+        inputs: One or several inputs.
+        parameters: What is asked of them.
+        single: Whether the request names its one input without a list, for the place of errors.
+        invalid: Status for an input or a parameter that is wrong.
+
+    Raises:
+        ApiError: There is no answer.
+    """
+    asked = asyncio.ensure_future(predictor.predict(inputs, parameters))
+    watcher = asyncio.ensure_future(wait_for_disconnect(request.receive))
+    watcher.add_done_callback(lambda _: asked.cancel())
+    try:
+        return await asked
+    except asyncio.CancelledError:
+        if watcher.done() and not watcher.cancelled():
+            return None
+        raise
+    except InvalidInputError as error:
+        where = error.where
+        if single and where[:2] == ("inputs", 0):
+            where = ("inputs", *where[2:])
+        place = field_path(where)
+        message = f"{place}: {error}" if place else str(error)
+        raise ApiError(invalid, message, param=place or None, code="invalid_value") from None
+    except TooManyInputsError as error:
+        raise ApiError(413, str(error), param="inputs", code="too_many_inputs") from None
+    except QueueFullError as error:
+        headers = {"Retry-After": str(error.retry_after)}
+        raise ApiError(429, str(error), type="rate_limit_error", code="queue_full", headers=headers) from None
+    except DrainingError as error:
+        raise unavailable(str(error)) from None
+    except EngineFailedError as error:
+        raise server_error(str(error)) from None
+    finally:
+        watcher.cancel()

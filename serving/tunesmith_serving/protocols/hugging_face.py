@@ -1,0 +1,68 @@
+"""Hugging Face's task API: what `huggingface_hub.InferenceClient` calls (https://huggingface.co/tasks)."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from tunesmith_serving.engines.predictor import Predictor
+from tunesmith_serving.http.body import validate
+from tunesmith_serving.http.context import ServerContext
+from tunesmith_serving.http.errors import ApiError
+from tunesmith_serving.protocols.answering import CLIENT_LEFT, answer
+
+
+class TaskBody(BaseModel):
+    """The body of a request.
+
+    Attributes:
+        inputs: One input, or a list of them.
+        parameters: Parameters of the task.
+        options: How Hugging Face's own servers queue and cache; ignored.
+        stream: Whether text is wanted as it comes, which only `/v1` does.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    inputs: Annotated[Any, Field(description="Input of the task.")]
+    parameters: dict[str, Any] | None = None
+    options: dict[str, Any] | None = None
+    stream: bool | None = None
+
+
+def add_routes(router: APIRouter, predictor: Predictor, context: ServerContext) -> None:
+    """Add `POST /` and `POST /models/NAME`."""
+
+    async def respond(request: Request) -> Response:
+        body = validate(TaskBody, await context.read_json(request))
+        if body.stream:
+            raise ApiError(400, "stream: this route answers at once; leave it out", param="stream")
+        single = not isinstance(body.inputs, list)
+        inputs = [body.inputs] if single else body.inputs
+        answers = await answer(predictor, request, inputs, body.parameters or {}, single=single)
+        if answers is None:
+            return Response(status_code=CLIENT_LEFT)
+        return JSONResponse(arrange(predictor.card.task, answers, single))
+
+    @router.post("/")
+    async def root(request: Request) -> Response:
+        return await respond(request)
+
+    @router.post("/models/{model:path}")
+    async def named(request: Request, model: str) -> Response:
+        context.check_model(model)
+        return await respond(request)
+
+
+def arrange(task: str, answers: list[Any], single: bool) -> Any:  # noqa: ANN401 - JSON
+    """Return the response to a request.
+
+    A classification answers with a list of lists even to one text, as InferenceClient expects it; a translation with
+    one list of all texts; the other tasks with the answer to one input, or with the list of answers to several.
+    """
+    if task == "sequenceClassification":
+        return answers
+    if task == "translation":
+        return [translation for given in answers for translation in given]
+    return answers[0] if single else answers

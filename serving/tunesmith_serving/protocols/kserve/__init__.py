@@ -1,0 +1,1 @@
+"""KServe's Open Inference Protocol, V2, with the binary tensor data extension."""

@@ -1,0 +1,109 @@
+"""Token classification: a model learns the label of each word, and with them entities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import TrainingJobSpec
+from tunesmith_trainer.data.encode import Encoded
+from tunesmith_trainer.data.formats import Formats
+from tunesmith_trainer.data.targets import Facts, Targets
+from tunesmith_trainer.tasks.base import ValidationSet
+from tunesmith_trainer.tasks.one_pass import OnePassTask
+from tunesmith_trainer.tasks.token_classification.encoder import TagEncoder
+from tunesmith_trainer.tasks.token_classification.prompts import evaluation_line, read_tag_prompts
+from tunesmith_trainer.tasks.token_classification.rows import FORMATS
+from tunesmith_trainer.tasks.token_classification.targets import TagTargets
+
+_OF_ENTITIES = ("f1", "precision", "recall")
+
+
+class TokenClassification(OnePassTask):
+    """Trains encoders of transformers with a head that labels each token."""
+
+    name = "tokenClassification"
+    adapter_task_type = "TOKEN_CLS"
+    auto_class = "AutoModelForTokenClassification"
+    per_token = True
+
+    def formats(self, spec: TrainingJobSpec) -> Formats:
+        """Return words with tags, and texts with spans."""
+        return FORMATS
+
+    def targets(self, spec: TrainingJobSpec) -> Targets:
+        """Return the collector of labels."""
+        return TagTargets()
+
+    def check_gates(self, spec: TrainingJobSpec, facts: Facts) -> None:
+        """Fail if a gate is on entities, and the tags mark none."""
+        for gate in spec.evaluation.gates:
+            if facts.get("scheme") == "plain" and gate.metric in _OF_ENTITIES:
+                raise StageError(
+                    Reason.INVALID_SPEC,
+                    f"spec.evaluation.gates: {gate.metric} is of entities, and the tags "
+                    f"({', '.join(facts['labels'][:5])}, ...) mark none: they have no B- and I-",
+                    "Use a gate on accuracy or evalLoss",
+                )
+
+    def head_settings(self, facts: Facts) -> dict[str, Any]:
+        """Return the names of the labels, `O` first."""
+        names = {str(number): label for number, label in enumerate(facts["labels"])}
+        return {"id2label": names, "label2id": {label: int(number) for number, label in names.items()}}
+
+    def encoder(self, tokenizer: Any, spec: TrainingJobSpec, facts: Facts) -> TagEncoder:  # noqa: ANN401
+        """Return the encoder of words and texts."""
+        return TagEncoder(tokenizer, spec.training.max_length, facts["labels"])
+
+    def evaluation_line(self, encoder: Any, piece: Encoded, index: int, is_first_piece: bool) -> dict[str, Any] | None:  # noqa: ANN401
+        """Return the row with its tags or entities."""
+        return evaluation_line(piece, index, is_first_piece)
+
+    def read_prompts(self, path: Path, limit: int) -> list[Any]:
+        """Return the first validation rows."""
+        return list(read_tag_prompts(path, limit))
+
+    def shown_prompt(self, prompt: Any, tokenizer: Any) -> Any:  # noqa: ANN401
+        """Return the text, or the words."""
+        return prompt.inputs if isinstance(prompt.inputs, str) else " ".join(prompt.inputs["tokens"])
+
+    def collator(self, model: Any, multiple: int) -> Any:  # noqa: ANN401
+        """Return the collator, with a label for each token."""
+        from tunesmith_trainer.tasks.token_classification.collate import TagCollator
+
+        return TagCollator(partial(self.inputs, config=model.config, multiple=multiple))
+
+    def loss_sum(self, outputs: Any, labels: Any) -> Any:  # noqa: ANN401
+        """Return the summed cross-entropy of the tokens that have a label, in nats."""
+        from tunesmith_trainer.models.loss import loss_sum
+
+        return loss_sum(outputs.logits, labels)
+
+    def target_count(self, labels: Any) -> Any:  # noqa: ANN401
+        """Return the number of tokens that have a label."""
+        from tunesmith_trainer.models.loss import target_count
+
+        return target_count(labels)
+
+    def evaluate(
+        self,
+        model: Any,  # noqa: ANN401
+        data: ValidationSet,
+        spec: TrainingJobSpec,
+        *,
+        rows: int,
+        examples: int,
+        advance: Callable[[int], None],
+    ) -> dict[str, Any]:
+        """Return loss, accuracy, and the metrics of entities."""
+        from tunesmith_trainer.tasks.token_classification.evaluate import evaluate_tags
+
+        inputs = partial(self.inputs, config=model.config)
+        return evaluate_tags(model, data.tokenizer, data.store, data.prompts, inputs, rows=rows, advance=advance)
+
+    def evaluation_fields(self, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return precision, recall and F1 of each kind of entity."""
+        return {"entities": {when: result["entities"] for when, result in results.items() if result.get("entities")}}
