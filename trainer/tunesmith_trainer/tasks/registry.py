@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tunesmith_trainer.tasks.base import Task
 from tunesmith_trainer.tasks.question_answering.task import QuestionAnswering
+from tunesmith_trainer.tasks.sequence_classification.task import SequenceClassification
 from tunesmith_trainer.tasks.text_generation import TextGeneration
 from tunesmith_trainer.tasks.token_classification.task import TokenClassification
 
@@ -11,6 +12,7 @@ _TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         TextGeneration(),
+        SequenceClassification(),
         TokenClassification(),
         QuestionAnswering(),
     )
