@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,22 +188,39 @@ class OnePassTask(Task):
 
     def check_configuration(self, config: Mapping[str, Any], name: str) -> None:
         """Fail if the export would not compute the same as transformers."""
+        from tunesmith_trainer.export.one_pass.expressible import require_expressible
+
+        require_expressible(config, name)
 
     def check_exportable(self, config: Mapping[str, Any]) -> None:
         """Do nothing: what cannot be exported was refused with its configuration."""
 
     def exporter(self, log_file: Path, spec: TrainingJobSpec, facts: Facts) -> AbstractContextManager[ModelExporter]:
-        """Return the process that exports by torch.onnx."""
-        raise NotImplementedError
+        """Return what exports by torch.onnx."""
+        from tunesmith_trainer.export.one_pass.exporter import OnePassExporter
+
+        settings = self.served_settings(spec, facts)
+        return nullcontext(OnePassExporter(self.model_class, self.output_names, self.per_token, settings))
 
     def record_reference(self, model: Any, data: ValidationSet, bounds: ParitySpec, folder: Path) -> None:  # noqa: ANN401
-        """Write torch's outputs of rows of differing lengths."""
-        raise NotImplementedError
+        """Write torch's outputs of rows, each computed alone."""
+        from tunesmith_trainer.export.one_pass.reference import TorchReference
+
+        inputs = partial(self.inputs, config=model.config)
+        TorchReference.record(
+            model, data.store, bounds.rows, inputs, self.output_names, folder, per_token=self.per_token
+        )
 
     def compare(self, exported: Path, reference: Path, bounds: ParitySpec) -> Numbers:
         """Compare outputs and predictions, of rows alone and in padded batches."""
-        raise NotImplementedError
+        from tunesmith_trainer.export.one_pass.parity import measure
+        from tunesmith_trainer.export.one_pass.reference import TorchReference
+        from tunesmith_trainer.export.one_pass.runner import OnnxModel
+
+        return measure(OnnxModel(exported), TorchReference(reference), bounds.rows)
 
     def require_parity(self, precision: Precision, numbers: Numbers, bounds: ParitySpec) -> None:
         """Fail if the outputs in fp32, or the predictions in another precision, differ too much."""
-        raise NotImplementedError
+        from tunesmith_trainer.export.one_pass.parity import require_parity
+
+        require_parity(precision, numbers, bounds)
