@@ -12,8 +12,10 @@ from tunesmith_serving.engines.encoder_decoder.batching.batcher import Translati
 from tunesmith_serving.engines.encoder_decoder.model.settings import DecodingSettings, TaskSettings
 from tunesmith_serving.engines.encoder_decoder.model.translator import DECODER, ENCODER, OnnxTranslator
 from tunesmith_serving.engines.encoder_decoder.text.source import SourceTokenizer
+from tunesmith_serving.engines.predictor import ModelCard
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
 from tunesmith_serving.engines.text_generation.statistics import generation_statistics
+from tunesmith_serving.engines.text_generation.task_api.predictor import card_of
 from tunesmith_serving.runtime.config import ServingConfig
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class EncoderDecoderEngine:
     artifact: Artifact
     batcher: TranslationBatcher
     tokenizer: SourceTokenizer
+    card: ModelCard
 
     @classmethod
     def load(cls, artifact: Artifact, config: ServingConfig) -> EncoderDecoderEngine:
@@ -52,7 +55,7 @@ class EncoderDecoderEngine:
             context_length=config.context_length,
             max_new_tokens=task.max_length,
         )
-        return cls(artifact, batcher, tokenizer)
+        return cls(artifact, batcher, tokenizer, card_of(artifact, config, batcher.longest_source))
 
     @property
     def healthy(self) -> bool:
@@ -70,11 +73,11 @@ class EncoderDecoderEngine:
         self.batcher.generate(GenerationRequest(source, SamplingParams(max_tokens=2, temperature=0)), timeout)
 
     def routes(self, context: ServerContext) -> APIRouter:
-        """Return the routes of OpenAI's chat completions."""
+        """Return the routes of chat completions, and those of the protocols of tasks."""
         # Imported here, so that the engine can be used without an HTTP framework.
         from tunesmith_serving.engines.encoder_decoder.api.routes import create_routes
 
-        return create_routes(self.batcher, self.tokenizer, context)
+        return create_routes(self.batcher, self.tokenizer, self.card, context)
 
     def statistics(self) -> Sequence[Statistic]:
         """Return the batcher's counters."""
