@@ -10,13 +10,14 @@ WORDS = ("the", "old", "red", "near", "under", "house", "river", "slowly", "agai
 
 
 def animal_rows(count: int = 200, seed: int = 0) -> list[dict[str, Any]]:
-    """Rows whose label says whether the text names an animal or a machine."""
+    """Rows whose label says whether the text names animals or machines."""
     draw = random.Random(seed)
     rows = []
     for _ in range(count):
         label = draw.choice(("animal", "machine"))
-        words = draw.choices(WORDS, k=draw.randint(3, 8))
-        words.insert(draw.randrange(len(words)), draw.choice(ANIMALS if label == "animal" else MACHINES))
+        words = draw.choices(WORDS, k=draw.randint(1, 4))
+        words += draw.choices(ANIMALS if label == "animal" else MACHINES, k=draw.randint(1, 3))
+        draw.shuffle(words)
         rows.append({"text": " ".join(words), "label": label})
     return rows
 

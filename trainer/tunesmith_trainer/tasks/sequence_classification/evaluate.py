@@ -67,7 +67,7 @@ class RowResults:
         evalLoss is that of training: rows weigh what their class weighs.
         """
         weights = np.array([target.weight for target in self._targets])
-        metrics: dict[str, float | None] = dict.fromkeys(("accuracy", "macroF1", "mse", "spearman"))
+        metrics: dict[str, float | None] = {}
         found: dict[str, Any] = {"answers": self._answers}
         if self._problem == REGRESSION:
             metrics |= number_metrics(np.array([target.number for target in self._targets]), self._numbers)
