@@ -29,7 +29,7 @@ def made(folder: Path, family: Family, method: str, strategy: str, stop: int | N
     rows = animal_rows(40)
     sections: dict[str, Any] = {
         "method": method,
-        "adapter": {"rank": 4},
+        **({"adapter": {"rank": 4}} if "lora" in method or "dora" in method else {}),
         "training": {
             "maxSteps": 6,
             "globalBatchSize": 8,
