@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from tunesmith_serving.artifact.opening import Artifact
-from tunesmith_serving.engines.text_generation.batching.decoder import open_session
+from tunesmith_serving.engines.session import open_session
 from tunesmith_serving.runtime.errors import ArtifactError
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
