@@ -38,7 +38,7 @@ from tunesmith_trainer.prepare.tokenise import RowStore, tokenise
 from tunesmith_trainer.storage.files import write_json
 from tunesmith_trainer.storage.probe import probe_output
 from tunesmith_trainer.tasks.base import Task
-from tunesmith_trainer.tasks.registry import task_of
+from tunesmith_trainer.tasks.registry import task_for
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     """
     probe_output(config)
     refuse_hopeless(config, known_settings(config))
-    task = task_of(config.spec.task)
+    task = task_for(config.spec)
     # What is small of a remote model is fetched and checked here, its weights while the rows are prepared.
     check = configuration_check(config, task)
     with remote_model(config, work, task.architectures, check, task.stored_class) as remote:
@@ -182,7 +182,7 @@ def recheck(config: JobConfig, work: WorkFolder, result: Mapping[str, Any]) -> N
         StageError: The job can never be published as its spec is now.
     """
     found = result["data"]
-    _check_gates(config, task_of(config.spec.task), DatasetFormat(found["format"]), found.get("facts", {}))
+    _check_gates(config, task_for(config.spec), DatasetFormat(found["format"]), found.get("facts", {}))
 
 
 def _dataset(
