@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class InvalidInputError(ValueError):
@@ -81,6 +81,7 @@ class ModelCard:
         return self.max_batch_size + self.max_queue_length
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """A model that answers inputs of its task."""
 
