@@ -53,8 +53,8 @@ class OnnxTranslator:
             ArtifactError: A file does not load, or does not have the inputs and outputs of such an export.
         """
         self._pad = pad
-        self._encoder: Any = open_session(artifact.onnx / ENCODER, threads)
-        self._decoder: Any = open_session(artifact.onnx / DECODER, threads)
+        self._encoder: Any = open_session(artifact.onnx / ENCODER, threads, same_shapes=False)
+        self._decoder: Any = open_session(artifact.onnx / DECODER, threads, same_shapes=False)
         inputs = {node.name: node for node in self._decoder.get_inputs()}
         outputs = {node.name: node for node in self._decoder.get_outputs()}
         self._encoded = [name for name in inputs if name.startswith("encoder.")]
