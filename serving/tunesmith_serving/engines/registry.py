@@ -14,7 +14,25 @@ def _text_generation(artifact: Artifact, config: ServingConfig) -> Engine:
     return TextGenerationEngine.load(artifact, config)
 
 
-LOADERS: dict[str, Loader] = {"textGeneration": _text_generation}
+def _one_pass(artifact: Artifact, config: ServingConfig) -> Engine:
+    from tunesmith_serving.engines.one_pass.engine import OnePassEngine
+
+    return OnePassEngine.load(artifact, config)
+
+
+def _encoder_decoder(artifact: Artifact, config: ServingConfig) -> Engine:
+    from tunesmith_serving.engines.encoder_decoder.engine import EncoderDecoderEngine
+
+    return EncoderDecoderEngine.load(artifact, config)
+
+
+LOADERS: dict[str, Loader] = {
+    "textGeneration": _text_generation,
+    "sequenceClassification": _one_pass,
+    "tokenClassification": _one_pass,
+    "questionAnswering": _one_pass,
+    "translation": _encoder_decoder,
+}
 """The engine's loader for each task that a manifest can name."""
 
 
@@ -25,11 +43,12 @@ def load_engine(artifact: Artifact, config: ServingConfig) -> Engine:
         ArtifactError: No engine serves the task, or the artifact cannot be served.
         MemoryShortageError: The model does not fit in memory.
     """
-    if not servable([config.precision]):
+    precision = artifact.onnx.name
+    if not servable([precision]):
         held = servable(artifact.manifest.get("precisions") or [])
         raise ArtifactError(
-            f"the execution provider {config.execution_provider} cannot compute {config.precision}; serve "
-            f"{' or '.join(held) or 'int4 or fp32, which the job has to export (export.precisions)'}"
+            f"the execution provider {config.execution_provider} cannot compute {precision}; serve "
+            f"{' or '.join(held) or 'fp32, which the job has to export (export.precisions)'}"
         )
     loader = LOADERS.get(artifact.task)
     if loader is None:

@@ -58,7 +58,29 @@ class OnePassTask(Task):
             spec: The job.
             facts: What `targets` has found.
         """
-        return {"task": self.name, "maxLength": spec.training.max_length}
+        return {"task": self.name, "maxLength": self.longest_row(spec, facts)}
+
+    def settled_facts(
+        self,
+        facts: Facts,
+        config: Mapping[str, Any],
+        tokenizer: Any,  # noqa: ANN401
+        spec: TrainingJobSpec,
+    ) -> Facts:
+        """Return the facts with `maxLength`, the longest row in tokens that the model takes and the job allows."""
+        from tunesmith_trainer.models.context import served_positions
+
+        limits = (spec.training.max_length, tokenizer.model_max_length, served_positions(config))
+        return {**facts, "maxLength": min(limit for limit in limits if limit)}
+
+    def longest_row(self, spec: TrainingJobSpec, facts: Facts) -> int:
+        """Return the longest row in tokens.
+
+        Args:
+            spec: The job.
+            facts: What `settled_facts` has returned.
+        """
+        return int(facts.get("maxLength", spec.training.max_length))
 
     def token_types(self, ids: Sequence[int], config: Any) -> list[int]:  # noqa: ANN401
         """Return the type of each token of a row, for models that tell a second text from the first.
