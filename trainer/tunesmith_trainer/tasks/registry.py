@@ -6,6 +6,7 @@ from tunesmith_trainer.tasks.base import Task
 from tunesmith_trainer.tasks.question_answering.task import QuestionAnswering
 from tunesmith_trainer.tasks.text_generation import TextGeneration
 from tunesmith_trainer.tasks.token_classification.task import TokenClassification
+from tunesmith_trainer.tasks.translation.task import Translation
 
 _TASKS: dict[str, Task] = {
     task.name: task
@@ -13,6 +14,7 @@ _TASKS: dict[str, Task] = {
         TextGeneration(),
         TokenClassification(),
         QuestionAnswering(),
+        Translation(),
     )
 }
 
