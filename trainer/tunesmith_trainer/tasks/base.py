@@ -14,6 +14,7 @@ from tunesmith_api.spec import ParitySpec, Precision, TrainingJobSpec
 from tunesmith_trainer.data.targets import Facts
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.tasks.data import TaskData
+from tunesmith_trainer.tasks.training import TaskTraining
 
 Numbers = Mapping[str, float | int | None]
 
@@ -35,6 +36,7 @@ class ValidationSet:
         tokenizer: The model's tokenizer.
         requests: Requests made from the first rows, of which the server must make the rows' tokens; may be empty.
         prepared: When the rows were rendered, in seconds since the epoch; None if they are the same at any time.
+        before: What the evaluation of the base model has left as `reference` for that of other models; None if nothing.
     """
 
     store: TokenStore
@@ -42,9 +44,10 @@ class ValidationSet:
     tokenizer: Any
     requests: Sequence[Any] = ()
     prepared: float | None = None
+    before: Any = None
 
 
-class Task(TaskData):
+class Task(TaskTraining, TaskData):
     """A task. Its module imports torch only inside functions.
 
     Attributes:
