@@ -29,6 +29,7 @@ class Translation(Task):
     """Trains T5, mT5, Marian, M2M100 (NLLB) and mBART of transformers; exports them with torch.onnx."""
 
     name = "translation"
+    has_replay = True
     adapter_task_type = "SEQ_2_SEQ_LM"
 
     @property
@@ -207,3 +208,33 @@ class Translation(Task):
         from tunesmith_trainer.export.bounds import require_parity
 
         require_parity(precision, numbers, bounds)
+
+    def compare_rendering(self, artifact: Path, precision: Precision, data: ValidationSet) -> Numbers:
+        """Compare the tokens of sources with those that the server makes."""
+        from tunesmith_trainer.export.one_pass.served import compare_inputs
+        from tunesmith_trainer.tasks.translation.served import asked_of
+
+        return compare_inputs(artifact, precision, asked_of(data.prompts), data.tokenizer)
+
+    def evaluate_served(
+        self,
+        artifact: Path,
+        precision: Precision,
+        data: ValidationSet,
+        spec: TrainingJobSpec,
+        *,
+        rows: int,
+        advance: Callable[[int], None],
+    ) -> dict[str, Any]:
+        """Return the loss of the exported model, and BLEU, chrF and exact match of the server's translations."""
+        from tunesmith_trainer.tasks.translation.served import evaluate_served
+
+        return evaluate_served(
+            artifact,
+            precision,
+            data.store,
+            data.prompts,
+            rows=rows,
+            max_new_tokens=spec.evaluation.max_new_tokens,
+            advance=advance,
+        )
