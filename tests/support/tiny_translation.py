@@ -53,7 +53,7 @@ def build_translator(folder: Path, architecture: str = "t5", languages: bool = F
             model = MarianMTModel(
                 MarianConfig(
                     vocab_size=size, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
-                    decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=128,
+                    decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=256,
                     pad_token_id=pad, eos_token_id=eos, decoder_start_token_id=pad, forced_eos_token_id=eos,
                     init_std=0.6, scale_embedding=True,
                 )
@@ -64,7 +64,7 @@ def build_translator(folder: Path, architecture: str = "t5", languages: bool = F
             model = T5ForConditionalGeneration(
                 T5Config(
                     vocab_size=size, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_decoder_layers=2, num_heads=4,
-                    pad_token_id=pad, eos_token_id=eos, decoder_start_token_id=pad, initializer_factor=4.0,
+                    pad_token_id=pad, eos_token_id=eos, decoder_start_token_id=pad, initializer_factor=2.0,
                     feed_forward_proj="gated-gelu" if architecture == "mt5" else "relu",
                 )
             )  # fmt: skip

@@ -7,9 +7,9 @@ are those of that API. The protocols in `tunesmith_serving.protocols` translate 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class InvalidInputError(ValueError):
@@ -107,3 +107,24 @@ class Predictor(Protocol):
         Raises:
             InvalidInputError: The input or a parameter is wrong.
         """
+
+
+class AnswerStream(Protocol):
+    """An answer that comes in parts.
+
+    Attributes:
+        events: The parts, JSON objects each.
+    """
+
+    events: AsyncIterator[dict[str, Any]]
+
+    def cancel(self) -> None:
+        """End it early."""
+
+
+@runtime_checkable
+class StreamingPredictor(Protocol):
+    """A model whose answers can come in parts."""
+
+    async def stream(self, value: Any, parameters: Mapping[str, Any]) -> AnswerStream:  # noqa: ANN401 - JSON
+        """Return the answer to one input as it comes; raises what `Predictor.predict` raises."""

@@ -14,7 +14,25 @@ def _text_generation(artifact: Artifact, config: ServingConfig) -> Engine:
     return TextGenerationEngine.load(artifact, config)
 
 
-LOADERS: dict[str, Loader] = {"textGeneration": _text_generation}
+def _one_pass(artifact: Artifact, config: ServingConfig) -> Engine:
+    from tunesmith_serving.engines.one_pass.engine import OnePassEngine
+
+    return OnePassEngine.load(artifact, config)
+
+
+def _encoder_decoder(artifact: Artifact, config: ServingConfig) -> Engine:
+    from tunesmith_serving.engines.encoder_decoder.engine import EncoderDecoderEngine
+
+    return EncoderDecoderEngine.load(artifact, config)
+
+
+LOADERS: dict[str, Loader] = {
+    "textGeneration": _text_generation,
+    "sequenceClassification": _one_pass,
+    "tokenClassification": _one_pass,
+    "questionAnswering": _one_pass,
+    "translation": _encoder_decoder,
+}
 """The engine's loader for each task that a manifest can name."""
 
 

@@ -1,7 +1,8 @@
 """Asking the predictor for the answers to a request; its errors become responses."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import Request
@@ -44,6 +45,13 @@ async def answer(
     Raises:
         ApiError: There is no answer.
     """
+    with predictor_errors(single, invalid):
+        return await _unless_client_leaves(predictor, request, inputs, parameters)
+
+
+async def _unless_client_leaves(
+    predictor: Predictor, request: Request, inputs: Sequence[Any], parameters: Mapping[str, Any]
+) -> list[Any] | None:
     asked = asyncio.ensure_future(predictor.predict(inputs, parameters))
     watcher = asyncio.ensure_future(wait_for_disconnect(request.receive))
     watcher.add_done_callback(lambda _: asked.cancel())
@@ -53,6 +61,15 @@ async def answer(
         if watcher.done() and not watcher.cancelled():
             return None
         raise
+    finally:
+        watcher.cancel()
+
+
+@contextmanager
+def predictor_errors(single: bool, invalid: int = 400) -> Iterator[None]:
+    """Raise the errors of a predictor as ApiError; see `answer` for the arguments."""
+    try:
+        yield
     except InvalidInputError as error:
         where = error.where
         if single and where[:2] == ("inputs", 0):
@@ -69,5 +86,3 @@ async def answer(
         raise unavailable(str(error)) from None
     except EngineFailedError as error:
         raise server_error(str(error)) from None
-    finally:
-        watcher.cancel()

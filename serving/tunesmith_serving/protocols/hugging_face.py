@@ -6,11 +6,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from tunesmith_serving.engines.predictor import Predictor
+from tunesmith_serving.engines.predictor import Predictor, StreamingPredictor
 from tunesmith_serving.http.body import validate
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.http.errors import ApiError
-from tunesmith_serving.protocols.answering import CLIENT_LEFT, answer
+from tunesmith_serving.http.sse import EventStream, sse_data
+from tunesmith_serving.protocols.answering import CLIENT_LEFT, answer, predictor_errors
 
 
 class TaskBody(BaseModel):
@@ -20,7 +21,7 @@ class TaskBody(BaseModel):
         inputs: One input, or a list of them.
         parameters: Parameters of the task.
         options: How Hugging Face's own servers queue and cache; ignored.
-        stream: Whether text is wanted as it comes, which only `/v1` does.
+        stream: Whether the answer is wanted as it comes, with the events of text-generation-inference.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid")
@@ -36,9 +37,9 @@ def add_routes(router: APIRouter, predictor: Predictor, context: ServerContext) 
 
     async def respond(request: Request) -> Response:
         body = validate(TaskBody, await context.read_json(request))
-        if body.stream:
-            raise ApiError(400, "stream: this route answers at once; leave it out", param="stream")
         single = not isinstance(body.inputs, list)
+        if body.stream:
+            return await _streamed(predictor, body, single)
         inputs = [body.inputs] if single else body.inputs
         answers = await answer(predictor, request, inputs, body.parameters or {}, single=single)
         if answers is None:
@@ -53,6 +54,16 @@ def add_routes(router: APIRouter, predictor: Predictor, context: ServerContext) 
     async def named(request: Request, model: str) -> Response:
         context.check_model(model)
         return await respond(request)
+
+
+async def _streamed(predictor: Predictor, body: TaskBody, single: bool) -> Response:
+    if not isinstance(predictor, StreamingPredictor):
+        raise ApiError(400, "stream: this model answers at once; leave it out", param="stream")
+    if not single:
+        raise ApiError(400, "stream: one answer comes at a time; give one input, not a list", param="stream")
+    with predictor_errors(single):
+        stream = await predictor.stream(body.inputs, body.parameters or {})
+    return EventStream((sse_data(event) async for event in stream.events), stream.cancel)
 
 
 def arrange(task: str, answers: list[Any], single: bool) -> Any:  # noqa: ANN401 - JSON

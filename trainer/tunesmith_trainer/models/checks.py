@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.models.context import usable_positions
 
 _LAYOUT = "Give a folder in the transformers layout: config.json, *.safetensors, tokenizer.json, tokenizer_config.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -49,8 +50,8 @@ def check_small_files(folder: Path, name: str, max_length: int, architectures: C
 def _check_the_rest(config: dict[str, Any], folder: Path, name: str, max_length: int) -> None:
     """Check a model's tokenizer and its context."""
     _check_tokenizer(folder, name)
-    positions = config.get("max_position_embeddings")
-    if isinstance(positions, int) and positions < max_length:
+    positions = usable_positions(config)
+    if positions is not None and positions < max_length:
         raise StageError(
             Reason.INVALID_SPEC,
             f"spec.training.maxLength is {max_length}, but {name} takes {positions} tokens at most",

@@ -17,7 +17,6 @@ from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.runtime.job_config import load_config
-from tunesmith_trainer.storage.files import read_json
 from tunesmith_trainer.storage.uris import local_path
 from tunesmith_trainer.tasks.registry import task_for
 
@@ -129,5 +128,14 @@ def _encoder(config: JobConfig, parser: RowParser, facts: Mapping[str, Any]) -> 
         tokenizer.chat_template = tokenizer.chat_template or default_template(tokenizer)
         if config.spec.dataset.system_turn == "fold":
             tokenizer.chat_template = with_folded_system_turn(tokenizer.get_chat_template())
-    settings = read_json(folder / "config.json") or {}
-    return task.encoder(tokenizer, config.spec, task.settled_facts(facts, settings, tokenizer, config.spec))
+    return task.encoder(tokenizer, config.spec, task.settled_facts(facts, _settings(folder), tokenizer, config.spec))
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Return a model's configuration; nothing if it has none that can be read."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).to_dict()
+    except (OSError, ValueError):
+        return {}

@@ -35,7 +35,7 @@ from tunesmith_trainer.prepare.planning import known_settings, make_plan, model_
 from tunesmith_trainer.prepare.split import held_out_rows
 from tunesmith_trainer.prepare.stop_token import require_stop_token
 from tunesmith_trainer.prepare.tokenise import RowStore, tokenise
-from tunesmith_trainer.storage.files import read_json, write_json
+from tunesmith_trainer.storage.files import write_json
 from tunesmith_trainer.storage.probe import probe_output
 from tunesmith_trainer.tasks.base import Task
 from tunesmith_trainer.tasks.registry import task_for
@@ -95,8 +95,8 @@ def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteMode
     model = obtain_model(config, work, texts, chat=chat, architectures=task.architectures, remote=remote)
     if spec.system_turn == "fold" and chat:
         model = fold_system_turn(model, work)
-    facts = task.settled_facts(facts, read_json(model.path / "config.json") or {}, model.tokenizer, config.spec)
     architecture = remote.architecture if remote else check_facts(config, model, task)
+    facts = task.settled_facts(facts, architecture.config.to_dict(), model.tokenizer, config.spec)
     method = method_of(config.spec.method)
     method.check_layers(task.linear_layers(model.path, architecture, facts), config.spec.adapter_settings)
     encoder = task.encoder(model.tokenizer, config.spec, facts)

@@ -6,6 +6,7 @@ from tunesmith_api.spec import DpoSpec, TrainingJobSpec
 from tunesmith_trainer.tasks.base import Task
 from tunesmith_trainer.tasks.preferences.task import PreferenceTuning
 from tunesmith_trainer.tasks.question_answering.task import QuestionAnswering
+from tunesmith_trainer.tasks.sequence_classification.task import SequenceClassification
 from tunesmith_trainer.tasks.text_generation import TextGeneration
 from tunesmith_trainer.tasks.token_classification.task import TokenClassification
 
@@ -13,6 +14,7 @@ _TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         TextGeneration(),
+        SequenceClassification(),
         TokenClassification(),
         QuestionAnswering(),
     )

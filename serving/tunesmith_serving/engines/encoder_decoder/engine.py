@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.base import Statistic
+from tunesmith_serving.engines.encoder_decoder.api.predictor import TranslationPredictor
 from tunesmith_serving.engines.encoder_decoder.batching.batcher import TranslationBatcher
 from tunesmith_serving.engines.encoder_decoder.model.settings import DecodingSettings, TaskSettings
 from tunesmith_serving.engines.encoder_decoder.model.translator import DECODER, ENCODER, OnnxTranslator
 from tunesmith_serving.engines.encoder_decoder.text.source import SourceTokenizer
+from tunesmith_serving.engines.predictor import ModelCard
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
 from tunesmith_serving.engines.text_generation.statistics import generation_statistics
+from tunesmith_serving.engines.text_generation.task_api.predictor import card_of
 from tunesmith_serving.runtime.config import ServingConfig
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ class EncoderDecoderEngine:
     artifact: Artifact
     batcher: TranslationBatcher
     tokenizer: SourceTokenizer
+    card: ModelCard
+    predictor: TranslationPredictor
 
     @classmethod
     def load(cls, artifact: Artifact, config: ServingConfig) -> EncoderDecoderEngine:
@@ -41,7 +46,7 @@ class EncoderDecoderEngine:
         """
         artifact.require(*FILES)
         task, settings = TaskSettings.read(artifact), DecodingSettings.read(artifact)
-        tokenizer = load_tokenizer(artifact, task)
+        tokenizer = SourceTokenizer(artifact.read_text("tokenizer.json") or "", task)
         model = OnnxTranslator(artifact, settings.pad, config.threads)
         batcher = TranslationBatcher(
             model,
@@ -52,7 +57,16 @@ class EncoderDecoderEngine:
             context_length=config.context_length,
             max_new_tokens=task.max_length,
         )
-        return cls(artifact, batcher, tokenizer)
+        card = card_of(artifact, config, batcher.longest_source)
+        return cls(artifact, batcher, tokenizer, card, TranslationPredictor(batcher, card, tokenizer))
+
+    async def predict(self, inputs: Sequence[Any], parameters: Mapping[str, Any]) -> list[Any]:
+        """Return the answer to each input; see `engines.predictor.Predictor`."""
+        return await self.predictor.predict(inputs, parameters)
+
+    def prompt_ids(self, value: Any, parameters: Mapping[str, Any]) -> list[int]:  # noqa: ANN401 - JSON
+        """Return the token ids that the model gets of one input."""
+        return self.predictor.prompt_ids(value, parameters)
 
     @property
     def healthy(self) -> bool:
@@ -70,11 +84,11 @@ class EncoderDecoderEngine:
         self.batcher.generate(GenerationRequest(source, SamplingParams(max_tokens=2, temperature=0)), timeout)
 
     def routes(self, context: ServerContext) -> APIRouter:
-        """Return the routes of OpenAI's chat completions."""
+        """Return the routes of chat completions, and those of the protocols of tasks."""
         # Imported here, so that the engine can be used without an HTTP framework.
         from tunesmith_serving.engines.encoder_decoder.api.routes import create_routes
 
-        return create_routes(self.batcher, self.tokenizer, context)
+        return create_routes(self.batcher, self.tokenizer, self.card, context)
 
     def statistics(self) -> Sequence[Statistic]:
         """Return the batcher's counters."""
@@ -87,12 +101,3 @@ class EncoderDecoderEngine:
     def close(self) -> None:
         """Stop the batcher's worker; requests that are not finished end with an error."""
         self.batcher.close()
-
-
-def load_tokenizer(artifact: Artifact, task: TaskSettings | None = None) -> SourceTokenizer:
-    """Return an artifact's tokenizer.
-
-    Raises:
-        ArtifactError: It cannot be loaded.
-    """
-    return SourceTokenizer(artifact.read_text("tokenizer.json") or "", task or TaskSettings.read(artifact))

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 from tunesmith_api.artifact import MODEL_FILES
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.base import Statistic
+from tunesmith_serving.engines.predictor import ModelCard
 from tunesmith_serving.engines.text_generation.batching.batcher import ContinuousBatcher
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
 from tunesmith_serving.engines.text_generation.statistics import generation_statistics
+from tunesmith_serving.engines.text_generation.task_api.generation import TextPredictor
+from tunesmith_serving.engines.text_generation.task_api.predictor import card_of
 from tunesmith_serving.engines.text_generation.text.loading import load_text
 from tunesmith_serving.engines.text_generation.text.template import ChatTemplate
 from tunesmith_serving.engines.text_generation.text.tokenizer import Tokenizer
 from tunesmith_serving.runtime.config import ServingConfig
+from tunesmith_serving.runtime.retry import RetryEstimator
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -32,6 +36,8 @@ class TextGenerationEngine:
     batcher: ContinuousBatcher
     tokenizer: Tokenizer
     template: ChatTemplate | None
+    card: ModelCard
+    stop_token_ids: frozenset[int]
 
     @classmethod
     def load(cls, artifact: Artifact, config: ServingConfig) -> TextGenerationEngine:
@@ -52,7 +58,7 @@ class TextGenerationEngine:
         )
         stop = decoder.spec.eos_token_ids | eos_tokens
         batcher = ContinuousBatcher(decoder, tokenizer, config.max_queue_length, stop)
-        return cls(artifact, batcher, tokenizer, template)
+        return cls(artifact, batcher, tokenizer, template, card_of(artifact, config, batcher.context_length), stop)
 
     @property
     def healthy(self) -> bool:
@@ -69,11 +75,17 @@ class TextGenerationEngine:
         self.batcher.generate(GenerationRequest((0, 1), SamplingParams(max_tokens=2, temperature=0)), timeout)
 
     def routes(self, context: ServerContext) -> APIRouter:
-        """Return the routes of OpenAI's API."""
+        """Return the routes of OpenAI's API, and those of the protocols of tasks."""
         # Imported here, so that the engine can be used without an HTTP framework.
         from tunesmith_serving.engines.text_generation.openai.routes import create_routes
+        from tunesmith_serving.engines.text_generation.openai.timing import TokenMetrics
+        from tunesmith_serving.protocols.routes import create_task_routes
 
-        return create_routes(self.batcher, self.tokenizer, self.template, context)
+        metrics, retry = TokenMetrics(context.metrics), RetryEstimator()
+        predictor = TextPredictor(self.batcher, self.card, self.tokenizer, self.stop_token_ids, retry, metrics.timer)
+        router = create_routes(self.batcher, self.tokenizer, self.template, context, metrics, retry)
+        router.include_router(create_task_routes(predictor, context, models=False))
+        return router
 
     def statistics(self) -> Sequence[Statistic]:
         """Return the batcher's counters."""

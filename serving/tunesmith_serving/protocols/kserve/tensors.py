@@ -65,7 +65,11 @@ def outputs_of(card: ModelCard) -> dict[str, OutputTensor]:
     if card.task == "translation":
         found.append(OutputTensor("translation_text", "BYTES", lambda answer: [answer[0]["translation_text"]]))
     if card.task == "textGeneration":
-        found.append(OutputTensor("generated_text", "BYTES", lambda answer: [answer[0]["generated_text"]]))
+        # `text_output` as in the protocol's extension for generation.
+        found += [
+            OutputTensor(name, "BYTES", lambda answer: [answer[0]["generated_text"]])
+            for name in ("generated_text", "text_output")
+        ]
     return {output.name: output for output in found}
 
 

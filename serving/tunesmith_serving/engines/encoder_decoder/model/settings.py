@@ -33,7 +33,8 @@ class TaskSettings:
             ArtifactError: A value is missing or of a wrong kind.
         """
         task = artifact.read_json("task.json")
-        length, prefix = task.get("maxLength"), task.get("prefix") or ""
+        length: Any = task.get("maxLength")
+        prefix: Any = task.get("prefix") or ""
         languages = [task.get(name) for name in ("sourceLanguage", "targetLanguage")]
         if not _is_count(length) or not isinstance(prefix, str):
             raise _unusable(artifact, "task.json", "maxLength" if isinstance(prefix, str) else "prefix")
@@ -72,10 +73,13 @@ class DecodingSettings:
             ArtifactError: A token is missing, or of a wrong kind.
         """
         found = {**artifact.read_json("config.json"), **_without_none(artifact.read_json("generation_config.json"))}
-        eos = found.get("eos_token_id")
-        stop = eos if isinstance(eos, list) else [eos]
+        eos: Any = found.get("eos_token_id")
+        stop: list[Any] = eos if isinstance(eos, list) else [eos]
         forced = {name: found.get(f"forced_{name}_token_id") for name in ("bos", "eos")}
-        needed = {"decoder_start_token_id": found.get("decoder_start_token_id"), "pad_token_id": _pad(found)}
+        needed: dict[str, Any] = {
+            "decoder_start_token_id": found.get("decoder_start_token_id"),
+            "pad_token_id": _pad(found),
+        }
         for name, value in needed.items():
             if not _is_token(value):
                 raise _unusable(artifact, "generation_config.json", name)
@@ -86,9 +90,9 @@ class DecodingSettings:
                 raise _unusable(artifact, "generation_config.json", f"forced_{name}_token_id")
         positions = found.get("max_position_embeddings")
         return cls(
-            start=int(needed["decoder_start_token_id"]),
+            start=needed["decoder_start_token_id"],
             stop=frozenset(stop),
-            pad=int(needed["pad_token_id"]),
+            pad=needed["pad_token_id"],
             forced_bos=forced["bos"],
             forced_eos=forced["eos"],
             suppressed=_suppressed(artifact, found),

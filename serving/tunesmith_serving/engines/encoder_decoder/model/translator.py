@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from tunesmith_serving.artifact.opening import Artifact
-from tunesmith_serving.engines.text_generation.batching.decoder import open_session
+from tunesmith_serving.engines.session import open_session
 from tunesmith_serving.runtime.errors import ArtifactError
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
@@ -53,8 +53,8 @@ class OnnxTranslator:
             ArtifactError: A file does not load, or does not have the inputs and outputs of such an export.
         """
         self._pad = pad
-        self._encoder: Any = open_session(artifact.onnx / ENCODER, threads)
-        self._decoder: Any = open_session(artifact.onnx / DECODER, threads)
+        self._encoder: Any = open_session(artifact.onnx / ENCODER, threads, same_shapes=False)
+        self._decoder: Any = open_session(artifact.onnx / DECODER, threads, same_shapes=False)
         inputs = {node.name: node for node in self._decoder.get_inputs()}
         outputs = {node.name: node for node in self._decoder.get_outputs()}
         self._encoded = [name for name in inputs if name.startswith("encoder.")]

@@ -6,15 +6,13 @@ its new keys and values in place and nothing is copied. GroupQueryAttention take
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from tunesmith_serving.artifact.opening import Artifact
-from tunesmith_serving.runtime.cpus import available_cpus
+from tunesmith_serving.engines.session import open_session
 from tunesmith_serving.runtime.errors import ArtifactError, MemoryShortageError
 
 Logits = npt.NDArray[np.float32]
@@ -89,13 +87,13 @@ class OnnxDecoder:
 
         Raises:
             ArtifactError: The model does not load, or does not have the inputs and outputs of a generative export.
-            MemoryShortageError: The key-value buffers do not fit in memory.
+            MemoryShortageError: The model or the key-value buffers do not fit in memory.
         """
         self.spec = read_spec(artifact)
         self.slots = slots
         self.context_length = min(context_length, self.spec.context_length)
         self.prefill_chunk = min(prefill_chunk, self.context_length)
-        self._session = open_session(artifact.onnx / "model.onnx", threads)
+        self._session: _Session = open_session(artifact.onnx / "model.onnx", threads)
         self._names = [
             (f"past_key_values.{layer}.{part}", f"present.{layer}.{part}")
             for layer in range(self.spec.layers)
@@ -205,30 +203,6 @@ class OnnxDecoder:
             raise ArtifactError(
                 f"{artifact.onnx / 'model.onnx'} has logits or keys of a type that is not served; export it for the CPU"
             )
-
-
-def open_session(path: Path, threads: int) -> _Session:
-    """Load a model for the CPU.
-
-    Args:
-        path: The model's file.
-        threads: Threads of ONNX Runtime; 0 uses all processors that this process may use.
-
-    Raises:
-        ArtifactError: It does not load.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or available_cpus()
-    options.inter_op_num_threads = 1
-    # Work is split into small blocks, so that a thread that loses its core does not delay the others.
-    options.add_session_config_entry("session.dynamic_block_base", "4")
-    options.log_severity_level = 3
-    try:
-        session: _Session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has no common base class for its errors
-        text = " ".join(str(error).split())
-        raise ArtifactError(f"{path} does not load: {text}; export the model again") from None
-    return session
 
 
 def _bind_input(binding: _Binding, name: str, array: npt.NDArray[Any]) -> None:

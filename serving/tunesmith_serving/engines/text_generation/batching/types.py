@@ -173,6 +173,11 @@ class BatcherStats:
     prompt_tokens: int
     generated_tokens: int
 
+    @property
+    def load(self) -> str:
+        """How full the batcher is, as a clause."""
+        return f"{self.slots_in_use} of {self.slots} slots are in use and {self.queue_length} requests wait"
+
 
 class Ticket(Protocol):
     """A request that the batcher has accepted."""

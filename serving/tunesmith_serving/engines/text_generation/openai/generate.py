@@ -9,6 +9,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from tunesmith_serving.engines.base import EngineFailedError
+from tunesmith_serving.engines.text_generation.batching.bridge import Bridge, Generation
 from tunesmith_serving.engines.text_generation.batching.sampling import derive_seed
 from tunesmith_serving.engines.text_generation.batching.types import (
     Batcher,
@@ -19,12 +20,16 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     QueueFullError,
     TooManyRequestsError,
 )
-from tunesmith_serving.engines.text_generation.openai.bridge import Bridge, Generation
-from tunesmith_serving.engines.text_generation.openai.encoding import ApiTokenizer, encode, prompt_errors
-from tunesmith_serving.engines.text_generation.openai.prompt import Prompt, Template, make_prompts
-from tunesmith_serving.engines.text_generation.openai.responses import DONE, Answer, ResponseBuilder, usage
+from tunesmith_serving.engines.text_generation.openai.responses import (
+    DONE,
+    Answer,
+    ResponseBuilder,
+    TokenBytes,
+    usage,
+)
 from tunesmith_serving.engines.text_generation.openai.schema import ChatRequest, CompletionRequest
 from tunesmith_serving.engines.text_generation.openai.timing import TokenMetrics, TokenTimer
+from tunesmith_serving.engines.text_generation.openai.writing import Writer
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.http.errors import ApiError, server_error, unavailable
 from tunesmith_serving.http.sse import EventStream, sse_data, wait_for_disconnect
@@ -49,14 +54,30 @@ class Generator:
     """Answers generation requests with one model."""
 
     def __init__(
-        self, batcher: Batcher, tokenizer: ApiTokenizer, template: Template | None, context: ServerContext
+        self,
+        batcher: Batcher,
+        writer: Writer,
+        token_bytes: TokenBytes,
+        context: ServerContext,
+        metrics: TokenMetrics,
+        retry: RetryEstimator,
     ) -> None:
+        """Take what all requests share.
+
+        Args:
+            batcher: Generates the tokens.
+            writer: Makes the prompts of a request.
+            token_bytes: UTF-8 bytes of a token, for log probabilities.
+            context: The server.
+            metrics: Histograms of how fast tokens come.
+            retry: How long clients should wait when the queue is full.
+        """
         self._batcher = batcher
-        self._tokenizer = tokenizer
-        self._template = template
+        self._writer = writer
+        self._token_bytes = token_bytes
         self._context = context
-        self._metrics = TokenMetrics(context.metrics)
-        self._retry = RetryEstimator()
+        self._metrics = metrics
+        self._retry = retry
         self._bridge = Bridge(batcher)
 
     async def respond(self, request: Request, body: ChatRequest | CompletionRequest) -> Response:
@@ -67,36 +88,23 @@ class Generator:
         """
         arrived = time.perf_counter()
         self._context.check_model(body.model)
-        kind = "messages" if isinstance(body, ChatRequest) else "prompt"
-        with prompt_errors(kind):
-            written = make_prompts(body, self._template)
-            prompts = [await encode(prompt, self._tokenizer) for prompt in written]
+        written = await self._writer.write(body)
         count = body.n or 1
-        params = body.params()
+        is_chat = isinstance(body, ChatRequest)
         builder = ResponseBuilder(
-            "chat" if isinstance(body, ChatRequest) else "text",
+            "chat" if is_chat else "text",
             self._context.model_name,
-            self._tokenizer.token_bytes,
-            params.logprobs is not None,
-            [text for text in self._echo(body, written) for _ in range(count)],
+            self._token_bytes,
+            body.params().logprobs is not None,
+            [prompt.echo for prompt in written for _ in range(count)],
         )
-        requests = [
-            GenerationRequest(prompt, replace(params, seed=derive_seed(params.seed, index)) if index else params)
-            for prompt in prompts
-            for index in range(count)
-        ]
-        generation = self._submit(requests, len(prompts), kind)
+        requests = [variant(prompt.request, index) for prompt in written for index in range(count)]
+        generation = self._submit(requests, len(written), "messages" if is_chat else "prompt")
         timers = [self._metrics.timer(arrived) for _ in requests]
-        run = _Run(builder, generation, timers, sum(map(len, prompts)))
+        run = _Run(builder, generation, timers, sum(len(prompt.request.prompt_ids) for prompt in written))
         if body.stream:
             return EventStream(self._stream(run, arrived, body.include_usage), generation.cancel)
         return await self._whole(request, run, arrived)
-
-    def _echo(self, body: ChatRequest | CompletionRequest, prompts: list[Prompt]) -> list[str]:
-        """Return the text that the answers to each prompt begin with."""
-        if isinstance(body, ChatRequest) or not body.echo:
-            return ["" for _ in prompts]
-        return [self._tokenizer.decode(prompt.ids) if prompt.text is None else prompt.text for prompt in prompts]
 
     def _submit(self, requests: list[GenerationRequest], prompts: int, param: str) -> Generation:
         try:
@@ -115,8 +123,7 @@ class Generator:
             wait = str(self._retry.retry_after(stats.queue_length, stats.slots))
             raise ApiError(
                 429,
-                f"{stats.slots_in_use} of {stats.slots} slots are in use and {stats.queue_length} requests wait; "
-                f"try again in {wait} s",
+                f"{stats.load}; try again in {wait} s",
                 type="rate_limit_error",
                 code="queue_full",
                 headers={"Retry-After": wait},
@@ -173,3 +180,10 @@ class Generator:
             if chunks:
                 yield b"".join(chunks)
         self._retry.finished(time.perf_counter() - arrived)
+
+
+def variant(request: GenerationRequest, index: int) -> GenerationRequest:
+    """Return the request for one of several answers; the first is that of the only one."""
+    if not index:
+        return request
+    return replace(request, sampling=replace(request.sampling, seed=derive_seed(request.sampling.seed, index)))

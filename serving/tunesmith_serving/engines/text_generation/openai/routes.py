@@ -16,12 +16,20 @@ from tunesmith_serving.engines.text_generation.openai.schema import (
     DetokenizeRequest,
     TokenizeRequest,
 )
+from tunesmith_serving.engines.text_generation.openai.timing import TokenMetrics
 from tunesmith_serving.engines.text_generation.openai.tokenization import detokenize, tokenize
+from tunesmith_serving.engines.text_generation.openai.writing import PromptWriter
 from tunesmith_serving.http.context import ServerContext
+from tunesmith_serving.runtime.retry import RetryEstimator
 
 
 def create_routes(
-    batcher: Batcher, tokenizer: ApiTokenizer, template: Template | None, context: ServerContext
+    batcher: Batcher,
+    tokenizer: ApiTokenizer,
+    template: Template | None,
+    context: ServerContext,
+    metrics: TokenMetrics,
+    retry: RetryEstimator,
 ) -> APIRouter:
     """Return the routes.
 
@@ -30,25 +38,13 @@ def create_routes(
         tokenizer: The model's tokenizer.
         template: The model's chat template; without one, chat requests are refused.
         context: The server.
+        metrics: Histograms of how fast tokens come.
+        retry: How long clients should wait when the queue is full.
     """
     router = APIRouter()
-    generator = Generator(batcher, tokenizer, template, context)
-    card = {
-        "id": context.model_name,
-        "object": "model",
-        "created": int(time.time()),
-        "owned_by": "tunesmith",
-        "max_model_len": batcher.context_length,
-    }
-
-    @router.get("/v1/models")
-    async def models() -> JSONResponse:
-        return JSONResponse({"object": "list", "data": [card]})
-
-    @router.get("/v1/models/{model:path}")
-    async def one_model(model: str) -> JSONResponse:
-        context.check_model(model)
-        return JSONResponse(card)
+    writer = PromptWriter(tokenizer, template)
+    generator = Generator(batcher, writer, tokenizer.token_bytes, context, metrics, retry)
+    add_models(router, context, batcher.context_length)
 
     @router.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
@@ -71,3 +67,23 @@ def create_routes(
         return JSONResponse(detokenize(body, tokenizer))
 
     return router
+
+
+def add_models(router: APIRouter, context: ServerContext, context_length: int) -> None:
+    """Add `GET /v1/models` and `GET /v1/models/NAME`, which say how many tokens the model takes."""
+    card = {
+        "id": context.model_name,
+        "object": "model",
+        "created": int(time.time()),
+        "owned_by": "tunesmith",
+        "max_model_len": context_length,
+    }
+
+    @router.get("/v1/models")
+    async def models() -> JSONResponse:
+        return JSONResponse({"object": "list", "data": [card]})
+
+    @router.get("/v1/models/{model:path}")
+    async def one_model(model: str) -> JSONResponse:
+        context.check_model(model)
+        return JSONResponse(card)
