@@ -45,12 +45,14 @@ class PurposeRunner:
         started = time.monotonic()
         self._number += 1
         work = write_task(self._folder / f"cell-{self._number}", cell.job(str(base)), cell.purpose.rows())
+        found: dict[str, Any] = {"failures": []}
         try:
             for stage in ("prepare", "train", "publish"):
                 self._runs.stage(work, stage)
-            found = self._published(cell, work) | self._asked(cell, work)
+            found |= self._published(cell, work)
+            found |= self._asked(cell, work)
         except (RunError, AssertionError, ValueError) as error:
-            found = {"failures": [str(error)]}
+            found["failures"].append(str(error))
         shutil.rmtree(work)
         return found | {"seconds": round(time.monotonic() - started, 1)}
 
