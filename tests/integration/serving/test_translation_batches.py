@@ -13,7 +13,7 @@ from support.tiny_models import CORPUS
 from support.tiny_translation import LANGUAGES, MAX_LENGTH, make_translator
 from tunesmith_serving.artifact.opening import open_artifact
 from tunesmith_serving.engines.base import EngineFailedError
-from tunesmith_serving.engines.encoder_decoder.batching.batch import choose
+from tunesmith_serving.engines.encoder_decoder.batching.batch import choose, may_start
 from tunesmith_serving.engines.encoder_decoder.batching.types import SourceRequest
 from tunesmith_serving.engines.encoder_decoder.engine import EncoderDecoderEngine
 from tunesmith_serving.engines.text_generation.batching.collect import Collector
@@ -223,6 +223,24 @@ def test_languages(load: Load) -> None:
     assert own.token_ids[0] == tokenizer.codes["eng_Latn"]
     other = SourceRequest(tuple(german), SamplingParams(max_tokens=3, temperature=0), tokenizer.first_token("fra_Latn"))
     assert engine.batcher.generate(other, 60).token_ids[0] == tokenizer.codes["fra_Latn"]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "batches", "free", "starts"),
+    [
+        (0, 0, 8, False),
+        (20, 0, 8, True),
+        (3, 1, 3, True),  # all that waits
+        (4, 1, 3, False),  # a large batch is on its way to end
+        (20, 1, 6, True),  # its last rows do not hold up the others
+        (1, 2, 5, False),
+        (1, 1, 0, False),
+    ],
+)
+def test_a_second_batch_starts_for_all_that_waits_or_when_the_first_is_nearly_over(
+    waiting: int, batches: int, free: int, starts: bool
+) -> None:
+    assert may_start(waiting, batches, free, 8) is starts
 
 
 @pytest.mark.parametrize(

@@ -38,19 +38,3 @@ def served_positions(config: Mapping[str, Any]) -> int | None:
     if isinstance(rope, Mapping) and rope.get("rope_type") == "longrope":
         lengths.append(int(rope["original_max_position_embeddings"]))
     return min(lengths, default=None)
-
-
-# Their positions begin after the padding token's number, so that as many are never used.
-_OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert")
-
-
-def input_positions(config: Mapping[str, Any]) -> int | None:
-    """Return the longest row that a model takes, in tokens; None if it has no limit.
-
-    Args:
-        config: The model's configuration as transformers 5 writes it (`config.to_dict()`).
-    """
-    positions = served_positions(config)
-    if positions is None or config.get("model_type") not in _OFFSET_FAMILIES:
-        return positions
-    return positions - int(config.get("pad_token_id") or 0) - 1

@@ -20,7 +20,7 @@ from tunesmith_trainer.tasks.base import ModelExporter, Numbers, Task, Validatio
 if TYPE_CHECKING:
     import torch
 
-    from tunesmith_trainer.evaluate.one_pass import Rows
+    from tunesmith_trainer.evaluate.one_pass import OutputsOf, Rows
 
 
 class OnePassTask(Task):
@@ -68,9 +68,9 @@ class OnePassTask(Task):
         spec: TrainingJobSpec,
     ) -> Facts:
         """Return the facts with `maxLength`, the longest row in tokens that the model takes and the job allows."""
-        from tunesmith_trainer.models.context import input_positions
+        from tunesmith_trainer.models.context import served_positions
 
-        limits = (spec.training.max_length, tokenizer.model_max_length, input_positions(config))
+        limits = (spec.training.max_length, tokenizer.model_max_length, served_positions(config))
         return {**facts, "maxLength": min(limit for limit in limits if limit)}
 
     def longest_row(self, spec: TrainingJobSpec, facts: Facts) -> int:
@@ -160,6 +160,26 @@ class OnePassTask(Task):
         inputs = partial(self.inputs, config=model.config)
         found = dict(outputs_of(model, chosen, inputs, self.output_names, per_token=self.per_token))
         return [array for index in sorted(found) for array in found[index]]
+
+    def outputs_of(self, model: Any) -> OutputsOf:  # noqa: ANN401
+        """Return the function that returns what a model computes for rows."""
+        from tunesmith_trainer.evaluate.one_pass import outputs_of
+
+        inputs = partial(self.inputs, config=model.config)
+        return lambda rows: outputs_of(model, rows, inputs, self.output_names, per_token=self.per_token)
+
+    def served_outputs_of(self, artifact: Path, precision: Precision) -> OutputsOf:
+        """Return the function that returns what an exported model computes for rows.
+
+        Args:
+            artifact: An artifact folder with the export.
+            precision: The export.
+        """
+        from tunesmith_trainer.export.one_pass.served import onnx_outputs
+
+        return lambda rows: onnx_outputs(
+            artifact, precision, rows, self.inputs, self.output_names, per_token=self.per_token
+        )
 
     def linear_layers(self, folder: Path, architecture: Architecture, facts: Facts) -> Mapping[str, tuple[int, int]]:
         """Return the linear layers of the model with the task's head, but for the head's."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.base import Statistic
+from tunesmith_serving.engines.encoder_decoder.api.predictor import TranslationPredictor
 from tunesmith_serving.engines.encoder_decoder.batching.batcher import TranslationBatcher
 from tunesmith_serving.engines.encoder_decoder.model.settings import DecodingSettings, TaskSettings
 from tunesmith_serving.engines.encoder_decoder.model.translator import DECODER, ENCODER, OnnxTranslator
@@ -34,6 +35,7 @@ class EncoderDecoderEngine:
     batcher: TranslationBatcher
     tokenizer: SourceTokenizer
     card: ModelCard
+    predictor: TranslationPredictor
 
     @classmethod
     def load(cls, artifact: Artifact, config: ServingConfig) -> EncoderDecoderEngine:
@@ -44,7 +46,7 @@ class EncoderDecoderEngine:
         """
         artifact.require(*FILES)
         task, settings = TaskSettings.read(artifact), DecodingSettings.read(artifact)
-        tokenizer = load_tokenizer(artifact, task)
+        tokenizer = SourceTokenizer(artifact.read_text("tokenizer.json") or "", task)
         model = OnnxTranslator(artifact, settings.pad, config.threads)
         batcher = TranslationBatcher(
             model,
@@ -55,7 +57,16 @@ class EncoderDecoderEngine:
             context_length=config.context_length,
             max_new_tokens=task.max_length,
         )
-        return cls(artifact, batcher, tokenizer, card_of(artifact, config, batcher.longest_source))
+        card = card_of(artifact, config, batcher.longest_source)
+        return cls(artifact, batcher, tokenizer, card, TranslationPredictor(batcher, card, tokenizer))
+
+    async def predict(self, inputs: Sequence[Any], parameters: Mapping[str, Any]) -> list[Any]:
+        """Return the answer to each input; see `engines.predictor.Predictor`."""
+        return await self.predictor.predict(inputs, parameters)
+
+    def prompt_ids(self, value: Any, parameters: Mapping[str, Any]) -> list[int]:  # noqa: ANN401 - JSON
+        """Return the token ids that the model gets of one input."""
+        return self.predictor.prompt_ids(value, parameters)
 
     @property
     def healthy(self) -> bool:
@@ -90,12 +101,3 @@ class EncoderDecoderEngine:
     def close(self) -> None:
         """Stop the batcher's worker; requests that are not finished end with an error."""
         self.batcher.close()
-
-
-def load_tokenizer(artifact: Artifact, task: TaskSettings | None = None) -> SourceTokenizer:
-    """Return an artifact's tokenizer.
-
-    Raises:
-        ArtifactError: It cannot be loaded.
-    """
-    return SourceTokenizer(artifact.read_text("tokenizer.json") or "", task or TaskSettings.read(artifact))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tunesmith_serving.engines.encoder_decoder.batching.types import SourceRequest
+from tunesmith_serving.engines.encoder_decoder.batching.types import SourceRequest, SourceTooLongError
 from tunesmith_serving.engines.encoder_decoder.text.source import LanguageError, SourceTokenizer
 from tunesmith_serving.engines.predictor import InvalidInputError, ModelCard
 from tunesmith_serving.engines.text_generation.batching.types import Batcher, GenerationRequest
@@ -100,7 +100,9 @@ def source_request(
         raise InvalidInputError(str(error), "parameters", error.parameter) from None
     except ValueError as error:
         raise InvalidInputError(str(error), "inputs", index) from None
-    if given.truncation not in (None, False, "do_not_truncate") and len(ids) > max_length:
+    if len(ids) > max_length:
+        if given.truncation in (None, False, "do_not_truncate"):
+            raise InvalidInputError(str(SourceTooLongError(len(ids), max_length, index)), "inputs", index)
         ids = [*ids[: max_length - 1], ids[-1]]  # the end of the sentence stays
     return SourceRequest(tuple(ids), given.sampling(None), first)
 

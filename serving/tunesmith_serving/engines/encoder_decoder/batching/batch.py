@@ -12,6 +12,9 @@ from tunesmith_serving.engines.encoder_decoder.model.translator import OnnxTrans
 TOKEN_BUDGET = 16_384
 """The most source tokens of a batch, padding included: one long run of the encoder would hold up the other answers."""
 
+MAX_BATCHES = 2
+"""Batches at the same time. More would wait less and compute less together."""
+
 
 class Batch:
     """Rows of one batch; row i of the state belongs to `rows[i]`."""
@@ -70,3 +73,20 @@ def choose(lengths: Items[int], most: int, budget: int = TOKEN_BUDGET) -> list[i
             chosen.append(index)
             longest = wider
     return sorted(chosen)
+
+
+def may_start(waiting: int, batches: int, free: int, slots: int) -> bool:
+    """Return whether a batch should start now.
+
+    Under load one large batch computes more in a run than two small ones. So a second one starts beside it only for all
+    that waits, or when most of the first has ended and its last long answers would hold up the others.
+
+    Args:
+        waiting: Requests that wait.
+        batches: Batches that run.
+        free: Slots that no request has.
+        slots: Slots in total.
+    """
+    if not waiting or not free or batches >= MAX_BATCHES:
+        return False
+    return not batches or waiting <= free or 4 * free >= 3 * slots

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from tunesmith_serving.engines.encoder_decoder.batching.batch import Batch, choose
+from tunesmith_serving.engines.encoder_decoder.batching.batch import Batch, choose, may_start
 from tunesmith_serving.engines.encoder_decoder.batching.row import Row
 from tunesmith_serving.engines.encoder_decoder.batching.types import SourceTooLongError
 from tunesmith_serving.engines.encoder_decoder.model.settings import DecodingSettings
@@ -17,9 +17,6 @@ from tunesmith_serving.engines.text_generation.batching.sequence import Sequence
 from tunesmith_serving.engines.text_generation.batching.types import EventSink, GenerationRequest
 from tunesmith_serving.engines.text_generation.batching.worker import QueueWorker
 from tunesmith_serving.engines.text_generation.text.stream import Decoder
-
-MAX_BATCHES = 2
-"""Batches at the same time. More would wait less and compute less together."""
 
 
 class TranslationBatcher(QueueWorker):
@@ -103,7 +100,7 @@ class TranslationBatcher(QueueWorker):
         """Start a batch of requests that wait, if there is room for it."""
         with self._wake:
             free = self._slots - self._in_use()
-            if not self._queue or len(self._batches) >= MAX_BATCHES or free < 1:
+            if not may_start(len(self._queue), len(self._batches), free, self._slots):
                 return
             waiting = list(self._queue)
             rows = [waiting[index] for index in choose([len(row.prompt) for row in waiting], free)]
