@@ -16,7 +16,7 @@ Written by `make purposes` ({when}, {machine}); the code is
 Each cell adapts a small model of a real architecture (Llama, BERT or T5, 2 layers of width 128), which has learned a
 part of what is in the rows, by the three stages of the product. It must
 
-- make the metric better by the margin that stands in its row: *before* → *after*, on rows that training does not have;
+- make the metric better by the margin of its row: *before* → *after*, on rows that training does not have;
 - export to ONNX in fp32 and pass the comparison with the torch model: the second number is the largest difference of a
   logit;
 - be served by the real server, and answer {asked} requests over HTTP, at least {right} of them as the rows do (a model
