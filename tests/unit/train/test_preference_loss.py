@@ -49,7 +49,10 @@ def test_losses_are_those_of_the_papers() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"task": "translation", "model": {"uri": "./model"}}, "objective: dpo compares answers of a model that generates text"),
+        (
+            {"task": "translation", "model": {"uri": "./model"}},
+            "objective: dpo compares answers of a model that generates text",
+        ),
         ({"objective": "supervised", "dpo": {}}, "dpo has no meaning with objective: supervised"),
         ({"dataset": {**JOB["dataset"], "format": "text"}}, "write format: preference"),
         ({"objective": "supervised", "dataset": {**JOB["dataset"], "format": "preference"}}, "write objective: dpo"),
