@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 MANIFEST = "manifest.json"
@@ -23,9 +23,23 @@ NO_ONNX = (
 """What is wrong with an artifact that holds no exported model, for a server of ONNX models. Follows its name."""
 
 
+SMALLEST = "smallest"
+"""Stands for the precision that a server takes which is not told one: the smallest that it can compute."""
+
+
 def onnx_folder(precision: str) -> str:
     """Return the path of the exported model of a precision, in the artifact."""
     return f"{ONNX}/{precision}"
+
+
+def held_precisions(paths: Iterable[str]) -> list[str]:
+    """Return the precisions of the exported models that an artifact holds.
+
+    Args:
+        paths: Its files.
+    """
+    parts = (path.split("/") for path in paths)
+    return sorted({part[1] for part in parts if part[0] == ONNX and len(part) > 2})
 
 
 def digest_of_json(value: Any) -> str:  # noqa: ANN401 - any JSON value

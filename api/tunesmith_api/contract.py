@@ -78,6 +78,10 @@ Options: `--artifact FOLDER --precision PRECISION`, and `--now SECONDS` for chat
 line of its standard input is `{"request": BODY, "generate": true or false}`; BODY is that of an OpenAI request, with
 `messages` or `prompt`. The answer, a line each in the same order, has `promptIds`, and if generated `text`, `tokenIds`
 and `finishReason`; or `error`. Exit codes are those of a server.
+
+For the other tasks a line is `{"inputs": INPUT, "parameters": {...}}`, as in the body of Hugging Face's task API with
+one input, and `"generate": false` if only token ids are wanted. The answer has `promptIds` (of several windows the
+first) and `outputs`, what that API answers for this input; or `error`.
 """
 
 _REASON_OF_CODE = {code: reason for reason, code in EXIT_CODES.items()}

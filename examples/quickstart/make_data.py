@@ -7,17 +7,19 @@ validation.
 
 from __future__ import annotations
 
-import json
+import sys
 import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel
 
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+import config_map as config_maps  # noqa: E402
+
 PHRASINGS = (
     "What is {field} of a {kind}?",
     "What does {field} do in a {kind}?",
@@ -32,16 +34,6 @@ LEFT_OUT = (
     "auth", "podTemplate", "resources", "rollout", "scheduling", "stages", "storage", "suspend",
     "ttlSecondsAfterFinished",
 )  # fmt: skip
-
-
-class _LiteralDumper(yaml.SafeDumper):
-    """Writes long strings as literal blocks, so that a change of the data can be read in a diff."""
-
-
-_LiteralDumper.add_representer(
-    str,
-    lambda dumper, value: dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None),
-)
 
 
 def models_in(annotation: object) -> Iterator[type[BaseModel]]:
@@ -84,13 +76,8 @@ def questions() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
 def config_map(name: str) -> str:
     """Return the ConfigMap with both files, as YAML."""
     train, validation = questions()
-    data = {
-        key: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        for key, rows in (("train.jsonl", train), ("validation.jsonl", validation))
-    }
-    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
-    header = "# Written by `make quickstart-data` from the descriptions of the API's fields.\n"
-    return header + yaml.dump(manifest, Dumper=_LiteralDumper, sort_keys=False, allow_unicode=True, width=10_000)
+    header = "Written by `make quickstart-data` from the descriptions of the API's fields."
+    return config_maps.config_map(name, header, {"train.jsonl": train, "validation.jsonl": validation})
 
 
 def main() -> None:

@@ -14,8 +14,6 @@ libraries have changed, so that the run can be broken off and goes on.
 """
 
 import argparse
-import hashlib
-import json
 import os
 import platform
 import re
@@ -29,6 +27,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "hack")]
 
+from support.kept_results import KeptResults, code_digest  # noqa: E402
 from support.technique_cells import Cell, cells  # noqa: E402
 from support.technique_checks import CHECKS, Checker  # noqa: E402
 from support.technique_measure import Measurer, middle, techniques  # noqa: E402
@@ -40,60 +39,15 @@ DOCUMENT = ROOT / "docs" / "techniques.md"
 STEPS, BASE_EPOCHS, ROUNDS = 100, 12, 2
 
 
-def code_digest() -> str:
-    """Return a digest of what results depend on: the trainer, the API, these tests' own code, pinned libraries."""
-    files = [ROOT / "constraints.txt", *sorted((ROOT / "tests" / "support").glob("technique_*.py"))]
-    for folder in ("api", "trainer"):
-        files += sorted((ROOT / folder).rglob("*.py"))
-    found = hashlib.sha256()
-    for path in files:
-        if "technique_page" not in path.name and "technique_claims" not in path.name:
-            found.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
-    return found.hexdigest()[:16]
+def kept_results(*, again: bool, write: bool) -> KeptResults:
+    """Return the results that there are; they depend on the trainer, the API and these tests' own code."""
+    texts = ("technique_page.py", "technique_claims.py")
+    files = [path for path in (ROOT / "tests" / "support").glob("technique_*.py") if path.name not in texts]
+    order = {"measured": [c.name for c in techniques()], "matrix": [c.key() for c in cells()]}
+    return KeptResults(RESULTS, code_digest(("api", "trainer"), files), order, again=again, write=write)
 
 
-class Results:
-    """The file with the results, written after each of them."""
-
-    def __init__(self, path: Path | None, *, again: bool) -> None:
-        """Read what is there.
-
-        Args:
-            path: The file; None to keep nothing.
-            again: Whether nothing of it counts as current.
-        """
-        self._path = path
-        self._code = code_digest()
-        self._again = again
-        self._seen: set[str] = set()
-        self.values: dict[str, Any] = {"setup": {}, "measured": {}, "matrix": {}}
-        if RESULTS.exists():
-            self.values |= json.loads(RESULTS.read_text())
-
-    def current(self, part: str, key: str, what: str) -> bool:
-        """Return whether a result is there and was found with this code."""
-        found = self.values[part].get(key, {})
-        code = found.get("code", {}).get(what) if isinstance(found.get("code"), dict) else None
-        return what in found and code == self._code and (not self._again or f"{part} {key} {what}" in self._seen)
-
-    def keep(self, part: str, key: str, what: str, value: Any) -> None:
-        """Keep a result."""
-        entry = self.values[part].setdefault(key, {})
-        entry[what] = value
-        entry.setdefault("code", {})[what] = self._code
-        self._seen.add(f"{part} {key} {what}")
-        self.save()
-
-    def save(self) -> None:
-        """Write the file, in an order that does not depend on that of the runs."""
-        order = {"measured": [c.name for c in techniques()], "matrix": [c.key() for c in cells()]}
-        for part, names in order.items():
-            self.values[part] = {name: self.values[part][name] for name in names if name in self.values[part]}
-        if self._path:
-            self._path.write_text(json.dumps(self.values, indent=1) + "\n")
-
-
-def run_matrix(results: Results, folder: Path, runs: Runs, chosen: list[Cell], checks: tuple[str, ...]) -> int:
+def run_matrix(results: KeptResults, folder: Path, runs: Runs, chosen: list[Cell], checks: tuple[str, ...]) -> int:
     """Check cells, one after the other, and return how many fail."""
     checker, failed = Checker(folder, runs), 0
     for number, cell in enumerate(chosen, start=1):
@@ -109,7 +63,7 @@ def run_matrix(results: Results, folder: Path, runs: Runs, chosen: list[Cell], c
     return failed
 
 
-def run_measurement(results: Results, measurer: Measurer, chosen: list[Cell], rounds: int) -> int:
+def run_measurement(results: KeptResults, measurer: Measurer, chosen: list[Cell], rounds: int) -> int:
     """Measure techniques and return how many fail. The speeds are measured in rounds, each technique in turn."""
     failed: set[str] = set()
     speeds: dict[str, list[float]] = {cell.name: [] for cell in chosen}
@@ -154,7 +108,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     partial = options.quick or set(options.checks) != set(CHECKS)
-    results = Results(None if partial else RESULTS, again=options.again or partial)
+    results = kept_results(again=options.again or partial, write=not partial)
     both, failed = options.matrix == options.measure, 0
     matrix = [cell for cell in cells() if any(re.search(text, cell.name) for text in options.only)]
     measured = [cell for cell in techniques() if any(re.search(text, cell.name) for text in options.only)]

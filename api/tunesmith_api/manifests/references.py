@@ -9,7 +9,8 @@ from tunesmith_api.manifests.nodes import path_of
 from tunesmith_api.manifests.objects import LoadedFineTuneJob
 from tunesmith_api.manifests.result import Manifests
 from tunesmith_api.spec import ConfigMapKeyRef
-from tunesmith_api.spec.runtime import servable
+from tunesmith_api.spec.runtime import servable, served_precision
+from tunesmith_api.tasks import TASKS
 
 _SHOWN = 8
 
@@ -51,7 +52,7 @@ def check_references(manifests: Manifests, names: Mapping[tuple[str, str, str], 
 
 
 def _check_precisions(manifests: Manifests) -> None:
-    """Report workspaces that ask for a precision which the job that they name does not export."""
+    """Report workspaces that ask for a precision which the job that they name does not export, or for any of none."""
     jobs = {(job.metadata.namespace or "default", job.metadata.name): job for job in manifests.fine_tune_jobs}
     for workspace in manifests.inference_workspaces:
         name, wanted = workspace.spec.model.fine_tune_job, workspace.spec.runtime.precision
@@ -59,20 +60,24 @@ def _check_precisions(manifests: Manifests) -> None:
         if job is None:
             continue
         exported = [precision.value for precision in job.spec.precisions]
-        if wanted in exported:
+        if served_precision(exported, wanted) in exported:
             continue
         location: tuple[str | int, ...] = ("spec", "runtime", "precision")
-        message = (
-            f"is {wanted}, which FineTuneJob {name} does not export (its export.precisions: [{', '.join(exported)}])"
-        )
+        if wanted is None:
+            location = ("spec", "model", "fineTuneJob")
+        found = f"(its export.precisions: [{', '.join(exported)}])"
+        message = f"is {wanted}, which FineTuneJob {name} does not export {found}"
+        if wanted is None:
+            message = f"FineTuneJob {name} exports nothing that a server on the CPU can compute {found}"
+        add = wanted or TASKS[job.spec.task].default_precisions[0]
         served = servable(exported)
         remedy = f"write precision: {served[0]}, or add {wanted} to export.precisions" if served else ""
         if exported and not served:
-            remedy = f"add {wanted} to export.precisions; a server on the CPU cannot compute {' or '.join(exported)}"
+            remedy = f"add {add} to export.precisions; a server on the CPU cannot compute {' or '.join(exported)}"
         if not exported:
             location = ("spec", "model", "fineTuneJob")
             message = f"FineTuneJob {name} exports no ONNX model to serve (its export.precisions: [])"
-            remedy = f"write export.precisions: [{wanted}] in the job, or remove this workspace"
+            remedy = f"write export.precisions: [{add}] in the job, or remove this workspace"
         line = workspace.document.line_of(location)
         manifests.findings.append(Finding(workspace.source.file, line, path_of(location), message, remedy))
 

@@ -82,6 +82,13 @@ class ParitySpec(SpecModel):
 
     rows: int = Field(default=16, ge=1, le=1000, description="Validation rows that are compared.")
     max_logit_difference: float = Field(default=1e-3, gt=0, le=10, description="fp32: largest difference of any logit.")
+    min_prediction_agreement: float = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description="int8, int4 of tasks that answer in one pass: smallest share of equal predictions, of labels or of "
+        "positions.",
+    )
     min_greedy_agreement: float = Field(
         default=1.0, ge=0, le=1, description="fp32: smallest share of equal tokens in greedy generation."
     )

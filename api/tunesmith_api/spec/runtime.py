@@ -11,20 +11,35 @@ from tunesmith_api.spec.base import SpecModel
 
 # Exports are made for the CPU: their fp32 GroupQueryAttention has no CUDA kernel, so no other value would work.
 ExecutionProvider = Literal["cpu"]
-ServedPrecision = Literal["fp32", "int4"]
-"""The precisions that the execution provider cpu can compute; it has no kernels for 16 bits."""
+ServedPrecision = Literal["int4", "int8", "fp32"]
+"""The precisions that the execution provider cpu can compute, the smallest first; it has no kernels for 16 bits."""
 
 
 def servable(precisions: Iterable[object]) -> list[str]:
-    """Return those of some exports' precisions that a server can compute."""
-    return [str(precision) for precision in precisions if str(precision) in get_args(ServedPrecision)]
+    """Return those of some exports' precisions that a server can compute, the smallest first."""
+    held = set(map(str, precisions))
+    return [precision for precision in get_args(ServedPrecision) if precision in held]
+
+
+def served_precision(held: Iterable[object], wanted: str | None = None) -> str | None:
+    """Return the precision of an artifact that is served.
+
+    Args:
+        held: The precisions that it holds.
+        wanted: `spec.runtime.precision`.
+
+    Returns:
+        The wanted one, held or not; without one the first of int4, int8 and fp32 that is held; None if none is.
+    """
+    return wanted or next(iter(servable(held)), None)
 
 
 def cannot_serve(precisions: Iterable[object]) -> str:
     """Return the end of a sentence about an artifact that holds none but other precisions, with what to do."""
     held = " and ".join(map(str, precisions))
     return (
-        f"holds only {held}, which a server on the CPU cannot compute; add int4 or fp32 to its job's export.precisions"
+        f"holds only {held}, which a server on the CPU cannot compute; add fp32, or a smaller one that its task has "
+        "(int4, int8), to its job's export.precisions"
     )
 
 
@@ -32,9 +47,14 @@ class RuntimeSpec(SpecModel):
     """How a model is run: `spec.runtime` of an InferenceWorkspace."""
 
     precision: Annotated[
-        ServedPrecision,
-        Field(description="Precision of the exported model to load; the artifact must hold `onnx/<precision>/`."),
-    ] = "int4"
+        ServedPrecision | None,
+        Field(
+            description=(
+                "Precision of the exported model to load; the artifact must hold `onnx/<precision>/`. Left out, the "
+                "first of int4, int8 and fp32 that it holds."
+            )
+        ),
+    ] = None
     execution_provider: Annotated[
         ExecutionProvider,
         Field(description="What ONNX Runtime computes on: `cpu`."),

@@ -10,7 +10,7 @@ from typing import Any
 from tunesmith_api.artifact import MANIFEST, NO_ONNX
 from tunesmith_api.local.files import read_json
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
-from tunesmith_api.spec.runtime import cannot_serve, servable
+from tunesmith_api.spec.runtime import cannot_serve, servable, served_precision
 from tunesmith_api.status import Phase
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
@@ -75,20 +75,23 @@ def local_artifact(
     return folder
 
 
-def require_precision(manifest: Mapping[str, Any], precision: str, artifact: Path) -> None:
-    """Raise if an artifact does not hold the precision that a workspace serves.
+def require_precision(manifest: Mapping[str, Any], wanted: str | None, artifact: Path) -> str | None:
+    """Return the precision of an artifact that a workspace serves; None if its manifest does not say what it holds.
 
     Args:
         manifest: The artifact's manifest.
-        precision: The precision.
+        wanted: The precision that the workspace asks for, if it does.
         artifact: The artifact's folder.
 
     Raises:
         BackendError: It holds others only, or none at all.
     """
     offered = manifest.get("precisions")
-    if offered is None or precision in offered:
-        return
+    if offered is None:
+        return wanted
+    precision = served_precision(offered, wanted)
+    if precision in offered:
+        return precision
     if not offered:
         raise BackendError(f"{artifact} {NO_ONNX}", ErrorKind.FAILED)
     if not servable(offered):

@@ -75,7 +75,7 @@ class LocalWorkspace:
         if manifest is None:
             raise BackendError(f"{artifact} holds no complete artifact ({MANIFEST} is missing)", ErrorKind.FAILED)
         spec = self.workspace.spec
-        require_precision(manifest, spec.runtime.precision, artifact)
+        precision = require_precision(manifest, spec.runtime.precision, artifact)
         if spec.auth is not None and not os.environ.get(API_KEY):
             raise BackendError(
                 f"InferenceWorkspace {self.name}: spec.auth asks for an API key, and there are no Secrets on one "
@@ -87,7 +87,7 @@ class LocalWorkspace:
         self.file.write(state.progressing(self.file.status, f"Starting {artifact}"))
         arguments = [
             *("--artifact", str(artifact), "--model-name", self.name, "--host", self.host, "--port", str(self.port)),
-            *("--precision", spec.runtime.precision),
+            *(("--precision", precision) if precision else ()),
             *("--slots", str(spec.runtime.max_batch_size), "--max-queue", str(spec.runtime.max_queue_length)),
             *("--context-length", str(spec.runtime.context_length)),
         ]

@@ -54,7 +54,9 @@ def run(
 @app.command()
 def serve(
     artifact: Annotated[Path, typer.Argument(help="Folder of an artifact (with manifest.json in it).")],
-    precision: Annotated[str | None, typer.Option(help="fp32 or int4; the smallest available by default.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="int4, int8 or fp32; the smallest that is there by default.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model in requests; by default the job's name.")] = None,
     host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve on; 0 chooses a free one.")] = 8080,

@@ -6,13 +6,10 @@ from pathlib import Path
 
 from tunesmith_api.artifact import MANIFEST, NO_ONNX
 from tunesmith_api.local.files import read_json
-from tunesmith_api.spec import Precision
-from tunesmith_api.spec.runtime import cannot_serve, servable
+from tunesmith_api.spec.runtime import cannot_serve, servable, served_precision
 from tunesmith_backend.local import children
 from tunesmith_cli.terminal import signals
 from tunesmith_cli.terminal.console import CliError, Exit
-
-_SMALLEST_FIRST = (Precision.INT4, Precision.FP32)
 
 
 def serve_artifact(artifact: Path, precision: str | None, name: str | None, host: str, port: int, slots: int) -> Exit:
@@ -28,12 +25,12 @@ def serve_artifact(artifact: Path, precision: str | None, name: str | None, host
             "`tunesmith run` prints at the end of a job"
         )
     offered = [str(item) for item in manifest.get("precisions", [])]
-    chosen = precision or next((item.value for item in _SMALLEST_FIRST if item.value in offered), None)
+    chosen = served_precision(offered, precision)
     if not offered:
         raise CliError(f"{artifact} {NO_ONNX}")
     if not servable(offered):
         raise CliError(f"{artifact} {cannot_serve(offered)}")
-    if chosen not in servable(offered):
+    if chosen is None or chosen not in servable(offered):
         raise CliError(
             f"{artifact} holds no {chosen} model to serve; write --precision {' or '.join(servable(offered))}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tunesmith_api.artifact import SMALLEST
 from tunesmith_api.contract import API_KEY, HEALTH_PATH, READY_PATH
 from tunesmith_api.objects import InferenceWorkspaceSpec
 from tunesmith_operator.config.settings import OperatorSettings
@@ -97,7 +98,7 @@ def _fetch(spec: InferenceWorkspaceSpec, target: Target, secret: str | None, set
     container = {
         **_container(FETCH, settings.trainer_image, spec, settings),
         "command": ["python", "-m", "tunesmith_trainer.storage"],
-        "args": ["fetch", target.uri, MOUNT, "--precision", spec.runtime.precision],
+        "args": ["fetch", target.uri, MOUNT, "--precision", spec.runtime.precision or SMALLEST],
         "env": with_template_env(env_values({"HOME": "/tmp"}), spec.pod_template),  # noqa: S108
         "resources": {"requests": dict(DEFAULT_REQUESTS)},
         "volumeMounts": [
@@ -127,7 +128,7 @@ def _arguments(workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Targ
         "--model-name": workspace["metadata"]["name"],
         "--host": "0.0.0.0",  # noqa: S104 - the pod's own network
         "--port": PORT,
-        "--precision": runtime.precision,
+        **({"--precision": runtime.precision} if runtime.precision else {}),
         "--context-length": runtime.context_length,
         "--slots": runtime.max_batch_size,
         "--max-queue": runtime.max_queue_length,

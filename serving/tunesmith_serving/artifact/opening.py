@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tunesmith_api.artifact import FORMAT_VERSION, MANIFEST, NO_ONNX, ONNX, artifact_digest, onnx_folder
+from tunesmith_api.artifact import FORMAT_VERSION, MANIFEST, NO_ONNX, artifact_digest, held_precisions, onnx_folder
+from tunesmith_api.spec.runtime import cannot_serve, served_precision
 from tunesmith_api.tasks import DEFAULT_TASK
 from tunesmith_serving.runtime.errors import ArtifactError
 
@@ -65,12 +66,12 @@ class Artifact:
         return value
 
 
-def open_artifact(folder: Path | str, precision: str, expect_digest: str = "") -> Artifact:
+def open_artifact(folder: Path | str, precision: str | None, expect_digest: str = "") -> Artifact:
     """Open an artifact and verify every file of one precision against the manifest's sha256.
 
     Args:
         folder: The artifact.
-        precision: The exported model to open.
+        precision: The exported model to open; None for the smallest that this server can compute.
         expect_digest: The digest that the artifact must have (`sha256:...`); empty accepts any.
 
     Raises:
@@ -81,10 +82,13 @@ def open_artifact(folder: Path | str, precision: str, expect_digest: str = "") -
     manifest = _read_manifest(folder)
     _verify_digest(folder, manifest, expect_digest)
     entries: dict[str, Any] = manifest["files"]
+    have = held_precisions(entries)
+    precision = served_precision(have, precision)
+    if precision is None:
+        raise ArtifactError(f"{folder} {cannot_serve(have) if have else NO_ONNX}")
     prefix = f"{onnx_folder(precision)}/"
     names = {path[len(prefix) :]: entry for path, entry in entries.items() if path.startswith(prefix)}
     if not names:
-        have = sorted({PurePosixPath(path).parts[1] for path in entries if path.startswith(f"{ONNX}/")})
         if not have:
             raise ArtifactError(f"{folder} {NO_ONNX}")
         raise ArtifactError(

@@ -81,6 +81,7 @@ class ModelCard:
         return self.max_batch_size + self.max_queue_length
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """A model that answers inputs of its task."""
 

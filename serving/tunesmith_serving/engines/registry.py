@@ -43,11 +43,12 @@ def load_engine(artifact: Artifact, config: ServingConfig) -> Engine:
         ArtifactError: No engine serves the task, or the artifact cannot be served.
         MemoryShortageError: The model does not fit in memory.
     """
-    if not servable([config.precision]):
+    precision = artifact.onnx.name
+    if not servable([precision]):
         held = servable(artifact.manifest.get("precisions") or [])
         raise ArtifactError(
-            f"the execution provider {config.execution_provider} cannot compute {config.precision}; serve "
-            f"{' or '.join(held) or 'int4 or fp32, which the job has to export (export.precisions)'}"
+            f"the execution provider {config.execution_provider} cannot compute {precision}; serve "
+            f"{' or '.join(held) or 'fp32, which the job has to export (export.precisions)'}"
         )
     loader = LOADERS.get(artifact.task)
     if loader is None:

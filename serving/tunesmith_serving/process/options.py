@@ -24,12 +24,13 @@ def option_of(field: str) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; options that are not given are None."""
-    parser = _Parser(prog="tunesmith_serving", description="Serve an artifact over an OpenAI-compatible HTTP API.")
+    parser = _Parser(prog="tunesmith_serving", description="Serve an artifact over HTTP.")
     parser.add_argument("--artifact", required=True, metavar="DIR", help="Artifact folder, with its manifest.json.")
     for name, field in ServingConfig.model_fields.items():
         if name in WITHOUT_OPTION:
             continue
-        text = f"{field.description} (default: {field.default})".replace("%", "%%")
+        default = "" if field.default is None else f" (default: {field.default})"
+        text = f"{field.description}{default}".replace("%", "%%")
         kind: Any = field.annotation if field.annotation in (int, float) else str
         parser.add_argument(option_of(name), dest=name, type=kind, metavar=name.upper(), help=text)
     return parser

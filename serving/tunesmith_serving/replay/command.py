@@ -25,7 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--artifact", required=True, metavar="DIR", help="Artifact folder, with its manifest.json.")
     parser.add_argument(
-        "--precision", choices=["fp32", "fp16", "bf16", "int4"], default="int4", help="Exported model to use."
+        "--precision",
+        choices=["fp32", "fp16", "bf16", "int8", "int4"],
+        help="Exported model to use; by default as a server.",
     )
     parser.add_argument("--slots", type=int, default=ServingConfig().max_batch_size, help="Requests in a batch.")
     parser.add_argument("--threads", type=int, default=0, help="Threads of ONNX Runtime; 0 uses all processors.")

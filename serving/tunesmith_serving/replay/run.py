@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tunesmith_serving.artifact.opening import Artifact, open_artifact
+from tunesmith_serving.engines.predictor import Predictor
 from tunesmith_serving.engines.text_generation.batching.types import Completion, GenerationRequest
 from tunesmith_serving.engines.text_generation.openai.prompt import PromptError
 from tunesmith_serving.engines.text_generation.text.loading import load_text
@@ -17,6 +18,8 @@ from tunesmith_serving.replay.generate import Replayer
 from tunesmith_serving.replay.requests import RequestLine, prompt_ids
 from tunesmith_serving.runtime.config import ServingConfig
 from tunesmith_serving.runtime.errors import ArtifactError, ServingError
+
+Line = TypeVar("Line", bound=BaseModel)
 
 _TASK = "textGeneration"
 _SMALLEST_CONTEXT = 16
@@ -46,20 +49,12 @@ def replay(
     """
     artifact = open_artifact(folder, config.precision)
     if artifact.task != _TASK:
-        raise ArtifactError(
-            f"{artifact.folder} holds a model for the task {artifact.task!r}; only {_TASK!r} can be replayed"
-        )
+        _replay_task(artifact, config, lines, write)
+        return
     tokenizer, template, _ = load_text(artifact, now)
     entries: list[dict[str, Any]] = []
     wanted: dict[int, GenerationRequest] = {}
-    for number, line in enumerate(lines, 1):
-        try:
-            # Not pydantic's own parser: the server takes half a surrogate pair as JSON too, and refuses it later.
-            entry = RequestLine.model_validate(json.loads(line))
-        except ValidationError as error:
-            raise ServingError(f"line {number} of the requests is invalid: {error.errors()[0]['msg']}") from None
-        except ValueError as error:
-            raise ServingError(f"line {number} of the requests is not JSON: {error}") from None
+    for entry in _read(RequestLine, lines):
         try:
             body = entry.body()
             ids = prompt_ids(body, tokenizer, template)
@@ -72,6 +67,41 @@ def replay(
     answers = _generate(artifact, config, list(wanted.values())) if wanted else iter(())
     for index, found in enumerate(entries):
         write(json.dumps({**found, **_fields(next(answers))} if index in wanted else found))
+
+
+def _read(kind: type[Line], lines: Iterable[bytes]) -> Iterator[Line]:
+    """Yield the lines of the input.
+
+    Raises:
+        ServingError: A line is not one.
+    """
+    for number, line in enumerate(lines, 1):
+        try:
+            # Not pydantic's own parser: the server takes half a surrogate pair as JSON too, and refuses it later.
+            yield kind.model_validate(json.loads(line))
+        except ValidationError as error:
+            raise ServingError(f"line {number} of the requests is invalid: {error.errors()[0]['msg']}") from None
+        except ValueError as error:
+            raise ServingError(f"line {number} of the requests is not JSON: {error}") from None
+
+
+def _replay_task(
+    artifact: Artifact, config: ServingConfig, lines: Iterable[bytes], write: Callable[[str], None]
+) -> None:
+    """Answer inputs of a task, of whatever length the model takes."""
+    # Imported here: text generation needs none of it.
+    from tunesmith_serving.engines.registry import load_engine
+    from tunesmith_serving.replay.tasks import TOGETHER, InputLine, replay_inputs
+
+    read = list(_read(InputLine, lines))
+    sized = config.model_copy(update={"context_length": _LARGEST_CONTEXT, "max_queue_length": TOGETHER})
+    engine = load_engine(artifact, sized)
+    try:
+        if not isinstance(engine, Predictor):
+            raise ArtifactError(f"{artifact.folder} holds a model for the task {artifact.task!r}, without a replay")
+        replay_inputs(engine, read, write)
+    finally:
+        engine.close()
 
 
 def _generate(

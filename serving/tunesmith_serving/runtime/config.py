@@ -8,8 +8,11 @@ from tunesmith_api.contract import API_KEY
 from tunesmith_api.spec.runtime import RuntimeSpec
 
 _Precision = Annotated[
-    Literal["fp32", "fp16", "bf16", "int4"],
-    Field(description="Precision of the exported model to load; the artifact must hold `onnx/<precision>/`."),
+    Literal["fp32", "fp16", "bf16", "int8", "int4"] | None,
+    Field(
+        description="Precision of the exported model to load; by default the first of int4, int8 and fp32 that the "
+        "artifact holds."
+    ),
 ]
 
 
@@ -17,7 +20,7 @@ class ServingConfig(RuntimeSpec):
     """The configuration of a server process; the API key itself comes from the environment only."""
 
     # Any precision of an artifact: the server says of those that it cannot compute what to serve instead.
-    precision: _Precision = "int4"  # type: ignore[assignment]
+    precision: _Precision = None  # type: ignore[assignment]
     prefill_chunk: Annotated[
         int,
         Field(

@@ -63,8 +63,9 @@ def test_the_loss_weighs_every_learned_token_the_same(
 
 def test_the_loss_of_nothing_is_no_number(model: Any, tokenizer: Any, tmp_path: Path) -> None:
     store = TokenStore.write(tmp_path / "rows", [([1, 2, 3], [1, 0, 0])])
-    assert math.isnan(scores.score_store(model, store, 1, lambda _: None).mean_loss)
-    result = evaluate(model, tokenizer, store, [], rows=1, max_new_tokens=8, examples=2, advance=lambda _: None)
+    nothing_found = scores.score_store(model, store, 1, lambda _: None)
+    assert math.isnan(nothing_found.mean_loss)
+    result = evaluate(model, tokenizer, nothing_found, [], max_new_tokens=8, examples=2, advance=lambda _: None)
     nothing = dict.fromkeys(("evalLoss", "perplexity", "tokenAccuracy", "exactMatch", "rougeL", "chrf"))
     assert result == {"metrics": nothing, "answers": [], "cut": [], "computedIn": "float32"}
 

@@ -30,6 +30,11 @@ class PreferenceRow(Row):
         return [*super().texts, self.rejected.role, self.rejected.content]
 
     @property
+    def question(self) -> list[str]:
+        """The prompt and both answers in any order: rows contradict each other if they prefer another one of them."""
+        return [*super().question, *sorted((self.turns[-1].content, self.rejected.content))]
+
+    @property
     def characters(self) -> int:
         """Number of characters that are tokenised, those of the prompt twice."""
         return sum(len(turn.content) for row in (self.chosen_row, self.rejected_row) for turn in row.turns)

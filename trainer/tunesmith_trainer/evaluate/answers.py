@@ -30,7 +30,7 @@ def rouge_l(answers: Sequence[str], references: Sequence[str]) -> float:
 
 
 class _Words:
-    """Splits texts as rouge-score does, but keeps the letters of all scripts, of which that keeps a to z."""
+    """Splits texts as rouge-score does, but keeps the letters of all scripts, where its own tokenizer keeps a to z."""
 
     def tokenize(self, text: str) -> list[str]:
         """Return the words of a text in lower case."""

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate.answers import chrf, exact_match, rouge_l
 from tunesmith_trainer.evaluate.batches import length_bucketed_batches
 from tunesmith_trainer.evaluate.estimate import Advance, Estimate
 from tunesmith_trainer.evaluate.generate import cached_tokens, greedy
 from tunesmith_trainer.evaluate.prompts import EvalPrompt
-from tunesmith_trainer.evaluate.scores import MAX_TOKENS, Scores, score_store
+from tunesmith_trainer.evaluate.scores import MAX_TOKENS, Scores
 from tunesmith_trainer.models.loading import context_length, stop_ids
 from tunesmith_trainer.models.widening import arithmetic_of
 
@@ -112,10 +111,9 @@ def answer_limits(
 def evaluate(
     model: Any,  # noqa: ANN401
     tokenizer: Any,  # noqa: ANN401
-    store: TokenStore,
+    scores: Scores,
     prompts: Sequence[EvalPrompt],
     *,
-    rows: int,
     max_new_tokens: int,
     examples: int,
     advance: Advance,
@@ -125,19 +123,17 @@ def evaluate(
     Args:
         model: The model.
         tokenizer: Its tokenizer.
-        store: The validation rows.
+        scores: What it says of the validation rows.
         prompts: Prompts and references made from these rows; may be empty.
-        rows: Number of rows, from the first, that the loss is computed on.
         max_new_tokens: Most tokens of an answer.
         examples: Number of answers, from the first, that are generated to their end even if they cannot match, and that
             metrics of whole answers are computed of.
-        advance: Called with the number of rows or prompts just finished; `rows + len(prompts)` in total.
+        advance: Called with the number of prompts just finished.
 
     Returns:
         `{metrics, answers: [...], cut: [...], computedIn}`: the numbers of `metrics_of`; each answer, and whether it
         was cut; the number format of the computation.
     """
-    scores = score_store(model, store, rows, advance)
     answers = generate_answers(model, tokenizer, prompts, max_new_tokens, examples, advance)
     metrics = metrics_of(scores, answers.texts, prompts, examples)
     computed_in = arithmetic_of(model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from tunesmith_trainer.models.widening import in_float32
 
 Rows = Sequence[Sequence[int]]
 Outputs = tuple[npt.NDArray[np.float32], ...]
+OutputsOf = Callable[[Rows], Iterable[tuple[int, Outputs]]]
+"""Returns what a model computes for rows: the index of each with its outputs, in any order."""
 
 _MAX_ROWS = 64
 _MAX_TOKENS = 4096

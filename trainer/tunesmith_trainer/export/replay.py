@@ -44,6 +44,41 @@ def replay(
     Raises:
         StageError: The server's code cannot open the artifact, or it died.
     """
+    lines = [{"request": request, "generate": generate} for request in requests]
+    return _ask(artifact, precision, lines, now, advance)
+
+
+def replay_inputs(
+    artifact: Path,
+    precision: Precision,
+    lines: Sequence[Mapping[str, Any]],
+    advance: Callable[[int], None] = lambda count: None,
+) -> list[dict[str, Any]]:
+    """Return the answers of the server of an artifact whose task has inputs, as Hugging Face's task API has them.
+
+    Args:
+        artifact: The artifact folder.
+        precision: The export to serve.
+        lines: `{inputs, parameters, generate}`: what a request has, and whether an answer is wanted.
+        advance: Called with the number of inputs just answered.
+
+    Returns:
+        For each line `promptIds`, and if an answer is wanted `outputs`; or `error`.
+
+    Raises:
+        StageError: The server's code cannot open the artifact, or it died.
+    """
+    return _ask(artifact, precision, lines, None, advance)
+
+
+def _ask(
+    artifact: Path,
+    precision: Precision,
+    requests: Sequence[Mapping[str, Any]],
+    now: float | None,
+    advance: Callable[[int], None],
+) -> list[dict[str, Any]]:
+    """Run the server's code over lines, and return its answers."""
     if not requests:
         return []
     command = [sys.executable, "-m", REPLAY_MODULE, "--artifact", str(artifact), "--precision", precision.value]
@@ -51,7 +86,7 @@ def replay(
     answers = []
     with tempfile.TemporaryFile("w+b") as lines, tempfile.TemporaryFile("w+b") as errors:
         for request in requests:
-            lines.write(json.dumps({"request": request, "generate": generate}).encode() + b"\n")
+            lines.write(json.dumps(request).encode() + b"\n")
         lines.seek(0)
         with subprocess.Popen(
             command,

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_trainer.models.context import usable_positions
 
 _LAYOUT = "Give a folder in the transformers layout: config.json, *.safetensors, tokenizer.json, tokenizer_config.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+class Supported(tuple[str, ...]):
+    """The architectures that a task supports, by the names of their classes in transformers.
+
+    Attributes:
+        instead: What to do with a causal language model, as the end of a sentence.
+    """
+
+    instead: str
+
+    def __new__(cls, names: Iterable[str], instead: str) -> Supported:
+        """Name the architectures."""
+        found = super().__new__(cls, names)
+        found.instead = instead
+        return found
 
 
 def invalid(name: str, problem: str, remedy: str) -> StageError:
@@ -49,8 +66,8 @@ def check_small_files(folder: Path, name: str, max_length: int, architectures: C
 def _check_the_rest(config: dict[str, Any], folder: Path, name: str, max_length: int) -> None:
     """Check a model's tokenizer and its context."""
     _check_tokenizer(folder, name)
-    positions = config.get("max_position_embeddings")
-    if isinstance(positions, int) and positions < max_length:
+    positions = usable_positions(config)
+    if positions is not None and positions < max_length:
         raise StageError(
             Reason.INVALID_SPEC,
             f"spec.training.maxLength is {max_length}, but {name} takes {positions} tokens at most",
@@ -88,10 +105,13 @@ def _check_config(config: dict[str, Any], name: str, supported: Collection[str])
     architectures = config.get("architectures")
     named = architectures[0] if isinstance(architectures, list) and architectures else None
     if named not in supported:
+        instead = ""
+        if isinstance(supported, Supported) and str(named).endswith("ForCausalLM"):
+            instead = f"; {supported.instead}"
         raise invalid(
             name,
             f"the architecture {named or '(none named in config.json)'} is not supported",
-            f"Take a model of one of these: {', '.join(sorted(supported))}",
+            f"Take a model of one of these: {', '.join(sorted(supported))}" + instead,
         )
     for field in ("model_type", "vocab_size"):
         if field not in config:

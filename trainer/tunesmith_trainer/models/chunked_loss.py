@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import types
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -20,6 +20,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from tunesmith_api.choices.speed import LOGITS_CHUNK, LOGITS_WHOLE
 from tunesmith_trainer.data.collate import IGNORE_INDEX
 from tunesmith_trainer.models.loading import without_adapter
+from tunesmith_trainer.models.loss import sums_of_rows
 
 _KNOWN = frozenset(
     f"{name}ForCausalLM" for name in ("Gemma", "Gemma2", "Llama", "Mistral", "Phi3", "Qwen2", "Qwen3")
@@ -31,11 +32,15 @@ def can_compute_loss(model: Any) -> bool:  # noqa: ANN401
     return type(without_adapter(model)).__name__ in _KNOWN
 
 
-def compute_loss_in_forward(model: Any) -> None:  # noqa: ANN401
+def compute_loss_in_forward(model: Any, *, by_row: bool = False) -> None:  # noqa: ANN401
     """Let a model compute its loss when it is called with `targets`.
 
     These are the labels of the kept positions, int64 [rows, positions]. The output then has the summed loss of the
     targets, in nats, as `loss`, and no logits.
+
+    Args:
+        model: The model, with or without an adapter.
+        by_row: Whether the loss is summed for each row, float32 [rows], instead of over all.
     """
     base = without_adapter(model)
     logits_forward = base.forward
@@ -46,7 +51,8 @@ def compute_loss_in_forward(model: Any) -> None:  # noqa: ANN401
             return logits_forward(*inputs, **options)
         kept = options.pop("logits_to_keep", slice(None))
         hidden = self.get_decoder()(*inputs, **{**options, "use_cache": False}).last_hidden_state[:, kept]
-        return CausalLMOutput(loss=_head_loss(self, hidden, targets))
+        loss = _row_losses(self, hidden, targets) if by_row else _head_loss(self, hidden, targets)
+        return CausalLMOutput(loss=loss)
 
     base.forward = types.MethodType(forward, base)
     base.computes_loss = True
@@ -65,27 +71,54 @@ def _head_loss(model: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch
         hidden: [rows, positions, width], what its last layer reads.
         targets: int64 [rows, positions], `IGNORE_INDEX` where there is none.
     """
-    head, config = model.get_output_embeddings(), model.config.get_text_config()
-    cap, is_target = getattr(config, "final_logit_softcapping", None), targets.ne(IGNORE_INDEX)
+    is_target = targets.ne(IGNORE_INDEX)
     # In a single row all kept positions are targets; counting them would make a GPU wait.
     if len(targets) > 1 and int(is_target.sum()) * 2 < targets.numel():
         hidden, targets = hidden[is_target], targets[is_target]
     else:
         hidden, targets = hidden.flatten(0, 1), targets.flatten()
 
+    found = _losses(model, hidden, targets, "sum")
+    total = found[0]
+    for part in found[1:]:
+        total = total + part
+    return total
+
+
+def _row_losses(model: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    """Return the summed loss of each row, float32 [rows]; the arguments are those of `_head_loss`."""
+    is_target = targets.ne(IGNORE_INDEX)
+    return sums_of_rows(torch.cat(_losses(model, hidden[is_target], targets[is_target], "none")), is_target)
+
+
+def _losses(
+    model: Any,  # noqa: ANN401
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    reduction: Literal["sum", "none"],
+) -> list[torch.Tensor]:
+    """Return the losses of some positions in pieces: of each piece the sum, float32 [], or all of them, float32 [n].
+
+    Args:
+        model: The causal language model.
+        hidden: [positions, width].
+        targets: int64 [positions].
+        reduction: Whether the losses of a piece are added up.
+    """
+    head, config = model.get_output_embeddings(), model.config.get_text_config()
+    cap = getattr(config, "final_logit_softcapping", None)
+
     def part(some: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         logits = head(some)
         if cap is not None:
             logits = torch.tanh(logits / cap) * cap
-        return cross_entropy(logits.float(), wanted, reduction="sum", ignore_index=IGNORE_INDEX)
+        return cross_entropy(logits.float(), wanted, reduction=reduction, ignore_index=IGNORE_INDEX)
 
     pieces = _pieces(head, len(targets) * config.vocab_size, hidden.device)
     if pieces == 1:
-        return part(hidden, targets)
-    total = torch.zeros((), device=hidden.device)
-    for some, wanted in zip(hidden.tensor_split(pieces), targets.tensor_split(pieces), strict=True):
-        total = total + checkpoint(part, some, wanted, use_reentrant=False)
-    return total
+        return [part(hidden, targets)]
+    parts = zip(hidden.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
+    return [checkpoint(part, some, wanted, use_reentrant=False) for some, wanted in parts]
 
 
 def _pieces(head: Any, logits: int, device: torch.device) -> int:  # noqa: ANN401

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig
+from transformers.utils import logging as transformers_logging
 
 from tunesmith_trainer.models.checks import invalid
 from tunesmith_trainer.models.layout import is_weights, wanted_files
@@ -47,7 +49,7 @@ def with_head(
     given = config.to_dict()
     apply_settings(config, settings)
     stored = WeightFiles(folder).main_type
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _no_report():
         torch.manual_seed(seed)
         model, loading = model_class.from_pretrained(
             folder,
@@ -79,6 +81,17 @@ def with_head(
             shutil.copyfile(folder / name, partial / name)
     partial.replace(target)
     return target
+
+
+@contextmanager
+def _no_report() -> Iterator[None]:
+    """Leave out transformers' table of the tensors that a model lacks: a line of the log says what is new."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
 
 
 def head_modules(model: Any) -> list[str]:  # noqa: ANN401 - a transformers model with the head of a task

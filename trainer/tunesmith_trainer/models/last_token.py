@@ -39,6 +39,8 @@ def last(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         hidden: Those of all tokens, float [rows, tokens, width].
         mask: 1 for a token, 0 for padding, which may be on either side, [rows, tokens].
     """
+    # Only what a trace for ONNX leaves open in the number of rows and tokens; and no argmax, which is wrong there for
+    # whole numbers of 64 bits.
     places = torch.arange(mask.shape[1], device=mask.device, dtype=torch.int64)
     end = (places * mask.to(torch.int64)).amax(1)
-    return hidden[torch.arange(len(mask), device=mask.device), end.to(hidden.device)]
+    return hidden.gather(1, end[:, None, None].expand(-1, 1, hidden.shape[-1])).squeeze(1)

@@ -28,3 +28,33 @@ def loss_sum(logits: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype = to
     return torch.nn.functional.cross_entropy(
         logits.flatten(0, -2).to(dtype), labels.flatten(), reduction="sum", ignore_index=IGNORE_INDEX
     )
+
+
+def row_counts(labels: torch.Tensor) -> torch.Tensor:
+    """Return the number of target tokens of each row, int64 [rows]; labels are int64 [rows, positions]."""
+    return labels.ne(IGNORE_INDEX).sum(-1)
+
+
+def row_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the summed cross-entropy of the target tokens of each row, in nats, float32 [rows].
+
+    Args:
+        logits: [rows, positions, vocabulary].
+        labels: int64 [rows, positions], as in `loss_sum`.
+    """
+    labels = labels.to(logits.device)
+    is_target = labels.ne(IGNORE_INDEX)
+    losses = torch.nn.functional.cross_entropy(logits[is_target].float(), labels[is_target], reduction="none")
+    return sums_of_rows(losses, is_target)
+
+
+def sums_of_rows(losses: torch.Tensor, is_target: torch.Tensor) -> torch.Tensor:
+    """Return the sum of each row's losses, float [rows]. Always in the same order, also on a GPU.
+
+    Args:
+        losses: float [targets], the losses of all targets, row by row.
+        is_target: bool [rows, positions].
+    """
+    return (
+        torch.zeros(is_target.shape, dtype=losses.dtype, device=losses.device).masked_scatter(is_target, losses).sum(1)
+    )

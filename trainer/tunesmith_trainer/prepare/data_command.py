@@ -17,9 +17,8 @@ from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.data.formats import RowParser
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.runtime.job_config import load_config
-from tunesmith_trainer.storage.files import read_json
 from tunesmith_trainer.storage.uris import local_path
-from tunesmith_trainer.tasks.registry import task_of
+from tunesmith_trainer.tasks.registry import task_for
 
 
 def main(arguments: list[str]) -> int:
@@ -47,7 +46,7 @@ def main(arguments: list[str]) -> int:
 def _check(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     """Check the rows of all sources that need no network, and return how many there are."""
     spec, rows = config.spec.dataset, 0
-    parser = RowParser(spec.format, spec.columns, task_of(config.spec.task).formats(config.spec))
+    parser = RowParser(spec.format, spec.columns, task_for(config.spec).formats(config.spec))
     for role, sources in (("train", spec.sources), ("validation", spec.validation.sources or ())):
         here = [source for source in sources if source.uri is None or local_path(source.uri) is not None]
         rows += sum(1 for _ in _dataset(tuple(here), parser, work, role))
@@ -60,9 +59,9 @@ def _report(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     from tunesmith_trainer.prepare.split import held_out_rows
 
     spec = config.spec.dataset
-    parser = RowParser(spec.format, spec.columns, task_of(config.spec.task).formats(config.spec))
+    parser = RowParser(spec.format, spec.columns, task_for(config.spec).formats(config.spec))
     train = _dataset(spec.sources, parser, work, "train")
-    targets = task_of(config.spec.task).targets(config.spec)
+    targets = task_for(config.spec).targets(config.spec)
     train_index, validation_index = RowIndex(work.root), None
     for row in train:
         train_index.add(row)
@@ -124,10 +123,19 @@ def _encoder(config: JobConfig, parser: RowParser, facts: Mapping[str, Any]) -> 
     from tunesmith_trainer.data.chat_templates import default_template, with_folded_system_turn
     from tunesmith_trainer.models.tokenizer import load_tokenizer
 
-    task, tokenizer = task_of(config.spec.task), load_tokenizer(folder, uri)
+    task, tokenizer = task_for(config.spec), load_tokenizer(folder, uri)
     if task.needs_chat_template(parser.format):
         tokenizer.chat_template = tokenizer.chat_template or default_template(tokenizer)
         if config.spec.dataset.system_turn == "fold":
             tokenizer.chat_template = with_folded_system_turn(tokenizer.get_chat_template())
-    settings = read_json(folder / "config.json") or {}
-    return task.encoder(tokenizer, config.spec, task.settled_facts(facts, settings, tokenizer, config.spec))
+    return task.encoder(tokenizer, config.spec, task.settled_facts(facts, _settings(folder), tokenizer, config.spec))
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Return a model's configuration; nothing if it has none that can be read."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).to_dict()
+    except (OSError, ValueError):
+        return {}

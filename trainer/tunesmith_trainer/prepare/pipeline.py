@@ -35,10 +35,10 @@ from tunesmith_trainer.prepare.planning import known_settings, make_plan, model_
 from tunesmith_trainer.prepare.split import held_out_rows
 from tunesmith_trainer.prepare.stop_token import require_stop_token
 from tunesmith_trainer.prepare.tokenise import RowStore, tokenise
-from tunesmith_trainer.storage.files import read_json, write_json
+from tunesmith_trainer.storage.files import write_json
 from tunesmith_trainer.storage.probe import probe_output
 from tunesmith_trainer.tasks.base import Task
-from tunesmith_trainer.tasks.registry import task_of
+from tunesmith_trainer.tasks.registry import task_for
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def prepare(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     """
     probe_output(config)
     refuse_hopeless(config, known_settings(config))
-    task = task_of(config.spec.task)
+    task = task_for(config.spec)
     # What is small of a remote model is fetched and checked here, its weights while the rows are prepared.
     check = configuration_check(config, task)
     with remote_model(config, work, task.architectures, check, task.stored_class) as remote:
@@ -95,8 +95,8 @@ def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteMode
     model = obtain_model(config, work, texts, chat=chat, architectures=task.architectures, remote=remote)
     if spec.system_turn == "fold" and chat:
         model = fold_system_turn(model, work)
-    facts = task.settled_facts(facts, read_json(model.path / "config.json") or {}, model.tokenizer, config.spec)
     architecture = remote.architecture if remote else check_facts(config, model, task)
+    facts = task.settled_facts(facts, architecture.config.to_dict(), model.tokenizer, config.spec)
     method = method_of(config.spec.method)
     method.check_layers(task.linear_layers(model.path, architecture, facts), config.spec.adapter_settings)
     encoder = task.encoder(model.tokenizer, config.spec, facts)
@@ -182,7 +182,7 @@ def recheck(config: JobConfig, work: WorkFolder, result: Mapping[str, Any]) -> N
         StageError: The job can never be published as its spec is now.
     """
     found = result["data"]
-    _check_gates(config, task_of(config.spec.task), DatasetFormat(found["format"]), found.get("facts", {}))
+    _check_gates(config, task_for(config.spec), DatasetFormat(found["format"]), found.get("facts", {}))
 
 
 def _dataset(

@@ -19,7 +19,7 @@ from tunesmith_trainer.evaluate.validation import (
 from tunesmith_trainer.publish.progress import Progress
 from tunesmith_trainer.storage.files import read_json, write_atomic, write_json
 from tunesmith_trainer.tasks.base import Task, ValidationSet
-from tunesmith_trainer.tasks.registry import task_of
+from tunesmith_trainer.tasks.registry import task_for
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +45,15 @@ def evaluate_both(
         answering: The precision whose export answers later for the tuned model; None if it answers itself.
 
     Returns:
-        The evaluation of each model: `{metrics, answers, cut?, computedIn, computedOn}`. There are no answers of the
-        tuned model if an export answers for it.
+        The evaluation of each model: `{metrics, answers, cut?, computedIn, computedOn}`, and `reference` where those
+        of other models need it. There are no answers of the tuned model if an export answers for it.
     """
     results: dict[str, dict[str, Any]] = {}
     trained = read_trained_evaluation(config, progress.work)
     for when, model in models.items():
         path = folder / f"evaluation-{when}.json"
-        asked = data if answering is None or when == "before" else replace(data, prompts=())
+        known = replace(data, before=results.get("before", {}).get("reference"))
+        asked = known if answering is None or when == "before" else replace(known, prompts=())
         found = read_json(path)
         if found is None or (asked.prompts and not found.get("isAsked", True)):
             found = trained.get(when) or evaluate_model(config, model(), asked, progress, when)
@@ -77,7 +78,7 @@ def write_evaluation(
             model as it was trained if that is another one.
     """
     before, after = results["before"], results["after"]
-    task = task_of(config.spec.task)
+    task = task_for(config.spec)
     shown = [index for index in task.shown_first(after) if index < min(len(data.prompts), len(before["answers"]))]
     evaluation = {
         **{when: result["metrics"] for when, result in results.items()},
@@ -118,7 +119,7 @@ def evaluate_model(
     """
     rows = evaluated_rows(config, data.store)
     with progress.track(TITLES[when], rows + len(data.prompts)) as advance:
-        task = task_of(config.spec.task)
+        task = task_for(config.spec)
         result = task.evaluate(model, data, config.spec, rows=rows, examples=EXAMPLES, advance=advance)
     return {**result, "computedOn": model.device.type}
 

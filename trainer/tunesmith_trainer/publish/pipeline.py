@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from tunesmith_trainer.publish.trained import require_trained_files
 from tunesmith_trainer.runtime.measure import read_measured
 from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_json
 from tunesmith_trainer.tasks.base import ValidationSet
-from tunesmith_trainer.tasks.registry import task_of
+from tunesmith_trainer.tasks.registry import task_for
 
 _CHECKED_ROWS = 4  # rows on which merged and adapted logits are compared
 
@@ -69,7 +70,7 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     progress.step("checking the base model and the trained weights")
     require_same_base(work)
     require_trained_files(work)
-    task = task_of(config.spec.task)
+    task = task_for(config.spec)
     if config.spec.precisions:
         task.check_exportable(read_json(base / "config.json") or {})
     missing = [p for p in config.spec.precisions if not is_exported(folder, p)]
@@ -83,6 +84,7 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
         answering = answering_export(config, work, task, base)
         loaders = {"before": models.base, "after": models.merged}
         evaluations = evaluate_both(config, folder, models.data, loaders, progress, answering)
+        models.data = replace(models.data, before=evaluations["before"].get("reference"))
         early = gates_before_export(config.spec.evaluation.gates, answering)
         gates = check_gates(early, evaluations["after"]["metrics"])
         write_json(folder / "gates.json", gates)
@@ -169,7 +171,7 @@ class _Models:
         self._work = work
         self._base_folder = base
         self._progress = progress
-        self._task = task_of(config.spec.task)
+        self._task = task_for(config.spec)
         self._model: tuple[Path, Any] | None = None
         self._merged_folder = work.stage(Stage.PUBLISH) / "merged"
         self._merge_file = work.stage(Stage.PUBLISH) / "parity-merge.json"

@@ -19,7 +19,7 @@ from tunesmith_trainer.publish.evaluations import format_numbers
 from tunesmith_trainer.publish.progress import Progress
 from tunesmith_trainer.storage.files import read_json, write_json
 from tunesmith_trainer.tasks.base import ValidationSet
-from tunesmith_trainer.tasks.registry import task_of
+from tunesmith_trainer.tasks.registry import task_for
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class ServedChecks:
         self._folder = folder
         self._data = data
         self._progress = progress
-        self._task = task_of(config.spec.task)
+        self._task = task_for(config.spec)
         self._precisions = config.spec.precisions
         self._reference = folder / "reference"
 

@@ -7,6 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
+from tunesmith_api.artifact import SMALLEST
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import Precision
 from tunesmith_trainer.storage.downloads import fetch_file
@@ -20,7 +21,11 @@ def main(arguments: list[str] | None = None) -> int:
     fetch = commands.add_parser("fetch", help="copy an artifact")
     fetch.add_argument("uri", help="the artifact")
     fetch.add_argument("folder", type=Path, help="the target folder")
-    fetch.add_argument("--precision", choices=[item.value for item in Precision], help="copy this precision only")
+    fetch.add_argument(
+        "--precision",
+        choices=[SMALLEST, *(item.value for item in Precision)],
+        help=f"copy this precision only; {SMALLEST}: the first of int4, int8 and fp32 that the artifact holds",
+    )
     file = commands.add_parser("file", help="copy one file")
     file.add_argument("uri", help="the file")
     file.add_argument("target", type=Path, help="the local file")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tunesmith_api.artifact import MANIFEST, onnx_folder
+from tunesmith_api.artifact import MANIFEST, NO_ONNX, SMALLEST, held_precisions, onnx_folder
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec.runtime import cannot_serve, served_precision
 from tunesmith_trainer.storage.downloads import fetch_folder
 from tunesmith_trainer.storage.filesystems import list_folder
 
@@ -16,10 +17,12 @@ def fetch_artifact(uri: str, folder: Path, precision: str | None = None) -> None
     Args:
         uri: The artifact.
         folder: The target folder. Existing files of the right size are kept.
-        precision: Copy the exported model of this precision only; everything by default.
+        precision: Copy the exported model of this precision only, or with `SMALLEST` the one that a server takes which
+            is not told a precision; everything by default.
 
     Raises:
-        StageError: MODEL_NOT_FOUND: there is no complete artifact; SOURCE_UNAVAILABLE: it cannot be read at the moment.
+        StageError: MODEL_NOT_FOUND: there is no complete artifact, or none that can be served; SOURCE_UNAVAILABLE: it
+            cannot be read at the moment.
     """
     names = list(list_folder(uri))
     if MANIFEST not in names:
@@ -28,6 +31,13 @@ def fetch_artifact(uri: str, folder: Path, precision: str | None = None) -> None
             f"{uri} holds no complete artifact ({MANIFEST} is missing)",
             "Check the URI; an artifact that is still being written has its manifest last",
         )
+    if precision == SMALLEST:
+        held = held_precisions(names)
+        precision = served_precision(held)
+        if precision is None:
+            raise StageError(
+                Reason.MODEL_NOT_FOUND, f"{uri} {cannot_serve(held) if held else NO_ONNX}", "Serve another artifact"
+            )
     wanted = [name for name in names if precision is None or name.startswith(f"{onnx_folder(precision)}/")]
     if wanted := [name for name in wanted if name != MANIFEST]:
         fetch_folder(uri, folder, names=wanted)

@@ -59,7 +59,7 @@ class TaskData(ABC):
 
         Args:
             facts: What `targets` has found.
-            config: The base model's config.json.
+            config: The base model's configuration as transformers writes it, defaults included.
             tokenizer: The model's tokenizer.
             spec: The job.
         """

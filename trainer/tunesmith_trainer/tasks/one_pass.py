@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from tunesmith_trainer.tasks.base import ModelExporter, Numbers, Task, Validatio
 if TYPE_CHECKING:
     import torch
 
-    from tunesmith_trainer.evaluate.one_pass import Rows
+    from tunesmith_trainer.evaluate.one_pass import OutputsOf, Rows
 
 
 class OnePassTask(Task):
@@ -58,7 +58,29 @@ class OnePassTask(Task):
             spec: The job.
             facts: What `targets` has found.
         """
-        return {"task": self.name, "maxLength": spec.training.max_length}
+        return {"task": self.name, "maxLength": self.longest_row(spec, facts)}
+
+    def settled_facts(
+        self,
+        facts: Facts,
+        config: Mapping[str, Any],
+        tokenizer: Any,  # noqa: ANN401
+        spec: TrainingJobSpec,
+    ) -> Facts:
+        """Return the facts with `maxLength`, the longest row in tokens that the model takes and the job allows."""
+        from tunesmith_trainer.models.context import served_positions
+
+        limits = (spec.training.max_length, tokenizer.model_max_length, served_positions(config))
+        return {**facts, "maxLength": min(limit for limit in limits if limit)}
+
+    def longest_row(self, spec: TrainingJobSpec, facts: Facts) -> int:
+        """Return the longest row in tokens.
+
+        Args:
+            spec: The job.
+            facts: What `settled_facts` has returned.
+        """
+        return int(facts.get("maxLength", spec.training.max_length))
 
     def token_types(self, ids: Sequence[int], config: Any) -> list[int]:  # noqa: ANN401
         """Return the type of each token of a row, for models that tell a second text from the first.
@@ -139,6 +161,26 @@ class OnePassTask(Task):
         found = dict(outputs_of(model, chosen, inputs, self.output_names, per_token=self.per_token))
         return [array for index in sorted(found) for array in found[index]]
 
+    def outputs_of(self, model: Any) -> OutputsOf:  # noqa: ANN401
+        """Return the function that returns what a model computes for rows."""
+        from tunesmith_trainer.evaluate.one_pass import outputs_of
+
+        inputs = partial(self.inputs, config=model.config)
+        return lambda rows: outputs_of(model, rows, inputs, self.output_names, per_token=self.per_token)
+
+    def served_outputs_of(self, artifact: Path, precision: Precision) -> OutputsOf:
+        """Return the function that returns what an exported model computes for rows.
+
+        Args:
+            artifact: An artifact folder with the export.
+            precision: The export.
+        """
+        from tunesmith_trainer.export.one_pass.served import onnx_outputs
+
+        return lambda rows: onnx_outputs(
+            artifact, precision, rows, self.inputs, self.output_names, per_token=self.per_token
+        )
+
     def linear_layers(self, folder: Path, architecture: Architecture, facts: Facts) -> Mapping[str, tuple[int, int]]:
         """Return the linear layers of the model with the task's head, but for the head's."""
         with importing():
@@ -166,22 +208,39 @@ class OnePassTask(Task):
 
     def check_configuration(self, config: Mapping[str, Any], name: str) -> None:
         """Fail if the export would not compute the same as transformers."""
+        from tunesmith_trainer.export.one_pass.expressible import require_expressible
+
+        require_expressible(config, name)
 
     def check_exportable(self, config: Mapping[str, Any]) -> None:
         """Do nothing: what cannot be exported was refused with its configuration."""
 
     def exporter(self, log_file: Path, spec: TrainingJobSpec, facts: Facts) -> AbstractContextManager[ModelExporter]:
-        """Return the process that exports by torch.onnx."""
-        raise NotImplementedError
+        """Return what exports by torch.onnx."""
+        from tunesmith_trainer.export.one_pass.exporter import OnePassExporter
+
+        settings = self.served_settings(spec, facts)
+        return nullcontext(OnePassExporter(self.model_class, self.output_names, self.per_token, settings))
 
     def record_reference(self, model: Any, data: ValidationSet, bounds: ParitySpec, folder: Path) -> None:  # noqa: ANN401
-        """Write torch's outputs of rows of differing lengths."""
-        raise NotImplementedError
+        """Write torch's outputs of rows, each computed alone."""
+        from tunesmith_trainer.export.one_pass.reference import TorchReference
+
+        inputs = partial(self.inputs, config=model.config)
+        TorchReference.record(
+            model, data.store, bounds.rows, inputs, self.output_names, folder, per_token=self.per_token
+        )
 
     def compare(self, exported: Path, reference: Path, bounds: ParitySpec) -> Numbers:
         """Compare outputs and predictions, of rows alone and in padded batches."""
-        raise NotImplementedError
+        from tunesmith_trainer.export.one_pass.parity import measure
+        from tunesmith_trainer.export.one_pass.reference import TorchReference
+        from tunesmith_trainer.export.one_pass.runner import OnnxModel
+
+        return measure(OnnxModel(exported), TorchReference(reference), bounds.rows)
 
     def require_parity(self, precision: Precision, numbers: Numbers, bounds: ParitySpec) -> None:
         """Fail if the outputs in fp32, or the predictions in another precision, differ too much."""
-        raise NotImplementedError
+        from tunesmith_trainer.export.one_pass.parity import require_parity
+
+        require_parity(precision, numbers, bounds)

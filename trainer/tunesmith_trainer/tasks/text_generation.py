@@ -140,13 +140,13 @@ class TextGeneration(Task):
     ) -> dict[str, Any]:
         """Return the loss on the rows, and how generated answers are beside the expected ones."""
         from tunesmith_trainer.evaluate.evaluation import evaluate
+        from tunesmith_trainer.evaluate.scores import score_store
 
         return evaluate(
             model,
             data.tokenizer,
-            data.store,
+            score_store(model, data.store, rows, advance),
             data.prompts,
-            rows=rows,
             max_new_tokens=spec.evaluation.max_new_tokens,
             examples=whole_answers(spec, data, examples),
             advance=advance,

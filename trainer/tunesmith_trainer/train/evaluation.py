@@ -39,7 +39,7 @@ from tunesmith_trainer.runtime.job_config import load_config
 from tunesmith_trainer.runtime.steps import StepProgress
 from tunesmith_trainer.storage.files import read_json, write_json
 from tunesmith_trainer.tasks.base import ValidationSet
-from tunesmith_trainer.tasks.registry import task_of
+from tunesmith_trainer.tasks.registry import task_for
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def evaluate_trained(config: JobConfig, work: WorkFolder, trained: dict[str, Any
     results: dict[str, Any] = read_json(path) or {}
     if results.get("inputs") != inputs:
         results = {"inputs": inputs}
-    base, task = model_path(work), task_of(config.spec.task)
+    base, task = model_path(work), task_for(config.spec)
     progress = StepProgress(work, Stage.TRAIN, log)
     store = evaluation_rows(work)
     prompts = task.read_prompts(evaluation_file(work), config.spec.evaluation.max_rows)
@@ -69,8 +69,9 @@ def evaluate_trained(config: JobConfig, work: WorkFolder, trained: dict[str, Any
     rows = evaluated_rows(config, store)
     models = {"before": lambda: _load(config, base, trained), "after": lambda: _tuned(config, work, base, trained)}
     if method_of(config.spec.method).info.is_quantized:
-        # First, as the others may not fit into the memory of this GPU.
-        models = {AS_TRAINED: lambda: _as_trained(config, work, base, trained), **models}
+        as_trained = {AS_TRAINED: lambda: _as_trained(config, work, base, trained)}
+        # First, as the others may not fit into the memory of this GPU; but last if it is compared with the base model.
+        models = {**models, **as_trained} if task.compares_with_start else {**as_trained, **models}
     for when, load in models.items():
         if when in results:
             continue
@@ -79,7 +80,8 @@ def evaluate_trained(config: JobConfig, work: WorkFolder, trained: dict[str, Any
             _compute_type(model, trained["precision"]),
             progress.track(TITLES[when], rows + len(data.prompts)) as advance,
         ):
-            asked = replace(data, prompts=()) if when == AS_TRAINED else data
+            known = replace(data, before=(results.get("before") or {}).get("reference"))
+            asked = replace(known, prompts=()) if when == AS_TRAINED else known
             found = task.evaluate(model, asked, config.spec, rows=rows, examples=EXAMPLES, advance=advance)
             results[when] = {**found, "computedOn": model.device.type}
         write_json(path, results)
@@ -87,18 +89,18 @@ def evaluate_trained(config: JobConfig, work: WorkFolder, trained: dict[str, Any
 
 def _load(config: JobConfig, folder: Path, trained: dict[str, Any]) -> Any:  # noqa: ANN401 - a transformers model
     """Return the model in a folder, on the CPU, in the number format that training computes in."""
-    return task_of(config.spec.task).load_base(folder, _DTYPES[trained["precision"]])
+    return task_for(config.spec).load_base(folder, _DTYPES[trained["precision"]])
 
 
 def _as_trained(config: JobConfig, work: WorkFolder, base: Path, trained: dict[str, Any]) -> Any:  # noqa: ANN401
     """Return the tuned model with its base weights quantized, on the CPU."""
-    load = task_of(config.spec.task).load_quantized
+    load = task_for(config.spec).load_quantized
     return method_of(config.spec.method).as_trained(work.final, base, load, _DTYPES[trained["precision"]])
 
 
 def _tuned(config: JobConfig, work: WorkFolder, base: Path, trained: dict[str, Any]) -> Any:  # noqa: ANN401
     """Return the tuned model, on the CPU: an adapter stays beside its base, which is dequantized."""
-    info, task = method_of(config.spec.method).info, task_of(config.spec.task)
+    info, task = method_of(config.spec.method).info, task_for(config.spec)
     if not info.trains_adapter:
         return _load(config, work.final, trained)
     from peft import PeftModel

@@ -29,7 +29,8 @@ from tunesmith_trainer.models.fingerprint import require_same_base
 from tunesmith_trainer.models.location import model_path
 from tunesmith_trainer.models.memory import freed_at_once
 from tunesmith_trainer.storage.files import digest_of_tree, read_json, write_json
-from tunesmith_trainer.tasks.registry import task_of
+from tunesmith_trainer.tasks.base import Task
+from tunesmith_trainer.tasks.registry import task_for
 from tunesmith_trainer.train.adjusted import read_adjusted
 from tunesmith_trainer.train.arguments import training_arguments
 from tunesmith_trainer.train.batch_rows import BatchRows
@@ -49,6 +50,7 @@ from tunesmith_trainer.train.moved import fingerprints
 from tunesmith_trainer.train.peaks import peaks_of_all
 from tunesmith_trainer.train.planned import planned
 from tunesmith_trainer.train.progress import Progress
+from tunesmith_trainer.train.reference import provide_reference
 from tunesmith_trainer.train.result import result_of, write_metrics
 from tunesmith_trainer.train.sampler import training_order
 from tunesmith_trainer.train.trainer import FineTuner
@@ -79,7 +81,8 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     _check_gpus()
     _require_validation(config, validation)
     has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    lengths, base, task = rows.lengths, model_path(work), task_of(spec.task)
+    base, task = model_path(work), task_for(spec)
+    lengths = task.row_lengths(rows)
     facts = task.packing_facts(base, int(lengths.max()))
     resolved = resolve(spec, world, len(rows), has_bf16, planned(work), facts)
     adjusted = read_adjusted(work)
@@ -115,7 +118,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     order = training_order(lengths, resolved.global_batch_size, resolved.total_steps, spec.training.seed)
     tokens = np.cumsum(lengths[order])[resolved.global_batch_size - 1 :: resolved.global_batch_size]
     padded = task.collator(model, 8 if gpu else 1)
-    dataset = _dataset(rows, order, resolved)
+    dataset = _dataset(task, rows, order, resolved)
     trainer = FineTuner(
         job=job,
         resolved=resolved,
@@ -133,7 +136,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         data_collator=task.pack_collator(model, gpu=gpu) if resolved.packing else padded,
         eval_collator=padded,
         train_dataset=dataset,
-        eval_dataset=OrderedDataset(validation, _evaluation_order(validation)) if len(validation) else None,
+        eval_dataset=task.dataset(validation, _evaluation_order(validation)) if len(validation) else None,
     )
     counts = {
         "trainedParameters": get_model_param_count(model, trainable_only=True),
@@ -143,6 +146,8 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     adapter = set(method.trained_names(name for name, _ in model.named_parameters()))
     initial = fingerprints(whole((n, p) for n, p in model.named_parameters() if p.requires_grad or n in adapter))
     trainer.save_weights = partial(save_weights, trainer, base, method)
+    if task.compares_with_start:
+        trainer.on_prepared = partial(provide_reference, trainer, work)
     with translate_oom(config, work, lambda: f"at step {trainer.state.global_step + 1}"):
         _train(trainer, checkpoint)
     with freed_at_once():
@@ -156,10 +161,10 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     return {**result_of(work, trainer, done), **counts, "final": digest_of_tree(work.final)}
 
 
-def _dataset(rows: TokenStore, order: Any, resolved: Resolved) -> OrderedDataset | PackedDataset:  # noqa: ANN401
+def _dataset(task: Task, rows: TokenStore, order: Any, resolved: Resolved) -> OrderedDataset | PackedDataset:  # noqa: ANN401
     """Return the rows in their order, int64 [n], or the packs that they are laid in."""
     if not resolved.packing:
-        return OrderedDataset(rows, order)
+        return task.dataset(rows, order)
     return PackedDataset(
         rows,
         order,
@@ -176,6 +181,8 @@ def _train(trainer: FineTuner, checkpoint: Path | None) -> None:
         StageError: Training was interrupted; a checkpoint was saved.
     """
     try:
+        if trainer.on_prepared is not None and not trainer.is_deepspeed_enabled:
+            trainer.on_prepared()
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         trainer.interrupt.stepping = False

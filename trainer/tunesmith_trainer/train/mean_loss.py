@@ -37,12 +37,12 @@ def mean_loss(
         indices = range(number * size, min((number + 1) * size, len(rows)))
         batch = batch_of([rows[i] for i in indices] or [rows[0]])
         labels = batch.pop("labels")
-        outputs = model(**batch)
+        outputs, count = model(**batch), task.target_count(labels)
         if sums is None:
-            sums = torch.zeros(2, dtype=torch.float64, device=labels.device)
+            sums = torch.zeros(2, dtype=torch.float64, device=count.device)
         if indices:
             loss = task.loss_sum(outputs, labels)
-            sums += torch.stack([loss.double(), task.target_count(labels).double()])
+            sums += torch.stack([loss.double(), count.double()])
     if sums is None:
         raise ValueError("there are no rows")
     if world > 1:

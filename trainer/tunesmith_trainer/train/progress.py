@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -81,8 +83,15 @@ class Progress:
         self._newest = {"step": step}
         self._show(important=True)
 
-    def step(self, step: int, loss: float, learning_rate: float, gradient_norm: float | None) -> None:
-        """Report that a step is done. Steps count from 1."""
+    def step(
+        self,
+        step: int,
+        loss: float,
+        learning_rate: float,
+        gradient_norm: float | None,
+        values: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
+        """Report that a step is done. Steps count from 1; `values` are what the task shows of it besides."""
         self._times.append((step, time.monotonic()))
         self._newest = {
             "step": step,
@@ -90,6 +99,7 @@ class Progress:
             "loss": loss,
             "learningRate": learning_rate,
             "gradNorm": gradient_norm,
+            **values,
             "tokens": int(self.tokens[step - 1]),
             "tokensPerSecond": self._tokens_per_second(),
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -98,20 +108,27 @@ class Progress:
             self._log.add(dict(self._newest))
         self._show()
 
-    def evaluated(self, loss: float, validation: ValidationLoss, stopped: str | None) -> None:
+    def evaluated(
+        self,
+        loss: float,
+        validation: ValidationLoss,
+        stopped: str | None,
+        values: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         """Report the loss of an evaluation after the newest step.
 
         Args:
             loss: The loss, in nats.
             validation: All losses on the validation rows, this one included.
             stopped: Why training stops now, before its last step; None if it does not.
+            values: What the task shows of the evaluation besides.
         """
         self._eval_loss = loss
         self._note(validation)
         if stopped is not None:
             self._stopped, self._total = stopped, self._newest["step"]
         if self._log:
-            self._log.amend(evalLoss=loss)
+            self._log.amend(evalLoss=loss, **values)
         self._show(important=True)
 
     def saving(self) -> None:
@@ -186,6 +203,8 @@ class Progress:
         parts = []
         if "loss" in self._newest:
             parts += [f"loss {self._newest['loss']:.4f}"]
+        if "rewardAccuracy" in self._newest:
+            parts += [f"preferred {self._newest['rewardAccuracy']:.0%}"]
         if self._eval_loss is not None:
             parts += [f"eval {self._eval_loss:.4f}"]
         if "tokensPerSecond" in self._newest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from tunesmith_trainer.train.diverged import diverged
 from tunesmith_trainer.train.mean_loss import mean_loss
 from tunesmith_trainer.train.parameter_groups import loraplus_optimizer
 from tunesmith_trainer.train.progress import Progress
+from tunesmith_trainer.train.step_values import step_values
 from tunesmith_trainer.train.validation_loss import ValidationLoss
 
 
@@ -154,8 +155,9 @@ class FineTuner(HookedTrainer):
             what = f"the gradient's norm at step {step} is {norm}, at loss {logs['loss']}"
             raise diverged(what, step, self.resolved, self.rows.described(self.rows.of_step(step)), self._loss)
         self._loss = logs.get("loss", self._loss)
+        values = step_values(self.task, self.args.device) if "loss" in logs else {}
         if self.progress and "loss" in logs:
-            self.progress.step(self.state.global_step, logs["loss"], logs["learning_rate"], norm)
+            self.progress.step(self.state.global_step, logs["loss"], logs["learning_rate"], norm, values)
 
     @torch.no_grad()
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:  # noqa: ANN401
@@ -174,10 +176,10 @@ class FineTuner(HookedTrainer):
         metrics = {"eval_loss": mean}
         self.log(metrics)
         self.control.should_evaluate = False  # else transformers evaluates the last step twice
-        self._note_evaluation(mean)
+        self._note_evaluation(mean, step_values(self.task, self.args.device, "eval"))
         return metrics
 
-    def _note_evaluation(self, loss: float) -> None:
+    def _note_evaluation(self, loss: float, values: Mapping[str, float]) -> None:
         """Keep the weights if the loss is the lowest so far, and stop training if it no longer falls."""
         step, total = self.state.global_step, self.resolved.total_steps
         is_best = self.validation.note(step, loss)
@@ -185,7 +187,7 @@ class FineTuner(HookedTrainer):
             self.stopped_early = f"after step {step} of {total}: {why}"
             self.control.should_training_stop = True
         if self.progress:
-            self.progress.evaluated(loss, self.validation, self.stopped_early)
+            self.progress.evaluated(loss, self.validation, self.stopped_early, values)
         if is_best and self.resolved.keeps_best and not self.is_done and self.save_weights is not None:
             self.best.save(step, self.save_weights)
 

@@ -9,20 +9,16 @@ import numpy as np
 
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate.log_softmax import log_softmax
-from tunesmith_trainer.evaluate.one_pass import outputs_of
-from tunesmith_trainer.models.widening import arithmetic_of
+from tunesmith_trainer.evaluate.one_pass import OutputsOf
 from tunesmith_trainer.tasks.question_answering.metrics import answer_metrics, answer_table
 from tunesmith_trainer.tasks.question_answering.prompts import QuestionPrompt
 from tunesmith_trainer.tasks.question_answering.spans import Logits, WindowLogits, best_answer
 
-OUTPUTS = ("start_logits", "end_logits")
-
 
 def evaluate_answers(
-    model: Any,  # noqa: ANN401 - a transformers model
+    outputs: OutputsOf,
     store: TokenStore,
     prompts: Sequence[QuestionPrompt],
-    inputs: Callable[[Any], Any],
     *,
     may_have_none: bool,
     rows: int,
@@ -31,23 +27,22 @@ def evaluate_answers(
     """Evaluate a model.
 
     Args:
-        model: The model.
+        outputs: Returns what the model computes for rows.
         store: The windows of the validation questions, a `LabelledStore`.
         prompts: The questions that are evaluated; if there are none, only the loss of the first windows is computed.
-        inputs: Returns the model's inputs for a batch of rows.
         may_have_none: Whether the model may say that there is no answer.
         rows: Number of windows, from the first, of which progress is told.
-        advance: Called with the number of windows and prompts just finished.
+        advance: Called with the number of these that are just finished.
 
     Returns:
-        `{metrics, answers, questions, computedIn}`; `questions` is the table of `answer_table`.
+        `{metrics, answers, byAnswer}`; `byAnswer` is the table of `answer_table`.
     """
     pieces = [index for prompt in prompts for index in range(prompt.row, prompt.row + prompt.pieces)]
     pieces = pieces or list(range(rows))
     found: dict[int, tuple[Logits, Logits, int]] = {}
     total = 0.0
-    tokens = [store[index][0] for index in pieces]
-    for slot, (start, end) in outputs_of(model, tokens, inputs, OUTPUTS, per_token=True):
+    tokens = [store[index][0].tolist() for index in pieces]
+    for slot, (start, end) in outputs(tokens):
         index = pieces[slot]
         _, _, targets = store[index]  # type: ignore[misc]
         first, last, begin = (int(number) for number in targets[:3])
@@ -59,11 +54,9 @@ def evaluate_answers(
     for prompt in prompts:
         windows = [WindowLogits(*found[prompt.row + part], offsets) for part, offsets in enumerate(prompt.offsets)]
         answers.append(best_answer(prompt.context, windows, may_have_none=may_have_none))
-    advance(len(prompts))
     right = [prompt.answers for prompt in prompts]
     return {
         "metrics": {"evalLoss": total / len(pieces) if pieces else None, **answer_metrics(answers, right)},
-        "questions": answer_table(answers, right),
+        "byAnswer": answer_table(answers, right),
         "answers": answers,
-        "computedIn": arithmetic_of(model),
     }

@@ -175,11 +175,16 @@ def expand(location: str, fields: Fields) -> Iterator[tuple[str, Fields]]:
     for number, paragraph in enumerate(_objects(location, "paragraphs", fields["paragraphs"]), 1):
         place = f"{location}, paragraph {number}"
         if "context" not in paragraph or "qas" not in paragraph:
-            missing = "qas" if "context" in paragraph else "context"
-            raise dataset_error(place, f"{missing} is missing", 'Write {"context": "...", "qas": [{"question": ...}]}')
+            name = "qas" if "context" in paragraph else "context"
+            raise dataset_error(place, f"{name} is missing", 'Write {"context": "...", "qas": [{"question": ...}]}')
         for index, question in enumerate(_objects(place, "qas", paragraph["qas"]), 1):
             own = {name: value for name, value in question.items() if name != "plausible_answers"}
-            yield f"{place}, question {index}", {"context": paragraph["context"], "answers": [], **own}
+            if own.get("is_impossible") is True:
+                own.setdefault("answers", [])
+            if missing := [name for name in ("question", "answers") if name not in own]:
+                shape = '{"question": "...", "id": "...", "answers": [{"text": "Paris", "answer_start": 11}]}'
+                raise dataset_error(f"{place}, question {index}", f"{missing[0]} is missing", f"Write {shape}")
+            yield f"{place}, question {index}", {"context": paragraph["context"], **own}
 
 
 def _objects(location: str, field: str, value: Any) -> list[Fields]:  # noqa: ANN401 - any JSON value

@@ -5,25 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tunesmith_api.spec import TrainingJobSpec
+from tunesmith_api.spec import Precision, TrainingJobSpec
 from tunesmith_trainer.data.encode import Encoded
 from tunesmith_trainer.data.formats import Formats
 from tunesmith_trainer.data.targets import Facts, Targets
-from tunesmith_trainer.tasks.base import ValidationSet
+from tunesmith_trainer.tasks.base import Numbers, ValidationSet
 from tunesmith_trainer.tasks.one_pass import OnePassTask
 from tunesmith_trainer.tasks.question_answering.encoder import QuestionEncoder, stride_of
-from tunesmith_trainer.tasks.question_answering.prompts import evaluation_line, read_question_prompts
+from tunesmith_trainer.tasks.question_answering.prompts import QuestionPrompt, evaluation_line, read_question_prompts
 from tunesmith_trainer.tasks.question_answering.rows import FORMATS
 from tunesmith_trainer.tasks.question_answering.targets import AnswerTargets
+
+if TYPE_CHECKING:
+    from tunesmith_trainer.evaluate.one_pass import OutputsOf
+    from tunesmith_trainer.export.one_pass.served import Asked
 
 
 class QuestionAnswering(OnePassTask):
     """Trains encoders of transformers with a head that marks the first and the last token of the answer."""
 
     name = "questionAnswering"
-    adapter_task_type = "QUESTION_ANS"
+    # Not QUESTION_ANS: peft's model for it does not pass token_type_ids on, so that the adapter would learn with others
+    # than it is served with.
+    adapter_task_type = None
     auto_class = "AutoModelForQuestionAnswering"
     output_names = ("start_logits", "end_logits")
     per_token = True
@@ -95,18 +101,66 @@ class QuestionAnswering(OnePassTask):
         advance: Callable[[int], None],
     ) -> dict[str, Any]:
         """Return loss, exact match and F1."""
+        from tunesmith_trainer.models.widening import arithmetic_of
+
+        found = self._evaluated(self.outputs_of(model), data, rows, advance)
+        advance(len(data.prompts))
+        return {**found, "computedIn": arithmetic_of(model)}
+
+    def _evaluated(
+        self, outputs: OutputsOf, data: ValidationSet, rows: int, advance: Callable[[int], None]
+    ) -> dict[str, Any]:
         from tunesmith_trainer.tasks.question_answering.evaluate import evaluate_answers
 
-        return evaluate_answers(
-            model,
-            data.store,
-            data.prompts,
-            partial(self.inputs, config=model.config),
-            may_have_none=any(not prompt.answers for prompt in data.prompts),
-            rows=rows,
-            advance=advance,
-        )
+        none = _may_have_none(data)
+        return evaluate_answers(outputs, data.store, data.prompts, may_have_none=none, rows=rows, advance=advance)
+
+    def compare_rendering(self, artifact: Path, precision: Precision, data: ValidationSet) -> Numbers:
+        """Compare the tokens of the first windows with those that the server makes of the questions."""
+        from tunesmith_trainer.export.one_pass.served import compare_inputs
+        from tunesmith_trainer.export.rendering import MAX_ROWS
+
+        asked = [_asked(prompt) for prompt in data.prompts[:MAX_ROWS]]
+        return compare_inputs(artifact, precision, asked, data.tokenizer)
+
+    def evaluate_served(
+        self,
+        artifact: Path,
+        precision: Precision,
+        data: ValidationSet,
+        spec: TrainingJobSpec,
+        *,
+        rows: int,
+        advance: Callable[[int], None],
+    ) -> dict[str, Any]:
+        """Return the loss of the exported model, and exact match and F1 of the server's answers."""
+        from tunesmith_trainer.export.one_pass.served import served_answers
+        from tunesmith_trainer.tasks.question_answering.metrics import answer_metrics, answer_table
+
+        outputs = self.served_outputs_of(artifact, precision)
+        found = self._evaluated(outputs, data, rows, advance)
+        asked = [_asked(prompt) for prompt in data.prompts]
+        parameters = {"handle_impossible_answer": _may_have_none(data)}
+        answers = [one["answer"] for one in served_answers(artifact, precision, asked, parameters, advance)]
+        right = [prompt.answers for prompt in data.prompts]
+        return {
+            "metrics": {"evalLoss": found["metrics"]["evalLoss"], **answer_metrics(answers, right)},
+            "byAnswer": answer_table(answers, right),
+            "answers": answers,
+        }
 
     def evaluation_fields(self, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return the metrics of the questions with and without an answer."""
-        return {"questions": {when: result["questions"] for when, result in results.items() if result.get("questions")}}
+        return {"byAnswer": {when: result["byAnswer"] for when, result in results.items() if result.get("byAnswer")}}
+
+
+def _may_have_none(data: ValidationSet) -> bool:
+    """Return whether a question can have no answer, as in SQuAD 2.0: some validation question has none."""
+    return any(not prompt.answers for prompt in data.prompts)
+
+
+def _asked(prompt: QuestionPrompt) -> Asked:
+    from tunesmith_trainer.export.one_pass.served import Asked
+
+    inputs = {"question": prompt.question, "context": prompt.context}
+    return Asked(prompt.row, prompt.location, inputs, prompt.prompt_ids)

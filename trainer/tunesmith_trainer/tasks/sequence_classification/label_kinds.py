@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from enum import StrEnum
 
@@ -36,7 +37,8 @@ def kind_of(label: Label) -> Kind:
         return Kind.BOOLEAN
     if isinstance(label, int | float):
         return Kind.NUMBER
-    return Kind.NUMBER_TEXT if _NUMBER.fullmatch(label.strip()) else Kind.NAME
+    is_number = _NUMBER.fullmatch(label.strip()) and math.isfinite(float(label))
+    return Kind.NUMBER_TEXT if is_number else Kind.NAME
 
 
 def number_of(label: Label) -> float:

@@ -16,6 +16,7 @@ from tunesmith_trainer.data.rows import Row
 
 Label = str | bool | int | float
 
+_LARGEST = 2**63
 _SHORTEST_WIDTH = 3  # a list of two zeros and ones may be two classes that are called 0 and 1
 
 
@@ -142,6 +143,8 @@ def _label(location: str, field: str, value: Any) -> Label:  # noqa: ANN401 - an
         return as_text(location, field, value)
     if isinstance(value, float) and not math.isfinite(value):
         raise dataset_error(location, f"{field} is {value}, not a finite number", "Write a number, or remove the row")
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise dataset_error(location, f"{field} is {shown(value)}, too large a number", "Write it as a name in quotes")
     if isinstance(value, bool | int | float):
         return value
     raise dataset_error(

@@ -72,7 +72,11 @@ class LabelTargets(Targets):
     def _check_form(self, row: LabelledRow) -> None:
         """Raise a StageError if some rows have a 0 or 1 for each class and others have not, or as many."""
         if not self._first:
-            self._first, self._problem = row.location, MULTI if row.is_list else ""
+            self._first = row.location
+            wanted = BY_API_NAME.get(self._settings.problem_type)
+            if wanted and (wanted == MULTI) != row.is_list:
+                raise _other_format(row)
+            self._problem = MULTI if row.is_list else ""
         if not row.is_list or (not row.labels and not row.width and not self._width):
             return
         if self._width is None:
@@ -250,6 +254,17 @@ def _no_number(location: str, problem: str) -> StageError:
         f"{problem}, and numbers are to be predicted",
         "Write a number, or remove the row; for classes write "
         "spec.classification: {problemType: singleLabelClassification}",
+    )
+
+
+def _other_format(row: LabelledRow) -> StageError:
+    """Return the error for rows of the other format than the job's kind of problem needs."""
+    form = "lists of labels" if row.is_list else "one label each"
+    kind = "multiLabelClassification" if row.is_list else "singleLabelClassification"
+    return StageError(
+        Reason.INVALID_SPEC,
+        f"spec.classification.problemType does not go with these rows, which have {form} ({row.location})",
+        f"Write problemType: {kind}, or leave it out",
     )
 
 

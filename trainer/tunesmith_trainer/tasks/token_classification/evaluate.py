@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,18 +10,17 @@ import numpy.typing as npt
 
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate.log_softmax import log_softmax
-from tunesmith_trainer.evaluate.one_pass import outputs_of
-from tunesmith_trainer.models.widening import arithmetic_of
+from tunesmith_trainer.evaluate.one_pass import OutputsOf
 from tunesmith_trainer.tasks.token_classification.metrics import entities_of, entity_table, tag_metrics
 from tunesmith_trainer.tasks.token_classification.prompts import TagPrompt
 
 
 def evaluate_tags(
-    model: Any,  # noqa: ANN401 - a transformers model
+    outputs: OutputsOf,
+    labels: Mapping[int, str],
     tokenizer: Any,  # noqa: ANN401
     store: TokenStore,
     prompts: Sequence[TagPrompt],
-    inputs: Callable[[Any], Any],
     *,
     rows: int,
     advance: Callable[[int], None],
@@ -29,25 +28,24 @@ def evaluate_tags(
     """Evaluate a model.
 
     Args:
-        model: The model.
+        outputs: Returns what the model computes for rows.
+        labels: The labels by their numbers.
         tokenizer: Its tokenizer, to show entities.
         store: The validation rows, a `LabelledStore`.
         prompts: What is known of the rows that are evaluated; if there are none, each piece counts as a row.
-        inputs: Returns the model's inputs for a batch of rows.
         rows: Number of pieces, from the first, of which progress is told.
-        advance: Called with the number of pieces and prompts just finished.
+        advance: Called with the number of these that are just finished.
 
     Returns:
-        `{metrics, answers, entities, computedIn}`; `entities` is the table of `entity_table`.
+        `{metrics, answers, entities}`; `entities` is the table of `entity_table`.
     """
-    labels = {int(number): str(label) for number, label in model.config.id2label.items()}
     groups = [range(prompt.row, prompt.row + prompt.pieces) for prompt in prompts]
     groups = groups or [range(index, index + 1) for index in range(rows)]
     pieces = [index for group in groups for index in group]
     found: dict[int, npt.NDArray[np.int64]] = {}
     total, count = 0.0, 0
-    tokens = [store[index][0] for index in pieces]
-    for slot, (logits,) in outputs_of(model, tokens, inputs, ("logits",), per_token=True):
+    tokens = [store[index][0].tolist() for index in pieces]
+    for slot, (logits,) in outputs(tokens):
         index = pieces[slot]
         targets = _targets(store, index)
         places = np.flatnonzero(targets >= 0)
@@ -65,13 +63,11 @@ def evaluate_tags(
         predicted.append([labels[number] for number in given.tolist()])
     for group, tags in zip(groups, predicted, strict=True):
         answers.append(_shown(tokenizer, np.concatenate([store[index][0] for index in group]), store, group, tags))
-    advance(len(prompts))
     loss = total / count if count else None
     return {
         "metrics": {"evalLoss": loss, **tag_metrics(expected, predicted)},
         "entities": entity_table(expected, predicted),
         "answers": answers if prompts else [],
-        "computedIn": arithmetic_of(model),
     }
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tunesmith_api.artifact import onnx_folder
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_api.spec import TrainingJobSpec
+from tunesmith_api.spec import Precision, TrainingJobSpec
 from tunesmith_trainer.data.encode import Encoded
 from tunesmith_trainer.data.formats import Formats
 from tunesmith_trainer.data.targets import Facts, Targets
-from tunesmith_trainer.tasks.base import ValidationSet
+from tunesmith_trainer.tasks.base import Numbers, ValidationSet
 from tunesmith_trainer.tasks.one_pass import OnePassTask
 from tunesmith_trainer.tasks.token_classification.encoder import TagEncoder
 from tunesmith_trainer.tasks.token_classification.prompts import evaluation_line, read_tag_prompts
 from tunesmith_trainer.tasks.token_classification.rows import FORMATS
 from tunesmith_trainer.tasks.token_classification.targets import TagTargets
+
+if TYPE_CHECKING:
+    from tunesmith_trainer.evaluate.one_pass import OutputsOf
 
 _OF_ENTITIES = ("f1", "precision", "recall")
 
@@ -99,10 +103,54 @@ class TokenClassification(OnePassTask):
         advance: Callable[[int], None],
     ) -> dict[str, Any]:
         """Return loss, accuracy, and the metrics of entities."""
+        from tunesmith_trainer.models.widening import arithmetic_of
+
+        found = self._evaluated(self.outputs_of(model), model.config, data, rows, advance)
+        advance(len(data.prompts))
+        return {**found, "computedIn": arithmetic_of(model)}
+
+    def _evaluated(
+        self,
+        outputs: OutputsOf,
+        config: Any,  # noqa: ANN401
+        data: ValidationSet,
+        rows: int,
+        advance: Callable[[int], None],
+    ) -> dict[str, Any]:
         from tunesmith_trainer.tasks.token_classification.evaluate import evaluate_tags
 
-        inputs = partial(self.inputs, config=model.config)
-        return evaluate_tags(model, data.tokenizer, data.store, data.prompts, inputs, rows=rows, advance=advance)
+        labels = {int(number): str(label) for number, label in config.id2label.items()}
+        return evaluate_tags(outputs, labels, data.tokenizer, data.store, data.prompts, rows=rows, advance=advance)
+
+    def compare_rendering(self, artifact: Path, precision: Precision, data: ValidationSet) -> Numbers:
+        """Compare the tokens of the first rows with those that the server makes of them."""
+        from tunesmith_trainer.export.one_pass.served import compare_inputs
+        from tunesmith_trainer.export.rendering import MAX_ROWS
+        from tunesmith_trainer.tasks.token_classification.served import asked_of
+
+        # A server does not know the entities, between which long texts are cut.
+        whole = [prompt for prompt in data.prompts if prompt.pieces == 1 or not isinstance(prompt.inputs, str)]
+        return compare_inputs(artifact, precision, [asked_of(prompt) for prompt in whole[:MAX_ROWS]], data.tokenizer)
+
+    def evaluate_served(
+        self,
+        artifact: Path,
+        precision: Precision,
+        data: ValidationSet,
+        spec: TrainingJobSpec,
+        *,
+        rows: int,
+        advance: Callable[[int], None],
+    ) -> dict[str, Any]:
+        """Return the loss of the exported model, and the metrics of the server's answers."""
+        from transformers import AutoConfig
+
+        from tunesmith_trainer.tasks.token_classification.served import evaluate_served_tags
+
+        config = AutoConfig.from_pretrained(artifact / onnx_folder(precision.value), local_files_only=True)
+        outputs = self.served_outputs_of(artifact, precision)
+        found = self._evaluated(outputs, config, data, rows, advance)
+        return evaluate_served_tags(artifact, precision, data.prompts, found["metrics"]["evalLoss"], advance)
 
     def evaluation_fields(self, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return precision, recall and F1 of each kind of entity."""

@@ -13,7 +13,13 @@ from transformers import Trainer, TrainingArguments
 
 
 class HookedTrainer(Trainer):
-    """Names the private hooks of transformers' Trainer."""
+    """Names the private hooks of transformers' Trainer.
+
+    Attributes:
+        on_prepared: Called under DeepSpeed when the model is partitioned and no checkpoint is read yet.
+    """
+
+    on_prepared: Callable[[], None] | None = None
 
     @abstractmethod
     def count_targets(self, batches: list[Any], device: torch.device) -> torch.Tensor:
@@ -69,6 +75,8 @@ class HookedTrainer(Trainer):
         prepared = super()._prepare_for_training(
             max_steps, train_dataloader, None if folder else resume_from_checkpoint
         )
+        if self.is_deepspeed_enabled and self.on_prepared is not None:
+            self.on_prepared()
         if folder:
             self.load_zero(folder)
             self._load_optimizer_and_scheduler(folder)  # only the scheduler's state

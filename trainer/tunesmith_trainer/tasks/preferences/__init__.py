@@ -1,0 +1,1 @@
+"""Text generation that learns from pairs of answers: direct preference optimisation."""
