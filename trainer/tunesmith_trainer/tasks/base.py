@@ -136,14 +136,6 @@ class Task(TaskTraining, TaskData, ShownEvaluation):
         """
         raise NotImplementedError
 
-    def make_fast(self, model: Any, *, packing: bool) -> None:  # noqa: ANN401, B027 - a task may leave it
-        """Change how a model is trained, not what it computes. Called once, before the collators are asked for.
-
-        Args:
-            model: The model that is trained.
-            packing: Whether rows are packed.
-        """
-
     @abstractmethod
     def loss_sum(self, outputs: Any, labels: Any) -> Any:  # noqa: ANN401
         """Return the loss of a batch, summed over its targets, float32 []."""

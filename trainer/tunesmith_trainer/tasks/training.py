@@ -36,6 +36,14 @@ class TaskTraining(ABC):  # noqa: B024 - the defaults are those of a loss on the
 
         return OrderedDataset(store, order)
 
+    def make_fast(self, model: Any, *, packing: bool) -> None:  # noqa: ANN401, B027 - a task may leave it
+        """Change how a model is trained, not what it computes. Called once, before the collators are asked for.
+
+        Args:
+            model: The model that is trained.
+            packing: Whether rows are packed.
+        """
+
     def reference(self, outputs: Any, labels: Any) -> Any:  # noqa: ANN401
         """Return what the loss needs to know of a batch's rows from before training, float64 [rows, 2].
 
