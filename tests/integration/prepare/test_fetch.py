@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.object_store import ObjectStore
+from tunesmith_api.artifact import SMALLEST
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.storage.fetch import fetch_artifact
 
@@ -43,6 +44,12 @@ def test_the_command_fetches_everything(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("store")
 def test_one_precision(tmp_path: Path) -> None:
     fetch_artifact("s3://models/faq", tmp_path, "int4")
+    assert sorted(files_in(tmp_path)) == ["manifest.json", "onnx/int4/model.onnx"]
+
+
+@pytest.mark.usefixtures("store")
+def test_the_precision_that_a_server_takes(tmp_path: Path) -> None:
+    fetch_artifact("s3://models/faq", tmp_path, SMALLEST)
     assert sorted(files_in(tmp_path)) == ["manifest.json", "onnx/int4/model.onnx"]
 
 

@@ -72,7 +72,7 @@ def test_a_folder_of_both_kinds_and_a_config_map(tmp_path):
     assert (workspace.kind, workspace.spec.replicas, workspace.spec.runtime.precision) == (
         "InferenceWorkspace",
         1,
-        "int4",
+        None,
     )
     assert workspace.source.line == 3
     assert manifests.config_maps == {

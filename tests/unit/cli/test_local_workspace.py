@@ -78,7 +78,7 @@ def test_a_key_that_is_asked_for_is_never_left_out(tmp_path, monkeypatch):
         ([], r"artifact holds no ONNX model \(its job has export.precisions: \[\]\).*train a job with"),
         (["fp32"], r"holds no int4 model, but fp32; write spec.runtime.precision: fp32"),
         (["bf16", "fp32"], r"holds no int4 model, but bf16 and fp32; write spec.runtime.precision: fp32"),
-        (["bf16", "fp16"], r"holds only bf16 and fp16, which a server on the CPU cannot compute; add int4 or fp32 to"),
+        (["bf16", "fp16"], r"holds only bf16 and fp16, which a server on the CPU cannot compute; add fp32, or"),
     ],
 )
 def test_an_artifact_without_the_precision_is_not_started(tmp_path, precisions, said):
@@ -89,6 +89,23 @@ def test_an_artifact_without_the_precision_is_not_started(tmp_path, precisions, 
     with pytest.raises(BackendError, match=said):
         local.start(artifact)
     assert local.process is None
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "served"),
+    [
+        (["fp32", "int8"], None, "int8"),
+        (["fp32", "int4", "int8"], None, "int4"),
+        (["bf16", "fp32"], None, "fp32"),
+        (["fp32", "int4"], "fp32", "fp32"),
+        (None, None, None),
+    ],
+)
+def test_without_a_precision_the_smallest_is_served(tmp_path, held, wanted, served):
+    from tunesmith_backend.local.artifacts import require_precision
+
+    manifest = {} if held is None else {"precisions": held}
+    assert require_precision(manifest, wanted, tmp_path) == served
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def test_runtime_spec_is_what_manifests_say() -> None:
     spec = RuntimeSpec.model_validate({"precision": "fp32", "contextLength": 4096, "maxBatchSize": 4})
     assert (spec.precision, spec.context_length, spec.max_batch_size, spec.max_queue_length) == ("fp32", 4096, 4, 64)
     assert RuntimeSpec().model_dump(by_alias=True) == {
-        "precision": "int4",
+        "precision": None,
         "executionProvider": "cpu",
         "contextLength": 2048,
         "maxBatchSize": 8,
@@ -28,7 +28,7 @@ def test_runtime_spec_is_what_manifests_say() -> None:
 def test_every_field_is_described(model: type[RuntimeSpec]) -> None:
     for name, field in model.model_fields.items():
         assert field.description and field.description.endswith("."), name
-        assert field.default is not None, name
+        assert field.default is not None or name == "precision", name
 
 
 @pytest.mark.parametrize(

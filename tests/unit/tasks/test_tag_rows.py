@@ -172,6 +172,10 @@ def test_i_that_begins_an_entity_is_read_as_b_and_told(tmp_path: Path, caplog: p
     assert "2 tags I- that begin an entity were read as B-; the first is in rows.jsonl:2" in caplog.text
 
 
+def test_i_after_the_end_of_an_entity_begins_another() -> None:
+    assert read_tags("f:1", ["B-A", "E-A", "I-A", "S-A", "E-A"], None) == (("B-A", "I-A", "B-A", "B-A", "B-A"), 2)
+
+
 # Words as (name of the entity or "", whether it begins one).
 segments = st.lists(st.tuples(st.sampled_from(["", "PER", "LOC"]), st.integers(1, 3)), min_size=1, max_size=8)
 

@@ -132,6 +132,14 @@ def test_best_span_is_the_best_of_all(window: WindowLogits) -> None:
     assert (best, found.first, found.last - 1) in every
 
 
+def test_an_answer_has_30_tokens_at_most() -> None:
+    values = np.zeros(41, np.float32)
+    start, end = values.copy(), values.copy()
+    start[1], end[30], end[31] = 9, 8, 9  # 30 tokens, and better ones 31
+    window = WindowLogits(start, end, 1, [(place, place + 1) for place in range(40)])
+    assert best_span(window) == (17.0, 0, 30)
+
+
 @settings(max_examples=500, deadline=None)
 @given(st.lists(logits(), min_size=1, max_size=3), st.booleans())
 def test_no_answer_where_every_window_has_more_for_it(windows: list[WindowLogits], may_have_none: bool) -> None:

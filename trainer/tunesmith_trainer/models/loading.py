@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.models.context import served_positions
 from tunesmith_trainer.models.memory import fits_as_float32
+from tunesmith_trainer.models.old_names import old_name
 from tunesmith_trainer.models.weights import WeightFiles
 from tunesmith_trainer.models.widening import can_widen, fast_arithmetic, widen
 
@@ -136,7 +137,7 @@ def tensor_sources(model: Any, folder: Path) -> dict[str, str]:  # noqa: ANN401
     for name in model.state_dict():
         if name in tied:
             continue
-        names = [name, *(other for other, source in tied.items() if source == name)]
+        names = [name, old_name(name), *(other for other, source in tied.items() if source == name)]
         source = next((name for name in names if name in held), None)
         if source is None and is_computed(model, name):
             continue

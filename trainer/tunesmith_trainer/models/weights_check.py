@@ -14,6 +14,7 @@ from tunesmith_api.failures import StageError
 from tunesmith_api.local.imports import importing
 from tunesmith_trainer.models.checks import invalid
 from tunesmith_trainer.models.linears import linear_layers
+from tunesmith_trainer.models.old_names import present_name
 from tunesmith_trainer.models.weight_stream import StoredTensor, stored_tensors
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def check_weights(
     Raises:
         StageError: INVALID_MODEL, naming the tensors.
     """
-    tensors = stored_tensors(folder)
+    tensors = {present_name(key): tensor for key, tensor in stored_tensors(folder).items()}
     present = set(tensors)
     misshapen: list[str] = []
     broken: list[str] = []

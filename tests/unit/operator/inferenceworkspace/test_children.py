@@ -48,6 +48,13 @@ def test_the_server_is_told_everything():
     assert pod_of(deployment)["terminationGracePeriodSeconds"] > 44
 
 
+def test_without_a_precision_the_server_chooses():
+    assert "--precision" not in options_of(made())
+    deployment = made(model={"uri": "s3://bucket/a"}, runtime={"precision": "fp32"})
+    (fetch,) = pod_of(deployment)["initContainers"]
+    assert fetch["args"][-2:] == ["--precision", options_of(deployment)["--precision"]] == ["--precision", "fp32"]
+
+
 def test_the_server_takes_these_options():
     from tunesmith_serving.process.options import build_parser
     from tunesmith_serving.runtime.config import ServingConfig
@@ -108,7 +115,7 @@ def test_an_artifact_elsewhere_is_fetched_first():
     deployment = made(model={"uri": "s3://bucket/a", "secretRef": {"name": "storage"}})
     (fetch,) = pod_of(deployment)["initContainers"]
     assert fetch["image"] == OperatorSettings().trainer_image
-    assert fetch["args"] == ["fetch", "s3://bucket/a", "/artifact", "--precision", "int4"]
+    assert fetch["args"] == ["fetch", "s3://bucket/a", "/artifact", "--precision", "smallest"]
     assert fetch["envFrom"] == [{"secretRef": {"name": "storage"}}]
     mount = next(item for item in server_of(deployment)["volumeMounts"] if item["name"] == "artifact")
     assert mount == {"name": "artifact", "mountPath": "/artifact", "readOnly": True}

@@ -30,7 +30,7 @@ CASES = {
     ),
     "job for GPUs": (
         NAMED, [no_onnx(a_job("job-a", DIGEST["a"]), "fp16")], None, None, "InvalidArtifact",
-        "job-a holds only fp16, which a server on the CPU cannot compute; add int4 or fp32 to its job's",
+        "job-a holds only fp16, which a server on the CPU cannot compute; add fp32, or a smaller one",
     ),
     "job for GPUs and CPUs": (
         NAMED, [no_onnx(a_job("job-a", DIGEST["a"]), "fp16", "int4")], None, "job-a", None, "",
