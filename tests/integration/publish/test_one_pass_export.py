@@ -139,3 +139,20 @@ def test_roberta_has_no_positions_up_to_its_padding_token() -> None:
     assert usable_positions({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}) == 512
     assert usable_positions({"model_type": "bert", "max_position_embeddings": 512, "pad_token_id": 0}) == 512
     assert usable_positions({"model_type": "t5"}) is None
+
+
+def test_rows_are_cut_to_what_an_encoder_takes() -> None:
+    """The default of maxLength is more than the 512 tokens of most encoders."""
+    from tunesmith_api.spec import TrainingJobSpec
+    from tunesmith_trainer.models.checks import required_positions
+
+    def job(task: str) -> TrainingJobSpec:
+        data = {"sources": [{"uri": "./rows.jsonl"}]}
+        return TrainingJobSpec.model_validate({"model": {"uri": "/m"}, "dataset": data, "task": task})
+
+    spec, task = job("tokenClassification"), TASKS["tokens"]
+    tokenizer = type("Tokenizer", (), {"model_max_length": 10**30})
+    facts = task.settled_facts({}, {"model_type": "bert", "max_position_embeddings": 512}, tokenizer, spec)
+    assert task.longest_row(spec, facts) == 512 < spec.training.max_length
+    assert required_positions(spec) < 512
+    assert required_positions(job("textGeneration")) == spec.training.max_length

@@ -13,7 +13,7 @@ from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.data.chat_templates import default_template
-from tunesmith_trainer.models.checks import check_model
+from tunesmith_trainer.models.checks import check_model, required_positions
 from tunesmith_trainer.models.fingerprint import record
 from tunesmith_trainer.models.layout import wanted_files
 from tunesmith_trainer.models.remote import RemoteModel
@@ -136,5 +136,5 @@ def _link(folder: Path, target: Path) -> None:
 
 def _check(folder: Path, uri: str, config: JobConfig, architectures: Collection[str]) -> tuple[dict[str, Any], Any]:
     """Check a model, and return its config.json and its tokenizer."""
-    settings = check_model(folder, uri, config.spec.training.max_length, architectures)
+    settings = check_model(folder, uri, required_positions(config.spec), architectures)
     return settings, load_tokenizer(folder, uri, settings["vocab_size"])

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.spec import TrainingJobSpec
+from tunesmith_api.tasks import TASKS
 from tunesmith_trainer.models.context import usable_positions
 
 _LAYOUT = "Give a folder in the transformers layout: config.json, *.safetensors, tokenizer.json, tokenizer_config.json"
+_FEWEST = 8  # the least that spec.training.maxLength can be
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -33,6 +36,15 @@ class Supported(tuple[str, ...]):
 def invalid(name: str, problem: str, remedy: str) -> StageError:
     """Return the error for a base model that cannot be used."""
     return StageError(Reason.INVALID_MODEL, f"{name}: {problem}", remedy)
+
+
+def required_positions(spec: TrainingJobSpec) -> int:
+    """Return the tokens that a base model must take at least.
+
+    Rows of tasks that answer in one pass are cut to what the model takes, whatever `maxLength` says beyond that: its
+    default is for models that generate text, and many encoders take 512 tokens.
+    """
+    return _FEWEST if TASKS[spec.task].engine == "encoder" else spec.training.max_length
 
 
 def check_model(folder: Path, name: str, max_length: int, architectures: Collection[str]) -> dict[str, Any]:

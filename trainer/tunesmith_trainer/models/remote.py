@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.data.progress import Progress
-from tunesmith_trainer.models.checks import check_small_files, check_weight_files
+from tunesmith_trainer.models.checks import check_small_files, check_weight_files, required_positions
 from tunesmith_trainer.models.hf import download, list_files, pinned_commit
 from tunesmith_trainer.models.layout import is_weights, wanted_files
 from tunesmith_trainer.models.tokenizer import load_tokenizer
@@ -133,7 +133,7 @@ class RemoteModel:
             self.folder.mkdir(parents=True, exist_ok=True)
             with Progress(self._work, f"fetching {uri}", None, "bytes") as progress:
                 source.fetch([name for name in names if not is_weights(name)], self.folder, progress.update)
-        max_length = self._config.spec.training.max_length
+        max_length = required_positions(self._config.spec)
         self.settings = check_small_files(self.folder, uri, max_length, self._architectures)
         self.tokenizer = load_tokenizer(self.folder, uri, self.settings["vocab_size"])
         self.architecture = read_architecture(self.folder, uri, self._stored_class(self.settings))

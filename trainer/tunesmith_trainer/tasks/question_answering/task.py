@@ -47,7 +47,7 @@ class QuestionAnswering(OnePassTask):
 
     def served_settings(self, spec: TrainingJobSpec, facts: Facts) -> dict[str, Any]:
         """Return also how many tokens of the context two windows share."""
-        return {**super().served_settings(spec, facts), "stride": stride_of(spec.training.max_length)}
+        return {**super().served_settings(spec, facts), "stride": stride_of(self.longest_row(spec, facts))}
 
     def token_types(self, ids: Sequence[int], config: Any) -> list[int]:  # noqa: ANN401
         """Return 1 for the tokens of the context: those after the first separator, which is a row's last token too."""
@@ -57,7 +57,7 @@ class QuestionAnswering(OnePassTask):
 
     def encoder(self, tokenizer: Any, spec: TrainingJobSpec, facts: Facts) -> QuestionEncoder:  # noqa: ANN401
         """Return the encoder of questions with their contexts."""
-        return QuestionEncoder(tokenizer, spec.training.max_length)
+        return QuestionEncoder(tokenizer, self.longest_row(spec, facts))
 
     def evaluation_line(self, encoder: Any, piece: Encoded, index: int, is_first_piece: bool) -> dict[str, Any] | None:  # noqa: ANN401
         """Return the question with its context, and where the window's tokens are in it."""

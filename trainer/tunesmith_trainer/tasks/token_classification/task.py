@@ -61,7 +61,7 @@ class TokenClassification(OnePassTask):
 
     def encoder(self, tokenizer: Any, spec: TrainingJobSpec, facts: Facts) -> TagEncoder:  # noqa: ANN401
         """Return the encoder of words and texts."""
-        return TagEncoder(tokenizer, spec.training.max_length, facts["labels"])
+        return TagEncoder(tokenizer, self.longest_row(spec, facts), facts["labels"])
 
     def evaluation_line(self, encoder: Any, piece: Encoded, index: int, is_first_piece: bool) -> dict[str, Any] | None:  # noqa: ANN401
         """Return the row with its tags or entities."""
