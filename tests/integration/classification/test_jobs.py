@@ -59,13 +59,19 @@ def test_several_labels_with_pairs_of_texts(
     ]
     rows[3]["labels"] = []
     job = classification_job(
-        tmp_path / "job", base_of("bert"), rows, training={**TRAINING, "maxSteps": 30}, export={"precisions": ["fp32"]}
+        tmp_path / "job",
+        base_of("bert"),
+        rows,
+        training={**TRAINING, "maxSteps": 30, "maxLength": 12},
+        export={"precisions": ["fp32"]},
     )
     manifest = run_stages(job)
     after, before = manifest["metrics"]["after"], manifest["metrics"]["before"]
     assert after["evalLoss"] < before["evalLoss"]
     assert manifest["metrics"]["served"]["fp32"] == pytest.approx(after, abs=1e-4)
     assert manifest["data"]["facts"]["problemType"] == "multi_label_classification"
+    assert manifest["data"]["truncatedRows"] > 50
+    assert manifest["parity"]["template"]["rows"] == 40  # the server cuts pairs as training did
     artifact = WorkFolder(job).artifact
     line = json.loads((artifact / "predictions.jsonl").read_text().splitlines()[0])
     assert set(line["prompt"]) == {"text", "text_pair"}
