@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-gpu bench-export bench-plan bench-prepare bench-size bench-zero techniques clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
+.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-gpu bench-export bench-plan bench-prepare bench-size bench-zero bench-minilm techniques purposes oracles examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -34,6 +34,9 @@ quickstart: $(INSTALLED) ## Train, export, check, serve and query a small model
 
 quickstart-data: $(INSTALLED) ## Write the quickstart's questions and answers again
 	$(BIN)/python examples/quickstart/make_data.py
+
+examples-data: $(INSTALLED) ## Write the data of all examples again
+	for example in examples/*/make_data.py; do $(BIN)/python $$example || exit 1; done
 
 crds: $(INSTALLED) ## Write crds/ and docs/api.md from the API models
 	$(BIN)/python -m tunesmith_api.codegen.generate
@@ -98,6 +101,15 @@ bench-plan: $(INSTALLED) ## Compare the planner's memory with what training take
 
 techniques: $(INSTALLED) ## Try every method with every strategy, measure each technique (an hour); writes docs/techniques.md
 	$(BIN)/python tests/bench/techniques.py $(TECHNIQUES)
+
+purposes: $(INSTALLED) ## Try every purpose with every technique (under an hour); writes docs/purposes.md
+	$(BIN)/python tests/bench/purposes.py $(PURPOSES)
+
+oracles: $(INSTALLED) ## Compare each task with a plain transformers Trainer (10 minutes)
+	$(BIN)/python tests/oracles/compare.py
+
+bench-minilm: $(INSTALLED) ## Fine-tune a real MiniLM to classify, beside a logistic regression (10 minutes)
+	$(BIN)/python tests/bench/minilm.py
 
 IMAGE_BUILD = PYTHONPATH=hack $(or $(wildcard $(BIN)/python),$(PYTHON)) -m image_build
 

@@ -6,9 +6,11 @@ For each line of its input, a request, it writes a line with how the processes e
     {work, initial: FILE}  ->  the same; the weights to train, as they begin, are in FILE
     {work, start: true}  ->  the same; what prepare writes for training to begin with is written
     {work, stage: prepare | train | publish}  ->  the same
+    {work, module, function, argument}  ->  the same; a function was called with the argument and the folder `work`
 """
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -157,6 +159,7 @@ def _wait(pids: list[int]) -> list[int]:
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     work = Path(request["work"])
+    work.mkdir(parents=True, exist_ok=True)
     ranks = request.get("ranks", [{}])
     errors = [work / f"error-{rank}.json" for rank in range(len(ranks))]
     reports = [work / f"report-{rank}.json" for rank in range(len(ranks))]
@@ -170,6 +173,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
             _start(work)
         elif "stage" in request:
             _stage(work, request["stage"])
+        elif "function" in request:
+            getattr(importlib.import_module(request["module"]), request["function"])(request["argument"], work)
         else:
             _train(work, report, kill_at=request.get("killAt"), measure=request.get("measure", False))
 

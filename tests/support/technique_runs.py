@@ -85,6 +85,11 @@ class Runs:
         """Run a stage: prepare, train (with one process) or publish."""
         self._require(self._ask({"work": str(work), "stage": name}, deepspeed=False))
 
+    def call(self, module: str, function: str, argument: str, folder: Path) -> None:
+        """Call a function of a module with an argument and a folder, which is made."""
+        request = {"work": str(folder), "module": module, "function": function, "argument": argument}
+        self._require(self._ask(request, deepspeed=False))
+
     def _require(self, answer: dict[str, Any], *, killed: bool = False) -> None:
         causes = [e for e in answer["errors"] if e["reason"] != "InternalError"] + answer["errors"]
         if causes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tunesmith_api.planner.machine import Machine
 from tunesmith_api.planner.nearest import nearest_ways
@@ -57,6 +57,7 @@ def choose(
         nodes: How many of one kind train together.
         others: Further machines, which a refusal may name.
     """
+    shape, data = _as_learned(spec, shape, data)
     plans = plans_on(spec, shape, data, machines, nodes)
     fitting = [found for found in plans if found.fits]
     if fitting:
@@ -73,6 +74,16 @@ def choose(
             + " and ".join(closest.shortfalls)
         )
     return DoesNotFit(closest, message, nearest_ways(spec, shape, data, machines, nodes, others))
+
+
+def _as_learned(spec: TrainingJobSpec, shape: ModelShape, data: DataShape) -> tuple[ModelShape, DataShape]:
+    """Return the sizes for the task: a classifier has no output layer, and one position of a row that is learned.
+
+    What its head takes instead is little beside what is counted for that position, with the outputs of a vocabulary.
+    """
+    if spec.task != "sequenceClassification":
+        return shape, data
+    return replace(shape, tied=True), replace(data, targets=1)
 
 
 def expense(found: Plan) -> tuple[float, ...]:

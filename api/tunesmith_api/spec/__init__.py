@@ -17,6 +17,7 @@ from tunesmith_api.spec.publish import (
     Precision,
 )
 from tunesmith_api.spec.training import CheckpointSpec, DistributedSpec, EarlyStoppingSpec, TrainingSpec
+from tunesmith_api.spec.translation import TranslationSpec
 
 __all__ = [
     "PUBLISH_FIELDS",
@@ -44,6 +45,7 @@ __all__ = [
     "SpecModel",
     "TrainingJobSpec",
     "TrainingSpec",
+    "TranslationSpec",
     "ValidationSpec",
     "adapter_settings",
 ]

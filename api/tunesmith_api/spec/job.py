@@ -25,6 +25,7 @@ from tunesmith_api.spec.model import ModelSpec
 from tunesmith_api.spec.objective import DpoSpec, Objective
 from tunesmith_api.spec.publish import EvaluationSpec, ExportSpec, OutputSpec, Precision
 from tunesmith_api.spec.training import DistributedSpec, TrainingSpec
+from tunesmith_api.spec.translation import TranslationSpec
 from tunesmith_api.tasks import DEFAULT_TASK, PREFERENCE_FORMATS, PREFERENCE_METRICS, TASKS
 
 
@@ -213,6 +214,11 @@ class TrainingJobSpec(SpecModel):
             lambda spec: spec.classification is None or spec.task == "sequenceClassification",
         ),
         Rule(
+            "!has(self.translation) || self.task == 'translation'",
+            "translation belongs to task: translation; remove translation, or write that task",
+            lambda spec: spec.translation is None or spec.task == "translation",
+        ),
+        Rule(
             "!has(self.classification) || !has(self.classification.problemType) || !has(self.dataset.format) || "
             "self.classification.problemType == 'auto' || self.dataset.format == 'auto' || "
             "(self.classification.problemType == 'multiLabelClassification') == (self.dataset.format == 'textLabels')",
@@ -251,6 +257,10 @@ class TrainingJobSpec(SpecModel):
     classification: ClassificationSpec | None = Field(
         default=None,
         description="What the labels are and what each class weighs, with task: sequenceClassification.",
+    )
+    translation: TranslationSpec | None = Field(
+        default=None,
+        description="The languages and the prefix of sources, with task: translation.",
     )
     training: TrainingSpec = Field(default=TrainingSpec(), description="Hyper-parameters.")
     distributed: DistributedSpec = Field(

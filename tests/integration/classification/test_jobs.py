@@ -29,6 +29,8 @@ def test_a_rule_is_learned(
     metrics = manifest["metrics"]
     assert metrics["after"]["accuracy"] >= 0.85 > metrics["before"]["accuracy"]
     assert set(metrics["after"]) == {"evalLoss", "accuracy", "macroF1"}
+    assert metrics["served"]["fp32"] == pytest.approx(metrics["after"], abs=1e-4)  # by the server's own code
+    assert manifest["parity"]["template"]["rows"] == 40
     assert manifest["data"]["facts"]["labels"] == ["animal", "machine"]
     evaluation = json.loads((artifact / "evaluation.json").read_text())
     assert sum(row["support"] for row in evaluation["classes"]["after"]) == 40
@@ -62,6 +64,7 @@ def test_several_labels_with_pairs_of_texts(
     manifest = run_stages(job)
     after, before = manifest["metrics"]["after"], manifest["metrics"]["before"]
     assert after["evalLoss"] < before["evalLoss"]
+    assert manifest["metrics"]["served"]["fp32"] == pytest.approx(after, abs=1e-4)
     assert manifest["data"]["facts"]["problemType"] == "multi_label_classification"
     artifact = WorkFolder(job).artifact
     line = json.loads((artifact / "predictions.jsonl").read_text().splitlines()[0])
@@ -76,6 +79,7 @@ def test_numbers(base_of: Callable[..., Path], run_stages: Callable[[Path], Any]
         tmp_path / "job", base_of("llama"), rows, training=TRAINING, export={"precisions": ["fp32"]}
     )
     metrics = run_stages(job)["metrics"]
+    assert metrics["served"]["fp32"] == pytest.approx(metrics["after"], abs=1e-4)
     assert metrics["after"]["mse"] < 0.5 * metrics["before"]["mse"]
     assert metrics["after"]["spearman"] > 0.7
     assert set(metrics["after"]) == {"evalLoss", "mse", "spearman"}

@@ -1,7 +1,6 @@
 """A job with `objective: dpo`, from rows to what is served."""
 
 import json
-import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from support.preference_jobs import opinions
 from support.prepare_runs import write_job
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.data.report import REPORT
 from tunesmith_trainer.prepare.pipeline import prepare
 from tunesmith_trainer.publish import publish
 from tunesmith_trainer.stages.runner import run_stage
@@ -100,7 +100,6 @@ def test_both_answers_are_in_what_is_prepared(tmp_path: Path) -> None:
     from tunesmith_trainer.data.pairs import unpacked
     from tunesmith_trainer.data.token_store import TokenStore
 
-    logging.getLogger("tunesmith_trainer").setLevel(logging.INFO)
     rows = opinions(30)
     work = make_job(tmp_path, rows)
     run_stage(Stage.PREPARE, prepare, work)
@@ -115,5 +114,7 @@ def test_both_answers_are_in_what_is_prepared(tmp_path: Path) -> None:
         found.add(tuple(answer.removesuffix("<|im_end|>") for answer in answers))
     assert found <= {(row["chosen"], row["rejected"]) for row in rows}
     assert len(found) == 24
-    report = json.loads((work / "prepare" / "data" / "report.json").read_text())
-    assert report["rows"] == {"train": 24, "validation": 6} or report
+    report = json.loads((work / "prepare" / "data" / REPORT).read_text())
+    assert report["contradictions"]["rows"] == 0
+    learned = ["".join(p["text"] for p in sample["pieces"] if p["target"]) for sample in report["samples"]]
+    assert learned[0].startswith("Thank you") and learned[1].startswith("Go away")

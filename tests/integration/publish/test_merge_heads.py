@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from support.one_pass import Answers, Rows, Tokens, rows_of, tuned_model
+from support.one_pass import SPEC, Answers, Rows, Tokens, rows_of, tuned_model
 from support.tiny_tasks import DECODERS, ENCODERS, TRANSLATORS, Family, build_task_model
 from tunesmith_api.failures import StageError
 from tunesmith_api.spec import AdapterSettings
@@ -140,19 +140,18 @@ def test_a_wrong_head_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         verify_adapter(folder, KINDS["lora"], SETTINGS["lora"], layers, tensors)
 
 
-@pytest.mark.parametrize("name", TASKS)
-@pytest.mark.parametrize("family", [*ENCODERS, *DECODERS])
+@pytest.mark.parametrize(
+    ("family", "name"), [*((f, n) for f in ENCODERS for n in TASKS), *((f, "rows") for f in DECODERS)]
+)
 def test_peft_finds_the_layers_but_no_others(family: Family, name: str, tmp_path: Path) -> None:
     from peft import get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     task = TASKS[name]
-    if family in DECODERS and not task.takes_decoders:
-        pytest.skip("it is for encoders")
     base = build_task_model(tmp_path / "base", family)
     facts = {} if name == "answers" else {"id2label": {"0": "a", "1": "b"}}
     layers = task.linear_layers(base, None, facts)  # type: ignore[arg-type]
-    model = task.load_base(task.complete_model(base, tmp_path / "head", facts, _spec()), "float32")
+    model = task.load_base(task.complete_model(base, tmp_path / "head", facts, SPEC), "float32")
     heads = head_modules(model)
     assert layers == linear_layers(model, heads)
     assert not any("classifier" in layer or "pooler" in layer or "score" in layer for layer in layers)
@@ -177,12 +176,6 @@ def _names(model: Any, layers: Any, heads: Any, targets: list[str] | None) -> li
     return peft_targets(targets, layers, [name for name, _ in model.named_modules()], heads)
 
 
-def _spec() -> Any:
-    from support.one_pass import SPEC
-
-    return SPEC
-
-
 @pytest.mark.parametrize("family", TRANSLATORS)
 def test_layers_of_an_encoder_and_a_decoder(family: Family, tmp_path: Path) -> None:
     """All but the output layer: attention of both, across and to themselves, and feed-forward."""
@@ -194,3 +187,30 @@ def test_layers_of_an_encoder_and_a_decoder(family: Family, tmp_path: Path) -> N
     wide = 3 if family == "mt5" else 2
     assert len(layers) == 2 * (4 + wide) + 2 * (8 + wide)
     assert not any("lm_head" in name for name in layers)
+
+
+@pytest.mark.parametrize("head", ["ForMaskedLM", "ForSequenceClassification"])
+def test_files_with_the_names_of_years_ago(head: str, tmp_path: Path) -> None:
+    """As those of bert-base-uncased on the hub: they are checked, get a head, and are merged, under present names."""
+    from tunesmith_trainer.models.weights_check import check_weights, read_architecture
+
+    task = TASKS["rows"]
+    base = build_task_model(tmp_path / "base", "bert", head, num_labels=3)
+    tensors = load_file(base / "model.safetensors")
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    renamed = {
+        next((n.removesuffix(new) + past for new, past in old.items() if n.endswith(new)), n): t
+        for n, t in tensors.items()
+    }
+    assert renamed.keys() != tensors.keys()
+    save_file(renamed, base / "model.safetensors", metadata={"format": "pt"})
+    check_weights(base, "m", read_architecture(base, "m", task.stored_class({"architectures": [f"Bert{head}"]})))
+    facts = {"id2label": {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}}
+    whole = task.complete_model(base, tmp_path / "head", facts, SPEC)  # type: ignore[arg-type]
+    model = task.load_model(whole)
+    assert torch.equal(model.bert.embeddings.LayerNorm.weight, tensors["bert.embeddings.LayerNorm.weight"])
+    adapted(task, whole, "lora", tmp_path / "adapter")
+    names = tensor_sources(model, whole)
+    found = merged(whole, tmp_path / "adapter", names, tmp_path / "merged")
+    verify_merge(whole, tmp_path / "adapter", tmp_path / "merged", SETTINGS["lora"], names)
+    assert found.names() == set(model.state_dict())

@@ -1,6 +1,8 @@
 """The encoder-decoder engine: transformers' greedy tokens, alone and in any batch; ends, limits, cancellation."""
 
+import json
 import random
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from support.serving_process import wait_until
-from support.tiny_models import CORPUS
+from support.tiny_models import CORPUS, copy_artifact, write_manifest
 from support.tiny_translation import LANGUAGES, MAX_LENGTH, make_translator
 from tunesmith_serving.artifact.opening import open_artifact
 from tunesmith_serving.engines.base import EngineFailedError
@@ -24,6 +26,7 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     SamplingParams,
 )
 from tunesmith_serving.runtime.config import ServingConfig
+from tunesmith_serving.runtime.errors import ArtifactError
 
 KINDS = {"t5": {"prefix": "translate: "}, "marian": {}, "mt5": {"languages": True}}
 Load = Callable[..., EncoderDecoderEngine]
@@ -32,16 +35,17 @@ Load = Callable[..., EncoderDecoderEngine]
 @pytest.fixture(scope="module")
 def translators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("translators")
-    return {kind: make_translator(folder / kind, kind, **options) for kind, options in KINDS.items()}
+    both = ("fp32", "int8")
+    return {kind: make_translator(folder / kind, kind, precisions=both, **options) for kind, options in KINDS.items()}
 
 
 @pytest.fixture
 def load(translators: dict[str, Path]) -> Iterator[Load]:
     loaded: list[EncoderDecoderEngine] = []
 
-    def start(kind: str = "t5", **options: Any) -> EncoderDecoderEngine:
+    def start(kind: str = "t5", precision: str = "fp32", **options: Any) -> EncoderDecoderEngine:
         config = ServingConfig.model_validate({"precision": "fp32", "threads": 1, "context_length": 512, **options})
-        loaded.append(EncoderDecoderEngine.load(open_artifact(translators[kind], "fp32"), config))
+        loaded.append(EncoderDecoderEngine.load(open_artifact(translators[kind], precision), config))
         return loaded[-1]
 
     yield start
@@ -198,8 +202,10 @@ def test_limits_of_source_and_answer(load: Load) -> None:
     marian = load("marian")  # has 256 positions
     with pytest.raises(PromptTooLongError, match="takes at most 256; send shorter parts"):
         marian.batcher.submit(SourceRequest((5,) * 257), Recorder())
-    whole = marian.batcher.generate(SourceRequest((5,) * 256, SamplingParams(max_tokens=1000, temperature=0)), 60)
-    assert len(whole.token_ids) <= 256
+    whole = marian.batcher.generate(
+        SourceRequest((5,) * 256, SamplingParams(max_tokens=1000, temperature=0, ignore_eos=True)), 60
+    )
+    assert len(whole.token_ids) == 255
     t5 = load(context_length=100)  # has any number of positions: the server's own limit holds
     with pytest.raises(PromptTooLongError, match="takes at most 99"):
         t5.batcher.submit(SourceRequest((5,) * 100), Recorder())
@@ -207,6 +213,54 @@ def test_limits_of_source_and_answer(load: Load) -> None:
     assert len(t5.batcher.generate(SourceRequest((5,) * 90, room), 60).token_ids) == 10
     default = SamplingParams(temperature=0, ignore_eos=True)
     assert len(t5.batcher.generate(SourceRequest((5, 6), default), 60).token_ids) == MAX_LENGTH
+
+
+def test_int8_answers_are_those_of_a_plain_loop_over_the_same_graphs(load: Load, translators: dict[str, Path]) -> None:
+    from tunesmith_trainer.export.encoder_decoder.runner import EncoderDecoder
+
+    engine = load("t5", "int8")
+    plain = EncoderDecoder(translators["t5"] / "onnx" / "int8")
+    for text in sentences(12):
+        request = asked(engine, text, 12)
+        (expected,) = plain.greedy([request.prompt_ids], [12])
+        found = engine.batcher.generate(request, 60).token_ids
+        assert [token for token in found if token not in plain.stop] == expected
+
+
+def damaged(folder: Path, name: str, change: Callable[[dict[str, Any]], object]) -> Path:
+    path = folder / "onnx" / "fp32" / name
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return write_manifest(folder, task="translation")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("task.json", lambda c: c.pop("maxLength"), "task.json has no usable maxLength"),
+        ("task.json", lambda c: c.update(prefix=5), "task.json has no usable prefix"),
+        ("generation_config.json", lambda c: c.update(eos_token_id="x"), "no usable eos_token_id"),
+        ("generation_config.json", lambda c: c.update(forced_bos_token_id=-1), "no usable forced_bos_token_id"),
+        ("generation_config.json", lambda c: c.update(bad_words_ids=[[1, 2]]), "words of several tokens"),
+        ("tokenizer.json", lambda c: c.clear(), "tokenizer.json cannot be loaded"),
+    ],
+)
+def test_a_damaged_artifact_is_refused(
+    translators: dict[str, Path], tmp_path: Path, name: str, change: Callable[[dict[str, Any]], object], says: str
+) -> None:
+    folder = damaged(copy_artifact(translators["t5"], tmp_path / "copy"), name, change)
+    with pytest.raises(ArtifactError, match=says):
+        EncoderDecoderEngine.load(open_artifact(folder, "fp32"), ServingConfig(precision="fp32"))
+
+
+def test_graphs_that_do_not_belong_together_are_refused(translators: dict[str, Path], tmp_path: Path) -> None:
+    folder = copy_artifact(translators["t5"], tmp_path / "copy")
+    onnx = folder / "onnx" / "fp32"
+    shutil.copyfile(onnx / "encoder.onnx", onnx / "decoder.onnx")
+    write_manifest(folder, task="translation")
+    with pytest.raises(ArtifactError, match=r"decoder.onnx is not a decoder of a translation model: attention_mask"):
+        EncoderDecoderEngine.load(open_artifact(folder, "fp32"), ServingConfig(precision="fp32"))
 
 
 def test_languages(load: Load) -> None:

@@ -105,7 +105,7 @@ def test_an_export_of_other_weights_is_refused(translator_of, translation_of, pa
 def test_int8_has_whole_numbers_in_the_linear_layers_alone(translation_of):
     folder = translation_of("t5", Precision.INT8)
     weights = onnx.load(folder / "decoder.onnx").graph.initializer
-    whole = [weight for weight in weights if weight.data_type == onnx.TensorProto.INT8 and len(weight.dims) == 2]
+    whole = [weight for weight in weights if weight.data_type == onnx.TensorProto.UINT8 and len(weight.dims) == 2]
     # Of 3 layers: q, k, v, o of self-attention, q and o of cross-attention, wi and wo; and the output layer.
     assert len(whole) == 3 * 8 + 1
     assert json.loads((folder / "task.json").read_text()) == {"task": "translation"}

@@ -72,6 +72,8 @@ class AdapterMethod(Method):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Invalid `oft_block_size`")  # it takes the nearest, as told
             model = get_peft_model(model, config)
+        if heads:
+            model.peft_config["default"].modules_to_save = list(heads)  # without what peft adds for any family
         self.kind.prepare(model)
         _widen_heads(model)
         if resolved.gradient_checkpointing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,22 @@ from tunesmith_trainer.models.context import usable_positions
 
 _LAYOUT = "Give a folder in the transformers layout: config.json, *.safetensors, tokenizer.json, tokenizer_config.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+class Supported(tuple[str, ...]):
+    """The architectures that a task supports, by the names of their classes in transformers.
+
+    Attributes:
+        instead: What to do with a causal language model, as the end of a sentence.
+    """
+
+    instead: str
+
+    def __new__(cls, names: Iterable[str], instead: str) -> Supported:
+        """Name the architectures."""
+        found = super().__new__(cls, names)
+        found.instead = instead
+        return found
 
 
 def invalid(name: str, problem: str, remedy: str) -> StageError:
@@ -89,10 +105,13 @@ def _check_config(config: dict[str, Any], name: str, supported: Collection[str])
     architectures = config.get("architectures")
     named = architectures[0] if isinstance(architectures, list) and architectures else None
     if named not in supported:
+        instead = ""
+        if isinstance(supported, Supported) and str(named).endswith("ForCausalLM"):
+            instead = f"; {supported.instead}"
         raise invalid(
             name,
             f"the architecture {named or '(none named in config.json)'} is not supported",
-            f"Take a model of one of these: {', '.join(sorted(supported))}",
+            f"Take a model of one of these: {', '.join(sorted(supported))}" + instead,
         )
     for field in ("model_type", "vocab_size"):
         if field not in config:

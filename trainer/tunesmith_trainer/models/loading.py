@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import logging
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.models.context import served_positions
 from tunesmith_trainer.models.memory import fits_as_float32
+from tunesmith_trainer.models.old_names import old_name
 from tunesmith_trainer.models.weights import WeightFiles
 from tunesmith_trainer.models.widening import can_widen, fast_arithmetic, widen
 
@@ -121,7 +123,8 @@ def save_configuration(model: Any, folder: Path) -> None:  # noqa: ANN401
 def tensor_sources(model: Any, folder: Path) -> dict[str, str]:  # noqa: ANN401
     """Return the name of each tensor of a model's state, and the name that it has in the model's files.
 
-    Of tensors that are tied, only the one that the others are tied to is named.
+    Of tensors that are tied, only the one that the others are tied to is named. One that the files lack and that
+    transformers computes, such as sinusoids, is left out.
 
     Args:
         model: The model.
@@ -134,8 +137,10 @@ def tensor_sources(model: Any, folder: Path) -> dict[str, str]:  # noqa: ANN401
     for name in model.state_dict():
         if name in tied:
             continue
-        names = [name, *(other for other, source in tied.items() if source == name)]
+        names = [name, old_name(name), *(other for other, source in tied.items() if source == name)]
         source = next((name for name in names if name in held), None)
+        if source is None and is_computed(model, name):
+            continue
         if source is None:
             raise StageError(
                 Reason.INVALID_MODEL,
@@ -144,6 +149,12 @@ def tensor_sources(model: Any, folder: Path) -> dict[str, str]:  # noqa: ANN401
             )
         found[name] = source
     return found
+
+
+def is_computed(model: Any, name: str) -> bool:  # noqa: ANN401
+    """Return whether transformers computes a tensor of a model's state where its files have none."""
+    patterns = getattr(model, "_keys_to_ignore_on_load_missing", None) or ()
+    return any(re.search(pattern, name) for pattern in patterns)
 
 
 def stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:  # noqa: ANN401

@@ -13,7 +13,7 @@ from transformers.modeling_utils import set_quantized_state
 
 from tunesmith_api.artifact import digest_of_json
 from tunesmith_trainer.models.linears import is_within
-from tunesmith_trainer.models.loading import tensor_sources
+from tunesmith_trainer.models.loading import is_computed, tensor_sources
 from tunesmith_trainer.models.memory import give_back
 from tunesmith_trainer.models.nf4 import Nf4Linear, Nf4Weight, can_quantize
 from tunesmith_trainer.models.weights import WeightFiles
@@ -61,6 +61,11 @@ def load_quantized(
         owner, _, last = name.rpartition(".")
         if owner not in layers:
             _set(model.get_submodule(owner), last, files[source], kind)
+    for name, module in model.named_modules():
+        own = module.named_parameters(recurse=False)
+        if any(weight.is_meta and is_computed(model, f"{name}.{last}") for last, weight in own):
+            module.to_empty(device="cpu", recurse=False)
+            model._init_weights(module)
     model.tie_weights()
     model.nf4_digest = digest_of_layers(digests)
     give_back()

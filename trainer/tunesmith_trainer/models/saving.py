@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.core_model_loading import revert_weight_conversion
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import PrefixChange, revert_weight_conversion
 
 from tunesmith_trainer.models.loading import save_configuration
 from tunesmith_trainer.models.weight_writer import empty, write_model
@@ -26,12 +27,27 @@ def save_model(model: Any, weights: Iterable[tuple[str, torch.Tensor]], folder: 
     """
     model.config.dtype = str(model.dtype).removeprefix("torch.")
     save_configuration(model, folder)
+    _forget_old_names(model)
     layout = _layout(model)
     if revert_weight_conversion(model, dict(layout)).keys() != layout.keys():
         held = {name: weight.clone() for name, weight in weights if name in layout}
         model.save_pretrained(folder, state_dict=held, max_shard_size=_LARGEST_FILE)
         return
     write_model(folder, layout, (item for item in weights if item[0] in layout), _LARGEST_FILE)
+
+
+def _forget_old_names(model: Any) -> None:  # noqa: ANN401
+    """Let tensors have their present names in files.
+
+    Loaded under ZeRO 3, a model would give its LayerNorms the names that they had years ago: transformers then takes
+    all names that it can read for those that the model's files have. Remove when it does so no longer.
+    """
+    given = getattr(model, "_weight_conversions", None)
+    if not given:
+        return
+    present = {str(entry.source_patterns) for entry in get_model_conversion_mapping(model, add_legacy=False)}
+    kept = [entry for entry in given if str(entry.source_patterns) in present or isinstance(entry, PrefixChange)]
+    model._weight_conversions = kept or None
 
 
 def _layout(model: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401

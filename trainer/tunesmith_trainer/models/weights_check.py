@@ -14,6 +14,7 @@ from tunesmith_api.failures import StageError
 from tunesmith_api.local.imports import importing
 from tunesmith_trainer.models.checks import invalid
 from tunesmith_trainer.models.linears import linear_layers
+from tunesmith_trainer.models.old_names import present_name
 from tunesmith_trainer.models.weight_stream import StoredTensor, stored_tensors
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Architecture:
         shapes: The shape of each tensor of its state.
         tied: Name of each tied tensor, which files may leave out, and the name of the tensor that it is tied to.
         linears: Inputs and outputs of each linear layer but the output layer.
+        computed: Patterns of names of tensors that transformers computes where files have none, such as sinusoids.
         ignored: Patterns of names that transformers expects in files and ignores.
     """
 
@@ -41,6 +43,7 @@ class Architecture:
     tied: Mapping[str, str]
     ignored: tuple[str, ...]
     linears: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    computed: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -77,7 +80,8 @@ def read_architecture(folder: Path, name: str, model_class: Any = None) -> Archi
             name, f"transformers cannot build the model that config.json describes: {problem}", _CONFIG
         ) from error
     ignored = tuple(getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ())
-    return Architecture(config, shapes, dict(model.all_tied_weights_keys), ignored, linear_layers(model))
+    computed = tuple(getattr(model, "_keys_to_ignore_on_load_missing", None) or ())
+    return Architecture(config, shapes, dict(model.all_tied_weights_keys), ignored, linear_layers(model), computed)
 
 
 def _built(model_class: Any, config: Any) -> Any:  # noqa: ANN401
@@ -99,7 +103,7 @@ def check_weights(
     Raises:
         StageError: INVALID_MODEL, naming the tensors.
     """
-    tensors = stored_tensors(folder)
+    tensors = {present_name(key): tensor for key, tensor in stored_tensors(folder).items()}
     present = set(tensors)
     misshapen: list[str] = []
     broken: list[str] = []
@@ -136,7 +140,8 @@ def _missing(architecture: Architecture, present: set[str]) -> list[str]:
     """Return the names of missing tensors. One of several tied tensors is enough."""
     held = present | {tied for tied, source in architecture.tied.items() if source in present}
     held |= {source for tied, source in architecture.tied.items() if tied in present}
-    return sorted(set(architecture.shapes) - held)
+    missing = sorted(set(architecture.shapes) - held)
+    return [name for name in missing if not any(re.search(pattern, name) for pattern in architecture.computed)]
 
 
 def _number_problem(tensor: StoredTensor, proceed: Callable[[], None]) -> str | None:

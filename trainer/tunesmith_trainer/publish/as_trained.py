@@ -53,10 +53,14 @@ def evaluate_as_trained(
 def compared(trained: Mapping[str, Any], merged: Mapping[str, Any]) -> dict[str, float | None]:
     """Return `{trainedPerplexity, mergedPerplexity}`, and warn if merging has made the model worse than usual.
 
+    Nothing is returned for a task that has no perplexity.
+
     Args:
         trained: The evaluation of the model that was trained.
         merged: That of the one that is published.
     """
+    if "perplexity" not in merged["metrics"]:
+        return {}
     before, after = (evaluation["metrics"].get("perplexity") for evaluation in (trained, merged))
     if before and after and after > before * (1 + _TOLD):
         log.warning(

@@ -14,6 +14,7 @@ from tunesmith_api.spec import ParitySpec, Precision, TrainingJobSpec
 from tunesmith_trainer.data.targets import Facts
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.tasks.data import TaskData
+from tunesmith_trainer.tasks.shown import ShownEvaluation
 from tunesmith_trainer.tasks.training import TaskTraining
 
 Numbers = Mapping[str, float | int | None]
@@ -47,14 +48,13 @@ class ValidationSet:
     before: Any = None
 
 
-class Task(TaskTraining, TaskData):
+class Task(TaskTraining, TaskData, ShownEvaluation):
     """A task. Its module imports torch only inside functions.
 
     Attributes:
         name: Value of `spec.task`.
-        adapter_task_type: The task's name in peft; None if it has none.
-        has_replay: Whether the server's code can be asked for tokens and answers, by `compare_rendering` and
-            `evaluate_served`.
+        adapter_task_type: The task's name in peft; None for peft's model of any task.
+        has_replay: Whether the server's code can be asked, by `compare_rendering` and `evaluate_served`.
     """
 
     adapter_task_type: str | None = None
@@ -176,40 +176,6 @@ class Task(TaskTraining, TaskData):
             `{metrics: {name: number or None}, answers: [...]}`, and if generation of some answers stopped early, `cut`
             with true for these. There is an answer for each prompt, or none at all.
         """
-
-    def shown_prompt(self, prompt: Any, tokenizer: Any) -> Any:  # noqa: ANN401
-        """Return what a model was asked, for evaluation.json and predictions.jsonl.
-
-        Args:
-            prompt: One of `read_prompts`.
-            tokenizer: The model's tokenizer.
-        """
-        return tokenizer.decode(prompt.prompt_ids)
-
-    def shown_first(self, after: Mapping[str, Any]) -> Sequence[int]:
-        """Return the indices of the prompts that evaluation.json shows, the most telling ones first.
-
-        Args:
-            after: The tuned model's evaluation.
-        """
-        return range(len(after["answers"]))
-
-    def evaluation_fields(self, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-        """Return more fields of evaluation.json.
-
-        Args:
-            results: What `evaluate` has returned for each model: `before` and `after`.
-        """
-        return {}
-
-    def evaluation_files(self, folder: Path, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Path]:
-        """Write more files about the evaluation, and return them by their names in the artifact.
-
-        Args:
-            folder: The folder to write to.
-            results: What `evaluate` has returned for each model: `before` and `after`.
-        """
-        return {}
 
     @abstractmethod
     def check_configuration(self, config: Mapping[str, Any], name: str) -> None:

@@ -9,6 +9,7 @@ from tunesmith_trainer.tasks.question_answering.task import QuestionAnswering
 from tunesmith_trainer.tasks.sequence_classification.task import SequenceClassification
 from tunesmith_trainer.tasks.text_generation import TextGeneration
 from tunesmith_trainer.tasks.token_classification.task import TokenClassification
+from tunesmith_trainer.tasks.translation.task import Translation
 
 _TASKS: dict[str, Task] = {
     task.name: task
@@ -17,6 +18,7 @@ _TASKS: dict[str, Task] = {
         SequenceClassification(),
         TokenClassification(),
         QuestionAnswering(),
+        Translation(),
     )
 }
 

@@ -46,7 +46,7 @@ class EncoderDecoderEngine:
         """
         artifact.require(*FILES)
         task, settings = TaskSettings.read(artifact), DecodingSettings.read(artifact)
-        tokenizer = SourceTokenizer(artifact.read_text("tokenizer.json") or "", task)
+        tokenizer = SourceTokenizer(artifact.read_text("tokenizer.json") or "", task, settings.start)
         model = OnnxTranslator(artifact, settings.pad, config.threads)
         batcher = TranslationBatcher(
             model,

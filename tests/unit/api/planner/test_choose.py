@@ -158,3 +158,15 @@ def test_the_price_list_has_a_row_for_each_way() -> None:
     assert not by_way["full", "ddp"].fits
     assert by_way["lora", "ddp"].fits
     assert all(row.fits == (row.need <= row.available) for row in by_way.values())
+
+
+def test_a_classifier_is_planned_as_a_decoder_without_its_output_layer() -> None:
+    formats = {"dataset": {"sources": [{"uri": "./rows.jsonl"}], "format": "textLabel"}}
+    for method in ("full", "lora"):
+        training = {"globalBatchSize": 64, "microBatchSize": 1, "gradientCheckpointing": True, "precision": "bf16"}
+        generator = job(method=method, training=training)
+        classifier = job(method=method, training=training, task="sequenceClassification", **formats)
+        memory = [chosen(spec, machine("H200", 8)).stages["train"].gpu_memory or 0 for spec in (generator, classifier)]
+        assert 0.5 * memory[0] < memory[1] < memory[0]
+    weights = LLAMA_8B.parameters - LLAMA_8B.embedding  # all but the output layer
+    assert memory[1] > 2 * weights

@@ -11,8 +11,9 @@ from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import Precision
-from tunesmith_trainer.storage.files import write_json
+from tunesmith_trainer.storage.files import read_json, write_json
 
+_GENERATION = ("bad_words_ids", "forced_bos_token_id", "forced_eos_token_id", "num_beams", "task_specific_params")
 TEXT_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -60,7 +61,12 @@ class EncoderDecoderExporter:
             ) from error
         write_json(temporary / "generation_config.json", answer_tokens_of(loaded).settings())
         write_json(temporary / "task.json", dict(self.settings))
-        for name in ("config.json", *TEXT_FILES):
+        # generation_config.json alone says how answers are generated.
+        config = read_json(model / "config.json") or {}
+        write_json(
+            temporary / "config.json", {name: value for name, value in config.items() if name not in _GENERATION}
+        )
+        for name in TEXT_FILES:
             if (model / name).exists():
                 shutil.copyfile(model / name, temporary / name)
         temporary.replace(folder)

@@ -40,6 +40,7 @@ class LabelEncoder:
     log: EncodingLog = field(default_factory=EncodingLog)
 
     def __post_init__(self) -> None:
+        self.tokenizer.truncation_side = "right"  # as the server cuts texts
         self._special = SpecialTokens(self.tokenizer)
         self._places = {name: place for place, name in enumerate(self.facts.get("labels", ()))}
         weights = self.facts.get("classWeights") or [1.0] * len(self._places)

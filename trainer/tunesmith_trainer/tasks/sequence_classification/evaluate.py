@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,9 +85,13 @@ class RowResults:
         return {"metrics": {"evalLoss": loss, **metrics}, **found}
 
 
-def labels_of(config: Any) -> list[str]:  # noqa: ANN401
-    """Return the names of a model's classes, in order."""
-    names = {int(number): str(label) for number, label in config.id2label.items()}
+def names_in_order(id2label: Mapping[Any, str]) -> list[str]:
+    """Return the names of a model's classes, in order.
+
+    Args:
+        id2label: The names by their numbers, which are texts in config.json.
+    """
+    names = {int(number): str(label) for number, label in id2label.items()}
     return [names[number] for number in sorted(names)]
 
 
@@ -117,7 +121,7 @@ def evaluate_labels(
     from tunesmith_trainer.models.widening import arithmetic_of, in_float32
 
     problem = model.config.problem_type
-    results = RowResults(store, rows, problem, labels_of(model.config))
+    results = RowResults(store, rows, problem, names_in_order(model.config.id2label))
     lengths = store.lengths[:rows].tolist()
     with torch.inference_mode():
         for batch in length_bucketed_batches(lengths, _MAX_ROWS, _MAX_TOKENS):

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tunesmith_api.spec import TrainingJobSpec
+from tunesmith_api.spec import Precision, TrainingJobSpec
 from tunesmith_trainer.data.encode import Encoded
 from tunesmith_trainer.data.formats import Formats
 from tunesmith_trainer.data.targets import Facts, Targets
 from tunesmith_trainer.storage.files import write_atomic
-from tunesmith_trainer.tasks.base import ValidationSet
+from tunesmith_trainer.tasks.base import Numbers, ValidationSet
 from tunesmith_trainer.tasks.one_pass import OnePassTask
 from tunesmith_trainer.tasks.sequence_classification.confusion import confusion_svg
 from tunesmith_trainer.tasks.sequence_classification.encoder import LabelEncoder
@@ -32,6 +32,7 @@ class SequenceClassification(OnePassTask):
     adapter_task_type = "SEQ_CLS"
     auto_class = "AutoModelForSequenceClassification"
     takes_decoders = True
+    has_replay = True
 
     def formats(self, spec: TrainingJobSpec) -> Formats:
         """Return texts with several labels, and with one."""
@@ -142,6 +143,34 @@ class SequenceClassification(OnePassTask):
         found = evaluate_labels(model, data.store, self.collator(model, 1), rows=rows, advance=advance)
         advance(len(data.prompts))
         return {**found, "answers": found["answers"] if data.prompts else []}
+
+    def compare_rendering(self, artifact: Path, precision: Precision, data: ValidationSet) -> Numbers:
+        """Compare the tokens of the first rows with those that the server makes of them."""
+        from tunesmith_trainer.export.one_pass.served import compare_inputs
+        from tunesmith_trainer.export.rendering import MAX_ROWS
+        from tunesmith_trainer.tasks.sequence_classification.served import asked_of
+
+        return compare_inputs(artifact, precision, asked_of(data.prompts[:MAX_ROWS], data.store), data.tokenizer)
+
+    def evaluate_served(
+        self,
+        artifact: Path,
+        precision: Precision,
+        data: ValidationSet,
+        spec: TrainingJobSpec,
+        *,
+        rows: int,
+        advance: Callable[[int], None],
+    ) -> dict[str, Any]:
+        """Return the metrics of the server's answers."""
+        from tunesmith_trainer.tasks.sequence_classification.served import evaluate_served_labels
+
+        outputs = self.served_outputs_of(artifact, precision)
+        found = evaluate_served_labels(
+            artifact, precision, data.store, data.prompts, outputs, rows=rows, advance=advance
+        )
+        advance(len(data.prompts))
+        return found
 
     def evaluation_fields(self, results: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return the table of classes of each model, and what the tuned one confuses."""

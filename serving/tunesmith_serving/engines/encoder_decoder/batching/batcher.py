@@ -78,7 +78,7 @@ class TranslationBatcher(QueueWorker):
         if request.sampling.max_tokens is None:
             room = min(room, self._max_new_tokens)
         if self._settings.positions is not None:
-            room = min(room, self._settings.positions)
+            room = min(room, max(1, self._settings.positions - 1))
         return Row(request, sink, self._tokenizer, self._settings, room, self._on_cancel)
 
     def _in_use(self) -> int:

@@ -29,8 +29,13 @@ class LanguageError(ValueError):
 class SourceTokenizer(Tokenizer):
     """A tokenizer for sources and answers: `encode` gives what the model reads, special tokens included."""
 
-    def __init__(self, definition: str, settings: TaskSettings) -> None:
+    def __init__(self, definition: str, settings: TaskSettings, start: int | None = None) -> None:
         """Load from the text of a tokenizer.json.
+
+        Args:
+            definition: Its text.
+            settings: Prefix and languages.
+            start: The token that answers begin after; with mBART that is the code of their language.
 
         Raises:
             ArtifactError: It is not one.
@@ -44,6 +49,7 @@ class SourceTokenizer(Tokenizer):
         self._code_ids = frozenset(self.codes.values())
         self._marks_language = bool(self._code_ids.intersection(hf.encode("", add_special_tokens=True).ids))
         self._settings = settings
+        self._one_target = start in self._code_ids
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """Return the token ids of a text in the model's own source language; special tokens are always added.
@@ -82,7 +88,12 @@ class SourceTokenizer(Tokenizer):
         Raises:
             LanguageError: The model does not write the language.
         """
-        return None if language is None else self.code(language, self._settings.target_language, "tgt_lang")
+        own = self._settings.target_language
+        if language is None:
+            return None
+        if self._one_target and language != own:
+            raise LanguageError(f"this model translates into {own} only; leave it out", "tgt_lang")
+        return None if self._one_target else self.code(language, own, "tgt_lang")
 
     def code(self, language: str | None, own: str | None, parameter: str) -> int | None:
         """Return the token of a language's code, or None if texts are not marked with one.

@@ -11,7 +11,7 @@ from tunesmith_trainer.prepare.split import held_out_rows
 from tunesmith_trainer.tasks.sequence_classification.class_counts import MAX_CLASSES
 from tunesmith_trainer.tasks.sequence_classification.task import SequenceClassification
 
-FOLDER = Path(__file__).parents[3] / "data" / "bad-labels"
+FOLDER = Path(__file__).parents[2] / "data" / "bad-labels"
 
 # file: (location, what is wrong, remedy)
 EXPECTED = {

@@ -1,0 +1,43 @@
+"""One cell of each purpose, and of each technique, of the table of purposes. All of them: `make purposes`."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.purpose_cells import PURPOSES, TECHNIQUES, Cell, Purpose, cells, one_of_each
+from support.purpose_checks import PurposeRunner
+from support.technique_runs import Runs
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PurposeRunner]:
+    """A runner whose processes import the libraries once, and which makes each kind of base model once."""
+    folder = tmp_path_factory.mktemp("purposes")
+    with Runs(folder / "log") as runs:
+        yield PurposeRunner(folder, runs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", one_of_each(), ids=lambda cell: cell.name)
+def test_a_cell_learns_is_exported_and_answers(cell: Cell, runner: PurposeRunner) -> None:
+    found = runner.run(cell)
+    assert "leftOut" not in found
+    assert found["failures"] == []
+
+
+def test_each_row_and_each_column_has_a_cell() -> None:
+    chosen = one_of_each()
+    assert {cell.purpose.name for cell in chosen} == {purpose.name for purpose in PURPOSES}
+    assert {cell.technique.name for cell in chosen} == {technique.name for technique in TECHNIQUES}
+
+
+def test_what_is_left_out_needs_a_decoder() -> None:
+    left_out = {cell.name for cell in cells() if cell.left_out}
+    assert left_out == {f"{name}, QLoRA" for name in ("entities", "translation", "question answering")}
+
+
+def test_a_margin_is_met_in_its_own_direction() -> None:
+    rises = Purpose("", "", "encoder", "", "accuracy", 0.3, 1)
+    falls = Purpose("", "", "decoder", "", "perplexity", 0.5, 1)
+    assert rises.met(0.2, 0.5) and not rises.met(0.2, 0.49) and rises.met(None, 0.4)
+    assert falls.met(100, 50) and not falls.met(100, 51) and not falls.met(100, None)

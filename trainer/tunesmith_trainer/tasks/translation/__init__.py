@@ -1,0 +1,1 @@
+"""The task translation: a model with an encoder and a decoder learns to translate texts."""
