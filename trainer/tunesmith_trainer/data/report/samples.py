@@ -37,7 +37,9 @@ def plain_samples(rows: Iterable[Row]) -> list[Sample]:
     """Return the turns of rows where there is no tokenizer: `{location, pieces: [{role, text, target, special}]}`."""
     samples = []
     for row in rows:
-        turns = [(turn.role, turn.content, turn.target) for turn in row.turns] or [("", row.text, True)]
+        # Rows of words, or of a question and its context, have no text of their own.
+        whole = row.text or " ".join(row.question)
+        turns = [(turn.role, turn.content, turn.target) for turn in row.turns] or [("", whole, True)]
         pieces = [
             {"role": role, "text": text[:_LONGEST], "target": target, "special": False} for role, text, target in turns
         ]
