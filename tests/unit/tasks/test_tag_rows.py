@@ -173,9 +173,9 @@ def test_i_that_begins_an_entity_is_read_as_b_and_told(tmp_path: Path, caplog: p
     assert "2 tags I- that begin an entity were read as B-; the first is in rows.jsonl:2" in caplog.text
 
 
-def test_the_report_shows_the_words(tmp_path: Path) -> None:
+def test_the_report_shows_words_and_tags(tmp_path: Path) -> None:
     [sample] = plain_samples(rows_of(tmp_path, [GOOD]))
-    assert [piece["text"] for piece in sample["pieces"]] == ["Ada came"]
+    assert [piece["text"] for piece in sample["pieces"]] == ["Ada came", " → B-PER O"]
 
 
 def test_i_after_the_end_of_an_entity_begins_another() -> None:
