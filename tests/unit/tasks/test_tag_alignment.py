@@ -183,7 +183,7 @@ def test_entities_are_those_of_their_tokens_or_refused(family: Any, row: SpansRo
     )
     bare = any(not any(max(start, first) < min(end, last) for first, last in spans) for start, end, _ in wanted)
     try:
-        _, pieces = encoded(tokenizer, row, most)
+        encoder, pieces = encoded(tokenizer, row, most)
     except StageError as error:
         assert cut or bare
         assert error.message.startswith("f:1: spans: ")
@@ -193,8 +193,9 @@ def test_entities_are_those_of_their_tokens_or_refused(family: Any, row: SpansRo
     added = tokenizer.num_special_tokens_to_add(pair=False)
     labels = [LABELS[int(label)] for piece in pieces for label in piece.targets[1 : len(piece.targets) - added + 1]]
     if len(labels) < len(spans):  # an entity that is longer than a piece
-        assert len(pieces) > 1
+        assert encoder.log.counts[Outcome.TRUNCATED] == 1
         return
+    assert encoder.log.counts[Outcome.TRUNCATED] == 0
     found: list[tuple[int, int, str]] = []
     for label, (first, last) in zip(labels, spans, strict=True):
         if label.startswith("B-"):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import DatasetFormat
 from tunesmith_trainer.data.formats import RowParser
+from tunesmith_trainer.data.report.samples import plain_samples
 from tunesmith_trainer.data.sources import Dataset, SourceFile
 from tunesmith_trainer.tasks.token_classification.rows import FORMATS, Entity, SpansRow, TaggedRow
 from tunesmith_trainer.tasks.token_classification.tags import read_tags
@@ -170,6 +171,11 @@ def test_i_that_begins_an_entity_is_read_as_b_and_told(tmp_path: Path, caplog: p
     assert [row.tags for row in rows_of(tmp_path, rows)][1] == ("B-PER", "I-PER", "B-LOC", "O")
     facts_of(tmp_path, rows)
     assert "2 tags I- that begin an entity were read as B-; the first is in rows.jsonl:2" in caplog.text
+
+
+def test_the_report_shows_words_and_tags(tmp_path: Path) -> None:
+    [sample] = plain_samples(rows_of(tmp_path, [GOOD]))
+    assert [piece["text"] for piece in sample["pieces"]] == ["Ada came", " → B-PER O"]
 
 
 def test_i_after_the_end_of_an_entity_begins_another() -> None:

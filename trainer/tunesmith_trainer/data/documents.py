@@ -23,7 +23,7 @@ def document_line(piece: Encoded, index: int, is_first_piece: bool, row: Line, o
         own: What is told of the piece.
     """
     if not is_first_piece:
-        return own or {}
+        return {"piece": index, **(own or {})}
     return {"row": index, "location": piece.row.location, "prompt_ids": list(piece.ids), **row, **(own or {})}
 
 

@@ -52,9 +52,8 @@ class Task(TaskTraining, TaskData, ShownEvaluation):
 
     Attributes:
         name: Value of `spec.task`.
-        adapter_task_type: The task's name in peft; None if it has none.
-        has_replay: Whether the server's code can be asked for tokens and answers, by `compare_rendering` and
-            `evaluate_served`.
+        adapter_task_type: The task's name in peft; None for peft's model of any task.
+        has_replay: Whether the server's code can be asked, by `compare_rendering` and `evaluate_served`.
     """
 
     adapter_task_type: str | None = None

@@ -41,7 +41,9 @@ def plain_samples(rows: Iterable[Row]) -> list[Sample]:
     samples = []
     for row in rows:
         learned = row.learned
-        turns = [(turn.role, turn.content, turn.target) for turn in row.turns] or [("", row.text, not learned)]
+        # Rows of words, or of a question and its context, have no text of their own.
+        whole = row.text or " ".join(row.question)
+        turns = [(turn.role, turn.content, turn.target) for turn in row.turns] or [("", whole, not learned)]
         pieces = [
             {"role": role, "text": text[:_LONGEST], "target": target, "special": False} for role, text, target in turns
         ]

@@ -59,6 +59,11 @@ class QuestionRow(Row):
         return [self.query, self.context]
 
     @property
+    def learned(self) -> str:
+        """The first answer."""
+        return self.answers[0].text if self.answers else "no answer"
+
+    @property
     def characters(self) -> int:
         """Number of characters of the question and the context."""
         return len(self.query) + len(self.context)

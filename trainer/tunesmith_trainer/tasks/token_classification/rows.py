@@ -60,6 +60,11 @@ class TaggedRow(Row):
         return list(self.words)
 
     @property
+    def learned(self) -> str:
+        """The tags."""
+        return " ".join(self.tags)
+
+    @property
     def characters(self) -> int:
         """Number of characters, with a space between two words."""
         return sum(map(len, self.words)) + len(self.words) - 1
@@ -84,6 +89,12 @@ class SpansRow(Row):
     def question(self) -> list[str]:
         """The text."""
         return [self.text]
+
+    @property
+    def learned(self) -> str:
+        """The entities."""
+        found = [f"{one.label}: {self.text[one.start : one.end]}" for one in self.entities]
+        return "; ".join(found) or "no entity"
 
     @property
     def characters(self) -> int:
