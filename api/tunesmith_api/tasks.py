@@ -133,7 +133,13 @@ register_task(
     TaskInfo(
         name="translation",
         formats=("translation", "sourceTarget"),
-        metrics=(_LOSS, MetricInfo("perplexity"), MetricInfo("bleu"), MetricInfo("chrf"), MetricInfo("exactMatch")),
+        metrics=(
+            _LOSS,
+            MetricInfo("perplexity"),
+            MetricInfo("bleu", needs_answers=True),
+            MetricInfo("chrf", needs_answers=True),
+            MetricInfo("exactMatch", needs_answers=True),
+        ),
         precisions=("fp32", "int8"),
         default_precisions=("fp32",),
         engine="encoderDecoder",

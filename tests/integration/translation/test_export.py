@@ -6,14 +6,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from transformers import AutoModelForSeq2SeqLM, GenerationConfig
+from transformers import AutoModelForSeq2SeqLM, GenerationConfig, MBartConfig
 
-from support.tiny_tasks import TRANSLATORS
+from support.tiny_tasks import TRANSLATORS, train_task_tokenizer
 from tunesmith_api.failures import StageError
 from tunesmith_api.spec import ParitySpec, Precision
 from tunesmith_trainer.evaluate.encoder_decoder import greedy
 from tunesmith_trainer.export.bounds import require_parity
 from tunesmith_trainer.export.encoder_decoder import reference
+from tunesmith_trainer.export.encoder_decoder.exporter import EncoderDecoderExporter
 from tunesmith_trainer.export.encoder_decoder.graphs import join
 from tunesmith_trainer.export.encoder_decoder.parity import compare
 from tunesmith_trainer.export.encoder_decoder.runner import EncoderDecoder
@@ -90,6 +91,21 @@ def test_parity_is_measured_and_bounded(family, translator_of, translation_of, p
     rounded = compare(translation_of(family, Precision.INT8), tmp_path, 1e-3)
     assert numbers["maxLogitDifference"] < rounded["maxLogitDifference"]
     require_parity(Precision.INT8, rounded, ParitySpec(min_next_token_agreement=0.7))
+
+
+def test_mbart_is_exported_too(pairs, tmp_path):
+    tokenizer = train_task_tokenizer("m2m_100")
+    sizes = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
+    sizes |= {"encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "d_model": 32, "max_position_embeddings": 128}
+    ends = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = MBartConfig(vocab_size=len(tokenizer), init_std=0.2, decoder_start_token_id=50, **sizes, **ends)
+    AutoModelForSeq2SeqLM.from_config(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    reference.record(loaded(tmp_path / "model"), pairs, 4, tmp_path / "reference")
+    EncoderDecoderExporter({"task": "translation"}).export(tmp_path / "model", tmp_path / "fp32", Precision.FP32)
+    numbers = compare(tmp_path / "fp32", tmp_path / "reference", 1e-3)
+    assert numbers["maxLogitDifference"] < 1e-4
+    require_parity(Precision.FP32, numbers, ParitySpec())
 
 
 def test_an_export_of_other_weights_is_refused(translator_of, translation_of, pairs, tmp_path):

@@ -193,7 +193,7 @@ def test_what_of_a_job_cannot_be_changed():
     assert rules == {(name, "self == oldSelf", message.format(name)) for name in fixed} | {
         ("", f"has(self.{name}) == has(oldSelf.{name})", message.format(name)) for name in optional
     }
-    assert optional == {"adapter", "classification", "dpo", "podTemplate"}
+    assert optional == {"adapter", "classification", "dpo", "podTemplate", "translation"}
 
 
 def test_what_publish_reads_is_fixed_by_success():
