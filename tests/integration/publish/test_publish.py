@@ -78,7 +78,8 @@ def test_the_artifact_is_complete(lora: Path) -> None:
     assert (layers["fp32"]["largestWeightError"], layers["fp32"]["layers"]) == (0, 2)
     assert 0.9 < layers["int4"]["largestWeightError"] <= 1.001
     assert max(layers[name]["largestDifference"] for name in ("fp32", "int4")) < 1e-5
-    assert set(manifest["metrics"]["after"]) == {"evalLoss", "perplexity", "exactMatch"}
+    expected = {"evalLoss", "perplexity", "tokenAccuracy", "exactMatch", "rougeL", "chrf"}
+    assert set(manifest["metrics"]["after"]) == expected
     assert manifest["metrics"]["before"] != manifest["metrics"]["after"]
     assert set(manifest["measured"]["publish"]) == {"memory", "seconds"}
     assert manifest["training"] == {"seconds": 1.5, "steps": 1, "trainedParameters": 1, "totalParameters": 2}
