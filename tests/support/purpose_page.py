@@ -42,7 +42,7 @@ _AGAIN = """
 python tests/bench/purposes.py --again --only '{name}'
 ```
 
-The name of a cell is that of its row and its column: `{name}`. A pattern takes several: `--only '^chat'`, `--only DoRA`.
+The name of a cell is that of its row and its column. A pattern takes several: `--only '^chat'`, `--only DoRA`.
 """
 
 

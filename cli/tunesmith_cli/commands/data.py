@@ -25,6 +25,7 @@ def report_data(
     form: str | None,
     model: Path | None,
     max_length: int | None,
+    task: str | None,
     as_json: bool,
 ) -> Exit:
     """Report on the rows of data files or of the jobs in manifests, and return the exit code.
@@ -35,6 +36,7 @@ def report_data(
         form: The format of a data file; detected by default.
         model: Folder of a model, whose tokenizer is used for a data file.
         max_length: The largest number of tokens in a row.
+        task: What is learned of a data file.
         as_json: Print the report as JSON.
     """
     code = Exit.OK
@@ -46,7 +48,7 @@ def report_data(
             raise CliError("no FineTuneJob in " + ", ".join(map(str, paths)))
         configs, config_maps = list(map(job_config, manifests.fine_tune_jobs)), manifests.config_maps
     else:
-        configs, config_maps = [_config_of_files(paths, columns, form, model, max_length)], {}
+        configs, config_maps = [_config_of_files(paths, columns, form, model, max_length, task)], {}
     for config in configs:
         report = data_report(config, config_maps)
         if "error" in report:
@@ -62,7 +64,12 @@ def report_data(
 
 
 def _config_of_files(
-    paths: Sequence[Path], columns: Sequence[str], form: str | None, model: Path | None, max_length: int | None
+    paths: Sequence[Path],
+    columns: Sequence[str],
+    form: str | None,
+    model: Path | None,
+    max_length: int | None,
+    task: str | None,
 ) -> JobConfig:
     """Return a job that reads some files, and is never run."""
     mapping = dict(column.partition("=")[::2] for column in columns)
@@ -74,6 +81,7 @@ def _config_of_files(
         "method": "full",
         "dataset": {**dataset, **({"format": form} if form else {})},
         **({"training": {"maxLength": max_length}} if max_length else {}),
+        **({"task": task} if task else {}),
     }
     try:
         return JobConfig.model_validate({"name": "data", "spec": spec})

@@ -117,13 +117,16 @@ def data(
         Path | None, typer.Option(help="Folder of a model: its tokenizer gives lengths in tokens, and the rows.")
     ] = None,
     max_length: Annotated[int | None, typer.Option(min=1, help="Largest number of tokens in a row.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="What is learned, as spec.task names it; textGeneration by default.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Show what is in a data set: format, duplicates, lengths, and a few rows as the model will see them."""
     from tunesmith_cli.commands.data import report_data
 
     code = report_data(
-        paths, columns=column or [], form=data_format, model=model, max_length=max_length, as_json=as_json
+        paths, columns=column or [], form=data_format, model=model, max_length=max_length, task=task, as_json=as_json
     )
     raise typer.Exit(code)
 

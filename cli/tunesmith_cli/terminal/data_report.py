@@ -12,6 +12,7 @@ from rich.text import Text
 
 _BAR = 40
 _LOCATIONS = 3
+_CLASSES = 20
 _TARGET, _SPECIAL = "bold green", "cyan"
 
 
@@ -38,11 +39,12 @@ def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts.append(
         ("rows", f"{report['rows']:,}: {report['trainRows']:,} to train on, {report['validationRows']:,} to validate")
     )
+    facts += _labels(report.get("labels"))
     for key, name in (
         ("duplicates", "duplicates"),
         ("contradictions", "same prompt, other answer"),
         ("validationInTraining", "validation rows in training"),
-        ("truncated", "lost their oldest turns"),
+        ("truncated", "cut at the end" if "labels" in report else "lost their oldest turns"),
         ("split", "split into several rows"),
         ("skipped", "skipped, too long"),
         ("specialTokens", "special tokens in the text"),
@@ -50,6 +52,28 @@ def _facts(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         if key in report:
             facts.append((name, _found(report[key])))
     return facts
+
+
+def _labels(labels: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Return the lines about the labels of rows."""
+    if not labels or "problemType" not in labels:
+        return []
+    if "classes" not in labels:
+        return [("labels", f"{labels['problemType']}: {labels['smallest']:g} to {labels['largest']:g}")]
+    classes = labels["classes"]
+    shown = [f"{_class(entry)}" for entry in classes[:_CLASSES]]
+    more = ["..."] if labels["count"] > len(shown) else []
+    lines = [f"{labels['problemType']}, {labels['count']:,} labels", *shown, *more]
+    facts = [("labels", "\n".join(lines))]
+    if labels["similar"]:
+        pairs = "\n".join(f"{one!r}, {other!r}" for one, other in labels["similar"][:_LOCATIONS])
+        facts.append(("nearly equal labels", pairs))
+    return facts
+
+
+def _class(entry: Mapping[str, Any]) -> str:
+    validation = f", {entry['validationRows']:,} to validate" if "validationRows" in entry else ""
+    return f"{entry['rows']:>9,}  {entry['label']}{validation}"
 
 
 def _unused(column: Mapping[str, Any]) -> str:

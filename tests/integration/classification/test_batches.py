@@ -77,10 +77,10 @@ def test_the_loss_is_torchs(dtype: torch.dtype, tmp_path: Any) -> None:
     wide = logits.float()
     weights = torch.tensor(SINGLE["classWeights"])
     cases = {
-        "single": (SINGLE, rows([("c",), ("a",), ("b",), ("b",)]), logits,
-                   functional.cross_entropy(wide, torch.tensor([2, 0, 1, 1]), weight=weights)),
-        "unweighted": ({**SINGLE, "classWeights": None}, rows([("c",), ("a",), ("b",), ("b",)]), logits,
-                       functional.cross_entropy(wide, torch.tensor([2, 0, 1, 1]))),
+        "single": (SINGLE, rows([("a",), ("c",), ("b",), ("b",)]), logits,
+                   functional.cross_entropy(wide, torch.tensor([0, 2, 1, 1]), weight=weights)),
+        "unweighted": ({**SINGLE, "classWeights": None}, rows([("a",), ("c",), ("b",), ("b",)]), logits,
+                       functional.cross_entropy(wide, torch.tensor([0, 2, 1, 1]))),
         "multi": (MULTI, rows(sets, is_list=True), logits, functional.binary_cross_entropy_with_logits(
             wide, torch.tensor([[1.0, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1]]))),
         "regression": (REGRESSION, rows(numbers), logits[:, :1],

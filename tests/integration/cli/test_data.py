@@ -102,3 +102,29 @@ def test_wrong_options(tmp_path: Path, rows: Path) -> None:
         result = tunesmith("data", rows, *options, cwd=tmp_path)
         assert (result.returncode, result.stderr.count("Traceback")) == (2, 0)
         assert result.stderr.startswith("error ")
+
+
+def test_labels_are_counted_and_checked(tmp_path: Path) -> None:
+    lines = [{"review": f"It is {n}.", "label": "good" if n % 3 else "Bad"} for n in range(12)]
+    write = (tmp_path / "rows.jsonl").write_text
+    write("".join(json.dumps(line) + "\n" for line in [*lines, {"review": "So so.", "label": "bad"}]))
+    task = ("--task", "sequenceClassification")
+    refused = tunesmith("data", "rows.jsonl", *task, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "columns: {text: review}" in refused.stderr
+    result = tunesmith("data", "rows.jsonl", *task, "--column", "text=review", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    words = " ".join(result.stdout.split())
+    for text in (
+        "textLabel (the first row has the columns review and label)",
+        "labels single_label_classification, 3 labels 8 good 4 Bad 1 bad",
+        "nearly equal labels 'Bad', 'bad'",
+        "It is 0. → Bad",
+    ):
+        assert text in words
+    columns = {"sources": [{"uri": "./rows.jsonl"}], "columns": {"text": "review"}}
+    spec = job(dataset=columns, task="sequenceClassification", evaluation={"gates": [{"metric": "mse", "max": 1}]})
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(spec))
+    wrong = tunesmith("validate", "-f", "job.yaml", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "mse is no metric of these rows, whose labels are classes" in " ".join(wrong.stderr.split())

@@ -48,6 +48,11 @@ class Row:
         return self.texts[: 2 * last] if self.turns else []
 
     @property
+    def learned(self) -> str:
+        """What is learned besides the tokens, for people: the labels of a row. Empty where the tokens are learned."""
+        return ""
+
+    @property
     def characters(self) -> int:
         """Number of characters that are tokenised."""
         return sum(map(len, [turn.content for turn in self.turns] or self.texts))

@@ -44,13 +44,27 @@ def main(arguments: list[str]) -> int:
 
 
 def _check(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
-    """Check the rows of all sources that need no network, and return how many there are."""
-    spec, rows = config.spec.dataset, 0
-    parser = RowParser(spec.format, spec.columns, task_for(config.spec).formats(config.spec))
+    """Check the rows of all sources that need no network, and return how many there are.
+
+    What all rows have in common is checked if those to train on are all here.
+    """
+    spec, rows, task = config.spec.dataset, 0, task_for(config.spec)
+    parser, targets = RowParser(spec.format, spec.columns, task.formats(config.spec)), task.targets(config.spec)
+    whole = all(map(_is_here, spec.sources))
     for role, sources in (("train", spec.sources), ("validation", spec.validation.sources or ())):
-        here = [source for source in sources if source.uri is None or local_path(source.uri) is not None]
-        rows += sum(1 for _ in _dataset(tuple(here), parser, work, role))
+        note = targets.add if role == "train" else targets.add_validation
+        for row in _dataset(tuple(filter(_is_here, sources)), parser, work, role):
+            rows += 1
+            if whole:
+                note(row)
+    if whole and rows:
+        task.check_gates(config.spec, targets.facts())
     return {"rows": rows, "format": parser.format.value}
+
+
+def _is_here(source: DatasetSource) -> bool:
+    """Return whether a source needs no network."""
+    return source.uri is None or local_path(source.uri) is not None
 
 
 def _report(config: JobConfig, work: WorkFolder) -> dict[str, Any]:

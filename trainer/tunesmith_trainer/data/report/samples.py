@@ -26,7 +26,10 @@ def encoded_samples(encoder: Any, rows: Iterable[Row]) -> list[Sample]:  # noqa:
     samples: list[Sample] = []
     for encoded in encoder.encode(rows):
         for piece in (part for row in encoded for part in row.parts):
-            pieces = _pieces(encoder.tokenizer, piece.ids[:_LONGEST], piece.mask)
+            learned = piece.row.learned
+            mask = [0] * len(piece.mask) if learned else piece.mask
+            pieces = _pieces(encoder.tokenizer, piece.ids[:_LONGEST], mask)
+            pieces += [_label(learned)] if learned else []
             samples.append({"location": piece.row.location, "pieces": pieces})
             if len(samples) == _SHOWN:
                 return samples
@@ -37,14 +40,20 @@ def plain_samples(rows: Iterable[Row]) -> list[Sample]:
     """Return the turns of rows where there is no tokenizer: `{location, pieces: [{role, text, target, special}]}`."""
     samples = []
     for row in rows:
-        turns = [(turn.role, turn.content, turn.target) for turn in row.turns] or [("", row.text, True)]
+        learned = row.learned
+        turns = [(turn.role, turn.content, turn.target) for turn in row.turns] or [("", row.text, not learned)]
         pieces = [
             {"role": role, "text": text[:_LONGEST], "target": target, "special": False} for role, text, target in turns
         ]
+        pieces += [{"role": "", **_label(learned)}] if learned else []
         samples.append({"location": row.location, "pieces": pieces})
         if len(samples) == _SHOWN:
             break
     return samples
+
+
+def _label(learned: str) -> dict[str, Any]:
+    return {"text": f" → {learned}", "target": True, "special": False}
 
 
 def _pieces(tokenizer: Any, ids: list[int], mask: list[int]) -> list[dict[str, Any]]:  # noqa: ANN401

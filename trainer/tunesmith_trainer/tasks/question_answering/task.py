@@ -27,12 +27,11 @@ class QuestionAnswering(OnePassTask):
     """Trains encoders of transformers with a head that marks the first and the last token of the answer."""
 
     name = "questionAnswering"
-    # Not QUESTION_ANS: peft's model for it does not pass token_type_ids on, so that the adapter would learn with others
-    # than it is served with.
-    adapter_task_type = None
+    adapter_task_type = None  # peft's class for QUESTION_ANS drops the types of tokens
     auto_class = "AutoModelForQuestionAnswering"
     output_names = ("start_logits", "end_logits")
     per_token = True
+    has_replay = True
 
     def formats(self, spec: TrainingJobSpec) -> Formats:
         """Return rows as in SQuAD, flat or nested."""

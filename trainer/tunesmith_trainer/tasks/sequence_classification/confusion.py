@@ -11,6 +11,7 @@ _MOST = 30  # classes; the others are taken together
 _CELL = 34
 _LETTERS = 18  # of a name
 _LETTER = 7.2  # width of one
+_NARROWEST = 220  # so that the heading fits
 _OTHERS = "(others)"
 
 
@@ -30,7 +31,7 @@ def confusion_svg(pairs: Sequence[Mapping[str, Any]], title: str) -> str:
         counts[label, predicted] += pair["rows"]
     left = round(max(len(_cut(name)) for name in names) * _LETTER) + 30
     top, size = left + 24, _CELL * len(names)
-    width, height = left + size + 16, top + size + 16
+    width, height = max(left + size + 16, _NARROWEST), top + size + 16
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12" role="img">',

@@ -47,6 +47,11 @@ class LabelledRow(Row):
         return [self.text, self.pair] if self.pair else [self.text]
 
     @property
+    def learned(self) -> str:
+        """The names of the labels."""
+        return ", ".join(map(label_name, self.labels)) or "(none)"
+
+    @property
     def characters(self) -> int:
         """Number of characters that are tokenised."""
         return len(self.text) + len(self.pair)

@@ -33,6 +33,7 @@ class TokenClassification(OnePassTask):
     adapter_task_type = "TOKEN_CLS"
     auto_class = "AutoModelForTokenClassification"
     per_token = True
+    has_replay = True
 
     def formats(self, spec: TrainingJobSpec) -> Formats:
         """Return words with tags, and texts with spans."""
