@@ -104,7 +104,7 @@ def test_a_task_without_an_engine(copied: Path, task: object) -> None:
     write_manifest(copied, task=task)
     code, stderr = run("--artifact", str(copied), "--precision", "fp32", "--port", "0")
     assert (code, len(stderr.splitlines())) == (2, 1)
-    assert f"holds a model for the task '{task}'; this server serves textGeneration" in stderr
+    assert f"holds a model for the task '{task}'; this server serves questionAnswering, sequenceClassif" in stderr
 
 
 def test_a_manifest_that_names_the_task(copied: Path) -> None:
@@ -199,7 +199,7 @@ def _rewrite(folder: Path, name: str, data: bytes) -> None:
     [
         (["--slots", "0"], "--slots: Input should be greater than or equal to 1"),
         (["--slots", "many"], "invalid int value: 'many'"),
-        (["--precision", "fp8"], "--precision: Input should be 'fp32', 'fp16', 'bf16' or 'int4'"),
+        (["--precision", "fp8"], "--precision: Input should be 'fp32', 'fp16', 'bf16', 'int8' or 'int4'"),
         (["--unknown"], "unrecognized arguments: --unknown"),
         (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1:0"),
         (["--expect-digest", "sha256:0"], "--expect-digest: String should match pattern"),

@@ -1,5 +1,6 @@
 """Which rows are computed together."""
 
+import asyncio
 import random
 import threading
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ from tunesmith_serving.engines.base import EngineFailedError
 from tunesmith_serving.engines.one_pass.batching.batcher import Batcher
 from tunesmith_serving.engines.one_pass.batching.queue import CHEAP_PADDING, LARGEST_PADDING, FairQueue
 from tunesmith_serving.engines.one_pass.batching.rows import Job, Row
-from tunesmith_serving.engines.predictor import DrainingError, QueueFullError, TooManyInputsError
+from tunesmith_serving.engines.one_pass.engine import OnePassEngine
+from tunesmith_serving.engines.one_pass.tasks.base import Prepared
+from tunesmith_serving.engines.predictor import DrainingError, ModelCard, QueueFullError, TooManyInputsError
 
 
 def a_row(length: int) -> Row:
@@ -160,3 +163,28 @@ def test_draining_finishes_what_was_accepted_and_closing_ends_it(model: Model) -
     closer.join(30)
     assert batcher.healthy
     assert sorted(job.error or "" for job in done) == ["", "the server is shutting down"]
+
+
+def test_inputs_of_a_request_that_is_cancelled_are_dropped(model: Model, batcher: Batcher) -> None:
+    class Task:
+        parse = staticmethod(lambda parameters: parameters)
+        prepare = staticmethod(lambda value, parameters: Prepared([a_row(value)]))
+        answer = staticmethod(lambda prepared, outputs, parameters: float(outputs[0]["logits"][0]))
+
+    async def run() -> list[float]:
+        engine = OnePassEngine(ModelCard("toy", "fp32", 64, 4, 6), Task(), batcher)  # type: ignore[arg-type]
+        model.go.clear()
+        running = asyncio.create_task(engine.predict([5], {}))
+        await asyncio.to_thread(model.entered.acquire)
+        left = [asyncio.create_task(engine.predict([6, 7, 8], {})) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert batcher.stats().inputs_open == 10
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        assert batcher.stats().inputs_open == 1
+        model.go.set()
+        return await running
+
+    assert asyncio.run(run()) == [5]
+    assert model.batches == [[5]]
