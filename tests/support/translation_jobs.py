@@ -13,7 +13,8 @@ from tunesmith_api.work_folder import Stage, WorkFolder
 SUBJECTS = {"Hund": "dog", "Katze": "cat", "Vogel": "bird", "Pferd": "horse", "Kind": "child", "Fisch": "fish"}
 VERBS = {"sieht": "sees", "mag": "likes", "sucht": "seeks", "findet": "finds", "kennt": "knows", "malt": "paints"}
 OBJECTS = {"Haus": "house", "Baum": "tree", "Brot": "bread", "Boot": "boat", "Wasser": "water", "Stein": "stone"}
-WORDS = {**SUBJECTS, **VERBS, **OBJECTS}
+ADVERBS = {"heute": "today", "hier": "here"}
+WORDS = {**SUBJECTS, **VERBS, **OBJECTS, **ADVERBS}
 
 
 def translated(sentence: str) -> str:
@@ -22,8 +23,8 @@ def translated(sentence: str) -> str:
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:
-    """Different sentences of a subject, a verb and an object; there are 216."""
-    every = [" ".join(words) for words in product(SUBJECTS, VERBS, OBJECTS)]
+    """Different sentences of four words, as many as BLEU needs; there are 432."""
+    every = [" ".join(words) for words in product(SUBJECTS, VERBS, OBJECTS, ADVERBS)]
     return Random(seed).sample(every, count)
 
 
@@ -45,7 +46,9 @@ def build_translator(folder: Path, family: Family, *, layers: int = 1, hidden_si
     )
 
 
-def translation_job(work: Path, base: Path, rows: Sequence[dict[str, Any]], **spec: Any) -> WorkFolder:
+def translation_job(
+    work: Path, base: Path, rows: Sequence[dict[str, Any]], *, columns: dict[str, str] | None = None, **spec: Any
+) -> WorkFolder:
     """A work folder with the config.json of a job on these rows."""
     work.mkdir(parents=True, exist_ok=True)
     data = work / "rows.jsonl"
@@ -54,7 +57,11 @@ def translation_job(work: Path, base: Path, rows: Sequence[dict[str, Any]], **sp
         "model": {"uri": str(base)},
         "task": "translation",
         "method": "full",
-        "dataset": {"sources": [{"uri": str(data)}], "validation": {"fraction": 0.1}},
+        "dataset": {
+            "sources": [{"uri": str(data)}],
+            "validation": {"fraction": 0.1},
+            **({"columns": columns} if columns else {}),
+        },
         "training": {"maxSteps": 150, "learningRate": 0.005, "globalBatchSize": 16, "maxLength": 64},
         "evaluation": {"maxRows": 20, "maxNewTokens": 24},
         "export": {"precisions": ["fp32", "int8"], "parity": {"rows": 8}},

@@ -53,3 +53,14 @@ def test_what_the_document_shows_works(
                 assert done.returncode == 0 and done.stdout.strip(), (command, done)
                 ran += 1
     assert ran == count
+
+
+def test_the_documented_columns_read_a_squad_file(tmp_path: Path) -> None:
+    (columns,) = re.findall(r"columns: {(instruction: question.*?)}", (ROOT / "docs" / "serving.md").read_text())
+    row = {"id": "1", "question": "Who?", "context": "It was Ada.", "answers": {"text": ["Ada"], "answer_start": [7]}}
+    (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 2)
+    options = [part for pair in columns.split(", ") for part in ("--column", pair.replace(": ", "="))]
+    command = [sys.executable, "-m", "tunesmith_cli", "data", str(tmp_path / "rows.jsonl"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"user: Who\?\S*\s+\S*\s+It was Ada\.\s+assistant: Ada", done.stdout), done.stdout

@@ -101,6 +101,51 @@ def test_tokens_and_text_are_those_of_transformers_alone_and_in_any_batch(
     assert len(lengths) > 4, "rows must have ended at different steps"
 
 
+def test_suppressed_tokens_and_penalties_are_those_of_transformers(
+    load: Load, translators: dict[str, Path], tmp_path: Path
+) -> None:
+    import torch
+    from transformers import AutoModelForSeq2SeqLM
+
+    model = AutoModelForSeq2SeqLM.from_pretrained(translators["t5"].with_name("t5.hf")).eval()
+    own = load()
+    sources = [asked(own, text, 12).prompt_ids for text in sentences(6)]
+    greedy = SamplingParams(max_tokens=12, temperature=0)
+    forbidden = sorted({own.batcher.generate(SourceRequest(ids, greedy), 60).token_ids[0] for ids in sources})
+    folder = damaged(
+        copy_artifact(translators["t5"], tmp_path / "copy"),
+        "generation_config.json",
+        lambda content: content.update(suppress_tokens=forbidden),
+    )
+    without = EncoderDecoderEngine.load(open_artifact(folder, "fp32"), ServingConfig(precision="fp32", threads=1))
+    penalised = SamplingParams(max_tokens=12, temperature=0, repetition_penalty=1.5)
+    changed = 0
+    for ids in sources:
+        for engine, sampling, options in (
+            (without, greedy, {"suppress_tokens": forbidden}),
+            (own, penalised, {"repetition_penalty": 1.5}),
+        ):
+            found = engine.batcher.generate(SourceRequest(ids, sampling), 60).token_ids
+            given = torch.tensor([ids])
+            with torch.no_grad():
+                expected = model.generate(
+                    input_ids=given, attention_mask=torch.ones_like(given), max_new_tokens=12, do_sample=False,
+                    num_beams=1, **options,
+                )[0].tolist()[1:]  # fmt: skip
+            assert list(found) == expected
+            changed += found != own.batcher.generate(SourceRequest(ids, greedy), 60).token_ids
+    without.close()
+    assert changed > len(sources)
+
+
+def test_an_answer_that_is_cut_off_says_so(load: Load) -> None:
+    engine = load("marian")  # its last token is forced to be the end
+    whole = engine.batcher.generate(asked(engine, "fox", 40), 60)
+    cut = engine.batcher.generate(asked(engine, "fox", 3), 60)
+    assert cut.token_ids == (*whole.token_ids[:2], 1)
+    assert cut.finish_reason == "length"
+
+
 def test_requests_at_any_moment_get_what_they_get_alone(load: Load) -> None:
     """Some are sampled, some end by a stop string; a third of the others is cancelled on the way."""
     engine = load("marian", max_batch_size=5, max_queue_length=200)

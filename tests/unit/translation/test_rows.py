@@ -51,7 +51,7 @@ def test_flat_rows():
     flat = {"source": "Hallo", "target": "Hello"}
     assert pair(read([flat])[0]) == ("Hallo", "Hello", None)
     columns = {"source": "translation.en", "target": "translation.de"}
-    assert pair(read([GERMAN], format_="sourceTarget", columns=columns)[0]) == ("Hello", "Hallo", None)
+    assert pair(read([GERMAN], columns=columns)[0]) == ("Hello", "Hallo", None)
 
 
 BAD = [

@@ -204,9 +204,14 @@ class RowParser:
         return fields
 
     def _detect(self, location: str, fields: Fields) -> DatasetFormat:
-        for name, form in self.formats.items():
-            if all(column in fields for column in form.required):
+        fitting = [name for name, form in self.formats.items() if all(column in fields for column in form.required)]
+        # Columns that the spec names say which format is meant, where a row has those of several.
+        for name in fitting:
+            form = self.formats[name]
+            if all(column in (*form.required, *form.optional) for column in self.columns):
                 return name
+        if fitting:
+            return fitting[0]
         raise _unnamed_format(location, fields, list(self.formats.values())) or dataset_error(
             location,
             f"the format is not recognised: the row has {_listed(fields)}",

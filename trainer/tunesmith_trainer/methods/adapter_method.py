@@ -13,6 +13,7 @@ from tunesmith_api.resolve import Resolved
 from tunesmith_api.spec import AdapterSettings, TrainingJobSpec
 from tunesmith_trainer.methods.base import HEAD, START, DType, MergeInputs, Method
 from tunesmith_trainer.methods.targets import check_targets, peft_targets, targeted
+from tunesmith_trainer.methods.trained_heads import widen_heads
 from tunesmith_trainer.models.linears import is_within, linear_layers
 from tunesmith_trainer.storage.files import link_tree, read_json, write_json
 
@@ -75,7 +76,7 @@ class AdapterMethod(Method):
         if heads:
             model.peft_config["default"].modules_to_save = list(heads)  # without what peft adds for any family
         self.kind.prepare(model)
-        _widen_heads(model)
+        widen_heads(model)
         if resolved.gradient_checkpointing:
             model.enable_input_require_grads()
         return model
@@ -183,13 +184,6 @@ class AdapterMethod(Method):
         settings["revision"] = source.get("revision")
         write_json(adapter / "adapter_config.json", settings)
         return {"adapter": adapter}
-
-
-def _widen_heads(model: Any) -> None:  # noqa: ANN401 - peft's model
-    """Let the trained heads be in fp32, as peft does with adapters. DeepSpeed does it for what it has partitioned."""
-    for name, weight in model.named_parameters():
-        if f".{HEAD}." in name and not hasattr(weight, "ds_id"):
-            weight.data = weight.data.float()
 
 
 def _sort_targets(path: Path) -> None:

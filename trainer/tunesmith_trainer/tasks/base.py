@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tunesmith_api.choices.speed import PackingFacts
 from tunesmith_api.spec import ParitySpec, Precision, TrainingJobSpec
 from tunesmith_trainer.data.targets import Facts
 from tunesmith_trainer.data.token_store import TokenStore
@@ -108,41 +107,6 @@ class Task(TaskTraining, TaskData, ShownEvaluation):
         Returns:
             float32 arrays, computed in fp32.
         """
-
-    @abstractmethod
-    def collator(self, model: Any, multiple: int) -> Any:  # noqa: ANN401
-        """Return the data collator; a batch is a mapping with the model's inputs and `labels`.
-
-        Args:
-            model: The model to train.
-            multiple: Lengths are padded to a multiple of this.
-        """
-
-    def packing_facts(self, base: Path, longest: int) -> PackingFacts:
-        """Return what stands against packing rows.
-
-        Args:
-            base: Folder of the base model.
-            longest: Tokens of the longest row.
-        """
-        return PackingFacts(inexact=f"rows of {self.name} are not packed")
-
-    def pack_collator(self, model: Any, *, gpu: bool) -> Any:  # noqa: ANN401
-        """Return the collator of packs; see `data/packing.py`. Only called for a task whose rows can be packed.
-
-        Args:
-            model: The model.
-            gpu: Whether training runs on GPUs.
-        """
-        raise NotImplementedError
-
-    @abstractmethod
-    def loss_sum(self, outputs: Any, labels: Any) -> Any:  # noqa: ANN401
-        """Return the loss of a batch, summed over its targets, float32 []."""
-
-    @abstractmethod
-    def target_count(self, labels: Any) -> Any:  # noqa: ANN401
-        """Return the number of targets of a batch, int64 []."""
 
     @abstractmethod
     def evaluate(
