@@ -1,11 +1,8 @@
 """Serving in pods: a rollout under load loses nothing, and an artifact that is not what it was is refused."""
 
-import threading
 import time
-from collections import Counter
 from typing import Any
 
-import httpx
 import pytest
 
 from cluster.client import Cluster, condition
@@ -17,45 +14,15 @@ from support.operator import (
     service_url,
     succeeded,
 )
+from support.steady_load import RATE, Load
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-RATE = 20  # requests a second
 
-
-class Load:
-    """Requests at a steady rate, each over a connection of its own, so that each is balanced anew."""
-
-    def __init__(self, url: str, model: str) -> None:
-        self.url, self.model = url, model
-        self.answers: Counter[str] = Counter()
-        self._over = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._clock = threading.Thread(target=self._run)
-
-    def __enter__(self) -> "Load":
-        self._clock.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._clock.join()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        while not self._over.wait(1 / RATE):
-            thread = threading.Thread(target=self._ask)
-            thread.start()
-            self._threads.append(thread)
-
-    def _ask(self) -> None:
-        body = {"model": self.model, "messages": [{"role": "user", "content": "What is a and u?"}], "max_tokens": 4}
-        try:
-            reply = httpx.post(f"{self.url}/chat/completions", json=body, timeout=60)
-            self.answers[str(reply.status_code)] += 1
-        except httpx.HTTPError as error:
-            self.answers[type(error).__name__] += 1
+def chat_load(cluster: Cluster, namespace: str) -> Load:
+    """Requests to the workspace `model`."""
+    body = {"model": "model", "messages": [{"role": "user", "content": "What is a and u?"}], "max_tokens": 4}
+    return Load(f"{service_url(cluster, namespace, 'model')}/chat/completions", body)
 
 
 def train(cluster: Cluster, namespace: str, specs: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -89,7 +56,7 @@ def test_rollouts(installed: Cluster, namespace: str) -> None:
     assert before["status"]["endpoint"] == f"http://model.{namespace}.svc.cluster.local/v1"
 
     served["spec"]["model"] = {"fineTuneJob": "second"}
-    with Load(service_url(cluster, namespace, "model"), "model") as load:
+    with chat_load(cluster, namespace) as load:
         time.sleep(1)
         cluster.apply(served, namespace)
         after = serves(cluster, namespace, "model", revision_of(second))
@@ -114,7 +81,7 @@ def test_rollouts(installed: Cluster, namespace: str) -> None:
     assert "sha256" in ready["message"] or "digest" in ready["message"]
     assert blocked["status"]["revision"] == revision_of(second)
     assert blocked["status"]["readyReplicas"] == 1
-    with Load(service_url(cluster, namespace, "model"), "model") as load:
+    with chat_load(cluster, namespace) as load:
         time.sleep(2)
     assert set(load.answers) == {"200"}, load.answers
 
