@@ -54,7 +54,7 @@ def process_memory(shape: ModelShape, setup: Setup) -> int:
                 again, int(shape.layers * sum(linear.weights for linear in shape.linears) * setup.stored_linear)
             )
     temporaries = forward_temporaries(shape, setup)
-    if temporaries < _GIVEN_BACK:
+    if max(linear.weights for linear in shape.linears) * FP32 < _GIVEN_BACK:  # they are several blocks
         again += _HOLES * temporaries
     kept = max(kept, again)
     kept += max(phase.collective for phase in phases)

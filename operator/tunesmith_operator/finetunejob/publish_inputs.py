@@ -23,6 +23,7 @@ def publish_inputs(spec: FineTuneJobSpec) -> str:
     found = spec.model_dump(mode="json", include=CHANGEABLE_UNTIL_SUCCEEDED, exclude_defaults=True)
     if (stages := found.pop("stages", None)) and stages.get("publish"):
         found["stages"] = stages["publish"]
+    found["export"] = {**found.get("export", {}), "precisions": list(spec.precisions)}
     # Only the operator reads retain. Without it, an output may be empty, like one that is not there.
     found["output"] = {key: value for key, value in found.get("output", {}).items() if key != "retain"}
     text = json.dumps(found, sort_keys=True)
