@@ -40,7 +40,7 @@ QUESTIONS = {
     "price": ("How much was paid for the {0}?", "What did the {0} cost?"),
 }
 UNANSWERED = 0.15  # share of the questions whose answer is not in the text
-TRAINING, VALIDATION = 500, 100
+TRAINING, VALIDATION = 1200, 100
 
 
 def value(draw: random.Random, kind: str) -> str:
