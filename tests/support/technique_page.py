@@ -214,12 +214,16 @@ def picture(measured: Measured) -> str:
     labels: list[tuple[float, float, int]] = []
     for name, (memory, loss) in sorted(points.items(), key=lambda point: (point[1][1], point[0])):
         x, y = place(memory, loss)
-        at = y + 4
-        while any(_overlap((x, at, len(name)), label) for label in labels):
+        is_left = x + 9 + 7 * len(name) > _W - 10
+        start, at = x - 9 - 7 * len(name) if is_left else x, y + 4
+        while any(_overlap((start, at, len(name)), label) for label in labels):
             at -= 14
-        labels.append((x, at, len(name)))
+        labels.append((start, at, len(name)))
+        if at != y + 4:  # too far away to see whose it is
+            parts.append(f'  <path d="M{x:.1f} {y:.1f}L{x + (-8 if is_left else 8):.1f} {at - 4:.1f}" stroke="#9ab"/>')
         parts.append(f'  <circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{"#c60" if "zero" in name else "#27a"}"/>')
-        parts.append(f'  <text x="{x + 9:.1f}" y="{at:.1f}" fill="#123">{escape(name)}</text>')
+        side = f'x="{x - 9:.1f}" text-anchor="end"' if is_left else f'x="{x + 9:.1f}"'
+        parts.append(f'  <text {side} y="{at:.1f}" fill="#123">{escape(name)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
