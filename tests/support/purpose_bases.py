@@ -12,8 +12,11 @@ from typing import Any
 from support.example_rows import make_data, rows_of
 from tunesmith_api.spec import ScratchSpec
 
-STEPS = {"decoder": 150, "encoder": 250, "translator": 500}
-_BATCH, _RATE, _MASKED = 16, 2e-3, 0.15
+STEPS = {"decoder": 150, "encoder": 700, "translator": 500}
+_BATCH, _RATE, _MASKED = 16, 2e-3, 0.2
+_NO_DROPOUT = {
+    "encoder": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+}  # models this small have none to spare
 
 
 def make_base(kind: str, folder: Path) -> None:
@@ -36,7 +39,7 @@ def make_base(kind: str, folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     auto = {"decoder": AutoModelForCausalLM, "encoder": AutoModelForMaskedLM, "translator": AutoModelForSeq2SeqLM}[kind]
     torch.manual_seed(0)
-    model = auto.from_pretrained(folder, dtype=torch.float32).train()
+    model = auto.from_pretrained(folder, dtype=torch.float32, **_NO_DROPOUT.get(kind, {})).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=_RATE)
     batches = _BATCHES[kind](tokenizer)
     for step in range(STEPS[kind]):

@@ -107,10 +107,10 @@ PURPOSES = (
     Purpose("chat", "chat", "decoder", _GENERATION, "perplexity", 0.5, 60),
     Purpose("creative text", "creative", "decoder", _GENERATION, "perplexity", 0.5, 60),
     Purpose("preferences", "preferences", "decoder", _GENERATION, "rewardAccuracy", 0.3, 40, {"objective": "dpo"}),
-    Purpose("classification", "classification", "encoder", "sequenceClassification", "accuracy", 0.3, 120),
+    Purpose("classification", "classification", "encoder", "sequenceClassification", "accuracy", 0.3, 160),
     Purpose("entities", "entities", "encoder", "tokenClassification", "f1", 0.3, 100),
     Purpose("translation", "translation", "translator", "translation", "chrf", 15, 150, keep=_has_modal_verb),
-    Purpose("question answering", "question-answering", "encoder", "questionAnswering", "f1", 0.2, 150),
+    Purpose("question answering", "question-answering", "encoder", "questionAnswering", "f1", 0.2, 300),
 )
 
 
