@@ -165,8 +165,8 @@ def other_adapter(**fields: Any) -> Callable[[Any, Any], Any]:
     def change(make: Any, given: Any) -> Any:
         from dataclasses import replace
 
-        model, spec, resolved, task = given
-        return make(model, spec, replace(resolved, adapter=replace(resolved.adapter, **fields)), task)
+        model, spec, resolved, *rest = given
+        return make(model, spec, replace(resolved, adapter=replace(resolved.adapter, **fields)), *rest)
 
     return change
 

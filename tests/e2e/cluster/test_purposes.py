@@ -39,7 +39,7 @@ def test_two_tasks_behind_one_cluster(installed: Cluster, namespace: str) -> Non
         purpose("queues", "classification", "bert", accuracy, 80),
         purpose("queues-next", "classification", "bert", accuracy, 90),
         purpose("words", "translation", "t5", {"metric": "chrf", "min": 10}, 80),
-        purpose("poor", "translation", "t5", {"metric": "bleu", "min": 99}, 1),
+        purpose("poor", "translation", "t5", {"metric": "bleu", "min": 99}, 4),
     ):
         cluster.apply(objects, namespace)
     served = workspace("queues", runtime={})

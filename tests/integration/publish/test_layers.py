@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import Precision
+from tunesmith_api.tasks import DEFAULT_TASK, TASKS
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.export import export_weights, layer_graphs, layers
 from tunesmith_trainer.export.architectures import EXPORTABLE
@@ -34,7 +35,7 @@ def store_of(folder: Path, ids: list[int]) -> TokenStore:
     return TokenStore.write(folder, [(ids, [1] * len(ids))])
 
 
-@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("precision", map(Precision, TASKS[DEFAULT_TASK].precisions))
 @pytest.mark.parametrize("architecture", sorted(EXPORTABLE))
 def test_an_export_keeps_every_layer(
     architecture: str,

