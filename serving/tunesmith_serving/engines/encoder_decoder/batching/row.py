@@ -37,7 +37,7 @@ class Row(Sequence):
         self.last_token = settings.start
         if request.sampling.changes_logits:
             # Penalties count the tokens of the answer, as in transformers: the source is another language's.
-            self._adjust = LogitsAdjuster(request.sampling, ())
+            self._adjust = LogitsAdjuster(request.sampling, (settings.start,))  # as transformers counts it
         own = request.forced_bos if isinstance(request, SourceRequest) else None
         self._first = settings.forced_bos if own is None else own
         self._last = None if request.sampling.ignore_eos else settings.forced_eos
