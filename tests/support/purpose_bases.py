@@ -14,9 +14,8 @@ from tunesmith_api.spec import ScratchSpec
 
 STEPS = {"decoder": 150, "encoder": 700, "translator": 500}
 _BATCH, _RATE, _MASKED = 16, 2e-3, 0.2
-_NO_DROPOUT = {
-    "encoder": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-}  # models this small have none to spare
+# Models this small have nothing to spare.
+_NO_DROPOUT = {"encoder": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}}
 
 
 def make_base(kind: str, folder: Path) -> None:
