@@ -31,7 +31,7 @@ def with_head(
 ) -> Path:
     """Return the folder of a base model with the head of a task: `target`, which is written, or the model itself.
 
-    A head that the model already has is kept if it is of the same classes. The new one is the same for the same seed.
+    A head that the model already has is kept if it has as many outputs. A new one is the same for the same seed.
 
     Args:
         folder: The base model in the transformers layout.

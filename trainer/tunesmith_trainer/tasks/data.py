@@ -65,9 +65,9 @@ class TaskData(ABC):
         """
         return facts
 
-    @abstractmethod
     def needs_chat_template(self, data_format: DatasetFormat) -> bool:
         """Return whether rows of a format are rendered with a chat template."""
+        return False
 
     @abstractmethod
     def encoder(self, tokenizer: Any, spec: TrainingJobSpec, facts: Facts) -> Any:  # noqa: ANN401

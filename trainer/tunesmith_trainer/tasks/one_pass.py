@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.local.imports import importing
-from tunesmith_api.spec import DatasetFormat, ParitySpec, Precision, TrainingJobSpec
+from tunesmith_api.spec import ParitySpec, Precision, TrainingJobSpec
 from tunesmith_trainer.data.targets import Facts
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.models.families import DECODER_ARCHITECTURES, ENCODER_ARCHITECTURES
@@ -123,10 +123,6 @@ class OnePassTask(Task):
             import transformers
 
         return getattr(transformers, self.auto_class)
-
-    def needs_chat_template(self, data_format: DatasetFormat) -> bool:
-        """Return false: the rows are plain texts."""
-        return False
 
     def load_base(self, folder: Path, dtype: str) -> Any:  # noqa: ANN401
         """Return the model with its head, on the CPU."""

@@ -116,18 +116,6 @@ class TextGeneration(Task):
 
         return PackCollator(bucket if gpu else int, targets=computes_loss(model))
 
-    def loss_sum(self, outputs: Any, labels: Any) -> Any:  # noqa: ANN401
-        """Return the summed cross-entropy of the target tokens, in nats."""
-        from tunesmith_trainer.models.loss import loss_sum
-
-        return loss_sum(outputs.logits, labels) if outputs.loss is None else outputs.loss
-
-    def target_count(self, labels: Any) -> Any:  # noqa: ANN401
-        """Return the number of target tokens."""
-        from tunesmith_trainer.models.loss import target_count
-
-        return target_count(labels)
-
     def evaluate(
         self,
         model: Any,  # noqa: ANN401

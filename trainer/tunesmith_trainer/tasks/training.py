@@ -66,13 +66,17 @@ class TaskTraining(ABC):
             packing: Whether rows are packed.
         """
 
-    @abstractmethod
     def loss_sum(self, outputs: Any, labels: Any) -> Any:  # noqa: ANN401
-        """Return the loss of a batch, summed over its targets, float32 []."""
+        """Return the loss of a batch, summed over its targets, float32 []: by default their cross-entropy, in nats."""
+        from tunesmith_trainer.models.loss import loss_sum
 
-    @abstractmethod
+        return loss_sum(outputs.logits, labels) if outputs.loss is None else outputs.loss
+
     def target_count(self, labels: Any) -> Any:  # noqa: ANN401
-        """Return the number of targets of a batch, int64 []."""
+        """Return the number of targets of a batch, int64 []: by default the tokens that have a label."""
+        from tunesmith_trainer.models.loss import target_count
+
+        return target_count(labels)
 
     def row_lengths(self, store: TokenStore) -> npt.NDArray[np.integer[Any]]:
         """Return the tokens of each row, int [rows]."""

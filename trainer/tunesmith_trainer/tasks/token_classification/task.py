@@ -81,18 +81,6 @@ class TokenClassification(OnePassTask):
 
         return TagCollator(partial(self.inputs, config=model.config, multiple=multiple))
 
-    def loss_sum(self, outputs: Any, labels: Any) -> Any:  # noqa: ANN401
-        """Return the summed cross-entropy of the tokens that have a label, in nats."""
-        from tunesmith_trainer.models.loss import loss_sum
-
-        return loss_sum(outputs.logits, labels)
-
-    def target_count(self, labels: Any) -> Any:  # noqa: ANN401
-        """Return the number of tokens that have a label."""
-        from tunesmith_trainer.models.loss import target_count
-
-        return target_count(labels)
-
     def evaluate(
         self,
         model: Any,  # noqa: ANN401

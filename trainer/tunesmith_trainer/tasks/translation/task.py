@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.local.imports import importing
-from tunesmith_api.spec import DatasetFormat, ParitySpec, Precision, TrainingJobSpec, TranslationSpec
+from tunesmith_api.spec import ParitySpec, Precision, TrainingJobSpec, TranslationSpec
 from tunesmith_trainer.data.encode import Encoded
 from tunesmith_trainer.data.formats import Formats
 from tunesmith_trainer.data.targets import Facts, Targets
@@ -56,10 +56,6 @@ class Translation(Task):
         from tunesmith_trainer.tasks.translation.languages import settled
 
         return settled(facts, config, tokenizer, spec.translation or TranslationSpec())
-
-    def needs_chat_template(self, data_format: DatasetFormat) -> bool:
-        """Return false: sources and targets are plain texts."""
-        return False
 
     def encoder(self, tokenizer: Any, spec: TrainingJobSpec, facts: Facts) -> Any:  # noqa: ANN401
         """Return the encoder of pairs."""
@@ -126,18 +122,6 @@ class Translation(Task):
 
         plain = without_adapter(model)
         return PairCollator(answer_tokens_of(plain).pad, plain.prepare_decoder_input_ids_from_labels, multiple)
-
-    def loss_sum(self, outputs: Any, labels: Any) -> Any:  # noqa: ANN401
-        """Return the summed cross-entropy of the target tokens, in nats."""
-        from tunesmith_trainer.models.loss import loss_sum
-
-        return loss_sum(outputs.logits, labels)
-
-    def target_count(self, labels: Any) -> Any:  # noqa: ANN401
-        """Return the number of target tokens."""
-        from tunesmith_trainer.models.loss import target_count
-
-        return target_count(labels)
 
     def evaluate(
         self,
