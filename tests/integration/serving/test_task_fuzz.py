@@ -55,13 +55,15 @@ TENSOR = st.fixed_dictionaries(
 INFER = st.fixed_dictionaries(
     {"inputs": st.lists(TENSOR, max_size=2) | JSON}, optional={"parameters": PARAMETERS, "outputs": JSON}
 )
+GOOD = {"inputs": "fox", "parameters": {"max_new_tokens": 5}}
 BODIES = st.one_of(
+    # What is drawn at random is hardly ever a good body; between the others there must be some.
+    st.tuples(st.just("/"), st.builds(lambda text: {**GOOD, "inputs": text}, st.text("aefox ", min_size=1))),
     st.tuples(st.just("/"), TASK),
     st.tuples(st.just("/models/mini"), TASK | JSON),
     st.tuples(st.just("/v1/chat/completions"), CHAT),
     st.tuples(st.just("/v2/models/mini/infer"), INFER),
 )
-GOOD = {"inputs": "fox", "parameters": {"max_new_tokens": 5}}
 
 
 @pytest.fixture(scope="module", params=["translation", "textGeneration"])
@@ -92,6 +94,6 @@ def test_no_body_breaks_the_server(fuzzed: ServingProcess) -> None:
             assert response.json()["error"]
 
     run()
-    assert seen[200] > 0 and seen[400] > 100, seen
+    assert seen[200] > 10 and seen[400] > 100, seen
     assert httpx.post(f"{fuzzed.url}/", json=GOOD).json() == before
     assert httpx.get(f"{fuzzed.url}/readyz").status_code == 200
