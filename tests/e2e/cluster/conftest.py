@@ -6,10 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.client import Cluster
+from cluster.client import Cluster, condition
 from cluster.errors import CannotRunError
 from cluster.paths import cache
+from cluster.requests import Object
 from cluster_demo.install import NAMESPACE, install
+
+LABELS = "app.kubernetes.io/name=tunesmith"
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +32,35 @@ def installed(full_cluster: Cluster) -> Iterator[Cluster]:
     assert forbidden(full_cluster) == []
 
 
+@pytest.fixture
+def alone(full_cluster: Cluster) -> Iterator[None]:
+    """No operator but the test's own: that of the chart, if it is installed, would handle the test's objects as well."""
+    found = full_cluster.list("Deployment", NAMESPACE, labels=LABELS)
+    if not found:
+        yield
+        return
+    (deployment,) = found
+    assert forbidden(full_cluster) == []  # its pods take what they have counted with them
+    scale(full_cluster, deployment, 0)
+    yield
+    scale(full_cluster, deployment, deployment["spec"]["replicas"])
+
+
+def scale(cluster: Cluster, deployment: Object, replicas: int) -> None:
+    """Run as many pods of the installed operator, and wait until they are ready and all others are gone."""
+    cluster.patch("Deployment", deployment["metadata"]["name"], {"spec": {"replicas": replicas}}, NAMESPACE)
+
+    def settled(pods: list[Object]) -> bool:
+        ready = [pod for pod in pods if condition(pod, "Ready").get("status") == "True"]
+        return len(pods) == len(ready) == replicas
+
+    cluster.wait_all("Pod", settled, NAMESPACE, labels=LABELS)
+
+
 def forbidden(cluster: Cluster) -> list[str]:
     """The requests that were refused to the operator's pods for lack of rights, as their metrics count them."""
     found = []
-    pods = cluster.list("Pod", NAMESPACE, labels="app.kubernetes.io/name=tunesmith")
+    pods = cluster.list("Pod", NAMESPACE, labels=LABELS)
     assert pods, f"there is no pod of the operator in {NAMESPACE}"
     for pod in pods:
         ports = pod["spec"]["containers"][0]["ports"]

@@ -38,7 +38,7 @@ class Nodes:
 
 
 @pytest.fixture
-def nodes(cluster: Cluster, namespace: str) -> Iterator[Nodes]:
+def nodes(cluster: Cluster, namespace: str, alone: None) -> Iterator[Nodes]:
     """Two nodes of 16 GB, of which a pod gets 14Gi, and one with a GPU; the cluster's own takes no pods meanwhile."""
     if cluster.find("Node", "tunesmith") is None:
         pytest.skip("declares nodes, which only the embedded cluster is for")
