@@ -1,8 +1,9 @@
 """Loading an artifact and running its server."""
 
-import asyncio
 import os
 import socket
+
+import uvloop
 
 from tunesmith_serving.artifact.opening import open_artifact
 from tunesmith_serving.engines.base import Engine
@@ -23,7 +24,7 @@ def load_and_serve(artifact: str, config: ServingConfig) -> bool:
     listener = bind(config.host, config.port)
     engine = load_engine(open_artifact(artifact, config.precision, config.expect_digest), config)
     try:
-        return asyncio.run(_serve(engine, config, listener))
+        return uvloop.run(_serve(engine, config, listener))
     finally:
         engine.close()
 
