@@ -34,7 +34,7 @@ def installed(full_cluster: Cluster) -> Iterator[Cluster]:
 
 @pytest.fixture
 def alone(full_cluster: Cluster) -> Iterator[None]:
-    """No operator but the test's own: that of the chart, if it is installed, would handle the test's objects as well."""
+    """No operator but the test's own: that of the chart, if it is installed, would handle the same objects."""
     found = full_cluster.list("Deployment", NAMESPACE, labels=LABELS)
     if not found:
         yield

@@ -52,7 +52,7 @@ class SourceWriter:
             raise ApiError(400, f"{name}: {error}", param=name, code="invalid_value") from None
         except ValueError as error:
             raise ApiError(400, f"messages: {error}", param="messages", code="invalid_value") from None
-        return [Written(SourceRequest(tuple(ids), body.params(), first))]
+        return [Written(SourceRequest(tuple(ids), body.params(), forced_bos=first))]
 
 
 def source_of(body: ChatRequest) -> str:

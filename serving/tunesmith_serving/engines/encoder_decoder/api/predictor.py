@@ -104,7 +104,7 @@ def source_request(
         if given.truncation in (None, False, "do_not_truncate"):
             raise InvalidInputError(str(SourceTooLongError(len(ids), max_length, index)), "inputs", index)
         ids = [*ids[: max_length - 1], ids[-1]]  # the end of the sentence stays
-    return SourceRequest(tuple(ids), given.sampling(None), first)
+    return SourceRequest(tuple(ids), given.sampling(None), forced_bos=first)
 
 
 def _parse(parameters: Mapping[str, Any]) -> TranslationParameters:

@@ -15,12 +15,14 @@ class Collector:
         self._tokens: list[int] = []
         self._logprobs: list[TokenLogprob] = []
         self._last: Event | None = None
+        self._cached = 0
 
     def __call__(self, event: Event) -> None:
         """Add one event."""
         self._text.append(event.text)
         self._tokens.extend(event.token_ids)
         self._logprobs.extend(event.logprobs)
+        self._cached += event.cached_tokens
         if event.finish_reason is not None:
             self._last = event
             self._done.set()
@@ -36,4 +38,6 @@ class Collector:
             raise TimeoutError(f"no answer within {timeout} seconds")
         if self._last.finish_reason == "error":
             raise EngineFailedError(self._last.error)
-        return Completion("".join(self._text), tuple(self._tokens), self._last.finish_reason, tuple(self._logprobs))
+        return Completion(
+            "".join(self._text), tuple(self._tokens), self._last.finish_reason, tuple(self._logprobs), self._cached
+        )

@@ -170,4 +170,5 @@ def _merged(events: list[Event]) -> Event:
         tuple(entry for event in events for entry in event.logprobs),
         events[-1].finish_reason,
         events[-1].error,
+        sum(event.cached_tokens for event in events),
     )

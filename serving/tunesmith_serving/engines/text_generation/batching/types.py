@@ -1,9 +1,11 @@
-"""Requests, events and errors of the batcher; cheap to import."""
+"""Requests, events and errors of the batcher."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintSource
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
@@ -133,6 +135,7 @@ class Event:
         logprobs: One entry for each token that `text` completes, if the request asks for them.
         finish_reason: Set on the last event of a request, and only there.
         error: What went wrong, if `finish_reason` is "error".
+        cached_tokens: Prompt tokens that were not computed again; set on the first event of a request.
     """
 
     text: str
@@ -140,6 +143,7 @@ class Event:
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     error: str | None = None
+    cached_tokens: int = 0
 
 
 EventSink = Callable[[Event], None]
@@ -147,20 +151,33 @@ EventSink = Callable[[Event], None]
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """Prompt tokens and how to continue them."""
+    """Prompt tokens and how to continue them.
+
+    Attributes:
+        prompt_ids: The prompt.
+        sampling: How tokens are chosen.
+        adapter: Name of the LoRA adapter that computes the answer; None for the base alone.
+        constraint: What the answer may be; None for any text.
+    """
 
     prompt_ids: tuple[int, ...]
     sampling: SamplingParams = field(default_factory=SamplingParams)
+    adapter: str | None = None
+    constraint: ConstraintSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer; `token_ids` are all sampled tokens, including an end-of-sequence token."""
+    """A whole answer; `token_ids` are all sampled tokens, including an end-of-sequence token.
+
+    `cached_tokens` are those of the prompt that were not computed again.
+    """
 
     text: str
     token_ids: tuple[int, ...]
     finish_reason: FinishReason
     logprobs: tuple[TokenLogprob, ...] = ()
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
@@ -14,6 +15,7 @@ from tunesmith_serving.engines.text_generation.batching.sampling import derive_s
 from tunesmith_serving.engines.text_generation.batching.types import (
     Batcher,
     DrainingError,
+    Event,
     GenerationRequest,
     InvalidRequestError,
     PromptTooLongError,
@@ -45,9 +47,15 @@ class _Run:
         self.timers = timers
         self.prompt_tokens = prompt
         self.tokens = 0
+        self.cached_tokens = 0
 
-    def usage(self) -> dict[str, int]:
-        return usage(self.prompt_tokens, self.tokens)
+    def count(self, event: Event) -> None:
+        """Count the tokens of an event."""
+        self.tokens += len(event.token_ids)
+        self.cached_tokens += event.cached_tokens
+
+    def usage(self) -> dict[str, Any]:
+        return usage(self.prompt_tokens, self.tokens, self.cached_tokens)
 
 
 class Generator:
@@ -142,7 +150,7 @@ class Generator:
                 for index, event in events:
                     run.timers[index].record(event)
                     answers[index].add(event)
-                    run.tokens += len(event.token_ids)
+                    run.count(event)
                     if event.finish_reason == "error":
                         run.generation.cancel()
         finally:
@@ -164,7 +172,7 @@ class Generator:
             chunks = []
             for index, event in events:
                 run.timers[index].record(event)
-                run.tokens += len(event.token_ids)
+                run.count(event)
                 if event.finish_reason == "error":
                     chunks.append(sse_data(server_error(event.error or "the generation failed").body))
                     run.generation.cancel()

@@ -59,7 +59,7 @@ class ResponseBuilder:
     _id: str = field(default_factory=lambda: uuid.uuid4().hex)
     _offsets: dict[int, int] = field(default_factory=dict)
 
-    def whole(self, answers: Sequence[Answer], usage: dict[str, int]) -> dict[str, Any]:
+    def whole(self, answers: Sequence[Answer], usage: dict[str, Any]) -> dict[str, Any]:
         """Return the response to a request that does not stream."""
         choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
         return {**self._envelope(chunk=False), "choices": choices, "usage": usage}
@@ -84,7 +84,7 @@ class ResponseBuilder:
             choice["text"] = text
         return self._chunk([choice])
 
-    def usage_chunk(self, usage: dict[str, int]) -> bytes:
+    def usage_chunk(self, usage: dict[str, Any]) -> bytes:
         """Return the last chunk of a stream with `stream_options.include_usage`."""
         return self._chunk([], usage)
 
@@ -101,7 +101,7 @@ class ResponseBuilder:
             ),
         }
 
-    def _chunk(self, choices: list[dict[str, Any]], usage: dict[str, int] | None = None) -> bytes:
+    def _chunk(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
         body = {**self._envelope(chunk=True), "choices": choices}
         if usage is not None:
             body["usage"] = usage
@@ -146,10 +146,11 @@ class ResponseBuilder:
         return self.token_bytes(token_id).decode(errors="replace")
 
 
-def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
-    """Return `usage`; completion tokens include the end-of-sequence token."""
+def usage(prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> dict[str, Any]:
+    """Return `usage`; completion tokens include the end-of-sequence token, cached ones were not computed again."""
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": cached_tokens},
     }
