@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from support.serving_process import wait_until
 from tunesmith_serving.engines.text_generation.batching.batcher import ContinuousBatcher
 from tunesmith_serving.engines.text_generation.batching.collect import Collector
+from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.types import (
     Completion,
     Event,
@@ -27,7 +28,7 @@ from .conftest import config, load_engine
 SCHEDULES = int(os.environ.get("SCHEDULES", "60"))
 # Of a token whose keys and values were computed alone, and of the same token computed with others (decoder.py).
 ROUNDING = 1e-3
-# Few slots, chunks that do and do not fit the blocks, little memory for prefixes and, in the last, for rows: 300 tokens.
+# Few slots, chunks that do and do not fit the blocks, little memory for prefixes and, at last, for rows: 300 tokens.
 SETTINGS: list[dict[str, object]] = [
     {"max_batch_size": 4, "prefill_chunk": 32, "prefix_cache_memory": "auto"},
     {"max_batch_size": 2, "prefill_chunk": 17, "prefix_cache_memory": "200k"},
