@@ -7,6 +7,8 @@ from tunesmith_serving.engines.text_generation.batching.types import GenerationR
 from tunesmith_serving.engines.text_generation.openai.encoding import ApiTokenizer, encode, prompt_errors
 from tunesmith_serving.engines.text_generation.openai.prompt import Template, make_prompts
 from tunesmith_serving.engines.text_generation.openai.schema import ChatRequest, CompletionRequest
+from tunesmith_serving.engines.text_generation.openai.tools.plan import ToolPlan, ToolsUnsupportedError, plan_tools
+from tunesmith_serving.http.errors import ApiError
 
 Body = ChatRequest | CompletionRequest
 
@@ -18,10 +20,12 @@ class Written:
     Attributes:
         request: Its token ids, and how to continue them.
         echo: The text that the answers to it begin with.
+        tools: How the answers to it call tools; None if they may not.
     """
 
     request: GenerationRequest
     echo: str = ""
+    tools: ToolPlan | None = None
 
 
 class Writer(Protocol):
@@ -49,10 +53,14 @@ class PromptWriter:
             ApiError: There is no chat template, it refuses the messages, or a text cannot be tokenised.
         """
         params = body.params()
+        tools = self._tools(body) if isinstance(body, ChatRequest) else None
         with prompt_errors("messages" if isinstance(body, ChatRequest) else "prompt"):
             prompts = make_prompts(body, self._template)
             ids = [await encode(prompt, self._tokenizer) for prompt in prompts]
-        if isinstance(body, ChatRequest) or not body.echo:
+        if isinstance(body, ChatRequest):
+            shown = tools.shown_tokens if tools else ()
+            return [Written(GenerationRequest(found, params, shown_tokens=shown), tools=tools) for found in ids]
+        if not body.echo:
             return [Written(GenerationRequest(found, params)) for found in ids]
         return [
             Written(
@@ -61,3 +69,10 @@ class PromptWriter:
             )
             for prompt, found in zip(prompts, ids, strict=True)
         ]
+
+    def _tools(self, body: ChatRequest) -> ToolPlan | None:
+        template = self._template.source if self._template else None
+        try:
+            return plan_tools(body, template, self._tokenizer.special_token_id)
+        except ToolsUnsupportedError as error:
+            raise ApiError(400, f"tools: {error}", param="tools", code="unsupported_parameter") from None

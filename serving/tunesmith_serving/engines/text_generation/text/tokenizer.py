@@ -72,6 +72,12 @@ class Tokenizer:
         index: int | None = self._tokenizer.token_to_id(token)
         return index
 
+    def special_token_id(self, token: str) -> int | None:
+        """Return the id of a special token, which `decode` leaves out; None if the text is no such token."""
+        index = self.token_id(token)
+        added = None if index is None else self._tokenizer.get_added_tokens_decoder().get(index)
+        return index if added is not None and added.special else None
+
     def _token_bytes(self, token_id: int) -> bytes:
         """Return the UTF-8 bytes of a token, which may be part of a character; a special token gives its name."""
         token: str | None = self._tokenizer.id_to_token(token_id)
