@@ -5,20 +5,19 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
-from llguidance import LLMatcher, LLParserLimits
+from llguidance import LLMatcher
 
 from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintSource
 from tunesmith_serving.engines.text_generation.structured.constraint import CompiledGrammar
 from tunesmith_serving.engines.text_generation.structured.grammar import Grammar, GrammarError, literal
 from tunesmith_serving.engines.text_generation.structured.masks import MaskThread
+from tunesmith_serving.engines.text_generation.structured.reading import LIMITS, error_of, read
 from tunesmith_serving.engines.text_generation.structured.vocabulary import make_vocabulary
 from tunesmith_serving.engines.text_generation.text.tokenizer import Tokenizer
 
 CACHED_GRAMMARS = 128
-MAX_GRAMMAR_BYTES = 256 << 10
 COMPILE_SECONDS = 20.0
-"""The longest that a request waits for its grammar; the limits below end nearly every compilation far earlier."""
-LIMITS = LLParserLimits(initial_lexer_fuel=1_000_000, max_grammar_size=200_000, max_lexer_states=100_000)
+"""The longest that a request waits for its grammar; limits end nearly every compilation far earlier."""
 
 
 class GrammarCompiler:
@@ -62,15 +61,16 @@ class GrammarCompiler:
         """
         if (known := self._known(grammar)) is not None:
             return known
-        if len(grammar.text) > MAX_GRAMMAR_BYTES:
-            raise GrammarError(f"the grammar has {len(grammar.text)} bytes; at most {MAX_GRAMMAR_BYTES} are allowed")
+        text = read(grammar)
         with self._compiling:  # one at a time, so that grammars do not take all processors from the model
             if self._vocabulary is None:
                 self._vocabulary = make_vocabulary(self._tokenizer, self._vocab_size, self._stop_token_ids)
-            matcher = LLMatcher(self._vocabulary, grammar.text, log_level=0, limits=LIMITS)
+            matcher = LLMatcher(self._vocabulary, text, log_level=0, limits=LIMITS)
             if matcher.is_error():
-                raise GrammarError(str(matcher.get_error()).strip())
+                raise error_of(grammar, matcher.get_error())
             compiled = CompiledGrammar(matcher, self._masks, self._vocab_size)
+            if matcher.is_error():  # no answer can begin
+                raise error_of(grammar, matcher.get_error())
         with self._lock:
             self._cache[grammar] = compiled
             while len(self._cache) > CACHED_GRAMMARS:

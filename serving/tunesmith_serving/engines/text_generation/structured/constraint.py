@@ -5,6 +5,7 @@ from typing import Any
 
 from tunesmith_serving.engines.text_generation.batching.constraint import Constraint, ConstraintError
 from tunesmith_serving.engines.text_generation.structured.masks import Mask, MaskThread, Row
+from tunesmith_serving.engines.text_generation.structured.reading import explain
 
 
 class GrammarConstraint:
@@ -82,5 +83,4 @@ class CompiledGrammar:
 
 
 def _explain(matcher: Any) -> str:  # noqa: ANN401
-    lines = str(matcher.get_error()).strip().splitlines()
-    return f"the grammar of the answer is too complex: {lines[0] if lines else 'no token can follow'}; simplify it"
+    return f"the grammar of the answer is too complex: {explain(matcher.get_error())}; simplify it"

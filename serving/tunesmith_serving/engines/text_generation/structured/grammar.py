@@ -1,48 +1,55 @@
-"""What an answer must be: a JSON schema, a regular expression, a grammar or a list of choices, in llguidance's form."""
+"""What an answer must be: a JSON schema, a regular expression, a grammar or a list of choices."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from llguidance import LLMatcher
-
-# JSON without whitespace: models of random or small weights else write blank lines without end.
-COMPACT = {"whitespace_flexible": False}
 Schema = Mapping[str, Any]
+Syntax = Literal["json_schema", "regex", "lark", "gbnf"]
+# JSON without whitespace: models of random or small weights else write blank lines without end.
+OPTIONS = {"whitespace_flexible": False}
 
 
 class GrammarError(ValueError):
     """A grammar that cannot be used; the message says what to write instead.
 
     Attributes:
-        path: The place in a JSON schema, as `properties.name.pattern`; empty for the whole.
+        path: The place in a JSON schema, such as `properties.name.pattern`; empty for the whole.
     """
 
     def __init__(self, message: str, path: str = "") -> None:
-        super().__init__(f"{path}: {message}" if path else message)
+        super().__init__(message)
         self.path = path
 
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """A grammar before it is compiled; equal grammars are compiled once.
+    """A grammar before it is compiled; equal ones are compiled once.
 
     Attributes:
-        text: The grammar as llguidance reads it.
+        syntax: How `text` is to be read: as a JSON schema, as a regular expression, in Lark's syntax as llguidance has
+            it, or in that or llama.cpp's GBNF, whichever it is.
+        text: The grammar.
+        lenient: Whether what cannot be enforced of a JSON schema is ignored instead of refused.
     """
 
+    syntax: Syntax
     text: str
+    lenient: bool = False
 
 
 def json_schema(schema: Schema, lenient: bool = False) -> Grammar:
-    """Return the grammar of the JSON texts that are valid by a schema, without whitespace.
+    """Return the grammar of the JSON texts that are valid by a schema of draft 2020-12, without whitespace.
 
     Args:
-        schema: A JSON schema of draft 2020-12.
+        schema: The schema.
         lenient: Whether keywords and formats that cannot be enforced are ignored instead of refused.
+
+    Raises:
+        GrammarError: It is nested too deeply.
     """
-    return Grammar(LLMatcher.grammar_from_json_schema(json.dumps(_with_options(schema, lenient))))
+    return Grammar("json_schema", _dump(schema), lenient)
 
 
 def json_object() -> Grammar:
@@ -52,7 +59,7 @@ def json_object() -> Grammar:
 
 def regex(pattern: str) -> Grammar:
     """Return the grammar of the texts that a regular expression matches as a whole."""
-    return Grammar(LLMatcher.grammar_from_regex(pattern))
+    return Grammar("regex", pattern)
 
 
 def choice(options: Sequence[str]) -> Grammar:
@@ -61,19 +68,26 @@ def choice(options: Sequence[str]) -> Grammar:
 
 
 def lark(text: str) -> Grammar:
-    """Return the grammar of a text in Lark's syntax as llguidance has it; its first rule is `start`."""
-    return Grammar(LLMatcher.grammar_from_lark(text))
+    """Return the grammar of a text in Lark's syntax as llguidance has it; the answer follows its rule `start`."""
+    return Grammar("lark", text)
 
 
 def literal(text: str) -> str:
     """Return a text as a string of a Lark grammar."""
-    return json.dumps(text)
+    return json.dumps(text, ensure_ascii=False)
 
 
 def json_rule(schema: Schema, lenient: bool = False) -> str:
-    """Return the JSON texts of a schema as a part of a rule of a Lark grammar."""
-    return f"%json {json.dumps(_with_options(schema, lenient))}"
+    """Return the JSON texts of a schema as a part of a rule of a Lark grammar.
+
+    Raises:
+        GrammarError: It is nested too deeply.
+    """
+    return f"%json {_dump({**schema, 'x-guidance': {**OPTIONS, 'lenient': lenient}})}"
 
 
-def _with_options(schema: Schema, lenient: bool) -> dict[str, Any]:
-    return {**schema, "x-guidance": {**COMPACT, "lenient": lenient}}
+def _dump(schema: Schema) -> str:
+    try:
+        return json.dumps(schema)
+    except RecursionError:
+        raise GrammarError("the schema is nested too deeply; use $ref and $defs") from None
