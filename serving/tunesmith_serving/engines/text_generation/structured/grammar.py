@@ -16,11 +16,13 @@ class GrammarError(ValueError):
 
     Attributes:
         path: The place in a JSON schema, such as `properties.name.pattern`; empty for the whole.
+        can_be_ignored: Whether a lenient schema may have it.
     """
 
-    def __init__(self, message: str, path: str = "") -> None:
+    def __init__(self, message: str, path: str = "", can_be_ignored: bool = False) -> None:
         super().__init__(message)
         self.path = path
+        self.can_be_ignored = can_be_ignored
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,21 @@ def json_rule(schema: Schema, lenient: bool = False) -> str:
         GrammarError: It is nested too deeply.
     """
     return f"%json {_dump({**schema, 'x-guidance': {**OPTIONS, 'lenient': lenient}})}"
+
+
+def parse_schema(text: str) -> dict[str, Any]:
+    """Return the schema that a JSON text holds.
+
+    Raises:
+        GrammarError: It is not the JSON text of an object.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise GrammarError("must be a JSON schema: an object, or its JSON text")
+    return value
 
 
 def _dump(schema: Schema) -> str:

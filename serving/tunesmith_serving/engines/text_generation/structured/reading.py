@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from llguidance import LLMatcher, LLParserLimits, grammar_from
+from llguidance import LLMatcher, LLParserLimits, grammar_from, regex_to_lark
 
 from tunesmith_serving.engines.text_generation.structured.grammar import OPTIONS, Grammar, GrammarError
 from tunesmith_serving.engines.text_generation.structured.schema import checked, path_text, subschemas
@@ -16,6 +16,25 @@ LIMITS = LLParserLimits(
 )
 MAX_TRIALS = 200
 MAX_MESSAGE = 300
+# Parts of llguidance's messages, and what helps.
+REMEDIES = {
+    "look-around": "write the pattern without look-ahead and look-behind",
+    "lookarounds": "write the pattern without word boundaries",
+    "backreferences": "write the repeated part again",
+    "oneOf": "use anyOf",
+    "minProperties": "name the properties that must be there in required",
+    "min/maxProperties": "name the properties that must be there in required",
+    "not disjoint": "write patterns of which at most one matches a name",
+    "Unsatisfiable": "change it, so that an answer can be valid",
+    "NoExtension": "no answer can begin; a schema must not refer to itself at once",
+    "fuel": "the grammar is too complex; use fewer alternatives and smaller bounds",
+    "too large": "use fewer alternatives, and anyOf instead of allOf",
+    "limit": "the grammar is too complex; use fewer alternatives and smaller bounds",
+    "Unable to determine": "use either a pattern or a length",
+    "to generate regex": "use bounds below 2**63, or leave them out",
+    "Invalid type": "use string, number, integer, boolean, null, object or array",
+    "does not exist": "correct $ref, or add what it refers to",
+}
 
 
 def read(grammar: Grammar) -> str:
@@ -28,7 +47,7 @@ def read(grammar: Grammar) -> str:
     if len(grammar.text) > most:
         raise GrammarError(f"has {len(grammar.text)} characters; at most {most} are allowed")
     if grammar.syntax == "regex":
-        return LLMatcher.grammar_from_regex(grammar.text)
+        return LLMatcher.grammar_from_lark(f"start: /{regex_to_lark(grammar.text)}/")  # \\d is 0 to 9
     if grammar.syntax == "lark":
         return LLMatcher.grammar_from_lark(grammar.text)
     if grammar.syntax == "gbnf":
@@ -44,21 +63,16 @@ def read(grammar: Grammar) -> str:
 
 def error_of(grammar: Grammar, message: str) -> GrammarError:
     """Return the error for a grammar that llguidance does not compile, for a JSON schema with the place in it."""
-    path: tuple[str | int, ...] = ()
-    if grammar.syntax == "json_schema":
-        path, message = _locate(json.loads(grammar.text), grammar.lenient, message)
-    return GrammarError(explain(message), path_text(path))
+    path = _locate(json.loads(grammar.text), grammar.lenient, message) if grammar.syntax == "json_schema" else ()
+    found = explain(message)
+    remedy = next((remedy for part, remedy in REMEDIES.items() if part in found), "")
+    return GrammarError(f"{found}; {remedy}" if remedy else found, path_text(path))
 
 
 def explain(message: str) -> str:
     """Return the line of one of llguidance's messages that says what is wrong."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    if not lines:
-        return "cannot be used"
-    for line in lines:
-        if line.startswith("error: "):
-            return line.removeprefix("error: ")
-    line = lines[0]
+    line = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), "".join(lines[:1]))
     return f"{line[:MAX_MESSAGE]}..." if len(line) > MAX_MESSAGE else line
 
 
@@ -67,22 +81,30 @@ def _schema_grammar(schema: Any, lenient: bool) -> str:  # noqa: ANN401
     return LLMatcher.grammar_from_json_schema(json.dumps({**whole, "x-guidance": {**OPTIONS, "lenient": lenient}}))
 
 
-def _locate(schema: Any, lenient: bool, message: str) -> tuple[tuple[str | int, ...], str]:  # noqa: ANN401
-    """Return the path of the innermost schema that has the same error by itself, and the error."""
-    shared = {key: schema[key] for key in ("$defs", "definitions") if key in schema} if isinstance(schema, dict) else {}
+def _locate(schema: Any, lenient: bool, message: str) -> tuple[str | int, ...]:  # noqa: ANN401
+    """Return the path of the innermost schema, or keyword in it, that causes an error."""
+    if not isinstance(schema, dict):
+        return ()
+    shared = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+    wanted = explain(message)
+    trials = iter(range(MAX_TRIALS))
+
+    def causes(part: dict[str, Any]) -> bool:
+        if next(trials, None) is None:
+            return False
+        text = _schema_grammar(checked({**shared, **part}, lenient=True), lenient)
+        failed, messages = LLMatcher.validate_grammar_with_warnings(text, limits=LIMITS)
+        # A part may fail for another reason by itself, as what it refers to is elsewhere in the whole.
+        return failed and explain(messages[0]) == wanted
+
     path: tuple[str | int, ...] = ()
-    trials = MAX_TRIALS
-    found = True
-    while found:
-        found = False
-        for place, part in subschemas(schema, path):
-            if not isinstance(part, dict) or trials <= 0:
-                continue
-            trials -= 1
-            text = _schema_grammar(checked({**shared, **part}, lenient), lenient)
-            failed, messages = LLMatcher.validate_grammar_with_warnings(text, limits=LIMITS)
-            # A part may fail for another reason by itself, as what it refers to is elsewhere in the whole.
-            if failed and explain(messages[0]) == explain(message):
-                schema, path, message, found = part, place, messages[0], True
-                break
-    return path, message
+    inner: tuple[tuple[str | int, ...], Any] | None = (path, schema)
+    while inner is not None:
+        path, schema = inner
+        parts = subschemas(schema, path)
+        inner = next(((place, part) for place, part in parts if isinstance(part, dict) and causes(part)), None)
+    keywords = [keyword for keyword in schema if keyword not in shared]
+    if len(keywords) > 1 and causes(schema):
+        alone = [key for key in keywords if not causes({name: schema[name] for name in keywords if name != key})]
+        return (*path, alone[0]) if alone else path
+    return (*path, *keywords)

@@ -36,7 +36,6 @@ NEUTRAL: dict[str, object] = {"uniqueItems": False, "unevaluatedItems": True, "u
 FORMATS = frozenset({
     "date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid",
 })  # fmt: skip
-LENIENT = "; or send strict: false, which ignores it"
 
 
 def checked(schema: Any, lenient: bool = False) -> Any:  # noqa: ANN401
@@ -90,15 +89,25 @@ def _checked(schema: Any, path: tuple[str | int, ...], lenient: bool, counter: I
             continue
         if keyword in NOT_ENFORCED:
             if not lenient:
-                raise _error(f"this keyword cannot be enforced; {NOT_ENFORCED[keyword]}{LENIENT}", place)
+                raise _error(f"this keyword cannot be enforced; {NOT_ENFORCED[keyword]}", place, can_be_ignored=True)
             continue
         kept[keyword] = _value(keyword, value, place, lenient, counter)
+    _check_size(kept, path, lenient)
     if kept.get("format", "date") not in FORMATS:
         if not lenient:
             formats = ", ".join(sorted(FORMATS))
-            raise _error(f"must be one of {formats}; use pattern for others{LENIENT}", (*path, "format"))
+            raise _error(f"must be one of {formats}; use pattern for others", (*path, "format"), True)
         del kept["format"]
     return kept
+
+
+def _check_size(schema: dict[str, Any], path: tuple[str | int, ...], lenient: bool) -> None:
+    """Refuse a number of properties that is not sure to be reached, since names that are free may come twice."""
+    least, required = schema.get("minProperties"), schema.get("required")
+    sure = max(1, len(required)) if isinstance(required, list) else 1
+    if isinstance(least, int) and least > sure and not lenient:
+        message = f"is enforced up to the number of required properties; name {least} of them in required"
+        raise _error(message, (*path, "minProperties"), True)
 
 
 def _value(keyword: str, value: Any, place: tuple[str | int, ...], lenient: bool, counter: Iterator[int]) -> Any:  # noqa: ANN401
@@ -119,5 +128,5 @@ def _value(keyword: str, value: Any, place: tuple[str | int, ...], lenient: bool
     return value
 
 
-def _error(message: str, path: tuple[str | int, ...]) -> GrammarError:
-    return GrammarError(message, path_text(path))
+def _error(message: str, path: tuple[str | int, ...], can_be_ignored: bool = False) -> GrammarError:
+    return GrammarError(message, path_text(path), can_be_ignored)
