@@ -40,6 +40,11 @@ class SourceWriter:
             ApiError: The messages hold none, or the model does not know a language.
         """
         assert isinstance(body, TranslationChat)  # noqa: S101 - the only route parses into it
+        if (found := body.output_grammar()) is not None:
+            field = found[0]
+            raise ApiError(
+                400, f"{field}: this model translates; leave it out", param=field, code="unsupported_parameter"
+            )
         text = source_of(body)
         try:
             if len(text) < LONG_TEXT:

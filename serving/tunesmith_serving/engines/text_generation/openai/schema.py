@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tunesmith_serving.engines.text_generation.batching.types import MAX_TOP_LOGPROBS, SamplingParams
 from tunesmith_serving.engines.text_generation.openai.messages import Message
+from tunesmith_serving.engines.text_generation.openai.output import OutputFields
 from tunesmith_serving.engines.text_generation.openai.tools.request import ToolFields, Tools
 
 MAX_STOP_STRINGS = 4
@@ -28,7 +29,7 @@ class StreamOptions(Body):
     include_obfuscation: bool | None = None
 
 
-class Generation(Body):
+class Generation(Body, OutputFields):
     """The fields that both kinds of request share."""
 
     model: str

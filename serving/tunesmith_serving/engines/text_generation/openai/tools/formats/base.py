@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -29,6 +29,9 @@ class Found:
 
     length: int
     calls: tuple[Call, ...] = ()
+
+
+Token = Callable[[str], str]
 
 
 class CallFormat(Protocol):
@@ -58,6 +61,24 @@ class CallFormat(Protocol):
         Args:
             text: The text, as far as it is generated.
             is_whole: Whether nothing follows.
+        """
+
+    def call_rule(self, name: str, arguments: str, token: Token) -> str:
+        """Return one call as a rule of a Lark grammar.
+
+        Args:
+            name: The function.
+            arguments: The rule of its arguments.
+            token: Returns a text for a rule: as one token if it is a special one, else as a string.
+        """
+
+    def calls_rule(self, call: str, is_single: bool, token: Token) -> str:
+        """Return one or more calls as a rule of a Lark grammar.
+
+        Args:
+            call: The rule of a call.
+            is_single: Whether there is one only.
+            token: As for `call_rule`.
         """
 
 
@@ -102,6 +123,12 @@ def read_json(text: str, start: int) -> tuple[Any, int]:
         raise
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def json_call_rule(name: str, arguments: str, key: str = "arguments") -> str:
+    """Return `{"name": ..., "arguments": ...}` as a rule of a Lark grammar."""
+    before = f'{{"name": "{name}", "{key}": '
+    return f'{json.dumps(before)} {arguments} "}}"'
 
 
 def calls_of(value: object) -> tuple[Call, ...]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from tunesmith_serving.engines.text_generation.openai.tools.formats.base import (
     Found,
     Incomplete,
+    Token,
     calls_of,
     find_marker,
     is_cut,
+    json_call_rule,
     read_json,
 )
 
@@ -41,3 +43,11 @@ class HermesFormat:
         if is_cut(text[end:], END):
             return Found(len(text), calls_of(value)) if is_whole else None
         return Found(len(BEGIN))
+
+    def call_rule(self, name: str, arguments: str, token: Token) -> str:
+        """Return one call as a rule; see `CallFormat`."""
+        return f'{token(BEGIN)} "\\n" {json_call_rule(name, arguments)} "\\n" {token(END)}'
+
+    def calls_rule(self, call: str, is_single: bool, token: Token) -> str:
+        """Return one or more calls as a rule; see `CallFormat`."""
+        return call if is_single else f'{call} ("\\n" {call})*'

@@ -7,8 +7,10 @@ import re
 from tunesmith_serving.engines.text_generation.openai.tools.formats.base import (
     Found,
     Incomplete,
+    Token,
     calls_of,
     find_marker,
+    json_call_rule,
     read_json,
 )
 
@@ -47,3 +49,11 @@ class LlamaFormat:
         except ValueError:
             return Found(start or 1)
         return Found(end, calls_of(value))
+
+    def call_rule(self, name: str, arguments: str, token: Token) -> str:
+        """Return one call as a rule; see `CallFormat`."""
+        return json_call_rule(name, arguments, "parameters")
+
+    def calls_rule(self, call: str, is_single: bool, token: Token) -> str:
+        """Return one or more calls as a rule; see `CallFormat`."""
+        return call if is_single else f'{call} ("; " {call})*'

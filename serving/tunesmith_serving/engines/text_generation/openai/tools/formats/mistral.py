@@ -8,8 +8,10 @@ from tunesmith_serving.engines.text_generation.openai.tools.formats.base import 
     Call,
     Found,
     Incomplete,
+    Token,
     calls_of,
     find_marker,
+    json_call_rule,
     read_json,
 )
 
@@ -51,3 +53,24 @@ class MistralFormat:
         if _CUT.fullmatch(text, len(BEGIN)):
             return Found(len(text)) if is_whole else None
         return Found(len(BEGIN))
+
+    def call_rule(self, name: str, arguments: str, token: Token) -> str:
+        """Return one call as a rule; see `CallFormat`."""
+        return json_call_rule(name, arguments)
+
+    def calls_rule(self, call: str, is_single: bool, token: Token) -> str:
+        """Return one or more calls as a rule; see `CallFormat`."""
+        more = "" if is_single else f' (", " {call})*'
+        return f'{token(BEGIN)} "[" {call}{more} "]"'
+
+
+class NamedMistralFormat(MistralFormat):
+    """The newer form of Mistral's calls, with the name before the arguments; see `CallFormat`."""
+
+    def call_rule(self, name: str, arguments: str, token: Token) -> str:
+        """Return one call as a rule; see `CallFormat`."""
+        return f'{token(BEGIN)} "{name}" {token(ARGS)} {arguments}'
+
+    def calls_rule(self, call: str, is_single: bool, token: Token) -> str:
+        """Return one or more calls as a rule; see `CallFormat`."""
+        return call if is_single else f"{call}+"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from tunesmith_serving.engines.text_generation.openai.tools.formats.base import (
     Found,
     Incomplete,
+    Token,
     calls_of,
     find_marker,
     is_cut,
+    json_call_rule,
     read_json,
 )
 
@@ -44,3 +46,12 @@ class PhiFormat:
         elif marker == BEGIN and is_cut(rest, END) and not is_whole:
             return None
         return Found(end, calls_of(value))
+
+    def call_rule(self, name: str, arguments: str, token: Token) -> str:
+        """Return one call as a rule; see `CallFormat`."""
+        return json_call_rule(name, arguments)
+
+    def calls_rule(self, call: str, is_single: bool, token: Token) -> str:
+        """Return one or more calls as a rule; see `CallFormat`."""
+        more = "" if is_single else f' (", " {call})*'
+        return f'{token(BEGIN)} "[" {call}{more} "]" {token(END)}'
