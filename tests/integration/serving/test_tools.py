@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,7 +10,7 @@ import openai
 import pytest
 
 from support.serving_process import ServingProcess
-from support.tool_models import ANSWER, GREETING, QUESTION, RESULT, TWO, WEATHER, make_tool_artifact
+from support.tool_models import ANSWER, GREETING, QUESTION, RESULT, TWO, WEATHER
 
 NOW = {"type": "function", "function": {"name": "now"}}
 PICK = {
@@ -32,10 +33,9 @@ Message = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
-    artifact = make_tool_artifact(tmp_path_factory.mktemp("tools") / "artifact")
+def server(tool_artifact: Path) -> Iterator[ServingProcess]:
     options = ["--model-name", "tiny", "--slots", "4", "--threads", "1", "--precision", "fp32"]
-    with ServingProcess(artifact, *options) as process:
+    with ServingProcess(tool_artifact, *options) as process:
         yield process
 
 
