@@ -15,6 +15,7 @@ from tunesmith_serving.engines.text_generation.batching.batcher import Continuou
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
 from tunesmith_serving.engines.text_generation.statistics import generation_statistics
+from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
 from tunesmith_serving.engines.text_generation.task_api.generation import TextPredictor
 from tunesmith_serving.engines.text_generation.task_api.predictor import card_of
 from tunesmith_serving.engines.text_generation.text.loading import load_text
@@ -93,8 +94,9 @@ class TextGenerationEngine:
         from tunesmith_serving.protocols.routes import create_task_routes
 
         metrics, retry = TokenMetrics(context.metrics), RetryEstimator()
+        compiler = GrammarCompiler(self.tokenizer, self.batcher.vocab_size, self.stop_token_ids)
         predictor = TextPredictor(self.batcher, self.card, self.tokenizer, self.stop_token_ids, retry, metrics.timer)
-        router = create_routes(self.batcher, self.tokenizer, self.template, context, metrics, retry)
+        router = create_routes(self.batcher, self.tokenizer, self.template, compiler, context, metrics, retry)
         router.include_router(create_task_routes(predictor, context, models=False))
         return router
 
