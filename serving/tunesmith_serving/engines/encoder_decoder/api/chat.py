@@ -66,12 +66,20 @@ def source_of(body: ChatRequest) -> str:
     Raises:
         ApiError: There are instructions, or the last message is another's.
     """
+    if body.tools:
+        raise ApiError(
+            400,
+            "tools: this model translates and calls none; leave it out",
+            param="tools",
+            code="unsupported_parameter",
+        )
     turns = conversation(body.messages)
     if any(turn["role"] == "system" for turn in turns):
         raise _wrong("this model translates and follows no instructions; leave out the system message")
     if not turns or turns[-1]["role"] != "user":
         raise _wrong("the last message must be the user's, with the text to translate as its content")
-    return turns[-1]["content"]
+    source: str = turns[-1]["content"]
+    return source
 
 
 def _wrong(message: str) -> ApiError:

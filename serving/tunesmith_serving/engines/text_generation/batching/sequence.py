@@ -22,7 +22,12 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     PromptTooLongError,
     TokenLogprob,
 )
-from tunesmith_serving.engines.text_generation.text.stream import Decoder, IncrementalDetokenizer, StopMatcher
+from tunesmith_serving.engines.text_generation.text.stream import (
+    Decoder,
+    IncrementalDetokenizer,
+    StopMatcher,
+    show_tokens,
+)
 
 
 class Sequence:
@@ -63,7 +68,7 @@ class Sequence:
         self._budget = min(room, request.sampling.max_tokens or room)
         self._generated = 0
         self._rng = make_generator(request.sampling.seed)
-        self._text = IncrementalDetokenizer(decoder)
+        self._text = IncrementalDetokenizer(show_tokens(decoder, request.shown_tokens))
         self._stop = StopMatcher(request.sampling.stop)
         self._held_logprobs: list[TokenLogprob] = []
         self._held_tokens: list[int] = []

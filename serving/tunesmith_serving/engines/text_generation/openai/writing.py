@@ -3,12 +3,17 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintSource
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest
 from tunesmith_serving.engines.text_generation.openai.encoding import ApiTokenizer, encode, prompt_errors
 from tunesmith_serving.engines.text_generation.openai.output import constraint_of
 from tunesmith_serving.engines.text_generation.openai.prompt import Template, make_prompts
 from tunesmith_serving.engines.text_generation.openai.schema import ChatRequest, CompletionRequest
+from tunesmith_serving.engines.text_generation.openai.tools.constraint import ToolSchemaError
+from tunesmith_serving.engines.text_generation.openai.tools.plan import ToolPlan, ToolsUnsupportedError, plan_tools
 from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
+from tunesmith_serving.engines.text_generation.structured.grammar import Grammar, GrammarError
+from tunesmith_serving.http.errors import ApiError
 
 Body = ChatRequest | CompletionRequest
 
@@ -20,10 +25,12 @@ class Written:
     Attributes:
         request: Its token ids, and how to continue them.
         echo: The text that the answers to it begin with.
+        tools: How the answers to it call tools; None if they may not.
     """
 
     request: GenerationRequest
     echo: str = ""
+    tools: ToolPlan | None = None
 
 
 class Writer(Protocol):
@@ -53,11 +60,20 @@ class PromptWriter:
                 form cannot be followed.
         """
         params = body.params()
+        tools = self._tools(body) if isinstance(body, ChatRequest) else None
         with prompt_errors("messages" if isinstance(body, ChatRequest) else "prompt"):
             prompts = make_prompts(body, self._template)
             ids = [await encode(prompt, self._tokenizer) for prompt in prompts]
         constraint = await constraint_of(body, self._compiler)
-        if isinstance(body, ChatRequest) or not body.echo:
+        if tools is not None and tools.grammar is not None:
+            constraint = await self._compile(tools.grammar)
+        if isinstance(body, ChatRequest):
+            shown = tools.shown_tokens if tools else ()
+            return [
+                Written(GenerationRequest(found, params, constraint=constraint, shown_tokens=shown), tools=tools)
+                for found in ids
+            ]
+        if not body.echo:
             return [Written(GenerationRequest(found, params, constraint=constraint)) for found in ids]
         return [
             Written(
@@ -66,3 +82,18 @@ class PromptWriter:
             )
             for prompt, found in zip(prompts, ids, strict=True)
         ]
+
+    async def _compile(self, grammar: Grammar) -> ConstraintSource:
+        try:
+            return await self._compiler.compile(grammar)
+        except GrammarError as error:
+            raise ApiError(400, f"tools: {error}", param="tools", code="invalid_value") from None
+
+    def _tools(self, body: ChatRequest) -> ToolPlan | None:
+        template = self._template.source if self._template else None
+        try:
+            return plan_tools(body, template, self._tokenizer.special_token_id, self._compiler.token)
+        except ToolSchemaError as error:
+            raise ApiError(400, str(error), param=error.path, code="invalid_value") from None
+        except ToolsUnsupportedError as error:
+            raise ApiError(400, f"tools: {error}", param="tools", code="unsupported_parameter") from None

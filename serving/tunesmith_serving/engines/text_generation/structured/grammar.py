@@ -51,7 +51,7 @@ def json_schema(schema: Schema, lenient: bool = False) -> Grammar:
     Raises:
         GrammarError: It is nested too deeply.
     """
-    return Grammar("json_schema", _dump(schema), lenient)
+    return Grammar("json_schema", dump(schema), lenient)
 
 
 def json_object() -> Grammar:
@@ -85,7 +85,7 @@ def json_rule(schema: Schema, lenient: bool = False) -> str:
     Raises:
         GrammarError: It is nested too deeply.
     """
-    return f"%json {_dump({**schema, 'x-guidance': {**OPTIONS, 'lenient': lenient}})}"
+    return f"%json {dump({**schema, 'x-guidance': {**OPTIONS, 'lenient': lenient}})}"
 
 
 def parse_schema(text: str) -> dict[str, Any]:
@@ -103,7 +103,12 @@ def parse_schema(text: str) -> dict[str, Any]:
     return value
 
 
-def _dump(schema: Schema) -> str:
+def dump(schema: Schema) -> str:
+    """Return a schema as JSON text.
+
+    Raises:
+        GrammarError: It is nested too deeply.
+    """
     try:
         return json.dumps(schema)
     except RecursionError:

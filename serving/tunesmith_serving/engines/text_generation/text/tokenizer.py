@@ -72,6 +72,11 @@ class Tokenizer:
         index: int | None = self._tokenizer.token_to_id(token)
         return index
 
+    def special_token_id(self, token: str) -> int | None:
+        """Return the id of a special token, which `decode` leaves out; None if the text is no such token."""
+        index = self.token_id(token)
+        return index if index in self.special_ids() else None
+
     def definition(self) -> str:
         """Return the text of a tokenizer.json, without truncation and padding."""
         text: str = self._tokenizer.to_str()
