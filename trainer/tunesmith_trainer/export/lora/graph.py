@@ -93,11 +93,13 @@ class _Branch:
     Attributes:
         prefix: How the names of its nodes begin.
         narrow: The graph's number format, if it is one of 16 bits. The branch is fp32.
+        is_exact: Whether the products beside it are not quantised.
         nodes: Its nodes, in order.
     """
 
     prefix: str
     narrow: int | None
+    is_exact: bool = False
     nodes: list[NodeProto] = field(default_factory=list)
 
     def add(
@@ -113,6 +115,7 @@ class _Branch:
             raise ValueError(f"{self.prefix}: the graph's products read different inputs")
         if self.narrow:
             (source,) = self._node("Cast", [source], to=TensorProto.FLOAT)
+        self.is_exact = self.narrow is None and all(node.op_type == "MatMul" for node in products)
         modules = sorted(modules, key=lambda module: group.index(_parts(module.part)[0]))
         updates = [self._update(graph, source, module) for module in modules]
         updates = self._shared_out(graph, updates, modules, products)
@@ -132,8 +135,18 @@ class _Branch:
             shape = [f"{name}.rows", rows or rank, columns or rank]
             graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
             graph.initializer.append(numpy_helper.from_array(np.zeros((1, rows, columns), np.float32), name))
-            (value,) = self._node("MatMul", [value, name])
+            (value,) = self._product(value, name, 2.0 if matrix == "A" else 0.5)
         return value
+
+    def _product(self, value: str, matrix: str, factor: float) -> list[str]:
+        """Return the product of a value and a matrix; of an fp32 graph times a factor, which makes up for the other's.
+
+        In fp32 a row must not depend on the number of rows and tokens. ONNX Runtime rounds one row by itself in another
+        way than several, unless there is a factor. Doubling and halving are exact.
+        """
+        if not self.is_exact:
+            return self._node("MatMul", [value, matrix])
+        return self._node("FusedMatMul", [value, matrix], domain="com.microsoft", alpha=factor)
 
     def _shared_out(
         self, graph: GraphProto, updates: list[str], modules: list[LoraModule], products: list[NodeProto]
@@ -153,7 +166,9 @@ class _Branch:
         outputs = [f"{self.prefix}/Split/output_{index}" for index in range(len(widths))]
         return self._node("Split", [updates[0], name], outputs=outputs, axis=-1)
 
-    def _node(self, kind: str, inputs: list[str], outputs: list[str] | None = None, **attributes: int) -> list[str]:
+    def _node(
+        self, kind: str, inputs: list[str], outputs: list[str] | None = None, **attributes: float | str
+    ) -> list[str]:
         """Add a node and return its outputs."""
         name = f"{self.prefix}/{kind}_{len(self.nodes)}"
         node = helper.make_node(kind, inputs, outputs or [f"{name}/output_0"], name, **attributes)
