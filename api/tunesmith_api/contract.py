@@ -58,6 +58,18 @@ HEALTH_PATH = "/healthz"
 READY_PATH = "/readyz"
 """Answers 200 as long as the server takes requests."""
 
+ADAPTERS_PATH = "/adapters"
+"""Answers which adapters a server has, without an API key.
+
+That is `{"version": VERSION, "adapters": [{"name", "digest", "state", "message"}]}`. VERSION is that of the list in
+force, null before there is one; `state` is Loaded, Pending or Failed."""
+ADAPTERS_FILE = "adapters.json"
+"""The list of adapters that a server follows while it runs, and that is replaced as a whole.
+
+It is `{"version": VERSION, "adapters": [{"name", "path", "digest", "error"}]}`. VERSION is any text; `path` is a
+folder; `digest` is left out if it is not known. An entry with an `error` instead of a path could not be fetched; one
+with neither is being fetched."""
+
 TEXT_PART_SEPARATOR = ""
 """Joins the text parts of a message, `[{"type": "text", "text": ...}, ...]`, in training and in serving."""
 
