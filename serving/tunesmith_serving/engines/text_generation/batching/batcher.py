@@ -6,6 +6,8 @@ Chunks are cut at fixed positions of a prompt and rows do not mix in any kernel,
 depend on the other requests.
 """
 
+from tunesmith_serving.engines.text_generation.adapters.errors import AdapterError
+from tunesmith_serving.engines.text_generation.adapters.store import AdapterStore
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.sequence import Sequence, check_request
 from tunesmith_serving.engines.text_generation.batching.types import EventSink, GenerationRequest
@@ -17,9 +19,15 @@ class ContinuousBatcher(QueueWorker):
     """A decoder, its slots, its queue and its worker thread."""
 
     def __init__(
-        self, decoder: OnnxDecoder, tokenizer: Decoder, max_queue_length: int, stop_token_ids: frozenset[int]
+        self,
+        decoder: OnnxDecoder,
+        tokenizer: Decoder,
+        max_queue_length: int,
+        stop_token_ids: frozenset[int],
+        adapters: AdapterStore | None = None,
     ) -> None:
         self._decoder = decoder
+        self._adapters = adapters or AdapterStore()
         self._tokenizer = tokenizer
         self._stop_token_ids = stop_token_ids
         # Row i of the buffers belongs to _live[i]; the sequence in prefill has the row after them.
@@ -41,7 +49,9 @@ class ContinuousBatcher(QueueWorker):
         check_request(request, index, self.vocab_size, self.context_length)
 
     def _sequence(self, request: GenerationRequest, sink: EventSink) -> Sequence:
-        return Sequence(request, sink, self._tokenizer, self._stop_token_ids, self.context_length, self._on_cancel)
+        sequence = Sequence(request, sink, self._tokenizer, self._stop_token_ids, self.context_length, self._on_cancel)
+        sequence.adapter = self._adapters.resolve(request.adapter)
+        return sequence
 
     def _in_use(self) -> int:
         return len(self._live) + (self._prefilling is not None)
@@ -54,7 +64,7 @@ class ContinuousBatcher(QueueWorker):
         ended = []
         if self._prefilling is not None and self._prefilling.cancelled:
             ended.append(self._prefilling)
-            self._set_prefilling(None)
+            self._drop_prefilling()
         for sequence in [sequence for sequence in self._live if sequence.cancelled]:
             self._release(self._live.index(sequence))
             ended.append(sequence)
@@ -78,7 +88,12 @@ class ContinuousBatcher(QueueWorker):
                 return
             budget -= len(tokens)
             self._delivery.flush()  # tokens of the other requests do not wait for this
-            logits = self._decoder.prefill(len(self._live), tokens, start)
+            try:
+                logits = self._decoder.prefill(len(self._live), tokens, start)
+            except AdapterError as error:
+                self._drop_prefilling()
+                sequence.fail(str(error))
+                continue
             sequence.filled += len(tokens)
             self._prompt_tokens += len(tokens)
             if sequence.filled < len(sequence.prompt):
@@ -98,11 +113,13 @@ class ContinuousBatcher(QueueWorker):
             if not self._queue or len(self._live) >= self._decoder.slots:
                 return None
             self._prefilling = self._queue.popleft()
+            self._decoder.adapters.set(len(self._live), self._prefilling.adapter)
             return self._prefilling
 
-    def _set_prefilling(self, sequence: Sequence | None) -> None:
+    def _drop_prefilling(self) -> None:
+        self._decoder.adapters.set(len(self._live), None)
         with self._wake:
-            self._prefilling = sequence
+            self._prefilling = None
             self._wake.notify_all()
 
     def _decode(self) -> None:
@@ -131,6 +148,7 @@ class ContinuousBatcher(QueueWorker):
             self._decoder.move(last, row, self._live[last].filled)
         if self._prefilling is not None:
             self._decoder.move(last + 1, last, self._prefilling.filled)
+        self._decoder.adapters.set(last + (self._prefilling is not None), None)
         with self._wake:
             self._live[row] = self._live[last]
             self._live.pop()

@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.session import open_session
+from tunesmith_serving.engines.text_generation.adapters.modules import read_modules
+from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows
 from tunesmith_serving.runtime.errors import ArtifactError, MemoryShortageError
 
 Logits = npt.NDArray[np.float32]
@@ -39,6 +41,8 @@ class _Session(Protocol):
     def run_with_iobinding(self, iobinding: _Binding) -> None: ...
 
     def get_inputs(self) -> list[Any]: ...
+
+    def get_overridable_initializers(self) -> list[Any]: ...
 
     def get_outputs(self) -> list[Any]: ...
 
@@ -80,7 +84,11 @@ def read_spec(artifact: Artifact) -> DecoderSpec:
 
 
 class OnnxDecoder:
-    """One inference session and the key-value rows of all slots."""
+    """One inference session and the key-value rows of all slots.
+
+    Attributes:
+        adapters: The adapter of each row.
+    """
 
     def __init__(self, artifact: Artifact, slots: int, context_length: int, prefill_chunk: int, threads: int) -> None:
         """Load the model and allocate the buffers.
@@ -102,6 +110,9 @@ class OnnxDecoder:
         inputs = {node.name: node for node in self._session.get_inputs()}
         outputs = {node.name: node for node in self._session.get_outputs()}
         self._check_interface(artifact, inputs, outputs)
+        modules = read_modules(artifact)
+        modules.check_graph(artifact, {node.name: node for node in self._session.get_overridable_initializers()})
+        self.adapters = AdapterRows(modules, slots)
         self._kv_type = KV_TYPES[inputs[self._names[0][0]].type]
         self._has_positions = "position_ids" in inputs
         # The export can be pruned to compute logits of the last position only.
@@ -121,6 +132,9 @@ class OnnxDecoder:
 
         Returns:
             Logits of the last token, shape [vocabulary]; a view that the next prefill overwrites.
+
+        Raises:
+            AdapterError: The adapter of the row cannot be read.
         """
         count = len(tokens)
         ids = np.ascontiguousarray(tokens, np.int64).reshape(1, count)
@@ -133,6 +147,7 @@ class OnnxDecoder:
         if self._has_positions:
             _bind_input(binding, "position_ids", positions)
         self._bind_cache(binding, row, 1)
+        self.adapters.bind(binding, row, 1)
         logits = self._prefill_logits[: 1 if self._pruned else count]
         _bind_output(binding, "logits", logits[np.newaxis])
         self._session.run_with_iobinding(binding)
@@ -152,13 +167,15 @@ class OnnxDecoder:
         np.less_equal(self._columns[:width], lengths[:, np.newaxis], out=mask)
         binding = self._decode_bindings.get(rows) or self._bind_decode(rows)
         _bind_input(binding, "attention_mask", mask)
+        self.adapters.bind(binding, 0, rows)
         if self._has_positions:
             self._positions[:rows, 0] = past
         self._session.run_with_iobinding(binding)
         return self._logits[:rows, 0]
 
     def move(self, source: int, target: int, length: int) -> None:
-        """Copy the first `length` keys and values of one row to another."""
+        """Copy the first `length` keys and values of one row to another, which gets its adapter too."""
+        self.adapters.move(source, target)
         self._cache[:, target, :, :length] = self._cache[:, source, :, :length]
 
     def _bind_decode(self, rows: int) -> _Binding:

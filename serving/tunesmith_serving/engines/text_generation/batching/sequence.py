@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.adjust import LogitsAdjuster
 from tunesmith_serving.engines.text_generation.batching.sampling import (
     Row,
@@ -32,6 +33,7 @@ class Sequence:
         outbox: Events that `accept` made and `flush` has not delivered yet.
         filled: Number of tokens whose keys and values are in the slot.
         last_token: The input of the next step.
+        adapter: What computes it besides the base; it is kept until the request ends.
         cancelled: Set by the submitter; the worker ends the request at its next step.
     """
 
@@ -45,6 +47,7 @@ class Sequence:
         on_cancel: Callable[["Sequence"], None],
     ) -> None:
         self.prompt = np.asarray(request.prompt_ids, np.int64)
+        self.adapter: Adapter | None = None
         self.filled = 0
         self.last_token = -1
         self.cancelled = False
