@@ -17,9 +17,9 @@ from tunesmith_api.spec import Precision
 from tunesmith_trainer.export.exporter import Exporter
 from tunesmith_trainer.export.graph import with_all_logits
 from tunesmith_trainer.export.lora.graph import add_branches, add_lora_inputs
+from tunesmith_trainer.export.lora.inputs import LoraInputs, lora_inputs
 from tunesmith_trainer.export.lora.modules import LoraModule, modules_of, read_modules
 from tunesmith_trainer.export.onnx_runner import OnnxModel
-from tunesmith_trainer.publish.lora.inputs import LoraInputs, lora_inputs
 
 IDS = [5, 80, 33, 7, 120, 64, 2, 301]
 ARCHITECTURES = ("llama", "phi3", "qwen2")

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from support.lora_artifacts import make_adapter, make_base, peft_logits
 from tunesmith_serving.artifact.opening import open_artifact
 from tunesmith_serving.engines.text_generation.adapters.loading import load_adapter, lora_base
 from tunesmith_serving.engines.text_generation.batching.collect import Collector
-from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
+from tunesmith_serving.engines.text_generation.batching.types import Completion, GenerationRequest, SamplingParams
 from tunesmith_serving.engines.text_generation.engine import TextGenerationEngine
 from tunesmith_serving.runtime.config import ServingConfig
 
@@ -63,6 +64,14 @@ def greedy(prompt: tuple[int, ...], adapter: str | None, tokens: int = 24) -> Ge
     return GenerationRequest(prompt, params, adapter)
 
 
+def first_time(engine: TextGenerationEngine, request: GenerationRequest) -> Completion:
+    """The answer to a request by itself, without what the prefix cache has of others."""
+    engine.batcher._prefix._blocks.clear()
+    answer = engine.batcher.generate(request, 60)
+    assert answer.cached_tokens == 0
+    return answer
+
+
 def test_an_answer_is_what_peft_computes(engine: TextGenerationEngine, base: Path, adapters: list[Path]) -> None:
     prompt = (5, 80, 33, 7, 120, 64)
     texts = set()
@@ -77,21 +86,24 @@ def test_an_answer_is_what_peft_computes(engine: TextGenerationEngine, base: Pat
 
 
 def test_rows_of_a_batch_have_their_own_adapters(engine: TextGenerationEngine) -> None:
-    """Requests come and go, so rows move and adapters change places."""
+    """Requests come and go, so rows move and adapters change places. Prompts are shared, and their prefixes are not."""
     draw = random.Random(3)
+    prompts = [tuple(draw.randrange(3, 512) for _ in range(length)) for length in (1, 5, 33, 33, 40)]
     names = [None, *(f"adapter-{index}" for index in range(COUNT))]
     requests = [
         greedy(
-            tuple(draw.randrange(3, 512) for _ in range(draw.choice([1, 5, 33]))),
+            draw.choice(prompts),
             draw.choice(names),
             draw.choice([1, 9, 30]),
         )
         for _ in range(60)
     ]
-    alone = [engine.batcher.generate(request, 60) for request in requests]
+    alone = [first_time(engine, request) for request in requests]
     collectors = [Collector() for _ in requests]
     for start in range(0, len(requests), 12):
         together = zip(requests[start : start + 12], collectors[start : start + 12], strict=True)
         engine.batcher.submit_all(list(together))
     for request, expected, collector in zip(requests, alone, collectors, strict=True):
-        assert collector.result(60) == expected, request
+        # Log probabilities are compared too: they are equal to the last bit.
+        assert replace(collector.result(60), cached_tokens=0) == expected, request
+    assert engine.batcher.stats().cache.hit_tokens > 0

@@ -8,17 +8,21 @@ rows without any have matrices of rank 0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
+from tunesmith_serving.engines.text_generation.adapters.errors import AdapterError, UnreadableAdapterError
 from tunesmith_serving.engines.text_generation.adapters.modules import LoraModules
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 
 _NOTHING = 0
 """Stands for a row of the matrices whose A is zero."""
+_FAR, _LONG = 4, 256
+"""How many times the rank that runs need is far above it, and how many runs are long."""
 
 
 class Binding(Protocol):
@@ -31,7 +35,7 @@ class Binding(Protocol):
 
 
 class AdapterRows:
-    """Which row computes with which adapter; used by the decoder's thread only."""
+    """The matrices of a batch's rows; used by the decoder's thread only."""
 
     def __init__(self, modules: LoraModules, slots: int) -> None:
         """Begin without adapters; memory is taken when the first one is used.
@@ -41,45 +45,41 @@ class AdapterRows:
             slots: Rows of the decoder.
         """
         self._modules = modules.modules
-        self._rows: list[Adapter | None] = [None] * slots
         # What the rows of the matrices hold: the serials of weights. It changes only where a step needs it.
         self._held = [_NOTHING] * slots
-        self._rank = 0
+        self._rank = self._wide = 0
         self._matrices = [_matrices(module.inputs, module.outputs, 1, 0) for module in self._modules]
         self._empty = self._matrices
         self._generation = 0
         self._bound: WeakKeyDictionary[Any, tuple[int, ...]] = WeakKeyDictionary()
 
-    def set(self, row: int, adapter: Adapter | None) -> None:
-        """Let a row compute with an adapter, or with the base alone."""
-        self._rows[row] = adapter
-
-    def move(self, source: int, target: int) -> None:
-        """Let a row compute with the adapter of another, whose sequence moves there."""
-        self._rows[target] = self._rows[source]
-
-    def bind(self, binding: Binding, first: int, count: int) -> None:
+    def bind(self, binding: Binding, first: int, adapters: Sequence[Adapter | None]) -> None:
         """Bind the matrices of neighbouring rows, unless they are bound already.
 
+        Args:
+            binding: The inputs of a run.
+            first: The first row.
+            adapters: The adapter of each row; None for the base alone.
+
         Raises:
-            AdapterError: The file of an adapter has changed or cannot be read.
+            UnreadableAdapterError: An adapter that is not in memory has changed or cannot be read.
         """
         if not self._modules:
             return
-        wanted = self._rows[first : first + count]
-        serials = [adapter.weights.serial if adapter else _NOTHING for adapter in wanted]
-        if not any(serials):
+        serials = {_serial(adapter) for adapter in adapters}
+        if serials == {_NOTHING}:
             self._bind(binding, (), self._empty, 0, 1)
             return
-        self._make_room(max(adapter.weights.rank for adapter in self._rows if adapter))
-        if len(set(serials)) == 1:
-            if serials[0] not in self._held:
-                self._write(first, wanted[0])
-            row, rows = self._held.index(serials[0]), 1
+        self._make_room(max(adapter.weights.rank for adapter in adapters if adapter))
+        if len(serials) == 1:
+            serial = serials.pop()
+            if serial not in self._held:
+                self._write(first, adapters[0])
+            row, rows = self._held.index(serial), 1
         else:
-            for offset, adapter in enumerate(wanted):
+            for offset, adapter in enumerate(adapters):
                 self._write(first + offset, adapter)
-            row, rows = first, count
+            row, rows = first, len(adapters)
         self._bind(binding, (self._generation, row, rows), self._matrices, row, rows)
 
     def _bind(self, binding: Binding, signature: tuple[int, ...], matrices: list[Any], row: int, rows: int) -> None:
@@ -92,18 +92,19 @@ class AdapterRows:
         self._bound[binding] = signature
 
     def _make_room(self, rank: int) -> None:
-        """Let the matrices have a rank that holds all rows' adapters, and is not far above it."""
-        if rank <= self._rank < 2 * rank:
+        """Let the matrices have a rank that holds a run's adapters, and is not far above it for long."""
+        self._wide = self._wide + 1 if self._rank >= _FAR * rank else 0
+        if rank <= self._rank and self._wide < _LONG:
             return
-        slots = len(self._rows)
-        self._rank, self._held = rank, [_NOTHING] * slots
+        slots = len(self._held)
+        self._rank, self._wide, self._held = rank, 0, [_NOTHING] * slots
         self._matrices = []  # their memory is given back first
         self._matrices = [_matrices(module.inputs, module.outputs, slots, rank) for module in self._modules]
         self._generation += 1
 
     def _write(self, row: int, adapter: Adapter | None) -> None:
         """Let a row of the matrices hold an adapter."""
-        serial = adapter.weights.serial if adapter else _NOTHING
+        serial = _serial(adapter)
         if self._held[row] == serial:
             return
         source = self._held.index(serial) if serial in self._held else None
@@ -114,8 +115,15 @@ class AdapterRows:
             elif source is not None:
                 a[row], b[row] = a[source], b[source]
             else:
-                adapter.weights.write(index, a[row], b[row])
+                try:
+                    adapter.weights.write(index, a[row], b[row])
+                except AdapterError as error:
+                    raise UnreadableAdapterError(adapter, error) from None
         self._held[row] = serial
+
+
+def _serial(adapter: Adapter | None) -> int:
+    return adapter.weights.serial if adapter else _NOTHING
 
 
 def _matrices(inputs: int, outputs: int, rows: int, rank: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -92,6 +92,13 @@ class AdapterStore:
         with self._lock:
             self._states[name] = state
 
+    def fail(self, adapter: Adapter, message: str) -> None:
+        """Serve an adapter no longer that cannot be read."""
+        with self._lock:
+            if self._adapters.get(adapter.name) is adapter:
+                del self._adapters[adapter.name]
+                self._states[adapter.name] = AdapterState("Failed", message, adapter.digest)
+
     def remove(self, name: str) -> None:
         """Serve an adapter no longer."""
         with self._lock:
