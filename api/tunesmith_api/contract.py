@@ -86,10 +86,11 @@ SERVER_OUT_OF_MEMORY = 3
 REPLAY_MODULE = "tunesmith_serving.replay"
 """Module that answers requests as the server of an artifact does, without HTTP; the publish stage runs it as a child.
 
-Options: `--artifact FOLDER --precision PRECISION`, and `--now SECONDS` for chat templates that write the date. Each
-line of its standard input is `{"request": BODY, "generate": true or false}`; BODY is that of an OpenAI request, with
-`messages` or `prompt`. The answer, a line each in the same order, has `promptIds`, and if generated `text`, `tokenIds`
-and `finishReason`; or `error`. Exit codes are those of a server.
+Options: `--artifact FOLDER --precision PRECISION`, `--now SECONDS` for chat templates that write the date, and
+`--adapter FOLDER` for a LoRA adapter beside it, as peft saves it. Each line of its standard input is
+`{"request": BODY, "generate": true or false}`; BODY is that of an OpenAI request, with `messages` or `prompt`. The
+answer, a line each in the same order, has `promptIds`, and if generated `text`, `tokenIds` and `finishReason`; or
+`error`. Exit codes are those of a server.
 
 For the other tasks a line is `{"inputs": INPUT, "parameters": {...}}`, as in the body of Hugging Face's task API with
 one input, and `"generate": false` if only token ids are wanted. The answer has `promptIds` (of several windows the

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunesmith_api.artifact import MANIFEST
+from tunesmith_api.artifact import ADAPTER, MANIFEST
 from tunesmith_serving.artifact.opening import Artifact, read_manifest, verify_digest
 from tunesmith_serving.engines.text_generation.adapters.config import read_lora_config
 from tunesmith_serving.engines.text_generation.adapters.errors import AdapterError
@@ -18,8 +18,8 @@ from tunesmith_serving.engines.text_generation.adapters.modules import LoraModul
 from tunesmith_serving.engines.text_generation.adapters.tensors import TensorFile
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter, AdapterWeights
 
-CONFIG = "adapter/adapter_config.json"
-WEIGHTS = "adapter/adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -65,26 +65,44 @@ def load_adapter(folder: Path, name: str, base: LoraBase, digest: str = "", sour
     manifest = read_manifest(folder)
     verify_digest(folder, manifest, digest)
     _check_fit(manifest, base)
-    config = _verified_json(folder, manifest)
+    weights = _weights(folder / ADAPTER, base, manifest["files"])
+    return Adapter(name, str(manifest.get("digest") or ""), source or str(folder), int(time.time()), weights)
+
+
+def load_trained(folder: Path, name: str, base: LoraBase) -> Adapter:
+    """Load an adapter that is not published yet, and so has no digests: a folder as peft saves it.
+
+    Args:
+        folder: The folder.
+        name: What requests call it.
+        base: The base that is served.
+
+    Raises:
+        ServingError: It is damaged, or does not fit the base.
+    """
+    _check_takes_adapters(base)
+    return Adapter(name, "", str(folder), int(time.time()), _weights(folder, base, None))
+
+
+def _weights(folder: Path, base: LoraBase, files: Mapping[str, Any] | None) -> AdapterWeights:
+    """Return the weights of a folder in peft's format, verified against a manifest's files."""
+    config = _config(folder, files)
     tensors = TensorFile(folder / WEIGHTS)
-    _check_digest(folder, manifest, WEIGHTS, tensors.sha256())
+    if files is not None:
+        _check_digest(folder / WEIGHTS, files, tensors.sha256())
     weights = AdapterWeights(tensors, read_lora_config(config), base.modules)
     weights.check_numbers()
-    return Adapter(name, str(manifest.get("digest") or ""), source or str(folder), int(time.time()), weights)
+    return weights
 
 
 def _check_fit(manifest: Mapping[str, Any], base: LoraBase) -> None:
     """Check that an adapter is one, and of this base."""
-    if manifest.get("kind") != "adapter":
+    if manifest.get("kind") != ADAPTER:
         raise AdapterError(
             f"it is an artifact of the kind {manifest.get('kind') or 'model'}, not an adapter; serve it as a model of "
             "its own, or train it with export: {adapterOnly: true}"
         )
-    if not base.modules.modules:
-        raise AdapterError(
-            f"the base {base.name} was exported without inputs for adapters; serve the base that its job has published "
-            "with export: {adapterOnly: true}"
-        )
+    _check_takes_adapters(base)
     trained_on = manifest.get("base")
     trained_on = trained_on if isinstance(trained_on, dict) else {}
     if trained_on.get("digest") != base.digest:
@@ -99,11 +117,20 @@ def _check_fit(manifest: Mapping[str, Any], base: LoraBase) -> None:
         )
 
 
-def _verified_json(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _check_takes_adapters(base: LoraBase) -> None:
+    if not base.modules.modules:
+        raise AdapterError(
+            f"the base {base.name} was exported without inputs for adapters; serve the base that its job has published "
+            "with export: {adapterOnly: true}"
+        )
+
+
+def _config(folder: Path, files: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return adapter_config.json."""
     try:
         content = (folder / CONFIG).read_bytes()
-        _check_digest(folder, manifest, CONFIG, hashlib.sha256(content).hexdigest())
+        if files is not None:
+            _check_digest(folder / CONFIG, files, hashlib.sha256(content).hexdigest())
         config = json.loads(content)
     except (OSError, ValueError) as error:
         raise AdapterError(f"{folder / CONFIG} cannot be read: {error}; publish the adapter again") from None
@@ -112,14 +139,13 @@ def _verified_json(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _check_digest(folder: Path, manifest: Mapping[str, Any], name: str, found: str) -> None:
-    entry = manifest["files"].get(name)
+def _check_digest(path: Path, files: Mapping[str, Any], found: str) -> None:
+    entry = files.get(f"{ADAPTER}/{path.name}")
     expected = str(entry.get("sha256") or "") if isinstance(entry, dict) else ""
     if found != expected.removeprefix("sha256:"):
         said = f"says {expected[:12]}..." if expected else "does not list it"
         raise AdapterError(
-            f"{folder / name} is damaged: its sha256 is {found[:12]}..., {MANIFEST} {said}; copy or publish the "
-            "adapter again"
+            f"{path} is damaged: its sha256 is {found[:12]}..., {MANIFEST} {said}; copy or publish the adapter again"
         )
 
 

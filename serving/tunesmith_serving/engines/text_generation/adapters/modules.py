@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tunesmith_api.artifact import LORA, lora_input
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.runtime.errors import ArtifactError
 
-FILE = "lora.json"
 _PREFIX = "lora."
 
 
@@ -30,7 +30,7 @@ class LoraModule:
     @property
     def input_names(self) -> tuple[str, str]:
         """The graph's inputs for A, shape [batch, inputs, rank], and B, shape [batch, rank, outputs]."""
-        return f"{_PREFIX}{self.name}.A", f"{_PREFIX}{self.name}.B"
+        return lora_input(self.name, "A"), lora_input(self.name, "B")
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ class LoraModules:
         graph = {name for name in inputs if name.startswith(_PREFIX)}
         if graph != self.input_names:
             wrong = sorted(graph ^ self.input_names)
-            raise ArtifactError(f"{model} and {FILE} do not agree about {', '.join(wrong[:3])}; export the model again")
+            raise ArtifactError(f"{model} and {LORA} do not agree about {', '.join(wrong[:3])}; export the model again")
         for module in self.modules:
             a, b = (inputs[name] for name in module.input_names)
             if a.type != "tensor(float)" or b.type != "tensor(float)":
                 raise ArtifactError(f"{model} takes adapters of {a.type}, not of fp32; export the model again")
             if (a.shape[1], b.shape[2]) != (module.inputs, module.outputs):
                 raise ArtifactError(
-                    f"{model} and {FILE} do not agree about the sizes of {module.name}; export the model again"
+                    f"{model} and {LORA} do not agree about the sizes of {module.name}; export the model again"
                 )
 
 
@@ -77,11 +77,11 @@ def read_modules(artifact: Artifact) -> LoraModules:
     Raises:
         ArtifactError: lora.json is not what it should be.
     """
-    if FILE not in artifact.files:
+    if LORA not in artifact.files:
         return LoraModules()
-    content = artifact.read_json(FILE)
+    content = artifact.read_json(LORA)
     try:
         modules = tuple(LoraModule(str(m["name"]), int(m["in"]), int(m["out"])) for m in content["modules"])
         return LoraModules(modules, int(content["maxRank"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{artifact.onnx / FILE} lacks a usable {error}; export the model again") from None
+        raise ArtifactError(f"{artifact.onnx / LORA} lacks a usable {error}; export the model again") from None
