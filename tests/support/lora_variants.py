@@ -1,4 +1,4 @@
-"""More adapters from one of `lora_artifacts.make_adapter`, without loading a model for each."""
+"""Adapters that are made without loading a model: copies of one with changes, and random ones."""
 
 import json
 import shutil
@@ -9,6 +9,7 @@ import numpy as np
 
 from support.tiny_models import write_manifest
 
+MLP = ("gate_proj", "up_proj", "down_proj", "gate_up_proj")
 KEPT = ("kind", "task", "base", "chatTemplate")
 
 
@@ -35,6 +36,28 @@ def variant(source: Path, target: Path, seed: int = 0, *, config: dict[str, Any]
         path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
     manifest = json.loads((source / "manifest.json").read_text())
     return write_manifest(target, target.name, **{**{key: manifest[key] for key in KEPT}, **fields})
+
+
+def random_adapter(base: Path, target: Path, rank: int, seed: int) -> Path:
+    """An adapter of all modules of a base's first precision, small enough that the model still makes sense."""
+    from safetensors.numpy import save_file
+
+    manifest = json.loads((base / "manifest.json").read_text())
+    modules = json.loads((base / "onnx" / manifest["precisions"][0] / "lora.json").read_text())["modules"]
+    draw = np.random.default_rng(seed)
+    weights = {}
+    for module in modules:
+        layer, part = module["name"].split(".")
+        name = f"base_model.model.model.layers.{layer}.{'mlp' if part in MLP else 'self_attn'}.{part}.lora_"
+        for matrix, shape in (("A", (rank, module["in"])), ("B", (module["out"], rank))):
+            weights[f"{name}{matrix}.weight"] = draw.standard_normal(shape, np.float32) * np.float32(0.02)
+    (target / "adapter").mkdir(parents=True)
+    save_file(weights, target / "adapter" / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, "bias": "none"}
+    (target / "adapter" / "adapter_config.json").write_text(json.dumps(config))
+    about = {"uri": f"../{base.name}", "digest": manifest["digest"]}
+    fields = {"kind": "adapter", "task": manifest["task"], "base": about, "chatTemplate": manifest["chatTemplate"]}
+    return write_manifest(target, target.name, **fields)
 
 
 def digest_of(artifact: Path) -> str:
