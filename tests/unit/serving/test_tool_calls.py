@@ -7,6 +7,9 @@ import pytest
 
 from tunesmith_api.chat.styles import ToolStyle
 from tunesmith_serving.engines.text_generation.openai.tools.answers import CallDelta, Content, TextDelta, ToolAnswer
+from tunesmith_serving.engines.text_generation.openai.tools.forced import ForcedAnswer
+from tunesmith_serving.engines.text_generation.openai.tools.formats.base import CallFormat
+from tunesmith_serving.engines.text_generation.openai.tools.formats.mistral import NamedMistralFormat
 from tunesmith_serving.engines.text_generation.openai.tools.formats.registry import FORMATS
 
 HERMES, LLAMA, MISTRAL, PHI = ToolStyle.HERMES, ToolStyle.LLAMA, ToolStyle.MISTRAL, ToolStyle.PHI
@@ -156,3 +159,36 @@ def test_half_a_character_in_arguments_can_be_sent() -> None:
     [found] = read(HERMES, ['<tool_call>{"name": "add", "arguments": {"a": "\\ud800 ü"}}</tool_call>']).calls
     assert found["arguments"].encode()
     assert json.loads(found["arguments"]) == {"a": "\ud800 ü"}
+
+
+NAMED = NamedMistralFormat()
+FORCED: list[tuple[CallFormat, str]] = [
+    (FORMATS[HERMES], "<tool_call>\n{}\n</tool_call>\n<tool_call>\n{}\n</tool_call>"),
+    (FORMATS[LLAMA], "{}; {}"),
+    (FORMATS[MISTRAL], "[TOOL_CALLS][{}, {}]"),
+    (FORMATS[PHI], "<|tool_call|>[{}, {}]<|/tool_call|>"),
+    (NAMED, "{}{}"),
+]
+
+
+@pytest.mark.parametrize(("format", "frame"), FORCED, ids=[type(format).__name__ for format, _ in FORCED])
+def test_enforced_calls_are_never_held_back(format: CallFormat, frame: str) -> None:
+    key = "parameters" if format is FORMATS[LLAMA] else "arguments"
+    values = [("weather", AWKWARD), ("add", {})]
+    written = [json.dumps({"name": name, key: value}, ensure_ascii=False) for name, value in values]
+    if format is NAMED:
+        written = [f"[TOOL_CALLS]{name}[ARGS]{json.dumps(value, ensure_ascii=False)}" for name, value in values]
+    text = frame.format(*written)
+    for size in (1, 3, 10_000):
+        parser, content = ForcedAnswer(format), Content()
+        for place in range(0, len(text), size):
+            content.add(parser.push(text[place : place + size]))
+        assert not parser.finish() and parser.called
+        assert shape(content) == ("", values)
+    cut, content = ForcedAnswer(format), Content()
+    content.add(cut.push(text[: text.index("quoted")]))
+    assert content.calls[0]["arguments"] == '{"q": "a \\"'
+    # The parser of answers that may be text reads the same calls.
+    parser, content = ToolAnswer(format, NAMES, None, ()), Content()
+    content.add([*parser.push(text), *parser.finish()])
+    assert shape(content) == ("", values)

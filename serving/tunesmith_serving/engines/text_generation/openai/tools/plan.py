@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tunesmith_api.chat.styles import takes_tools
 from tunesmith_serving.engines.text_generation.openai.tools.answers import AnswerParser, ToolAnswer
 from tunesmith_serving.engines.text_generation.openai.tools.constraint import calls_grammar
+from tunesmith_serving.engines.text_generation.openai.tools.forced import ForcedAnswer
 from tunesmith_serving.engines.text_generation.openai.tools.formats.base import CallFormat
 from tunesmith_serving.engines.text_generation.openai.tools.formats.registry import format_of
 from tunesmith_serving.engines.text_generation.openai.tools.request import ToolFields
@@ -38,6 +39,8 @@ class ToolPlan:
 
     def parser(self) -> AnswerParser:
         """Return what reads one answer."""
+        if self.grammar is not None:
+            return ForcedAnswer(self.format)
         return ToolAnswer(self.format, self.names, self.limit, [text for _, text in self.shown_tokens])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -41,11 +42,13 @@ class CallFormat(Protocol):
         markers: The texts that mark calls. Where they are special tokens, the answer's text has to show them.
         separators: Characters between calls, and after the last one, that are not text of the answer.
         has_short_ids: Whether the chat template takes ids of nine letters and digits only.
+        head: What is before the arguments of a call that `call_rule` allows; its first group is the function.
     """
 
     markers: tuple[str, ...]
     separators: str
     has_short_ids: bool
+    head: re.Pattern[str]
 
     def begin(self, text: str, at_start: bool) -> int:
         """Return where in a text a call may begin; its length if nowhere.
@@ -123,6 +126,10 @@ def read_json(text: str, start: int) -> tuple[Any, int]:
         raise
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+JSON_HEAD = re.compile(r'\{"name": "([^"]+)", "(?:arguments|parameters)": ')
+"""The `head` of calls that `json_call_rule` allows."""
 
 
 def json_call_rule(name: str, arguments: str, key: str = "arguments") -> str:

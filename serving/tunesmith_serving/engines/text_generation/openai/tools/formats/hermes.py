@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tunesmith_serving.engines.text_generation.openai.tools.formats.base import (
+    JSON_HEAD,
     Found,
     Incomplete,
     Token,
@@ -22,6 +23,7 @@ class HermesFormat:
     markers: tuple[str, ...] = (BEGIN, END)
     separators = " \t\r\n"
     has_short_ids = False
+    head = JSON_HEAD
 
     def begin(self, text: str, at_start: bool) -> int:
         """Return where a call may begin; see `CallFormat`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tunesmith_serving.engines.text_generation.openai.tools.formats.base import (
+    JSON_HEAD,
     Found,
     Incomplete,
     Token,
@@ -26,6 +27,7 @@ class LlamaFormat:
     markers: tuple[str, ...] = (TAG,)
     separators = " \t\r\n;"
     has_short_ids = False
+    head = JSON_HEAD
 
     def begin(self, text: str, at_start: bool) -> int:
         """Return where a call may begin; see `CallFormat`. Without its marker that is the answer's beginning only."""

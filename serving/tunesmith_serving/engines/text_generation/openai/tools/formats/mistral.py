@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tunesmith_serving.engines.text_generation.openai.tools.formats.base import (
+    JSON_HEAD,
     Call,
     Found,
     Incomplete,
@@ -28,6 +29,7 @@ class MistralFormat:
     markers: tuple[str, ...] = (BEGIN, CALL_ID, ARGS)
     separators = " \t\r\n"
     has_short_ids = True
+    head = JSON_HEAD
 
     def begin(self, text: str, at_start: bool) -> int:
         """Return where calls may begin; see `CallFormat`."""
@@ -66,6 +68,8 @@ class MistralFormat:
 
 class NamedMistralFormat(MistralFormat):
     """The newer form of Mistral's calls, with the name before the arguments; see `CallFormat`."""
+
+    head = re.compile(r"\[TOOL_CALLS\]([A-Za-z0-9_.:/-]+)\[ARGS\]")
 
     def call_rule(self, name: str, arguments: str, token: Token) -> str:
         """Return one call as a rule; see `CallFormat`."""
