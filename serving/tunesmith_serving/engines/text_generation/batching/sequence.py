@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.adjust import LogitsAdjuster
 from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintError
 from tunesmith_serving.engines.text_generation.batching.sampling import (
@@ -41,7 +42,7 @@ class Sequence:
         last_token: The input of the next step.
         answer: The tokens sampled so far.
         most_tokens: The most tokens that prompt and answer can come to.
-        scope: What the keys and values depend on besides the tokens: the adapter.
+        adapter: What computes it besides the base; it is kept until the request ends.
         cached: Prompt tokens that were not computed again; the first event says so.
         cancelled: Set by the submitter; the worker ends the request at its next step.
     """
@@ -59,7 +60,7 @@ class Sequence:
         self.filled = 0
         self.last_token = -1
         self.answer: list[int] = []
-        self.scope = request.adapter or ""
+        self.adapter: Adapter | None = None
         self.cached = 0
         self.cancelled = False
         self.outbox: list[Event] = []
@@ -86,6 +87,11 @@ class Sequence:
     def tokens(self) -> npt.NDArray[np.int64]:
         """Prompt and answer, shape [tokens]."""
         return np.concatenate([self.prompt, np.asarray(self.answer, np.int64)])
+
+    @property
+    def scope(self) -> str:
+        """What the keys and values depend on besides the tokens."""
+        return self.adapter.key if self.adapter else ""
 
     def cancel(self) -> None:
         """Free the slot."""
