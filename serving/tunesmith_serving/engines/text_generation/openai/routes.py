@@ -19,6 +19,7 @@ from tunesmith_serving.engines.text_generation.openai.schema import (
 from tunesmith_serving.engines.text_generation.openai.timing import TokenMetrics
 from tunesmith_serving.engines.text_generation.openai.tokenization import detokenize, tokenize
 from tunesmith_serving.engines.text_generation.openai.writing import PromptWriter
+from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.runtime.retry import RetryEstimator
 
@@ -27,6 +28,7 @@ def create_routes(
     batcher: Batcher,
     tokenizer: ApiTokenizer,
     template: Template | None,
+    compiler: GrammarCompiler,
     context: ServerContext,
     metrics: TokenMetrics,
     retry: RetryEstimator,
@@ -38,13 +40,14 @@ def create_routes(
         batcher: Generates the tokens.
         tokenizer: The model's tokenizer.
         template: The model's chat template; without one, chat requests are refused.
+        compiler: Compiles what answers must be.
         context: The server.
         metrics: Histograms of how fast tokens come.
         retry: How long clients should wait when the queue is full.
         adapters: The adapters that are served beside the model.
     """
     router = APIRouter()
-    writer = PromptWriter(tokenizer, template)
+    writer = PromptWriter(tokenizer, template, compiler)
     generator = Generator(batcher, writer, tokenizer.token_bytes, context, metrics, retry)
     add_models(router, context, batcher.context_length, adapters)
 
