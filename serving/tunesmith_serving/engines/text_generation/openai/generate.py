@@ -33,6 +33,7 @@ from tunesmith_serving.engines.text_generation.openai.schema import ChatRequest,
 from tunesmith_serving.engines.text_generation.openai.timing import TokenMetrics, TokenTimer
 from tunesmith_serving.engines.text_generation.openai.tools.answers import Delta
 from tunesmith_serving.engines.text_generation.openai.writing import Writer
+from tunesmith_serving.http.body import CLIENT_LEFT
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.http.errors import ApiError, server_error, unavailable
 from tunesmith_serving.http.sse import EventStream, sse_data, wait_for_disconnect
@@ -170,7 +171,7 @@ class Generator:
             if answer.finish_reason == "error":
                 raise server_error(answer.error or "the generation failed")
         if any(answer.finish_reason in (None, "cancelled") for answer in run.answers):
-            return Response(status_code=499)  # the client has disconnected; nobody reads this
+            return Response(status_code=CLIENT_LEFT)
         return JSONResponse(run.builder.whole(run.answers, run.usage()))
 
     async def _stream(self, run: _Run, arrived: float, include_usage: bool) -> AsyncIterator[bytes]:
