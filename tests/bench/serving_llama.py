@@ -33,6 +33,7 @@ from support import llama_cpp
 
 SHARED, OWN = 384, 64
 TURNS = 10
+QUICK = {"vocab_size": 1024, "context_length": 2048}
 
 
 @dataclass
@@ -208,7 +209,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--work", type=Path, help="folder in which the models are kept for the next run")
     options = parser.parse_args()
-    sizes: dict[str, Any] = {"vocab_size": 1024, "context_length": 2048} if options.quick else SMOLLM2_135M
+    sizes: dict[str, Any] = dict(QUICK if options.quick else SMOLLM2_135M)
     sizes["texts"] = invented_words(sizes["vocab_size"])
     if options.quick:
         options.rounds, options.new_tokens, options.turns = 1, 16, 3

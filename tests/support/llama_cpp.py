@@ -1,6 +1,7 @@
 """llama.cpp's own server, built from the source distribution of llama-cpp-python, and models converted for it."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,14 @@ from support.ports import free_port
 VERSION = "0.3.36"
 _TARGETS = ("llama-server", "llama-quantize")
 _OPTIONS = (
-    "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_CURL=OFF",
-    "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF",
+    "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF",
+    "-DLLAMA_BUILD_EXAMPLES=OFF",
 )  # fmt: skip
+# All that this processor has, but not AMX: those kernels crash in virtual machines that were not given its tiles.
+_INSTRUCTIONS = {
+    "avx": "AVX", "avx2": "AVX2", "bmi2": "BMI2", "fma": "FMA", "f16c": "F16C", "avx512f": "AVX512",
+    "avx512vbmi": "AVX512_VBMI", "avx512_vnni": "AVX512_VNNI", "avx512_bf16": "AVX512_BF16",
+}  # fmt: skip
 
 # A tokenizer that was trained on the fly is none that the converter knows; its text is split as GPT-2's.
 _CONVERT = """
@@ -55,9 +61,17 @@ def _build(scratch: Path) -> Path:
     source = scratch / f"llama_cpp_python-{VERSION}" / "vendor" / "llama.cpp"
     # The converter's only need that this project's environment does not meet.
     _run([*pip, "install", "--no-deps", "--target", str(source / "site"), "sentencepiece"])
-    _run(["cmake", "-S", str(source), "-B", str(source / "build"), *_OPTIONS])
+    _run(["cmake", "-S", str(source), "-B", str(source / "build"), *_OPTIONS, *_instructions()])
     _run(["cmake", "--build", str(source / "build"), "-j", str(os.cpu_count() or 1), "--target", *_TARGETS])
     return source
+
+
+def _instructions() -> list[str]:
+    """Return the options for the instructions that this processor has."""
+    if platform.machine() != "x86_64":
+        return ["-DGGML_NATIVE=ON"]
+    flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
+    return ["-DGGML_NATIVE=OFF", *(f"-DGGML_{name}=ON" for flag, name in _INSTRUCTIONS.items() if flag in flags)]
 
 
 def convert(model: Path, target: Path, kind: str = "Q4_0") -> Path:

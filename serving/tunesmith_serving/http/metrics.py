@@ -20,9 +20,14 @@ class _EngineCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Yield the current values."""
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for statistic in self._engine.statistics():
-            family = CounterMetricFamily if statistic.kind == "counter" else GaugeMetricFamily
-            yield family(statistic.name, statistic.description, value=statistic.value)
+            if statistic.name not in families:
+                kind = CounterMetricFamily if statistic.kind == "counter" else GaugeMetricFamily
+                names = [name for name, _ in statistic.labels]
+                families[statistic.name] = kind(statistic.name, statistic.description, labels=names)
+            families[statistic.name].add_metric([value for _, value in statistic.labels], statistic.value)
+        yield from families.values()
 
 
 class Metrics:

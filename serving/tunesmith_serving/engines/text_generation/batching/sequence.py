@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
+from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.adjust import LogitsAdjuster
 from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintError
 from tunesmith_serving.engines.text_generation.batching.sampling import (
@@ -38,6 +40,10 @@ class Sequence:
         outbox: Events that `accept` made and `flush` has not delivered yet.
         filled: Number of tokens whose keys and values are in the slot.
         last_token: The input of the next step.
+        answer: The tokens sampled so far.
+        most_tokens: The most tokens that prompt and answer can come to.
+        adapter: What computes it besides the base; it is kept until the request ends.
+        cached: Prompt tokens that were not computed again; the first event says so.
         cancelled: Set by the submitter; the worker ends the request at its next step.
     """
 
@@ -53,6 +59,9 @@ class Sequence:
         self.prompt = np.asarray(request.prompt_ids, np.int64)
         self.filled = 0
         self.last_token = -1
+        self.answer: list[int] = []
+        self.adapter: Adapter | None = None
+        self.cached = 0
         self.cancelled = False
         self.outbox: list[Event] = []
         params = request.sampling
@@ -66,12 +75,23 @@ class Sequence:
         self._on_cancel = on_cancel
         room = context_length - len(self.prompt)
         self._budget = min(room, request.sampling.max_tokens or room)
+        self.most_tokens = len(self.prompt) + self._budget
         self._generated = 0
         self._rng = make_generator(request.sampling.seed)
         self._text = IncrementalDetokenizer(show_tokens(decoder, request.shown_tokens))
         self._stop = StopMatcher(request.sampling.stop)
         self._held_logprobs: list[TokenLogprob] = []
         self._held_tokens: list[int] = []
+
+    @property
+    def tokens(self) -> npt.NDArray[np.int64]:
+        """Prompt and answer, shape [tokens]."""
+        return np.concatenate([self.prompt, np.asarray(self.answer, np.int64)])
+
+    @property
+    def scope(self) -> str:
+        """What the keys and values depend on besides the tokens."""
+        return self.adapter.key if self.adapter else ""
 
     def cancel(self) -> None:
         """Free the slot."""
@@ -102,6 +122,7 @@ class Sequence:
             return True
         self._generated += 1
         self.last_token = token
+        self.answer.append(token)
         self._held_tokens.append(token)
         if token in self._stop_token_ids:
             return self._end("stop")
@@ -158,11 +179,21 @@ class Sequence:
             self._held_logprobs.clear()
         tokens = tuple(self._held_tokens)
         self._held_tokens.clear()
-        self.outbox.append(Event(text, tokens, logprobs, reason))
+        cached = self.cached if len(self.answer) == 1 else 0
+        self.outbox.append(Event(text, tokens, logprobs, reason, cached_tokens=cached))
 
 
-def check_request(request: GenerationRequest, index: int, vocab_size: int, context_length: int) -> None:
+def check_request(
+    request: GenerationRequest, index: int, vocab_size: int, context_length: int, wanted_context: int = 0
+) -> None:
     """Check a request against the model.
+
+    Args:
+        request: The request.
+        index: Its position among those that are submitted together.
+        vocab_size: Token ids are below this.
+        context_length: The most tokens of prompt and answer.
+        wanted_context: What the settings ask for, if the memory holds less.
 
     Raises:
         PromptTooLongError: The prompt leaves no room for an answer.
@@ -175,7 +206,7 @@ def check_request(request: GenerationRequest, index: int, vocab_size: int, conte
     elif min(ids) < 0 or max(ids) >= vocab_size:
         error = InvalidRequestError(f"the prompt has a token id outside 0 to {vocab_size - 1}")
     elif len(ids) >= context_length:
-        error = PromptTooLongError(len(ids), context_length)
+        error = PromptTooLongError(len(ids), context_length, wanted_context)
     elif any(not 0 <= token < vocab_size for token, _ in request.sampling.logit_bias):
         error = InvalidRequestError(f"has a token id outside 0 to {vocab_size - 1}", "logit_bias")
     if error is not None:

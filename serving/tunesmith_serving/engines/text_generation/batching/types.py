@@ -44,9 +44,14 @@ class InvalidRequestError(ValueError):
 class PromptTooLongError(InvalidRequestError):
     """The prompt leaves no room for an answer."""
 
-    def __init__(self, prompt_tokens: int, context_length: int) -> None:
+    def __init__(self, prompt_tokens: int, context_length: int, wanted_context: int = 0) -> None:
+        short = (
+            f" (contextLength is {wanted_context}, but the server has memory for no more keys and values)"
+            if wanted_context > context_length
+            else ""
+        )
         super().__init__(
-            f"the prompt has {prompt_tokens} tokens and the context length is {context_length}, "
+            f"the prompt has {prompt_tokens} tokens and the context length is {context_length}{short}, "
             "of which at least one must be left for the answer"
         )
         self.prompt_tokens = prompt_tokens
@@ -183,6 +188,25 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheStats:
+    """What keys and values were reused, and the memory that they take.
+
+    Attributes:
+        query_tokens: Prompt tokens of all requests that were admitted.
+        hit_tokens: Those of them that the prefix cache had.
+        prefix_blocks: Blocks in the prefix cache.
+        prefix_bytes: Their memory.
+        row_bytes: Memory of the keys and values of the running requests.
+    """
+
+    query_tokens: int
+    hit_tokens: int
+    prefix_blocks: int
+    prefix_bytes: int
+    row_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class BatcherStats:
     """Token counts since the start and the current load."""
 
@@ -191,6 +215,7 @@ class BatcherStats:
     queue_length: int
     prompt_tokens: int
     generated_tokens: int
+    cache: CacheStats | None = None
 
     @property
     def load(self) -> str:

@@ -13,6 +13,7 @@ from tunesmith_serving.engines.text_generation.batching.delivery import Delivery
 from tunesmith_serving.engines.text_generation.batching.sequence import Sequence
 from tunesmith_serving.engines.text_generation.batching.types import (
     BatcherStats,
+    CacheStats,
     Completion,
     DrainingError,
     EventSink,
@@ -68,6 +69,7 @@ class QueueWorker(ABC):
             DrainingError: The server is shutting down.
             PromptTooLongError: A prompt leaves no room for an answer.
             InvalidRequestError: A prompt is empty, or a token id is not in the vocabulary.
+            UnknownAdapterError: The adapter of a request is not loaded.
             EngineFailedError: The worker has died.
         """
         requests = list(requests)
@@ -111,6 +113,7 @@ class QueueWorker(ABC):
                 queue_length=len(self._queue),
                 prompt_tokens=self._prompt_tokens,
                 generated_tokens=self._generated_tokens,
+                cache=self._cache_stats(),
             )
 
     def start_draining(self) -> None:
@@ -147,6 +150,10 @@ class QueueWorker(ABC):
     @abstractmethod
     def _in_use(self) -> int:
         """Return how many requests are being computed; called with `_wake` held."""
+
+    def _cache_stats(self) -> CacheStats | None:
+        """Return what keys and values take, if they are kept; called with `_wake` held."""
+        return None
 
     @abstractmethod
     def _step(self) -> None:

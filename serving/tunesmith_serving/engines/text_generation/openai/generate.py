@@ -10,6 +10,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from tunesmith_serving.engines.base import EngineFailedError
+from tunesmith_serving.engines.text_generation.adapters.errors import UnknownAdapterError
 from tunesmith_serving.engines.text_generation.batching.bridge import Bridge, Generation
 from tunesmith_serving.engines.text_generation.batching.sampling import derive_seed
 from tunesmith_serving.engines.text_generation.batching.types import (
@@ -107,18 +108,19 @@ class Generator:
             ApiError: The request cannot be answered.
         """
         arrived = time.perf_counter()
-        self._context.check_model(body.model)
+        adapter = self._context.check_model(body.model)
         written = await self._writer.write(body)
         count = body.n or 1
         is_chat = isinstance(body, ChatRequest)
         builder = ResponseBuilder(
             "chat" if is_chat else "text",
-            self._context.model_name,
+            adapter or self._context.model_name,
             self._token_bytes,
             body.params().logprobs is not None,
             [prompt.echo for prompt in written for _ in range(count)],
         )
-        requests = [variant(prompt.request, index) for prompt in written for index in range(count)]
+        prompts = [replace(prompt.request, adapter=adapter) for prompt in written]
+        requests = [variant(prompt, index) for prompt in prompts for index in range(count)]
         generation = self._submit(requests, len(written), "messages" if is_chat else "prompt")
         timers = [self._metrics.timer(arrived) for _ in requests]
         plans = [prompt.tools for prompt in written for _ in range(count)]
@@ -140,6 +142,9 @@ class Generator:
         except TooManyRequestsError as error:
             name = "n" if len(requests) > prompts else param
             raise ApiError(400, f"{name}: {error}", param=name, code="invalid_value") from None
+        except UnknownAdapterError as error:
+            self._context.check_model(error.name)  # it has just been removed
+            raise unavailable(f"{error}; try again") from None
         except QueueFullError:
             stats = self._batcher.stats()
             wait = str(self._retry.retry_after(stats.queue_length, stats.slots))

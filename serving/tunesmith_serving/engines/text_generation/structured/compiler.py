@@ -69,8 +69,8 @@ class GrammarCompiler:
             if matcher.is_error():
                 raise error_of(grammar, matcher.get_error())
             compiled = CompiledGrammar(matcher, self._masks, self._vocab_size)
-            if matcher.is_error():  # no answer can begin
-                raise error_of(grammar, matcher.get_error())
+            if compiled.error:
+                raise error_of(grammar, matcher.get_error() or "NoExtension")
         with self._lock:
             self._cache[grammar] = compiled
             while len(self._cache) > CACHED_GRAMMARS:

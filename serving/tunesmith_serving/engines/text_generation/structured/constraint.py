@@ -5,7 +5,7 @@ from typing import Any
 
 from tunesmith_serving.engines.text_generation.batching.constraint import Constraint, ConstraintError
 from tunesmith_serving.engines.text_generation.structured.masks import Mask, MaskThread, Row
-from tunesmith_serving.engines.text_generation.structured.reading import explain
+from tunesmith_serving.engines.text_generation.structured.reading import advise
 
 
 class GrammarConstraint:
@@ -46,7 +46,7 @@ class GrammarConstraint:
         """
         self._ready.wait()
         if not self._matcher.consume_token(token):
-            raise ConstraintError(_explain(self._matcher))
+            raise ConstraintError(f"the grammar of the answer cannot be followed: {advise(self._matcher.get_error())}")
         self.done = self._matcher.is_stopped()
         if not self.done:
             self._ready.clear()
@@ -54,25 +54,26 @@ class GrammarConstraint:
 
     def _compute(self) -> None:
         try:
-            self._mask = Mask(self._matcher.compute_bitmask(), self._vocab_size)
-            # After an error, the library allows the end of the answer, though it is not complete.
-            if self._matcher.is_error():
-                self._error = _explain(self._matcher)
+            self._mask, self._error = compute_mask(self._matcher, self._vocab_size)
         except Exception as error:
-            self._error = f"the grammar cannot be followed: {error}"
+            self._error = f"the grammar of the answer cannot be followed: {error}"
         finally:
             self._ready.set()
 
 
 class CompiledGrammar:
-    """A compiled grammar, which any number of answers may follow at the same time."""
+    """A compiled grammar, which any number of answers may follow at the same time.
+
+    Attributes:
+        error: Why no answer can begin; empty if one can.
+    """
 
     def __init__(self, matcher: Any, masks: MaskThread, vocab_size: int) -> None:  # noqa: ANN401
         self._matcher = matcher
         self._masks = masks
         self._vocab_size = vocab_size
         # All answers begin in the same state.
-        self._first = Mask(matcher.compute_bitmask(), vocab_size)
+        self._first, self.error = compute_mask(matcher, vocab_size)
         self._lock = threading.Lock()
 
     def start(self) -> Constraint:
@@ -82,5 +83,9 @@ class CompiledGrammar:
         return GrammarConstraint(matcher, self._masks, self._vocab_size, self._first)
 
 
-def _explain(matcher: Any) -> str:  # noqa: ANN401
-    return f"the grammar of the answer is too complex: {explain(matcher.get_error())}; simplify it"
+def compute_mask(matcher: Any, vocab_size: int) -> tuple[Mask, str]:  # noqa: ANN401
+    """Return the mask for the next token, and why there is none; empty if there is one."""
+    mask = Mask(matcher.compute_bitmask(), vocab_size)
+    # After an error, the library allows the end of the answer, though it is not complete.
+    error = matcher.get_error() or ("NoExtension" if mask.empty else "")
+    return mask, f"the grammar of the answer cannot be followed: {advise(error)}" if error else ""

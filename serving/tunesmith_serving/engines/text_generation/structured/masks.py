@@ -14,12 +14,17 @@ FEW = 16
 
 
 class Mask:
-    """The tokens that may come next."""
+    """The tokens that may come next.
+
+    Attributes:
+        empty: Whether there is none, because the vocabulary cannot write what must come next.
+    """
 
     def __init__(self, bits: bytes, vocab_size: int) -> None:
         """Read llguidance's mask: one bit a token, in the order of their ids."""
         allowed = np.unpackbits(np.frombuffer(bits, np.uint8), count=vocab_size, bitorder="little").view(np.bool_)
         count = int(np.count_nonzero(allowed))
+        self.empty = count == 0
         self._few = np.flatnonzero(allowed) if count * FEW < vocab_size else None
         self._forbidden = ~allowed if self._few is None else None
 

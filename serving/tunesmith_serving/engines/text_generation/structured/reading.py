@@ -26,7 +26,7 @@ REMEDIES = {
     "min/maxProperties": "name the properties that must be there in required",
     "not disjoint": "write patterns of which at most one matches a name",
     "Unsatisfiable": "change it, so that an answer can be valid",
-    "NoExtension": "no answer can begin; a schema must not refer to itself at once",
+    "vocabulary": "a schema must not refer to itself alone, and the model must know the characters",
     "fuel": "the grammar is too complex; use fewer alternatives and smaller bounds",
     "too large": "use fewer alternatives, and anyOf instead of allOf",
     "limit": "the grammar is too complex; use fewer alternatives and smaller bounds",
@@ -47,7 +47,7 @@ def read(grammar: Grammar) -> str:
     if len(grammar.text) > most:
         raise GrammarError(f"has {len(grammar.text)} characters; at most {most} are allowed")
     if grammar.syntax == "regex":
-        return LLMatcher.grammar_from_lark(f"start: /{regex_to_lark(grammar.text)}/")  # \\d is 0 to 9
+        return LLMatcher.grammar_from_lark(f"start: /{regex_to_lark(grammar.text, 'd')}/")
     if grammar.syntax == "lark":
         return LLMatcher.grammar_from_lark(grammar.text)
     if grammar.syntax == "gbnf":
@@ -64,15 +64,22 @@ def read(grammar: Grammar) -> str:
 def error_of(grammar: Grammar, message: str) -> GrammarError:
     """Return the error for a grammar that llguidance does not compile, for a JSON schema with the place in it."""
     path = _locate(json.loads(grammar.text), grammar.lenient, message) if grammar.syntax == "json_schema" else ()
+    return GrammarError(advise(message), path_text(path))
+
+
+def advise(message: str) -> str:
+    """Return what one of llguidance's messages says is wrong, and what helps if that is known."""
     found = explain(message)
     remedy = next((remedy for part, remedy in REMEDIES.items() if part in found), "")
-    return GrammarError(f"{found}; {remedy}" if remedy else found, path_text(path))
+    return f"{found}; {remedy}" if remedy else found
 
 
 def explain(message: str) -> str:
     """Return the line of one of llguidance's messages that says what is wrong."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     line = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), "".join(lines[:1]))
+    if line.startswith("NoExtension"):
+        return "no token of the model's vocabulary can come next"
     return f"{line[:MAX_MESSAGE]}..." if len(line) > MAX_MESSAGE else line
 
 

@@ -18,8 +18,9 @@ class _Encoder:
         self.special_token_ids = sorted(tokenizer.special_ids())
 
     def __call__(self, text: bytes) -> list[int]:
-        """Return the token ids of a text."""
-        return self._tokenizer.encode(text.decode(errors="ignore"), add_special_tokens=False)
+        """Return the token ids of a text; none if the vocabulary cannot write it."""
+        ids = self._tokenizer.encode(text.decode(errors="ignore"), add_special_tokens=False)
+        return ids if b"".join(self.tokens[token] for token in ids) == text else []
 
 
 def make_vocabulary(tokenizer: Tokenizer, vocab_size: int, stop_token_ids: frozenset[int]) -> Any:  # noqa: ANN401
