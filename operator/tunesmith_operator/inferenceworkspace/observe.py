@@ -21,7 +21,7 @@ async def observe(workspace: KubeObject, context: Context) -> Observed:
     spec = InferenceWorkspaceSpec.model_validate(workspace["spec"])
     last = Target.from_status(workspace.get("status") or {})
     jobs = _jobs(spec, last, namespace, context.store)
-    choice = choose(spec.model, jobs, last)
+    choice = choose(spec.model, jobs, last, spec.runtime.execution_provider)
     pods = tuple(context.store.owned("Pod", uid))
     return Observed(
         workspace=workspace,

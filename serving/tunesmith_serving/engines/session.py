@@ -7,38 +7,53 @@ from typing import Any
 
 import onnxruntime as ort
 
+from tunesmith_serving.engines.providers import CPU_PROVIDER, Provider, add_provider, check_session
 from tunesmith_serving.runtime.cpus import available_cpus
-from tunesmith_serving.runtime.errors import ArtifactError, MemoryShortageError
+from tunesmith_serving.runtime.errors import ArtifactError, MemoryShortageError, ProviderError
 
 _NO_MEMORY = ("bad alloc", "bad_alloc", "failed to allocate", "cannot allocate memory", "not enough memory")
 
 
-def open_session(path: Path, threads: int, *, same_shapes: bool = True) -> Any:  # noqa: ANN401 - it carries no types
-    """Return a session of a model on the CPU.
+def open_session(path: Path, threads: int, provider: Provider = CPU_PROVIDER, *, same_shapes: bool = True) -> Any:  # noqa: ANN401 - it carries no types
+    """Return a session of a model.
 
     Args:
         path: The model's file.
         threads: Threads that compute together; 0 for all processors that this process may use.
+        provider: The execution provider that computes it, all of it.
         same_shapes: Whether most runs have inputs of the same shapes, so that their memory is worth planning.
 
     Raises:
         ArtifactError: The model does not load.
         MemoryShortageError: It does not fit in memory.
+        ProviderError: The execution provider is not there, or does not compute the whole model.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or available_cpus()
+    options.intra_op_num_threads = threads = threads or available_cpus()
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = same_shapes
     # Work is split into small blocks, so that a thread that loses its core does not delay the others.
     options.add_session_config_entry("session.dynamic_block_base", "4")
     options.log_severity_level = 3
+    is_cpu = provider.name == CPU_PROVIDER.name
+    chosen: Any = ["CPUExecutionProvider"] if is_cpu else add_provider(options, provider, threads)
     try:
-        return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(path, options, providers=chosen or None)
     except Exception as error:  # ONNX Runtime has no common base class for its errors
         text = " ".join(str(error).split())
         if out_of_memory(error):
             raise MemoryShortageError(f"{path} does not fit in memory: {text}; give the server more memory") from None
+        if not is_cpu:
+            raise ProviderError(
+                f"{path} does not load with executionProvider {provider.name}: {text}; correct providerOptions, or see "
+                "to the device"
+            ) from None
         raise ArtifactError(f"{path} does not load: {text}; export the model again") from None
+    if not is_cpu:
+        # Otherwise a run that fails would be tried again on the CPU, without a word.
+        session.disable_fallback()
+        check_session(session, provider)
+    return session
 
 
 def out_of_memory(error: BaseException) -> bool:

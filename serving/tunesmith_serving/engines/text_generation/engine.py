@@ -10,6 +10,7 @@ from tunesmith_api.artifact import MODEL_FILES
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.base import Statistic
 from tunesmith_serving.engines.predictor import ModelCard
+from tunesmith_serving.engines.providers import provider_of
 from tunesmith_serving.engines.text_generation.batching.batcher import ContinuousBatcher
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
@@ -55,6 +56,7 @@ class TextGenerationEngine:
             context_length=config.context_length,
             prefill_chunk=config.prefill_chunk,
             threads=config.threads,
+            provider=provider_of(config),
         )
         stop = decoder.spec.eos_token_ids | eos_tokens
         batcher = ContinuousBatcher(decoder, tokenizer, config.max_queue_length, stop)
