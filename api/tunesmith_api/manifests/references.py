@@ -72,7 +72,7 @@ def _check_precisions(manifests: Manifests) -> None:
         message = f"is {wanted}, which FineTuneJob {name} does not export {found}"
         if wanted is None:
             message = f"FineTuneJob {name} exports nothing that {who} can compute {found}"
-        add = wanted or next(iter(servable(TASKS[job.spec.task].precisions, *by)), "fp32")
+        add: str = wanted or next(iter(servable(TASKS[job.spec.task].precisions, *by)), "fp32")
         if provider == CPU and wanted is None:
             add = TASKS[job.spec.task].default_precisions[0]
         served = servable(exported, *by)

@@ -93,6 +93,7 @@ class LocalWorkspace:
             *("--context-length", str(spec.runtime.context_length)),
             *("--execution-provider", spec.runtime.execution_provider),
             *(("--provider-options", json.dumps(options)) if (options := spec.runtime.provider_options) else ()),
+            *("--prefix-cache-memory", spec.runtime.prefix_cache_memory),
         ]
         self.process = children.start("tunesmith_serving", arguments, log=self._log)
         self._wait_until_ready()

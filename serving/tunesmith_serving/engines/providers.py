@@ -104,8 +104,8 @@ def add_provider(options: Any, provider: Provider, threads: int) -> list[tuple[s
         return []
     if info.ort_name not in ort.get_available_providers():
         raise ProviderError(
-            f"the installed ONNX Runtime has no {info.ort_name}, which executionProvider {provider.name} needs: use the "
-            f"serving image of that provider (PROVIDER={provider.name}), or install {info.package} in place of "
+            f"the installed ONNX Runtime has no {info.ort_name}, which executionProvider {provider.name} needs: use "
+            f"the serving image of that provider (PROVIDER={provider.name}), or install {info.package} in place of "
             "onnxruntime"
         )
     if provider.device_type == "cuda" and hasattr(ort, "preload_dlls"):
@@ -138,8 +138,8 @@ def check_session(session: Any, provider: Provider) -> None:  # noqa: ANN401
     left = [(other, node) for other, node in nodes if other != name and not provider.allows(other, node.op_type)]
     if left or all(other != name for other, _ in nodes):
         raise ProviderError(
-            f"{name} does not take the whole model; {len(left or nodes)} of its {len(nodes)} nodes would be computed on "
-            f"the CPU: {_listed(node for _, node in left or nodes)}. Serve a precision that it computes "
+            f"{name} does not take the whole model; {len(left or nodes)} of its {len(nodes)} nodes would be computed "
+            f"on the CPU: {_listed(node for _, node in left or nodes)}. Serve a precision that it computes "
             f"({', '.join(EXECUTION_PROVIDERS[provider.name].precisions)}), or choose another executionProvider"
         )
 

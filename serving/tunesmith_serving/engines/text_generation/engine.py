@@ -56,6 +56,7 @@ class TextGenerationEngine:
             context_length=config.context_length,
             prefill_chunk=config.prefill_chunk,
             threads=config.threads,
+            prefix_memory=config.prefix_cache_bytes,
             provider=provider_of(config),
         )
         stop = decoder.spec.eos_token_ids | eos_tokens

@@ -32,6 +32,10 @@ class Sequence:
         outbox: Events that `accept` made and `flush` has not delivered yet.
         filled: Number of tokens whose keys and values are in the slot.
         last_token: The input of the next step.
+        answer: The tokens sampled so far.
+        most_tokens: The most tokens that prompt and answer can come to.
+        scope: What the keys and values depend on besides the tokens: the adapter.
+        cached: Prompt tokens that were not computed again; the first event says so.
         cancelled: Set by the submitter; the worker ends the request at its next step.
     """
 
@@ -47,6 +51,9 @@ class Sequence:
         self.prompt = np.asarray(request.prompt_ids, np.int64)
         self.filled = 0
         self.last_token = -1
+        self.answer: list[int] = []
+        self.scope = request.adapter or ""
+        self.cached = 0
         self.cancelled = False
         self.outbox: list[Event] = []
         params = request.sampling
@@ -58,6 +65,7 @@ class Sequence:
         self._on_cancel = on_cancel
         room = context_length - len(self.prompt)
         self._budget = min(room, request.sampling.max_tokens or room)
+        self.most_tokens = len(self.prompt) + self._budget
         self._generated = 0
         self._rng = make_generator(request.sampling.seed)
         self._text = IncrementalDetokenizer(decoder)
@@ -87,6 +95,7 @@ class Sequence:
             return True
         self._generated += 1
         self.last_token = token
+        self.answer.append(token)
         self._held_tokens.append(token)
         if token in self._stop_token_ids:
             return self._end("stop")
@@ -135,7 +144,8 @@ class Sequence:
             self._held_logprobs.clear()
         tokens = tuple(self._held_tokens)
         self._held_tokens.clear()
-        self.outbox.append(Event(text, tokens, logprobs, reason))
+        cached = self.cached if len(self.answer) == 1 else 0
+        self.outbox.append(Event(text, tokens, logprobs, reason, cached_tokens=cached))
 
 
 def check_request(request: GenerationRequest, index: int, vocab_size: int, context_length: int) -> None:
