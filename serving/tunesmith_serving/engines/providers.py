@@ -10,6 +10,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -110,6 +111,9 @@ def add_provider(options: Any, provider: Provider, threads: int) -> list[tuple[s
         )
     if provider.device_type == "cuda" and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
+    if provider.name == "tensorrt":
+        with suppress(ImportError):
+            import_module("tensorrt")  # it loads the libraries that ONNX Runtime then finds
     chosen = [(info.ort_name, dict(provider.options))]
     if provider.name == "tensorrt":
         chosen.append((EXECUTION_PROVIDERS["cuda"].ort_name, {"device_id": str(provider.device_id)}))

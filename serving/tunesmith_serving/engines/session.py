@@ -45,7 +45,8 @@ def open_session(path: Path, threads: int, provider: Provider = CPU_PROVIDER, *,
     is_cpu = provider.name == CPU_PROVIDER.name
     chosen: Any = ["CPUExecutionProvider"] if is_cpu else add_provider(options, provider, threads)
     try:
-        session = ort.InferenceSession(path, options, providers=chosen or None)
+        # Without this, ONNX Runtime's Python part tries again on the CPU where a provider cannot be made.
+        session = ort.InferenceSession(path, options, providers=chosen or None, enable_fallback=0)
     except Exception as error:  # ONNX Runtime has no common base class for its errors
         text = " ".join(str(error).split())
         if out_of_memory(error):
@@ -57,8 +58,6 @@ def open_session(path: Path, threads: int, provider: Provider = CPU_PROVIDER, *,
             ) from None
         raise ArtifactError(f"{path} does not load: {text}; export the model again") from None
     if not is_cpu:
-        # Otherwise a run that fails would be tried again on the CPU, without a word.
-        session.disable_fallback()
         check_session(session, provider)
     return session
 
