@@ -83,6 +83,9 @@ bench: $(INSTALLED) ## Compare training and serving with the alternatives (20 mi
 bench-classify: $(INSTALLED) ## Compare a served classifier with transformers' pipeline and ONNX Runtime (5 minutes)
 	$(BIN)/python tests/bench/classify_serving.py
 
+bench-openvino: $(INSTALLED) ## Compare servers with OpenVINO and with ONNX Runtime's own kernels, answers and speed (10 minutes)
+	$(BIN)/python tests/bench/serving_openvino.py
+
 bench-gpu: $(INSTALLED) ## Compare training on a GPU with the alternatives (10 minutes; needs an NVIDIA GPU)
 	$(BIN)/python -m uv pip install --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python tests/bench/training_gpu.py

@@ -61,6 +61,11 @@ class Provider:
         """Whether inputs, outputs and the key-value cache can stay in a device's memory."""
         return self.device_type != "cpu"
 
+    @property
+    def copies_inputs(self) -> bool:
+        """Whether an input is copied when it is bound, so that later changes of the array have no effect."""
+        return self.on_device or self.name != CPU
+
     def allows(self, ort_name: str, op_type: str) -> bool:
         """Return whether a node may be computed by another provider of ONNX Runtime.
 

@@ -16,6 +16,7 @@ Object = dict[str, Any]
 NAMESPACED = {"watchNamespaces": ["team-a", "team-b"], "crds": {"install": False}, "rbac": {"aggregate": False}}
 EVERYTHING = {
     "registry": "example.azurecr.io/ml/",
+    "servingImages": {"cuda": {"repository": "tunesmith-serving-cuda"}},
     "image": {"digest": f"sha256:{'0' * 64}"},
     "imagePullSecrets": ["registry"],
     "replicas": 3,

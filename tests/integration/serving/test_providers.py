@@ -32,11 +32,11 @@ class OtherMemory(Provider):
 
 
 def logits(decoder: OnnxDecoder) -> list[np.ndarray]:
-    """Two prompts, a step of both, the second one moved to the first row, and a step of it."""
+    """Two prompts, two steps of both, the second one moved to the first row, and a step of it."""
     found = [decoder.prefill(0, np.arange(5, 12), 0).copy(), decoder.prefill(1, np.arange(40, 50), 0).copy()]
-    found.append(decoder.decode([3, 4], [7, 10]).copy())
-    decoder.rows.move(1, 0, 11)
-    return [*found, decoder.decode([9], [11]).copy()]
+    found += [decoder.decode([3, 4], [7, 10]).copy(), decoder.decode([5, 6], [8, 11]).copy()]
+    decoder.rows.move(1, 0, 12)
+    return [*found, decoder.decode([9], [12]).copy()]
 
 
 @pytest.mark.parametrize("provider", sorted(set(EXECUTION_PROVIDERS) - {"cpu"}))
@@ -138,6 +138,19 @@ def test_rows_in_another_memory_give_the_same_logits(artifact: Path) -> None:
     assert isinstance(there.rows, DeviceRows)
     for expected, found in zip(logits(here), logits(there), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_what_is_copied_when_it_is_bound_is_bound_for_each_step(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = []
+    bind = OnnxDecoder._bind_tokens
+    monkeypatch.setattr(OnnxDecoder, "_bind_tokens", lambda self, *given: bound.append(1) or bind(self, *given))
+    decoder = OnnxDecoder(open_artifact(artifact, "fp32"), 4, 128, 32, 1, provider=OtherMemory())
+    for step in range(3):
+        bound.clear()
+        decoder.decode([3, 4], [step, step])
+        assert bound
 
 
 def test_an_export_in_16_bits_runs_with_its_own_types(artifact: Path, hf_llama: Path, tmp_path: Path) -> None:

@@ -115,8 +115,7 @@ class OnnxDecoder:
         kv_type = inputs[self._names[0][0]].type
         shape = KvShape(len(self._names), self.spec.kv_heads, self.spec.head_size, KV_TYPES[kv_type])
         wanted = min(context_length, self.spec.context_length)
-        # ONNX Runtime copies what is bound to a device, so what changes between runs is bound for each of them.
-        self._copies = on_device = provider.on_device
+        self._copies, on_device = provider.copies_inputs, provider.on_device
         free = None if on_device else free_memory()
         self.memory = plan_memory(free, shape.token_bytes, slots, wanted, 0 if on_device else prefix_memory)
         self.context_length = min(wanted, self.memory.row_tokens)
