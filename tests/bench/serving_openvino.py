@@ -210,9 +210,8 @@ def run(options: argparse.Namespace) -> int:
                 )
                 failed += not is_within
                 rows += measure(model, urls, options.rounds, options.requests)
-    print(
-        "\n| model | precision | clients | unit | default | OpenVINO | OpenVINO over it |\n|---|---|---|---|---|---|---|"
-    )
+    print("\n| model | precision | clients | unit | default | OpenVINO | OpenVINO over it |")
+    print("|---|---|---|---|---|---|---|")
     for row in rows:
         print(f"| {' | '.join(row)} |")
     return 1 if failed else 0

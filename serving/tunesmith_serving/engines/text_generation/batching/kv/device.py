@@ -63,12 +63,15 @@ class DeviceRows(KeyValueRows):
         binding.bind_input(names[0], *bound)
         binding.bind_output(names[1], *bound)
 
+    def take(self, row: int) -> None:
+        """Use a row, which is always there."""
+
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a row to another, within the device."""
         for part in range(self.shape.parts):
             self._copy(self._address(part, source), self._address(part, target), self._row_bytes)
 
-    def free(self, row: int) -> None:
+    def free(self, row: int, length: int) -> None:
         """Keep the memory, which is allocated as a whole."""
 
     def _address(self, part: int, row: int) -> int:
