@@ -126,9 +126,8 @@ class ContinuousBatcher(QueueWorker):
             self._delivery.flush()  # tokens of the other requests do not wait for this
             if not joined:
                 budget -= end - start
-                self._computed(
-                    slot, end, self._decoder.prefill(slot.row, prompt[start:end], start, slot.sequence.adapter)
-                )
+                logits = self._decoder.prefill(slot.row, prompt[start:end], start, slot.sequence.adapter)
+                self._computed(slot, end, logits)
                 continue
             prompts = [member.sequence.prompt for member in (slot, *joined)]
             budget -= len(prompts) * max(map(len, prompts))
