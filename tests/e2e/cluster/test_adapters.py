@@ -67,7 +67,7 @@ def test_two_adapters_behind_one_workspace(installed: Cluster, namespace: str, s
     (pod,) = cluster.list("Pod", namespace, labels="tunesmith.dev/owner-name=support")
 
     # The second is trained and comes, while the server answers.
-    cluster.apply([config_map("second"), adapter_job("second", maxSteps=16, seed=7)], namespace)
+    cluster.apply([config_map("second"), adapter_job("second", maxSteps=16)], namespace)
     second = succeeded(cluster, namespace, "second")
     ended = time.monotonic()
     assert second["status"]["artifact"]["base"] == first["base"]
