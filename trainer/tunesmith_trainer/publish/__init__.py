@@ -6,7 +6,8 @@ dora, `model/` (the tuned model as safetensors, merged) only with `export.mergeW
 `manifest.json`, which is written last. With `export.adapterOnly` there are no exports in it: they are in
 the artifact of its base, which is written once for all jobs that share it.
 
-If the stage is killed and run again, it ends with the same files, byte for byte; only `created` (the time of assembly) and `measured` in the manifest differ, which are not part of the digest.
+If the stage is killed and run again, it ends with the same files, byte for byte; only `created` (the time of assembly)
+and `measured` in the manifest differ, which are not part of the digest.
 """
 
 from __future__ import annotations
