@@ -6,11 +6,10 @@ that are cut at fixed positions of the prompt, so the tokens of a request do not
 decoder.py for what holds to the last bit.
 """
 
-import numpy as np
-
 from tunesmith_serving.engines.text_generation.adapters.errors import UnreadableAdapterError
 from tunesmith_serving.engines.text_generation.adapters.store import AdapterStore
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
+from tunesmith_serving.engines.text_generation.batching.chunks import has_single_token, next_chunk
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.kv.prefix import BLOCK_TOKENS, PrefixCache, Tokens
 from tunesmith_serving.engines.text_generation.batching.sampling import Row
@@ -65,7 +64,7 @@ class ContinuousBatcher(QueueWorker):
         return self._decoder.spec.vocab_size
 
     def _check(self, request: GenerationRequest, index: int) -> None:
-        check_request(request, index, self.vocab_size, self.context_length)
+        check_request(request, index, self.vocab_size, self.context_length, self._decoder.wanted_context)
 
     def _sequence(self, request: GenerationRequest, sink: EventSink) -> Sequence:
         sequence = Sequence(request, sink, self._tokenizer, self._stop_token_ids, self.context_length, self._on_cancel)
@@ -119,31 +118,23 @@ class ContinuousBatcher(QueueWorker):
             slot = self._prefilling or self._admit()
             if slot is None:
                 return
-            start, end = slot.sequence.filled, self._cut(slot)
+            prompt = slot.sequence.prompt
+            start, end = next_chunk(slot.sequence.filled, len(prompt), self._decoder.prefill_chunk)
             if end - start > budget:
                 return
-            joined = self._join(slot, budget) if start == 0 and end == len(slot.sequence.prompt) else []
+            joined = self._join(slot, budget) if end - start == len(prompt) else []
             self._delivery.flush()  # tokens of the other requests do not wait for this
             if not joined:
                 budget -= end - start
-                tokens = slot.sequence.prompt[start:end]
-                self._computed(slot, end, self._decoder.prefill(slot.row, tokens, start, slot.sequence.adapter))
+                self._computed(
+                    slot, end, self._decoder.prefill(slot.row, prompt[start:end], start, slot.sequence.adapter)
+                )
                 continue
             prompts = [member.sequence.prompt for member in (slot, *joined)]
             budget -= len(prompts) * max(map(len, prompts))
             results = self._decoder.prefill_together(slot.row, prompts, slot.sequence.adapter)
             for member, logits in zip((slot, *joined), results, strict=True):
                 self._computed(member, len(member.sequence.prompt), logits)
-
-    def _cut(self, slot: Slot) -> int:
-        """Return where the next chunk of a prompt ends: at a multiple of the chunk's length, or at the end."""
-        chunk, start = self._decoder.prefill_chunk, slot.sequence.filled
-        end = start + chunk - start % chunk
-        if end - start == 1:
-            # What the prefix cache had ends just before the cut. A single token is computed by other kernels, so
-            # alone it would not be what it is without the cache.
-            end += chunk
-        return min(end, len(slot.sequence.prompt))
 
     def _admit(self) -> Slot | None:
         """Give the request that waits longest a row, with what the prefix cache has of its prompt."""
@@ -153,6 +144,7 @@ class ContinuousBatcher(QueueWorker):
                 return None
             slot = self._prefilling = Slot(self._queue.popleft(), row)
             self._running.add(slot)
+        self._decoder.rows.take(row)
         keys = self._known(slot)
         self._prefix.load(keys, row)
         with self._wake:
@@ -162,8 +154,8 @@ class ContinuousBatcher(QueueWorker):
         return slot
 
     def _known(self, slot: Slot) -> list[bytes]:
-        """Return the keys of the prompt's first blocks that the prefix cache has, so that several tokens are left."""
-        keys = slot.keys.of(slot.sequence.prompt, self._blocks(len(slot.sequence.prompt) - 2))
+        """Return the keys of the prompt's first blocks that the prefix cache has; they are never all of the prompt."""
+        keys = slot.keys.of(slot.sequence.prompt, self._blocks(len(slot.sequence.prompt) - 1))
         return keys[: self._prefix.match(keys)]
 
     def _blocks(self, tokens: int) -> int:
@@ -180,6 +172,7 @@ class ContinuousBatcher(QueueWorker):
                 self._queue.popleft()
                 self._running.add(slot)
                 self._query_tokens += len(slot.sequence.prompt)
+            self._decoder.rows.take(slot.row)
             group.append(slot)
         return group[1:]
 
@@ -194,13 +187,13 @@ class ContinuousBatcher(QueueWorker):
         if slot.sequence.adapter is not group[0].sequence.adapter:
             return None
         lengths = [len(member.sequence.prompt) for member in (*group, slot)]
-        if min(lengths) < 2 or max(lengths) * len(lengths) > budget:
+        if max(lengths) * len(lengths) > budget or min(lengths) == 1 or has_single_token(max(lengths)):
             return None
         if min(lengths) < max(lengths) / 2 or (self._decoder.same_lengths and min(lengths) < max(lengths)):
             return None  # mostly padding, or more of it than the model can tell from tokens
         # A prompt that begins like another of the group waits for what that one leaves in the prefix cache.
-        begins = [member.keys.of(member.sequence.prompt, self._blocks(lengths[-1] - 2))[:1] for member in group]
-        own = slot.keys.of(slot.sequence.prompt, self._blocks(lengths[-1] - 2))[:1]
+        begins = [member.keys.of(member.sequence.prompt, self._blocks(lengths[-1] - 1))[:1] for member in group]
+        own = slot.keys.of(slot.sequence.prompt, self._blocks(lengths[-1] - 1))[:1]
         return None if own and (own in begins or self._prefix.match(own)) else slot
 
     def _computed(self, slot: Slot, end: int, logits: Row) -> None:
@@ -258,8 +251,8 @@ class ContinuousBatcher(QueueWorker):
 
     def _release(self, slot: Slot) -> None:
         """Free a request's row; what it computed stays in the prefix cache."""
-        self._store(slot, np.concatenate([slot.sequence.prompt, slot.sequence.answer]))
-        self._decoder.rows.free(slot.row)
+        self._store(slot, slot.sequence.tokens)
+        self._decoder.rows.free(slot.row, slot.sequence.filled)
         with self._wake:
             self._running.remove(slot)
             if self._prefilling is slot:
