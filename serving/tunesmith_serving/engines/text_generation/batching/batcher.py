@@ -6,6 +6,9 @@ that are cut at fixed positions of the prompt, so the tokens of a request do not
 decoder.py for what holds to the last bit.
 """
 
+from tunesmith_serving.engines.text_generation.adapters.errors import UnreadableAdapterError
+from tunesmith_serving.engines.text_generation.adapters.store import AdapterStore
+from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.chunks import has_single_token, next_chunk
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.kv.prefix import BLOCK_TOKENS, PrefixCache, Tokens
@@ -21,7 +24,12 @@ class ContinuousBatcher(QueueWorker):
     """A decoder, its slots, its prefix cache, its queue and its worker thread."""
 
     def __init__(
-        self, decoder: OnnxDecoder, tokenizer: Decoder, max_queue_length: int, stop_token_ids: frozenset[int]
+        self,
+        decoder: OnnxDecoder,
+        tokenizer: Decoder,
+        max_queue_length: int,
+        stop_token_ids: frozenset[int],
+        adapters: AdapterStore | None = None,
     ) -> None:
         """Start the thread.
 
@@ -30,11 +38,13 @@ class ContinuousBatcher(QueueWorker):
             tokenizer: Turns token ids into text.
             max_queue_length: Requests that may wait.
             stop_token_ids: Tokens that end an answer.
+            adapters: The adapters that requests can name.
 
         Raises:
             MemoryShortageError: The system does not give out the addresses of the prefix cache.
         """
         self._decoder = decoder
+        self._adapters = adapters or AdapterStore()
         self._tokenizer = tokenizer
         self._stop_token_ids = stop_token_ids
         self._running = Slots(decoder.slots, decoder.memory.row_tokens)
@@ -57,7 +67,9 @@ class ContinuousBatcher(QueueWorker):
         check_request(request, index, self.vocab_size, self.context_length, self._decoder.wanted_context)
 
     def _sequence(self, request: GenerationRequest, sink: EventSink) -> Sequence:
-        return Sequence(request, sink, self._tokenizer, self._stop_token_ids, self.context_length, self._on_cancel)
+        sequence = Sequence(request, sink, self._tokenizer, self._stop_token_ids, self.context_length, self._on_cancel)
+        sequence.adapter = self._adapters.resolve(request.adapter)
+        return sequence
 
     def _in_use(self) -> int:
         return len(self._running)
@@ -72,8 +84,19 @@ class ContinuousBatcher(QueueWorker):
         )
 
     def _step(self) -> None:
-        self._prefill()
-        self._decode()
+        try:
+            self._prefill()
+            self._decode()
+        except UnreadableAdapterError as error:
+            self._drop(error)
+
+    def _drop(self, error: UnreadableAdapterError) -> None:
+        """End the requests of an adapter that cannot be read any more, and take no more of them."""
+        self._adapters.fail(error.adapter, str(error))
+        self._delivery.flush()
+        for slot in [slot for slot in self._running if slot.sequence.adapter is error.adapter]:
+            self._release(slot)
+            slot.sequence.fail(str(error))
 
     def _remove_cancelled(self) -> list[Sequence]:
         cancelled = [slot for slot in self._running if slot.sequence.cancelled]
@@ -103,11 +126,13 @@ class ContinuousBatcher(QueueWorker):
             self._delivery.flush()  # tokens of the other requests do not wait for this
             if not joined:
                 budget -= end - start
-                self._computed(slot, end, self._decoder.prefill(slot.row, prompt[start:end], start))
+                self._computed(
+                    slot, end, self._decoder.prefill(slot.row, prompt[start:end], start, slot.sequence.adapter)
+                )
                 continue
             prompts = [member.sequence.prompt for member in (slot, *joined)]
             budget -= len(prompts) * max(map(len, prompts))
-            results = self._decoder.prefill_together(slot.row, prompts)
+            results = self._decoder.prefill_together(slot.row, prompts, slot.sequence.adapter)
             for member, logits in zip((slot, *joined), results, strict=True):
                 self._computed(member, len(member.sequence.prompt), logits)
 
@@ -159,6 +184,8 @@ class ContinuousBatcher(QueueWorker):
             slot = Slot(self._queue[0], group[-1].row + 1)
             if not (self._running.is_free(slot.row) and self._running.has_memory(slot.sequence.most_tokens)):
                 return None
+        if slot.sequence.adapter is not group[0].sequence.adapter:
+            return None
         lengths = [len(member.sequence.prompt) for member in (*group, slot)]
         if max(lengths) * len(lengths) > budget or min(lengths) == 1 or has_single_token(max(lengths)):
             return None
@@ -193,8 +220,7 @@ class ContinuousBatcher(QueueWorker):
         live = [slot for slot in self._running if not slot.in_prefill]
         if not live:
             return
-        tokens, past = self._inputs(live)
-        logits = self._decoder.decode(tokens, past)
+        logits = self._decoder.decode(*self._inputs(live))
         likeliest = logits.argmax(axis=1)
         ended = []
         for slot in live:
@@ -209,17 +235,19 @@ class ContinuousBatcher(QueueWorker):
         if ended or self._delivery.is_due():
             self._delivery.flush()
 
-    def _inputs(self, live: list[Slot]) -> tuple[list[int], list[int]]:
-        """Return the next token of each row up to the last live one, and how many tokens the rows hold.
+    def _inputs(self, live: list[Slot]) -> tuple[list[int], list[int], list[Adapter | None]]:
+        """Return the next token of each row up to the last live one, how many tokens the rows hold, and their adapters.
 
-        The row in prefill may be among them: what it gets is overwritten by its next chunk.
+        The row in prefill may be among them: what it gets is overwritten by its next chunk, whatever adapter it has.
         """
         rows = live[-1].row + 1
-        tokens, past = [0] * rows, [0] * rows
+        tokens, past, adapters = [0] * rows, [0] * rows, [live[0].sequence.adapter] * rows
         for slot in self._running:
             if slot.row < rows:
                 tokens[slot.row], past[slot.row] = max(slot.sequence.last_token, 0), slot.sequence.filled
-        return tokens, past
+                if not slot.in_prefill:
+                    adapters[slot.row] = slot.sequence.adapter
+        return tokens, past, adapters
 
     def _release(self, slot: Slot) -> None:
         """Free a request's row; what it computed stays in the prefix cache."""

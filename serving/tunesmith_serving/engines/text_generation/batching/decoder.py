@@ -16,6 +16,9 @@ import numpy.typing as npt
 
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.session import open_session
+from tunesmith_serving.engines.text_generation.adapters.modules import read_modules
+from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows
+from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.chunks import GRAIN
 from tunesmith_serving.engines.text_generation.batching.kv.budget import plan_memory
 from tunesmith_serving.engines.text_generation.batching.kv.rows import KeyValueRows, KvShape
@@ -48,6 +51,8 @@ class _Session(Protocol):
     def run_with_iobinding(self, iobinding: _Binding) -> None: ...
 
     def get_inputs(self) -> list[Any]: ...
+
+    def get_overridable_initializers(self) -> list[Any]: ...
 
     def get_outputs(self) -> list[Any]: ...
 
@@ -100,6 +105,9 @@ class OnnxDecoder:
         inputs = {node.name: node for node in self._session.get_inputs()}
         outputs = {node.name: node for node in self._session.get_outputs()}
         self._check_interface(artifact, inputs, outputs)
+        modules = read_modules(artifact)
+        modules.check_graph(artifact, {node.name: node for node in self._session.get_overridable_initializers()})
+        self._adapters = AdapterRows(modules, slots)
         self._has_positions = "position_ids" in inputs
         # The export can be pruned to compute logits of the last position only.
         self._pruned = self.same_lengths = outputs["logits"].shape[1] == 1
@@ -119,38 +127,53 @@ class OnnxDecoder:
         self._prefill_logits = np.zeros((most, self.spec.vocab_size), np.float32)
         self._decode_bindings: dict[int, _Binding] = {}
 
-    def prefill(self, row: int, tokens: Tokens, past: int) -> Logits:
+    def prefill(self, row: int, tokens: Tokens, past: int, adapter: Adapter | None = None) -> Logits:
         """Run `tokens` of one sequence after the `past` ones that its row holds.
 
         Returns:
             Logits of the last token, shape [vocabulary]; a view that the next prefill overwrites.
+
+        Raises:
+            UnreadableAdapterError: The adapter has changed or cannot be read.
         """
         ids = np.ascontiguousarray(tokens, np.int64)[np.newaxis]
-        return self._run(row, ids, past)[0, -1]
+        return self._run(row, ids, past, adapter)[0, -1]
 
-    def prefill_together(self, first: int, prompts: Sequence[Tokens]) -> Logits:
+    def prefill_together(self, first: int, prompts: Sequence[Tokens], adapter: Adapter | None = None) -> Logits:
         """Run whole prompts in successive rows, which are at most `prefill_chunk` tokens with their padding.
 
         Args:
             first: The first row.
             prompts: Each of several tokens; of the same length if `same_lengths` is set.
+            adapter: What computes all of them besides the base.
 
         Returns:
             Logits of the last tokens, shape [prompts, vocabulary]; they may be a view that the next prefill overwrites.
+
+        Raises:
+            UnreadableAdapterError: The adapter has changed or cannot be read.
         """
         lengths = np.array([len(prompt) for prompt in prompts])
         ids = np.zeros((len(prompts), int(lengths.max())), np.int64)
         for index, prompt in enumerate(prompts):
             ids[index, : len(prompt)] = prompt
         # The padding is computed like tokens: what it leaves behind a prompt is overwritten by the answer.
-        logits = self._run(first, ids, 0)
+        logits = self._run(first, ids, 0, adapter)
         return logits[:, 0] if self._pruned else logits[np.arange(len(prompts)), lengths - 1]
 
-    def decode(self, tokens: list[int], past: list[int]) -> Logits:
+    def decode(self, tokens: list[int], past: list[int], adapters: Sequence[Adapter | None]) -> Logits:
         """Run one token for each of the first `len(tokens)` rows, after the `past` tokens that each holds.
+
+        Args:
+            tokens: A token for each row.
+            past: How many tokens each row holds.
+            adapters: What computes each row besides the base.
 
         Returns:
             Logits of shape [rows, vocabulary]; a view that the next step overwrites.
+
+        Raises:
+            UnreadableAdapterError: An adapter has changed or cannot be read. No row is changed.
         """
         rows = len(tokens)
         self._tokens[:rows, 0] = tokens
@@ -159,13 +182,14 @@ class OnnxDecoder:
         mask = self._mask[: rows * width].reshape(rows, width)
         np.less_equal(self._columns[:width], lengths[:, np.newaxis], out=mask)
         binding = self._decode_bindings.get(rows) or self._bind_decode(rows)
+        self._adapters.bind(binding, 0, adapters)
         _bind_input(binding, "attention_mask", mask)
         if self._has_positions:
             self._positions[:rows, 0] = past
         self._session.run_with_iobinding(binding)
         return self._logits[:rows, 0]
 
-    def _run(self, first: int, ids: Tokens, past: int) -> Logits:
+    def _run(self, first: int, ids: Tokens, past: int, adapter: Adapter | None) -> Logits:
         """Run tokens of shape [rows, tokens]; return logits of shape [rows, 1 or tokens, vocabulary]."""
         rows, count = ids.shape
         total = past + count
@@ -177,6 +201,7 @@ class OnnxDecoder:
         if self._has_positions:
             _bind_input(binding, "position_ids", positions)
         self._bind_cache(binding, first, rows)
+        self._adapters.bind(binding, first, [adapter] * rows)
         kept = 1 if self._pruned else count
         logits = self._prefill_logits[: rows * kept].reshape(rows, kept, -1)
         _bind_output(binding, "logits", logits)
