@@ -124,7 +124,7 @@ class OnnxDecoder:
         kv_type = inputs[self._names[0][0]].type
         shape = KvShape(len(self._names), self.spec.kv_heads, self.spec.head_size, KV_TYPES[kv_type])
         self.wanted_context = min(context_length, self.spec.context_length)
-        self._copies, on_device = provider.copies_inputs, provider.on_device
+        self._provider, on_device = provider, provider.on_device
         free = None if on_device else free_memory()
         prefix_memory = 0 if on_device else prefix_memory
         self.memory = plan_memory(free, shape.token_bytes, slots, self.wanted_context, prefix_memory)
@@ -204,8 +204,10 @@ class OnnxDecoder:
         _bind_input(binding, "attention_mask", mask)
         if self._has_positions:
             self._positions[:rows, 0] = past
-        if self._copies:
+        if self._provider.copies_inputs:
             self._bind_tokens(binding, rows)
+        if self._provider.copies_cache:
+            self._bind_cache(binding, 0, rows)
         self._session.run_with_iobinding(binding)
         return self._logits[:rows, 0].astype(np.float32, copy=False)
 
