@@ -7,8 +7,8 @@ import numpy as np
 from tunesmith_serving.engines.text_generation.batching.adjust import LogitsAdjuster
 from tunesmith_serving.engines.text_generation.batching.sampling import (
     Row,
+    UniformStream,
     is_greedy,
-    make_generator,
     sample,
     token_logprob,
 )
@@ -32,6 +32,8 @@ class Sequence:
         outbox: Events that `accept` made and `flush` has not delivered yet.
         filled: Number of tokens whose keys and values are in the slot.
         last_token: The input of the next step.
+        params: How tokens are chosen.
+        uniforms: The random numbers that choose them.
         cancelled: Set by the submitter; the worker ends the request at its next step.
     """
 
@@ -51,36 +53,46 @@ class Sequence:
         self.outbox: list[Event] = []
         params = request.sampling
         self._adjust = LogitsAdjuster(params, request.prompt_ids) if params.changes_logits else None
-        self.greedy = is_greedy(params) and params.logprobs is None and self._adjust is None
-        self._params = request.sampling
+        self.takes_likeliest = is_greedy(params)
+        self.params = params
+        self.uniforms = UniformStream(params.seed)
         self._sink = sink
         self._stop_token_ids = frozenset() if request.sampling.ignore_eos else stop_token_ids
         self._on_cancel = on_cancel
         room = context_length - len(self.prompt)
         self._budget = min(room, request.sampling.max_tokens or room)
         self._generated = 0
-        self._rng = make_generator(request.sampling.seed)
         self._text = IncrementalDetokenizer(decoder)
         self._stop = StopMatcher(request.sampling.stop)
         self._held_logprobs: list[TokenLogprob] = []
         self._held_tokens: list[int] = []
+
+    @property
+    def independent(self) -> bool:
+        """Whether a token is chosen from its logits alone, without those before it in the answer."""
+        return self._adjust is None
+
+    @property
+    def room(self) -> int:
+        """The most tokens that may still be generated."""
+        return self._budget - self._generated
 
     def cancel(self) -> None:
         """Free the slot."""
         self.cancelled = True
         self._on_cancel(self)
 
-    def accept(self, logits: Row, greedy_token: int | None = None) -> bool:
+    def accept(self, logits: Row, chosen: int | None = None) -> bool:
         """Sample the next token from logits of shape [vocabulary]; `flush` delivers it.
 
         Args:
             logits: The model's output for this row.
-            greedy_token: The row's most likely token, if the caller has computed it already.
+            chosen: The token, if the caller has chosen it already.
 
         Returns:
             Whether the request has ended.
         """
-        token = self._sample(logits) if greedy_token is None else greedy_token
+        token = self._sample(logits) if chosen is None else chosen
         if not np.isfinite(logits[token]):
             message = "the model computed a value that is not a number; the exported model may be damaged"
             self.outbox.append(Event("", finish_reason="error", error=message))
@@ -90,8 +102,8 @@ class Sequence:
         self._held_tokens.append(token)
         if token in self._stop_token_ids:
             return self._end("stop")
-        if self._params.logprobs is not None:
-            self._held_logprobs.append(token_logprob(logits, token, self._params.logprobs))
+        if self.params.logprobs is not None:
+            self._held_logprobs.append(token_logprob(logits, token, self.params.logprobs))
         text, stopped = self._stop.push(self._text.push(token))
         if stopped:
             self._emit(text, "stop")
@@ -103,8 +115,8 @@ class Sequence:
 
     def _sample(self, logits: Row) -> int:
         if self._adjust is None:
-            return sample(logits, self._params, self._rng)
-        token = sample(self._adjust.apply(logits), self._params, self._rng)
+            return sample(logits, self.params, self.uniforms)
+        token = sample(self._adjust.apply(logits), self.params, self.uniforms)
         self._adjust.add(token)
         return token
 
