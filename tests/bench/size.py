@@ -245,7 +245,7 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 def in_gb(quantity: str) -> str:
     """Return a Kubernetes quantity in GB."""
-    from tunesmith_api.objects.quantity import amount
+    from tunesmith_api.spec.quantity import amount
 
     return f"{amount(quantity) / GB:.1f} GB"
 

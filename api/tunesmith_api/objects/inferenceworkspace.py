@@ -10,9 +10,9 @@ from pydantic import Field
 from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.metadata import ApiObject, StatusModel
 from tunesmith_api.objects.pod_template import Labels, LocalObjectReference, PodTemplateSpec, SecretKeyRef, Toleration
-from tunesmith_api.objects.quantity import Cpu, Memory
 from tunesmith_api.objects.status_common import CommonStatus
 from tunesmith_api.spec import Rule, SpecModel
+from tunesmith_api.spec.quantity import Cpu, Memory
 from tunesmith_api.spec.runtime import RuntimeSpec
 
 _SERVICE_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"

@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from tunesmith_api.objects.pod_template import Labels, Toleration
-from tunesmith_api.objects.quantity import Cpu, Memory
 from tunesmith_api.spec import Rule, SpecModel
+from tunesmith_api.spec.quantity import Cpu, Memory
 
 DEFAULT_GPU_RESOURCE = "nvidia.com/gpu"
 NODE_POOL_LABEL = "kubernetes.azure.com/agentpool"

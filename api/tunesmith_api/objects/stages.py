@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from tunesmith_api.objects.pod_template import Labels, Toleration
-from tunesmith_api.objects.quantity import Cpu, Memory
 from tunesmith_api.spec import SpecModel
+from tunesmith_api.spec.quantity import Cpu, Memory
 
 
 class StageSpec(SpecModel):

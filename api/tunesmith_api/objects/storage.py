@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.objects.pod_template import LocalObjectReference
-from tunesmith_api.objects.quantity import Memory
 from tunesmith_api.spec import Rule, SpecModel
+from tunesmith_api.spec.quantity import Memory
 
 OBJECT_STORE = "^(s3|abfs|abfss|az|gs)://"
 """Matches the begin of URIs of object stores, in Python as in CEL."""

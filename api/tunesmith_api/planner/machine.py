@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from tunesmith_api.objects.pod_template import Labels, Toleration
-from tunesmith_api.objects.quantity import amount
 from tunesmith_api.objects.resources import DEFAULT_GPU_RESOURCE, INSTANCE_TYPE_LABEL
 from tunesmith_api.planner.devices import DEVICES, Device, device_of
 from tunesmith_api.spec import SpecModel
+from tunesmith_api.spec.quantity import amount
 
 
 def _bytes(value: object) -> object:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from tunesmith_api.spec.base import SpecModel
+from tunesmith_api.spec.quantity import CacheMemory, amount
 
 # Exports are made for the CPU: their fp32 GroupQueryAttention has no CUDA kernel, so no other value would work.
 ExecutionProvider = Literal["cpu"]
@@ -65,8 +66,9 @@ class RuntimeSpec(SpecModel):
             ge=16,
             le=1_048_576,
             description=(
-                "Tokens of prompt and answer together that one request may take. The key-value cache is allocated "
-                "for maxBatchSize times this length; above what the model was built for, the model's own length holds."
+                "Tokens of prompt and answer together that one request may take; above what the model was built for, "
+                "the model's own length holds. Keys and values take memory as they are computed: maxBatchSize times "
+                "this length may be more than fits, and then a request waits until there is memory for it."
             ),
         ),
     ] = 2048
@@ -74,7 +76,22 @@ class RuntimeSpec(SpecModel):
         int,
         Field(ge=1, le=256, description="Requests that are answered at the same time (slots of the batch)."),
     ] = 8
+    prefix_cache_memory: Annotated[
+        CacheMemory,
+        Field(
+            description=(
+                "Memory for the keys and values of earlier prompts and answers: a request that begins with the same "
+                "tokens, as with the same system prompt or in a conversation, does not compute them again. `0` turns "
+                "it off; `auto` takes a quarter of what is free once the model is loaded, at most 4Gi."
+            )
+        ),
+    ] = "auto"
     max_queue_length: Annotated[
         int,
         Field(ge=0, le=100_000, description="Requests that may wait for a slot; more are answered with 429."),
     ] = 64
+
+    @property
+    def prefix_cache_bytes(self) -> int | None:
+        """The memory of the prefix cache in bytes; None for a share of what is free."""
+        return None if self.prefix_cache_memory == "auto" else int(amount(self.prefix_cache_memory))

@@ -90,6 +90,7 @@ class LocalWorkspace:
             *(("--precision", precision) if precision else ()),
             *("--slots", str(spec.runtime.max_batch_size), "--max-queue", str(spec.runtime.max_queue_length)),
             *("--context-length", str(spec.runtime.context_length)),
+            *("--prefix-cache-memory", spec.runtime.prefix_cache_memory),
         ]
         self.process = children.start("tunesmith_serving", arguments, log=self._log)
         self._wait_until_ready()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from tunesmith_api.objects.quantity import amount
 from tunesmith_api.objects.resources import AUTO_MACHINE, INSTANCE_TYPE_LABEL, NODE_POOL_LABEL, ResourcesSpec
 from tunesmith_api.planner import MACHINES, Machine, own_machine, parse_machines
+from tunesmith_api.spec.quantity import amount
 from tunesmith_backend.interface.errors import BackendError
 
 THIS = "this"

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from tunesmith_api.choices.spread import micro_batch
 from tunesmith_api.failures import StageError
 from tunesmith_api.objects import FineTuneJobSpec
-from tunesmith_api.objects.quantity import amount
 from tunesmith_api.objects.resources import AUTO_MACHINE, INSTANCE_TYPE_LABEL, NODE_POOL_LABEL, ResourcesSpec
 from tunesmith_api.planner import MACHINES, Machine, processes_on
+from tunesmith_api.spec.quantity import amount
 from tunesmith_operator.finetunejob.placement import USABLE_GPU_MEMORY
 
 UNKNOWN = 2**60

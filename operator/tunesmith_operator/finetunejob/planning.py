@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from tunesmith_api.failures import Reason
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.objects.plan import PlanStatus
-from tunesmith_api.objects.quantity import amount
 from tunesmith_api.objects.resources import AUTO_MACHINE
 from tunesmith_api.planner import DataShape, DoesNotFit, Machine, Plan, choose, quantity
+from tunesmith_api.spec.quantity import amount
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import KubeObject

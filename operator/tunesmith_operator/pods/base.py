@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from tunesmith_api.objects.pod_template import PodTemplateSpec
-from tunesmith_api.objects.quantity import amount
+from tunesmith_api.spec.quantity import amount
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import KubeObject
 

@@ -19,7 +19,7 @@ from support.manifests import config_map, job
 from support.model_configs import PHI_3_MINI, write_configs
 from support.operator import ended
 from support.operator_process import operator
-from tunesmith_api.objects.quantity import amount
+from tunesmith_api.spec.quantity import amount
 
 pytestmark = pytest.mark.e2e
 

@@ -20,7 +20,7 @@ from support.ports import free_port
 from support.tiny_models import build_model
 from tunesmith_api.contract import MACHINE
 from tunesmith_api.objects.finetunejob import FineTuneJobStatus
-from tunesmith_api.objects.quantity import amount
+from tunesmith_api.spec.quantity import amount
 
 
 @pytest.fixture(scope="module")

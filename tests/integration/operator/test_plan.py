@@ -15,8 +15,8 @@ from support.model_configs import LLAMA_8B, QWEN_05B, write_configs
 from support.operator import ended
 from support.operator_process import operator
 from tunesmith_api.objects import FineTuneJobSpec
-from tunesmith_api.objects.quantity import amount
 from tunesmith_api.planner import DataShape, ModelShape, Plan, choose, parse_machines
+from tunesmith_api.spec.quantity import amount
 
 pytestmark = pytest.mark.integration
 

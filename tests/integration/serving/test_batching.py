@@ -3,6 +3,7 @@
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -96,8 +97,8 @@ def test_48_requests_get_what_they_get_alone(load: Load) -> None:
     alone = [loaded.batcher.generate(request, 60) for request in requests]
     collectors, most = together(loaded, requests)
     for request, expected, collector in zip(requests, alone, collectors, strict=True):
-        # Log probabilities are compared too: they are equal to the last bit.
-        assert collector.result(60) == expected, request
+        # Log probabilities are compared too: they are equal to the last bit, also after a prefix from the cache.
+        assert replace(collector.result(60), cached_tokens=0) == expected, request
     assert most > 2, "requests must really have shared the batch"
     assert loaded.batcher.stats().slots_in_use == 0
 

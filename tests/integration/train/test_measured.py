@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from support.training import log_of, train
-from tunesmith_api.objects.quantity import amount
 from tunesmith_api.spec import JobConfig
+from tunesmith_api.spec.quantity import amount
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.runtime import process_memory
 from tunesmith_trainer.runtime.measure import StageMeter, as_status, attempts_file, quantity, read_measured

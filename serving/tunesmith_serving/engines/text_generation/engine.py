@@ -55,6 +55,7 @@ class TextGenerationEngine:
             context_length=config.context_length,
             prefill_chunk=config.prefill_chunk,
             threads=config.threads,
+            prefix_memory=config.prefix_cache_bytes,
         )
         stop = decoder.spec.eos_token_ids | eos_tokens
         batcher = ContinuousBatcher(decoder, tokenizer, config.max_queue_length, stop)

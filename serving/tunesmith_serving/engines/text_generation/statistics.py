@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tunesmith_serving.engines.base import Statistic
-from tunesmith_serving.engines.text_generation.batching.types import BatcherStats
+from tunesmith_serving.engines.text_generation.batching.types import BatcherStats, CacheStats
 
 
 def generation_statistics(stats: BatcherStats) -> Sequence[Statistic]:
@@ -14,4 +14,19 @@ def generation_statistics(stats: BatcherStats) -> Sequence[Statistic]:
         Statistic("tunesmith_queue_length", "Requests waiting for a slot.", stats.queue_length),
         Statistic("tunesmith_slots_in_use", "Slots that hold a request.", stats.slots_in_use),
         Statistic("tunesmith_slots", "Slots in total.", stats.slots),
+        *(_cache_statistics(stats.cache) if stats.cache else ()),
+    )
+
+
+def _cache_statistics(stats: CacheStats) -> Sequence[Statistic]:
+    return (
+        Statistic(
+            "tunesmith_prefix_cache_query_tokens", "Prompt tokens that were looked up.", stats.query_tokens, "counter"
+        ),
+        Statistic(
+            "tunesmith_prefix_cache_hit_tokens", "Prompt tokens that were found there.", stats.hit_tokens, "counter"
+        ),
+        Statistic("tunesmith_prefix_cache_blocks", "Blocks in the prefix cache.", stats.prefix_blocks),
+        Statistic("tunesmith_prefix_cache_bytes", "Memory of the blocks in the prefix cache.", stats.prefix_bytes),
+        Statistic("tunesmith_kv_cache_bytes", "Memory of the keys and values of running requests.", stats.row_bytes),
     )

@@ -7,10 +7,10 @@ import yaml
 
 from tunesmith_api.failures import StageError
 from tunesmith_api.methods import METHODS
-from tunesmith_api.objects.quantity import amount
 from tunesmith_api.planner import MACHINES, DataShape, DoesNotFit, Plan, choose, plan, price_list
 from tunesmith_api.planner.plan import quantity
 from tunesmith_api.spec import TrainingJobSpec
+from tunesmith_api.spec.quantity import amount
 
 from .jobs import LLAMA_8B, job, machine
 

@@ -1,30 +1,47 @@
 """Continuous batching: requests join as soon as a slot is free and leave as soon as they are done.
 
-A worker thread alternates between prefill (one sequence at a time, at most a chunk of tokens) and one decode step of
-all live rows. Live rows are kept together at the front of the key-value buffers, so a step computes no unused rows.
-Chunks are cut at fixed positions of a prompt and rows do not mix in any kernel, so the tokens of a request do not
-depend on the other requests.
+A worker thread alternates between prefill (at most a chunk of tokens) and one decode step of all live rows. A request
+gets a free row and copies from the prefix cache what others have computed of its prompt. The rest is computed in chunks
+that are cut at fixed positions of the prompt, so the tokens of a request do not depend on the other requests: see
+decoder.py for what holds to the last bit.
 """
 
+import numpy as np
+
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
+from tunesmith_serving.engines.text_generation.batching.kv.prefix import BLOCK_TOKENS, PrefixCache, Tokens
+from tunesmith_serving.engines.text_generation.batching.sampling import Row
 from tunesmith_serving.engines.text_generation.batching.sequence import Sequence, check_request
-from tunesmith_serving.engines.text_generation.batching.types import EventSink, GenerationRequest
+from tunesmith_serving.engines.text_generation.batching.slots import Slot, Slots
+from tunesmith_serving.engines.text_generation.batching.types import CacheStats, EventSink, GenerationRequest
 from tunesmith_serving.engines.text_generation.batching.worker import QueueWorker
 from tunesmith_serving.engines.text_generation.text.stream import Decoder
 
 
 class ContinuousBatcher(QueueWorker):
-    """A decoder, its slots, its queue and its worker thread."""
+    """A decoder, its slots, its prefix cache, its queue and its worker thread."""
 
     def __init__(
         self, decoder: OnnxDecoder, tokenizer: Decoder, max_queue_length: int, stop_token_ids: frozenset[int]
     ) -> None:
+        """Start the thread.
+
+        Args:
+            decoder: Computes the model's steps.
+            tokenizer: Turns token ids into text.
+            max_queue_length: Requests that may wait.
+            stop_token_ids: Tokens that end an answer.
+
+        Raises:
+            MemoryShortageError: The system does not give out the addresses of the prefix cache.
+        """
         self._decoder = decoder
         self._tokenizer = tokenizer
         self._stop_token_ids = stop_token_ids
-        # Row i of the buffers belongs to _live[i]; the sequence in prefill has the row after them.
-        self._live: list[Sequence] = []
-        self._prefilling: Sequence | None = None
+        self._running = Slots(decoder.slots, decoder.memory.row_tokens)
+        self._prefix = PrefixCache(decoder.rows, decoder.memory.prefix_bytes)
+        self._prefilling: Slot | None = None
+        self._query_tokens = self._hit_tokens = 0
         super().__init__(decoder.slots, max_queue_length)
 
     @property
@@ -44,94 +61,185 @@ class ContinuousBatcher(QueueWorker):
         return Sequence(request, sink, self._tokenizer, self._stop_token_ids, self.context_length, self._on_cancel)
 
     def _in_use(self) -> int:
-        return len(self._live) + (self._prefilling is not None)
+        return len(self._running)
+
+    def _cache_stats(self) -> CacheStats:
+        return CacheStats(
+            query_tokens=self._query_tokens,
+            hit_tokens=self._hit_tokens,
+            prefix_blocks=len(self._prefix),
+            prefix_bytes=self._prefix.used_bytes,
+            row_bytes=self._decoder.rows.shape.token_bytes * sum(slot.sequence.filled for slot in self._running),
+        )
 
     def _step(self) -> None:
         self._prefill()
         self._decode()
 
     def _remove_cancelled(self) -> list[Sequence]:
-        ended = []
-        if self._prefilling is not None and self._prefilling.cancelled:
-            ended.append(self._prefilling)
-            self._set_prefilling(None)
-        for sequence in [sequence for sequence in self._live if sequence.cancelled]:
-            self._release(self._live.index(sequence))
-            ended.append(sequence)
-        return ended
+        cancelled = [slot for slot in self._running if slot.sequence.cancelled]
+        for slot in cancelled:
+            self._release(slot)
+        return [slot.sequence for slot in cancelled]
 
     def _remove_all(self) -> list[Sequence]:
-        left = [*self._live, *([self._prefilling] if self._prefilling else [])]
-        self._live, self._prefilling = [], None
+        left = [slot.sequence for slot in self._running]
+        for slot in list(self._running):
+            self._running.remove(slot)
+        self._prefilling = None
         return left
 
     def _prefill(self) -> None:
         """Compute up to a chunk of prompt tokens: the rest of a long prompt, or several short prompts."""
         budget = self._decoder.prefill_chunk
         while True:
-            sequence = self._prefilling or self._admit()
-            if sequence is None:
+            slot = self._prefilling or self._admit()
+            if slot is None:
                 return
-            start = sequence.filled
-            tokens = sequence.prompt[start : start + self._decoder.prefill_chunk]
-            if len(tokens) > budget:
+            start, end = slot.sequence.filled, self._cut(slot)
+            if end - start > budget:
                 return
-            budget -= len(tokens)
+            joined = self._join(slot, budget) if start == 0 and end == len(slot.sequence.prompt) else []
             self._delivery.flush()  # tokens of the other requests do not wait for this
-            logits = self._decoder.prefill(len(self._live), tokens, start)
-            sequence.filled += len(tokens)
-            self._prompt_tokens += len(tokens)
-            if sequence.filled < len(sequence.prompt):
+            if not joined:
+                budget -= end - start
+                self._computed(slot, end, self._decoder.prefill(slot.row, slot.sequence.prompt[start:end], start))
                 continue
-            with self._wake:
-                self._prefilling = None
-                self._live.append(sequence)
-            self._generated_tokens += 1
-            ended = sequence.accept(logits)
-            self._delivery.add([sequence])
-            if ended:
-                self._release(len(self._live) - 1)
-            self._delivery.flush()
+            prompts = [member.sequence.prompt for member in (slot, *joined)]
+            budget -= len(prompts) * max(map(len, prompts))
+            results = self._decoder.prefill_together(slot.row, prompts)
+            for member, logits in zip((slot, *joined), results, strict=True):
+                self._computed(member, len(member.sequence.prompt), logits)
 
-    def _admit(self) -> Sequence | None:
+    def _cut(self, slot: Slot) -> int:
+        """Return where the next chunk of a prompt ends: at a multiple of the chunk's length, or at the end."""
+        chunk, start = self._decoder.prefill_chunk, slot.sequence.filled
+        end = start + chunk - start % chunk
+        if end - start == 1:
+            # What the prefix cache had ends just before the cut. A single token is computed by other kernels, so
+            # alone it would not be what it is without the cache.
+            end += chunk
+        return min(end, len(slot.sequence.prompt))
+
+    def _admit(self) -> Slot | None:
+        """Give the request that waits longest a row, with what the prefix cache has of its prompt."""
         with self._wake:
-            if not self._queue or len(self._live) >= self._decoder.slots:
+            row = self._running.free_row()
+            if not self._queue or row is None or not self._running.has_memory(self._queue[0].most_tokens):
                 return None
-            self._prefilling = self._queue.popleft()
-            return self._prefilling
-
-    def _set_prefilling(self, sequence: Sequence | None) -> None:
+            slot = self._prefilling = Slot(self._queue.popleft(), row)
+            self._running.add(slot)
+        keys = self._known(slot)
+        self._prefix.load(keys, row)
         with self._wake:
-            self._prefilling = sequence
-            self._wake.notify_all()
+            slot.sequence.filled = slot.sequence.cached = len(keys) * BLOCK_TOKENS
+            self._query_tokens += len(slot.sequence.prompt)
+            self._hit_tokens += slot.sequence.cached
+        return slot
+
+    def _known(self, slot: Slot) -> list[bytes]:
+        """Return the keys of the prompt's first blocks that the prefix cache has, so that several tokens are left."""
+        keys = slot.keys.of(slot.sequence.prompt, self._blocks(len(slot.sequence.prompt) - 2))
+        return keys[: self._prefix.match(keys)]
+
+    def _blocks(self, tokens: int) -> int:
+        """Return how many blocks of that many tokens can be in the prefix cache."""
+        return max(0, tokens) // BLOCK_TOKENS if self._prefix.capacity else 0
+
+    def _join(self, first: Slot, budget: int) -> list[Slot]:
+        """Admit requests that wait and whose whole prompts can be computed in one run with that of `first`."""
+        group = [first]
+        while (slot := self._next_of(group, budget)) is not None:
+            with self._wake:
+                if not self._queue or self._queue[0] is not slot.sequence:  # cancelled meanwhile
+                    continue
+                self._queue.popleft()
+                self._running.add(slot)
+                self._query_tokens += len(slot.sequence.prompt)
+            group.append(slot)
+        return group[1:]
+
+    def _next_of(self, group: list[Slot], budget: int) -> Slot | None:
+        """Return the request that waits longest, in the row after a group's, if it can be computed with them."""
+        with self._wake:
+            if not self._queue:
+                return None
+            slot = Slot(self._queue[0], group[-1].row + 1)
+            if not (self._running.is_free(slot.row) and self._running.has_memory(slot.sequence.most_tokens)):
+                return None
+        lengths = [len(member.sequence.prompt) for member in (*group, slot)]
+        if min(lengths) < 2 or max(lengths) * len(lengths) > budget:
+            return None
+        if min(lengths) < max(lengths) / 2 or (self._decoder.same_lengths and min(lengths) < max(lengths)):
+            return None  # mostly padding, or more of it than the model can tell from tokens
+        # A prompt that begins like another of the group waits for what that one leaves in the prefix cache.
+        begins = [member.keys.of(member.sequence.prompt, self._blocks(lengths[-1] - 2))[:1] for member in group]
+        own = slot.keys.of(slot.sequence.prompt, self._blocks(lengths[-1] - 2))[:1]
+        return None if own and (own in begins or self._prefix.match(own)) else slot
+
+    def _computed(self, slot: Slot, end: int, logits: Row) -> None:
+        """Take the result of a chunk that ends at `end`; logits of shape [vocabulary]."""
+        sequence = slot.sequence
+        self._prompt_tokens += end - sequence.filled
+        sequence.filled = end
+        self._store(slot, sequence.prompt)
+        if slot.in_prefill:
+            return
+        if self._prefilling is slot:
+            self._prefilling = None
+        self._generated_tokens += 1
+        ended = sequence.accept(logits)
+        self._delivery.add([sequence])
+        if ended:
+            self._release(slot)
+        self._delivery.flush()
 
     def _decode(self) -> None:
-        if not self._live:
+        """Compute the next token of every request whose prompt is computed."""
+        for slot, row in self._running.gaps():
+            self._decoder.rows.move(slot.row, row, slot.sequence.filled)
+        live = [slot for slot in self._running if not slot.in_prefill]
+        if not live:
             return
-        logits = self._decoder.decode(
-            [sequence.last_token for sequence in self._live], [sequence.filled for sequence in self._live]
-        )
+        tokens, past = self._inputs(live)
+        logits = self._decoder.decode(tokens, past)
         likeliest = logits.argmax(axis=1)
         ended = []
-        for row, sequence in enumerate(self._live):
+        for slot in live:
+            sequence = slot.sequence
             sequence.filled += 1
-            if sequence.accept(logits[row], int(likeliest[row]) if sequence.greedy else None):
-                ended.append(row)
-        self._generated_tokens += len(self._live)
-        self._delivery.add(self._live)
-        for row in reversed(ended):
-            self._release(row)
+            if sequence.accept(logits[slot.row], int(likeliest[slot.row]) if sequence.greedy else None):
+                ended.append(slot)
+        self._generated_tokens += len(live)
+        self._delivery.add(slot.sequence for slot in live)
+        for slot in ended:
+            self._release(slot)
         if ended or self._delivery.is_due():
             self._delivery.flush()
 
-    def _release(self, row: int) -> None:
-        """Remove a row: the last live row takes its place, and the row in prefill follows."""
-        last = len(self._live) - 1
-        if row != last:
-            self._decoder.move(last, row, self._live[last].filled)
-        if self._prefilling is not None:
-            self._decoder.move(last + 1, last, self._prefilling.filled)
+    def _inputs(self, live: list[Slot]) -> tuple[list[int], list[int]]:
+        """Return the next token of each row up to the last live one, and how many tokens the rows hold.
+
+        The row in prefill may be among them: what it gets is overwritten by its next chunk.
+        """
+        rows = live[-1].row + 1
+        tokens, past = [0] * rows, [0] * rows
+        for slot in self._running:
+            if slot.row < rows:
+                tokens[slot.row], past[slot.row] = max(slot.sequence.last_token, 0), slot.sequence.filled
+        return tokens, past
+
+    def _release(self, slot: Slot) -> None:
+        """Free a request's row; what it computed stays in the prefix cache."""
+        self._store(slot, np.concatenate([slot.sequence.prompt, slot.sequence.answer]))
+        self._decoder.rows.free(slot.row)
         with self._wake:
-            self._live[row] = self._live[last]
-            self._live.pop()
+            self._running.remove(slot)
+            if self._prefilling is slot:
+                self._prefilling = None
             self._wake.notify_all()
+
+    def _store(self, slot: Slot, tokens: Tokens) -> None:
+        """Put the blocks of a row into the prefix cache; `tokens` are at least as many as the row holds."""
+        if self._prefix.capacity:
+            self._prefix.store(slot.keys.of(tokens, slot.sequence.filled // BLOCK_TOKENS), slot.row)

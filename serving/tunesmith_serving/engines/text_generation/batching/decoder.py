@@ -1,11 +1,15 @@
-"""The exported decoder on ONNX Runtime, with one key-value buffer per layer shared by all slots.
+"""The exported decoder on ONNX Runtime, computing on rows of key-value buffers that all requests share.
 
-Each buffer of shape [slots, heads, context, head size] is bound as past and as present of its layer, so a step writes
-its new keys and values in place and nothing is copied. GroupQueryAttention takes each row's length from
-`attention_mask`, so rows of different lengths decode together. A prefill binds the one row of its slot.
+Each buffer is bound as past and as present of its layer, so a step writes its new keys and values in place and nothing
+is copied. GroupQueryAttention takes each row's length from `attention_mask`, so rows of different lengths decode
+together. It takes several tokens of several rows only if none of them has a past, and of a single row otherwise.
+
+In fp32 a token's keys, values and logits do not depend on the other tokens and rows of a run, to the last bit, as long
+as the run has several tokens of a row: a single token is computed by other kernels, whose sums are rounded differently
+(logits differ by up to 5e-5). With int4 the single-token kernel also rounds its inputs differently (up to 0.1).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,8 +17,13 @@ import numpy.typing as npt
 
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.session import open_session
-from tunesmith_serving.runtime.errors import ArtifactError, MemoryShortageError
+from tunesmith_serving.engines.text_generation.batching.kv.budget import plan_memory
+from tunesmith_serving.engines.text_generation.batching.kv.rows import KeyValueRows, KvShape
+from tunesmith_serving.engines.text_generation.batching.spec import read_spec
+from tunesmith_serving.runtime.errors import ArtifactError
+from tunesmith_serving.runtime.memory import free_memory
 
+Tokens = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
 KV_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
@@ -43,47 +52,37 @@ class _Session(Protocol):
     def get_outputs(self) -> list[Any]: ...
 
 
-@dataclass(frozen=True)
-class DecoderSpec:
-    """The sizes of the model, from genai_config.json."""
-
-    layers: int
-    kv_heads: int
-    head_size: int
-    vocab_size: int
-    context_length: int
-    eos_token_ids: frozenset[int]
-
-
-def read_spec(artifact: Artifact) -> DecoderSpec:
-    """Read the sizes of the model from genai_config.json.
-
-    Raises:
-        ArtifactError: A size is missing or not a whole number.
-    """
-    config = artifact.read_json("genai_config.json")
-    path = artifact.onnx / "genai_config.json"
-    try:
-        model = config["model"]
-        decoder = model["decoder"]
-        eos = model.get("eos_token_id", [])
-        return DecoderSpec(
-            layers=int(decoder["num_hidden_layers"]),
-            kv_heads=int(decoder["num_key_value_heads"]),
-            head_size=int(decoder["head_size"]),
-            vocab_size=int(model["vocab_size"]),
-            context_length=int(model["context_length"]),
-            eos_token_ids=frozenset(int(token) for token in (eos if isinstance(eos, list) else [eos])),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{path} lacks a usable {error}; export the model again") from None
-
-
 class OnnxDecoder:
-    """One inference session and the key-value rows of all slots."""
+    """One inference session and the key-value rows of all slots.
 
-    def __init__(self, artifact: Artifact, slots: int, context_length: int, prefill_chunk: int, threads: int) -> None:
+    Attributes:
+        spec: Sizes of the model.
+        slots: Number of rows.
+        memory: How much of the free memory keys and values may take.
+        context_length: The most tokens of a row; fewer than asked for if the model or the memory has no more.
+        prefill_chunk: The most prompt tokens of a run.
+        rows: The keys and values.
+        same_lengths: Whether only prompts of the same length can be computed in one run.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        slots: int,
+        context_length: int,
+        prefill_chunk: int,
+        threads: int,
+        prefix_memory: int | None = 0,
+    ) -> None:
         """Load the model and allocate the buffers.
+
+        Args:
+            artifact: What holds the model.
+            slots: Number of rows.
+            context_length: The most tokens of a row.
+            prefill_chunk: The most prompt tokens of a run.
+            threads: Threads that compute together; 0 for all processors that this process may use.
+            prefix_memory: Bytes of the prefix cache, which takes part of the memory; None for a share of what is free.
 
         Raises:
             ArtifactError: The model does not load, or does not have the inputs and outputs of a generative export.
@@ -91,8 +90,6 @@ class OnnxDecoder:
         """
         self.spec = read_spec(artifact)
         self.slots = slots
-        self.context_length = min(context_length, self.spec.context_length)
-        self.prefill_chunk = min(prefill_chunk, self.context_length)
         self._session: _Session = open_session(artifact.onnx / "model.onnx", threads)
         self._names = [
             (f"past_key_values.{layer}.{part}", f"present.{layer}.{part}")
@@ -102,41 +99,51 @@ class OnnxDecoder:
         inputs = {node.name: node for node in self._session.get_inputs()}
         outputs = {node.name: node for node in self._session.get_outputs()}
         self._check_interface(artifact, inputs, outputs)
-        self._kv_type = KV_TYPES[inputs[self._names[0][0]].type]
         self._has_positions = "position_ids" in inputs
         # The export can be pruned to compute logits of the last position only.
-        self._pruned = outputs["logits"].shape[1] == 1
-        self._cache = self._allocate_cache()
+        self._pruned = self.same_lengths = outputs["logits"].shape[1] == 1
+        kv_type = KV_TYPES[inputs[self._names[0][0]].type]
+        shape = KvShape(len(self._names), self.spec.kv_heads, self.spec.head_size, kv_type)
+        wanted = min(context_length, self.spec.context_length)
+        self.memory = plan_memory(free_memory(), shape.token_bytes, slots, wanted, prefix_memory)
+        self.context_length = min(wanted, self.memory.row_tokens)
+        self.prefill_chunk = min(prefill_chunk, self.context_length)
+        self.rows = KeyValueRows(shape, slots, self.context_length)
         self._columns = np.arange(self.context_length + 1)
         self._tokens = np.zeros((slots, 1), np.int64)
         self._positions = np.zeros((slots, 1), np.int64)
         self._mask = np.zeros(slots * (self.context_length + 1), np.int64)
-        rows = 1 if self._pruned else self.prefill_chunk
         self._logits = np.zeros((slots, 1, self.spec.vocab_size), np.float32)
-        self._prefill_logits = np.zeros((rows, self.spec.vocab_size), np.float32)
+        most = slots if self._pruned else max(self.prefill_chunk + 1, slots)
+        self._prefill_logits = np.zeros((most, self.spec.vocab_size), np.float32)
         self._decode_bindings: dict[int, _Binding] = {}
 
-    def prefill(self, row: int, tokens: npt.NDArray[np.int64], past: int) -> Logits:
+    def prefill(self, row: int, tokens: Tokens, past: int) -> Logits:
         """Run `tokens` of one sequence after the `past` ones that its row holds.
 
         Returns:
             Logits of the last token, shape [vocabulary]; a view that the next prefill overwrites.
         """
-        count = len(tokens)
-        ids = np.ascontiguousarray(tokens, np.int64).reshape(1, count)
-        total = past + count
-        binding = self._session.io_binding()
-        _bind_input(binding, "input_ids", ids)
-        mask = np.ones((1, total), np.int64)
-        _bind_input(binding, "attention_mask", mask)
-        positions = np.arange(past, total, dtype=np.int64).reshape(1, count)
-        if self._has_positions:
-            _bind_input(binding, "position_ids", positions)
-        self._bind_cache(binding, row, 1)
-        logits = self._prefill_logits[: 1 if self._pruned else count]
-        _bind_output(binding, "logits", logits[np.newaxis])
-        self._session.run_with_iobinding(binding)
-        return logits[-1]
+        ids = np.ascontiguousarray(tokens, np.int64)[np.newaxis]
+        return self._run(row, ids, past)[0, -1]
+
+    def prefill_together(self, first: int, prompts: Sequence[Tokens]) -> Logits:
+        """Run whole prompts in successive rows, which are at most `prefill_chunk` tokens with their padding.
+
+        Args:
+            first: The first row.
+            prompts: Each of several tokens; of the same length if `same_lengths` is set.
+
+        Returns:
+            Logits of the last tokens, shape [prompts, vocabulary]; they may be a view that the next prefill overwrites.
+        """
+        lengths = np.array([len(prompt) for prompt in prompts])
+        ids = np.zeros((len(prompts), int(lengths.max())), np.int64)
+        for index, prompt in enumerate(prompts):
+            ids[index, : len(prompt)] = prompt
+        # The padding is computed like tokens: what it leaves behind a prompt is overwritten by the answer.
+        logits = self._run(first, ids, 0)
+        return logits[:, 0] if self._pruned else logits[np.arange(len(prompts)), lengths - 1]
 
     def decode(self, tokens: list[int], past: list[int]) -> Logits:
         """Run one token for each of the first `len(tokens)` rows, after the `past` tokens that each holds.
@@ -157,9 +164,23 @@ class OnnxDecoder:
         self._session.run_with_iobinding(binding)
         return self._logits[:rows, 0]
 
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy the first `length` keys and values of one row to another."""
-        self._cache[:, target, :, :length] = self._cache[:, source, :, :length]
+    def _run(self, first: int, ids: Tokens, past: int) -> Logits:
+        """Run tokens of shape [rows, tokens]; return logits of shape [rows, 1 or tokens, vocabulary]."""
+        rows, count = ids.shape
+        total = past + count
+        binding = self._session.io_binding()
+        _bind_input(binding, "input_ids", ids)
+        mask = np.ones((rows, total), np.int64)
+        _bind_input(binding, "attention_mask", mask)
+        positions = np.tile(np.arange(past, total, dtype=np.int64), (rows, 1))
+        if self._has_positions:
+            _bind_input(binding, "position_ids", positions)
+        self._bind_cache(binding, first, rows)
+        kept = 1 if self._pruned else count
+        logits = self._prefill_logits[: rows * kept].reshape(rows, kept, -1)
+        _bind_output(binding, "logits", logits)
+        self._session.run_with_iobinding(binding)
+        return logits
 
     def _bind_decode(self, rows: int) -> _Binding:
         """Bind everything of a decode step but the mask, whose width changes; kept for each number of rows."""
@@ -174,20 +195,9 @@ class OnnxDecoder:
 
     def _bind_cache(self, binding: _Binding, first: int, rows: int) -> None:
         for index, (past, present) in enumerate(self._names):
-            view = self._cache[index, first : first + rows]
+            view = self.rows.view(index, first, rows)
             _bind_input(binding, past, view)
             _bind_output(binding, present, view)
-
-    def _allocate_cache(self) -> npt.NDArray[Any]:
-        shape = (len(self._names), self.slots, self.spec.kv_heads, self.context_length, self.spec.head_size)
-        try:
-            return np.zeros(shape, self._kv_type)
-        except MemoryError:
-            gib = np.prod(shape, dtype=np.float64) * np.dtype(self._kv_type).itemsize / 2**30
-            raise MemoryShortageError(
-                f"the key-value cache needs {gib:.1f} GiB ({self.slots} slots of {self.context_length} tokens); "
-                "lower maxBatchSize or contextLength"
-            ) from None
 
     def _check_interface(self, artifact: Artifact, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         known = {"input_ids", "attention_mask", "position_ids", *(past for past, _ in self._names)}

@@ -34,6 +34,10 @@ class Sequence:
         last_token: The input of the next step.
         params: How tokens are chosen.
         uniforms: The random numbers that choose them.
+        answer: The tokens sampled so far.
+        most_tokens: The most tokens that prompt and answer can come to.
+        scope: What the keys and values depend on besides the tokens: the adapter.
+        cached: Prompt tokens that were not computed again; the first event says so.
         cancelled: Set by the submitter; the worker ends the request at its next step.
     """
 
@@ -49,6 +53,9 @@ class Sequence:
         self.prompt = np.asarray(request.prompt_ids, np.int64)
         self.filled = 0
         self.last_token = -1
+        self.answer: list[int] = []
+        self.scope = request.adapter or ""
+        self.cached = 0
         self.cancelled = False
         self.outbox: list[Event] = []
         params = request.sampling
@@ -61,6 +68,7 @@ class Sequence:
         self._on_cancel = on_cancel
         room = context_length - len(self.prompt)
         self._budget = min(room, request.sampling.max_tokens or room)
+        self.most_tokens = len(self.prompt) + self._budget
         self._generated = 0
         self._text = IncrementalDetokenizer(decoder)
         self._stop = StopMatcher(request.sampling.stop)
@@ -99,6 +107,7 @@ class Sequence:
             return True
         self._generated += 1
         self.last_token = token
+        self.answer.append(token)
         self._held_tokens.append(token)
         if token in self._stop_token_ids:
             return self._end("stop")
@@ -147,7 +156,8 @@ class Sequence:
             self._held_logprobs.clear()
         tokens = tuple(self._held_tokens)
         self._held_tokens.clear()
-        self.outbox.append(Event(text, tokens, logprobs, reason))
+        cached = self.cached if len(self.answer) == 1 else 0
+        self.outbox.append(Event(text, tokens, logprobs, reason, cached_tokens=cached))
 
 
 def check_request(request: GenerationRequest, index: int, vocab_size: int, context_length: int) -> None:

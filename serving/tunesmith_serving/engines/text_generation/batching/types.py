@@ -181,6 +181,25 @@ class Completion:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheStats:
+    """What keys and values were reused, and the memory that they take.
+
+    Attributes:
+        query_tokens: Prompt tokens of all requests that were admitted.
+        hit_tokens: Those of them that the prefix cache had.
+        prefix_blocks: Blocks in the prefix cache.
+        prefix_bytes: Their memory.
+        row_bytes: Memory of the keys and values of the running requests.
+    """
+
+    query_tokens: int
+    hit_tokens: int
+    prefix_blocks: int
+    prefix_bytes: int
+    row_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class BatcherStats:
     """Token counts since the start and the current load."""
 
@@ -189,6 +208,7 @@ class BatcherStats:
     queue_length: int
     prompt_tokens: int
     generated_tokens: int
+    cache: CacheStats | None = None
 
     @property
     def load(self) -> str:

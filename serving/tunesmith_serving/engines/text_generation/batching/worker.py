@@ -13,6 +13,7 @@ from tunesmith_serving.engines.text_generation.batching.delivery import Delivery
 from tunesmith_serving.engines.text_generation.batching.sequence import Sequence
 from tunesmith_serving.engines.text_generation.batching.types import (
     BatcherStats,
+    CacheStats,
     Completion,
     DrainingError,
     EventSink,
@@ -111,6 +112,7 @@ class QueueWorker(ABC):
                 queue_length=len(self._queue),
                 prompt_tokens=self._prompt_tokens,
                 generated_tokens=self._generated_tokens,
+                cache=self._cache_stats(),
             )
 
     def start_draining(self) -> None:
@@ -147,6 +149,10 @@ class QueueWorker(ABC):
     @abstractmethod
     def _in_use(self) -> int:
         """Return how many requests are being computed; called with `_wake` held."""
+
+    def _cache_stats(self) -> CacheStats | None:
+        """Return what keys and values take, if they are kept; called with `_wake` held."""
+        return None
 
     @abstractmethod
     def _step(self) -> None:

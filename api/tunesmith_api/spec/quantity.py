@@ -65,3 +65,16 @@ Memory = Annotated[
     ),
 ]
 """Bytes, with a unit: `4Gi`. A bare number would be bytes, which nobody means, and is refused."""
+
+CacheMemory = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    Field(
+        max_length=24,
+        pattern=r"^(auto|0|[1-9][0-9]*(\.[0-9]{1,3})?(k|M|G|T|Ki|Mi|Gi|Ti))$",
+        # The pattern is for texts; the only number is 0.
+        json_schema_extra={"x-kubernetes-int-or-string": True, "minimum": 0, "maximum": 0},
+        examples=["1Gi"],
+    ),
+]
+"""Bytes of a cache, with a unit: `1Gi`; `0` for no cache, `auto` for a share of what is free."""

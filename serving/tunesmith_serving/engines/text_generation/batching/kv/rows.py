@@ -1,0 +1,72 @@
+"""The keys and values of running requests: one row of each layer's buffers per request."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tunesmith_serving.engines.text_generation.batching.kv.mapped import MappedArray
+
+
+@dataclass(frozen=True)
+class KvShape:
+    """What the keys and values of a model look like.
+
+    Attributes:
+        parts: Buffers: the keys and the values of each layer.
+        heads: Key-value heads.
+        head_size: Numbers per head and token.
+        dtype: Their type.
+    """
+
+    parts: int
+    heads: int
+    head_size: int
+    dtype: npt.DTypeLike
+
+    @property
+    def token_bytes(self) -> int:
+        """Memory of the keys and values of one token."""
+        return self.parts * self.heads * self.head_size * np.dtype(self.dtype).itemsize
+
+
+class KeyValueRows:
+    """Buffers of shape [parts, rows, heads, context, head size], of which only what was written takes memory.
+
+    Attributes:
+        count: Number of rows.
+        context: Tokens that a row can hold.
+        shape: Sizes of the model.
+    """
+
+    def __init__(self, shape: KvShape, count: int, context: int) -> None:
+        """Reserve the addresses.
+
+        Raises:
+            MemoryShortageError: The system does not give out that many.
+        """
+        self.shape, self.count, self.context = shape, count, context
+        size = (shape.parts, count, shape.heads, context, shape.head_size)
+        self._memory = MappedArray(size, shape.dtype, f"keys and values of {count} slots of {context} tokens")
+        self._array = self._memory.array
+
+    def view(self, part: int, first: int, count: int) -> npt.NDArray[Any]:
+        """Return successive rows of one buffer, shape [count, heads, context, head size]."""
+        rows: npt.NDArray[Any] = self._array[part, first : first + count]
+        return rows
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Move the first `length` tokens of a row to another, and free the first one's memory."""
+        self._array[:, target, :, :length] = self._array[:, source, :, :length]
+        self.free(source)
+
+    def tokens(self, row: int, start: int, end: int) -> npt.NDArray[Any]:
+        """Return a view of the keys and values of some tokens, shape [parts, heads, tokens, head size]."""
+        found: npt.NDArray[Any] = self._array[:, row, :, start:end]
+        return found
+
+    def free(self, row: int) -> None:
+        """Give the memory of a row back to the system."""
+        for part in range(self.shape.parts):
+            self._memory.give_back(self._array[part, row])
