@@ -91,6 +91,7 @@ class LocalWorkspace:
             *("--slots", str(spec.runtime.max_batch_size), "--max-queue", str(spec.runtime.max_queue_length)),
             *("--context-length", str(spec.runtime.context_length)),
             *("--prefix-cache-memory", spec.runtime.prefix_cache_memory),
+            *("--draft-tokens", str(spec.runtime.draft_tokens)),
         ]
         self.process = children.start("tunesmith_serving", arguments, log=self._log)
         self._wait_until_ready()

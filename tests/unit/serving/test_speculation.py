@@ -10,7 +10,6 @@ from tunesmith_serving.engines.text_generation.batching.speculation.plan import 
     AcceptanceRate,
     StepCost,
     best_drafts,
-    tokens_of,
 )
 
 
@@ -82,12 +81,6 @@ def test_drafts_after_the_first_wrong_one_say_nothing() -> None:
     one.record(1, 0)
     many.record(8, 0)
     assert one.value == many.value
-
-
-def test_expected_tokens() -> None:
-    assert tokens_of(1.0, 4) == 5
-    assert tokens_of(0.5, 2) == 1 + 0.5 + 0.25
-    assert tokens_of(0.9, 0) == pytest.approx(1)
 
 
 def cost_of(fixed: float, each: float) -> StepCost:

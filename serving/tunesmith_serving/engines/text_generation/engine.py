@@ -58,7 +58,7 @@ class TextGenerationEngine:
             prefix_memory=config.prefix_cache_bytes,
         )
         stop = decoder.spec.eos_token_ids | eos_tokens
-        batcher = ContinuousBatcher(decoder, tokenizer, config.max_queue_length, stop)
+        batcher = ContinuousBatcher(decoder, tokenizer, config.max_queue_length, stop, config.draft_tokens)
         return cls(artifact, batcher, tokenizer, template, card_of(artifact, config, batcher.context_length), stop)
 
     @property

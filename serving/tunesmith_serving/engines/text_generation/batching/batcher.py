@@ -6,14 +6,24 @@ that are cut at fixed positions of the prompt, so the tokens of a request do not
 decoder.py for what holds to the last bit.
 """
 
+import time
+
 import numpy as np
 
-from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
+from tunesmith_serving.engines.text_generation.batching.choosing import advance
+from tunesmith_serving.engines.text_generation.batching.decoder import Logits, OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.kv.prefix import BLOCK_TOKENS, PrefixCache, Tokens
+from tunesmith_serving.engines.text_generation.batching.ragged import MOST_DRAFTS
 from tunesmith_serving.engines.text_generation.batching.sampling import Row
 from tunesmith_serving.engines.text_generation.batching.sequence import Sequence, check_request
 from tunesmith_serving.engines.text_generation.batching.slots import Slot, Slots
-from tunesmith_serving.engines.text_generation.batching.types import CacheStats, EventSink, GenerationRequest
+from tunesmith_serving.engines.text_generation.batching.speculation.speculator import Speculator
+from tunesmith_serving.engines.text_generation.batching.types import (
+    CacheStats,
+    EventSink,
+    GenerationRequest,
+    SpeculationStats,
+)
 from tunesmith_serving.engines.text_generation.batching.worker import QueueWorker
 from tunesmith_serving.engines.text_generation.text.stream import Decoder
 
@@ -22,7 +32,12 @@ class ContinuousBatcher(QueueWorker):
     """A decoder, its slots, its prefix cache, its queue and its worker thread."""
 
     def __init__(
-        self, decoder: OnnxDecoder, tokenizer: Decoder, max_queue_length: int, stop_token_ids: frozenset[int]
+        self,
+        decoder: OnnxDecoder,
+        tokenizer: Decoder,
+        max_queue_length: int,
+        stop_token_ids: frozenset[int],
+        draft_tokens: int = 0,
     ) -> None:
         """Start the thread.
 
@@ -31,6 +46,7 @@ class ContinuousBatcher(QueueWorker):
             tokenizer: Turns token ids into text.
             max_queue_length: Requests that may wait.
             stop_token_ids: Tokens that end an answer.
+            draft_tokens: The most drafts of a request that a step checks; 0 for one token a step.
 
         Raises:
             MemoryShortageError: The system does not give out the addresses of the prefix cache.
@@ -42,6 +58,7 @@ class ContinuousBatcher(QueueWorker):
         self._prefix = PrefixCache(decoder.rows, decoder.memory.prefix_bytes)
         self._prefilling: Slot | None = None
         self._query_tokens = self._hit_tokens = 0
+        self._speculator = Speculator(draft_tokens if decoder.ragged else 0, MOST_DRAFTS)
         super().__init__(decoder.slots, max_queue_length)
 
     @property
@@ -71,6 +88,9 @@ class ContinuousBatcher(QueueWorker):
             prefix_bytes=self._prefix.used_bytes,
             row_bytes=self._decoder.rows.shape.token_bytes * sum(slot.sequence.filled for slot in self._running),
         )
+
+    def _speculation_stats(self) -> SpeculationStats:
+        return SpeculationStats(self._speculator.drafted, self._speculator.accepted)
 
     def _step(self) -> None:
         self._prefill()
@@ -201,21 +221,36 @@ class ContinuousBatcher(QueueWorker):
         live = [slot for slot in self._running if not slot.in_prefill]
         if not live:
             return
+        sequences = [slot.sequence for slot in live]
         tokens, past = self._inputs(live)
-        logits = self._decoder.decode(tokens, past)
-        likeliest = logits.argmax(axis=1)
-        ended = []
-        for slot in live:
-            sequence = slot.sequence
-            sequence.filled += 1
-            if sequence.accept(logits[slot.row], int(likeliest[slot.row]) if sequence.greedy else None):
-                ended.append(slot)
-        self._generated_tokens += len(live)
-        self._delivery.add(slot.sequence for slot in live)
+        drafts = self._speculator.propose(sequences, self.context_length - max(past) - 1)
+        results = advance(sequences, drafts, self._compute(live, tokens, past, drafts))
+        self._speculator.record(sequences, drafts, results)
+        for slot, result in zip(live, results, strict=True):
+            slot.sequence.filled += result.tokens
+            self._generated_tokens += result.tokens
+        self._delivery.add(sequences)
+        ended = [slot for slot, result in zip(live, results, strict=True) if result.ended]
         for slot in ended:
             self._release(slot)
         if ended or self._delivery.is_due():
             self._delivery.flush()
+
+    def _compute(self, live: list[Slot], tokens: list[int], past: list[int], drafts: list[list[int]]) -> Logits:
+        """Return the logits of the live rows' tokens and drafts, shape [tokens and drafts, vocabulary]."""
+        rows = [slot.row for slot in live]
+        started = time.perf_counter()
+        most = max(map(len, drafts))
+        if most:
+            given = [[token] for token in tokens]
+            for row, draft in zip(rows, drafts, strict=True):
+                given[row] += draft
+            logits = self._decoder.decode_several(given, past, rows)
+        else:
+            logits = self._decoder.decode(tokens, past)
+            logits = logits if len(rows) == len(tokens) else logits[rows]
+        self._speculator.timed(len(tokens) * (most + 1), time.perf_counter() - started)
+        return logits
 
     def _inputs(self, live: list[Slot]) -> tuple[list[int], list[int]]:
         """Return the next token of each row up to the last live one, and how many tokens the rows hold.

@@ -34,6 +34,7 @@ class Sequence:
         last_token: The input of the next step.
         params: How tokens are chosen.
         uniforms: The random numbers that choose them.
+        may_draft: Whether several of its tokens may be computed in one step.
         answer: The tokens sampled so far.
         most_tokens: The most tokens that prompt and answer can come to.
         scope: What the keys and values depend on besides the tokens: the adapter.
@@ -63,6 +64,8 @@ class Sequence:
         self.takes_likeliest = is_greedy(params)
         self.params = params
         self.uniforms = UniformStream(params.seed)
+        # What a constraint allows next is computed beside the step before, for a single token.
+        self.may_draft = request.constraint is None
         self._sink = sink
         self._stop_token_ids = frozenset() if request.sampling.ignore_eos else stop_token_ids
         self._on_cancel = on_cancel

@@ -200,6 +200,19 @@ class CacheStats:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeculationStats:
+    """What became of drafts since the start.
+
+    Attributes:
+        drafted: Drafts that were checked.
+        accepted: Those that were right.
+    """
+
+    drafted: int
+    accepted: int
+
+
+@dataclass(frozen=True, slots=True)
 class BatcherStats:
     """Token counts since the start and the current load."""
 
@@ -209,6 +222,7 @@ class BatcherStats:
     prompt_tokens: int
     generated_tokens: int
     cache: CacheStats | None = None
+    speculation: SpeculationStats | None = None
 
     @property
     def load(self) -> str:

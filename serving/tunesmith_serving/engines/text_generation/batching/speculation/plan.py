@@ -57,6 +57,7 @@ class StepCost:
 
     def __init__(self) -> None:
         self._weight = self._tokens = self._squares = self._seconds = self._products = 0.0
+        self._fixed, self._each = 1.0, TOKEN_COST
 
     def record(self, tokens: int, seconds: float) -> None:
         """Count a step.
@@ -66,38 +67,27 @@ class StepCost:
             seconds: How long it took.
         """
         if self._weight > PRIOR_STEPS:
-            fixed, each = self._line()
-            seconds = min(seconds, 3 * (fixed + each * tokens))  # another process had the processor
-        for name, value in (
-            ("_weight", 1.0),
-            ("_tokens", tokens),
-            ("_squares", tokens * tokens),
-            ("_seconds", seconds),
-            ("_products", tokens * seconds),
-        ):
-            setattr(self, name, getattr(self, name) * STEP_MEMORY + value)
+            seconds = min(seconds, 3 * self.of(tokens))  # another process had the processor
+        self._weight = self._weight * STEP_MEMORY + 1
+        self._tokens = self._tokens * STEP_MEMORY + tokens
+        self._squares = self._squares * STEP_MEMORY + tokens * tokens
+        self._seconds = self._seconds * STEP_MEMORY + seconds
+        self._products = self._products * STEP_MEMORY + tokens * seconds
+        self._fit()
 
     def of(self, tokens: int) -> float:
         """Return the estimated cost of a step with so many tokens; only ratios of two of them mean something."""
-        fixed, each = self._line()
-        return fixed + each * tokens
+        return self._fixed + self._each * tokens
 
-    def _line(self) -> tuple[float, float]:
-        """Return the fixed cost and that of a token, by least squares drawn towards `TOKEN_COST`."""
-        if not self._weight:
-            return 1.0, TOKEN_COST
+    def _fit(self) -> None:
+        """Estimate the fixed cost and that of a token, by least squares drawn towards `TOKEN_COST`."""
         tokens, seconds = self._tokens / self._weight, self._seconds / self._weight
         expected = seconds * TOKEN_COST / (1 + TOKEN_COST * tokens)
         spread = max(0.0, self._squares - tokens * self._tokens)
         together = self._products - tokens * self._seconds
         each = (together + PRIOR_STEPS * expected) / (spread + PRIOR_STEPS)
-        each = min(max(each, 0.01 * expected), seconds / tokens)
-        return seconds - each * tokens, each
-
-
-def tokens_of(rate: float, drafts: int) -> float:
-    """Return how many tokens a step is expected to give a row: its drafts as far as they are right, and one more."""
-    return drafts + 1.0 if rate >= 1 else (1 - rate ** (drafts + 1)) / (1 - rate)
+        self._each = min(max(each, 0.01 * expected), seconds / tokens)
+        self._fixed = seconds - self._each * tokens
 
 
 def best_drafts(drafts: Sequence[int], rates: Sequence[float], cost: StepCost) -> int:
@@ -112,8 +102,10 @@ def best_drafts(drafts: Sequence[int], rates: Sequence[float], cost: StepCost) -
     """
     rows = len(drafts)
     best, speed = 0, rows / cost.of(rows) * MIN_GAIN
+    expected, chances = float(rows), list(zip(drafts, rates, strict=True))
     for most in range(1, max(drafts, default=0) + 1):
-        expected = sum(tokens_of(rate, min(count, most)) for count, rate in zip(drafts, rates, strict=True))
+        # One more draft is right if all before it are.
+        expected += sum(rate**most for count, rate in chances if count >= most)
         found = expected / cost.of(rows * (most + 1))
         if found > speed:
             best, speed = most, found
