@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-zero bench-minilm techniques purposes oracles examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
+.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-zero bench-minilm techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -107,6 +107,9 @@ techniques: $(INSTALLED) ## Try every method with every strategy, measure each t
 
 purposes: $(INSTALLED) ## Try every purpose with every technique (under an hour); writes docs/purposes.md
 	$(BIN)/python tests/bench/purposes.py $(PURPOSES)
+
+schedules: $(INSTALLED) ## Try 2,000 random schedules of requests: each gets what it gets alone (5 minutes)
+	SCHEDULES=2000 $(BIN)/python -m pytest tests/integration/serving/test_schedules.py -q
 
 oracles: $(INSTALLED) ## Compare each task with a plain transformers Trainer (10 minutes)
 	$(BIN)/python tests/oracles/compare.py

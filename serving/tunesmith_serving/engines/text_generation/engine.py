@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ from tunesmith_serving.engines.text_generation.text.template import ChatTemplate
 from tunesmith_serving.engines.text_generation.text.tokenizer import Tokenizer
 from tunesmith_serving.runtime.config import ServingConfig
 from tunesmith_serving.runtime.retry import RetryEstimator
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -57,6 +60,13 @@ class TextGenerationEngine:
             threads=config.threads,
             prefix_memory=config.prefix_cache_bytes,
         )
+        if decoder.context_length < decoder.wanted_context:
+            logger.warning(
+                "there is memory for the keys and values of %d tokens: contextLength is lowered from %d to that; "
+                "give the server more memory, or lower contextLength",
+                decoder.context_length,
+                decoder.wanted_context,
+            )
         stop = decoder.spec.eos_token_ids | eos_tokens
         batcher = ContinuousBatcher(decoder, tokenizer, config.max_queue_length, stop, config.draft_tokens)
         return cls(artifact, batcher, tokenizer, template, card_of(artifact, config, batcher.context_length), stop)

@@ -28,7 +28,13 @@ def options_of(deployment):
 
 
 def test_the_server_is_told_everything():
-    runtime = {"precision": "fp32", "contextLength": 1024, "maxBatchSize": 3, "maxQueueLength": 7}
+    runtime = {
+        "precision": "fp32",
+        "contextLength": 1024,
+        "prefixCacheMemory": "64Mi",
+        "maxBatchSize": 3,
+        "maxQueueLength": 7,
+    }
     rollout = {"drainSeconds": 4, "shutdownSeconds": 40}
     deployment = made(runtime=runtime, rollout=rollout, resources={"cpu": "1500m"})
     assert options_of(deployment) == {
@@ -38,6 +44,7 @@ def test_the_server_is_told_everything():
         "--port": "8080",
         "--precision": "fp32",
         "--context-length": "1024",
+        "--prefix-cache-memory": "64Mi",
         "--slots": "3",
         "--max-queue": "7",
         "--drain-seconds": "4",

@@ -8,8 +8,6 @@ decoder.py for what holds to the last bit.
 
 import time
 
-import numpy as np
-
 from tunesmith_serving.engines.text_generation.batching.choosing import advance
 from tunesmith_serving.engines.text_generation.batching.decoder import Logits, OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.kv.prefix import BLOCK_TOKENS, PrefixCache, Tokens
@@ -72,7 +70,7 @@ class ContinuousBatcher(QueueWorker):
         return self._decoder.spec.vocab_size
 
     def _check(self, request: GenerationRequest, index: int) -> None:
-        check_request(request, index, self.vocab_size, self.context_length)
+        check_request(request, index, self.vocab_size, self.context_length, self._decoder.wanted_context)
 
     def _sequence(self, request: GenerationRequest, sink: EventSink) -> Sequence:
         return Sequence(request, sink, self._tokenizer, self._stop_token_ids, self.context_length, self._on_cancel)
@@ -134,12 +132,7 @@ class ContinuousBatcher(QueueWorker):
     def _cut(self, slot: Slot) -> int:
         """Return where the next chunk of a prompt ends: at a multiple of the chunk's length, or at the end."""
         chunk, start = self._decoder.prefill_chunk, slot.sequence.filled
-        end = start + chunk - start % chunk
-        if end - start == 1:
-            # What the prefix cache had ends just before the cut. A single token is computed by other kernels, so
-            # alone it would not be what it is without the cache.
-            end += chunk
-        return min(end, len(slot.sequence.prompt))
+        return min(start + chunk - start % chunk, len(slot.sequence.prompt))
 
     def _admit(self) -> Slot | None:
         """Give the request that waits longest a row, with what the prefix cache has of its prompt."""
@@ -149,6 +142,7 @@ class ContinuousBatcher(QueueWorker):
                 return None
             slot = self._prefilling = Slot(self._queue.popleft(), row)
             self._running.add(slot)
+        self._decoder.rows.take(row)
         keys = self._known(slot)
         self._prefix.load(keys, row)
         with self._wake:
@@ -158,9 +152,16 @@ class ContinuousBatcher(QueueWorker):
         return slot
 
     def _known(self, slot: Slot) -> list[bytes]:
-        """Return the keys of the prompt's first blocks that the prefix cache has, so that several tokens are left."""
+        """Return the keys of the prompt's first blocks that the prefix cache has.
+
+        A single token is computed by other kernels than several, so none may become a chunk of its own that is not one
+        without the cache.
+        """
         keys = slot.keys.of(slot.sequence.prompt, self._blocks(len(slot.sequence.prompt) - 2))
-        return keys[: self._prefix.match(keys)]
+        known, chunk = self._prefix.match(keys), self._decoder.prefill_chunk
+        if known and chunk > 1 and (known * BLOCK_TOKENS + 1) % chunk == 0:
+            known -= 1
+        return keys[:known]
 
     def _blocks(self, tokens: int) -> int:
         """Return how many blocks of that many tokens can be in the prefix cache."""
@@ -176,6 +177,7 @@ class ContinuousBatcher(QueueWorker):
                 self._queue.popleft()
                 self._running.add(slot)
                 self._query_tokens += len(slot.sequence.prompt)
+            self._decoder.rows.take(slot.row)
             group.append(slot)
         return group[1:]
 
@@ -266,8 +268,8 @@ class ContinuousBatcher(QueueWorker):
 
     def _release(self, slot: Slot) -> None:
         """Free a request's row; what it computed stays in the prefix cache."""
-        self._store(slot, np.concatenate([slot.sequence.prompt, slot.sequence.answer]))
-        self._decoder.rows.free(slot.row)
+        self._store(slot, slot.sequence.tokens)
+        self._decoder.rows.free(slot.row, slot.sequence.filled)
         with self._wake:
             self._running.remove(slot)
             if self._prefilling is slot:

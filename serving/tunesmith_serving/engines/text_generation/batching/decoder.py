@@ -39,7 +39,8 @@ class OnnxDecoder:
         spec: Sizes of the model.
         slots: Number of rows.
         memory: How much of the free memory keys and values may take.
-        context_length: The most tokens of a row; fewer than asked for if the model or the memory has no more.
+        wanted_context: The most tokens of a row by the settings and the model.
+        context_length: The most tokens of a row; less than wanted if the memory holds no more.
         prefill_chunk: The most prompt tokens of a run.
         rows: The keys and values.
         same_lengths: Whether only prompts of the same length can be computed in one run.
@@ -89,9 +90,9 @@ class OnnxDecoder:
         self.same_lengths = self._pruned and not self.ragged
         kv_type = KV_TYPES[inputs[self._names[0][0]].type]
         shape = KvShape(len(self._names), self.spec.kv_heads, self.spec.head_size, kv_type)
-        wanted = min(context_length, self.spec.context_length)
-        self.memory = plan_memory(free_memory(), shape.token_bytes, slots, wanted, prefix_memory)
-        self.context_length = min(wanted, self.memory.row_tokens)
+        self.wanted_context = min(context_length, self.spec.context_length)
+        self.memory = plan_memory(free_memory(), shape.token_bytes, slots, self.wanted_context, prefix_memory)
+        self.context_length = min(self.wanted_context, self.memory.row_tokens)
         self.prefill_chunk = min(prefill_chunk, self.context_length)
         self.rows = KeyValueRows(shape, slots, self.context_length)
         self._columns = np.arange(self.context_length + 1)

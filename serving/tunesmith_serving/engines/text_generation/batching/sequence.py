@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from tunesmith_serving.engines.text_generation.batching.adjust import LogitsAdjuster
 from tunesmith_serving.engines.text_generation.batching.sampling import (
@@ -88,6 +89,11 @@ class Sequence:
         """The most tokens that may still be generated."""
         return self._budget - self._generated
 
+    @property
+    def tokens(self) -> npt.NDArray[np.int64]:
+        """Prompt and answer, shape [tokens]."""
+        return np.concatenate([self.prompt, np.asarray(self.answer, np.int64)])
+
     def cancel(self) -> None:
         """Free the slot."""
         self.cancelled = True
@@ -163,8 +169,17 @@ class Sequence:
         self.outbox.append(Event(text, tokens, logprobs, reason, cached_tokens=cached))
 
 
-def check_request(request: GenerationRequest, index: int, vocab_size: int, context_length: int) -> None:
+def check_request(
+    request: GenerationRequest, index: int, vocab_size: int, context_length: int, wanted_context: int = 0
+) -> None:
     """Check a request against the model.
+
+    Args:
+        request: The request.
+        index: Its position among those that are submitted together.
+        vocab_size: Token ids are below this.
+        context_length: The most tokens of prompt and answer.
+        wanted_context: What the settings ask for, if the memory holds less.
 
     Raises:
         PromptTooLongError: The prompt leaves no room for an answer.
@@ -177,7 +192,7 @@ def check_request(request: GenerationRequest, index: int, vocab_size: int, conte
     elif min(ids) < 0 or max(ids) >= vocab_size:
         error = InvalidRequestError(f"the prompt has a token id outside 0 to {vocab_size - 1}")
     elif len(ids) >= context_length:
-        error = PromptTooLongError(len(ids), context_length)
+        error = PromptTooLongError(len(ids), context_length, wanted_context)
     elif any(not 0 <= token < vocab_size for token, _ in request.sampling.logit_bias):
         error = InvalidRequestError(f"has a token id outside 0 to {vocab_size - 1}", "logit_bias")
     if error is not None:

@@ -44,9 +44,14 @@ class InvalidRequestError(ValueError):
 class PromptTooLongError(InvalidRequestError):
     """The prompt leaves no room for an answer."""
 
-    def __init__(self, prompt_tokens: int, context_length: int) -> None:
+    def __init__(self, prompt_tokens: int, context_length: int, wanted_context: int = 0) -> None:
+        short = (
+            f" (contextLength is {wanted_context}, but the server has memory for no more keys and values)"
+            if wanted_context > context_length
+            else ""
+        )
         super().__init__(
-            f"the prompt has {prompt_tokens} tokens and the context length is {context_length}, "
+            f"the prompt has {prompt_tokens} tokens and the context length is {context_length}{short}, "
             "of which at least one must be left for the answer"
         )
         self.prompt_tokens = prompt_tokens

@@ -11,6 +11,7 @@ from tunesmith_serving.runtime.errors import MemoryShortageError
 
 _DONT_NEED = getattr(mmap, "MADV_DONTNEED", None)
 _SMALL_PAGES = getattr(mmap, "MADV_NOHUGEPAGE", None)
+_HUGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)
 _NO_RESERVE = 0x4000  # of Linux: an address range may be larger than the memory
 
 
@@ -21,13 +22,14 @@ class MappedArray:
         array: The array.
     """
 
-    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, what: str) -> None:
+    def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike, what: str, *, in_order: bool = False) -> None:
         """Reserve the addresses.
 
         Args:
             shape: Shape of the array.
             dtype: Type of its elements.
             what: What it holds, for the error.
+            in_order: Whether it is written from its beginning on, so that huge pages waste nothing.
 
         Raises:
             MemoryShortageError: The system does not give out that many addresses.
@@ -40,10 +42,11 @@ class MappedArray:
                 f"{what} need {size / 2**30:.1f} GiB of addresses, which the system does not give; "
                 "lower maxBatchSize or contextLength"
             ) from None
-        if _SMALL_PAGES is not None:
-            # A huge page would take 2 MiB for the first token that is written to it.
+        # Elsewhere a huge page would take 2 MiB for the first token that is written to it.
+        advice = _HUGE_PAGES if in_order else _SMALL_PAGES
+        if advice is not None:
             with contextlib.suppress(OSError):  # a kernel without huge pages
-                self._map.madvise(_SMALL_PAGES)
+                self._map.madvise(advice)
         self.array: npt.NDArray[Any] = np.frombuffer(self._map, dtype, int(np.prod(shape, dtype=np.int64))).reshape(
             shape
         )

@@ -60,7 +60,9 @@ class PrefixCache:
         self.block_bytes = BLOCK_TOKENS * shape.token_bytes
         self.capacity = memory // self.block_bytes
         size = (self.capacity, shape.parts, shape.heads, BLOCK_TOKENS, shape.head_size)
-        self._memory = MappedArray(size, shape.dtype, "prefixes") if self.capacity else None
+        self._memory = (
+            MappedArray(size, shape.dtype, "the prefix cache's blocks", in_order=True) if self.capacity else None
+        )
         self._blocks: OrderedDict[bytes, int] = OrderedDict()  # the one used longest ago comes first
 
     def __len__(self) -> int:

@@ -8,6 +8,9 @@ import numpy.typing as npt
 
 from tunesmith_serving.engines.text_generation.batching.kv.mapped import MappedArray
 
+KEPT_BYTES = 64 << 20
+"""Memory of free rows that is kept for the next requests: new pages cost a small model a few percent of its time."""
+
 
 @dataclass(frozen=True)
 class KvShape:
@@ -50,23 +53,34 @@ class KeyValueRows:
         size = (shape.parts, count, shape.heads, context, shape.head_size)
         self._memory = MappedArray(size, shape.dtype, f"keys and values of {count} slots of {context} tokens")
         self._array = self._memory.array
+        self._kept: dict[int, int] = {}
+        self._written: dict[int, int] = {}
 
     def view(self, part: int, first: int, count: int) -> npt.NDArray[Any]:
         """Return successive rows of one buffer, shape [count, heads, context, head size]."""
         rows: npt.NDArray[Any] = self._array[part, first : first + count]
         return rows
 
+    def take(self, row: int) -> None:
+        """Begin to use a free row."""
+        self._written[row] = self._kept.pop(row, 0)
+
     def move(self, source: int, target: int, length: int) -> None:
-        """Move the first `length` tokens of a row to another, and free the first one's memory."""
+        """Move the first `length` tokens of a row to a free one; the first one is free then."""
+        self.take(target)
         self._array[:, target, :, :length] = self._array[:, source, :, :length]
-        self.free(source)
+        self.free(source, length)
+
+    def free(self, row: int, length: int) -> None:
+        """Free a row that holds `length` tokens; its memory goes back to the system unless little is kept."""
+        written = max(self._written.pop(row, 0), length)
+        if (sum(self._kept.values()) + written) * self.shape.token_bytes <= KEPT_BYTES:
+            self._kept[row] = written
+            return
+        for part in range(self.shape.parts):
+            self._memory.give_back(self._array[part, row])
 
     def tokens(self, row: int, start: int, end: int) -> npt.NDArray[Any]:
         """Return a view of the keys and values of some tokens, shape [parts, heads, tokens, head size]."""
         found: npt.NDArray[Any] = self._array[:, row, :, start:end]
         return found
-
-    def free(self, row: int) -> None:
-        """Give the memory of a row back to the system."""
-        for part in range(self.shape.parts):
-            self._memory.give_back(self._array[part, row])
