@@ -83,6 +83,12 @@ bench: $(INSTALLED) ## Compare training and serving with the alternatives (20 mi
 bench-classify: $(INSTALLED) ## Compare a served classifier with transformers' pipeline and ONNX Runtime (5 minutes)
 	$(BIN)/python tests/bench/classify_serving.py
 
+bench-llama: $(INSTALLED) ## Compare serving with llama.cpp's server (half an hour; the first time also its build)
+	$(BIN)/python tests/bench/serving_llama.py
+
+bench-chaos: $(INSTALLED) ## Serve among slow, gone, half-open and wrong clients (an hour)
+	$(BIN)/python tests/bench/chaos.py
+
 bench-gpu: $(INSTALLED) ## Compare training on a GPU with the alternatives (10 minutes; needs an NVIDIA GPU)
 	$(BIN)/python -m uv pip install --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python tests/bench/training_gpu.py

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 MANIFEST = "manifest.json"
 """Written last: an artifact is complete if and only if it is there."""
@@ -21,6 +21,28 @@ NO_ONNX = (
     "model/ with another server, or train a job with export.precisions: [int4]"
 )
 """What is wrong with an artifact that holds no exported model, for a server of ONNX models. Follows its name."""
+
+
+LORA_BASE = "loraBase"
+"""`kind` in the manifest of an exported base model whose graph takes LoRA adapters."""
+ADAPTER = "adapter"
+"""`kind` in the manifest of a LoRA adapter, which names its base; and the folder with its files, in peft's format."""
+LORA = "lora.json"
+"""File beside the graph of a LoRA base: `{modules: [{name, in, out}], maxRank}`; a name is `3.q_proj`."""
+
+
+def lora_input(module: str, matrix: Literal["A", "B"]) -> str:
+    """Return the name of the graph's input for a matrix of an adapter.
+
+    `lora.3.q_proj.A` is float32 [rows, in, rank], `lora.3.q_proj.B` is float32 [rows, rank, out]: an adapter for each
+    row of the batch, or one for all of them. B is multiplied by alpha / rank (alpha / sqrt(rank) with rsLoRA). Rank is
+    any number from 0 to `maxRank`, the same for all rows. Each input has a default of rank 0: the base alone.
+
+    Args:
+        module: The linear layer, as `lora.json` names it.
+        matrix: Which matrix.
+    """
+    return f"lora.{module}.{matrix}"
 
 
 SMALLEST = "smallest"

@@ -58,6 +58,18 @@ HEALTH_PATH = "/healthz"
 READY_PATH = "/readyz"
 """Answers 200 as long as the server takes requests."""
 
+ADAPTERS_PATH = "/adapters"
+"""Answers which adapters a server has, without an API key.
+
+That is `{"version": VERSION, "adapters": [{"name", "digest", "state", "message"}]}`. VERSION is that of the list in
+force, null before there is one; `state` is Loaded, Pending or Failed."""
+ADAPTERS_FILE = "adapters.json"
+"""The list of adapters that a server follows while it runs, and that is replaced as a whole.
+
+It is `{"version": VERSION, "adapters": [{"name", "path", "digest", "error"}]}`. VERSION is any text; `path` is a
+folder; `digest` is left out if it is not known. An entry with an `error` instead of a path could not be fetched; one
+with neither is being fetched."""
+
 TEXT_PART_SEPARATOR = ""
 """Joins the text parts of a message, `[{"type": "text", "text": ...}, ...]`, in training and in serving."""
 
@@ -74,10 +86,11 @@ SERVER_OUT_OF_MEMORY = 3
 REPLAY_MODULE = "tunesmith_serving.replay"
 """Module that answers requests as the server of an artifact does, without HTTP; the publish stage runs it as a child.
 
-Options: `--artifact FOLDER --precision PRECISION`, and `--now SECONDS` for chat templates that write the date. Each
-line of its standard input is `{"request": BODY, "generate": true or false}`; BODY is that of an OpenAI request, with
-`messages` or `prompt`. The answer, a line each in the same order, has `promptIds`, and if generated `text`, `tokenIds`
-and `finishReason`; or `error`. Exit codes are those of a server.
+Options: `--artifact FOLDER --precision PRECISION`, `--now SECONDS` for chat templates that write the date, and
+`--adapter FOLDER` for a LoRA adapter beside it, as peft saves it. Each line of its standard input is
+`{"request": BODY, "generate": true or false}`; BODY is that of an OpenAI request, with `messages` or `prompt`. The
+answer, a line each in the same order, has `promptIds`, and if generated `text`, `tokenIds` and `finishReason`; or
+`error`. Exit codes are those of a server.
 
 For the other tasks a line is `{"inputs": INPUT, "parameters": {...}}`, as in the body of Hugging Face's task API with
 one input, and `"generate": false` if only token ids are wanted. The answer has `promptIds` (of several windows the

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from tunesmith_api.manifests.findings import Finding, Ignored, Source
 from tunesmith_api.manifests.nodes import path_of
-from tunesmith_api.manifests.objects import LoadedFineTuneJob
+from tunesmith_api.manifests.objects import LoadedFineTuneJob, LoadedInferenceWorkspace
 from tunesmith_api.manifests.result import Manifests
 from tunesmith_api.spec import ConfigMapKeyRef
 from tunesmith_api.spec.runtime import servable, served_precision
@@ -48,7 +48,30 @@ def check_references(manifests: Manifests, names: Mapping[tuple[str, str, str], 
             line = workspace.document.line_of(("spec", "model", "fineTuneJob"))
             message = f"spec.model.fineTuneJob: {name} is not among these files; it must have been run before"
             manifests.notes.append(Ignored(workspace.source.file, line, message))
+        _check_adapters(manifests, workspace, names)
     _check_precisions(manifests)
+
+
+def _check_adapters(
+    manifests: Manifests, workspace: LoadedInferenceWorkspace, names: Mapping[tuple[str, str, str], Source]
+) -> None:
+    """Report adapters of jobs that are not there, or that publish a whole model."""
+    namespace = workspace.metadata.namespace or "default"
+    jobs = {(job.metadata.namespace or "default", job.metadata.name): job for job in manifests.fine_tune_jobs}
+    for index, adapter in enumerate(workspace.spec.adapters or ()):
+        name = adapter.fine_tune_job
+        if name is None:
+            continue
+        location = ("spec", "adapters", index, "fineTuneJob")
+        line = workspace.document.line_of(location)
+        job = jobs.get((namespace, name))
+        if job is not None and not job.spec.export.adapter_only:
+            message = f"FineTuneJob {name} publishes a whole model, not an adapter"
+            remedy = "write export: {adapterOnly: true} in the job, or remove this adapter"
+            manifests.findings.append(Finding(workspace.source.file, line, path_of(location), message, remedy))
+        elif ("FineTuneJob", namespace, name) not in names:
+            message = f"{path_of(location)}: {name} is not among these files; it must have been run before"
+            manifests.notes.append(Ignored(workspace.source.file, line, message))
 
 
 def _check_precisions(manifests: Manifests) -> None:

@@ -222,11 +222,22 @@ class Attempts(StatusModel):
     publish: Annotated[int | None, Field(description="Starts of publish.")] = None
 
 
+class BaseArtifactRef(StatusModel):
+    """The base model of an adapter, as it is served."""
+
+    uri: Annotated[str | None, Field(description="Folder of its artifact.")] = None
+    digest: Annotated[str | None, Field(description="Digest over the digests of its files.")] = None
+
+
 class ArtifactRef(StatusModel):
     """The result of a job."""
 
     uri: Annotated[str | None, Field(description="Folder of the artifact.")] = None
     digest: Annotated[str | None, Field(description="Digest over the digests of its files.")] = None
+    base: Annotated[
+        BaseArtifactRef | None,
+        Field(description="With export.adapterOnly the base model that the adapter is served on."),
+    ] = None
 
 
 class FineTuneJobStatus(CommonStatus):

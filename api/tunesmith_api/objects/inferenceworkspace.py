@@ -10,6 +10,7 @@ from pydantic import Field
 from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.metadata import ApiObject, StatusModel
 from tunesmith_api.objects.pod_template import Labels, LocalObjectReference, PodTemplateSpec, SecretKeyRef, Toleration
+from tunesmith_api.objects.served_adapters import MAX_ADAPTERS, AdapterStatus, ServedAdapterSpec
 from tunesmith_api.objects.status_common import CommonStatus
 from tunesmith_api.spec import Rule, SpecModel
 from tunesmith_api.spec.quantity import Cpu, Memory
@@ -164,7 +165,33 @@ class AuthSpec(SpecModel):
 class InferenceWorkspaceSpec(SpecModel):
     """What to serve."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.adapters) || self.adapters.all(a, self.adapters.exists_one(b, a.name == b.name))",
+            "adapters must not have one name twice; write another name for the second, or remove it",
+            lambda s: s.adapters is None or len({adapter.name for adapter in s.adapters}) == len(s.adapters),
+        ),
+    )
+
     model: Annotated[ServedModelSpec, Field(description="The model to serve.", examples=[{"fineTuneJob": "my-job"}])]
+    adapters: Annotated[
+        tuple[ServedAdapterSpec, ...] | None,
+        Field(
+            max_length=MAX_ADAPTERS,
+            description="LoRA adapters to serve on the model, each under its own name; they come and go while the "
+            "servers run. The model must have been exported for adapters: by a job with export.adapterOnly: true.",
+            examples=[[{"name": "billing", "fineTuneJob": "billing-3"}]],
+        ),
+    ] = None
+    adapter_selector: Annotated[
+        JobSelector | None,
+        Field(
+            description="Also serve the adapters of all FineTuneJobs with these labels and export.adapterOnly: true "
+            "that have passed their gates, each under the job's name, or under that in the job's annotation "
+            "tunesmith.dev/adapter-name. Of several with one name, the one that completed last.",
+            examples=[{"matchLabels": {"base": "support"}}],
+        ),
+    ] = None
     runtime: Annotated[RuntimeSpec, Field(description="How the model is run.")] = RuntimeSpec()
     replicas: Annotated[
         int, Field(ge=0, le=100, description="Servers to run; 0 stops serving. One machine without a cluster runs one.")
@@ -211,6 +238,13 @@ class InferenceWorkspaceStatus(CommonStatus):
     replicas: Annotated[int | None, Field(description="Servers that there are, old and new.")] = None
     ready_replicas: Annotated[int | None, Field(description="Servers that are ready.")] = None
     selector: Annotated[str | None, Field(description="Labels of the servers' pods, for autoscalers.")] = None
+    adapters: Annotated[
+        list[AdapterStatus] | None,
+        Field(
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            description="The adapters, by name, and whether the servers have them.",
+        ),
+    ] = None
     history: Annotated[list[Revision] | None, Field(description="Revisions served so far, newest last.")] = None
 
 
@@ -223,6 +257,12 @@ class InferenceWorkspace(ApiObject):
             "metadata.name becomes the name of a Service, so it must be lower-case letters, digits and '-', with a "
             "letter first; write for example name: my-model",
             lambda w: re.fullmatch(_SERVICE_NAME, w.metadata.name) is not None,
+        ),
+        Rule(
+            "!has(self.spec.adapters) || self.spec.adapters.all(a, a.name != self.metadata.name)",
+            "spec.adapters must not name one as the workspace, under whose name the model itself is served; write "
+            "another name for it",
+            lambda w: all(adapter.name != w.metadata.name for adapter in w.spec.adapters or ()),
         ),
     )
 

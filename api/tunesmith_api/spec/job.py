@@ -10,6 +10,7 @@ from pydantic import Field
 from tunesmith_api.methods import (
     DEFAULT_METHOD,
     METHODS,
+    beside_base_methods,
     describe_methods,
     listed,
     methods_with,
@@ -35,6 +36,19 @@ def _has_weights(method: str) -> Callable[[TrainingJobSpec], bool]:
 
 def _has_no_adapter(method: str) -> Callable[[TrainingJobSpec], bool]:
     return lambda spec: spec.method != method or spec.adapter is None
+
+
+def _adapter_only_rule(name: str, because: str) -> Rule:
+    """Return the rule that a method whose update does not stay low-rank is merged."""
+    return Rule(
+        f"self.method != '{name}' || !({_ADAPTER_ONLY})",
+        f"export.adapterOnly: true does not go with method: {name}, which {because}; write export: "
+        f"{{adapterOnly: false}}, which merges it into the base, or method: {listed(beside_base_methods())}",
+        lambda spec: spec.method != name or not spec.export.adapter_only,
+    )
+
+
+_ADAPTER_ONLY = "has(self.export) && has(self.export.adapterOnly) && self.export.adapterOnly"
 
 
 def _partition_rule(name: str) -> Rule:
@@ -206,6 +220,13 @@ class TrainingJobSpec(SpecModel):
             for name in whole_methods()
         ),
         *(_partition_rule(name) for name, info in METHODS.items() if not info.partitions_weights),
+        *(_adapter_only_rule(name, info.merged_because) for name, info in METHODS.items() if info.merged_because),
+        Rule(
+            f"self.task == '{DEFAULT_TASK}' || !({_ADAPTER_ONLY})",
+            f"export.adapterOnly: true is for task: {DEFAULT_TASK}, whose server takes adapters; write export: "
+            "{adapterOnly: false}, which merges the adapter into the base",
+            lambda spec: spec.task == DEFAULT_TASK or not spec.export.adapter_only,
+        ),
         *(rule for name in TASKS for rule in _task_rules(name)),
         *_OBJECTIVE_RULES,
         Rule(

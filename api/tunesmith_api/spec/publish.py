@@ -103,6 +103,10 @@ class ParitySpec(SpecModel):
     )
 
 
+_ADAPTER_ONLY = "has(self.adapterOnly) && self.adapterOnly"
+_FOLDER = r"^((s3|abfs|abfss|az|gs|file|memory)://.+|\.{0,2}/.+)$"
+
+
 class ExportSpec(SpecModel):
     """Which ONNX models are made of the result."""
 
@@ -111,6 +115,22 @@ class ExportSpec(SpecModel):
             "!has(self.precisions) || self.precisions.all(p, self.precisions.exists_one(q, p == q))",
             "precisions must not name one twice; remove the second",
             lambda e: e.precisions is None or len(set(e.precisions)) == len(e.precisions),
+        ),
+        Rule(
+            f"!({_ADAPTER_ONLY}) || !has(self.precisions) || self.precisions.size() > 0",
+            "precisions [] with adapterOnly: true leaves no base to serve the adapter on; write precisions: [int4], or "
+            "adapterOnly: false, with which the artifact has adapter/ too",
+            lambda e: not e.adapter_only or e.precisions != (),
+        ),
+        Rule(
+            f"!({_ADAPTER_ONLY}) || !has(self.mergeWeights) || !self.mergeWeights",
+            "mergeWeights: true asks for the merged model, which adapterOnly: true leaves out; remove one of the two",
+            lambda e: not (e.adapter_only and e.merge_weights),
+        ),
+        Rule(
+            f"!has(self.baseUri) || ({_ADAPTER_ONLY})",
+            "baseUri has no meaning without adapterOnly: true; write adapterOnly: true, or remove baseUri",
+            lambda e: e.base_uri is None or e.adapter_only,
         ),
     )
 
@@ -126,6 +146,23 @@ class ExportSpec(SpecModel):
     merge_weights: bool = Field(
         default=False, description="Also keep the merged torch model (safetensors) in the artifact, under model/."
     )
+    adapter_only: bool = Field(
+        default=False,
+        description="Publish the adapter alone, a few megabytes, and the base model beside it once for all jobs that "
+        "share it, instead of a merged model for each job. One server then answers with many adapters. For "
+        "task textGeneration with a method whose update stays low-rank: lora and qlora.",
+    )
+    base_uri: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        pattern=_FOLDER,
+        description="With adapterOnly where the base model's artifact is, or is to be written if nothing is there: a "
+        "path, or an s3://, abfs://, gs:// or file:// URI. By default a folder beside the job's output, named after "
+        "the base model's digest and the precisions: jobs with the same base whose outputs have the same parent folder "
+        "share it.",
+        examples=["s3://my-bucket/bases/smollm2"],
+    )
     parity: ParitySpec = Field(default=ParitySpec(), description="Bounds on the difference that exporting makes.")
 
 
@@ -136,7 +173,7 @@ class OutputSpec(SpecModel):
         default=None,
         min_length=1,
         max_length=1024,
-        pattern=r"^((s3|abfs|abfss|az|gs|file|memory)://.+|\.{0,2}/.+)$",
+        pattern=_FOLDER,
         description="A folder that does not exist yet or is empty: a path, or an s3://, abfs://, gs:// or file:// URI; "
         "by default a folder beside the job's work.",
         examples=["./artifacts/my-model"],

@@ -44,8 +44,7 @@ def local_artifact(
     """
     namespace = workspace.metadata.namespace or "default"
     uri = workspace.spec.model.uri
-    if uri is None:
-        name = workspace.spec.model.fine_tune_job or _newest(workspace, namespace, root, jobs)
+    if (name := served_job(workspace, root, jobs)) is not None:
         work = WorkFolder(object_folder(root, namespace, name))
         marker = read_json(work.stage_marker(Stage.PUBLISH))
         if marker is None:
@@ -54,7 +53,10 @@ def local_artifact(
                 "run its manifest to the end first",
                 ErrorKind.FAILED,
             )
-        uri = str(marker["artifact"]["uri"])
+        artifact = marker["artifact"]
+        # An adapter is served on its base.
+        uri = str((artifact.get("base") or artifact)["uri"])
+    assert uri is not None  # noqa: S101 - a rule of the API: without a job there is a URI
     if uri.startswith("pvc://"):
         raise BackendError(
             f"InferenceWorkspace {workspace.metadata.name}: {uri} is a volume of a cluster; on one machine write the "
@@ -73,6 +75,23 @@ def local_artifact(
                 f"InferenceWorkspace {workspace.metadata.name}: {uri} could not be fetched", ErrorKind.RETRY
             )
     return folder
+
+
+def served_job(workspace: InferenceWorkspace, root: Path, jobs: Sequence[FineTuneJob]) -> str | None:
+    """Return the name of the job whose result a workspace serves; None if it serves an artifact by its URI.
+
+    Args:
+        workspace: The object.
+        root: Folder of all work.
+        jobs: The jobs that a `model.fineTuneJobSelector` chooses from.
+
+    Raises:
+        BackendError: No job that the workspace follows has completed here.
+    """
+    if workspace.spec.model.uri is not None:
+        return None
+    namespace = workspace.metadata.namespace or "default"
+    return workspace.spec.model.fine_tune_job or _newest(workspace, namespace, root, jobs)
 
 
 def require_precision(manifest: Mapping[str, Any], wanted: str | None, artifact: Path) -> str | None:

@@ -7,6 +7,7 @@ from tunesmith_api.contract import API_KEY, HEALTH_PATH, READY_PATH
 from tunesmith_api.objects import InferenceWorkspaceSpec
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import KubeObject
+from tunesmith_operator.inferenceworkspace.adapters import mounts
 from tunesmith_operator.inferenceworkspace.metadata import REVISION, selector_of
 from tunesmith_operator.inferenceworkspace.model import Target
 from tunesmith_operator.pods.base import (
@@ -60,7 +61,30 @@ def pod_spec(
     }
     if target.claim is None:
         pod["initContainers"] = [_fetch(spec, target, secret, settings)]
+    if mounts.wants_adapters(spec, target):
+        _add_adapters(pod, workspace, spec, target, secret, settings)
     return pod
+
+
+def _add_adapters(
+    pod: KubeObject,
+    workspace: KubeObject,
+    spec: InferenceWorkspaceSpec,
+    target: Target,
+    secret: str | None,
+    settings: OperatorSettings,
+) -> None:
+    """Add to a pod what its server needs to follow a list of adapters, in place."""
+    pod["volumes"] += mounts.volumes(workspace, spec, target)
+    server = pod["containers"][0]
+    server["args"] += ["--adapters", mounts.list_file(spec, target)]
+    server["volumeMounts"] += mounts.server_mounts(spec, target)
+    if mounts.fetches(spec, target):
+        container = {
+            **_container(mounts.FETCHER, settings.trainer_image, spec, settings),
+            "env": with_template_env(env_values({"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}), spec.pod_template),  # noqa: S108
+        }
+        pod["initContainers"] = [*pod.get("initContainers", ()), mounts.fetcher(spec, container, secret)]
 
 
 def _artifact(target: Target) -> tuple[KubeObject, KubeObject]:

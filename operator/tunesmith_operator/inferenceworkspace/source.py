@@ -8,12 +8,19 @@ from typing import Any
 
 from tunesmith_api.artifact import NO_ONNX
 from tunesmith_api.objects.inferenceworkspace import ServedModelSpec
+from tunesmith_api.objects.served_adapters import ADAPTER_NAME_ANNOTATION
 from tunesmith_api.objects.storage import OBJECT_STORE
 from tunesmith_api.spec.runtime import cannot_serve, servable
 from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_operator.engine.reconciler import KubeObject
-from tunesmith_operator.inferenceworkspace.model import Choice, Target, Wait
+from tunesmith_operator.inferenceworkspace.model import Choice, OwnAdapter, Target, Wait
 from tunesmith_operator.pods.facts import condition
+
+NO_PATH = (
+    "which no pod can reach; in a cluster an artifact is on a volume (write pvc://CLAIM/PATH) or in an object store "
+    "(s3://BUCKET/PATH, abfs://, gs://)"
+)
+"""Follows the URI of an artifact."""
 
 _REACHABLE = re.compile(rf"^pvc://|{OBJECT_STORE}")
 
@@ -52,6 +59,33 @@ def name_of(job: KubeObject) -> str:
     return str(job["metadata"]["name"])
 
 
+def has_succeeded(job: KubeObject) -> bool:
+    """Return whether a job has an artifact, gates included, and is not being deleted."""
+    has_artifact = bool(((job.get("status") or {}).get("artifact") or {}).get("uri"))
+    return condition(job, "Ready").get("status") == "True" and has_artifact and not is_going(job)
+
+
+def is_going(job: KubeObject) -> bool:
+    """Return whether a job is being deleted."""
+    return bool(job["metadata"].get("deletionTimestamp"))
+
+
+def base_of(job: KubeObject) -> Mapping[str, Any] | None:
+    """Return the base model of a job's adapter as its status has it; None if its artifact is not an adapter."""
+    base: Mapping[str, Any] = ((job.get("status") or {}).get("artifact") or {}).get("base") or {}
+    return base if base.get("uri") else None
+
+
+def adapter_name(job: KubeObject) -> str:
+    """Return the name under which a job's adapter is served where the workspace gives it none."""
+    return str((job["metadata"].get("annotations") or {}).get(ADAPTER_NAME_ANNOTATION) or name_of(job))
+
+
+def phase_of(job: KubeObject) -> str:
+    """Return a job's phase."""
+    return str((job.get("status") or {}).get("phase") or "Pending")
+
+
 def _named(name: str, job: KubeObject | None, last: Target | None) -> Choice:
     if job is None:
         if last is not None and last.job == name:
@@ -83,7 +117,9 @@ def _named(name: str, job: KubeObject | None, last: Target | None) -> Choice:
         )
     return Choice(
         last,
-        wait=Wait(OperatorReason.WAITING_FOR_JOB, f"FineTuneJob {name} is {_phase(job)}; it is served when it is done"),
+        wait=Wait(
+            OperatorReason.WAITING_FOR_JOB, f"FineTuneJob {name} is {phase_of(job)}; it is served when it is done"
+        ),
     )
 
 
@@ -113,7 +149,7 @@ def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | Non
                 "spec.model.fineTuneJobSelector",
             ),
         )
-    states = ", ".join(f"{name_of(job)} is {_phase(job)}" for job in sorted(found, key=name_of)[:5])
+    states = ", ".join(f"{name_of(job)} is {phase_of(job)}" for job in sorted(found, key=name_of)[:5])
     return Choice(
         last,
         wait=Wait(OperatorReason.WAITING_FOR_JOB, f"No FineTuneJob with {text} has passed its gates yet: {states}"),
@@ -122,18 +158,20 @@ def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | Non
 
 def _result(job: KubeObject, labels: Mapping[str, str] | None = None) -> Target | None:
     """Return the artifact of a job that has succeeded, gates included; None if it has not."""
-    status: Mapping[str, Any] = job.get("status") or {}
-    artifact = status.get("artifact") or {}
-    if condition(job, "Ready").get("status") != "True" or not artifact.get("uri"):
+    if not has_succeeded(job):
         return None
-    if job["metadata"].get("deletionTimestamp"):
-        return None
+    status: Mapping[str, Any] = job["status"]
+    artifact = status["artifact"]
     written = job["spec"].get("output") or {}
     if not written.get("uri"):
         written = job["spec"].get("storage") or {}
     secret = (written.get("secretRef") or {}).get("name")
     completed = status.get("completionTime")
-    return Target(artifact["uri"], artifact.get("digest"), name_of(job), completed, labels, secret)
+    digest = artifact.get("digest")
+    if (base := base_of(job)) is not None:
+        own = OwnAdapter(adapter_name(job), artifact["uri"], digest)
+        return Target(base["uri"], base.get("digest"), name_of(job), completed, labels, secret, own)
+    return Target(artifact["uri"], digest, name_of(job), completed, labels, secret)
 
 
 def _cannot_serve(job: KubeObject) -> str | None:
@@ -144,13 +182,6 @@ def _cannot_serve(job: KubeObject) -> str | None:
     return cannot_serve(precisions) if precisions else NO_ONNX
 
 
-def _phase(job: KubeObject) -> str:
-    return str((job.get("status") or {}).get("phase") or "Pending")
-
-
 def _no_path(target: Target) -> str:
     where = f"The artifact of FineTuneJob {target.job}" if target.job else "spec.model.uri"
-    return (
-        f"{where} is {target.uri}, which no pod can reach; in a cluster an artifact is on a volume "
-        "(write pvc://CLAIM/PATH) or in an object store (s3://BUCKET/PATH, abfs://, gs://)"
-    )
+    return f"{where} is {target.uri}, {NO_PATH}"

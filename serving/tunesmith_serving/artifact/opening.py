@@ -79,8 +79,8 @@ def open_artifact(folder: Path | str, precision: str | None, expect_digest: str 
             artifact's digest is not the expected one.
     """
     folder = Path(folder)
-    manifest = _read_manifest(folder)
-    _verify_digest(folder, manifest, expect_digest)
+    manifest = read_manifest(folder)
+    verify_digest(folder, manifest, expect_digest)
     entries: dict[str, Any] = manifest["files"]
     have = held_precisions(entries)
     precision = served_precision(have, precision)
@@ -103,7 +103,12 @@ def open_artifact(folder: Path | str, precision: str | None, expect_digest: str 
     return Artifact(str(manifest.get("name") or folder.name), folder, onnx, frozenset(names), manifest)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the content of an artifact's manifest.json.
+
+    Raises:
+        ArtifactError: The folder is no complete artifact, or of another version.
+    """
     if not folder.is_dir():
         raise ArtifactError(f"artifact folder {folder} does not exist")
     path = folder / MANIFEST
@@ -126,8 +131,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _verify_digest(folder: Path, manifest: dict[str, Any], expected: str) -> None:
-    """Check that the manifest's digest matches its list of files, and is the expected one."""
+def verify_digest(folder: Path, manifest: dict[str, Any], expected: str) -> None:
+    """Check that the manifest's digest matches its list of files, and is the expected one.
+
+    Raises:
+        ArtifactError: It is not.
+    """
     path, digest = folder / MANIFEST, manifest.get("digest")
     if digest is not None and digest != artifact_digest(manifest["files"]):
         raise ArtifactError(

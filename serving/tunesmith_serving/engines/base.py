@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -31,12 +31,14 @@ class Statistic:
         description: The metric's help text.
         value: The current value.
         kind: A counter only grows; a gauge goes up and down.
+        labels: Names and values; all values of a metric have the same names.
     """
 
     name: str
     description: str
     value: float
     kind: Literal["counter", "gauge"] = "gauge"
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 class Engine(Protocol):
@@ -67,6 +69,17 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Stop. Requests that are not finished end with an error. Closing twice is harmless."""
+
+
+@runtime_checkable
+class AdapterEngine(Protocol):
+    """An engine that answers with adapters beside its model."""
+
+    def adapter_names(self) -> Sequence[str]:
+        """Return the names of the adapters that requests can give as their model now."""
+
+    def adapter_report(self) -> dict[str, Any]:
+        """Return the answer to `tunesmith_api.contract.ADAPTERS_PATH`."""
 
 
 Loader = Callable[["Artifact", "ServingConfig"], Engine]

@@ -9,14 +9,14 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tunesmith_api.contract import HEALTH_PATH, READY_PATH
-from tunesmith_serving.engines.base import Engine
+from tunesmith_api.contract import ADAPTERS_PATH, HEALTH_PATH, READY_PATH
+from tunesmith_serving.engines.base import AdapterEngine, Engine
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.http.errors import ApiError, install_error_handlers
 from tunesmith_serving.http.metrics import Metrics, RequestCounter, RouteLabels
 from tunesmith_serving.http.state import ServerState
 
-OPERATIONS_PATHS = (HEALTH_PATH, READY_PATH, "/metrics")
+OPERATIONS_PATHS = (HEALTH_PATH, READY_PATH, "/metrics", ADAPTERS_PATH)
 
 
 class OpenRequests:
@@ -65,7 +65,8 @@ def create_app(
     """
     app = FastAPI(title="Tunesmith", docs_url=None, redoc_url=None, openapi_url=None)
     metrics = Metrics(engine)
-    routes = engine.routes(ServerContext(model_name, state, metrics.registry, max_body_bytes))
+    names = engine.adapter_names if isinstance(engine, AdapterEngine) else tuple
+    routes = engine.routes(ServerContext(model_name, state, metrics.registry, max_body_bytes, names))
     paths = [route.path for route in routes.routes if isinstance(route, APIRoute)]
     install_error_handlers(app, [path for path in paths if "{" not in path])
     app.add_middleware(OpenRequests, state=state)
@@ -96,6 +97,12 @@ def _operations_routes(engine: Engine, state: ServerState, metrics: Metrics) -> 
     @router.get("/metrics")
     async def read_metrics() -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+    if isinstance(engine, AdapterEngine):
+        # The operator asks, which has no key.
+        @router.get(ADAPTERS_PATH)
+        async def adapters() -> JSONResponse:
+            return JSONResponse(engine.adapter_report())
 
     return router
 

@@ -1,5 +1,6 @@
 """The part of the server that an engine's routes use."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,9 @@ from prometheus_client import CollectorRegistry
 from tunesmith_serving.http.body import parse_json, read_bytes
 from tunesmith_serving.http.errors import ApiError, unavailable
 from tunesmith_serving.http.state import ServerState
+
+MOST_NAMED = 50
+"""Adapters that an error names, at most."""
 
 
 @dataclass(frozen=True)
@@ -20,26 +24,37 @@ class ServerContext:
         state: The server's state.
         metrics: The registry behind `/metrics`, for metrics of requests.
         max_body_bytes: The largest body that is read.
+        adapter_names: Returns the names of the adapters that are served beside the model now.
     """
 
     model_name: str
     state: ServerState
     metrics: CollectorRegistry
     max_body_bytes: int = 4 << 20
+    adapter_names: Callable[[], Sequence[str]] = tuple
 
-    def check_model(self, name: str | None) -> None:
+    def check_model(self, name: str | None) -> str | None:
         """Check the model's name in a request; None stands for the model that is served.
+
+        Returns:
+            The name of the adapter that is asked for; None if it is the model itself.
 
         Raises:
             ApiError: The server does not serve this model.
         """
-        if name is not None and name != self.model_name:
-            raise ApiError(
-                404,
-                f"the model {name!r} does not exist; this server serves {self.model_name!r}",
-                param="model",
-                code="model_not_found",
-            )
+        if name is None or name == self.model_name:
+            return None
+        adapters = self.adapter_names()
+        if name in adapters:
+            return name
+        served = ", ".join(map(repr, (self.model_name, *adapters[:MOST_NAMED])))
+        more = f" and {len(adapters) - MOST_NAMED} more" if len(adapters) > MOST_NAMED else ""
+        raise ApiError(
+            404,
+            f"the model {name!r} does not exist; this server serves {served}{more}",
+            param="model",
+            code="model_not_found",
+        )
 
     async def read_json(self, request: Request) -> dict[str, Any]:
         """Return the body of a request to the model.

@@ -9,6 +9,7 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith_serving.engines.base import Engine
+from tunesmith_serving.http.body import CLIENT_LEFT
 
 
 class _EngineCollector(Collector):
@@ -19,9 +20,14 @@ class _EngineCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Yield the current values."""
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for statistic in self._engine.statistics():
-            family = CounterMetricFamily if statistic.kind == "counter" else GaugeMetricFamily
-            yield family(statistic.name, statistic.description, value=statistic.value)
+            if statistic.name not in families:
+                kind = CounterMetricFamily if statistic.kind == "counter" else GaugeMetricFamily
+                names = [name for name, _ in statistic.labels]
+                families[statistic.name] = kind(statistic.name, statistic.description, labels=names)
+            families[statistic.name].add_metric([value for _, value in statistic.labels], statistic.value)
+        yield from families.values()
 
 
 class Metrics:
@@ -72,7 +78,7 @@ class RequestCounter:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        code = 499
+        code = CLIENT_LEFT
 
         async def watched(message: Message) -> None:
             nonlocal code

@@ -19,8 +19,20 @@ from tunesmith_serving.http.body import field_path
 from tunesmith_serving.http.errors import ApiError, server_error, unavailable
 from tunesmith_serving.http.sse import wait_for_disconnect
 
-CLIENT_LEFT = 499
-"""Status of a response that nobody reads, because the client has closed its connection."""
+
+def with_adapter(parameters: Mapping[str, Any], adapter: str | None) -> dict[str, Any]:
+    """Return the parameters of a request for a model by name, which may be that of an adapter.
+
+    Raises:
+        ApiError: They name another adapter.
+    """
+    given = parameters.get("adapter_id")
+    if adapter is None or given == adapter:
+        return dict(parameters)
+    if given is not None:
+        message = f"parameters.adapter_id: differs from the model {adapter!r} of the path; leave it out"
+        raise ApiError(400, message, param="parameters.adapter_id", code="invalid_value")
+    return {**parameters, "adapter_id": adapter}
 
 
 async def answer(

@@ -1,5 +1,6 @@
 """Hugging Face's task API: what `huggingface_hub.InferenceClient` calls (https://huggingface.co/tasks)."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -7,11 +8,11 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith_serving.engines.predictor import Predictor, StreamingPredictor
-from tunesmith_serving.http.body import validate
+from tunesmith_serving.http.body import CLIENT_LEFT, validate
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.http.errors import ApiError
 from tunesmith_serving.http.sse import EventStream, sse_data
-from tunesmith_serving.protocols.answering import CLIENT_LEFT, answer, predictor_errors
+from tunesmith_serving.protocols.answering import answer, predictor_errors, with_adapter
 
 
 class TaskBody(BaseModel):
@@ -35,13 +36,14 @@ class TaskBody(BaseModel):
 def add_routes(router: APIRouter, predictor: Predictor, context: ServerContext) -> None:
     """Add `POST /` and `POST /models/NAME`."""
 
-    async def respond(request: Request) -> Response:
+    async def respond(request: Request, adapter: str | None = None) -> Response:
         body = validate(TaskBody, await context.read_json(request))
+        parameters = with_adapter(body.parameters or {}, adapter)
         single = not isinstance(body.inputs, list)
         if body.stream:
-            return await _streamed(predictor, body, single)
+            return await _streamed(predictor, body.inputs, parameters, single)
         inputs = [body.inputs] if single else body.inputs
-        answers = await answer(predictor, request, inputs, body.parameters or {}, single=single)
+        answers = await answer(predictor, request, inputs, parameters, single=single)
         if answers is None:
             return Response(status_code=CLIENT_LEFT)
         return JSONResponse(arrange(predictor.card.task, answers, single))
@@ -52,17 +54,16 @@ def add_routes(router: APIRouter, predictor: Predictor, context: ServerContext) 
 
     @router.post("/models/{model:path}")
     async def named(request: Request, model: str) -> Response:
-        context.check_model(model)
-        return await respond(request)
+        return await respond(request, context.check_model(model))
 
 
-async def _streamed(predictor: Predictor, body: TaskBody, single: bool) -> Response:
+async def _streamed(predictor: Predictor, inputs: Any, parameters: Mapping[str, Any], single: bool) -> Response:  # noqa: ANN401
     if not isinstance(predictor, StreamingPredictor):
         raise ApiError(400, "stream: this model answers at once; leave it out", param="stream")
     if not single:
         raise ApiError(400, "stream: one answer comes at a time; give one input, not a list", param="stream")
     with predictor_errors(single):
-        stream = await predictor.stream(body.inputs, body.parameters or {})
+        stream = await predictor.stream(inputs, parameters)
     return EventStream((sse_data(event) async for event in stream.events), stream.cancel)
 
 

@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--now", type=float, metavar="SECONDS", help="Time for chat templates that write the date, since the epoch."
     )
+    parser.add_argument(
+        "--adapter", metavar="DIR", help="Folder of a LoRA adapter, as peft saves it, that answers every request."
+    )
     options = parser.parse_args(arguments)
     config = ServingConfig(precision=options.precision, max_batch_size=options.slots, threads=options.threads)
     now = datetime.now if options.now is None else lambda: datetime.fromtimestamp(options.now)
@@ -41,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         # Imported here: a wrong option must not wait for the libraries.
         from tunesmith_serving.replay.run import replay
 
-        replay(options.artifact, config, now, sys.stdin.buffer, _Lines(sys.stdout))
+        replay(options.artifact, config, now, sys.stdin.buffer, _Lines(sys.stdout), options.adapter)
     except MemoryShortageError as error:
         return fail(str(error), SERVER_OUT_OF_MEMORY)
     except ServingError as error:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from tunesmith_serving.artifact.opening import Artifact, open_artifact
 from tunesmith_serving.engines.predictor import Predictor
+from tunesmith_serving.engines.text_generation.adapters.loading import load_trained, lora_base
+from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.types import Completion, GenerationRequest
 from tunesmith_serving.engines.text_generation.openai.prompt import PromptError
 from tunesmith_serving.engines.text_generation.text.loading import load_text
@@ -22,6 +25,7 @@ from tunesmith_serving.runtime.errors import ArtifactError, ServingError
 Line = TypeVar("Line", bound=BaseModel)
 
 _TASK = "textGeneration"
+_ADAPTER_NAME = "adapter"
 _SMALLEST_CONTEXT = 16
 _LARGEST_CONTEXT = 1_048_576
 
@@ -32,6 +36,7 @@ def replay(
     now: Callable[[], datetime],
     lines: Iterable[bytes],
     write: Callable[[str], None],
+    adapter: str | None = None,
 ) -> None:
     """Answer requests as the server of an artifact would.
 
@@ -43,11 +48,15 @@ def replay(
         now: Returns the time for chat templates that write the date.
         lines: JSON lines of requests.
         write: Called with the JSON line of each answer, in order.
+        adapter: Folder of a LoRA adapter, as peft saves it, that answers every request.
 
     Raises:
-        ServingError: The artifact cannot be served, or a line is not JSON.
+        ServingError: The artifact or the adapter cannot be served, or a line is not JSON.
     """
     artifact = open_artifact(folder, config.precision)
+    loaded = None
+    if adapter is not None:
+        loaded = load_trained(Path(adapter), _ADAPTER_NAME, lora_base(artifact))
     if artifact.task != _TASK:
         _replay_task(artifact, config, lines, write)
         return
@@ -62,9 +71,9 @@ def replay(
             entries.append({"error": str(error)})
             continue
         if entry.generate:
-            wanted[len(entries)] = GenerationRequest(ids, body.params())
+            wanted[len(entries)] = GenerationRequest(ids, body.params(), loaded.name if loaded else None)
         entries.append({"promptIds": list(ids)})
-    answers = _generate(artifact, config, list(wanted.values())) if wanted else iter(())
+    answers = _generate(artifact, config, list(wanted.values()), loaded) if wanted else iter(())
     for index, found in enumerate(entries):
         write(json.dumps({**found, **_fields(next(answers))} if index in wanted else found))
 
@@ -105,7 +114,7 @@ def _replay_task(
 
 
 def _generate(
-    artifact: Artifact, config: ServingConfig, requests: Sequence[GenerationRequest]
+    artifact: Artifact, config: ServingConfig, requests: Sequence[GenerationRequest], adapter: Adapter | None
 ) -> Iterator[Completion | str]:
     """Yield the answer of each request, or why there is none."""
     # Imported here: the token ids of prompts need no model.
@@ -115,6 +124,8 @@ def _generate(
     context = min(max(longest, _SMALLEST_CONTEXT), _LARGEST_CONTEXT)
     sized = config.model_copy(update={"context_length": context, "max_queue_length": config.max_batch_size})
     engine = TextGenerationEngine.load(artifact, sized)
+    if adapter is not None:
+        engine.adapters.add(adapter)
     try:
         yield from Replayer(engine.batcher, requests, sized.max_batch_size).answers()
     finally:

@@ -37,6 +37,13 @@ class ServingConfig(RuntimeSpec):
         str,
         Field(min_length=1, max_length=253, description="Name that requests give in `model`."),
     ] = "model"
+    adapters: Annotated[
+        str,
+        Field(
+            description="File that lists the LoRA adapters to serve beside the model, followed while the server "
+            'runs: {"adapters": [{"name": ..., "path": folder or URI, "digest": ...}]}; empty serves none.',
+        ),
+    ] = ""
     host: Annotated[str, Field(min_length=1, description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="Port to listen on; 0 chooses a free one.")] = 8080
     max_body_bytes: Annotated[

@@ -117,13 +117,14 @@ def test_text_that_repeats_takes_fewer_steps(
 ) -> None:
     _, drafting = engines
     steps = []
-    compute = drafting.batcher._compute
+    decoding = drafting.batcher._decoding
+    compute = decoding._compute
 
     def count(*arguments: object) -> object:
         steps.append(arguments)
         return compute(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(drafting.batcher, "_compute", count)
+    monkeypatch.setattr(decoding, "_compute", count)
     prompt = drafting.tokenizer.encode("\n".join([*CORPUS[:3], *CORPUS[:3], CORPUS[0][:9]]), add_special_tokens=False)
     sampling = SamplingParams(temperature=0, max_tokens=60, ignore_eos=True)
     answer = drafting.batcher.generate(GenerationRequest(tuple(prompt), sampling), 60)

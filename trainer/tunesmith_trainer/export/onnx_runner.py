@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tunesmith_trainer.export.graph import MODEL, with_all_logits
+from tunesmith_trainer.export.lora.inputs import adapter_beside, lora_inputs
 from tunesmith_trainer.export.wide import NARROW, widen
 
 Logits = npt.NDArray[np.float32]
@@ -21,7 +23,8 @@ _CHUNK = 512  # tokens computed in one go, which bounds the memory of their logi
 class OnnxModel:
     """A decoder exported with inputs `input_ids`, `attention_mask` and `past_key_values.*`, on the CPU.
 
-    An export in 16 bits is computed in fp32 from its own bits: ONNX Runtime's CPU kernels lack these types.
+    An export in 16 bits is computed in fp32 from its own bits: ONNX Runtime's CPU kernels lack these types. The export
+    of a LoRA base is computed with the adapter that is in the same artifact folder, if there is one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,6 +40,8 @@ class OnnxModel:
         inputs = {value.name: value for value in session.get_inputs()}
         self._outputs = [value.name for value in session.get_outputs()]
         self._takes_positions = "position_ids" in inputs
+        adapter = adapter_beside(folder)
+        self._adapter: _Values = dict(lora_inputs(adapter, folder)) if adapter else {}
         self._empty: _Values = {}
         for name, value in inputs.items():
             if name.startswith("past_key_values."):
@@ -81,8 +86,6 @@ class OnnxModel:
         """Return the size of a head. In the graph it can be a symbolic dimension."""
         if isinstance(declared, int):
             return declared
-        import json
-
         return int(json.loads((folder / "genai_config.json").read_bytes())["model"]["decoder"]["head_size"])
 
     def logits(self, ids: Sequence[int]) -> Logits:
@@ -130,6 +133,28 @@ class OnnxModel:
             rows.append(step[-1])
         return np.stack(rows)
 
+    @property
+    def ends(self) -> frozenset[int]:
+        """The tokens that end an answer."""
+        found = json.loads((self._folder / "genai_config.json").read_bytes())["model"].get("eos_token_id", [])
+        return frozenset(found if isinstance(found, list) else [found])
+
+    def generate(self, prompt: Sequence[int], limit: int, ends: Collection[int]) -> list[int]:
+        """Return the most likely tokens after a prompt, up to one that ends the answer.
+
+        Args:
+            prompt: Token ids.
+            limit: Most tokens of the answer.
+            ends: Tokens that end it; they are not part of it.
+        """
+        past, answer = self._empty, list[int]()
+        for start in range(0, len(prompt), _CHUNK):
+            logits, past = self._run(prompt[start : start + _CHUNK], start, past)
+        while len(answer) < limit and (token := int(logits[-1].argmax())) not in ends:
+            answer.append(token)
+            logits, past = self._run([token], len(prompt) + len(answer) - 1, past)
+        return answer
+
     def _decode_at_once(self, prompt: Sequence[int], answer: Sequence[int]) -> Logits:
         """As `decode`, but with the answer fed in one go: casting all weights up for each token would take too long."""
         past = self._empty
@@ -145,6 +170,7 @@ class OnnxModel:
             "input_ids": np.asarray([ids], np.int64),
             "attention_mask": np.ones((1, before + len(ids)), np.int64),
             **past,
+            **self._adapter,
         }
         if self._takes_positions:
             feeds["position_ids"] = np.arange(before, before + len(ids), dtype=np.int64)[None]

@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tunesmith_api.artifact import onnx_folder
 from tunesmith_api.contract import REPLAY_MODULE, SERVER_OUT_OF_MEMORY
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.local.processes import die_with_parent
 from tunesmith_api.spec import Precision
+from tunesmith_trainer.export.lora.inputs import adapter_beside
 
 
 def replay(
@@ -83,6 +85,8 @@ def _ask(
         return []
     command = [sys.executable, "-m", REPLAY_MODULE, "--artifact", str(artifact), "--precision", precision.value]
     command += [] if now is None else ["--now", repr(now)]
+    if adapter := adapter_beside(artifact / onnx_folder(precision.value)):
+        command += ["--adapter", str(adapter)]
     answers = []
     with tempfile.TemporaryFile("w+b") as lines, tempfile.TemporaryFile("w+b") as errors:
         for request in requests:

@@ -145,15 +145,13 @@ class AdapterMethod(Method):
         from tunesmith_trainer.methods.adapter import AdapterWeights
         from tunesmith_trainer.methods.merge import merge_files
         from tunesmith_trainer.methods.merge_check import MergeCheck
-        from tunesmith_trainer.methods.verify import verify_adapter, verify_merge
+        from tunesmith_trainer.methods.verify import verify_merge
         from tunesmith_trainer.models.loading import save_configuration, tensor_sources
         from tunesmith_trainer.models.memory import give_back
 
         inputs.step("checking the adapter")
         settings, weights, base = self._settings(inputs.adapter), AdapterWeights(final), inputs.load(inputs.base_folder)
-        heads = inputs.heads(base)
-        tensors = [name for name in base.state_dict() if is_within(name, heads)]
-        verify_adapter(final, self.kind, settings, list(linear_layers(base, heads)), tensors)
+        self._verify(final, base, inputs)
         names = tensor_sources(base, inputs.base_folder)
         check, trained = MergeCheck(base, weights, final, inputs.outputs), {}
         save_configuration(base, folder)
@@ -173,6 +171,23 @@ class AdapterMethod(Method):
         give_back()
         differences = {"mergedLogitDifference": check.adapted_difference, "storedLogitDifference": stored}
         return {**numbers, **trained, **differences}
+
+    def _verify(self, final: Path, base: Any, inputs: MergeInputs) -> None:  # noqa: ANN401
+        """Fail if an adapter is not the one that the spec asks for."""
+        from tunesmith_trainer.methods.verify import verify_adapter
+
+        heads = inputs.heads(base)
+        tensors = [name for name in base.state_dict() if is_within(name, heads)]
+        verify_adapter(final, self.kind, self._settings(inputs.adapter), list(linear_layers(base, heads)), tensors)
+
+    def served_base(self, final: Path, folder: Path, inputs: MergeInputs) -> Path:
+        """Return the folder of the base model, which stays as it is."""
+        from tunesmith_trainer.models.memory import give_back
+
+        inputs.step("checking the adapter")
+        self._verify(final, inputs.load(inputs.base_folder), inputs)
+        give_back()
+        return inputs.base_folder
 
     def artifact_parts(self, final: Path, folder: Path, source: Mapping[str, Any]) -> dict[str, Path]:
         """Return the adapter. It names its base model by URI instead of by a path in this work folder."""

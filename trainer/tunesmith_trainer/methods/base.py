@@ -182,6 +182,20 @@ class Method(ABC):
             What merging has changed besides, for `parity.merge` in the manifest; empty if nothing was merged.
         """
 
+    def served_base(self, final: Path, folder: Path, inputs: MergeInputs) -> Path:
+        """Return the folder of the base model that an adapter is served on; fail if it is not the job's adapter.
+
+        Args:
+            final: The folder that `save` wrote.
+            folder: The folder to make if the base model is another one than that in `inputs.base_folder`; without a
+                tokenizer.
+            inputs: The inputs of merging.
+
+        Raises:
+            StageError: The adapter is not the one that the spec asks for.
+        """
+        raise NotImplementedError
+
     def as_trained(self, final: Path, base: Path, load: Callable[[Path, str], Any], dtype: str) -> Any:  # noqa: ANN401
         """Return the model that was trained, if its base weights are quantized; only then is it another one."""
         raise NotImplementedError

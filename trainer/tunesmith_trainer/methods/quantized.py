@@ -40,17 +40,8 @@ class QuantizedAdapter(AdapterMethod):
 
     def write_tuned(self, final: Path, folder: Path, inputs: MergeInputs) -> dict[str, Any]:
         """Merge the adapter into the dequantized weights, and compare the result with the model that was trained."""
-        from tunesmith_trainer.models.nf4_files import write_dequantized
-
         base = folder.with_name(".base_nf4")
-        shutil.rmtree(base, ignore_errors=True)
-        inputs.step("quantizing the base model as in training")
-        model = inputs.load_quantized(inputs.base_folder, "float32")
-        require_same_weights(final, model.nf4_digest)
-        inputs.step("writing the dequantized base model")
-        write_dequantized(model, inputs.base_folder, base)
-        held = [model]  # quantizing takes longer than anything else here, so it is not done again
-        del model
+        held = [_write_base(final, base, inputs)]  # quantizing takes longer than anything else here: it is done once
 
         def trained() -> Any:  # noqa: ANN401
             return _with_adapter(held.pop(), final)
@@ -58,6 +49,11 @@ class QuantizedAdapter(AdapterMethod):
         numbers = super().write_tuned(final, folder, replace(inputs, base_folder=base, trained=trained))
         shutil.rmtree(base)
         return {**numbers, "reference": _REFERENCE}
+
+    def served_base(self, final: Path, folder: Path, inputs: MergeInputs) -> Path:
+        """Return the folder of the dequantized base model, the one that the adapter was trained beside."""
+        _write_base(final, folder, inputs)
+        return super().served_base(final, folder, replace(inputs, base_folder=folder))
 
     def artifact_parts(self, final: Path, folder: Path, source: Mapping[str, Any]) -> dict[str, Path]:
         """Return the adapter, with how its base was quantized."""
@@ -75,6 +71,23 @@ class QuantizedAdapter(AdapterMethod):
             dtype: Number format of the other weights and of the computation.
         """
         return _with_adapter(load(base, dtype), final)
+
+
+def _write_base(final: Path, folder: Path, inputs: MergeInputs) -> Any:  # noqa: ANN401
+    """Write the dequantized base model, and return the quantized one.
+
+    Raises:
+        StageError: PARITY_FAILED: it is not the one that training used.
+    """
+    from tunesmith_trainer.models.nf4_files import write_dequantized
+
+    shutil.rmtree(folder, ignore_errors=True)
+    inputs.step("quantizing the base model as in training")
+    model = inputs.load_quantized(inputs.base_folder, "float32")
+    require_same_weights(final, model.nf4_digest)
+    inputs.step("writing the dequantized base model")
+    write_dequantized(model, inputs.base_folder, folder)
+    return model
 
 
 def _with_adapter(model: Any, final: Path) -> Any:  # noqa: ANN401

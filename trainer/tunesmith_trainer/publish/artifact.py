@@ -79,11 +79,12 @@ def describe(
         "training": {**timings, **training},
         **results,
         "precisions": sorted(precision.value for precision in config.spec.precisions),
-        "versions": {**trained.get("versions", {}), **_versions()},
+        "versions": {**trained.get("versions", {}), **package_versions()},
     }
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that a result depends on."""
     found = {}
     for package in _PACKAGES:
         try:

@@ -84,8 +84,7 @@ class ServedChecks:
             numbers = read_json(path)
             if numbers is None:
                 self._progress.step(f"checking {precision.value}")
-                exported = self._folder / "onnx" / precision.value
-                numbers = dict(self._task.compare(exported, self._reference, bounds))
+                numbers = dict(self._task.compare(self._exported(precision), self._reference, bounds))
                 write_json(path, numbers)
                 log.info("%s: %s", precision.value, format_numbers(numbers))
             self._task.require_parity(precision, numbers, bounds)
@@ -101,7 +100,7 @@ class ServedChecks:
         numbers: dict[str, Any] | None = read_json(path)
         if numbers is None:
             self._progress.step(f"checking the layers of {precision.value}")
-            result = self._task.compare_layers(self._folder / "onnx" / precision.value, tuned, precision, self._data())
+            result = self._task.compare_layers(self._exported(precision), tuned, precision, self._data())
             if result is None:
                 return None
             numbers = dict(result)
@@ -170,6 +169,10 @@ class ServedChecks:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _exported(self, precision: Precision) -> Path:
+        """Return the folder of an export."""
+        return self._folder / "onnx" / precision.value
 
     def _parity_file(self, precision: Precision) -> Path:
         return self._folder / f"parity-{precision.value}.json"

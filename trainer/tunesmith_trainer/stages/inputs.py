@@ -24,6 +24,8 @@ PUBLISH_STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("merged", ()),
     ("parity-merge.json", ()),
     ("adapter", ()),
+    ("base", ("export",)),
+    ("base_nf4", ()),
     ("onnx", ("export",)),
     ("export.log", ("export",)),
     ("export-*.json", ("export",)),
@@ -57,11 +59,13 @@ def publish_parts(config: JobConfig, work: WorkFolder) -> dict[str, str]:
     training = {name: value for name, value in spec.items() if name not in PUBLISH_FIELDS}
     # The precision is the name of an export's folder; gates and mergeWeights only decide what is published.
     export = {name: value for name, value in spec["export"].items() if name not in _NOT_EXPORTER}
+    beside = {"adapterOnly": True} if config.spec.export.adapter_only else {}
     return {
         "training": digest_of_json(
             {"name": config.name, "spec": training, "before": _earlier_markers(Stage.PUBLISH, work)}
         ),
-        "evaluation": digest_of_json(config.spec.evaluation.result_fields),
+        # What is evaluated is the merged model, or the adapter beside its base.
+        "evaluation": digest_of_json({**config.spec.evaluation.result_fields, **beside}),
         "export": digest_of_json(export),
         "parity": digest_of_json(spec["export"]["parity"]),
     }

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tunesmith_api.artifact import MODEL_FILES
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.base import Statistic
 from tunesmith_serving.engines.predictor import ModelCard
+from tunesmith_serving.engines.text_generation.adapters.loading import lora_base
+from tunesmith_serving.engines.text_generation.adapters.statistics import adapter_statistics
+from tunesmith_serving.engines.text_generation.adapters.store import AdapterStore
+from tunesmith_serving.engines.text_generation.adapters.watching import AdapterWatcher
 from tunesmith_serving.engines.text_generation.batching.batcher import ContinuousBatcher
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
 from tunesmith_serving.engines.text_generation.statistics import generation_statistics
+from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
 from tunesmith_serving.engines.text_generation.task_api.generation import TextPredictor
 from tunesmith_serving.engines.text_generation.task_api.predictor import card_of
 from tunesmith_serving.engines.text_generation.text.loading import load_text
@@ -30,6 +36,9 @@ if TYPE_CHECKING:
 
     from tunesmith_serving.http.context import ServerContext
 
+ADAPTER_SECONDS = 60
+"""The longest that a server waits for the adapters that are listed when it starts."""
+
 
 @dataclass(frozen=True)
 class TextGenerationEngine:
@@ -41,6 +50,8 @@ class TextGenerationEngine:
     template: ChatTemplate | None
     card: ModelCard
     stop_token_ids: frozenset[int]
+    adapters: AdapterStore = field(default_factory=AdapterStore)
+    watcher: AdapterWatcher | None = None
 
     @classmethod
     def load(cls, artifact: Artifact, config: ServingConfig) -> TextGenerationEngine:
@@ -68,8 +79,13 @@ class TextGenerationEngine:
                 decoder.wanted_context,
             )
         stop = decoder.spec.eos_token_ids | eos_tokens
-        batcher = ContinuousBatcher(decoder, tokenizer, config.max_queue_length, stop, config.draft_tokens)
-        return cls(artifact, batcher, tokenizer, template, card_of(artifact, config, batcher.context_length), stop)
+        adapters = AdapterStore(config.model_name)
+        batcher = ContinuousBatcher(decoder, tokenizer, config.max_queue_length, stop, adapters, config.draft_tokens)
+        watcher = None
+        if config.adapters:
+            watcher = AdapterWatcher(Path(config.adapters), adapters, lora_base(artifact), config.model_name)
+        card = card_of(artifact, config, batcher.context_length)
+        return cls(artifact, batcher, tokenizer, template, card, stop, adapters, watcher)
 
     @property
     def healthy(self) -> bool:
@@ -77,12 +93,14 @@ class TextGenerationEngine:
         return self.batcher.healthy
 
     def warm_up(self, timeout: float | None = None) -> None:
-        """Generate two tokens: the first run of each kernel is slow.
+        """Load the adapters that are listed, and generate two tokens: the first run of each kernel is slow.
 
         Raises:
             EngineFailedError: The model does not run.
             TimeoutError: It has not answered within `timeout` seconds.
         """
+        if self.watcher is not None:
+            self.watcher.settle(ADAPTER_SECONDS)
         self.batcher.generate(GenerationRequest((0, 1), SamplingParams(max_tokens=2, temperature=0)), timeout)
 
     def routes(self, context: ServerContext) -> APIRouter:
@@ -93,14 +111,25 @@ class TextGenerationEngine:
         from tunesmith_serving.protocols.routes import create_task_routes
 
         metrics, retry = TokenMetrics(context.metrics), RetryEstimator()
+        compiler = GrammarCompiler(self.tokenizer, self.batcher.vocab_size, self.stop_token_ids)
         predictor = TextPredictor(self.batcher, self.card, self.tokenizer, self.stop_token_ids, retry, metrics.timer)
-        router = create_routes(self.batcher, self.tokenizer, self.template, context, metrics, retry)
+        router = create_routes(
+            self.batcher, self.tokenizer, self.template, compiler, context, metrics, retry, self.adapters
+        )
         router.include_router(create_task_routes(predictor, context, models=False))
         return router
 
     def statistics(self) -> Sequence[Statistic]:
-        """Return the batcher's counters."""
-        return generation_statistics(self.batcher.stats())
+        """Return the batcher's counters, and those of the adapters."""
+        return (*generation_statistics(self.batcher.stats()), *adapter_statistics(self.adapters))
+
+    def adapter_names(self) -> Sequence[str]:
+        """Return the names of the adapters that requests can give as their model now."""
+        return [adapter.name for adapter in self.adapters.loaded()]
+
+    def adapter_report(self) -> dict[str, Any]:
+        """Return how far the entries of the list of adapters are."""
+        return self.watcher.report() if self.watcher is not None else {"version": None, "adapters": []}
 
     def start_draining(self) -> None:
         """Refuse new requests; finish those that were accepted."""
@@ -108,4 +137,6 @@ class TextGenerationEngine:
 
     def close(self) -> None:
         """Stop the batcher's worker; requests that are not finished end with an error."""
+        if self.watcher is not None:
+            self.watcher.close()
         self.batcher.close()

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from tunesmith_serving.engines.predictor import ModelCard, Predictor
-from tunesmith_serving.http.body import parse_json, validate
+from tunesmith_serving.http.body import CLIENT_LEFT, parse_json, validate
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.http.errors import ApiError
-from tunesmith_serving.protocols.answering import CLIENT_LEFT, answer
+from tunesmith_serving.protocols.answering import answer, with_adapter
 from tunesmith_serving.protocols.kserve.binary import HEADER, json_length, write_elements
 from tunesmith_serving.protocols.kserve.schema import InferRequest
 from tunesmith_serving.protocols.kserve.tensors import OutputTensor, inputs_of, metadata_of, outputs_of
@@ -30,43 +30,43 @@ def add_routes(router: APIRouter, predictor: Predictor, context: ServerContext) 
     """Add the routes."""
     outputs = outputs_of(predictor.card)
 
-    def check(model: str, number: str = VERSION) -> None:
-        context.check_model(model)
+    def check(model: str, number: str = VERSION) -> str | None:
+        adapter = context.check_model(model)
         if number != VERSION:
             raise ApiError(
                 404, f"the model {model!r} has no version {number!r}, only {VERSION}", code="model_not_found"
             )
+        return adapter
 
-    async def infer(request: Request) -> Response:
+    async def infer(request: Request, model: str, adapter: str | None) -> Response:
         raw = await context.read_bytes(request)
         length = json_length(request.headers.get(HEADER), len(raw))
         body = validate(InferRequest, parse_json(raw[:length]))
         inputs = inputs_of(predictor.card.task, body.inputs, raw[length:])
         wanted = _wanted(body, outputs)
-        parameters = {key: value for key, value in body.parameters.items() if key not in _IGNORED}
+        given = {key: value for key, value in body.parameters.items() if key not in _IGNORED}
+        parameters = with_adapter(given, adapter)
         answers = await answer(predictor, request, inputs, parameters)
         if answers is None:
             return Response(status_code=CLIENT_LEFT)
-        head = {"model_name": context.model_name, "model_version": VERSION}
+        head = {"model_name": model, "model_version": VERSION}
         return _response(head if body.id is None else {**head, "id": body.id}, wanted, answers)
 
     def ready() -> bool:
         return context.state.ready and not context.state.terminating and not context.state.draining
 
-    _add_health(router, ready, context.model_name, predictor.card, check)
+    _add_health(router, ready, predictor.card, check)
 
     @router.post("/v2/models/{model}/infer")
     async def infer_newest(request: Request, model: str) -> Response:
-        check(model)
-        return await infer(request)
+        return await infer(request, model, check(model))
 
     @router.post("/v2/models/{model}/versions/{number}/infer")
     async def infer_version(request: Request, model: str, number: str) -> Response:
-        check(model, number)
-        return await infer(request)
+        return await infer(request, model, check(model, number))
 
 
-def _add_health(router: APIRouter, ready: Any, name: str, card: ModelCard, check: Any) -> None:  # noqa: ANN401
+def _add_health(router: APIRouter, ready: Any, card: ModelCard, check: Any) -> None:  # noqa: ANN401
     @router.get("/v2")
     async def server() -> JSONResponse:
         return JSONResponse(
@@ -84,22 +84,22 @@ def _add_health(router: APIRouter, ready: Any, name: str, card: ModelCard, check
     @router.get("/v2/models/{model}")
     async def metadata(model: str) -> JSONResponse:
         check(model)
-        return JSONResponse(metadata_of(card, name))
+        return JSONResponse(metadata_of(card, model))
 
     @router.get("/v2/models/{model}/versions/{number}")
     async def metadata_of_version(model: str, number: str) -> JSONResponse:
         check(model, number)
-        return JSONResponse(metadata_of(card, name))
+        return JSONResponse(metadata_of(card, model))
 
     @router.get("/v2/models/{model}/ready")
     async def model_ready(model: str) -> JSONResponse:
         check(model)
-        return JSONResponse({"name": name, "ready": ready()}, 200 if ready() else 503)
+        return JSONResponse({"name": model, "ready": ready()}, 200 if ready() else 503)
 
     @router.get("/v2/models/{model}/versions/{number}/ready")
     async def version_ready(model: str, number: str) -> JSONResponse:
         check(model, number)
-        return JSONResponse({"name": name, "ready": ready()}, 200 if ready() else 503)
+        return JSONResponse({"name": model, "ready": ready()}, 200 if ready() else 503)
 
 
 def _wanted(body: InferRequest, outputs: dict[str, OutputTensor]) -> list[tuple[OutputTensor, bool]]:

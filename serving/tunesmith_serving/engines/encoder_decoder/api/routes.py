@@ -9,8 +9,8 @@ from tunesmith_serving.engines.encoder_decoder.batching.batcher import Translati
 from tunesmith_serving.engines.encoder_decoder.text.source import SourceTokenizer
 from tunesmith_serving.engines.predictor import ModelCard
 from tunesmith_serving.engines.text_generation.openai.generate import Generator
+from tunesmith_serving.engines.text_generation.openai.models import add_models
 from tunesmith_serving.engines.text_generation.openai.parameters import parse
-from tunesmith_serving.engines.text_generation.openai.routes import add_models
 from tunesmith_serving.engines.text_generation.openai.timing import TokenMetrics
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.protocols.routes import create_task_routes

@@ -6,16 +6,14 @@ that are cut at fixed positions of the prompt, so the tokens of a request do not
 decoder.py for what holds to the last bit.
 """
 
-import time
-
-from tunesmith_serving.engines.text_generation.batching.choosing import advance
-from tunesmith_serving.engines.text_generation.batching.decoder import Logits, OnnxDecoder
+from tunesmith_serving.engines.text_generation.adapters.errors import UnreadableAdapterError
+from tunesmith_serving.engines.text_generation.adapters.store import AdapterStore
+from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
+from tunesmith_serving.engines.text_generation.batching.decoding import Decoding
 from tunesmith_serving.engines.text_generation.batching.kv.prefix import BLOCK_TOKENS, PrefixCache, Tokens
-from tunesmith_serving.engines.text_generation.batching.ragged import MOST_DRAFTS
 from tunesmith_serving.engines.text_generation.batching.sampling import Row
 from tunesmith_serving.engines.text_generation.batching.sequence import Sequence, check_request
 from tunesmith_serving.engines.text_generation.batching.slots import Slot, Slots
-from tunesmith_serving.engines.text_generation.batching.speculation.speculator import Speculator
 from tunesmith_serving.engines.text_generation.batching.types import (
     CacheStats,
     EventSink,
@@ -35,6 +33,7 @@ class ContinuousBatcher(QueueWorker):
         tokenizer: Decoder,
         max_queue_length: int,
         stop_token_ids: frozenset[int],
+        adapters: AdapterStore | None = None,
         draft_tokens: int = 0,
     ) -> None:
         """Start the thread.
@@ -44,19 +43,21 @@ class ContinuousBatcher(QueueWorker):
             tokenizer: Turns token ids into text.
             max_queue_length: Requests that may wait.
             stop_token_ids: Tokens that end an answer.
+            adapters: The adapters that requests can name.
             draft_tokens: The most drafts of a request that a step checks; 0 for one token a step.
 
         Raises:
             MemoryShortageError: The system does not give out the addresses of the prefix cache.
         """
         self._decoder = decoder
+        self._adapters = adapters or AdapterStore()
         self._tokenizer = tokenizer
         self._stop_token_ids = stop_token_ids
         self._running = Slots(decoder.slots, decoder.memory.row_tokens)
         self._prefix = PrefixCache(decoder.rows, decoder.memory.prefix_bytes)
         self._prefilling: Slot | None = None
         self._query_tokens = self._hit_tokens = 0
-        self._speculator = Speculator(draft_tokens if decoder.ragged else 0, MOST_DRAFTS)
+        self._decoding = Decoding(decoder, draft_tokens)
         super().__init__(decoder.slots, max_queue_length)
 
     @property
@@ -73,7 +74,9 @@ class ContinuousBatcher(QueueWorker):
         check_request(request, index, self.vocab_size, self.context_length, self._decoder.wanted_context)
 
     def _sequence(self, request: GenerationRequest, sink: EventSink) -> Sequence:
-        return Sequence(request, sink, self._tokenizer, self._stop_token_ids, self.context_length, self._on_cancel)
+        sequence = Sequence(request, sink, self._tokenizer, self._stop_token_ids, self.context_length, self._on_cancel)
+        sequence.adapter = self._adapters.resolve(request.adapter)
+        return sequence
 
     def _in_use(self) -> int:
         return len(self._running)
@@ -88,11 +91,22 @@ class ContinuousBatcher(QueueWorker):
         )
 
     def _speculation_stats(self) -> SpeculationStats:
-        return SpeculationStats(self._speculator.drafted, self._speculator.accepted)
+        return self._decoding.stats()
 
     def _step(self) -> None:
-        self._prefill()
-        self._decode()
+        try:
+            self._prefill()
+            self._decode()
+        except UnreadableAdapterError as error:
+            self._drop(error)
+
+    def _drop(self, error: UnreadableAdapterError) -> None:
+        """End the requests of an adapter that cannot be read any more, and take no more of them."""
+        self._adapters.fail(error.adapter, str(error))
+        self._delivery.flush()
+        for slot in [slot for slot in self._running if slot.sequence.adapter is error.adapter]:
+            self._release(slot)
+            slot.sequence.fail(str(error))
 
     def _remove_cancelled(self) -> list[Sequence]:
         cancelled = [slot for slot in self._running if slot.sequence.cancelled]
@@ -121,11 +135,12 @@ class ContinuousBatcher(QueueWorker):
             self._delivery.flush()  # tokens of the other requests do not wait for this
             if not joined:
                 budget -= end - start
-                self._computed(slot, end, self._decoder.prefill(slot.row, slot.sequence.prompt[start:end], start))
+                tokens = slot.sequence.prompt[start:end]
+                self._computed(slot, end, self._decoder.prefill(slot.row, tokens, start, slot.sequence.adapter))
                 continue
             prompts = [member.sequence.prompt for member in (slot, *joined)]
             budget -= len(prompts) * max(map(len, prompts))
-            results = self._decoder.prefill_together(slot.row, prompts)
+            results = self._decoder.prefill_together(slot.row, prompts, slot.sequence.adapter)
             for member, logits in zip((slot, *joined), results, strict=True):
                 self._computed(member, len(member.sequence.prompt), logits)
 
@@ -189,6 +204,8 @@ class ContinuousBatcher(QueueWorker):
             slot = Slot(self._queue[0], group[-1].row + 1)
             if not (self._running.is_free(slot.row) and self._running.has_memory(slot.sequence.most_tokens)):
                 return None
+        if slot.sequence.adapter is not group[0].sequence.adapter:
+            return None
         lengths = [len(member.sequence.prompt) for member in (*group, slot)]
         if min(lengths) < 2 or max(lengths) * len(lengths) > budget:
             return None
@@ -217,54 +234,17 @@ class ContinuousBatcher(QueueWorker):
         self._delivery.flush()
 
     def _decode(self) -> None:
-        """Compute the next token of every request whose prompt is computed."""
-        for slot, row in self._running.gaps():
-            self._decoder.rows.move(slot.row, row, slot.sequence.filled)
-        live = [slot for slot in self._running if not slot.in_prefill]
-        if not live:
+        """Compute the next tokens of every request whose prompt is computed."""
+        results = self._decoding.step(self._running)
+        if not results:
             return
-        sequences = [slot.sequence for slot in live]
-        tokens, past = self._inputs(live)
-        drafts = self._speculator.propose(sequences, self.context_length - max(past) - 1)
-        results = advance(sequences, drafts, self._compute(live, tokens, past, drafts))
-        self._speculator.record(sequences, drafts, results)
-        for slot, result in zip(live, results, strict=True):
-            slot.sequence.filled += result.tokens
-            self._generated_tokens += result.tokens
-        self._delivery.add(sequences)
-        ended = [slot for slot, result in zip(live, results, strict=True) if result.ended]
+        self._generated_tokens += sum(result.tokens for _, result in results)
+        self._delivery.add(slot.sequence for slot, _ in results)
+        ended = [slot for slot, result in results if result.ended]
         for slot in ended:
             self._release(slot)
         if ended or self._delivery.is_due():
             self._delivery.flush()
-
-    def _compute(self, live: list[Slot], tokens: list[int], past: list[int], drafts: list[list[int]]) -> Logits:
-        """Return the logits of the live rows' tokens and drafts, shape [tokens and drafts, vocabulary]."""
-        rows = [slot.row for slot in live]
-        started = time.perf_counter()
-        most = max(map(len, drafts))
-        if most:
-            given = [[token] for token in tokens]
-            for row, draft in zip(rows, drafts, strict=True):
-                given[row] += draft
-            logits = self._decoder.decode_several(given, past, rows)
-        else:
-            logits = self._decoder.decode(tokens, past)
-            logits = logits if len(rows) == len(tokens) else logits[rows]
-        self._speculator.timed(len(tokens) * (most + 1), time.perf_counter() - started)
-        return logits
-
-    def _inputs(self, live: list[Slot]) -> tuple[list[int], list[int]]:
-        """Return the next token of each row up to the last live one, and how many tokens the rows hold.
-
-        The row in prefill may be among them: what it gets is overwritten by its next chunk.
-        """
-        rows = live[-1].row + 1
-        tokens, past = [0] * rows, [0] * rows
-        for slot in self._running:
-            if slot.row < rows:
-                tokens[slot.row], past[slot.row] = max(slot.sequence.last_token, 0), slot.sequence.filled
-        return tokens, past
 
     def _release(self, slot: Slot) -> None:
         """Free a request's row; what it computed stays in the prefix cache."""

@@ -31,6 +31,9 @@ class Session(Protocol):
     def get_inputs(self) -> list[Any]:
         """Return the inputs, without those that may be left out."""
 
+    def get_overridable_initializers(self) -> list[Any]:
+        """Return the inputs that may be left out."""
+
     def get_outputs(self) -> list[Any]:
         """Return the outputs."""
 

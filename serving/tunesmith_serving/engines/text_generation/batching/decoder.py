@@ -18,6 +18,9 @@ import numpy.typing as npt
 
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.session import knows_query_seqlens, open_session
+from tunesmith_serving.engines.text_generation.adapters.modules import read_modules
+from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows
+from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.binding import Binding, Session, bind_input, bind_output
 from tunesmith_serving.engines.text_generation.batching.kv.budget import plan_memory
 from tunesmith_serving.engines.text_generation.batching.kv.rows import KeyValueRows, KvShape
@@ -84,6 +87,9 @@ class OnnxDecoder:
         inputs = {node.name: node for node in self._session.get_inputs()}
         outputs = {node.name: node for node in self._session.get_outputs()}
         self._check_interface(inputs, outputs)
+        modules = read_modules(artifact)
+        modules.check_graph(artifact, {node.name: node for node in self._session.get_overridable_initializers()})
+        self._adapters = AdapterRows(modules, slots)
         self._has_positions = "position_ids" in inputs
         # The export can be pruned to compute logits of the last position only.
         self._pruned = outputs["logits"].shape[1] == 1
@@ -105,43 +111,60 @@ class OnnxDecoder:
         self._decode_bindings: dict[int, Binding] = {}
         self._first_tokens = np.array([[(row, 0)] for row in range(slots)], np.int64)
         self._ragged = (
-            RaggedRuns(self._session, self._bind_cache, self._has_positions, slots, self.spec.vocab_size)
+            RaggedRuns(
+                self._session, self._bind_cache, self._adapters, self._has_positions, slots, self.spec.vocab_size
+            )
             if self.ragged
             else None
         )
 
-    def prefill(self, row: int, tokens: Tokens, past: int) -> Logits:
+    def prefill(self, row: int, tokens: Tokens, past: int, adapter: Adapter | None = None) -> Logits:
         """Run `tokens` of one sequence after the `past` ones that its row holds.
 
         Returns:
             Logits of the last token, shape [vocabulary]; a view that the next prefill overwrites.
+
+        Raises:
+            UnreadableAdapterError: The adapter has changed or cannot be read.
         """
         ids = np.ascontiguousarray(tokens, np.int64)[np.newaxis]
-        return self._run(row, ids, past)[0, -1]
+        return self._run(row, ids, past, adapter)[0, -1]
 
-    def prefill_together(self, first: int, prompts: Sequence[Tokens]) -> Logits:
+    def prefill_together(self, first: int, prompts: Sequence[Tokens], adapter: Adapter | None = None) -> Logits:
         """Run whole prompts in successive rows, which are at most `prefill_chunk` tokens with their padding.
 
         Args:
             first: The first row.
             prompts: Each of several tokens; of the same length if `same_lengths` is set.
+            adapter: What computes all of them besides the base.
 
         Returns:
             Logits of the last tokens, shape [prompts, vocabulary]; they may be a view that the next prefill overwrites.
+
+        Raises:
+            UnreadableAdapterError: The adapter has changed or cannot be read.
         """
         lengths = np.array([len(prompt) for prompt in prompts])
         ids = np.zeros((len(prompts), int(lengths.max())), np.int64)
         for index, prompt in enumerate(prompts):
             ids[index, : len(prompt)] = prompt
         # The padding is computed like tokens: what it leaves behind a prompt is overwritten by the answer.
-        logits = self._run(first, ids, 0, lengths - 1)
+        logits = self._run(first, ids, 0, adapter, lengths - 1)
         return logits[:, 0] if self._pruned else logits[np.arange(len(prompts)), lengths - 1]
 
-    def decode(self, tokens: list[int], past: list[int]) -> Logits:
+    def decode(self, tokens: list[int], past: list[int], adapters: Sequence[Adapter | None]) -> Logits:
         """Run one token for each of the first `len(tokens)` rows, after the `past` tokens that each holds.
+
+        Args:
+            tokens: A token for each row.
+            past: How many tokens each row holds.
+            adapters: What computes each row besides the base.
 
         Returns:
             Logits of shape [rows, vocabulary]; a view that the next step overwrites.
+
+        Raises:
+            UnreadableAdapterError: An adapter has changed or cannot be read. No row is changed.
         """
         rows = len(tokens)
         self._tokens[:rows, 0] = tokens
@@ -150,34 +173,48 @@ class OnnxDecoder:
         mask = self._mask[: rows * width].reshape(rows, width)
         np.less_equal(self._columns[:width], lengths[:, np.newaxis], out=mask)
         binding = self._decode_bindings.get(rows) or self._bind_decode(rows)
+        self._adapters.bind(binding, 0, adapters)
         bind_input(binding, "attention_mask", mask)
         if self._has_positions:
             self._positions[:rows, 0] = past
         self._session.run_with_iobinding(binding)
         return self._logits[:rows, 0]
 
-    def decode_several(self, tokens: Sequence[Sequence[int]], past: list[int], wanted: Sequence[int]) -> Logits:
+    def decode_several(
+        self,
+        tokens: Sequence[Sequence[int]],
+        past: list[int],
+        adapters: Sequence[Adapter | None],
+        wanted: Sequence[int],
+    ) -> Logits:
         """Run one or several tokens for each of the first `len(tokens)` rows; only if `ragged` is set.
 
         Args:
             tokens: The tokens of each row.
             past: How many tokens each row holds before them; with the tokens of the longest row, at most the context.
+            adapters: What computes each row besides the base.
             wanted: The rows whose logits are computed. They have at most `MOST_DRAFTS` tokens besides one each.
 
         Returns:
             Logits of all tokens of the wanted rows, shape [tokens, vocabulary]; a view that the next step overwrites.
+
+        Raises:
+            UnreadableAdapterError: An adapter has changed or cannot be read. No row is changed.
         """
         if self._ragged is None:
             raise RuntimeError("the exported model takes one token of each row")
-        return self._ragged.run(tokens, past, wanted)
+        return self._ragged.run(tokens, past, adapters, wanted)
 
-    def _run(self, first: int, ids: Tokens, past: int, last: npt.NDArray[np.intp] | None = None) -> Logits:
+    def _run(
+        self, first: int, ids: Tokens, past: int, adapter: Adapter | None, last: npt.NDArray[np.intp] | None = None
+    ) -> Logits:
         """Run tokens in successive rows.
 
         Args:
             first: The first row.
             ids: Shape [rows, tokens].
             past: How many tokens each row holds before them.
+            adapter: What computes them besides the base.
             last: The last position of each row that is not padding; None if there is a single row.
 
         Returns:
@@ -193,6 +230,7 @@ class OnnxDecoder:
         if self._has_positions:
             bind_input(binding, "position_ids", positions)
         self._bind_cache(binding, first, rows)
+        self._adapters.bind(binding, first, [adapter] * rows)
         if self.ragged and last is not None:
             indices = np.stack([np.arange(rows), last], axis=1)[:, np.newaxis]
             bind_input(binding, "logits_indices", indices)

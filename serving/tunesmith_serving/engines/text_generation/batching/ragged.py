@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows
+from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.binding import Binding, Session, bind_input, bind_output
 
 MOST_DRAFTS = 64
@@ -18,6 +20,7 @@ class RaggedRuns:
         self,
         session: Session,
         bind_cache: Callable[[Binding, int, int], None],
+        adapters: AdapterRows,
         has_positions: bool,
         slots: int,
         vocab_size: int,
@@ -27,18 +30,26 @@ class RaggedRuns:
         Args:
             session: The session of the graph.
             bind_cache: Binds the keys and values of successive rows: the first, and how many.
+            adapters: Binds the matrices of the rows' adapters.
             has_positions: Whether the graph takes `position_ids`.
             slots: The most rows.
             vocab_size: Tokens of the vocabulary.
         """
         self._session = session
         self._bind_cache = bind_cache
+        self._adapters = adapters
         self._has_positions = has_positions
         # Pages that no run has written take no memory.
         self._logits = np.zeros((slots + MOST_DRAFTS, 1, vocab_size), np.float32)
         self._bindings: dict[int, Binding] = {}
 
-    def run(self, tokens: Sequence[Sequence[int]], past: list[int], wanted: Sequence[int]) -> npt.NDArray[np.float32]:
+    def run(
+        self,
+        tokens: Sequence[Sequence[int]],
+        past: list[int],
+        adapters: Sequence[Adapter | None],
+        wanted: Sequence[int],
+    ) -> npt.NDArray[np.float32]:
         """Run tokens of the first rows; see `OnnxDecoder.decode_several`."""
         rows, count = len(tokens), max(map(len, tokens))
         ids = np.zeros((rows, count), np.int64)
@@ -51,6 +62,7 @@ class RaggedRuns:
         indices = np.array([[(row, index)] for row in wanted for index in range(len(tokens[row]))], np.int64)
         logits = self._logits[: len(indices)]
         binding = self._bindings.get(rows) or self._bind(rows)
+        self._adapters.bind(binding, 0, adapters)
         bind_input(binding, "input_ids", ids)
         bind_input(binding, "attention_mask", mask)
         if self._has_positions:

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.adjust import LogitsAdjuster
+from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintError
 from tunesmith_serving.engines.text_generation.batching.sampling import (
     Row,
     UniformStream,
@@ -22,7 +24,12 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     PromptTooLongError,
     TokenLogprob,
 )
-from tunesmith_serving.engines.text_generation.text.stream import Decoder, IncrementalDetokenizer, StopMatcher
+from tunesmith_serving.engines.text_generation.text.stream import (
+    Decoder,
+    IncrementalDetokenizer,
+    StopMatcher,
+    show_tokens,
+)
 
 
 class Sequence:
@@ -38,7 +45,7 @@ class Sequence:
         may_draft: Whether several of its tokens may be computed in one step.
         answer: The tokens sampled so far.
         most_tokens: The most tokens that prompt and answer can come to.
-        scope: What the keys and values depend on besides the tokens: the adapter.
+        adapter: What computes it besides the base; it is kept until the request ends.
         cached: Prompt tokens that were not computed again; the first event says so.
         cancelled: Set by the submitter; the worker ends the request at its next step.
     """
@@ -56,7 +63,7 @@ class Sequence:
         self.filled = 0
         self.last_token = -1
         self.answer: list[int] = []
-        self.scope = request.adapter or ""
+        self.adapter: Adapter | None = None
         self.cached = 0
         self.cancelled = False
         self.outbox: list[Event] = []
@@ -65,8 +72,9 @@ class Sequence:
         self.takes_likeliest = is_greedy(params)
         self.params = params
         self.uniforms = UniformStream(params.seed)
-        # What a constraint allows next is computed beside the step before, for a single token.
-        self.may_draft = request.constraint is None
+        self._constraint = request.constraint.start() if request.constraint is not None else None
+        # A constraint is left alone with single tokens: it may end an answer, or fail, at any of them.
+        self.may_draft = self._constraint is None
         self._sink = sink
         self._stop_token_ids = frozenset() if request.sampling.ignore_eos else stop_token_ids
         self._on_cancel = on_cancel
@@ -74,7 +82,7 @@ class Sequence:
         self._budget = min(room, request.sampling.max_tokens or room)
         self.most_tokens = len(self.prompt) + self._budget
         self._generated = 0
-        self._text = IncrementalDetokenizer(decoder)
+        self._text = IncrementalDetokenizer(show_tokens(decoder, request.shown_tokens))
         self._stop = StopMatcher(request.sampling.stop)
         self._held_logprobs: list[TokenLogprob] = []
         self._held_tokens: list[int] = []
@@ -82,7 +90,7 @@ class Sequence:
     @property
     def independent(self) -> bool:
         """Whether a token is chosen from its logits alone, without those before it in the answer."""
-        return self._adjust is None
+        return self._adjust is None and self._constraint is None
 
     @property
     def room(self) -> int:
@@ -93,6 +101,11 @@ class Sequence:
     def tokens(self) -> npt.NDArray[np.int64]:
         """Prompt and answer, shape [tokens]."""
         return np.concatenate([self.prompt, np.asarray(self.answer, np.int64)])
+
+    @property
+    def scope(self) -> str:
+        """What the keys and values depend on besides the tokens."""
+        return self.adapter.key if self.adapter else ""
 
     def cancel(self) -> None:
         """Free the slot."""
@@ -109,6 +122,13 @@ class Sequence:
         Returns:
             Whether the request has ended.
         """
+        try:
+            return self._accept(logits, chosen)
+        except ConstraintError as error:
+            self.outbox.append(Event("", finish_reason="error", error=str(error)))
+            return True
+
+    def _accept(self, logits: Row, chosen: int | None) -> bool:
         token = self._sample(logits) if chosen is None else chosen
         if not np.isfinite(logits[token]):
             message = "the model computed a value that is not a number; the exported model may be damaged"
@@ -120,22 +140,30 @@ class Sequence:
         self._held_tokens.append(token)
         if token in self._stop_token_ids:
             return self._end("stop")
+        if self._constraint is not None:
+            self._constraint.accept(token)
         if self.params.logprobs is not None:
             self._held_logprobs.append(token_logprob(logits, token, self.params.logprobs))
         text, stopped = self._stop.push(self._text.push(token))
         if stopped:
             self._emit(text, "stop")
             return True
+        if self._constraint is not None and self._constraint.done:
+            return self._end("stop", text)
         if self._generated >= self._budget:
             return self._end("length", text)
         self._emit(text, None)
         return False
 
     def _sample(self, logits: Row) -> int:
-        if self._adjust is None:
-            return sample(logits, self.params, self.uniforms)
-        token = sample(self._adjust.apply(logits), self.params, self.uniforms)
-        self._adjust.add(token)
+        adjusted = logits if self._adjust is None else self._adjust.apply(logits)
+        if self._constraint is not None:
+            if adjusted is logits and self.params.logprobs is not None:
+                adjusted = logits.copy()  # log probabilities are the model's own
+            self._constraint.allow(adjusted)
+        token = sample(adjusted, self.params, self.uniforms)
+        if self._adjust is not None:
+            self._adjust.add(token)
         return token
 
     def flush(self) -> None:

@@ -70,6 +70,7 @@ class QueueWorker(ABC):
             DrainingError: The server is shutting down.
             PromptTooLongError: A prompt leaves no room for an answer.
             InvalidRequestError: A prompt is empty, or a token id is not in the vocabulary.
+            UnknownAdapterError: The adapter of a request is not loaded.
             EngineFailedError: The worker has died.
         """
         requests = list(requests)

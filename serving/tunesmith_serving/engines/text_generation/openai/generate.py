@@ -10,6 +10,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from tunesmith_serving.engines.base import EngineFailedError
+from tunesmith_serving.engines.text_generation.adapters.errors import UnknownAdapterError
 from tunesmith_serving.engines.text_generation.batching.bridge import Bridge, Generation
 from tunesmith_serving.engines.text_generation.batching.sampling import derive_seed
 from tunesmith_serving.engines.text_generation.batching.types import (
@@ -31,7 +32,9 @@ from tunesmith_serving.engines.text_generation.openai.responses import (
 )
 from tunesmith_serving.engines.text_generation.openai.schema import ChatRequest, CompletionRequest
 from tunesmith_serving.engines.text_generation.openai.timing import TokenMetrics, TokenTimer
+from tunesmith_serving.engines.text_generation.openai.tools.answers import Delta
 from tunesmith_serving.engines.text_generation.openai.writing import Writer
+from tunesmith_serving.http.body import CLIENT_LEFT
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.http.errors import ApiError, server_error, unavailable
 from tunesmith_serving.http.sse import EventStream, sse_data, wait_for_disconnect
@@ -41,18 +44,28 @@ from tunesmith_serving.runtime.retry import RetryEstimator
 class _Run:
     """A request that is being answered: its answers in order, prompt by prompt."""
 
-    def __init__(self, builder: ResponseBuilder, generation: Generation, timers: list[TokenTimer], prompt: int) -> None:
+    def __init__(
+        self,
+        builder: ResponseBuilder,
+        generation: Generation,
+        timers: list[TokenTimer],
+        answers: list[Answer],
+        prompt: int,
+    ) -> None:
         self.builder = builder
         self.generation = generation
         self.timers = timers
+        self.answers = answers
         self.prompt_tokens = prompt
         self.tokens = 0
         self.cached_tokens = 0
 
-    def count(self, event: Event) -> None:
-        """Count the tokens of an event."""
+    def add(self, index: int, event: Event) -> list[Delta]:
+        """Add an event of one of the answers; return what is new of it."""
+        self.timers[index].record(event)
         self.tokens += len(event.token_ids)
         self.cached_tokens += event.cached_tokens
+        return self.answers[index].add(event)
 
     def usage(self) -> dict[str, Any]:
         return usage(self.prompt_tokens, self.tokens, self.cached_tokens)
@@ -95,21 +108,24 @@ class Generator:
             ApiError: The request cannot be answered.
         """
         arrived = time.perf_counter()
-        self._context.check_model(body.model)
+        adapter = self._context.check_model(body.model)
         written = await self._writer.write(body)
         count = body.n or 1
         is_chat = isinstance(body, ChatRequest)
         builder = ResponseBuilder(
             "chat" if is_chat else "text",
-            self._context.model_name,
+            adapter or self._context.model_name,
             self._token_bytes,
             body.params().logprobs is not None,
             [prompt.echo for prompt in written for _ in range(count)],
         )
-        requests = [variant(prompt.request, index) for prompt in written for index in range(count)]
+        prompts = [replace(prompt.request, adapter=adapter) for prompt in written]
+        requests = [variant(prompt, index) for prompt in prompts for index in range(count)]
         generation = self._submit(requests, len(written), "messages" if is_chat else "prompt")
         timers = [self._metrics.timer(arrived) for _ in requests]
-        run = _Run(builder, generation, timers, sum(len(prompt.request.prompt_ids) for prompt in written))
+        plans = [prompt.tools for prompt in written for _ in range(count)]
+        answers = [Answer(plan.parser()) if plan else Answer() for plan in plans]
+        run = _Run(builder, generation, timers, answers, sum(len(prompt.request.prompt_ids) for prompt in written))
         if body.stream:
             return EventStream(self._stream(run, arrived, body.include_usage), generation.cancel)
         return await self._whole(request, run, arrived)
@@ -126,6 +142,9 @@ class Generator:
         except TooManyRequestsError as error:
             name = "n" if len(requests) > prompts else param
             raise ApiError(400, f"{name}: {error}", param=name, code="invalid_value") from None
+        except UnknownAdapterError as error:
+            self._context.check_model(error.name)  # it has just been removed
+            raise unavailable(f"{error}; try again") from None
         except QueueFullError:
             stats = self._batcher.stats()
             wait = str(self._retry.retry_after(stats.queue_length, stats.slots))
@@ -144,24 +163,21 @@ class Generator:
     async def _whole(self, request: Request, run: _Run, arrived: float) -> Response:
         watcher = asyncio.create_task(wait_for_disconnect(request.receive))
         watcher.add_done_callback(lambda _: run.generation.cancel())
-        answers = [Answer() for _ in run.timers]
         try:
             async for events in run.generation.batches():
                 for index, event in events:
-                    run.timers[index].record(event)
-                    answers[index].add(event)
-                    run.count(event)
+                    run.add(index, event)
                     if event.finish_reason == "error":
                         run.generation.cancel()
         finally:
             watcher.cancel()
         self._retry.finished(time.perf_counter() - arrived)
-        for answer in answers:
+        for answer in run.answers:
             if answer.finish_reason == "error":
                 raise server_error(answer.error or "the generation failed")
-        if any(answer.finish_reason in (None, "cancelled") for answer in answers):
-            return Response(status_code=499)  # the client has disconnected; nobody reads this
-        return JSONResponse(run.builder.whole(answers, run.usage()))
+        if any(answer.finish_reason in (None, "cancelled") for answer in run.answers):
+            return Response(status_code=CLIENT_LEFT)
+        return JSONResponse(run.builder.whole(run.answers, run.usage()))
 
     async def _stream(self, run: _Run, arrived: float, include_usage: bool) -> AsyncIterator[bytes]:
         builder = run.builder
@@ -171,16 +187,16 @@ class Generator:
         async for events in run.generation.batches():
             chunks = []
             for index, event in events:
-                run.timers[index].record(event)
-                run.count(event)
+                deltas = run.add(index, event)
                 if event.finish_reason == "error":
                     chunks.append(sse_data(server_error(event.error or "the generation failed").body))
                     run.generation.cancel()
-                elif event.text:
-                    chunks.append(builder.chunk(index, event.text, event.logprobs, None))
+                answer = run.answers[index]
+                if deltas:
+                    chunks += builder.chunks(index, deltas, answer.take_logprobs())
                 if event.finish_reason in ("stop", "length"):
                     # Log probabilities of tokens that add no text come with the finish reason.
-                    chunks.append(builder.chunk(index, "", () if event.text else event.logprobs, event.finish_reason))
+                    chunks.append(builder.chunk(index, "", answer.take_logprobs(), answer.reason))
                     finished += 1
             if finished == run.generation.count:
                 chunks += [builder.usage_chunk(run.usage())] if include_usage else []

@@ -1,13 +1,13 @@
 """The routes of OpenAI's API, and vLLM's routes for tokens."""
 
-import time
-
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from tunesmith_serving.engines.text_generation.adapters.store import AdapterStore
 from tunesmith_serving.engines.text_generation.batching.types import Batcher
 from tunesmith_serving.engines.text_generation.openai.encoding import ApiTokenizer
 from tunesmith_serving.engines.text_generation.openai.generate import Generator
+from tunesmith_serving.engines.text_generation.openai.models import add_models
 from tunesmith_serving.engines.text_generation.openai.parameters import parse
 from tunesmith_serving.engines.text_generation.openai.prompt import Template
 from tunesmith_serving.engines.text_generation.openai.schema import (
@@ -19,6 +19,7 @@ from tunesmith_serving.engines.text_generation.openai.schema import (
 from tunesmith_serving.engines.text_generation.openai.timing import TokenMetrics
 from tunesmith_serving.engines.text_generation.openai.tokenization import detokenize, tokenize
 from tunesmith_serving.engines.text_generation.openai.writing import PromptWriter
+from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.runtime.retry import RetryEstimator
 
@@ -27,9 +28,11 @@ def create_routes(
     batcher: Batcher,
     tokenizer: ApiTokenizer,
     template: Template | None,
+    compiler: GrammarCompiler,
     context: ServerContext,
     metrics: TokenMetrics,
     retry: RetryEstimator,
+    adapters: AdapterStore | None = None,
 ) -> APIRouter:
     """Return the routes.
 
@@ -37,14 +40,16 @@ def create_routes(
         batcher: Generates the tokens.
         tokenizer: The model's tokenizer.
         template: The model's chat template; without one, chat requests are refused.
+        compiler: Compiles what answers must be.
         context: The server.
         metrics: Histograms of how fast tokens come.
         retry: How long clients should wait when the queue is full.
+        adapters: The adapters that are served beside the model.
     """
     router = APIRouter()
-    writer = PromptWriter(tokenizer, template)
+    writer = PromptWriter(tokenizer, template, compiler)
     generator = Generator(batcher, writer, tokenizer.token_bytes, context, metrics, retry)
-    add_models(router, context, batcher.context_length)
+    add_models(router, context, batcher.context_length, adapters)
 
     @router.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
@@ -67,23 +72,3 @@ def create_routes(
         return JSONResponse(detokenize(body, tokenizer))
 
     return router
-
-
-def add_models(router: APIRouter, context: ServerContext, context_length: int) -> None:
-    """Add `GET /v1/models` and `GET /v1/models/NAME`, which say how many tokens the model takes."""
-    card = {
-        "id": context.model_name,
-        "object": "model",
-        "created": int(time.time()),
-        "owned_by": "tunesmith",
-        "max_model_len": context_length,
-    }
-
-    @router.get("/v1/models")
-    async def models() -> JSONResponse:
-        return JSONResponse({"object": "list", "data": [card]})
-
-    @router.get("/v1/models/{model:path}")
-    async def one_model(model: str) -> JSONResponse:
-        context.check_model(model)
-        return JSONResponse(card)

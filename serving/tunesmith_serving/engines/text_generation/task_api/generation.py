@@ -35,11 +35,13 @@ class TextParameters(SamplingParameters):
         return_full_text: Whether the answer begins with the prompt.
         details: Whether the answer has its tokens, and why it has ended.
         truncate: The most tokens of the prompt; its beginning is cut off.
+        adapter_id: Name of the adapter that answers.
     """
 
     return_full_text: bool | None = None
     details: bool | None = None
     truncate: Annotated[int | None, Field(ge=1)] = None
+    adapter_id: Annotated[str | None, Field(min_length=1)] = None
 
 
 class TextPredictor(GenerationPredictor):
@@ -72,7 +74,8 @@ class TextPredictor(GenerationPredictor):
             raise InvalidInputError(str(error), "inputs", index) from None
         if given.truncate is not None:
             ids = ids[-given.truncate :]
-        return GenerationRequest(ids, given.sampling(DEFAULT_NEW_TOKENS, 0 if given.details else None))
+        sampling = given.sampling(DEFAULT_NEW_TOKENS, 0 if given.details else None)
+        return GenerationRequest(ids, sampling, given.adapter_id)
 
     def answer(self, value: Any, parameters: Mapping[str, Any], found: Collected) -> Any:  # noqa: ANN401 - JSON
         """Return `[{"generated_text"}]`, with `details` if they are asked for."""

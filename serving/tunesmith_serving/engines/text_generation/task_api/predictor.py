@@ -12,6 +12,7 @@ from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines import predictor
 from tunesmith_serving.engines.base import EngineFailedError
 from tunesmith_serving.engines.predictor import InvalidInputError, ModelCard, TooManyInputsError
+from tunesmith_serving.engines.text_generation.adapters.errors import UnknownAdapterError
 from tunesmith_serving.engines.text_generation.batching.bridge import Bridge, Generation
 from tunesmith_serving.engines.text_generation.batching.types import (
     Batcher,
@@ -160,6 +161,8 @@ class GenerationPredictor(ABC):
             return self._bridge.submit(requests)
         except InvalidRequestError as error:
             raise InvalidInputError(str(error), "inputs", error.index) from None
+        except UnknownAdapterError as error:
+            raise InvalidInputError(f"{error}; /v1/models lists what is", "parameters", "adapter_id") from None
         except TooManyRequestsError:
             raise TooManyInputsError(len(requests), self.card.max_inputs) from None
         except QueueFullError:

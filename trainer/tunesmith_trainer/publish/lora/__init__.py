@@ -1,0 +1,1 @@
+"""Publishing an adapter beside a base model that several jobs share."""
