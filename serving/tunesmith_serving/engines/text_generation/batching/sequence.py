@@ -22,6 +22,7 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     GenerationRequest,
     InvalidRequestError,
     PromptTooLongError,
+    QuietSink,
     TokenLogprob,
 )
 from tunesmith_serving.engines.text_generation.text.stream import (
@@ -166,11 +167,17 @@ class Sequence:
             self._adjust.add(token)
         return token
 
-    def flush(self) -> None:
-        """Deliver the events of `accept`, merged into one."""
-        if self.outbox:
-            self._sink(_merged(self.outbox))
+    def flush(self) -> Callable[[], None] | None:
+        """Deliver the events of `accept`, merged into one; return what is to be called to wake the reader, if any."""
+        if not self.outbox:
+            return None
+        event = _merged(self.outbox)
         self.outbox.clear()
+        if isinstance(self._sink, QuietSink):
+            self._sink.add(event)
+            return self._sink.wake
+        self._sink(event)
+        return None
 
     def fail(self, message: str) -> None:
         """End with an error."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintSource
 
@@ -152,6 +152,21 @@ class Event:
 
 
 EventSink = Callable[[Event], None]
+
+
+@runtime_checkable
+class QuietSink(Protocol):
+    """An event sink whose reader can be woken once for the events of many requests."""
+
+    def __call__(self, event: Event) -> None:
+        """Add an event and wake the reader."""
+
+    def add(self, event: Event) -> None:
+        """Add an event; `wake` is called soon after."""
+
+    @property
+    def wake(self) -> Callable[[], None]:
+        """What wakes the reader; equal for sinks that have the same one."""
 
 
 @dataclass(frozen=True, slots=True)
