@@ -12,6 +12,7 @@ from support.lora_artifacts import make_adapter, make_base, peft_logits
 from tunesmith_serving.artifact.opening import open_artifact
 from tunesmith_serving.engines.text_generation.adapters.loading import load_adapter, lora_base
 from tunesmith_serving.engines.text_generation.batching.collect import Collector
+from tunesmith_serving.engines.text_generation.batching.speculation.plan import StepCost
 from tunesmith_serving.engines.text_generation.batching.types import Completion, GenerationRequest, SamplingParams
 from tunesmith_serving.engines.text_generation.engine import TextGenerationEngine
 from tunesmith_serving.runtime.config import ServingConfig
@@ -54,7 +55,8 @@ def load(base: Path, adapters: list[Path], **options: object) -> TextGenerationE
 
 @pytest.fixture
 def engine(base: Path, adapters: list[Path]) -> Iterator[TextGenerationEngine]:
-    loaded = load(base, adapters, max_batch_size=8)
+    # With drafts, several tokens are computed by other kernels than one: the last bits of log probabilities differ.
+    loaded = load(base, adapters, max_batch_size=8, draft_tokens=0)
     yield loaded
     loaded.close()
 
@@ -107,3 +109,23 @@ def test_rows_of_a_batch_have_their_own_adapters(engine: TextGenerationEngine) -
         # Log probabilities are compared too: they are equal to the last bit.
         assert replace(collector.result(60), cached_tokens=0) == expected, request
     assert engine.batcher.stats().cache.hit_tokens > 0
+
+
+def test_drafts_are_checked_with_each_rows_adapter(
+    engine: TextGenerationEngine, base: Path, adapters: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StepCost, "of", lambda *_: 1.0)  # as if any number of tokens cost the same
+    drafting = load(base, adapters, max_batch_size=8, draft_tokens=4)
+    # A request that repeats the tokens of an answer gets them as drafts, which are right with the same adapter only.
+    names = [None, *(f"adapter-{index}" for index in range(COUNT))]
+    prompt = (5, 80, 33, 7, 120)
+    said = {name: engine.batcher.generate(greedy(prompt, name), 60).token_ids for name in names}
+    requests = [greedy((*prompt, *said[other], *prompt), name) for name in names for other in (name, None)]
+    alone = [engine.batcher.generate(request, 60).token_ids for request in requests]
+    collectors = [Collector() for _ in requests]
+    drafting.batcher.submit_all(list(zip(requests, collectors, strict=True)))
+    found = [collector.result(60).token_ids for collector in collectors]
+    stats = drafting.batcher.stats().speculation
+    drafting.close()
+    assert found == alone
+    assert stats is not None and stats.drafted > 0
