@@ -5,9 +5,8 @@ is copied. GroupQueryAttention takes each row's length from `attention_mask`, so
 together. In `model.onnx` it takes several tokens of several rows only if none of them has a past, and of a single row
 otherwise. `model.ragged.onnx` has inputs for how many tokens of a row are new and whose logits are wanted.
 
-In fp32 a token's keys, values and logits do not depend on the other tokens and rows of a run, to the last bit, as long
-as the run has several tokens of a row: a single token is computed by other kernels, whose sums are rounded differently
-(logits differ by up to 5e-5). With int4 the single-token kernel also rounds its inputs differently (up to 0.1).
+chunks.py says what results depend on in fp32. With int4 the kernel for a single token also rounds its inputs otherwise
+than the one for several, so that logits differ by up to 0.1.
 """
 
 from collections.abc import Sequence
@@ -17,22 +16,30 @@ import numpy as np
 import numpy.typing as npt
 
 from tunesmith_serving.artifact.opening import Artifact
+from tunesmith_serving.engines.providers import CPU_PROVIDER, Provider
 from tunesmith_serving.engines.session import knows_query_seqlens, open_session
 from tunesmith_serving.engines.text_generation.adapters.modules import read_modules
 from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.binding import Binding, Session, bind_input, bind_output
+from tunesmith_serving.engines.text_generation.batching.chunks import GRAIN
 from tunesmith_serving.engines.text_generation.batching.kv.budget import plan_memory
+from tunesmith_serving.engines.text_generation.batching.kv.device import DeviceRows
 from tunesmith_serving.engines.text_generation.batching.kv.rows import KeyValueRows, KvShape
-from tunesmith_serving.engines.text_generation.batching.ragged import RaggedRuns
+from tunesmith_serving.engines.text_generation.batching.ragged import RAGGED, RaggedRuns
 from tunesmith_serving.engines.text_generation.batching.spec import read_spec
 from tunesmith_serving.runtime.errors import ArtifactError
 from tunesmith_serving.runtime.memory import free_memory
 
 Tokens = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
-KV_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
-RAGGED = "model.ragged.onnx"
+KV_TYPES: dict[str, npt.DTypeLike] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(bfloat16)": np.uint16,
+}
+ONNX_TYPES = {"tensor(float)": 1, "tensor(float16)": 10, "tensor(bfloat16)": 16}
+LOGITS_TYPES: dict[str, npt.DTypeLike] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class OnnxDecoder:
@@ -44,7 +51,7 @@ class OnnxDecoder:
         memory: How much of the free memory keys and values may take.
         wanted_context: The most tokens of a row by the settings and the model.
         context_length: The most tokens of a row; less than wanted if the memory holds no more.
-        prefill_chunk: The most prompt tokens of a run.
+        prefill_chunk: The most prompt tokens of a run; a multiple of 16.
         rows: The keys and values.
         same_lengths: Whether only prompts of the same length can be computed in one run.
         ragged: Whether rows can have several new tokens each.
@@ -58,6 +65,7 @@ class OnnxDecoder:
         prefill_chunk: int,
         threads: int,
         prefix_memory: int | None = 0,
+        provider: Provider = CPU_PROVIDER,
     ) -> None:
         """Load the model and allocate the buffers.
 
@@ -65,9 +73,10 @@ class OnnxDecoder:
             artifact: What holds the model.
             slots: Number of rows.
             context_length: The most tokens of a row.
-            prefill_chunk: The most prompt tokens of a run.
+            prefill_chunk: The most prompt tokens of a run; rounded up to a multiple of 16.
             threads: Threads that compute together; 0 for all processors that this process may use.
             prefix_memory: Bytes of the prefix cache, which takes part of the memory; None for a share of what is free.
+            provider: The execution provider that computes the model.
 
         Raises:
             ArtifactError: The model does not load, or does not have the inputs and outputs of a generative export.
@@ -75,10 +84,11 @@ class OnnxDecoder:
         """
         self.spec = read_spec(artifact)
         self.slots = slots
-        # Exports of earlier versions do not have the second graph.
-        self.ragged = (artifact.onnx / RAGGED).is_file() and knows_query_seqlens()
+        # Exports of earlier versions do not have the second graph, and other providers do not know its inputs.
+        is_cpu = provider.name == CPU_PROVIDER.name
+        self.ragged = is_cpu and (artifact.onnx / RAGGED).is_file() and knows_query_seqlens()
         self._path = artifact.onnx / (RAGGED if self.ragged else "model.onnx")
-        self._session: Session = open_session(self._path, threads)
+        self._session: Session = open_session(self._path, threads, provider)
         self._names = [
             (f"past_key_values.{layer}.{part}", f"present.{layer}.{part}")
             for layer in range(self.spec.layers)
@@ -89,25 +99,33 @@ class OnnxDecoder:
         self._check_interface(inputs, outputs)
         modules = read_modules(artifact)
         modules.check_graph(artifact, {node.name: node for node in self._session.get_overridable_initializers()})
-        self._adapters = AdapterRows(modules, slots)
+        self._adapters = AdapterRows(modules, slots, copies=provider.copies_inputs)
         self._has_positions = "position_ids" in inputs
         # The export can be pruned to compute logits of the last position only.
         self._pruned = outputs["logits"].shape[1] == 1
         self.same_lengths = self._pruned and not self.ragged
-        kv_type = KV_TYPES[inputs[self._names[0][0]].type]
-        shape = KvShape(len(self._names), self.spec.kv_heads, self.spec.head_size, kv_type)
+        kv_type = inputs[self._names[0][0]].type
+        shape = KvShape(len(self._names), self.spec.kv_heads, self.spec.head_size, KV_TYPES[kv_type])
         self.wanted_context = min(context_length, self.spec.context_length)
-        self.memory = plan_memory(free_memory(), shape.token_bytes, slots, self.wanted_context, prefix_memory)
+        self._copies, on_device = provider.copies_inputs, provider.on_device
+        free = None if on_device else free_memory()
+        prefix_memory = 0 if on_device else prefix_memory
+        self.memory = plan_memory(free, shape.token_bytes, slots, self.wanted_context, prefix_memory)
         self.context_length = min(self.wanted_context, self.memory.row_tokens)
-        self.prefill_chunk = min(prefill_chunk, self.context_length)
-        self.rows = KeyValueRows(shape, slots, self.context_length)
+        self.prefill_chunk = -(-prefill_chunk // GRAIN) * GRAIN
+        self.rows: KeyValueRows = (
+            DeviceRows(shape, slots, self.context_length, provider, ONNX_TYPES[kv_type])
+            if on_device
+            else KeyValueRows(shape, slots, self.context_length)
+        )
         self._columns = np.arange(self.context_length + 1)
         self._tokens = np.zeros((slots, 1), np.int64)
         self._positions = np.zeros((slots, 1), np.int64)
         self._mask = np.zeros(slots * (self.context_length + 1), np.int64)
-        self._logits = np.zeros((slots, 1, self.spec.vocab_size), np.float32)
-        most = slots if self._pruned else max(self.prefill_chunk + 1, slots)
-        self._prefill_logits = np.zeros((most, self.spec.vocab_size), np.float32)
+        dtype = LOGITS_TYPES[outputs["logits"].type]
+        self._logits = np.zeros((slots, 1, self.spec.vocab_size), dtype)
+        most = slots if self._pruned else max(min(self.prefill_chunk, self.context_length), slots)
+        self._prefill_logits = np.zeros((most, self.spec.vocab_size), dtype)
         self._decode_bindings: dict[int, Binding] = {}
         self._first_tokens = np.array([[(row, 0)] for row in range(slots)], np.int64)
         self._ragged = (
@@ -177,8 +195,10 @@ class OnnxDecoder:
         bind_input(binding, "attention_mask", mask)
         if self._has_positions:
             self._positions[:rows, 0] = past
+        if self._copies:
+            self._bind_tokens(binding, rows)
         self._session.run_with_iobinding(binding)
-        return self._logits[:rows, 0]
+        return self._logits[:rows, 0].astype(np.float32, copy=False)
 
     def decode_several(
         self,
@@ -208,17 +228,9 @@ class OnnxDecoder:
     def _run(
         self, first: int, ids: Tokens, past: int, adapter: Adapter | None, last: npt.NDArray[np.intp] | None = None
     ) -> Logits:
-        """Run tokens in successive rows.
+        """Run tokens of shape [rows, tokens]; return logits of shape [rows, 1 or tokens, vocabulary].
 
-        Args:
-            first: The first row.
-            ids: Shape [rows, tokens].
-            past: How many tokens each row holds before them.
-            adapter: What computes them besides the base.
-            last: The last position of each row that is not padding; None if there is a single row.
-
-        Returns:
-            Logits of shape [rows, 1 or tokens, vocabulary].
+        Where there are several rows, `last` is the last position of each that is not padding.
         """
         rows, count = ids.shape
         total = past + count
@@ -238,14 +250,12 @@ class OnnxDecoder:
         logits = self._prefill_logits[: rows * kept].reshape(rows, kept, -1)
         bind_output(binding, "logits", logits)
         self._session.run_with_iobinding(binding)
-        return logits
+        return logits.astype(np.float32, copy=False)
 
     def _bind_decode(self, rows: int) -> Binding:
         """Bind everything of a decode step but the mask, whose width changes; kept for each number of rows."""
         binding = self._session.io_binding()
-        bind_input(binding, "input_ids", self._tokens[:rows])
-        if self._has_positions:
-            bind_input(binding, "position_ids", self._positions[:rows])
+        self._bind_tokens(binding, rows)
         self._bind_cache(binding, 0, rows)
         if self.ragged:
             bind_input(binding, "logits_indices", self._first_tokens[:rows])
@@ -253,11 +263,14 @@ class OnnxDecoder:
         self._decode_bindings[rows] = binding
         return binding
 
+    def _bind_tokens(self, binding: Binding, rows: int) -> None:
+        bind_input(binding, "input_ids", self._tokens[:rows])
+        if self._has_positions:
+            bind_input(binding, "position_ids", self._positions[:rows])
+
     def _bind_cache(self, binding: Binding, first: int, rows: int) -> None:
         for index, (past, present) in enumerate(self._names):
-            view = self.rows.view(index, first, rows)
-            bind_input(binding, past, view)
-            bind_output(binding, present, view)
+            self.rows.bind(binding, (past, present), index, first, rows)
 
     def _check_interface(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         known = {"input_ids", "attention_mask", "position_ids", *(past for past, _ in self._names)}
@@ -269,5 +282,5 @@ class OnnxDecoder:
                 f"{self._path} is not a decoder with past and present keys and values "
                 f"(inputs that do not fit: {', '.join(wrong) or 'none'}; missing outputs: {', '.join(missing)})"
             )
-        if outputs["logits"].type != "tensor(float)" or inputs[self._names[0][0]].type not in KV_TYPES:
+        if outputs["logits"].type not in LOGITS_TYPES or inputs[self._names[0][0]].type not in KV_TYPES:
             raise ArtifactError(f"{self._path} has logits or keys of a type that is not served; export it for the CPU")

@@ -9,6 +9,7 @@ from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.binding import Binding, Session, bind_input, bind_output
 
+RAGGED = "model.ragged.onnx"
 MOST_DRAFTS = 64
 """The most drafts that a step checks, of all rows together: each needs its logits."""
 
