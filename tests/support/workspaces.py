@@ -144,7 +144,8 @@ def waiting(reason: str, message: str = "") -> KubeObject:
 def decided(workspace: KubeObject, *jobs: KubeObject, **observed: Any) -> Decision:
     """What is decided of what is observed."""
     spec = InferenceWorkspaceSpec.model_validate(workspace["spec"])
-    choice = choose(spec.model, jobs, Target.from_status(workspace.get("status") or {}))
+    last = Target.from_status(workspace.get("status") or {})
+    choice = choose(spec.model, jobs, last, spec.runtime.execution_provider)
     if (target := choice.target) is not None and spec.replicas and wants_adapters(spec, target):
         observed["adapters"] = choose_adapters(workspace["metadata"]["name"], spec, target, jobs)
     return decide(Observed(workspace, spec, choice, **observed), SETTINGS)

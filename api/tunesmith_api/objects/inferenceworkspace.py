@@ -10,9 +10,11 @@ from pydantic import Field
 from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.metadata import ApiObject, StatusModel
 from tunesmith_api.objects.pod_template import Labels, LocalObjectReference, PodTemplateSpec, SecretKeyRef, Toleration
+from tunesmith_api.objects.resources import RESOURCE_NAME
 from tunesmith_api.objects.served_adapters import MAX_ADAPTERS, AdapterStatus, ServedAdapterSpec
 from tunesmith_api.objects.status_common import CommonStatus
 from tunesmith_api.spec import Rule, SpecModel
+from tunesmith_api.spec.execution_providers import CPU, EXECUTION_PROVIDERS
 from tunesmith_api.spec.quantity import Cpu, Memory
 from tunesmith_api.spec.runtime import RuntimeSpec
 
@@ -110,6 +112,27 @@ class ServingResources(SpecModel):
             examples=["4Gi"],
         ),
     ] = None
+    accelerators: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=64,
+            description="Devices of each server for its execution provider: GPUs, NPUs or FPGAs. A server computes on "
+            "one; more are for device plugins that hand out parts of one. By default 1 where runtime.executionProvider "
+            "needs a device, else 0.",
+            examples=[1],
+        ),
+    ] = None
+    resource_name: Annotated[
+        str | None,
+        Field(
+            max_length=253,
+            pattern=RESOURCE_NAME,
+            description="Resource that stands for such a device on the nodes. By default nvidia.com/gpu for cuda and "
+            "tensorrt, amd.com/gpu for migraphx, huawei.com/Ascend910 for cann, gpu.intel.com/i915 for openvino.",
+            examples=["nvidia.com/gpu"],
+        ),
+    ] = None
     node_selector: Annotated[
         Labels | None,
         Field(description="Labels of the nodes to run on.", examples=[{"kubernetes.azure.com/agentpool": "serving"}]),
@@ -122,6 +145,13 @@ class ServingResources(SpecModel):
             examples=[[{"key": "sku", "operator": "Exists"}]],
         ),
     ] = None
+
+    def devices(self, provider: str) -> dict[str, int]:
+        """Return the devices of each server by their resource's name; none if its execution provider takes none."""
+        info = EXECUTION_PROVIDERS[provider]
+        count = int(info.needs_device) if self.accelerators is None else self.accelerators
+        name = self.resource_name or info.resource
+        return {name: count} if name and count else {}
 
 
 class RolloutSpec(SpecModel):
@@ -162,10 +192,57 @@ class AuthSpec(SpecModel):
     ]
 
 
+_PROVIDER = "(has(self.runtime) && has(self.runtime.executionProvider) ? self.runtime.executionProvider : 'cpu')"
+_DEVICES = (
+    "(has(self.resources) && has(self.resources.accelerators) ? self.resources.accelerators : "
+    f"({_PROVIDER} in ['cpu', 'openvino'] ? 0 : 1))"
+)
+_ON_DEVICE = (
+    "(has(self.runtime.providerOptions) && 'device_type' in self.runtime.providerOptions && "
+    "self.runtime.providerOptions['device_type'] != 'CPU')"
+)
+
+
+def _is_on_device(runtime: RuntimeSpec) -> bool:
+    """Return whether OpenVINO is to compute on a GPU or NPU."""
+    return (runtime.provider_options or {}).get("device_type", "CPU") != "CPU"
+
+
 class InferenceWorkspaceSpec(SpecModel):
     """What to serve."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"{_PROVIDER} != 'cpu' || !(has(self.resources) && (has(self.resources.resourceName) || {_DEVICES} > 0))",
+            "resources.accelerators and resourceName have no meaning with executionProvider cpu; remove them, or write "
+            "runtime: {executionProvider: cuda}",
+            lambda w: (
+                w.runtime.execution_provider != CPU or not (w.resources.resource_name or w.resources.accelerators)
+            ),
+        ),
+        Rule(
+            f"{_PROVIDER} in ['cpu', 'openvino'] || {_DEVICES} != 0",
+            "resources.accelerators must not be 0 with this runtime.executionProvider, which computes on a device; "
+            "write accelerators: 1, or executionProvider: cpu",
+            lambda w: (
+                not EXECUTION_PROVIDERS[w.runtime.execution_provider].needs_device or w.resources.accelerators != 0
+            ),
+        ),
+        Rule(
+            f"{_PROVIDER} != 'vitisai' || (has(self.resources) && has(self.resources.resourceName))",
+            "resources.resourceName must be set with executionProvider vitisai, whose devices have no usual name; "
+            "write that which the device plugin gives the nodes, such as amd.com/xilinx_u50_gen3x16_xdma_5_202210_1-0",
+            lambda w: w.runtime.execution_provider != "vitisai" or w.resources.resource_name is not None,
+        ),
+        Rule(
+            f"{_PROVIDER} != 'openvino' || ({_DEVICES} > 0) == {_ON_DEVICE}",
+            "runtime.providerOptions.device_type and resources.accelerators do not fit: OpenVINO computes on the CPU "
+            "unless device_type names a device, which takes one; write providerOptions: {device_type: GPU} and "
+            "accelerators: 1, or leave out both",
+            lambda w: (
+                w.runtime.execution_provider != "openvino" or bool(w.resources.accelerators) == _is_on_device(w.runtime)
+            ),
+        ),
         Rule(
             "!has(self.adapters) || self.adapters.all(a, self.adapters.exists_one(b, a.name == b.name))",
             "adapters must not have one name twice; write another name for the second, or remove it",

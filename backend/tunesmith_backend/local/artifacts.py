@@ -10,8 +10,9 @@ from typing import Any
 from tunesmith_api.artifact import MANIFEST, NO_ONNX
 from tunesmith_api.local.files import read_json
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
-from tunesmith_api.spec.runtime import cannot_serve, servable, served_precision
+from tunesmith_api.spec.runtime import RuntimeSpec, cannot_serve, servable, served_precision
 from tunesmith_api.status import Phase
+from tunesmith_api.tasks import DEFAULT_TASK
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_backend.interface.events import Emit, Fetching, ignore
@@ -94,30 +95,31 @@ def served_job(workspace: InferenceWorkspace, root: Path, jobs: Sequence[FineTun
     return workspace.spec.model.fine_tune_job or _newest(workspace, namespace, root, jobs)
 
 
-def require_precision(manifest: Mapping[str, Any], wanted: str | None, artifact: Path) -> str | None:
+def require_precision(manifest: Mapping[str, Any], runtime: RuntimeSpec, artifact: Path) -> str | None:
     """Return the precision of an artifact that a workspace serves; None if its manifest does not say what it holds.
 
     Args:
         manifest: The artifact's manifest.
-        wanted: The precision that the workspace asks for, if it does.
+        runtime: The precision that the workspace asks for, if it does, and its execution provider.
         artifact: The artifact's folder.
 
     Raises:
         BackendError: It holds others only, or none at all.
     """
-    offered = manifest.get("precisions")
+    offered, wanted, provider = manifest.get("precisions"), runtime.precision, runtime.execution_provider
+    task = str(manifest.get("task") or DEFAULT_TASK)
     if offered is None:
         return wanted
-    precision = served_precision(offered, wanted)
+    precision = served_precision(offered, wanted, provider, task)
     if precision in offered:
         return precision
     if not offered:
         raise BackendError(f"{artifact} {NO_ONNX}", ErrorKind.FAILED)
-    if not servable(offered):
-        raise BackendError(f"{artifact} {cannot_serve(offered)}", ErrorKind.FAILED)
+    if not (can := servable(offered, provider, task)):
+        raise BackendError(f"{artifact} {cannot_serve(offered, provider, task)}", ErrorKind.FAILED)
     has = " and ".join(map(str, offered))
     raise BackendError(
-        f"{artifact} holds no {precision} model, but {has}; write spec.runtime.precision: {servable(offered)[0]}",
+        f"{artifact} holds no {precision} model, but {has}; write spec.runtime.precision: {can[0]}",
         ErrorKind.FAILED,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -84,7 +85,7 @@ class LocalWorkspace:
         if manifest is None:
             raise BackendError(f"{artifact} holds no complete artifact ({MANIFEST} is missing)", ErrorKind.FAILED)
         spec = self.workspace.spec
-        precision = require_precision(manifest, spec.runtime.precision, artifact)
+        precision = require_precision(manifest, spec.runtime, artifact)
         if spec.auth is not None and not os.environ.get(API_KEY):
             raise BackendError(
                 f"InferenceWorkspace {self.name}: spec.auth asks for an API key, and there are no Secrets on one "
@@ -99,6 +100,8 @@ class LocalWorkspace:
             *(("--precision", precision) if precision else ()),
             *("--slots", str(spec.runtime.max_batch_size), "--max-queue", str(spec.runtime.max_queue_length)),
             *("--context-length", str(spec.runtime.context_length)),
+            *("--execution-provider", spec.runtime.execution_provider),
+            *(("--provider-options", json.dumps(options)) if (options := spec.runtime.provider_options) else ()),
             *("--prefix-cache-memory", spec.runtime.prefix_cache_memory),
         ]
         self._adapters = adapters

@@ -31,6 +31,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .root.Chart.AppVersion }}{{ end }}
 {{- end }}
 
+{{/* The servers' images by execution provider, as JSON. */}}
+{{- define "tunesmith.servingImages" -}}
+{{- $images := dict -}}
+{{- range $provider, $image := .Values.servingImages -}}
+{{- $_ := set $images $provider (include "tunesmith.image" (dict "image" $image "root" $)) -}}
+{{- end -}}
+{{ $images | toJson }}
+{{- end }}
+
 {{/* What the operator may do where it watches. No Secrets: pods mount them by name, and the kubelet says when one is missing. */}}
 {{- define "tunesmith.rules" -}}
 - apiGroups: [tunesmith.dev]

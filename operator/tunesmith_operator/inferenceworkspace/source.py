@@ -10,8 +10,10 @@ from tunesmith_api.artifact import NO_ONNX
 from tunesmith_api.objects.inferenceworkspace import ServedModelSpec
 from tunesmith_api.objects.served_adapters import ADAPTER_NAME_ANNOTATION
 from tunesmith_api.objects.storage import OBJECT_STORE
+from tunesmith_api.spec.execution_providers import CPU
 from tunesmith_api.spec.runtime import cannot_serve, servable
 from tunesmith_api.status.reasons import OperatorReason
+from tunesmith_api.tasks import DEFAULT_TASK, TASKS
 from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.inferenceworkspace.model import Choice, OwnAdapter, Target, Wait
 from tunesmith_operator.pods.facts import condition
@@ -25,7 +27,7 @@ NO_PATH = (
 _REACHABLE = re.compile(rf"^pvc://|{OBJECT_STORE}")
 
 
-def choose(model: ServedModelSpec, jobs: Iterable[KubeObject], last: Target | None) -> Choice:
+def choose(model: ServedModelSpec, jobs: Iterable[KubeObject], last: Target | None, provider: str = CPU) -> Choice:
     """Return the artifact to serve.
 
     An artifact that was served stays served when its job is deleted: jobs may be removed some time after they ended,
@@ -35,14 +37,16 @@ def choose(model: ServedModelSpec, jobs: Iterable[KubeObject], last: Target | No
         model: The spec's model.
         jobs: FineTuneJobs of the namespace; those that the spec does not refer to are ignored.
         last: The previous choice.
+        provider: The execution provider that is to compute it.
     """
     if model.uri is not None:
         choice = Choice(Target(model.uri), "model.uri")
     elif model.fine_tune_job is not None:
-        choice = _named(model.fine_tune_job, {name_of(job): job for job in jobs}.get(model.fine_tune_job), last)
+        job = {name_of(job): job for job in jobs}.get(model.fine_tune_job)
+        choice = _named(model.fine_tune_job, job, last, provider)
     else:
         assert model.fine_tune_job_selector is not None  # noqa: S101 - a rule of the API
-        choice = _followed(dict(model.fine_tune_job_selector.match_labels), list(jobs), last)
+        choice = _followed(dict(model.fine_tune_job_selector.match_labels), list(jobs), last, provider)
     if choice.target is not None and not _REACHABLE.match(choice.target.uri):
         return Choice(None, wait=Wait("InvalidSpec", _no_path(choice.target), final=True))
     return choice
@@ -86,7 +90,7 @@ def phase_of(job: KubeObject) -> str:
     return str((job.get("status") or {}).get("phase") or "Pending")
 
 
-def _named(name: str, job: KubeObject | None, last: Target | None) -> Choice:
+def _named(name: str, job: KubeObject | None, last: Target | None, provider: str) -> Choice:
     if job is None:
         if last is not None and last.job == name:
             return Choice(last, f"FineTuneJob {name}, which is no longer there")
@@ -97,7 +101,7 @@ def _named(name: str, job: KubeObject | None, last: Target | None) -> Choice:
                 f"There is no FineTuneJob {name} in this namespace; apply it, or correct spec.model.fineTuneJob",
             ),
         )
-    if (problem := _cannot_serve(job)) is not None:
+    if (problem := _cannot_serve(job, provider)) is not None:
         what = f"The artifact of FineTuneJob {name} {problem}"
         return Choice(last, wait=Wait(OperatorReason.INVALID_ARTIFACT, what, final=True))
     if (target := _result(job)) is not None:
@@ -123,10 +127,10 @@ def _named(name: str, job: KubeObject | None, last: Target | None) -> Choice:
     )
 
 
-def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | None) -> Choice:
+def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | None, provider: str) -> Choice:
     text = ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
     labelled = [job for job in jobs if matches(labels, job)]
-    found = [job for job in labelled if _cannot_serve(job) is None]
+    found = [job for job in labelled if _cannot_serve(job, provider) is None]
     results = {name_of(job): target for job in found if (target := _result(job, labels)) is not None}
     newest = max(results.values(), key=lambda item: (item.completed or "", item.job or ""), default=None)
     gone = last is not None and last.job is not None and last.job not in {name_of(job) for job in jobs}
@@ -138,7 +142,9 @@ def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | Non
         return Choice(newest, f"FineTuneJob {newest.job}, the newest completed one with {text}")
     if labelled and not found:
         job = labelled[0]
-        what = f"The artifact of FineTuneJob {name_of(job)}, which has the labels {text}, {_cannot_serve(job)}"
+        what = (
+            f"The artifact of FineTuneJob {name_of(job)}, which has the labels {text}, {_cannot_serve(job, provider)}"
+        )
         return Choice(last, wait=Wait(OperatorReason.WAITING_FOR_JOB, what))
     if not found:
         return Choice(
@@ -174,12 +180,15 @@ def _result(job: KubeObject, labels: Mapping[str, str] | None = None) -> Target 
     return Target(artifact["uri"], digest, name_of(job), completed, labels, secret)
 
 
-def _cannot_serve(job: KubeObject) -> str | None:
+def _cannot_serve(job: KubeObject, provider: str) -> str | None:
     """Return why the artifact of a job holds no model that can be served, as the end of a sentence; else None."""
+    task = job["spec"].get("task") or DEFAULT_TASK
     precisions = (job["spec"].get("export") or {}).get("precisions")
-    if precisions is None or servable(precisions):
+    if precisions is None and task in TASKS:
+        precisions = TASKS[task].default_precisions
+    if precisions is None or servable(precisions, provider, task):
         return None
-    return cannot_serve(precisions) if precisions else NO_ONNX
+    return cannot_serve(precisions, provider, task) if precisions else NO_ONNX
 
 
 def _no_path(target: Target) -> str:

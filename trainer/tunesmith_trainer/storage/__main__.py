@@ -12,6 +12,7 @@ from pathlib import Path
 from tunesmith_api.artifact import SMALLEST
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import Precision
+from tunesmith_api.spec.execution_providers import CPU, EXECUTION_PROVIDERS
 from tunesmith_trainer.storage.downloads import fetch_file
 from tunesmith_trainer.storage.fetch import fetch_artifact
 from tunesmith_trainer.storage.follow import Follower
@@ -27,7 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     fetch.add_argument(
         "--precision",
         choices=[SMALLEST, *(item.value for item in Precision)],
-        help=f"copy this precision only; {SMALLEST}: the first of int4, int8 and fp32 that the artifact holds",
+        help=f"copy this precision only; {SMALLEST}: the one that a server takes which is not told a precision",
+    )
+    fetch.add_argument(
+        "--execution-provider", choices=list(EXECUTION_PROVIDERS), default=CPU, help=f"of that server; {CPU} by default"
     )
     file = commands.add_parser("file", help="copy one file")
     file.add_argument("uri", help="the file")
@@ -44,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         if "target" in options:
             fetch_file(options.uri, options.target, missing=Reason.MODEL_NOT_FOUND)
         else:
-            fetch_artifact(options.uri, options.folder, options.precision)
+            fetch_artifact(options.uri, options.folder, options.precision, options.execution_provider)
     except StageError as error:
         print(f"{error.reason.value}: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code

@@ -12,6 +12,7 @@ from tunesmith_api.artifact import MODEL_FILES
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.base import Statistic
 from tunesmith_serving.engines.predictor import ModelCard
+from tunesmith_serving.engines.providers import provider_of
 from tunesmith_serving.engines.text_generation.adapters.loading import lora_base
 from tunesmith_serving.engines.text_generation.adapters.statistics import adapter_statistics
 from tunesmith_serving.engines.text_generation.adapters.store import AdapterStore
@@ -70,6 +71,7 @@ class TextGenerationEngine:
             prefill_chunk=config.prefill_chunk,
             threads=config.threads,
             prefix_memory=config.prefix_cache_bytes,
+            provider=provider_of(config),
         )
         if decoder.context_length < decoder.wanted_context:
             logger.warning(
