@@ -86,6 +86,15 @@ bench-adapters: $(INSTALLED) ## Measure 64 adapters on one base: memory, tokens 
 bench-classify: $(INSTALLED) ## Compare a served classifier with transformers' pipeline and ONNX Runtime (5 minutes)
 	$(BIN)/python tests/bench/classify_serving.py
 
+bench-openvino: $(INSTALLED) ## Compare servers with OpenVINO and with ONNX Runtime's own kernels, answers and speed (10 minutes)
+	$(BIN)/python tests/bench/serving_openvino.py
+
+bench-llama: $(INSTALLED) ## Compare serving with llama.cpp's server (half an hour; the first time also its build)
+	$(BIN)/python tests/bench/serving_llama.py
+
+bench-chaos: $(INSTALLED) ## Serve among slow, gone, half-open and wrong clients (an hour)
+	$(BIN)/python tests/bench/chaos.py
+
 bench-gpu: $(INSTALLED) ## Compare training on a GPU with the alternatives (10 minutes; needs an NVIDIA GPU)
 	$(BIN)/python -m uv pip install --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python tests/bench/training_gpu.py

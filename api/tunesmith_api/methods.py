@@ -143,7 +143,7 @@ _NO_START = tuple(name for name in _LORA if name != "init_lora_weights")
 _ADAPTER = "a small adapter is trained"
 _QUANTIZED = "a small adapter is trained beside weights that are stored in 4 bits (nf4)"
 
-_MAGNITUDES = "scales each row of the merged weight, which no product of two small matrices does"
+_MAGNITUDES = "scales each row of the merged weight: that is no product of two small matrices"
 
 register_method(
     MethodInfo("lora", _ADAPTER, True, 2e-4, adapter_settings=_LORA, layer_parameters=_low_rank, merged_because=None)
@@ -203,7 +203,7 @@ register_method(
         3e-3,
         layer_parameters=_scales,
         adapter_kind="ia3",
-        merged_because="scales whole weights, which no product of two small matrices does",
+        merged_because="scales whole weights: that is no product of two small matrices",
     )
 )
 # Rank and rate of the instruction tuning in VeRA's paper, where the rate is ten times LoRA's (arXiv 2310.11454).
@@ -229,7 +229,7 @@ register_method(
         adapter_settings=("block_size",),
         layer_parameters=_rotations,
         adapter_kind="oft",
-        merged_because="rotates whole weights, which no product of two small matrices does",
+        merged_because="rotates whole weights: that is no product of two small matrices",
     )
 )
 # Rank and alpha are peft's: the product of two factors of a rank r can have the rank r * r.

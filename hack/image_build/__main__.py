@@ -13,7 +13,7 @@ from image_build.choose import engine
 from image_build.engine import Engine
 from image_build.errors import BuildError
 from image_build.load import load
-from image_build.project import IMAGES
+from image_build.project import ALL_IMAGES, IMAGES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +41,7 @@ def _load(builder: Engine, options: argparse.Namespace) -> None:
 
 def _sizes(builder: Engine, options: argparse.Namespace) -> None:
     for name in options.images or IMAGES:
-        image = IMAGES[name].reference
+        image = ALL_IMAGES[name].reference
         if not builder.identity(image):
             raise BuildError(f"{image} is not built; run: make images")
         base = builder.size(builder.label(image, BASE))
@@ -51,18 +51,18 @@ def _sizes(builder: Engine, options: argparse.Namespace) -> None:
 
 def _push(builder: Engine, options: argparse.Namespace) -> None:
     for name in options.images or IMAGES:
-        target = f"{options.registry.rstrip('/')}/{IMAGES[name].reference}"
-        builder.push(IMAGES[name].reference, target, options.insecure)
+        target = f"{options.registry.rstrip('/')}/{ALL_IMAGES[name].reference}"
+        builder.push(ALL_IMAGES[name].reference, target, options.insecure)
         print(target)
 
 
 def _archive(builder: Engine, options: argparse.Namespace) -> None:
-    builder.save(IMAGES[options.image].reference, options.file)
+    builder.save(ALL_IMAGES[options.image].reference, options.file)
 
 
 def _name(text: str) -> str:
-    if text not in IMAGES:
-        raise argparse.ArgumentTypeError(f"there is no image {text}, but {', '.join(IMAGES)}")
+    if text not in ALL_IMAGES:
+        raise argparse.ArgumentTypeError(f"there is no image {text}, but {', '.join(ALL_IMAGES)}")
     return text
 
 
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_push)
 
     command = commands.add_parser("archive", help="write an image as a docker-archive")
-    command.add_argument("image", choices=[*IMAGES])
+    command.add_argument("image", choices=[*ALL_IMAGES])
     command.add_argument("file", type=Path)
     command.set_defaults(run=_archive)
     return parser

@@ -13,7 +13,7 @@ from image_build.base import base_image
 from image_build.context import context, secrets, wheel
 from image_build.engine import Engine, Request
 from image_build.errors import BuildError
-from image_build.project import IMAGES, Image, dependencies_digest, inputs_digest, layer_digests, version
+from image_build.project import ALL_IMAGES, Image, dependencies_digest, inputs_digest, layer_digests, version
 
 INPUTS = "dev.tunesmith.inputs"
 DEPENDENCIES = "dev.tunesmith.dependencies"
@@ -27,7 +27,7 @@ def build(engine: Engine, names: Sequence[str], base: str, arguments: Mapping[st
 
     Args:
         engine: What builds.
-        names: Of `IMAGES`.
+        names: Of `ALL_IMAGES`.
         base: The base image, as `base_image` takes it.
         arguments: Build arguments for the Dockerfiles.
 
@@ -38,8 +38,9 @@ def build(engine: Engine, names: Sequence[str], base: str, arguments: Mapping[st
         base = base_image(engine, base)
         identity = engine.identity(base)
         # Before the wheel is made: a file that is changed meanwhile then has its image built once more, not left out.
-        inputs = {name: inputs_digest(IMAGES[name], identity, arguments) for name in names}
-        due = [IMAGES[name] for name in names if engine.label(IMAGES[name].reference, INPUTS) != inputs[name]]
+        images = [ALL_IMAGES[name] for name in names]
+        inputs = {image.key: inputs_digest(image, identity, {**arguments, **image.arguments}) for image in images}
+        due = [image for image in images if engine.label(image.reference, INPUTS) != inputs[image.key]]
         if not due:
             return []
         wheel_file = stack.enter_context(wheel())
@@ -49,19 +50,20 @@ def build(engine: Engine, names: Sequence[str], base: str, arguments: Mapping[st
             started = time.monotonic()
             print(f"Building {image.reference}", file=sys.stderr, flush=True)
             before = engine.identity(image.reference)
+            own = {**arguments, **image.arguments}
             labels = {
-                INPUTS: inputs[image.name],
-                DEPENDENCIES: dependencies_digest(image, identity, arguments),
+                INPUTS: inputs[image.key],
+                DEPENDENCIES: dependencies_digest(image, identity, own),
                 BASE: base,
                 "org.opencontainers.image.version": version(),
             }
             with context(image, wheel_file) as folder:
-                known = {"BASE_IMAGE": base, **_declared(image, {**arguments, **layer_digests(image)})}
+                known = {"BASE_IMAGE": base, **_declared(image, {**own, **layer_digests(image)})}
                 engine.build(Request(folder, folder / "Dockerfile", image.reference, known, given, labels))
             if before:
                 engine.remove(before)
             print(f"Built {image.reference} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-        return [image.name for image in due]
+        return [image.key for image in due]
 
 
 def _declared(image: Image, arguments: Mapping[str, str]) -> dict[str, str]:

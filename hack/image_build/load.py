@@ -14,7 +14,7 @@ from cluster.paths import Paths, cache, locked
 from image_build.build import INPUTS
 from image_build.engine import Engine
 from image_build.errors import BuildError
-from image_build.project import IMAGES, Image
+from image_build.project import ALL_IMAGES, Image
 
 _LABEL = "inputs"
 
@@ -27,14 +27,14 @@ def load(engine: Engine, cluster: str, names: Sequence[str]) -> list[str]:
     Args:
         engine: What built them.
         cluster: The cluster's name.
-        names: Of `IMAGES`.
+        names: Of `ALL_IMAGES`.
 
     Raises:
         BuildError: An image is not built.
         ClusterError: The cluster does not run, or does not take an image.
     """
     with locked(cache() / "images-load.lock"):
-        return [name for name in names if _load(engine, cluster, IMAGES[name])]
+        return [name for name in names if _load(engine, cluster, ALL_IMAGES[name])]
 
 
 def _load(engine: Engine, cluster: str, image: Image) -> bool:

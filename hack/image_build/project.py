@@ -20,12 +20,24 @@ class Image:
     """One image.
 
     Attributes:
-        name: Its folder in images/; the image is `tunesmith-NAME`.
+        name: Its folder in images/; the image is `tunesmith-NAME`, or `tunesmith-NAME-PROVIDER`.
         sources: The folders whose packages it keeps, so that a change elsewhere does not build it again.
+        provider: The execution provider that it is for, where there is an image for each.
     """
 
     name: str
     sources: tuple[str, ...]
+    provider: str = ""
+
+    @property
+    def key(self) -> str:
+        """What it is called on the command line."""
+        return f"{self.name}-{self.provider}" if self.provider else self.name
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """Its own build arguments."""
+        return {"PROVIDER": self.provider} if self.provider else {}
 
     @property
     def dockerfile(self) -> Path:
@@ -40,7 +52,7 @@ class Image:
     @property
     def reference(self) -> str:
         """The name and tag that it is built as."""
-        return f"tunesmith-{self.name}:{version()}"
+        return f"tunesmith-{self.key}:{version()}"
 
 
 _ALL = (
@@ -50,6 +62,11 @@ _ALL = (
     Image("trainer", ("api", "trainer", "serving")),
 )
 IMAGES = {image.name: image for image in _ALL}
+"""The images that are built when none is named."""
+_PROVIDERS = ("cuda", "tensorrt", "openvino", "migraphx", "cann", "vitisai")
+PROVIDER_IMAGES = {f"serving-{name}": Image("serving", ("api", "serving"), name) for name in _PROVIDERS}
+"""The servers' images for other execution providers than the CPU's."""
+ALL_IMAGES = {**IMAGES, **PROVIDER_IMAGES}
 
 
 def base_dockerfile() -> Path:

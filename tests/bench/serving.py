@@ -163,11 +163,13 @@ def with_transformers(model: Any, prompts: list[list[int]], batch: int, new_toke
     return Sample(tokens / (time.perf_counter() - started))
 
 
-def start_server(artifact: Path, precision: str, slots: int, threads: int) -> tuple[subprocess.Popen[str], str]:
+def start_server(
+    artifact: Path, precision: str, slots: int, threads: int, context_length: int = 512
+) -> tuple[subprocess.Popen[str], str]:
     """The server as a child process, ready; returns it and its URL."""
     command = [sys.executable, "-m", "tunesmith_serving", "--artifact", str(artifact), "--precision", precision]
     command += ["--port", "0", "--model-name", "bench", "--slots", str(slots), "--max-queue", "64"]
-    command += ["--context-length", "512", "--threads", str(threads)]
+    command += ["--context-length", str(context_length), "--threads", str(threads)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     line = server.stdout.readline()

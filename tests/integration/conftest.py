@@ -1,10 +1,12 @@
 """What integration tests share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from support.object_store import ObjectStore
+from support.tool_models import make_tool_artifact
 
 
 @pytest.fixture
@@ -15,3 +17,9 @@ def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         yield store
+
+
+@pytest.fixture(scope="session")
+def tool_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that has learned conversations with tools by heart."""
+    return make_tool_artifact(tmp_path_factory.mktemp("tools") / "artifact")

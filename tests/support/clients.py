@@ -48,7 +48,7 @@ def node_folder() -> Path:
     return _installed("node", files, install)
 
 
-def run_client(command: list[str | Path], url: str, model: str) -> dict[str, Any]:
+def run_client(command: list[str | Path], url: str, model: str, **variables: str) -> dict[str, Any]:
     """Run a client program against a server; returns the JSON object that it prints last."""
     done = subprocess.run(
         [*command],
@@ -62,6 +62,8 @@ def run_client(command: list[str | Path], url: str, model: str) -> dict[str, Any
             "OPENAI_API_KEY": "none",
             "TEST_MODEL": model,
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # LiteLLM would fetch it
+            "LANGSMITH_TRACING": "false",
+            **variables,
         },
     )
     assert done.returncode == 0, done.stdout + done.stderr

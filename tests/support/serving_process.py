@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,3 +53,11 @@ class ServingProcess:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate(timeout=30)
+
+
+def drained(process: subprocess.Popen[str]) -> list[str]:
+    """Read what a process writes to its standard error, so that it is never full; returns the lines, as they come."""
+    lines: list[str] = []
+    assert process.stderr is not None
+    threading.Thread(target=lines.extend, args=(process.stderr,), daemon=True).start()
+    return lines

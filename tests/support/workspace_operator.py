@@ -50,8 +50,13 @@ class Around:
     def __init__(self, cluster: Cluster, namespace: str) -> None:
         self.cluster, self.namespace = cluster, namespace
 
-    def job(self, name: str, digest: str = "", failed: str = "", labels: dict[str, str] | None = None) -> None:
-        """Make a FineTuneJob that trains, has completed (with a digest) or has failed (with a reason)."""
+    def job(
+        self, name: str, digest: str = "", failed: str = "", labels: dict[str, str] | None = None, base: str = ""
+    ) -> None:
+        """Make a FineTuneJob that trains, has completed (with a digest) or has failed (with a reason).
+
+        With the digest of a base it publishes an adapter.
+        """
         spec = {"model": {"scratch": {}}, "method": "full", "dataset": {"sources": [{"uri": "https://x/y.jsonl"}]}}
         metadata = {"name": name, "namespace": self.namespace, "labels": labels or {}}
         job = {"apiVersion": "tunesmith.dev/v1alpha1", "kind": "FineTuneJob", "metadata": metadata, "spec": spec}
@@ -59,7 +64,10 @@ class Around:
             self.cluster.create(job)
         status = state.accepted({})
         if digest:
-            artifact = {"uri": f"pvc://{name}-work/{name}/artifact", "digest": digest}
+            artifact: Object = {"uri": f"pvc://{name}-work/{name}/artifact", "digest": digest}
+            if base:
+                artifact = {"uri": f"s3://bucket/{name}", "digest": digest}
+                artifact["base"] = {"uri": "s3://bucket/base", "digest": base}
             status = state.completed(status, artifact, {"after": {"evalLoss": 0.5}})
         elif failed:
             status = state.failed(status, failed, "it did not work. Try another")
@@ -106,7 +114,7 @@ class Around:
         body = {"phase": "Running", "conditions": conditions, "containerStatuses": [server], **status}
         self.cluster.patch("Pod", pod["metadata"]["name"], {"status": body}, self.namespace, "status")
 
-    def make_ready(self, count: int, revision: str, name: str = "faq", timeout: float = 60) -> None:
+    def make_ready(self, count: int, revision: str, name: str = "faq", timeout: float = 60, **status: Any) -> None:
         """Play the kubelet of a rollout that goes well: what is made becomes ready, until all is as wanted."""
         deadline = time.monotonic() + timeout
         labels = f"tunesmith.dev/owner-name={name}"
@@ -117,7 +125,7 @@ class Around:
             for pod in new:
                 if pod["metadata"]["name"] not in done:
                     done.add(pod["metadata"]["name"])
-                    self.say(pod, ready=True)
+                    self.say(pod, ready=True, **status)
             return len(_living(pods)) == len(new) == count
 
         self.cluster.wait_all("Pod", step, self.namespace, labels, timeout=deadline - time.monotonic())

@@ -2,13 +2,16 @@
 
 import asyncio
 import copy
+import json
 from typing import Any
 
 from tunesmith_api.objects import InferenceWorkspaceSpec
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Context, Decision
+from tunesmith_operator.inferenceworkspace.adapters.choose import choose_adapters
+from tunesmith_operator.inferenceworkspace.adapters.mounts import wants_adapters
 from tunesmith_operator.inferenceworkspace.decide import decide
-from tunesmith_operator.inferenceworkspace.model import Observed, Target
+from tunesmith_operator.inferenceworkspace.model import Answer, Observed, Target
 from tunesmith_operator.inferenceworkspace.source import choose
 
 KubeObject = dict[str, Any]
@@ -37,9 +40,13 @@ def a_job(
     completed: str = "2026-01-01T00:00:00Z",
     failed: str = "",
     uri: str = "",
+    base: str = "",
     **metadata: Any,
 ) -> KubeObject:
-    """A FineTuneJob: completed where it has a digest, failed where it has a reason for that, else training."""
+    """A FineTuneJob: completed where it has a digest, failed where it has a reason for that, else training.
+
+    With the digest of a base its artifact is an adapter, beside its base in an object store.
+    """
     status: KubeObject = {
         "observedGeneration": 1,
         "phase": "Training",
@@ -52,6 +59,9 @@ def a_job(
             "completionTime": completed,
             "artifact": {"uri": uri or f"pvc://{name}-work/{name}/artifact", "digest": digest},
         }
+        if base:
+            uri = uri or f"s3://bucket/{name}/artifact"
+            status["artifact"] = {"uri": uri, "digest": digest, "base": {"uri": "s3://bucket/base", "digest": base}}
     elif failed:
         status |= {"phase": "Failed", "conditions": _conditions("False", failed)}
     about = {"name": name, "namespace": "team", "uid": f"uid-{name}", "labels": labels or {}, **metadata}
@@ -113,6 +123,7 @@ def a_pod(deployment: KubeObject, name: str = "faq-1", *, ready: bool = False, *
         status["initContainerStatuses"] = [{"name": "fetch", "ready": False, "restartCount": 0, **facts.pop("fetch")}]
     template = deployment["spec"]["template"]
     metadata = {"name": name, "namespace": "team", "labels": dict(template["metadata"]["labels"])}
+    metadata["annotations"] = facts.pop("annotations", {})
     if facts.pop("ending", False):
         metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     return {"kind": "Pod", "metadata": metadata, "spec": template["spec"], "status": {**status, **facts}}
@@ -133,8 +144,31 @@ def waiting(reason: str, message: str = "") -> KubeObject:
 def decided(workspace: KubeObject, *jobs: KubeObject, **observed: Any) -> Decision:
     """What is decided of what is observed."""
     spec = InferenceWorkspaceSpec.model_validate(workspace["spec"])
-    choice = choose(spec.model, jobs, Target.from_status(workspace.get("status") or {}))
+    last = Target.from_status(workspace.get("status") or {})
+    choice = choose(spec.model, jobs, last, spec.runtime.execution_provider)
+    if (target := choice.target) is not None and spec.replicas and wants_adapters(spec, target):
+        observed["adapters"] = choose_adapters(workspace["metadata"]["name"], spec, target, jobs)
     return decide(Observed(workspace, spec, choice, **observed), SETTINGS)
+
+
+def an_answer(decision: Decision, **states: str) -> Answer:
+    """What a server says that follows the list of a decision: its adapters' states, `Failed: why` with a message."""
+    (content,) = list_of(decision).values()
+    parted = {name.replace("_", "-"): text.partition(": ") for name, text in states.items()}
+    return Answer(content["version"], {name: (state, why) for name, (state, _, why) in parted.items()})
+
+
+def list_of(decision: Decision) -> dict[str, KubeObject]:
+    """The lists of adapters in a decision's ConfigMap, by key."""
+    config_map = child(decision, "ConfigMap")
+    assert config_map is not None
+    return {key: json.loads(text) for key, text in config_map["data"].items()}
+
+
+def adapters_of(status: KubeObject) -> dict[str, str]:
+    """The states of the adapters in a status, with their messages."""
+    told = {item["name"]: (item["state"], item.get("message")) for item in status["adapters"]}
+    return {name: f"{state}: {message}" if message else state for name, (state, message) in told.items()}
 
 
 def served(*jobs: KubeObject, **spec: Any) -> tuple[KubeObject, KubeObject]:
@@ -204,6 +238,10 @@ class MemoryApi:
         """An object, or None."""
         self.asked.append(f"{kind}/{name}")
         return self.objects.get((kind, name))
+
+    async def own_config_map(self, namespace: str, name: str) -> KubeObject | None:
+        """A ConfigMap, or None."""
+        return await self.read("ConfigMap", namespace, name)
 
     async def pod_events(self, namespace: str, pod: str) -> list[KubeObject]:
         """A pod's events."""

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from tunesmith_api.manifests.findings import Finding, Ignored, Source
 from tunesmith_api.manifests.nodes import path_of
-from tunesmith_api.manifests.objects import LoadedFineTuneJob
+from tunesmith_api.manifests.objects import LoadedFineTuneJob, LoadedInferenceWorkspace
 from tunesmith_api.manifests.result import Manifests
 from tunesmith_api.spec import ConfigMapKeyRef
+from tunesmith_api.spec.execution_providers import CPU
 from tunesmith_api.spec.runtime import servable, served_precision
 from tunesmith_api.tasks import TASKS
 
@@ -48,7 +49,30 @@ def check_references(manifests: Manifests, names: Mapping[tuple[str, str, str], 
             line = workspace.document.line_of(("spec", "model", "fineTuneJob"))
             message = f"spec.model.fineTuneJob: {name} is not among these files; it must have been run before"
             manifests.notes.append(Ignored(workspace.source.file, line, message))
+        _check_adapters(manifests, workspace, names)
     _check_precisions(manifests)
+
+
+def _check_adapters(
+    manifests: Manifests, workspace: LoadedInferenceWorkspace, names: Mapping[tuple[str, str, str], Source]
+) -> None:
+    """Report adapters of jobs that are not there, or that publish a whole model."""
+    namespace = workspace.metadata.namespace or "default"
+    jobs = {(job.metadata.namespace or "default", job.metadata.name): job for job in manifests.fine_tune_jobs}
+    for index, adapter in enumerate(workspace.spec.adapters or ()):
+        name = adapter.fine_tune_job
+        if name is None:
+            continue
+        location = ("spec", "adapters", index, "fineTuneJob")
+        line = workspace.document.line_of(location)
+        job = jobs.get((namespace, name))
+        if job is not None and not job.spec.export.adapter_only:
+            message = f"FineTuneJob {name} publishes a whole model, not an adapter"
+            remedy = "write export: {adapterOnly: true} in the job, or remove this adapter"
+            manifests.findings.append(Finding(workspace.source.file, line, path_of(location), message, remedy))
+        elif ("FineTuneJob", namespace, name) not in names:
+            message = f"{path_of(location)}: {name} is not among these files; it must have been run before"
+            manifests.notes.append(Ignored(workspace.source.file, line, message))
 
 
 def _check_precisions(manifests: Manifests) -> None:
@@ -60,7 +84,9 @@ def _check_precisions(manifests: Manifests) -> None:
         if job is None:
             continue
         exported = [precision.value for precision in job.spec.precisions]
-        if served_precision(exported, wanted) in exported:
+        provider = workspace.spec.runtime.execution_provider
+        by, who = (provider, job.spec.task), "a server on the CPU" if provider == CPU else f"the provider {provider}"
+        if served_precision(exported, wanted, *by) in exported:
             continue
         location: tuple[str | int, ...] = ("spec", "runtime", "precision")
         if wanted is None:
@@ -68,12 +94,14 @@ def _check_precisions(manifests: Manifests) -> None:
         found = f"(its export.precisions: [{', '.join(exported)}])"
         message = f"is {wanted}, which FineTuneJob {name} does not export {found}"
         if wanted is None:
-            message = f"FineTuneJob {name} exports nothing that a server on the CPU can compute {found}"
-        add = wanted or TASKS[job.spec.task].default_precisions[0]
-        served = servable(exported)
+            message = f"FineTuneJob {name} exports nothing that {who} can compute {found}"
+        add: str = wanted or next(iter(servable(TASKS[job.spec.task].precisions, *by)), "fp32")
+        if provider == CPU and wanted is None:
+            add = TASKS[job.spec.task].default_precisions[0]
+        served = servable(exported, *by)
         remedy = f"write precision: {served[0]}, or add {wanted} to export.precisions" if served else ""
         if exported and not served:
-            remedy = f"add {add} to export.precisions; a server on the CPU cannot compute {' or '.join(exported)}"
+            remedy = f"add {add} to export.precisions; {who} cannot compute {' or '.join(exported)}"
         if not exported:
             location = ("spec", "model", "fineTuneJob")
             message = f"FineTuneJob {name} exports no ONNX model to serve (its export.precisions: [])"

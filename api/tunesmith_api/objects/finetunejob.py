@@ -99,6 +99,17 @@ class FineTuneJobSpec(TrainingJobSpec):
             lambda s: s.output is None or s.output.retain or (s.storage.claim_name or s.storage.uri) is None,
         ),
         Rule(
+            "!has(self.storage.uri) || !has(self.export) || !has(self.export.baseUri) || "
+            f"self.export.baseUri.matches('{OBJECT_STORE}')",
+            "export.baseUri is a path, and with storage.uri each pod's disk goes with it; write export.baseUri: "
+            "s3://BUCKET/BASE (abfs://, gs://), or leave baseUri out",
+            lambda s: (
+                s.storage.uri is None
+                or s.export.base_uri is None
+                or re.match(OBJECT_STORE, s.export.base_uri) is not None
+            ),
+        ),
+        Rule(
             "!has(self.storage.uri) || !has(self.output) || !has(self.output.uri) || "
             f"self.output.uri.matches('{OBJECT_STORE}')",
             "output.uri is a path, and with storage.uri each pod's disk goes with it; write output.uri: "
@@ -222,11 +233,22 @@ class Attempts(StatusModel):
     publish: Annotated[int | None, Field(description="Starts of publish.")] = None
 
 
+class BaseArtifactRef(StatusModel):
+    """The base model of an adapter, as it is served."""
+
+    uri: Annotated[str | None, Field(description="Folder of its artifact.")] = None
+    digest: Annotated[str | None, Field(description="Digest over the digests of its files.")] = None
+
+
 class ArtifactRef(StatusModel):
     """The result of a job."""
 
     uri: Annotated[str | None, Field(description="Folder of the artifact.")] = None
     digest: Annotated[str | None, Field(description="Digest over the digests of its files.")] = None
+    base: Annotated[
+        BaseArtifactRef | None,
+        Field(description="With export.adapterOnly the base model that the adapter is served on."),
+    ] = None
 
 
 class FineTuneJobStatus(CommonStatus):

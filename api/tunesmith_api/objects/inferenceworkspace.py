@@ -10,8 +10,11 @@ from pydantic import Field
 from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.metadata import ApiObject, StatusModel
 from tunesmith_api.objects.pod_template import Labels, LocalObjectReference, PodTemplateSpec, SecretKeyRef, Toleration
+from tunesmith_api.objects.resources import RESOURCE_NAME
+from tunesmith_api.objects.served_adapters import MAX_ADAPTERS, AdapterStatus, ServedAdapterSpec
 from tunesmith_api.objects.status_common import CommonStatus
 from tunesmith_api.spec import Rule, SpecModel
+from tunesmith_api.spec.execution_providers import CPU, EXECUTION_PROVIDERS
 from tunesmith_api.spec.quantity import Cpu, Memory
 from tunesmith_api.spec.runtime import RuntimeSpec
 
@@ -109,6 +112,27 @@ class ServingResources(SpecModel):
             examples=["4Gi"],
         ),
     ] = None
+    accelerators: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            le=64,
+            description="Devices of each server for its execution provider: GPUs, NPUs or FPGAs. A server computes on "
+            "one; more are for device plugins that hand out parts of one. By default 1 where runtime.executionProvider "
+            "needs a device, else 0.",
+            examples=[1],
+        ),
+    ] = None
+    resource_name: Annotated[
+        str | None,
+        Field(
+            max_length=253,
+            pattern=RESOURCE_NAME,
+            description="Resource that stands for such a device on the nodes. By default nvidia.com/gpu for cuda and "
+            "tensorrt, amd.com/gpu for migraphx, huawei.com/Ascend910 for cann, gpu.intel.com/i915 for openvino.",
+            examples=["nvidia.com/gpu"],
+        ),
+    ] = None
     node_selector: Annotated[
         Labels | None,
         Field(description="Labels of the nodes to run on.", examples=[{"kubernetes.azure.com/agentpool": "serving"}]),
@@ -121,6 +145,13 @@ class ServingResources(SpecModel):
             examples=[[{"key": "sku", "operator": "Exists"}]],
         ),
     ] = None
+
+    def devices(self, provider: str) -> dict[str, int]:
+        """Return the devices of each server by their resource's name; none if its execution provider takes none."""
+        info = EXECUTION_PROVIDERS[provider]
+        count = int(info.needs_device) if self.accelerators is None else self.accelerators
+        name = self.resource_name or info.resource
+        return {name: count} if name and count else {}
 
 
 class RolloutSpec(SpecModel):
@@ -161,10 +192,83 @@ class AuthSpec(SpecModel):
     ]
 
 
+_PROVIDER = "(has(self.runtime) && has(self.runtime.executionProvider) ? self.runtime.executionProvider : 'cpu')"
+_DEVICES = (
+    "(has(self.resources) && has(self.resources.accelerators) ? self.resources.accelerators : "
+    f"({_PROVIDER} in ['cpu', 'openvino'] ? 0 : 1))"
+)
+_ON_DEVICE = (
+    "(has(self.runtime.providerOptions) && 'device_type' in self.runtime.providerOptions && "
+    "self.runtime.providerOptions['device_type'] != 'CPU')"
+)
+
+
+def _is_on_device(runtime: RuntimeSpec) -> bool:
+    """Return whether OpenVINO is to compute on a GPU or NPU."""
+    return (runtime.provider_options or {}).get("device_type", "CPU") != "CPU"
+
+
 class InferenceWorkspaceSpec(SpecModel):
     """What to serve."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"{_PROVIDER} != 'cpu' || !(has(self.resources) && (has(self.resources.resourceName) || {_DEVICES} > 0))",
+            "resources.accelerators and resourceName have no meaning with executionProvider cpu; remove them, or write "
+            "runtime: {executionProvider: cuda}",
+            lambda w: (
+                w.runtime.execution_provider != CPU or not (w.resources.resource_name or w.resources.accelerators)
+            ),
+        ),
+        Rule(
+            f"{_PROVIDER} in ['cpu', 'openvino'] || {_DEVICES} != 0",
+            "resources.accelerators must not be 0 with this runtime.executionProvider, which computes on a device; "
+            "write accelerators: 1, or executionProvider: cpu",
+            lambda w: (
+                not EXECUTION_PROVIDERS[w.runtime.execution_provider].needs_device or w.resources.accelerators != 0
+            ),
+        ),
+        Rule(
+            f"{_PROVIDER} != 'vitisai' || (has(self.resources) && has(self.resources.resourceName))",
+            "resources.resourceName must be set with executionProvider vitisai, whose devices have no usual name; "
+            "write that which the device plugin gives the nodes, such as amd.com/xilinx_u50_gen3x16_xdma_5_202210_1-0",
+            lambda w: w.runtime.execution_provider != "vitisai" or w.resources.resource_name is not None,
+        ),
+        Rule(
+            f"{_PROVIDER} != 'openvino' || ({_DEVICES} > 0) == {_ON_DEVICE}",
+            "runtime.providerOptions.device_type and resources.accelerators do not fit: OpenVINO computes on the CPU "
+            "unless device_type names a device, which takes one; write providerOptions: {device_type: GPU} and "
+            "accelerators: 1, or leave out both",
+            lambda w: (
+                w.runtime.execution_provider != "openvino" or bool(w.resources.accelerators) == _is_on_device(w.runtime)
+            ),
+        ),
+        Rule(
+            "!has(self.adapters) || self.adapters.all(a, self.adapters.exists_one(b, a.name == b.name))",
+            "adapters must not have one name twice; write another name for the second, or remove it",
+            lambda s: s.adapters is None or len({adapter.name for adapter in s.adapters}) == len(s.adapters),
+        ),
+    )
+
     model: Annotated[ServedModelSpec, Field(description="The model to serve.", examples=[{"fineTuneJob": "my-job"}])]
+    adapters: Annotated[
+        tuple[ServedAdapterSpec, ...] | None,
+        Field(
+            max_length=MAX_ADAPTERS,
+            description="LoRA adapters to serve on the model, each under its own name; they come and go while the "
+            "servers run. The model must have been exported for adapters: by a job with export.adapterOnly: true.",
+            examples=[[{"name": "billing", "fineTuneJob": "billing-3"}]],
+        ),
+    ] = None
+    adapter_selector: Annotated[
+        JobSelector | None,
+        Field(
+            description="Also serve the adapters of all FineTuneJobs with these labels and export.adapterOnly: true "
+            "that have passed their gates, each under the job's name, or under that in the job's annotation "
+            "tunesmith.dev/adapter-name. Of several with one name, the one that completed last.",
+            examples=[{"matchLabels": {"base": "support"}}],
+        ),
+    ] = None
     runtime: Annotated[RuntimeSpec, Field(description="How the model is run.")] = RuntimeSpec()
     replicas: Annotated[
         int, Field(ge=0, le=100, description="Servers to run; 0 stops serving. One machine without a cluster runs one.")
@@ -211,6 +315,13 @@ class InferenceWorkspaceStatus(CommonStatus):
     replicas: Annotated[int | None, Field(description="Servers that there are, old and new.")] = None
     ready_replicas: Annotated[int | None, Field(description="Servers that are ready.")] = None
     selector: Annotated[str | None, Field(description="Labels of the servers' pods, for autoscalers.")] = None
+    adapters: Annotated[
+        list[AdapterStatus] | None,
+        Field(
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+            description="The adapters, by name, and whether the servers have them.",
+        ),
+    ] = None
     history: Annotated[list[Revision] | None, Field(description="Revisions served so far, newest last.")] = None
 
 
@@ -223,6 +334,12 @@ class InferenceWorkspace(ApiObject):
             "metadata.name becomes the name of a Service, so it must be lower-case letters, digits and '-', with a "
             "letter first; write for example name: my-model",
             lambda w: re.fullmatch(_SERVICE_NAME, w.metadata.name) is not None,
+        ),
+        Rule(
+            "!has(self.spec.adapters) || self.spec.adapters.all(a, a.name != self.metadata.name)",
+            "spec.adapters must not name one as the workspace, under whose name the model itself is served; write "
+            "another name for it",
+            lambda w: all(adapter.name != w.metadata.name for adapter in w.spec.adapters or ()),
         ),
     )
 

@@ -14,6 +14,8 @@ DEFAULT_GPU_RESOURCE = "nvidia.com/gpu"
 NODE_POOL_LABEL = "kubernetes.azure.com/agentpool"
 INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
 
+RESOURCE_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+"""Pattern of the name of a resource that a device plugin gives nodes."""
 _LABEL_VALUE = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 
 
@@ -153,7 +155,7 @@ class ResourcesSpec(SpecModel):
         str,
         Field(
             max_length=253,
-            pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+            pattern=RESOURCE_NAME,
             description="Resource that stands for a GPU on the nodes.",
             examples=["amd.com/gpu"],
         ),

@@ -3,63 +3,122 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tunesmith_api.spec.base import SpecModel
+from tunesmith_api.spec.base import Rule, SpecModel
+from tunesmith_api.spec.execution_providers import CPU, EXECUTION_PROVIDERS, ExecutionProvider
 from tunesmith_api.spec.quantity import CacheMemory, amount
 
-# Exports are made for the CPU: their fp32 GroupQueryAttention has no CUDA kernel, so no other value would work.
-ExecutionProvider = Literal["cpu"]
-ServedPrecision = Literal["int4", "int8", "fp32"]
-"""The precisions that the execution provider cpu can compute, the smallest first; it has no kernels for 16 bits."""
+ServedPrecision = Literal["int4", "int8", "fp16", "bf16", "fp32"]
+OptionValue = Annotated[str, Field(max_length=4096)]
 
 
-def servable(precisions: Iterable[object]) -> list[str]:
-    """Return those of some exports' precisions that a server can compute, the smallest first."""
+def servable(precisions: Iterable[object], provider: str = CPU, task: str | None = None) -> list[str]:
+    """Return those of some exports' precisions that a server can compute, its default first.
+
+    Args:
+        precisions: The precisions.
+        provider: `spec.runtime.executionProvider`.
+        task: The task of the exports; None for any.
+    """
     held = set(map(str, precisions))
-    return [precision for precision in get_args(ServedPrecision) if precision in held]
+    return [precision for precision in EXECUTION_PROVIDERS[provider].precisions_of(task) if precision in held]
 
 
-def served_precision(held: Iterable[object], wanted: str | None = None) -> str | None:
+def served_precision(
+    held: Iterable[object], wanted: str | None = None, provider: str = CPU, task: str | None = None
+) -> str | None:
     """Return the precision of an artifact that is served.
 
     Args:
         held: The precisions that it holds.
         wanted: `spec.runtime.precision`.
+        provider: `spec.runtime.executionProvider`.
+        task: The artifact's task; None for any.
 
     Returns:
-        The wanted one, held or not; without one the first of int4, int8 and fp32 that is held; None if none is.
+        The wanted one, held or not; without one the first of the provider's that is held; None if none is.
     """
-    return wanted or next(iter(servable(held)), None)
+    return wanted or next(iter(servable(held, provider, task)), None)
 
 
-def cannot_serve(precisions: Iterable[object]) -> str:
+def cannot_serve(precisions: Iterable[object], provider: str = CPU, task: str | None = None) -> str:
     """Return the end of a sentence about an artifact that holds none but other precisions, with what to do."""
     held = " and ".join(map(str, precisions))
+    if provider != CPU:
+        first = EXECUTION_PROVIDERS[provider].precisions_of(task)[0]
+        return (
+            f"holds only {held}, which the execution provider {provider} cannot compute; add {first} to its job's "
+            "export.precisions, or choose another spec.runtime.executionProvider"
+        )
     return (
         f"holds only {held}, which a server on the CPU cannot compute; add fp32, or a smaller one that its task has "
         "(int4, int8), to its job's export.precisions"
     )
 
 
+def _is_other(name: str) -> str:
+    # The server validates `default: {}` before it fills in what is in it, hence has().
+    absent = "" if name == CPU else "!has(self.executionProvider) || "
+    present = "has(self.executionProvider) && " if name == CPU else ""
+    return f"({absent}{present}self.executionProvider != '{name}')"
+
+
+def _precision_rule(name: str) -> Rule:
+    known = EXECUTION_PROVIDERS[name].precisions
+    return Rule(
+        f"{_is_other(name)} || !has(self.precision) || self.precision in {list(known)}",
+        f"precision is not one that executionProvider {name} computes; write one of {', '.join(known)}",
+        lambda r: r.execution_provider != name or r.precision is None or r.precision in known,
+    )
+
+
+def _option_rule(name: str, known: tuple[str, ...]) -> Rule:
+    remedy = f"write one of {', '.join(known)}" if known else "remove providerOptions"
+    return Rule(
+        f"{_is_other(name)} || !has(self.providerOptions) || self.providerOptions.all(o, o in {list(known)})",
+        f"providerOptions names an option that executionProvider {name} does not take; {remedy}",
+        lambda r: r.execution_provider != name or all(option in known for option in r.provider_options or ()),
+    )
+
+
+OPTION_RULES = tuple(
+    _option_rule(name, info.options) for name, info in EXECUTION_PROVIDERS.items() if info.options is not None
+)
+
+
 class RuntimeSpec(SpecModel):
     """How a model is run: `spec.runtime` of an InferenceWorkspace."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (*map(_precision_rule, EXECUTION_PROVIDERS), *OPTION_RULES)
 
     precision: Annotated[
         ServedPrecision | None,
         Field(
             description=(
                 "Precision of the exported model to load; the artifact must hold `onnx/<precision>/`. Left out, the "
-                "first of int4, int8 and fp32 that it holds."
+                "first that it holds of int4, int8 and fp32; on a GPU, of fp16, bf16, int4 and fp32."
             )
         ),
     ] = None
     execution_provider: Annotated[
         ExecutionProvider,
-        Field(description="What ONNX Runtime computes on: `cpu`."),
-    ] = "cpu"
+        Field(
+            description="The execution provider of ONNX Runtime that computes the model. All but `cpu` need a serving "
+            "image of their own; all but `cpu` and `openvino` need a device (`resources.accelerators`)."
+        ),
+    ] = CPU
+    provider_options: Annotated[
+        dict[str, OptionValue] | None,
+        Field(
+            max_length=32,
+            description="Options of the execution provider, by the names that ONNX Runtime has for them; passed on "
+            "unchanged.",
+            examples=[{"gpu_mem_limit": "8589934592"}],
+        ),
+    ] = None
     context_length: Annotated[
         int,
         Field(

@@ -47,3 +47,8 @@ class OperatorReason(StrEnum):
     SCALING_DOWN = "ScalingDown"
     SCALED_TO_ZERO = "ScaledToZero"
     SERVING = "Serving"
+
+    # Of the condition AdaptersReady.
+    ADAPTERS_LOADED = "AdaptersLoaded"
+    ADAPTERS_PENDING = "AdaptersPending"
+    ADAPTER_FAILED = "AdapterFailed"

@@ -109,6 +109,21 @@ class Serving(Event):
 
 
 @dataclass(frozen=True)
+class AdapterChanged(Event):
+    """A server has loaded an adapter, cannot load it, or serves it no longer.
+
+    Attributes:
+        name: Name of the adapter.
+        state: `Loaded`, `Failed` or `Gone`.
+        message: Why it is not loaded.
+    """
+
+    name: str
+    state: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
 class ScaledToZero(Event):
     """The workspace has `replicas: 0`, so nothing is served."""
 

@@ -10,8 +10,9 @@ from typing import Any
 from tunesmith_api.artifact import MANIFEST, NO_ONNX
 from tunesmith_api.local.files import read_json
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
-from tunesmith_api.spec.runtime import cannot_serve, servable, served_precision
+from tunesmith_api.spec.runtime import RuntimeSpec, cannot_serve, servable, served_precision
 from tunesmith_api.status import Phase
+from tunesmith_api.tasks import DEFAULT_TASK
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_backend.interface.events import Emit, Fetching, ignore
@@ -44,8 +45,7 @@ def local_artifact(
     """
     namespace = workspace.metadata.namespace or "default"
     uri = workspace.spec.model.uri
-    if uri is None:
-        name = workspace.spec.model.fine_tune_job or _newest(workspace, namespace, root, jobs)
+    if (name := served_job(workspace, root, jobs)) is not None:
         work = WorkFolder(object_folder(root, namespace, name))
         marker = read_json(work.stage_marker(Stage.PUBLISH))
         if marker is None:
@@ -54,7 +54,10 @@ def local_artifact(
                 "run its manifest to the end first",
                 ErrorKind.FAILED,
             )
-        uri = str(marker["artifact"]["uri"])
+        artifact = marker["artifact"]
+        # An adapter is served on its base.
+        uri = str((artifact.get("base") or artifact)["uri"])
+    assert uri is not None  # noqa: S101 - a rule of the API: without a job there is a URI
     if uri.startswith("pvc://"):
         raise BackendError(
             f"InferenceWorkspace {workspace.metadata.name}: {uri} is a volume of a cluster; on one machine write the "
@@ -75,30 +78,48 @@ def local_artifact(
     return folder
 
 
-def require_precision(manifest: Mapping[str, Any], wanted: str | None, artifact: Path) -> str | None:
+def served_job(workspace: InferenceWorkspace, root: Path, jobs: Sequence[FineTuneJob]) -> str | None:
+    """Return the name of the job whose result a workspace serves; None if it serves an artifact by its URI.
+
+    Args:
+        workspace: The object.
+        root: Folder of all work.
+        jobs: The jobs that a `model.fineTuneJobSelector` chooses from.
+
+    Raises:
+        BackendError: No job that the workspace follows has completed here.
+    """
+    if workspace.spec.model.uri is not None:
+        return None
+    namespace = workspace.metadata.namespace or "default"
+    return workspace.spec.model.fine_tune_job or _newest(workspace, namespace, root, jobs)
+
+
+def require_precision(manifest: Mapping[str, Any], runtime: RuntimeSpec, artifact: Path) -> str | None:
     """Return the precision of an artifact that a workspace serves; None if its manifest does not say what it holds.
 
     Args:
         manifest: The artifact's manifest.
-        wanted: The precision that the workspace asks for, if it does.
+        runtime: The precision that the workspace asks for, if it does, and its execution provider.
         artifact: The artifact's folder.
 
     Raises:
         BackendError: It holds others only, or none at all.
     """
-    offered = manifest.get("precisions")
+    offered, wanted, provider = manifest.get("precisions"), runtime.precision, runtime.execution_provider
+    task = str(manifest.get("task") or DEFAULT_TASK)
     if offered is None:
         return wanted
-    precision = served_precision(offered, wanted)
+    precision = served_precision(offered, wanted, provider, task)
     if precision in offered:
         return precision
     if not offered:
         raise BackendError(f"{artifact} {NO_ONNX}", ErrorKind.FAILED)
-    if not servable(offered):
-        raise BackendError(f"{artifact} {cannot_serve(offered)}", ErrorKind.FAILED)
+    if not (can := servable(offered, provider, task)):
+        raise BackendError(f"{artifact} {cannot_serve(offered, provider, task)}", ErrorKind.FAILED)
     has = " and ".join(map(str, offered))
     raise BackendError(
-        f"{artifact} holds no {precision} model, but {has}; write spec.runtime.precision: {servable(offered)[0]}",
+        f"{artifact} holds no {precision} model, but {has}; write spec.runtime.precision: {can[0]}",
         ErrorKind.FAILED,
     )
 

@@ -17,9 +17,10 @@ from tunesmith_api.work_folder import Stage
 from tunesmith_backend.interface.errors import BackendError
 from tunesmith_backend.interface.events import Emit, Refused, ignore
 from tunesmith_backend.interface.protocol import Kind, Object, ObjectRef, ref_of
+from tunesmith_backend.local.adapters import LocalAdapters
 from tunesmith_backend.local.artifacts import local_artifact
 from tunesmith_backend.local.job import LocalJob, StopRequestedError
-from tunesmith_backend.local.objects import ObjectFolder, Stored
+from tunesmith_backend.local.objects import ObjectFolder, Stored, stored_of
 from tunesmith_backend.local.refusals import refuse_job_changes
 from tunesmith_backend.local.store import locked
 from tunesmith_backend.local.workspace import LocalWorkspace
@@ -55,13 +56,17 @@ class LocalBackend:
     async def validate(self, manifests: Manifests) -> list[Finding]:
         """Return findings about changes that are refused, and models on volumes, which this machine does not have."""
         findings = [
-            Finding(item.source.file, item.source.line, "spec.model.uri", "is a volume of a cluster", "write a path")
+            Finding(item.source.file, item.source.line, field, "is a volume of a cluster", "write a path")
             for item in manifests.inference_workspaces
-            if (item.spec.model.uri or "").startswith("pvc://")
+            for field, uri in (
+                ("spec.model.uri", item.spec.model.uri),
+                *((f"spec.adapters[{n}].uri", given.uri) for n, given in enumerate(item.spec.adapters or ())),
+            )
+            if (uri or "").startswith("pvc://")
         ]
         for job in manifests.fine_tune_jobs:
             try:
-                refuse_job_changes(self._objects, job, _stored(job), manifests.config_maps)
+                refuse_job_changes(self._objects, job, stored_of(job), manifests.config_maps)
             except BackendError as error:
                 message, _, remedy = str(error).partition("; ")
                 findings.append(Finding(job.source.file, job.source.line, "spec", message, remedy))
@@ -70,13 +75,13 @@ class LocalBackend:
     async def apply(self, manifests: Manifests) -> list[ObjectRef]:
         """Store the objects and run them."""
         for job in manifests.fine_tune_jobs:
-            refuse_job_changes(self._objects, job, _stored(job), manifests.config_maps)
+            refuse_job_changes(self._objects, job, stored_of(job), manifests.config_maps)
         for (namespace, name), contents in manifests.config_maps.items():
             self._objects.put_config_map(namespace, name, contents)
         items: list[LoadedFineTuneJob | LoadedInferenceWorkspace] = [*manifests.fine_tune_jobs]
         items += manifests.inference_workspaces
         for item in items:
-            await self._put(ref_of(item), _stored(item))
+            await self._put(ref_of(item), stored_of(item))
         return [ref_of(item) for item in items]
 
     async def get(self, ref: ObjectRef) -> Object:
@@ -196,22 +201,15 @@ class LocalBackend:
                     return
             refs = self._objects.refs("FineTuneJob", ref.namespace)
             jobs = [FineTuneJob.model_validate(self._objects.read(job).manifest) for job in refs]
-            local.start(local_artifact(workspace, stored.base, root, jobs, self._emit, log))
+            artifact = local_artifact(workspace, stored.base, root, jobs, self._emit, log)
+            local.start(artifact, LocalAdapters.of(workspace, stored.base, root, jobs))
             while not stop.wait(_POLL_SECONDS) and local.alive():
-                pass
+                local.follow_adapters()
         except BackendError as error:
             local.file.write(state.blocked(local.file.status, "CannotServe", str(error)))
             self._emit(Refused(ref, str(error)))
         finally:
             local.stop()
-
-
-def _stored(item: LoadedFineTuneJob | LoadedInferenceWorkspace) -> Stored:
-    """Return an object of a manifest as it is stored, with its namespace."""
-    plain = item.document.plain()
-    assert isinstance(plain, dict)  # noqa: S101 - only such documents are loaded
-    metadata = {**plain["metadata"], "namespace": ref_of(item).namespace}
-    return Stored(item.source.file.resolve().parent, {**plain, "metadata": metadata})
 
 
 def _free_port(host: str) -> int:

@@ -6,10 +6,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunesmith_api.contract import ADAPTERS_FILE
 from tunesmith_api.local.files import read_json, write_json
+from tunesmith_api.manifests import LoadedFineTuneJob, LoadedInferenceWorkspace
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
-from tunesmith_backend.interface.protocol import Kind, Object, ObjectRef
+from tunesmith_backend.interface.protocol import Kind, Object, ObjectRef, ref_of
 from tunesmith_backend.local.store import StatusFile, object_folder, write_file
 
 # Names of objects never begin with a dot.
@@ -27,6 +29,14 @@ class Stored:
 
     base: Path
     manifest: Object
+
+
+def stored_of(item: LoadedFineTuneJob | LoadedInferenceWorkspace) -> Stored:
+    """Return an object of a manifest as it is stored, with its namespace."""
+    plain = item.document.plain()
+    assert isinstance(plain, dict)  # noqa: S101 - only such documents are loaded
+    metadata = {**plain["metadata"], "namespace": ref_of(item).namespace}
+    return Stored(item.source.file.resolve().parent, {**plain, "metadata": metadata})
 
 
 class ObjectFolder:
@@ -87,7 +97,7 @@ class ObjectFolder:
             paths += [*(self.log(ref, stage.value) for stage in Stage), work.artifact, work.config_maps]
             paths += [work.config, work.progress]
         else:
-            paths = [folder / "artifacts", self.log(ref, "server")]
+            paths = [folder / "artifacts", folder / ADAPTERS_FILE, self.log(ref, "server")]
         for path in (*paths, status, self._path(ref)):
             if path.is_dir():
                 shutil.rmtree(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -15,15 +16,18 @@ from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.contract import API_KEY, READY_PATH
 from tunesmith_api.local.files import read_json
 from tunesmith_api.objects import InferenceWorkspace
+from tunesmith_api.status.adapters import with_adapters, without_adapters
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
-from tunesmith_backend.interface.events import Emit, ScaledToZero, ServerEnded, Serving, ignore
+from tunesmith_backend.interface.events import AdapterChanged, Emit, ScaledToZero, ServerEnded, Serving, ignore
 from tunesmith_backend.interface.protocol import ref_of
 from tunesmith_backend.local import children
+from tunesmith_backend.local.adapters import LocalAdapters
 from tunesmith_backend.local.artifacts import require_precision
 from tunesmith_backend.local.cluster_only import emit_cluster_only_fields
 from tunesmith_backend.local.store import StatusFile, object_folder
 
 _POLL_SECONDS = 0.1
+_FOLLOW_SECONDS = 0.5
 
 
 class LocalWorkspace:
@@ -58,14 +62,20 @@ class LocalWorkspace:
         self.file = StatusFile(folder, "InferenceWorkspace")
         self.host, self.port = host, port
         self.process: subprocess.Popen[bytes] | None = None
+        self._adapters: LocalAdapters | None = None
+        self._followed = 0.0
 
     @property
     def endpoint(self) -> str:
         """Base URL for an OpenAI client."""
         return f"http://{self.host}:{self.port}/v1"
 
-    def start(self, artifact: Path) -> None:
+    def start(self, artifact: Path, adapters: LocalAdapters | None = None) -> None:
         """Start the server, and return when it is ready.
+
+        Args:
+            artifact: Folder of what to serve.
+            adapters: The adapters to serve on it; None if there are none.
 
         Raises:
             BackendError: There is no artifact, API key or free port; or the server ended before it was ready, and has
@@ -75,7 +85,7 @@ class LocalWorkspace:
         if manifest is None:
             raise BackendError(f"{artifact} holds no complete artifact ({MANIFEST} is missing)", ErrorKind.FAILED)
         spec = self.workspace.spec
-        precision = require_precision(manifest, spec.runtime.precision, artifact)
+        precision = require_precision(manifest, spec.runtime, artifact)
         if spec.auth is not None and not os.environ.get(API_KEY):
             raise BackendError(
                 f"InferenceWorkspace {self.name}: spec.auth asks for an API key, and there are no Secrets on one "
@@ -90,8 +100,14 @@ class LocalWorkspace:
             *(("--precision", precision) if precision else ()),
             *("--slots", str(spec.runtime.max_batch_size), "--max-queue", str(spec.runtime.max_queue_length)),
             *("--context-length", str(spec.runtime.context_length)),
+            *("--execution-provider", spec.runtime.execution_provider),
+            *(("--provider-options", json.dumps(options)) if (options := spec.runtime.provider_options) else ()),
             *("--prefix-cache-memory", spec.runtime.prefix_cache_memory),
         ]
+        self._adapters = adapters
+        if adapters is not None:
+            adapters.write(manifest.get("digest"))
+            arguments += ["--adapters", str(adapters.file)]
         self.process = children.start("tunesmith_serving", arguments, log=self._log)
         self._wait_until_ready()
         self.file.write(
@@ -103,6 +119,25 @@ class LocalWorkspace:
             )
         )
         self._emit(Serving(self.ref, self.endpoint))
+        self.follow_adapters()
+
+    def follow_adapters(self) -> None:
+        """Tell the server which adapters there are now, and write to the status what it says about them."""
+        if self._adapters is None:
+            self.file.write(without_adapters(self.file.status))
+            return
+        if time.monotonic() - self._followed < _FOLLOW_SECONDS:
+            return
+        self._followed = time.monotonic()
+        self._adapters.write()
+        states = self._adapters.states(f"http://{self.host}:{self.port}")
+        before = {item["name"]: item["state"] for item in self.file.status.get("adapters") or ()}
+        self.file.write(with_adapters(self.file.status, states))
+        for item in states:
+            if item["state"] != "Pending" and before.get(item["name"]) != item["state"]:
+                self._emit(AdapterChanged(self.ref, item["name"], item["state"], item.get("message", "")))
+        for name in sorted(before.keys() - {item["name"] for item in states}):
+            self._emit(AdapterChanged(self.ref, name, "Gone"))
 
     def _wait_until_ready(self) -> None:
         assert self.process is not None  # noqa: S101 - set by the only caller

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from tunesmith_api.spec.execution_providers import CPU, ExecutionProvider
 from tunesmith_backend.interface.errors import BackendError
 from tunesmith_cli.terminal.console import CliError, Exit, print_error, say
 from tunesmith_cli.terminal.events import exit_code
@@ -57,6 +58,10 @@ def serve(
     precision: Annotated[
         str | None, typer.Option(help="int4, int8 or fp32; the smallest that is there by default.")
     ] = None,
+    execution_provider: Annotated[
+        ExecutionProvider,
+        typer.Option(help="Execution provider of ONNX Runtime; all but cpu take a package of their own."),
+    ] = CPU,
     name: Annotated[str | None, typer.Option(help="Name of the model in requests; by default the job's name.")] = None,
     host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve on; 0 chooses a free one.")] = 8080,
@@ -65,7 +70,7 @@ def serve(
     """Serve an artifact behind the OpenAI API until Ctrl-C."""
     from tunesmith_cli.commands.serve import serve_artifact
 
-    raise typer.Exit(serve_artifact(artifact, precision, name, host, port, slots))
+    raise typer.Exit(serve_artifact(artifact, precision, name, host, port, slots, execution_provider))
 
 
 @app.command()

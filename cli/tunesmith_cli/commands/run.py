@@ -8,8 +8,11 @@ from pathlib import Path
 
 from tunesmith_api.manifests import Manifests
 from tunesmith_backend.interface.errors import BackendError
+from tunesmith_backend.interface.protocol import ref_of
+from tunesmith_backend.local.adapters import LocalAdapters
 from tunesmith_backend.local.artifacts import local_artifact
 from tunesmith_backend.local.job import LocalJob
+from tunesmith_backend.local.objects import ObjectFolder, stored_of
 from tunesmith_backend.local.workspace import LocalWorkspace
 from tunesmith_cli.commands.manifests import load_valid
 from tunesmith_cli.terminal import signals
@@ -51,6 +54,8 @@ def run_manifests(
     for job in manifests.fine_tune_jobs:
         local = LocalJob(job, Path(job.source.file).parent, root, debug=debug, emit=print_event)
         code = max(code, exit_code(local.run(manifests.config_maps, restart=restart).failure))
+        # For servers that follow jobs by their labels, also those of other commands.
+        ObjectFolder(root).put(ref_of(job), stored_of(job))
     return max(code, _serve(manifests, root, host, port)) if serve else code
 
 
@@ -66,7 +71,9 @@ def _serve(manifests: Manifests, root: Path, host: str, port: int) -> Exit:
                 continue
             try:
                 base = Path(workspace.source.file).parent
-                local.start(local_artifact(workspace, base, root, manifests.fine_tune_jobs, print_event))
+                jobs = manifests.fine_tune_jobs
+                artifact = local_artifact(workspace, base, root, jobs, print_event)
+                local.start(artifact, LocalAdapters.of(workspace, base, root, jobs))
             except BackendError as error:
                 print_error(str(error))
                 code = Exit.FAILED
@@ -82,6 +89,7 @@ def _serve(manifests: Manifests, root: Path, host: str, port: int) -> Exit:
             for server in running:
                 if not server.alive():
                     return Exit.FAILED
+                server.follow_adapters()
     except KeyboardInterrupt:
         return code
     finally:

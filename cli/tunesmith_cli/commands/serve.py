@@ -6,13 +6,17 @@ from pathlib import Path
 
 from tunesmith_api.artifact import MANIFEST, NO_ONNX
 from tunesmith_api.local.files import read_json
+from tunesmith_api.spec.execution_providers import CPU
 from tunesmith_api.spec.runtime import cannot_serve, servable, served_precision
+from tunesmith_api.tasks import DEFAULT_TASK
 from tunesmith_backend.local import children
 from tunesmith_cli.terminal import signals
 from tunesmith_cli.terminal.console import CliError, Exit
 
 
-def serve_artifact(artifact: Path, precision: str | None, name: str | None, host: str, port: int, slots: int) -> Exit:
+def serve_artifact(
+    artifact: Path, precision: str | None, name: str | None, host: str, port: int, slots: int, provider: str = CPU
+) -> Exit:
     """Serve an artifact until Ctrl-C and return the exit code.
 
     Raises:
@@ -25,15 +29,15 @@ def serve_artifact(artifact: Path, precision: str | None, name: str | None, host
             "`tunesmith run` prints at the end of a job"
         )
     offered = [str(item) for item in manifest.get("precisions", [])]
-    chosen = served_precision(offered, precision)
+    task = str(manifest.get("task") or DEFAULT_TASK)
+    can = servable(offered, provider, task)
+    chosen = served_precision(offered, precision, provider, task)
     if not offered:
         raise CliError(f"{artifact} {NO_ONNX}")
-    if not servable(offered):
-        raise CliError(f"{artifact} {cannot_serve(offered)}")
-    if chosen is None or chosen not in servable(offered):
-        raise CliError(
-            f"{artifact} holds no {chosen} model to serve; write --precision {' or '.join(servable(offered))}"
-        )
+    if not can:
+        raise CliError(f"{artifact} {cannot_serve(offered, provider, task)}")
+    if chosen is None or chosen not in can:
+        raise CliError(f"{artifact} holds no {chosen} model to serve; write --precision {' or '.join(can)}")
     signals.raise_keyboard_interrupt()
     process = children.start(
         "tunesmith_serving",
@@ -41,6 +45,7 @@ def serve_artifact(artifact: Path, precision: str | None, name: str | None, host
             *("--artifact", str(artifact), "--precision", chosen),
             *("--model-name", name or str(manifest.get("name", "model"))),
             *("--host", host, "--port", str(port), "--slots", str(slots)),
+            *("--execution-provider", provider),
         ],
     )
     try:

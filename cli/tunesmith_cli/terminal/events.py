@@ -64,6 +64,10 @@ def _text(event: events.Event) -> str:
             return f"[green]Succeeded[/green]: {event.artifact}"
         case events.Serving():
             return f"[green]Serving[/green] at {event.endpoint}"
+        case events.AdapterChanged():
+            color = "yellow" if event.message else "green"
+            why = f": {escape(event.message)}" if event.message else ""
+            return f"adapter {escape(event.name)} [{color}]{event.state}[/{color}]{why}"
         case events.ScaledToZero():
             return "replicas is 0: nothing is served"
     raise TypeError(event)

@@ -31,6 +31,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .root.Chart.AppVersion }}{{ end }}
 {{- end }}
 
+{{/* The servers' images by execution provider, as JSON. */}}
+{{- define "tunesmith.servingImages" -}}
+{{- $images := dict -}}
+{{- range $provider, $image := .Values.servingImages -}}
+{{- $_ := set $images $provider (include "tunesmith.image" (dict "image" $image "root" $)) -}}
+{{- end -}}
+{{ $images | toJson }}
+{{- end }}
+
 {{/* What the operator may do where it watches. No Secrets: pods mount them by name, and the kubelet says when one is missing. */}}
 {{- define "tunesmith.rules" -}}
 - apiGroups: [tunesmith.dev]
@@ -62,19 +71,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, update, delete]
+# An annotation of a running server's pod is changed when its list of adapters does (patch): the kubelet then mounts the
+# new list at once.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch]
 # Told about its objects, and read where only an event says why a pod does not start.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [list, create]
-# The certificate authority of the progress server, one ConfigMap a namespace. A rule cannot say which name is created.
+# The certificate authority of the progress server, one ConfigMap a namespace, and the list of adapters of a workspace,
+# NAME-adapters. A rule cannot say such names. Those of others are neither listed nor watched.
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [create]
-- apiGroups: [""]
-  resources: [configmaps]
-  resourceNames: [tunesmith-progress-ca]
-  verbs: [get, patch]
+  verbs: [create, get, patch]
 {{- end }}

@@ -3,6 +3,7 @@
 NAMESPACES: {{ join "," .Values.watchNamespaces | quote }}
 TRAINER_IMAGE: {{ include "tunesmith.image" (dict "image" .Values.trainerImage "root" .) | quote }}
 SERVING_IMAGE: {{ include "tunesmith.image" (dict "image" .Values.servingImage "root" .) | quote }}
+SERVING_IMAGES: {{ include "tunesmith.servingImages" . | quote }}
 IMAGE_PULL_POLICY: {{ .Values.imagePullPolicy | quote }}
 IMAGE_PULL_SECRETS: {{ join "," .Values.imagePullSecrets | quote }}
 MACHINES: {{ .Values.machines | toJson | quote }}

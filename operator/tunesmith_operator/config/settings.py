@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Annotated
@@ -11,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from tunesmith_api.objects.resources import AUTO_MACHINE
 from tunesmith_api.planner import Machine, parse_machines
 from tunesmith_api.planner.hub import HUB_ENDPOINT
+from tunesmith_api.spec.execution_providers import EXECUTION_PROVIDERS
 
 _PREFIX = "TUNESMITH_"
 
@@ -26,6 +28,18 @@ def _parsed(table: object) -> object:
     return machines
 
 
+def _images(table: object) -> object:
+    """Return the images by execution provider that are given as JSON.
+
+    Raises:
+        ValueError: It is not JSON, or names something that is no execution provider.
+    """
+    images = json.loads(table or "{}") if isinstance(table, str) else table
+    if isinstance(images, dict) and (unknown := sorted(set(images) - set(EXECUTION_PROVIDERS))):
+        raise ValueError(f"{unknown[0]} is no execution provider; write one of {', '.join(EXECUTION_PROVIDERS)}")
+    return images
+
+
 class OperatorSettings(BaseModel):
     """The operator's configuration. The field `trainer_image` is read from the variable `TUNESMITH_TRAINER_IMAGE`."""
 
@@ -38,6 +52,11 @@ class OperatorSettings(BaseModel):
     pod_name: Annotated[str, Field(description="Name of this replica, as the holder of the lease.")] = ""
     trainer_image: Annotated[str, Field(description="Image of the three stages.")] = "tunesmith-trainer:0.1.0"
     serving_image: Annotated[str, Field(description="Image of the servers.")] = "tunesmith-serving:0.1.0"
+    serving_images: Annotated[
+        dict[str, str],
+        BeforeValidator(_images),
+        Field(description="Images of the servers by execution provider, as a JSON object; servingImage for others."),
+    ] = {}
     image_pull_policy: Annotated[str, Field(description="Pull policy of both.")] = "IfNotPresent"
     image_pull_secrets: Annotated[
         tuple[str, ...], Field(description="Secrets of a registry, in the namespaces of the jobs, separated by commas.")
@@ -75,6 +94,10 @@ class OperatorSettings(BaseModel):
     log_level: Annotated[
         str, Field(pattern="^(debug|info|warning|error)$", description="Lowest level that is logged.")
     ] = "info"
+
+    def serving_image_of(self, provider: str) -> str:
+        """Return the image of the servers that compute with an execution provider."""
+        return self.serving_images.get(provider, self.serving_image)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> OperatorSettings:

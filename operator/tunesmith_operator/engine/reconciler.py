@@ -39,6 +39,21 @@ class EventSpec:
 
 
 @dataclass(frozen=True)
+class Annotation:
+    """An annotation of a child that exists, such as a pod that another controller has made.
+
+    Attributes:
+        ref: The child.
+        name: Name of the annotation.
+        value: Its value.
+    """
+
+    ref: ObjectRef
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
 class Decision:
     """The desired state. The engine writes the status if it differs, then the children that differ.
 
@@ -47,6 +62,7 @@ class Decision:
         apply: Children that are kept as given here, by server-side apply (field manager `tunesmith`).
         create: Children that are created if absent and never written again (Jobs: Kueue writes in them).
         delete: Children to delete, with their dependents (background propagation).
+        annotate: Annotations to set, after everything else was written without a refusal.
         events: Events to post, once, with the change of status.
         requeue_after: Seconds after which to reconcile again even if nothing happens; None for never.
     """
@@ -55,6 +71,7 @@ class Decision:
     apply: tuple[KubeObject, ...] = ()
     create: tuple[KubeObject, ...] = ()
     delete: tuple[ObjectRef, ...] = ()
+    annotate: tuple[Annotation, ...] = ()
     events: tuple[EventSpec, ...] = ()
     requeue_after: float | None = None
 
@@ -94,6 +111,9 @@ class Api(Protocol):
 
     async def read(self, kind: str, namespace: str, name: str) -> KubeObject | None:
         """Return an object (without a Secret's or ConfigMap's data), or None when it is absent or may not be read."""
+
+    async def own_config_map(self, namespace: str, name: str) -> KubeObject | None:
+        """Return a ConfigMap that the operator itself has made, with its data; None when it is absent."""
 
     async def events(self, kind: str, namespace: str, name: str) -> list[KubeObject]:
         """Return the newest events about an object, oldest first: why a Job gets no pod."""

@@ -26,7 +26,7 @@ from tunesmith_operator.finetunejob.planning import planned, unplanned
 from tunesmith_operator.finetunejob.publish_inputs import hint, must_publish_again, tries_of_publish
 from tunesmith_operator.finetunejob.refusals import refusal_of
 from tunesmith_operator.finetunejob.resolved import resolved
-from tunesmith_operator.finetunejob.volume import artifact_uri, claim, is_released
+from tunesmith_operator.finetunejob.volume import artifact_of, claim, is_released
 from tunesmith_operator.pods.facts import condition, holds
 
 Status = dict[str, Any]
@@ -235,9 +235,8 @@ class _Job:
             # Its pod was removed before it was read. Another run finds the work done and reports the same result.
             return self._begin(Stage.PUBLISH, self.attempt + 1)
         self.status["resolved"] = {**self.status["resolved"], **(result.get("resolved") or {})}
-        uri = artifact_uri(str(artifact["uri"]), observed.claim_name)
         status = resumed(self.status, observed.now)
-        found = {"uri": uri, "digest": str(artifact.get("digest", ""))}
+        found = artifact_of(artifact, observed.claim_name)
         status = state.completed(status, artifact=found, metrics=result.get("metrics") or {})
         trained = observed.job_of(Stage.TRAIN, self.attempts.get(Stage.TRAIN.value, 0))
         progress = without_nulls(result_of(observed.pods_of(trained))).get("progress") if trained else None

@@ -10,6 +10,7 @@ from tunesmith_api.objects.resources import DEFAULT_GPU_RESOURCE, INSTANCE_TYPE_
 from tunesmith_api.objects.stages import StageSpec
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.engine.reconciler import KubeObject
+from tunesmith_operator.pods.base import device_tolerations
 
 _GPU_PRODUCT = "nvidia.com/gpu.product"
 _GPU_MEMORY = "nvidia.com/gpu.memory"  # MiB of one GPU
@@ -78,11 +79,7 @@ def _listed(tolerations: tuple[Toleration, ...] | None) -> list[KubeObject]:
 
 def _of_gpus(resources: ResourcesSpec, gpus: int) -> list[KubeObject]:
     """Return the tolerations of the taints that GPU nodes usually have."""
-    if not gpus:
-        return []
-    names = dict.fromkeys((DEFAULT_GPU_RESOURCE, resources.resource_name))
-    sku = {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}
-    return [sku, *({"key": name, "operator": "Exists", "effect": "NoSchedule"} for name in names)]
+    return device_tolerations(DEFAULT_GPU_RESOURCE, resources.resource_name) if gpus else []
 
 
 def _of_spot(resources: ResourcesSpec) -> list[KubeObject]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.objects.storage import StorageSpec
 from tunesmith_operator.engine.reconciler import KubeObject
@@ -55,6 +58,13 @@ def work_uri(job: KubeObject, spec: FineTuneJobSpec) -> str | None:
 def is_released(observed: KubeObject) -> bool:
     """Return whether a claim outlives its job."""
     return not observed["metadata"].get("ownerReferences")
+
+
+def artifact_of(result: Mapping[str, Any], claim_name: str | None) -> KubeObject:
+    """Return the artifact of a result as the status has it, with the base model that an adapter is served on."""
+    found = {"uri": artifact_uri(str(result["uri"]), claim_name), "digest": str(result.get("digest", ""))}
+    base = result.get("base")
+    return {**found, "base": artifact_of(base, claim_name)} if isinstance(base, Mapping) and base.get("uri") else found
 
 
 def artifact_uri(uri: str, claim_name: str | None) -> str:

@@ -21,6 +21,8 @@ from tunesmith_api import status as state
 from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import ApplyError, Decision, EventSpec, KubeObject, ObjectRef
+from tunesmith_operator.inferenceworkspace.adapters import report as adapters
+from tunesmith_operator.inferenceworkspace.adapters.lists import config_map
 from tunesmith_operator.inferenceworkspace.deployment import deployment
 from tunesmith_operator.inferenceworkspace.metadata import selector_of
 from tunesmith_operator.inferenceworkspace.model import Observed, Target
@@ -48,9 +50,10 @@ def decide(observed: Observed, settings: OperatorSettings) -> Decision:
         status["resolved"] = {**(status.get("resolved") or {}), **resolved}
     # Errors from before a change of the spec say nothing about the new spec.
     errors = () if is_new_spec else observed.errors
-    decision = _decide(replace(observed, errors=errors), status, settings)
+    decision = _with_adapters(_decide(replace(observed, errors=errors), status, settings), observed)
     assert decision.status is not None  # noqa: S101 - set on every path
-    return replace(decision, events=_news(before, decision.status))
+    events = (*_news(before, decision.status), *adapters.news(before, decision.status))
+    return replace(decision, events=events)
 
 
 def _decide(observed: Observed, status: Status, settings: OperatorSettings) -> Decision:
@@ -63,7 +66,7 @@ def _decide(observed: Observed, status: Status, settings: OperatorSettings) -> D
         told = state.failed if choice.wait.final else state.waiting
         return Decision(told(status, choice.wait.reason, choice.wait.message))
     children = _children(observed, choice.target, settings)
-    rollout = rollout_state(children[0], observed.deployment, observed.pods, observed.events)
+    rollout = rollout_state(_servers_in(children), observed.deployment, observed.pods, observed.events)
     status |= {"replicas": rollout.servers, "readyReplicas": rollout.ready}
     if refused := _refusal(observed.errors):
         reason, message, is_final = refused
@@ -75,6 +78,19 @@ def _decide(observed: Observed, status: Status, settings: OperatorSettings) -> D
     return Decision(status, apply=children, requeue_after=_EVENTS_SECONDS if waits else None)
 
 
+def _with_adapters(decision: Decision, observed: Observed) -> Decision:
+    """Return a decision with the state of the adapters, and what makes the servers learn of their list."""
+    assert decision.status is not None  # noqa: S101 - set on every path
+    ready = int(decision.status.get("readyReplicas") or 0)
+    status, again = adapters.with_adapters(decision.status, observed.adapters, observed.answers, ready)
+    decision = replace(decision, status=status)
+    if observed.adapters is None or (target := observed.choice.target) is None:
+        return decision
+    annotate = adapters.notifications(observed.pods, target, observed.adapters, observed.answers, observed.now)
+    waits = [seconds for seconds in (decision.requeue_after, again) if seconds is not None]
+    return replace(decision, annotate=annotate, requeue_after=min(waits, default=None))
+
+
 def _stop(observed: Observed, status: Status, settings: OperatorSettings) -> Decision:
     """Return the decision for `replicas: 0`: the Deployment stays, without pods."""
     if observed.deployment is None:
@@ -83,7 +99,7 @@ def _stop(observed: Observed, status: Status, settings: OperatorSettings) -> Dec
         name = observed.workspace["metadata"]["name"]
         return Decision(state.scaled_to_zero(status), delete=(ObjectRef("Deployment", name),))
     children = _children(observed, target, settings)
-    rollout = rollout_state(children[0], observed.deployment, observed.pods, observed.events)
+    rollout = rollout_state(_servers_in(children), observed.deployment, observed.pods, observed.events)
     if rollout.state is State.DONE:
         return Decision(state.scaled_to_zero(status), apply=children)
     status |= {"replicas": rollout.servers, "readyReplicas": rollout.ready}
@@ -92,7 +108,11 @@ def _stop(observed: Observed, status: Status, settings: OperatorSettings) -> Dec
 
 
 def _children(observed: Observed, target: Target, settings: OperatorSettings) -> tuple[KubeObject, ...]:
-    """Return the Deployment, the Service and, with several replicas, the PodDisruptionBudget, in this order."""
+    """Return what a workspace consists of, in the order in which it is made.
+
+    That is the ConfigMap with the list of adapters, where there are some, the Deployment, the Service and, with several
+    replicas, the PodDisruptionBudget.
+    """
     workspace, spec = observed.workspace, observed.spec
     given = spec.model.secret_ref
     secret = given.name if given else target.secret
@@ -100,7 +120,12 @@ def _children(observed: Observed, target: Target, settings: OperatorSettings) ->
     servers = deployment(workspace, spec, target, settings, secret=secret, one_node=one_node)
     # With one server a disruption budget would protect nothing.
     budget = (disruption_budget(workspace),) if spec.replicas > 1 else ()
-    return (servers, service(workspace), *budget)
+    lists = (config_map(workspace, target, observed.adapters, observed.lists),) if observed.adapters is not None else ()
+    return (*lists, servers, service(workspace), *budget)
+
+
+def _servers_in(children: tuple[KubeObject, ...]) -> KubeObject:
+    return next(child for child in children if child["kind"] == "Deployment")
 
 
 def _refusal(errors: tuple[ApplyError, ...]) -> tuple[str, str, bool] | None:

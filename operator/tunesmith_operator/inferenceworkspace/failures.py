@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,8 @@ _NOT_FOUND = {
 # A container that has failed this often is assumed to fail always.
 _SURE, _SURE_OF_CRASHES = 2, 3
 _LONGEST = 600
+# As the scheduler writes it. Resources of devices have a domain; cpu and memory have none.
+_INSUFFICIENT_DEVICE = re.compile(r"Insufficient ([a-z0-9.-]+/[\w.-]*\w)")
 
 
 @dataclass(frozen=True)
@@ -177,4 +180,9 @@ def _unschedulable(message: str) -> PodProblem:
         remedy = "Make it, or correct spec.model; the servers then start by themselves"
         return PodProblem(_NOT_FOUND[found.kind], text, remedy)
     remedy = "Add nodes or free some, or correct spec.resources; it goes on by itself"
+    if device := _INSUFFICIENT_DEVICE.search(message):
+        remedy = (
+            f"A server needs a free {device[1]}, and a rollout one more than there are servers: add such nodes, see to "
+            "their device plugin, or correct spec.resources (accelerators, resourceName); it goes on by itself"
+        )
     return PodProblem(OperatorReason.UNSCHEDULABLE, f"No node takes the server: {message}", remedy)

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tunesmith_api.objects import InferenceWorkspaceSpec
 from tunesmith_operator.engine.reconciler import Api, Context, KubeObject, Store
+from tunesmith_operator.inferenceworkspace.adapters.choose import choose_adapters
+from tunesmith_operator.inferenceworkspace.adapters.mounts import config_map_name, list_key, wants_adapters
+from tunesmith_operator.inferenceworkspace.adapters.report import askable
+from tunesmith_operator.inferenceworkspace.adapters.servers import Ask
+from tunesmith_operator.inferenceworkspace.metadata import REVISION
 from tunesmith_operator.inferenceworkspace.model import Observed, Target
+from tunesmith_operator.inferenceworkspace.pod import PORT
 from tunesmith_operator.inferenceworkspace.source import choose, matches, name_of
 from tunesmith_operator.pods.facts import SETTING_UP, text_of, waiting_of
 
 _MANY_NODES = {"ReadWriteMany", "ReadOnlyMany"}
 
 
-async def observe(workspace: KubeObject, context: Context) -> Observed:
-    """Return the observed state of a workspace."""
+async def observe(workspace: KubeObject, context: Context, ask: Ask) -> Observed:
+    """Return the observed state of a workspace.
+
+    Args:
+        workspace: The InferenceWorkspace.
+        context: What the engine gives.
+        ask: Asks servers for their adapters.
+    """
     metadata = workspace["metadata"]
     namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
     spec = InferenceWorkspaceSpec.model_validate(workspace["spec"])
     last = Target.from_status(workspace.get("status") or {})
-    jobs = _jobs(spec, last, namespace, context.store)
-    choice = choose(spec.model, jobs, last)
+    jobs = list(_jobs(spec, last, namespace, context.store))
+    choice = choose(spec.model, jobs, last, spec.runtime.execution_provider)
     pods = tuple(context.store.owned("Pod", uid))
+    target = choice.target
+    if target is None or spec.replicas == 0 or not wants_adapters(spec, target):
+        target = None
     return Observed(
         workspace=workspace,
         spec=spec,
@@ -32,20 +48,35 @@ async def observe(workspace: KubeObject, context: Context) -> Observed:
         events=await _events(pods, context.api),
         one_node=await _one_node(choice.target, namespace, context),
         errors=context.errors,
+        adapters=choose_adapters(name, spec, target, jobs) if target else None,
+        answers=await ask(askable(pods, target), PORT) if target else {},
+        lists=await _lists(workspace, pods, target, context.api) if target else {},
+        now=int(time.time()),
     )
 
 
+async def _lists(workspace: KubeObject, pods: Sequence[KubeObject], target: Target, api: Api) -> dict[str, str]:
+    """Return the lists of adapters of other revisions that still run, by their key in the ConfigMap."""
+    others = {str(pod["metadata"]["labels"].get(REVISION)) for pod in pods} - {target.revision}
+    if not others:
+        return {}
+    there = await api.own_config_map(workspace["metadata"]["namespace"], config_map_name(workspace))
+    data = (_own(there, workspace["metadata"]["uid"]) or {}).get("data") or {}
+    return {key: data[key] for key in sorted(map(list_key, others)) if key in data}
+
+
 def _jobs(spec: InferenceWorkspaceSpec, last: Target | None, namespace: str, store: Store) -> Iterable[KubeObject]:
-    """Yield the jobs that a workspace names, follows or has served."""
+    """Yield the jobs that a workspace names, follows or has served, for its model or its adapters."""
     names = {name for name in (spec.model.fine_tune_job, last.job if last else None) if name}
-    if spec.model.fine_tune_job_selector is None:
+    names |= {adapter.fine_tune_job for adapter in spec.adapters or () if adapter.fine_tune_job}
+    selectors = [found for found in (spec.model.fine_tune_job_selector, spec.adapter_selector) if found is not None]
+    if not selectors:
         for name in sorted(names):
             if (job := store.get("FineTuneJob", namespace, name)) is not None:
                 yield job
         return
-    labels = spec.model.fine_tune_job_selector.match_labels
     for job in store.all("FineTuneJob", namespace):
-        if name_of(job) in names or matches(labels, job):
+        if name_of(job) in names or any(matches(selector.match_labels, job) for selector in selectors):
             yield job
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 from tunesmith_api.artifact import SMALLEST
 from tunesmith_api.contract import API_KEY, HEALTH_PATH, READY_PATH
 from tunesmith_api.objects import InferenceWorkspaceSpec
+from tunesmith_api.spec.execution_providers import CPU
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import KubeObject
+from tunesmith_operator.inferenceworkspace.adapters import mounts
 from tunesmith_operator.inferenceworkspace.metadata import REVISION, selector_of
 from tunesmith_operator.inferenceworkspace.model import Target
 from tunesmith_operator.pods.base import (
     DEFAULT_REQUESTS,
     accounts,
+    device_tolerations,
     env_values,
     requests_and_limits,
     restricted_container,
@@ -60,7 +65,30 @@ def pod_spec(
     }
     if target.claim is None:
         pod["initContainers"] = [_fetch(spec, target, secret, settings)]
+    if mounts.wants_adapters(spec, target):
+        _add_adapters(pod, workspace, spec, target, secret, settings)
     return pod
+
+
+def _add_adapters(
+    pod: KubeObject,
+    workspace: KubeObject,
+    spec: InferenceWorkspaceSpec,
+    target: Target,
+    secret: str | None,
+    settings: OperatorSettings,
+) -> None:
+    """Add to a pod what its server needs to follow a list of adapters, in place."""
+    pod["volumes"] += mounts.volumes(workspace, spec, target)
+    server = pod["containers"][0]
+    server["args"] += ["--adapters", mounts.list_file(spec, target)]
+    server["volumeMounts"] += mounts.server_mounts(spec, target)
+    if mounts.fetches(spec, target):
+        container = {
+            **_container(mounts.FETCHER, settings.trainer_image, spec, settings),
+            "env": with_template_env(env_values({"HOME": "/tmp", "PYTHONUNBUFFERED": "1"}), spec.pod_template),  # noqa: S108
+        }
+        pod["initContainers"] = [*pod.get("initContainers", ()), mounts.fetcher(spec, container, secret)]
 
 
 def _artifact(target: Target) -> tuple[KubeObject, KubeObject]:
@@ -79,7 +107,7 @@ def _server(
 ) -> KubeObject:
     deadline = spec.rollout.progress_deadline_seconds
     return {
-        **_container(SERVER, settings.serving_image, spec, settings),
+        **_container(SERVER, settings.serving_image_of(spec.runtime.execution_provider), spec, settings),
         "command": ["python", "-m", "tunesmith_serving"],
         "args": _arguments(workspace, spec, target),
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
@@ -98,7 +126,7 @@ def _fetch(spec: InferenceWorkspaceSpec, target: Target, secret: str | None, set
     container = {
         **_container(FETCH, settings.trainer_image, spec, settings),
         "command": ["python", "-m", "tunesmith_trainer.storage"],
-        "args": ["fetch", target.uri, MOUNT, "--precision", spec.runtime.precision or SMALLEST],
+        "args": ["fetch", target.uri, MOUNT, "--precision", spec.runtime.precision or SMALLEST, *_provider(spec)],
         "env": with_template_env(env_values({"HOME": "/tmp"}), spec.pod_template),  # noqa: S108
         "resources": {"requests": dict(DEFAULT_REQUESTS)},
         "volumeMounts": [
@@ -136,11 +164,18 @@ def _arguments(workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Targ
         "--drain-seconds": spec.rollout.drain_seconds,
         "--shutdown-seconds": spec.rollout.shutdown_seconds,
     }
+    if runtime.provider_options:
+        options["--provider-options"] = json.dumps(runtime.provider_options, sort_keys=True)
     if spec.resources.cpu:
         options["--threads"] = threads_of(spec.resources.cpu)
     if target.digest:
         options["--expect-digest"] = target.digest
-    return [part for name, value in options.items() for part in (name, str(value))]
+    return [*(part for name, value in options.items() for part in (name, str(value))), *_provider(spec)]
+
+
+def _provider(spec: InferenceWorkspaceSpec) -> list[str]:
+    provider = spec.runtime.execution_provider
+    return [] if provider == CPU else ["--execution-provider", provider]
 
 
 def _variables(spec: InferenceWorkspaceSpec) -> list[KubeObject]:
@@ -153,7 +188,13 @@ def _variables(spec: InferenceWorkspaceSpec) -> list[KubeObject]:
 
 def _resources(spec: InferenceWorkspaceSpec) -> KubeObject:
     requests, limits = requests_and_limits(spec.resources.cpu, spec.resources.memory)
+    # A device is asked for by its limit alone: Kubernetes takes the same as request.
+    limits |= {name: str(count) for name, count in _devices(spec).items()}
     return {"requests": requests, **({"limits": limits} if limits else {})}
+
+
+def _devices(spec: InferenceWorkspaceSpec) -> dict[str, int]:
+    return spec.resources.devices(spec.runtime.execution_provider)
 
 
 def _placement(workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Target, one_node: bool) -> KubeObject:
@@ -162,8 +203,9 @@ def _placement(workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Targ
     parts: KubeObject = {}
     if spec.resources.node_selector:
         parts["nodeSelector"] = dict(spec.resources.node_selector)
-    if spec.resources.tolerations:
-        parts["tolerations"] = [toleration.to_api() for toleration in spec.resources.tolerations]
+    own = [toleration.to_api() for toleration in spec.resources.tolerations or ()]
+    if tolerations := [*own, *device_tolerations(*_devices(spec))]:
+        parts["tolerations"] = tolerations
     if one_node:
         # Without it the scheduler could choose a second node, where the volume can never be attached.
         same = {"matchLabels": {**selector_of(workspace), REVISION: target.revision}}

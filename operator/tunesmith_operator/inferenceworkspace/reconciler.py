@@ -6,22 +6,29 @@ from typing import Any
 
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import Context, Decision, KubeObject, Store
+from tunesmith_operator.inferenceworkspace.adapters.servers import Ask, ask_servers
 from tunesmith_operator.inferenceworkspace.decide import decide
 from tunesmith_operator.inferenceworkspace.observe import observe
-from tunesmith_operator.inferenceworkspace.source import matches, name_of
+from tunesmith_operator.inferenceworkspace.source import adapter_name, matches, name_of
 
 
 class InferenceWorkspaceReconciler:
-    """Runs the servers of an InferenceWorkspace as a Deployment."""
+    """Runs the servers of an InferenceWorkspace as a Deployment.
+
+    Args:
+        settings: Images and the like.
+        ask: Asks servers for their adapters.
+    """
 
     kind = "InferenceWorkspace"
 
-    def __init__(self, settings: OperatorSettings) -> None:
+    def __init__(self, settings: OperatorSettings, ask: Ask = ask_servers) -> None:
         self._settings = settings
+        self._ask = ask
 
     async def reconcile(self, obj: KubeObject, context: Context) -> Decision:
         """Return the decision about a workspace that exists."""
-        return decide(await observe(obj, context), self._settings)
+        return decide(await observe(obj, context, self._ask), self._settings)
 
     def map_to_names(self, kind: str, obj: KubeObject, store: Store) -> list[str]:
         """Return the names of the workspaces that name, follow or serve a FineTuneJob."""
@@ -39,5 +46,11 @@ def _concerns(job: KubeObject, workspace: KubeObject) -> bool:
     resolved = ((workspace.get("status") or {}).get("resolved") or {}).get("model") or {}
     if (resolved.get("value") or {}).get("fineTuneJob") == name:
         return True
-    labels = (model.get("fineTuneJobSelector") or {}).get("matchLabels") or {}
-    return bool(labels) and matches(labels, job)
+    if any(adapter.get("fineTuneJob") == name for adapter in workspace["spec"].get("adapters") or ()):
+        return True
+    # A job that has lost its label, or has another name for its adapter now.
+    served = {adapter["name"] for adapter in (workspace.get("status") or {}).get("adapters") or ()}
+    if served & {name, adapter_name(job)}:
+        return True
+    selectors = (model.get("fineTuneJobSelector"), workspace["spec"].get("adapterSelector"))
+    return any(matches(selector.get("matchLabels") or {}, job) for selector in selectors if selector)

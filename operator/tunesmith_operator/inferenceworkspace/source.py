@@ -8,17 +8,26 @@ from typing import Any
 
 from tunesmith_api.artifact import NO_ONNX
 from tunesmith_api.objects.inferenceworkspace import ServedModelSpec
+from tunesmith_api.objects.served_adapters import ADAPTER_NAME_ANNOTATION
 from tunesmith_api.objects.storage import OBJECT_STORE
+from tunesmith_api.spec.execution_providers import CPU
 from tunesmith_api.spec.runtime import cannot_serve, servable
 from tunesmith_api.status.reasons import OperatorReason
+from tunesmith_api.tasks import DEFAULT_TASK, TASKS
 from tunesmith_operator.engine.reconciler import KubeObject
-from tunesmith_operator.inferenceworkspace.model import Choice, Target, Wait
+from tunesmith_operator.inferenceworkspace.model import Choice, OwnAdapter, Target, Wait
 from tunesmith_operator.pods.facts import condition
+
+NO_PATH = (
+    "which no pod can reach; in a cluster an artifact is on a volume (write pvc://CLAIM/PATH) or in an object store "
+    "(s3://BUCKET/PATH, abfs://, gs://)"
+)
+"""Follows the URI of an artifact."""
 
 _REACHABLE = re.compile(rf"^pvc://|{OBJECT_STORE}")
 
 
-def choose(model: ServedModelSpec, jobs: Iterable[KubeObject], last: Target | None) -> Choice:
+def choose(model: ServedModelSpec, jobs: Iterable[KubeObject], last: Target | None, provider: str = CPU) -> Choice:
     """Return the artifact to serve.
 
     An artifact that was served stays served when its job is deleted: jobs may be removed some time after they ended,
@@ -28,14 +37,16 @@ def choose(model: ServedModelSpec, jobs: Iterable[KubeObject], last: Target | No
         model: The spec's model.
         jobs: FineTuneJobs of the namespace; those that the spec does not refer to are ignored.
         last: The previous choice.
+        provider: The execution provider that is to compute it.
     """
     if model.uri is not None:
         choice = Choice(Target(model.uri), "model.uri")
     elif model.fine_tune_job is not None:
-        choice = _named(model.fine_tune_job, {name_of(job): job for job in jobs}.get(model.fine_tune_job), last)
+        job = {name_of(job): job for job in jobs}.get(model.fine_tune_job)
+        choice = _named(model.fine_tune_job, job, last, provider)
     else:
         assert model.fine_tune_job_selector is not None  # noqa: S101 - a rule of the API
-        choice = _followed(dict(model.fine_tune_job_selector.match_labels), list(jobs), last)
+        choice = _followed(dict(model.fine_tune_job_selector.match_labels), list(jobs), last, provider)
     if choice.target is not None and not _REACHABLE.match(choice.target.uri):
         return Choice(None, wait=Wait("InvalidSpec", _no_path(choice.target), final=True))
     return choice
@@ -52,7 +63,34 @@ def name_of(job: KubeObject) -> str:
     return str(job["metadata"]["name"])
 
 
-def _named(name: str, job: KubeObject | None, last: Target | None) -> Choice:
+def has_succeeded(job: KubeObject) -> bool:
+    """Return whether a job has an artifact, gates included, and is not being deleted."""
+    has_artifact = bool(((job.get("status") or {}).get("artifact") or {}).get("uri"))
+    return condition(job, "Ready").get("status") == "True" and has_artifact and not is_going(job)
+
+
+def is_going(job: KubeObject) -> bool:
+    """Return whether a job is being deleted."""
+    return bool(job["metadata"].get("deletionTimestamp"))
+
+
+def base_of(job: KubeObject) -> Mapping[str, Any] | None:
+    """Return the base model of a job's adapter as its status has it; None if its artifact is not an adapter."""
+    base: Mapping[str, Any] = ((job.get("status") or {}).get("artifact") or {}).get("base") or {}
+    return base if base.get("uri") else None
+
+
+def adapter_name(job: KubeObject) -> str:
+    """Return the name under which a job's adapter is served where the workspace gives it none."""
+    return str((job["metadata"].get("annotations") or {}).get(ADAPTER_NAME_ANNOTATION) or name_of(job))
+
+
+def phase_of(job: KubeObject) -> str:
+    """Return a job's phase."""
+    return str((job.get("status") or {}).get("phase") or "Pending")
+
+
+def _named(name: str, job: KubeObject | None, last: Target | None, provider: str) -> Choice:
     if job is None:
         if last is not None and last.job == name:
             return Choice(last, f"FineTuneJob {name}, which is no longer there")
@@ -63,7 +101,7 @@ def _named(name: str, job: KubeObject | None, last: Target | None) -> Choice:
                 f"There is no FineTuneJob {name} in this namespace; apply it, or correct spec.model.fineTuneJob",
             ),
         )
-    if (problem := _cannot_serve(job)) is not None:
+    if (problem := _cannot_serve(job, provider)) is not None:
         what = f"The artifact of FineTuneJob {name} {problem}"
         return Choice(last, wait=Wait(OperatorReason.INVALID_ARTIFACT, what, final=True))
     if (target := _result(job)) is not None:
@@ -83,14 +121,16 @@ def _named(name: str, job: KubeObject | None, last: Target | None) -> Choice:
         )
     return Choice(
         last,
-        wait=Wait(OperatorReason.WAITING_FOR_JOB, f"FineTuneJob {name} is {_phase(job)}; it is served when it is done"),
+        wait=Wait(
+            OperatorReason.WAITING_FOR_JOB, f"FineTuneJob {name} is {phase_of(job)}; it is served when it is done"
+        ),
     )
 
 
-def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | None) -> Choice:
+def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | None, provider: str) -> Choice:
     text = ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
     labelled = [job for job in jobs if matches(labels, job)]
-    found = [job for job in labelled if _cannot_serve(job) is None]
+    found = [job for job in labelled if _cannot_serve(job, provider) is None]
     results = {name_of(job): target for job in found if (target := _result(job, labels)) is not None}
     newest = max(results.values(), key=lambda item: (item.completed or "", item.job or ""), default=None)
     gone = last is not None and last.job is not None and last.job not in {name_of(job) for job in jobs}
@@ -102,7 +142,9 @@ def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | Non
         return Choice(newest, f"FineTuneJob {newest.job}, the newest completed one with {text}")
     if labelled and not found:
         job = labelled[0]
-        what = f"The artifact of FineTuneJob {name_of(job)}, which has the labels {text}, {_cannot_serve(job)}"
+        what = (
+            f"The artifact of FineTuneJob {name_of(job)}, which has the labels {text}, {_cannot_serve(job, provider)}"
+        )
         return Choice(last, wait=Wait(OperatorReason.WAITING_FOR_JOB, what))
     if not found:
         return Choice(
@@ -113,7 +155,7 @@ def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | Non
                 "spec.model.fineTuneJobSelector",
             ),
         )
-    states = ", ".join(f"{name_of(job)} is {_phase(job)}" for job in sorted(found, key=name_of)[:5])
+    states = ", ".join(f"{name_of(job)} is {phase_of(job)}" for job in sorted(found, key=name_of)[:5])
     return Choice(
         last,
         wait=Wait(OperatorReason.WAITING_FOR_JOB, f"No FineTuneJob with {text} has passed its gates yet: {states}"),
@@ -122,35 +164,33 @@ def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | Non
 
 def _result(job: KubeObject, labels: Mapping[str, str] | None = None) -> Target | None:
     """Return the artifact of a job that has succeeded, gates included; None if it has not."""
-    status: Mapping[str, Any] = job.get("status") or {}
-    artifact = status.get("artifact") or {}
-    if condition(job, "Ready").get("status") != "True" or not artifact.get("uri"):
+    if not has_succeeded(job):
         return None
-    if job["metadata"].get("deletionTimestamp"):
-        return None
+    status: Mapping[str, Any] = job["status"]
+    artifact = status["artifact"]
     written = job["spec"].get("output") or {}
     if not written.get("uri"):
         written = job["spec"].get("storage") or {}
     secret = (written.get("secretRef") or {}).get("name")
     completed = status.get("completionTime")
-    return Target(artifact["uri"], artifact.get("digest"), name_of(job), completed, labels, secret)
+    digest = artifact.get("digest")
+    if (base := base_of(job)) is not None:
+        own = OwnAdapter(adapter_name(job), artifact["uri"], digest)
+        return Target(base["uri"], base.get("digest"), name_of(job), completed, labels, secret, own)
+    return Target(artifact["uri"], digest, name_of(job), completed, labels, secret)
 
 
-def _cannot_serve(job: KubeObject) -> str | None:
+def _cannot_serve(job: KubeObject, provider: str) -> str | None:
     """Return why the artifact of a job holds no model that can be served, as the end of a sentence; else None."""
+    task = job["spec"].get("task") or DEFAULT_TASK
     precisions = (job["spec"].get("export") or {}).get("precisions")
-    if precisions is None or servable(precisions):
+    if precisions is None and task in TASKS:
+        precisions = TASKS[task].default_precisions
+    if precisions is None or servable(precisions, provider, task):
         return None
-    return cannot_serve(precisions) if precisions else NO_ONNX
-
-
-def _phase(job: KubeObject) -> str:
-    return str((job.get("status") or {}).get("phase") or "Pending")
+    return cannot_serve(precisions, provider, task) if precisions else NO_ONNX
 
 
 def _no_path(target: Target) -> str:
     where = f"The artifact of FineTuneJob {target.job}" if target.job else "spec.model.uri"
-    return (
-        f"{where} is {target.uri}, which no pod can reach; in a cluster an artifact is on a volume "
-        "(write pvc://CLAIM/PATH) or in an object store (s3://BUCKET/PATH, abfs://, gs://)"
-    )
+    return f"{where} is {target.uri}, {NO_PATH}"

@@ -73,6 +73,18 @@ def threads_of(cpu: str, processes: int = 1) -> int:
     return max(1, math.ceil(amount(cpu)) // processes)
 
 
+def device_tolerations(*resources: str) -> list[KubeObject]:
+    """Return the tolerations of the taints that nodes with devices usually have; none without a device.
+
+    Args:
+        resources: Resources of the devices that a pod asks for.
+    """
+    if not resources:
+        return []
+    sku = {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}
+    return [sku, *({"key": name, "operator": "Exists", "effect": "NoSchedule"} for name in dict.fromkeys(resources))]
+
+
 def env_values(values: Mapping[str, str]) -> list[KubeObject]:
     """Return variables as a container's `env` lists them."""
     return [{"name": name, "value": value} for name, value in values.items()]

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tunesmith_api.artifact import FORMAT_VERSION, MANIFEST, NO_ONNX, artifact_digest, held_precisions, onnx_folder
+from tunesmith_api.spec.execution_providers import CPU
 from tunesmith_api.spec.runtime import cannot_serve, served_precision
 from tunesmith_api.tasks import DEFAULT_TASK
 from tunesmith_serving.runtime.errors import ArtifactError
@@ -66,13 +67,14 @@ class Artifact:
         return value
 
 
-def open_artifact(folder: Path | str, precision: str | None, expect_digest: str = "") -> Artifact:
+def open_artifact(folder: Path | str, precision: str | None, expect_digest: str = "", provider: str = CPU) -> Artifact:
     """Open an artifact and verify every file of one precision against the manifest's sha256.
 
     Args:
         folder: The artifact.
-        precision: The exported model to open; None for the smallest that this server can compute.
+        precision: The exported model to open; None for the one that the execution provider computes first.
         expect_digest: The digest that the artifact must have (`sha256:...`); empty accepts any.
+        provider: The execution provider that is to compute it.
 
     Raises:
         ArtifactError: The folder, the manifest or the precision is missing, a file is missing or changed, or the
@@ -83,9 +85,10 @@ def open_artifact(folder: Path | str, precision: str | None, expect_digest: str 
     verify_digest(folder, manifest, expect_digest)
     entries: dict[str, Any] = manifest["files"]
     have = held_precisions(entries)
-    precision = served_precision(have, precision)
+    by = provider, str(manifest.get("task") or DEFAULT_TASK)
+    precision = served_precision(have, precision, *by)
     if precision is None:
-        raise ArtifactError(f"{folder} {cannot_serve(have) if have else NO_ONNX}")
+        raise ArtifactError(f"{folder} {cannot_serve(have, *by) if have else NO_ONNX}")
     prefix = f"{onnx_folder(precision)}/"
     names = {path[len(prefix) :]: entry for path, entry in entries.items() if path.startswith(prefix)}
     if not names:

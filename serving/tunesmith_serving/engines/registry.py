@@ -1,5 +1,6 @@
 """The registry of engines, one for each task."""
 
+from tunesmith_api.spec.execution_providers import CPU, EXECUTION_PROVIDERS
 from tunesmith_api.spec.runtime import servable
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.base import Engine, Loader
@@ -44,11 +45,15 @@ def load_engine(artifact: Artifact, config: ServingConfig) -> Engine:
         MemoryShortageError: The model does not fit in memory.
     """
     precision = artifact.onnx.name
-    if not servable([precision]):
-        held = servable(artifact.manifest.get("precisions") or [])
+    by = config.execution_provider, artifact.task
+    if not servable([precision], *by):
+        held = servable(artifact.manifest.get("precisions") or [], *by)
+        first = EXECUTION_PROVIDERS[config.execution_provider].precisions_of(artifact.task)
+        default = "fp32" if config.execution_provider == CPU else first[0]
         raise ArtifactError(
-            f"the execution provider {config.execution_provider} cannot compute {precision}; serve "
-            f"{' or '.join(held) or 'fp32, which the job has to export (export.precisions)'}"
+            f"the execution provider {config.execution_provider} cannot compute {precision} of the task "
+            f"{artifact.task}; serve "
+            f"{' or '.join(held) or f'{default}, which the job has to export (export.precisions)'}"
         )
     loader = LOADERS.get(artifact.task)
     if loader is None:

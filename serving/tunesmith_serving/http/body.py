@@ -5,23 +5,30 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from tunesmith_serving.http.errors import ApiError
 
 Model = TypeVar("Model", bound=BaseModel)
+
+CLIENT_LEFT = 499
+"""Status of a response that nobody reads, because the client has closed its connection."""
 
 
 async def read_bytes(request: Request, limit: int) -> bytes:
     """Return the body, of at most `limit` bytes.
 
     Raises:
-        ApiError: It is larger.
+        ApiError: It is larger, or the client has left.
     """
     raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > limit:
-            raise ApiError(413, f"the body is larger than {limit} bytes; send less", code="body_too_large")
+    try:
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > limit:
+                raise ApiError(413, f"the body is larger than {limit} bytes; send less", code="body_too_large")
+    except ClientDisconnect:  # nobody reads the answer
+        raise ApiError(CLIENT_LEFT, "the connection was closed before the whole body had come") from None
     return bytes(raw)
 
 

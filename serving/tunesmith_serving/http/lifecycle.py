@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from tunesmith_serving.engines.base import Engine, EngineFailedError
+from tunesmith_serving.http.connections import Connection, allow_many_connections, detect_dead_clients
 from tunesmith_serving.http.state import ServerState
 from tunesmith_serving.runtime.errors import ServingError
 
@@ -37,6 +38,7 @@ def bind(host: str, port: int) -> socket.socket:
     # Connections inherit it. asyncio sets it where a socket's protocol is named TCP, which is not so of accepted ones;
     # without it the body of a response, written after its head, waits 40 ms for the client's delayed acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    detect_dead_clients(listener)
     try:
         listener.bind((host, port))
         listener.listen(2048)
@@ -109,6 +111,7 @@ async def serve(
         state.terminating = True
         signalled.set()
 
+    allow_many_connections()
     # A signal can interrupt any code: only the loop may act on it.
     server = _Server(_uvicorn_config(app), lambda: loop.call_soon_threadsafe(begin_terminating))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -130,9 +133,9 @@ async def serve(
 def _uvicorn_config(app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=Connection,
         ws="none",
-        log_level="warning",
+        log_level="error",
         access_log=False,
         lifespan="off",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

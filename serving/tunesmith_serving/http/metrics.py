@@ -9,6 +9,7 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith_serving.engines.base import Engine
+from tunesmith_serving.http.body import CLIENT_LEFT
 
 
 class _EngineCollector(Collector):
@@ -77,7 +78,7 @@ class RequestCounter:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        code = 499
+        code = CLIENT_LEFT
 
         async def watched(message: Message) -> None:
             nonlocal code

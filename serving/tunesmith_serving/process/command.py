@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         config = ServingConfig(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        option = option_of(str(first["loc"][0])) if first["loc"] else ""
-        return fail(f"{option}: {first['msg']}")
+        option = f"{option_of(str(first['loc'][0]))}: " if first["loc"] else ""
+        return fail(f"{option}{first['msg'].removeprefix('Value error, ')}")
     sys.setswitchinterval(SWITCH_SECONDS)
     # The kernel gives the first process of a container only the signals that it has a handler for: without this one,
     # SIGTERM would be lost while the model loads. The server installs another handler once it runs.

@@ -7,8 +7,6 @@ from tunesmith_serving.process.exit import fail
 from tunesmith_serving.runtime.config import ServingConfig
 
 SHORT_OPTIONS = {"max_batch_size": "--slots", "max_queue_length": "--max-queue"}
-# Fields with a single possible value.
-WITHOUT_OPTION = frozenset({"execution_provider"})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -27,8 +25,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="tunesmith_serving", description="Serve an artifact over HTTP.")
     parser.add_argument("--artifact", required=True, metavar="DIR", help="Artifact folder, with its manifest.json.")
     for name, field in ServingConfig.model_fields.items():
-        if name in WITHOUT_OPTION:
-            continue
         default = "" if field.default is None else f" (default: {field.default})"
         text = f"{field.description}{default}".replace("%", "%%")
         kind: Any = field.annotation if field.annotation in (int, float) else str

@@ -22,7 +22,8 @@ def load_and_serve(artifact: str, config: ServingConfig) -> bool:
     """
     # The port is bound first, so that a port in use is reported before the model loads.
     listener = bind(config.host, config.port)
-    engine = load_engine(open_artifact(artifact, config.precision, config.expect_digest), config)
+    opened = open_artifact(artifact, config.precision, config.expect_digest, config.execution_provider)
+    engine = load_engine(opened, config)
     try:
         return uvloop.run(_serve(engine, config, listener))
     finally:

@@ -19,9 +19,6 @@ from tunesmith_serving.http.body import field_path
 from tunesmith_serving.http.errors import ApiError, server_error, unavailable
 from tunesmith_serving.http.sse import wait_for_disconnect
 
-CLIENT_LEFT = 499
-"""Status of a response that nobody reads, because the client has closed its connection."""
-
 
 def with_adapter(parameters: Mapping[str, Any], adapter: str | None) -> dict[str, Any]:
     """Return the parameters of a request for a model by name, which may be that of an adapter.

@@ -8,11 +8,11 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith_serving.engines.predictor import Predictor, StreamingPredictor
-from tunesmith_serving.http.body import validate
+from tunesmith_serving.http.body import CLIENT_LEFT, validate
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.http.errors import ApiError
 from tunesmith_serving.http.sse import EventStream, sse_data
-from tunesmith_serving.protocols.answering import CLIENT_LEFT, answer, predictor_errors, with_adapter
+from tunesmith_serving.protocols.answering import answer, predictor_errors, with_adapter
 
 
 class TaskBody(BaseModel):

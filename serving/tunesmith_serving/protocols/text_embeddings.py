@@ -8,10 +8,10 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tunesmith_serving.engines.predictor import Predictor
-from tunesmith_serving.http.body import validate
+from tunesmith_serving.http.body import CLIENT_LEFT, validate
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.http.errors import ApiError
-from tunesmith_serving.protocols.answering import CLIENT_LEFT, answer
+from tunesmith_serving.protocols.answering import answer
 
 INVALID = 422
 _FORMS = "a string, [string], a pair [string, string], or a list of [string] and [string, string]"

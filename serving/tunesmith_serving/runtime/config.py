@@ -1,18 +1,27 @@
 """The configuration of a server process."""
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tunesmith_api.contract import API_KEY
-from tunesmith_api.spec.runtime import RuntimeSpec
+from tunesmith_api.spec import Rule
+from tunesmith_api.spec.runtime import OPTION_RULES, RuntimeSpec
 
-_Precision = Annotated[
-    Literal["fp32", "fp16", "bf16", "int8", "int4"] | None,
-    Field(
-        description="Precision of the exported model to load; by default the first of int4, int8 and fp32 that the "
-        "artifact holds."
-    ),
+
+def _parsed(value: object) -> object:
+    """Return the options that are given as a JSON object."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError('must be a JSON object such as {"device_id": "0"}') from None
+
+
+_ProviderOptions = Annotated[
+    dict[str, str] | None,
+    BeforeValidator(_parsed),
+    Field(description='Options of the execution provider, as a JSON object: {"device_id": "0"}.'),
 ]
 
 
@@ -20,7 +29,9 @@ class ServingConfig(RuntimeSpec):
     """The configuration of a server process; the API key itself comes from the environment only."""
 
     # Any precision of an artifact: the server says of those that it cannot compute what to serve instead.
-    precision: _Precision = None  # type: ignore[assignment]
+    rules: ClassVar[tuple[Rule, ...]] = OPTION_RULES
+
+    provider_options: _ProviderOptions = None
     prefill_chunk: Annotated[
         int,
         Field(

@@ -9,5 +9,9 @@ class ArtifactError(ServingError):
     """The artifact is incomplete, damaged, or of a kind that this server cannot serve."""
 
 
+class ProviderError(ServingError):
+    """The execution provider is not installed, finds no device, or does not compute the whole model."""
+
+
 class MemoryShortageError(ServingError):
     """The model does not fit in memory."""

@@ -16,6 +16,7 @@ Object = dict[str, Any]
 NAMESPACED = {"watchNamespaces": ["team-a", "team-b"], "crds": {"install": False}, "rbac": {"aggregate": False}}
 EVERYTHING = {
     "registry": "example.azurecr.io/ml/",
+    "servingImages": {"cuda": {"repository": "tunesmith-serving-cuda"}},
     "image": {"digest": f"sha256:{'0' * 64}"},
     "imagePullSecrets": ["registry"],
     "replicas": 3,
@@ -108,6 +109,9 @@ def test_the_settings_follow_the_values(releases: dict[str, list[Object]]) -> No
     assert settings("defaults").leader_election and not settings("single").leader_election
     assert settings("defaults").trainer_image == OperatorSettings().trainer_image
     assert settings("defaults").serving_image == OperatorSettings().serving_image
+    assert settings("defaults").serving_images == {}
+    image = "example.azurecr.io/ml/tunesmith-serving-cuda:0.1.0"
+    assert settings("everything").serving_images == {"cuda": image}
     assert settings("everything").trainer_image == "example.azurecr.io/ml/tunesmith-trainer:0.1.0"
     assert settings("everything").image_pull_secrets == ("registry",)
     assert (settings("defaults").machines, settings("defaults").hub_endpoint) == ((), "")

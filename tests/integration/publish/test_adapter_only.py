@@ -2,25 +2,27 @@
 
 import json
 import shutil
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from support.manifests import config_map, job
 from support.tiny_models import build_model
 from support.trained_jobs import make_job, trained, write_config
 from tunesmith_api.artifact import ADAPTER, LORA_BASE, artifact_digest
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_api.work_folder import Stage
+from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_serving.artifact.opening import open_artifact
 from tunesmith_trainer.export.lora.inputs import lora_inputs
 from tunesmith_trainer.export.onnx_runner import OnnxModel
+from tunesmith_trainer.prepare.pipeline import prepare
 from tunesmith_trainer.publish import publish
-from tunesmith_trainer.publish.lora.base_artifact import absolute_uri, relative_uri
 from tunesmith_trainer.stages.runner import run_stage
-from tunesmith_trainer.storage.claims import claimed, claims_of
+from tunesmith_trainer.stages.train import run_train_stage
+from tunesmith_trainer.storage.filesystems import open_source, put_folder
+from tunesmith_trainer.train.distributed.topology import NodeTopology
 
 PARITY = {"rows": 2, "minNextTokenAgreement": 0.3, "maxPerplexityIncrease": 5}
 EXPORT = {"adapterOnly": True, "precisions": ["fp32", "int4"], "parity": PARITY}
@@ -157,48 +159,46 @@ def test_a_quantized_jobs_base_has_the_weights_that_training_computed_with(tmp_p
     assert numbers["servedPerplexity"] == pytest.approx(numbers["trainedPerplexity"], rel=1e-4)
 
 
-def test_one_of_two_processes_has_the_claim(tmp_path: Path) -> None:
-    uri, running, order = str(tmp_path / "base"), [0], list[str]()
-    done = threading.Event()
-
-    def work(owner: str) -> None:
-        with claimed(uri, owner, done.is_set) as mine:
-            order.append(f"{owner} {mine}")
-            if mine:
-                running[0] += 1
-                assert running[0] == 1
-                done.wait(0.2)
-                running[0] -= 1
-                done.set()
-
-    threads = [threading.Thread(target=work, args=(name,)) for name in ("a", "b", "c")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert sorted(line.split()[1] for line in order) == ["False", "False", "True"]
-    assert not Path(claims_of(uri)).exists()
-
-
-def test_the_claim_of_a_dead_process_ends(tmp_path: Path) -> None:
-    uri = str(tmp_path / "base")
-    Path(claims_of(uri)).mkdir()
-    (Path(claims_of(uri)) / "dead").write_bytes(b"once")
-    with claimed(uri, "alive", lambda: False, stale=0.2) as mine:
-        assert mine
-        assert not (Path(claims_of(uri)) / "dead").exists()
+@pytest.mark.slow
+def test_a_trained_adapter_is_served_as_it_was_trained(tmp_path: Path) -> None:
+    """PiSSA's adapter is one of twice the rank for the base as it is; rsLoRA has another scale."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(config_map()["data"]["rows.jsonl"])
+    spec = job(
+        method="lora",
+        model={"uri": str(build_model(tmp_path / "base", layers=1))},
+        adapter={"rank": 4, "alpha": 8, "initLoraWeights": "pissa", "useRslora": True},
+        dataset={"sources": [{"uri": str(rows)}], "validation": {"fraction": 0.1}},
+        training={"maxSteps": 20, "learningRate": 0.005, "globalBatchSize": 4, "maxLength": 128},
+        evaluation={"maxNewTokens": 8},
+        export={**EXPORT, "precisions": ["fp32"]},
+    )["spec"]
+    work = WorkFolder(tmp_path / "work")
+    work.root.mkdir()
+    work.config.write_text(json.dumps({"name": "job", "spec": spec}))
+    run_stage(Stage.PREPARE, prepare, work.root)
+    run_train_stage(work, NodeTopology())
+    marker = run(work.root)
+    assert marker["metrics"]["served"]["fp32"]["evalLoss"] < marker["metrics"]["before"]["evalLoss"] - 0.3
+    assert marker["parity"]["fp32"]["maxLogitDifference"] < 2e-5
+    settings = json.loads((work.artifact / "adapter" / "adapter_config.json").read_bytes())
+    assert (settings["r"], settings["use_rslora"]) == (8, True)
+    assert manifest_of(work.artifact)["base"]["uri"] == f"../{Path(marker['artifact']['base']['uri']).name}"
 
 
-@pytest.mark.parametrize(
-    ("base", "output", "place"),
-    [
-        ("/a/out/base", "/a/out/job", "../base"),
-        ("/b/base", "/a/out/job", "../../../b/base"),
-        ("s3://bucket/models/base", "s3://bucket/models/job/", "../base"),
-        ("s3://other/base", "s3://bucket/models/job", "s3://other/base"),
-        ("abfs://bucket@account/base", "/a/job", "abfs://bucket@account/base"),
-    ],
-)
-def test_a_base_is_named_relative_to_the_adapter_where_both_move_together(base: str, output: str, place: str) -> None:
-    assert relative_uri(base, output) == place
-    assert absolute_uri(place, output) == base
+def test_a_base_in_a_store_is_shared(place: Path, tmp_path: Path) -> None:
+    """The second job fetches it. A process that was killed while it wrote need not wait for its own claim."""
+    (base,) = (place / "out").glob("base-*")
+    store = f"memory://adapters-{tmp_path.name}"
+    put_folder(base, f"{store}/{base.name}")
+    work = tmp_path / "first"
+    shutil.copytree(place / "first", work, ignore=shutil.ignore_patterns("artifact", "stage.json"))
+    shutil.copy(place / "first" / "prepare" / "stage.json", work / "prepare")
+    shutil.copy(place / "first" / "train" / "stage.json", work / "train")
+    shutil.rmtree(work / "publish")
+    write_config(work, name="first", export=EXPORT, output={"uri": f"{store}/first"})
+    marker = run(work)
+    assert marker["artifact"]["base"]["uri"] == f"{store}/{base.name}"
+    with open_source(f"{store}/first/manifest.json") as file:
+        assert json.load(file)["base"]["uri"] == f"../{base.name}"
+    assert not (work / "publish" / "base" / "export.log").exists()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from support import tool_templates
 from support.tiny_models import CORPUS, write_manifest
 from tunesmith_api.spec import DatasetFormat
 from tunesmith_serving.artifact.opening import open_artifact
@@ -16,13 +17,14 @@ from tunesmith_trainer.data.chat_templates import CHATML, PLAIN
 from tunesmith_trainer.data.encode import Encoder
 from tunesmith_trainer.data.evaluation_rows import evaluation_line
 from tunesmith_trainer.data.formats import RowParser
+from tunesmith_trainer.data.target_check import TargetCheck
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate.prompts import read_requests
 from tunesmith_trainer.export.rendering import compare_rendering
 
 SPECIAL = (
     "<unk> <s> </s> <pad> <|im_start|> <|im_end|> <|start_header_id|> <|end_header_id|> <|eot_id|> [INST] [/INST] "
-    "<start_of_turn> <end_of_turn> <|user|> <|assistant|> <|system|> <|end|>"
+    "<start_of_turn> <end_of_turn> <|user|> <|assistant|> <|system|> <|end|> [TOOL_CALLS] <|tool_call|> <|/tool_call|>"
 ).split()
 LLAMA3 = """\
 {{- bos_token }}{%- for message in messages %}
@@ -150,6 +152,57 @@ def test_conversations(name: str, adds_bos: bool, loss_on: str, tmp_path: Path) 
     found = check(tmp_path, tokenizer, rows, DatasetFormat.MESSAGES, loss_on=loss_on)
     assert found["rows"] >= len(rows)
     assert found["boundaryRows"] <= 1, "only the answer that begins with newlines may share a token with its prompt"
+
+
+WEATHER = {"type": "function", "function": {"name": "weather", "description": "Wetter, 東京", "parameters": {}}}
+CALLING = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [{"id": "call_1", "function": {"name": "weather", "arguments": '{"city": "Köln", "n": 1.0}'}}],
+}
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": '{"rain": false}'}
+WITH_TOOLS = {
+    "chatml": (CHATML, "<|im_end|>"),
+    "plain": (PLAIN, "</s>"),
+    "hermes": (tool_templates.HERMES, "<|im_end|>"),
+    "llama": (tool_templates.LLAMA, "<|eot_id|>"),
+    "mistral": (tool_templates.MISTRAL, "</s>"),
+    "phi": (tool_templates.PHI, "<|end|>"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(WITH_TOOLS))
+def test_tool_calls(name: str, tmp_path: Path) -> None:
+    """The calls are learned, as the server renders what comes before them; the tools and their results are not."""
+    template, eos = WITH_TOOLS[name]
+    tokenizer = save_tokenizer(tmp_path, template, eos, False)
+    asked = [
+        user("Rain?"),
+        CALLING,
+        RESULT,
+        assistant("No."),
+        user("And now?"),
+        CALLING,
+        RESULT,
+        assistant("Still no."),
+    ]
+    spoken = [user("Rain?"), {**CALLING, "content": "Let me see."}, RESULT, assistant("No.")]
+    rows = [
+        {"messages": asked, "tools": [WEATHER]},
+        {"messages": asked[:2], "tools": [{**WEATHER, "function": {**WEATHER["function"], "strict": True}}]},
+        {"messages": asked[:4]},
+        *([] if name in ("llama", "mistral") else [{"messages": spoken, "tools": [WEATHER]}]),
+    ]
+    found = check(tmp_path, tokenizer, rows, DatasetFormat.MESSAGES)
+    assert found["rows"] >= len(rows)
+    learned = []
+    for row in rows:
+        [pieces] = Encoder(tokenizer, 1024).encode([RowParser(DatasetFormat.MESSAGES, None).parse("x:1", row)])
+        for piece in pieces:
+            TargetCheck(tokenizer).check(piece)
+            learned.append(tokenizer.decode([id_ for id_, mask in zip(piece.ids, piece.mask, strict=True) if mask]))
+    assert all("weather" in text and "Köln" in text for text in learned if "o." not in text)
+    assert not any("rain" in text or "Wetter" in text or "Rain" in text for text in learned)
 
 
 @pytest.mark.parametrize("name", sorted(TEMPLATES))

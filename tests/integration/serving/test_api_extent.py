@@ -181,7 +181,6 @@ def test_an_empty_system_turn_is_left_out_as_in_training(client: openai.OpenAI) 
 
 def test_help_says_what_works(client: openai.OpenAI) -> None:
     for options, words in [
-        ({"response_format": {"type": "json_object"}}, r'only {"type": "text"} is supported'),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "does not call tools"),
         ({"extra_body": {"max_token": 3}}, "did you mean max_tokens"),
     ]:

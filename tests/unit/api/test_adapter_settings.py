@@ -1,6 +1,7 @@
 """Which of an adapter's settings go with which method, their defaults, and the size that follows from them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -80,3 +81,39 @@ def test_the_trained_parameters_of_a_layer() -> None:
     assert count("ia3", Layer("down_proj", 48, 20)) == 48
     assert count("oft", layer) == 2 * (24 * 23 // 2), "32 does not divide 48; 24 is nearer than 48"
     assert [block_size(32, inputs) for inputs in (64, 48, 33, 7, 40)] == [32, 24, 33, 7, 40]
+
+
+def export(method: str = "lora", task: str = "textGeneration", **fields: object) -> TrainingJobSpec:
+    return TrainingJobSpec.model_validate(
+        {
+            "model": {"uri": "./m"},
+            "task": task,
+            "method": method,
+            "dataset": {"sources": [{"uri": "./d"}]},
+            "export": {"adapterOnly": True, **fields},
+        }
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_whose_update_is_not_low_rank_is_merged(method: str) -> None:
+    if method in ("lora", "qlora"):
+        assert export(method).export.adapter_only
+        return
+    remedy = r"write export: \{adapterOnly: false\}, which merges it into the base, or method: lora or qlora"
+    with pytest.raises(ValidationError, match=rf"does not go with method: {method}, which \w+ .+; {remedy}"):
+        export(method)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"task": "translation"}, "adapterOnly: true is for task: textGeneration"),
+        ({"mergeWeights": True}, "mergeWeights: true asks for the merged model"),
+        ({"precisions": []}, "leaves no base to serve the adapter on"),
+        ({"adapterOnly": False, "baseUri": "./b"}, "baseUri has no meaning without adapterOnly"),
+    ],
+)
+def test_what_contradicts_an_adapter_alone_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        export(**fields)

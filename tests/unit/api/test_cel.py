@@ -39,6 +39,7 @@ ENVIRONMENT = celpy.Environment()
 HINTS = {
     "uri": ["pvc://claim/path", "pvc://claim/../path", "hf://a/b"],
     "name": ["1st", "my.model", "my-model"],
+    "adapters": [[{"name": "my-model", "uri": "./a"}], [{"name": "a", "uri": "./a"}, {"name": "a", "uri": "./b"}]],
     "nvmePath": ["/nvme", "/usr/nvme", "/users"],
     "nodeSelector": [{"kubernetes.azure.com/agentpool": "a", "node.kubernetes.io/instance-type": "b"}],
     "output": [{"retain": False}, {"uri": "./a"}],

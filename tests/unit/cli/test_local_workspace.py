@@ -102,10 +102,11 @@ def test_an_artifact_without_the_precision_is_not_started(tmp_path, precisions, 
     ],
 )
 def test_without_a_precision_the_smallest_is_served(tmp_path, held, wanted, served):
+    from tunesmith_api.spec.runtime import RuntimeSpec
     from tunesmith_backend.local.artifacts import require_precision
 
     manifest = {} if held is None else {"precisions": held}
-    assert require_precision(manifest, wanted, tmp_path) == served
+    assert require_precision(manifest, RuntimeSpec(precision=wanted), tmp_path) == served
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Rows of every format become the same turns; auto takes the right one."""
 
+import json
 from typing import Any
 
 import pytest
@@ -123,10 +124,47 @@ def test_format_given_and_another_found_names_both() -> None:
     assert '{"messages": [' in caught.value.remedy
 
 
-@pytest.mark.parametrize("key", ["tools", "functions"])
-def test_tools_are_refused(key: str) -> None:
-    with pytest.raises(StageError, match=f"{key}: tool definitions are not supported yet"):
-        parse({"prompt": "a", "completion": "b", key: [{"name": "weather"}]})
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+CALLING = {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "weather", "arguments": "{}"}}]}
+RESULT = {"role": "tool", "tool_call_id": "c", "content": "7"}
+
+
+@pytest.mark.parametrize("form", [list, json.dumps], ids=["list", "text"])
+def test_tools_and_calls(form: Any) -> None:
+    messages = [{"role": "user", "content": "Rain?"}, CALLING, RESULT, {"role": "assistant", "content": "Yes."}]
+    row = parse({"messages": messages, "tools": form([WEATHER])})
+    assert row.tools == (WEATHER,)
+    assert [turn.target for turn in row.turns] == [False, True, False, True]
+    assert row.turns[1].calls[0]["function"] == {"name": "weather", "arguments": {}}
+    assert (row.turns[2].call_id, row.turns[2].content) == ("c", "7")
+    halves = {"prompt": messages[:3], "completion": messages[3:], "tools": form([WEATHER])}
+    assert parse(halves).turns == (row.turns[0], row.turns[1]._replace(target=False), *row.turns[2:])
+
+
+def test_other_tools_make_another_question() -> None:
+    messages = [{"role": "user", "content": "Rain?"}, CALLING]
+    with_tools, without = parse({"messages": messages, "tools": [WEATHER]}), parse({"messages": messages})
+    assert with_tools.question[-2:] == without.question == ["user", "Rain?"]
+    assert with_tools.question != without.question and "weather" in without.texts[-1]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "functions": [WEATHER]},
+        {"instruction": "a", "output": "b", "tools": [WEATHER]},
+    ],
+    ids=["functions", "alpaca"],
+)
+def test_tools_of_other_formats_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(StageError, match="only rows with messages and OpenAI's tools"):
+        parse(fields)
+
+
+def test_old_function_calls_are_refused() -> None:
+    with pytest.raises(StageError, match=r"messages\[0\].function_call is an old form") as caught:
+        parse({"messages": [{"role": "assistant", "content": None, "function_call": {"name": "f"}}]})
+    assert "tool_calls: [{" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

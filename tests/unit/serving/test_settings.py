@@ -18,6 +18,7 @@ def test_runtime_spec_is_what_manifests_say() -> None:
     assert RuntimeSpec().model_dump(by_alias=True) == {
         "precision": None,
         "executionProvider": "cpu",
+        "providerOptions": None,
         "contextLength": 2048,
         "maxBatchSize": 8,
         "prefixCacheMemory": "auto",
@@ -29,7 +30,7 @@ def test_runtime_spec_is_what_manifests_say() -> None:
 def test_every_field_is_described(model: type[RuntimeSpec]) -> None:
     for name, field in model.model_fields.items():
         assert field.description and field.description.endswith("."), name
-        assert field.default is not None or name == "precision", name
+        assert field.default is not None or name in ("precision", "provider_options"), name
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from tunesmith_api.chat.rendering import UnsupportedToolsError, template_inputs
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.rows import Row, Turn
@@ -53,23 +54,30 @@ class ChatFormat:
                 "Correct chat_template.jinja in the model's folder",
             ) from None
 
-    def _render(self, location: str, turns: Sequence[Turn], *, prompt: bool = False) -> tuple[str, list[Span]]:
-        """Return the conversation as text, and the spans that the template marks as generated."""
+    def _render(self, row: Row, turns: Sequence[Turn], *, prompt: bool = False) -> tuple[str, list[Span]]:
+        """Return turns of a row as text, and the spans that the template marks as generated."""
         from jinja2 import TemplateError
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         try:
+            messages, tools = template_inputs(self._template, [turn.message for turn in turns], row.tools)
             texts, spans = render_jinja_template(
                 conversations=[messages],
+                tools=tools,
                 chat_template=self._template,
                 add_generation_prompt=prompt,
                 return_assistant_tokens_mask=self.marked,
                 **self._variables,
             )
+        except UnsupportedToolsError as error:
+            raise dataset_error(
+                row.location,
+                f"tools: {error}",
+                "Use a model whose chat template has tools, or write one that has them into chat_template.jinja",
+            ) from None
         except (TemplateError, TypeError, ValueError, LookupError) as error:
             raise dataset_error(
-                location,
+                row.location,
                 f"the model's chat template refuses the conversation: {error}",
                 _FOLD if turns and turns[0].role == "system" else "Change the row's turns to what the template takes",
             ) from None
@@ -83,11 +91,11 @@ class ChatFormat:
         last = max(index for index, turn in enumerate(row.turns) if turn.target)
         before = [turn._replace(target=False) for turn in row.turns[:last]]
         turns = (*before, row.turns[last]._replace(target=True))
-        text, spans = self.text_and_spans(Row(row.location, turns))
+        text, spans = self.text_and_spans(Row(row.location, turns, tools=row.tools))
         answer = text[slice(*spans[-1])]
         for token in self._ends:
             answer = answer.removesuffix(token)
-        return self._render(row.location, turns[:-1], prompt=True)[0], answer
+        return self._render(row, turns[:-1], prompt=True)[0], answer
 
     def text_and_spans(self, row: Row) -> tuple[str, list[Span]]:
         """Return a conversation as text, and the character spans `[start, end)` that the loss is computed on.
@@ -97,7 +105,7 @@ class ChatFormat:
         Raises:
             StageError: The template refuses the conversation, or an assistant's turn cannot be found in the text.
         """
-        text, marked = self._render(row.location, row.turns)
+        text, marked = self._render(row, row.turns)
         assistant = [index for index, turn in enumerate(row.turns) if turn.role == "assistant"]
         if self.marked:
             if len(marked) != len(assistant):
@@ -114,8 +122,8 @@ class ChatFormat:
 
     def _between_prefixes(self, row: Row, index: int, text: str) -> Span:
         """Return the span of turn `index`: from the end of its prompt to the end of the turn."""
-        before = self._render(row.location, row.turns[:index], prompt=True)[0] if index else ""
-        upto = self._render(row.location, row.turns[: index + 1])[0]
+        before = self._render(row, row.turns[:index], prompt=True)[0] if index else ""
+        upto = self._render(row, row.turns[: index + 1])[0]
         if not text.startswith(upto) or not upto.startswith(before):
             raise TurnsNotSeparableError(
                 Reason.INVALID_MODEL,

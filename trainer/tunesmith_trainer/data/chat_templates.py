@@ -9,10 +9,30 @@ from tunesmith_api.failures import Reason, StageError
 START, END = "<|im_start|>", "<|im_end|>"
 
 _ROLES = """\
-{%- for message in messages -%}
-{%- if message['role'] not in ['system', 'user', 'assistant'] -%}
-{{- raise_exception("the roles are system, user and assistant, not '" + message['role'] + "'") -}}
+{%- if tools -%}
+{%- set described = namespace(text='You can call the functions between <tools> and </tools>. To call one, write its '
+    + 'name and its arguments as JSON between <tool_call> and </tool_call>.\\n<tools>') -%}
+{%- for tool in tools -%}{%- set described.text = described.text + '\\n' + (tool | tojson) -%}{%- endfor -%}
+{%- set described.text = described.text + '\\n</tools>' -%}
+{%- if messages and messages[0]['role'] == 'system' -%}
+{%- set described.text = messages[0]['content'] + '\\n\\n' + described.text -%}
+{%- set messages = [{'role': 'system', 'content': described.text}] + messages[1:] -%}
+{%- else -%}
+{%- set messages = [{'role': 'system', 'content': described.text}] + messages -%}
 {%- endif -%}
+{%- endif -%}
+{%- for message in messages -%}
+{%- if message['role'] not in ['system', 'user', 'assistant', 'tool'] -%}
+{{- raise_exception("the roles are system, user, assistant and tool, not '" + message['role'] + "'") -}}
+{%- endif -%}
+"""
+
+_ANSWER = """\
+{{- message['content'] -}}
+{%- for call in message['tool_calls'] or [] -%}
+{{- '\\n' if message['content'] or not loop.first else '' -}}
+{{- '<tool_call>\\n' + (call['function'] | tojson) + '\\n</tool_call>' -}}
+{%- endfor -%}
 """
 
 CHATML = (
@@ -20,7 +40,11 @@ CHATML = (
     + """\
 {{- '<|im_start|>' + message['role'] + '\\n' -}}
 {%- if message['role'] == 'assistant' -%}
-{%- generation -%}{{- message['content'] + '<|im_end|>' -}}{%- endgeneration -%}
+{%- generation -%}
+"""
+    + _ANSWER
+    + """\
+{{- '<|im_end|>' -}}{%- endgeneration -%}
 {{- '\\n' -}}
 {%- else -%}
 {{- message['content'] + '<|im_end|>\\n' -}}
@@ -35,7 +59,11 @@ PLAIN = (
     + """\
 {%- if message['role'] == 'assistant' -%}
 {{- '### Assistant:\\n' -}}
-{%- generation -%}{{- message['content'] + eos_token -}}{%- endgeneration -%}
+{%- generation -%}
+"""
+    + _ANSWER
+    + """\
+{{- eos_token -}}{%- endgeneration -%}
 {{- '\\n\\n' -}}
 {%- else -%}
 {{- '### ' + message['role'] | capitalize + ':\\n' + message['content'] + '\\n\\n' -}}

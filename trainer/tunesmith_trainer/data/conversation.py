@@ -9,6 +9,7 @@ from tunesmith_api.contract import TEXT_PART_SEPARATOR
 from tunesmith_trainer.data.errors import dataset_error, shown
 from tunesmith_trainer.data.lines import MAX_ROW_BYTES, too_long
 from tunesmith_trainer.data.rows import Turn
+from tunesmith_trainer.data.tools import turn_calls
 
 ROLES = {
     "system": "system",
@@ -20,7 +21,6 @@ ROLES = {
     "model": "assistant",
     "tool": "tool",
 }
-_TOOL_CALLS = ("tool_calls", "function_call")
 _MEDIA = ("image", "image_url", "input_image", "audio", "input_audio", "video", "file")
 
 
@@ -106,15 +106,8 @@ def read_turns(
         where = f"{field}[{index}]"
         if not isinstance(message, dict):
             raise dataset_error(location, f"{where} is {shown(message)}, not an object", shape)
-        for key in _TOOL_CALLS:
-            if message.get(key):
-                raise dataset_error(
-                    location,
-                    f"{where}.{key}: tool calls are not supported yet",
-                    f"Remove the row, or remove {key} and write the assistant's reply as {content_key}",
-                )
         for key in (role_key, content_key):
-            if key not in message:
+            if key not in message and not (key == content_key and message.get("tool_calls")):
                 raise dataset_error(location, f"{where}.{key} is missing", shape)
         given = message[role_key]
         role = ROLES.get(given) if isinstance(given, str) else None
@@ -122,11 +115,29 @@ def read_turns(
             raise dataset_error(
                 location, f"{where}.{role_key} is {shown(given)}, an unknown role", f"Write one of {', '.join(ROLES)}"
             )
-        if role == "system" and message[content_key] == "":
+        given_content = message.get(content_key)
+        if role == "system" and given_content == "":
             continue
-        content = as_text(location, f"{where}.{content_key}", message[content_key])
-        turns.append(Turn(role, content, _is_target(location, f"{where}.weight", role, message.get("weight"))))
+        calls = turn_calls(location, where, role, message)
+        if (calls and given_content in (None, "", [])) or (role == "tool" and given_content == ""):
+            content = ""
+        else:
+            content = as_text(location, f"{where}.{content_key}", given_content)
+        target = _is_target(location, f"{where}.weight", role, message.get("weight"))
+        turn = Turn(role, content, target, calls)
+        if role == "tool":
+            turn = turn._replace(
+                call_id=_optional_text(location, f"{where}.tool_call_id", message.get("tool_call_id")),
+                name=_optional_text(location, f"{where}.name", message.get("name")),
+            )
+        turns.append(turn)
     return turns
+
+
+def _optional_text(location: str, field: str, value: object) -> str | None:
+    if not isinstance(value, str | None):
+        raise dataset_error(location, f"{field} is {shown(value)}, not a text", "Write a text, or leave it out")
+    return value
 
 
 def _json_text(location: str, field: str, text: str) -> Any:  # noqa: ANN401 - any JSON value

@@ -109,6 +109,8 @@ class Encoder:
     def prompt_ids(self, row: Row) -> tuple[list[int], str]:
         """Return the prompt of the last target turn, generation prompt included, and that turn's text."""
         prompt, answer = self.chat.question(row)
+        if any(turn.calls for turn in row.turns):
+            answer = self.special.remove(answer)  # those that mark calls: decoded answers do not have them
         return self._tokenize([prompt])[0].ids, answer
 
     def _tokenize(self, texts: list[str], *, special: bool = False) -> list[Any]:
@@ -161,7 +163,7 @@ class Encoder:
     def _note_special_tokens(self, row: Row) -> None:
         """Record a row whose turns contain special tokens: the tokenizer takes them as such, here and in the server."""
         for turn in row.turns:
-            if (token := self.special.find(turn.content)) is not None:
+            if (token := self.special.find(turn.text)) is not None:
                 self.log.add(Outcome.SPECIAL_TOKENS, row.location, token)
                 return
 

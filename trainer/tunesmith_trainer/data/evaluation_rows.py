@@ -21,7 +21,8 @@ def evaluation_line(encoder: Encoder, piece: Encoded, index: int, is_first_piece
 
     Returns:
         `{row, location, messages, prompt_ids, reference}` of a conversation: the turns before the last target,
-        their token ids with the generation prompt, and that turn's text. `{row, location, text}` of a text.
+        their token ids with the generation prompt, and that turn's text; with `tools` if the row has some.
+        `{row, location, text}` of a text.
     """
     row = piece.row
     if not row.turns:
@@ -29,11 +30,11 @@ def evaluation_line(encoder: Encoder, piece: Encoded, index: int, is_first_piece
         return {"row": index, "location": row.location, "text": row.text} if is_needed else None
     last = max(number for number, turn in enumerate(row.turns) if turn.target)
     ids, reference = encoder.prompt_ids(row)
-    messages = [{"role": turn.role, "content": turn.content} for turn in row.turns[:last]]
     return {
         "row": index,
         "location": row.location,
-        "messages": messages,
+        "messages": [turn.request for turn in row.turns[:last]],
+        **({"tools": list(row.tools)} if row.tools else {}),
         "prompt_ids": ids,
         "reference": reference,
     }

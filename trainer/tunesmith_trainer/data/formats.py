@@ -12,6 +12,7 @@ from tunesmith_trainer.data.columns import lookup, suggest
 from tunesmith_trainer.data.conversation import as_text, check_conversation, read_turns
 from tunesmith_trainer.data.errors import dataset_error, shown
 from tunesmith_trainer.data.rows import Row, Turn
+from tunesmith_trainer.data.tools import EMPTY, check_calls, row_tools
 
 Fields = dict[str, Any]
 
@@ -42,7 +43,15 @@ Formats = Mapping[DatasetFormat, Format]
 
 
 def _messages(location: str, fields: Fields) -> Row:
-    return Row(location, check_conversation(location, "messages", read_turns(location, "messages", fields["messages"])))
+    turns = check_conversation(location, "messages", read_turns(location, "messages", fields["messages"]))
+    return _with_tools(location, "messages", fields, turns)
+
+
+def _with_tools(location: str, field: str, fields: Fields, turns: tuple[Turn, ...]) -> Row:
+    """Return a conversation with the tools of its row."""
+    tools = row_tools(location, "tools", fields.get("tools"))
+    check_calls(location, field, turns, tools)
+    return Row(location, turns, tools=tools)
 
 
 def _prompt_completion(location: str, fields: Fields) -> Row:
@@ -50,14 +59,11 @@ def _prompt_completion(location: str, fields: Fields) -> Row:
     if isinstance(prompt, list) or isinstance(completion, list):
         before = [turn._replace(target=False) for turn in read_turns(location, "prompt", prompt)]
         after = read_turns(location, "completion", completion)
-        return Row(location, check_conversation(location, "completion", [*before, *after]))
-    return Row(
-        location,
-        (
-            Turn("user", as_text(location, "prompt", prompt), False),
-            Turn("assistant", as_text(location, "completion", completion), True),
-        ),
-    )
+        turns = check_conversation(location, "completion", [*before, *after])
+        return _with_tools(location, "completion", fields, turns)
+    answer = Turn("assistant", as_text(location, "completion", completion), True)
+    turns = (Turn("user", as_text(location, "prompt", prompt), False), answer)
+    return _with_tools(location, "prompt", fields, turns)
 
 
 def _alpaca(location: str, fields: Fields) -> Row:
@@ -89,7 +95,7 @@ def _text(location: str, fields: Fields) -> Row:
 FORMATS: Formats = {
     DatasetFormat.MESSAGES: Format(
         ("messages",),
-        (),
+        ("tools",),
         '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}',
         _messages,
     ),
@@ -100,7 +106,7 @@ FORMATS: Formats = {
         _sharegpt,
     ),
     DatasetFormat.PROMPT_COMPLETION: Format(
-        ("prompt", "completion"), (), '{"prompt": "...", "completion": "..."}', _prompt_completion
+        ("prompt", "completion"), ("tools",), '{"prompt": "...", "completion": "..."}', _prompt_completion
     ),
     DatasetFormat.ALPACA: Format(
         ("instruction", "output"),
@@ -112,8 +118,6 @@ FORMATS: Formats = {
 }
 
 _PAIR_COLUMNS = ("chosen", "rejected", "preferred_output", "non_preferred_output")
-
-_EMPTY: tuple[object, ...] = (None, "", [], {}, "[]", "null")
 
 
 class RowParser:
@@ -179,7 +183,7 @@ class RowParser:
         missing = [name for name in form.required if name not in fields]
         if missing:
             raise self._other_format(location, fields, missing[0])
-        _refuse_unsupported(location, fields)
+        _refuse_unsupported(location, fields, form)
         return form.read(location, fields)
 
     def _column_names(self) -> list[str]:
@@ -267,17 +271,17 @@ def _better_answers(fields: Fields) -> str | None:
     return None
 
 
-def _refuse_unsupported(location: str, fields: Fields) -> None:
-    """Raise a StageError if a row has tool definitions or media."""
+def _refuse_unsupported(location: str, fields: Fields, form: Format) -> None:
+    """Raise a StageError if a row has media, or tools in a format that has none."""
     for name in ("tools", "functions"):
-        if fields.get(name) not in _EMPTY:
+        if name not in form.optional and fields.get(name) not in EMPTY:
             raise dataset_error(
                 location,
-                f"{name}: tool definitions are not supported yet",
-                f"Remove the column {name}, or write the definitions as text in the system turn",
+                f"{name}: only rows with messages and OpenAI's tools have tool definitions",
+                'Write {"messages": [...], "tools": [{"type": "function", "function": {...}}]}, or remove the column',
             )
     for name in ("image", "images", "audio", "audios", "video", "videos"):
-        if fields.get(name) not in _EMPTY:
+        if fields.get(name) not in EMPTY:
             raise dataset_error(
                 location, f"{name}: images and other media are not supported", f"Remove the column {name}, or the row"
             )

@@ -75,7 +75,7 @@ def _openai(location: str, fields: Fields) -> Row:
     if given.get("tools"):
         raise dataset_error(
             location,
-            "input.tools: tool definitions are not supported yet",
+            "input.tools: tools are not supported with pairs of answers",
             "Remove tools, or write the definitions as text in the system turn",
         )
     if "messages" not in given:
@@ -148,6 +148,12 @@ def _pair(
         raise _after_an_answer(location, field)
     if all(turn.role == "system" for turn in prompt):
         raise dataset_error(location, f"{field} has a system turn alone", "Write a user's turn after it")
+    if any(turn.calls for turn in (*prompt, chosen[1], rejected[1])):
+        raise dataset_error(
+            location,
+            f"{field}: tool calls are not supported with pairs of answers",
+            "Remove the row, or write the calls as text",
+        )
     if chosen[1].content == rejected[1].content:
         raise _equal(location, chosen[0], rejected[0])
     before = [turn._replace(target=False) for turn in prompt]

@@ -33,6 +33,10 @@ class SpecialTokens:
         found = self._pattern.search(text) if self._pattern else None
         return found[0] if found else None
 
+    def remove(self, text: str) -> str:
+        """Return a text without special tokens."""
+        return self._pattern.sub("", text) if self._pattern else text
+
     def find_inside(self, text: str) -> str | None:
         """Return the first special token within a plain text, or None. A BOS before it and an EOS after it are none."""
         return self.find(text.removeprefix(self._bos or "").rstrip().removesuffix(self._eos or ""))

@@ -35,7 +35,10 @@ class TargetCheck:
         self._check_ends(encoded)
         learned = self._text([token for token, target in zip(encoded.ids, encoded.mask, strict=True) if target])
         everything = self._text(encoded.ids)
-        said = [_plain(turn.content) for turn in encoded.row.turns if turn.target]
+        said = [_plain(turn.text) for turn in encoded.row.turns if turn.target]
+        for name in (call["function"]["name"] for turn in encoded.row.turns if turn.target for call in turn.calls):
+            if _plain(name) not in learned:
+                raise _error(encoded, f"the assistant's call of {name} is not learned")
         for turn in encoded.row.turns:
             text = _plain(turn.content)
             if text not in everything:  # the template writes it differently

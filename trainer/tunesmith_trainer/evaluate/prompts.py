@@ -18,19 +18,21 @@ class EvalPrompt:
         prompt_ids: Token ids of the prompt, generation prompt included.
         reference: The expected answer.
         location: File and line of the row.
-        messages: The turns of the prompt, `{role, content}` each.
+        messages: The turns of the prompt, as a request has them.
+        tools: The tools of the prompt.
     """
 
     row: int
     prompt_ids: list[int]
     reference: str
     location: str = ""
-    messages: Sequence[Mapping[str, str]] = ()
+    messages: Sequence[Mapping[str, Any]] = ()
+    tools: Sequence[Mapping[str, Any]] = ()
 
     @property
     def request(self) -> dict[str, Any]:
         """The body of a server's request with this prompt."""
-        return {"messages": list(self.messages)} if self.messages else {"prompt": self.prompt_ids}
+        return _chat(self.messages, self.tools) if self.messages else {"prompt": self.prompt_ids}
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ def read_prompts(path: Path, limit: int) -> list[EvalPrompt]:
         if len(prompts) == limit:
             break
         if "reference" in value:
-            location, messages = value.get("location", ""), value.get("messages", ())
-            prompts.append(EvalPrompt(value["row"], value["prompt_ids"], value["reference"], location, messages))
+            asked = value.get("location", ""), value.get("messages", ()), value.get("tools", ())
+            prompts.append(EvalPrompt(value["row"], value["prompt_ids"], value["reference"], *asked))
     return prompts
 
 
@@ -67,10 +69,15 @@ def read_requests(path: Path, limit: int) -> list[RowRequest]:
         if len(requests) == limit:
             break
         if value.get("messages"):
-            requests.append(RowRequest(value["row"], value["location"], {"messages": value["messages"]}))
+            request = _chat(value["messages"], value.get("tools", ()))
+            requests.append(RowRequest(value["row"], value["location"], request))
         elif value.get("text"):
             requests.append(RowRequest(value["row"], value["location"], {"prompt": value["text"]}))
     return requests
+
+
+def _chat(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"messages": list(messages), **({"tools": list(tools)} if tools else {})}
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

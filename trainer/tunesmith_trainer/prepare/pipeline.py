@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from tunesmith_api.artifact import digest_of_json
@@ -25,8 +26,10 @@ from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.base import obtain_model
+from tunesmith_trainer.models.location import model_path
 from tunesmith_trainer.models.remote import RemoteModel, remote_model
 from tunesmith_trainer.models.system_turn import fold_system_turn
+from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.prepare.adapter_start import write_start
 from tunesmith_trainer.prepare.disk_need import require_disk
 from tunesmith_trainer.prepare.model_facts import check_facts, configuration_check, require_served_length
@@ -36,6 +39,7 @@ from tunesmith_trainer.prepare.split import held_out_rows
 from tunesmith_trainer.prepare.stop_token import require_stop_token
 from tunesmith_trainer.prepare.tokenise import RowStore, tokenise
 from tunesmith_trainer.storage.files import write_json
+from tunesmith_trainer.storage.lora_base import require_fitting_base
 from tunesmith_trainer.storage.probe import probe_output
 from tunesmith_trainer.tasks.base import Task
 from tunesmith_trainer.tasks.registry import task_for
@@ -166,8 +170,10 @@ def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteMode
     disk = disk_of(config.spec, shape, written.rows) if shape else None
     if disk:
         require_disk(config, work, disk)
+    described = model.describe(work)
+    _require_base(config, described, model.path)
     others = {name: value for name, value in (("start", start), ("disk", disk), ("plan", plan)) if value}
-    return {"model": model.describe(work), "data": result, **others}
+    return {"model": described, "data": result, **others}
 
 
 def recheck(config: JobConfig, work: WorkFolder, result: Mapping[str, Any]) -> None:
@@ -183,6 +189,13 @@ def recheck(config: JobConfig, work: WorkFolder, result: Mapping[str, Any]) -> N
     """
     found = result["data"]
     _check_gates(config, task_for(config.spec), DatasetFormat(found["format"]), found.get("facts", {}))
+    _require_base(config, result["model"], model_path(work))
+
+
+def _require_base(config: JobConfig, model: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a base for adapters that is of another model than this job's, before anything is trained."""
+    if config.spec.export.base_uri:
+        require_fitting_base(config, model, load_tokenizer(folder).chat_template)
 
 
 def _dataset(

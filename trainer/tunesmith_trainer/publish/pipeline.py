@@ -21,7 +21,6 @@ from tunesmith_trainer.publish.as_trained import compared, evaluate_as_trained
 from tunesmith_trainer.publish.deliver import deliver, output_uri
 from tunesmith_trainer.publish.evaluations import evaluate_both, write_evaluation, write_predictions
 from tunesmith_trainer.publish.gates import check_gates, require_passed
-from tunesmith_trainer.publish.lora.base_artifact import absolute_uri
 from tunesmith_trainer.publish.lora.publication import AdapterBesideBase
 from tunesmith_trainer.publish.progress import Progress
 from tunesmith_trainer.publish.publication import MergedModel
@@ -29,6 +28,7 @@ from tunesmith_trainer.publish.served import ServedChecks
 from tunesmith_trainer.publish.trained import require_trained_files
 from tunesmith_trainer.runtime.measure import read_measured
 from tunesmith_trainer.storage.files import read_json, write_json
+from tunesmith_trainer.storage.lora_base import absolute_uri
 from tunesmith_trainer.tasks.registry import task_for
 
 

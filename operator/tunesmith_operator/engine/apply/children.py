@@ -8,9 +8,9 @@ from tunesmith_operator.engine.apply.difference import APPLIED, configuration_di
 from tunesmith_operator.engine.apply.managed_fields import as_applied
 from tunesmith_operator.engine.kube.api_errors import ApiError
 from tunesmith_operator.engine.kube.client import APPLY, JSON, MERGE, METADATA_ONLY, KubeClient
-from tunesmith_operator.engine.kube.resources import watched_resource_of
+from tunesmith_operator.engine.kube.resources import UNWATCHED, child_resource_of
 from tunesmith_operator.engine.labels import FIELD_MANAGER, OWNER_UID
-from tunesmith_operator.engine.reconciler import KubeObject, ObjectRef
+from tunesmith_operator.engine.reconciler import Annotation, KubeObject, ObjectRef
 from tunesmith_operator.engine.watch.store import ObjectStore
 
 
@@ -41,7 +41,7 @@ class ChildWriter:
             ApiUnreachableError: It did not answer.
         """
         name, namespace = child["metadata"]["name"], owner["metadata"]["namespace"]
-        observed = self._store.get(child["kind"], namespace, name)
+        observed = await self._observed(child["kind"], namespace, name)
         desired = with_digest(child)
         if observed is None:
             # Created, not applied: an apply would silently take over somebody else's object of this name.
@@ -51,9 +51,9 @@ class ChildWriter:
         _check_owner(owner, observed)
         if "deletionTimestamp" in observed["metadata"] or self._is_kept(observed, desired):
             return False
-        path = watched_resource_of(child["kind"]).path(namespace, name)
+        path = child_resource_of(child["kind"]).path(namespace, name)
         answer = await self._apply(path, desired, (observed["metadata"].get("annotations") or {}).get(APPLIED))
-        self._store.put(answer)
+        self._put(answer)
         self._remember(desired, answer)
         return True
 
@@ -91,7 +91,7 @@ class ChildWriter:
             "propagationPolicy": "Background",
             "preconditions": {"uid": observed["metadata"]["uid"]},
         }
-        path = watched_resource_of(ref.kind).path(owner["metadata"]["namespace"], ref.name)
+        path = child_resource_of(ref.kind).path(owner["metadata"]["namespace"], ref.name)
         try:
             answer = await self._client.request("DELETE", path, body=body)
         except ApiError as error:
@@ -105,6 +105,51 @@ class ChildWriter:
         else:
             self._store.remove(observed)
         return True
+
+    async def annotate(self, owner: KubeObject, annotation: Annotation) -> bool:
+        """Set an annotation of a watched child, if the child exists and has another value there.
+
+        Raises:
+            ForeignObjectError: The object of this name is not the owner's.
+            ApiError: The API server refused it.
+            ApiUnreachableError: It did not answer.
+        """
+        namespace, ref = owner["metadata"]["namespace"], annotation.ref
+        observed = self._store.get(ref.kind, namespace, ref.name)
+        if observed is None or "deletionTimestamp" in observed["metadata"]:
+            return False
+        _check_owner(owner, observed)
+        if (observed["metadata"].get("annotations") or {}).get(annotation.name) == annotation.value:
+            return False
+        metadata = {"uid": observed["metadata"]["uid"], "annotations": {annotation.name: annotation.value}}
+        path, query = child_resource_of(ref.kind).path(namespace, ref.name), {"fieldManager": FIELD_MANAGER}
+        try:
+            answer = await self._client.request(
+                "PATCH", path, query=query, body={"metadata": metadata}, content_type=MERGE
+            )
+        except ApiError as error:
+            if error.status in (404, 409):  # It is gone, or another one has its name.
+                return False
+            raise
+        self._store.put(answer)
+        return True
+
+    async def _observed(self, kind: str, namespace: str, name: str) -> KubeObject | None:
+        """Return a child as it is; of a kind that is not watched, as the API server has it now."""
+        resource = child_resource_of(kind)
+        if resource not in UNWATCHED:
+            return self._store.get(kind, namespace, name)
+        try:
+            return await self._client.request("GET", resource.path(namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _put(self, child: KubeObject, is_whole: bool = True) -> None:
+        """Store a child, unless nothing would tell the store when it changes."""
+        if child_resource_of(child["kind"]) not in UNWATCHED:
+            self._store.put(child, is_whole)
 
     async def _apply(self, path: str, desired: KubeObject, applied: str | None) -> KubeObject:
         """Apply a child that exists.
@@ -163,7 +208,7 @@ class ChildWriter:
             is_whole: Whether to get the whole object back; if not, the desired child with the server's metadata.
         """
         namespace = owner["metadata"]["namespace"]
-        path = watched_resource_of(child["kind"]).path(namespace)
+        path = child_resource_of(child["kind"]).path(namespace)
         try:
             answer = await self._client.request(
                 "POST",
@@ -179,7 +224,7 @@ class ChildWriter:
             return None
         if not is_whole:
             answer = {**child, "metadata": answer["metadata"]}
-        self._store.put(answer, is_whole)
+        self._put(answer, is_whole)
         self._on_child(owner, answer)
         return answer
 
@@ -188,7 +233,7 @@ class ChildWriter:
 
         It was created just before a restart, or somebody has removed the label by which it is watched.
         """
-        path = watched_resource_of(child["kind"]).path(owner["metadata"]["namespace"], child["metadata"]["name"])
+        path = child_resource_of(child["kind"]).path(owner["metadata"]["namespace"], child["metadata"]["name"])
         try:
             answer = await self._client.request("GET", path)
             _check_owner(owner, answer)
@@ -200,7 +245,7 @@ class ChildWriter:
             if error.status == 404:  # Gone again: the next reconcile creates it.
                 return
             raise
-        self._store.put(answer)
+        self._put(answer)
 
 
 def _applied(desired: KubeObject) -> str:

@@ -68,7 +68,7 @@ class DecisionWriter:
         self._written: dict[str, tuple[str, str]] = {}
 
     async def apply(self, obj: KubeObject, decision: Decision) -> Result:
-        """Write the status, then the children that differ, then delete.
+        """Write the status, then the children that differ, then delete, then annotate.
 
         Raises:
             OutdatedError: The object has changed since the decision. Nothing else was written.
@@ -86,6 +86,9 @@ class DecisionWriter:
                 await self._attempt(result, _ref(child), self._children.create(obj, child))
         for ref in decision.delete:
             await self._attempt(result, ref, self._children.delete(obj, ref))
+        if not is_going and not result.errors:
+            for annotation in decision.annotate:
+                await self._attempt(result, annotation.ref, self._children.annotate(obj, annotation))
         return result
 
     def forget(self, uid: str) -> None:

@@ -37,6 +37,20 @@ class ApiReader:
         obj["metadata"].pop("managedFields", None)
         return obj
 
+    async def own_config_map(self, namespace: str, name: str) -> KubeObject | None:
+        """Return a ConfigMap that the operator itself has made, with its data; None when it is absent.
+
+        Raises:
+            ApiError: Refused for a reason other than 403 and 404.
+            ApiUnreachableError: The API server did not answer.
+        """
+        try:
+            return await self._client.request("GET", CONFIG_MAP.path(namespace, name))
+        except ApiError as error:
+            if error.status in _NOT_THERE:
+                return None
+            raise
+
     async def pod_events(self, namespace: str, pod: str) -> list[KubeObject]:
         """Return the newest events about a pod, oldest first; see `events`."""
         return await self.events("Pod", namespace, pod)

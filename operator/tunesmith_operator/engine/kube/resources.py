@@ -71,6 +71,11 @@ OWNED = (
 """The kinds of children, watched where they carry the owner label."""
 
 WATCHED = (*OWNERS, *OWNED)
+
+UNWATCHED = (CONFIG_MAP,)
+"""The kinds of children that are not watched: whoever may watch them sees everybody's. They are read before each write,
+and what others change in them is noticed at the next reconcile."""
+
 OWNED_SELECTOR = OWNER_UID
 
 _OTHERS = (
@@ -95,14 +100,14 @@ _OTHERS = (
 _BY_KIND = {resource.kind: resource for resource in (*WATCHED, *_OTHERS)}
 
 
-def watched_resource_of(kind: str) -> Resource:
-    """Return the resource of a watched kind. Children must be watched, or their deletion would go unnoticed.
+def child_resource_of(kind: str) -> Resource:
+    """Return the resource of a kind that children have.
 
     Raises:
-        KeyError: The kind is not watched.
+        KeyError: It is neither watched, so that the deletion of a child would go unnoticed, nor one of `UNWATCHED`.
     """
     resource = resource_of(kind)
-    if resource not in WATCHED:
+    if resource not in (*WATCHED, *UNWATCHED):
         raise KeyError(f"children of kind {kind} are not watched")
     return resource
 

@@ -14,6 +14,7 @@ from tunesmith_serving.engines.encoder_decoder.model.settings import DecodingSet
 from tunesmith_serving.engines.encoder_decoder.model.translator import DECODER, ENCODER, OnnxTranslator
 from tunesmith_serving.engines.encoder_decoder.text.source import SourceTokenizer
 from tunesmith_serving.engines.predictor import ModelCard
+from tunesmith_serving.engines.providers import provider_of
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
 from tunesmith_serving.engines.text_generation.statistics import generation_statistics
 from tunesmith_serving.engines.text_generation.task_api.predictor import card_of
@@ -47,7 +48,7 @@ class EncoderDecoderEngine:
         artifact.require(*FILES)
         task, settings = TaskSettings.read(artifact), DecodingSettings.read(artifact)
         tokenizer = SourceTokenizer(artifact.read_text("tokenizer.json") or "", task, settings.start)
-        model = OnnxTranslator(artifact, settings.pad, config.threads)
+        model = OnnxTranslator(artifact, settings.pad, config.threads, provider_of(config))
         batcher = TranslationBatcher(
             model,
             tokenizer,

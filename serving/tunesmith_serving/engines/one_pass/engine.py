@@ -19,6 +19,7 @@ from tunesmith_serving.engines.one_pass.tasks.served import read_served
 from tunesmith_serving.engines.one_pass.tasks.token_classification import TokenClassification
 from tunesmith_serving.engines.one_pass.text.tokenizer import TextTokenizer
 from tunesmith_serving.engines.predictor import InvalidInputError, ModelCard
+from tunesmith_serving.engines.providers import provider_of
 from tunesmith_serving.runtime.config import ServingConfig
 from tunesmith_serving.runtime.errors import ArtifactError
 
@@ -58,7 +59,9 @@ class OnePassEngine:
         """
         served = read_served(artifact, config.context_length)
         task = TASKS[artifact.task](TextTokenizer(artifact), served)
-        model = OnePassModel(artifact, task.outputs, served.pad, config.threads, per_token=task.per_token)
+        model = OnePassModel(
+            artifact, task.outputs, served.pad, config.threads, provider_of(config), per_token=task.per_token
+        )
         if served.labels and model.widths[0] not in (None, len(served.labels)):
             raise ArtifactError(
                 f"{artifact.onnx / 'config.json'} names {len(served.labels)} classes, and the model has "

@@ -12,6 +12,7 @@ from tunesmith_api.artifact import MODEL_FILES
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.base import Statistic
 from tunesmith_serving.engines.predictor import ModelCard
+from tunesmith_serving.engines.providers import provider_of
 from tunesmith_serving.engines.text_generation.adapters.loading import lora_base
 from tunesmith_serving.engines.text_generation.adapters.statistics import adapter_statistics
 from tunesmith_serving.engines.text_generation.adapters.store import AdapterStore
@@ -20,6 +21,7 @@ from tunesmith_serving.engines.text_generation.batching.batcher import Continuou
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
 from tunesmith_serving.engines.text_generation.statistics import generation_statistics
+from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
 from tunesmith_serving.engines.text_generation.task_api.generation import TextPredictor
 from tunesmith_serving.engines.text_generation.task_api.predictor import card_of
 from tunesmith_serving.engines.text_generation.text.loading import load_text
@@ -69,6 +71,7 @@ class TextGenerationEngine:
             prefill_chunk=config.prefill_chunk,
             threads=config.threads,
             prefix_memory=config.prefix_cache_bytes,
+            provider=provider_of(config),
         )
         if decoder.context_length < decoder.wanted_context:
             logger.warning(
@@ -110,8 +113,11 @@ class TextGenerationEngine:
         from tunesmith_serving.protocols.routes import create_task_routes
 
         metrics, retry = TokenMetrics(context.metrics), RetryEstimator()
+        compiler = GrammarCompiler(self.tokenizer, self.batcher.vocab_size, self.stop_token_ids)
         predictor = TextPredictor(self.batcher, self.card, self.tokenizer, self.stop_token_ids, retry, metrics.timer)
-        router = create_routes(self.batcher, self.tokenizer, self.template, context, metrics, retry, self.adapters)
+        router = create_routes(
+            self.batcher, self.tokenizer, self.template, compiler, context, metrics, retry, self.adapters
+        )
         router.include_router(create_task_routes(predictor, context, models=False))
         return router
 

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from tunesmith_serving.engines.predictor import ModelCard, Predictor
-from tunesmith_serving.http.body import parse_json, validate
+from tunesmith_serving.http.body import CLIENT_LEFT, parse_json, validate
 from tunesmith_serving.http.context import ServerContext
 from tunesmith_serving.http.errors import ApiError
-from tunesmith_serving.protocols.answering import CLIENT_LEFT, answer, with_adapter
+from tunesmith_serving.protocols.answering import answer, with_adapter
 from tunesmith_serving.protocols.kserve.binary import HEADER, json_length, write_elements
 from tunesmith_serving.protocols.kserve.schema import InferRequest
 from tunesmith_serving.protocols.kserve.tensors import OutputTensor, inputs_of, metadata_of, outputs_of

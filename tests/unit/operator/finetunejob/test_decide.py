@@ -143,6 +143,19 @@ def test_a_given_claim_is_used_and_not_touched(make):
     assert world.status["artifact"]["uri"] == "pvc://shared/artifacts/a"
 
 
+def test_the_base_of_an_adapter_is_named_as_pods_reach_it(make):
+    base = {"uri": "/work/bases/b", "digest": "sha256:cd"}
+    world = make(storage={"claimName": "shared"}, output={"uri": "./artifacts/a"})
+    world.given_claim = {"metadata": {"name": "shared"}, "spec": {"accessModes": ["ReadWriteMany"]}}
+    settle(world)
+    for job in (PREPARE, TRAIN):
+        world.complete(job)
+        settle(world)
+    world.complete(PUBLISH, {"artifact": {"uri": "/work/artifacts/a", "digest": "sha256:ab", "base": base}})
+    settle(world)
+    assert world.status["artifact"]["base"] == {"uri": "pvc://shared/bases/b", "digest": "sha256:cd"}
+
+
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_work_in_an_object_store_needs_no_volume(make, nodes):
     world = make(storage={"uri": "s3://bucket/work"}, resources={"nodes": nodes})

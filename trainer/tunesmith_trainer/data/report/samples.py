@@ -43,7 +43,7 @@ def plain_samples(rows: Iterable[Row]) -> list[Sample]:
         learned = row.learned
         # Rows of words, or of a question and its context, have no text of their own.
         whole = row.text or " ".join(row.question)
-        turns = [(turn.role, turn.content, turn.target) for turn in row.turns] or [("", whole, not learned)]
+        turns = [(turn.role, turn.text, turn.target) for turn in row.turns] or [("", whole, not learned)]
         pieces = [
             {"role": role, "text": text[:_LONGEST], "target": target, "special": False} for role, text, target in turns
         ]

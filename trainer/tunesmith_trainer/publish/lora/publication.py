@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -15,12 +14,13 @@ from tunesmith_api.spec import JobConfig, Precision
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.publish.artifact import assemble, package_versions
 from tunesmith_trainer.publish.deliver import output_uri
-from tunesmith_trainer.publish.lora.base_artifact import BaseIdentity, base_uri, obtain_base, relative_uri
+from tunesmith_trainer.publish.lora.base_artifact import obtain_base
 from tunesmith_trainer.publish.lora.checks import AdapterChecks
 from tunesmith_trainer.publish.lora.models import AdapterModels
 from tunesmith_trainer.publish.progress import Progress
 from tunesmith_trainer.publish.publication import Publication
 from tunesmith_trainer.storage.files import read_json, write_json
+from tunesmith_trainer.storage.lora_base import BaseIdentity, base_uri, relative_uri
 from tunesmith_trainer.tasks.base import ModelExporter
 from tunesmith_trainer.tasks.registry import task_for
 
@@ -86,12 +86,9 @@ class AdapterBesideBase(Publication):
         return self._base
 
     def _identity(self) -> BaseIdentity:
-        model = self._model()
         quantization = read_json(self._work.final / "quantization.json") or {}
         template = self.models.tokenizer.chat_template
-        digest = f"sha256:{hashlib.sha256(template.encode()).hexdigest()}" if isinstance(template, str) else None
-        names = tuple(sorted(precision.value for precision in self._config.spec.precisions))
-        return BaseIdentity(str(model.get("digest")), quantization.get("digest"), digest, names)
+        return BaseIdentity.of(self._config, self._model(), template, quantization.get("digest"))
 
     def _model(self) -> dict[str, Any]:
         return dict((read_json(self._work.stage_marker(Stage.PREPARE)) or {}).get("model", {}))
@@ -111,7 +108,7 @@ class AdapterBesideBase(Publication):
         description = {
             "formatVersion": FORMAT_VERSION,
             "kind": LORA_BASE,
-            "name": Path(identity.folder_name).name,
+            "name": identity.folder_name,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "baseModel": {key: about.get(key) for key in ("uri", "revision", "digest", "architecture")},
             "quantization": identity.quantization,

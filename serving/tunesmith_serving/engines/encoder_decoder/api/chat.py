@@ -40,6 +40,11 @@ class SourceWriter:
             ApiError: The messages hold none, or the model does not know a language.
         """
         assert isinstance(body, TranslationChat)  # noqa: S101 - the only route parses into it
+        if (found := body.output_grammar()) is not None:
+            field = found[0]
+            raise ApiError(
+                400, f"{field}: this model translates; leave it out", param=field, code="unsupported_parameter"
+            )
         text = source_of(body)
         try:
             if len(text) < LONG_TEXT:
@@ -61,12 +66,20 @@ def source_of(body: ChatRequest) -> str:
     Raises:
         ApiError: There are instructions, or the last message is another's.
     """
+    if body.tools:
+        raise ApiError(
+            400,
+            "tools: this model translates and calls none; leave it out",
+            param="tools",
+            code="unsupported_parameter",
+        )
     turns = conversation(body.messages)
     if any(turn["role"] == "system" for turn in turns):
         raise _wrong("this model translates and follows no instructions; leave out the system message")
     if not turns or turns[-1]["role"] != "user":
         raise _wrong("the last message must be the user's, with the text to translate as its content")
-    return turns[-1]["content"]
+    source: str = turns[-1]["content"]
+    return source
 
 
 def _wrong(message: str) -> ApiError:

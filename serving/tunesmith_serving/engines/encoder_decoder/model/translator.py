@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from tunesmith_serving.artifact.opening import Artifact
+from tunesmith_serving.engines.providers import CPU_PROVIDER, Provider
 from tunesmith_serving.engines.session import open_session
 from tunesmith_serving.runtime.errors import ArtifactError
 
@@ -41,20 +42,21 @@ class State:
 class OnnxTranslator:
     """The two sessions of one model."""
 
-    def __init__(self, artifact: Artifact, pad: int, threads: int) -> None:
+    def __init__(self, artifact: Artifact, pad: int, threads: int, provider: Provider = CPU_PROVIDER) -> None:
         """Load both.
 
         Args:
             artifact: The artifact.
             pad: The token that fills the shorter sources of a batch.
             threads: Threads of ONNX Runtime; 0 uses all processors.
+            provider: The execution provider that computes both.
 
         Raises:
             ArtifactError: A file does not load, or does not have the inputs and outputs of such an export.
         """
         self._pad = pad
-        self._encoder: Any = open_session(artifact.onnx / ENCODER, threads, same_shapes=False)
-        self._decoder: Any = open_session(artifact.onnx / DECODER, threads, same_shapes=False)
+        self._encoder: Any = open_session(artifact.onnx / ENCODER, threads, provider, same_shapes=False)
+        self._decoder: Any = open_session(artifact.onnx / DECODER, threads, provider, same_shapes=False)
         inputs = {node.name: node for node in self._decoder.get_inputs()}
         outputs = {node.name: node for node in self._decoder.get_outputs()}
         self._encoded = [name for name in inputs if name.startswith("encoder.")]

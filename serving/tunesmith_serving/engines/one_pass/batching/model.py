@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.one_pass.batching.rows import Outputs, Row
+from tunesmith_serving.engines.providers import CPU_PROVIDER, Provider
 from tunesmith_serving.engines.session import open_session
 from tunesmith_serving.runtime.errors import ArtifactError
 
@@ -24,7 +25,16 @@ class OnePassModel:
         per_token: Whether the outputs have a value for each token.
     """
 
-    def __init__(self, artifact: Artifact, outputs: Sequence[str], pad: int, threads: int, *, per_token: bool) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        outputs: Sequence[str],
+        pad: int,
+        threads: int,
+        provider: Provider = CPU_PROVIDER,
+        *,
+        per_token: bool,
+    ) -> None:
         """Load a model.
 
         Args:
@@ -32,6 +42,7 @@ class OnePassModel:
             outputs: The outputs that the model must have.
             pad: The token that rows are padded with.
             threads: Threads of ONNX Runtime; 0 for all processors.
+            provider: The execution provider that computes it.
             per_token: Whether the outputs are [batch, sequence, ...], and not [batch, ...].
 
         Raises:
@@ -41,7 +52,7 @@ class OnePassModel:
         self.per_token = per_token
         self._pad = pad
         self._outputs = list(outputs)
-        self._session = open_session(artifact.onnx / MODEL, threads, same_shapes=False)
+        self._session = open_session(artifact.onnx / MODEL, threads, provider, same_shapes=False)
         inputs = {node.name for node in self._session.get_inputs()}
         found = {node.name: node.shape for node in self._session.get_outputs()}
         missing = [name for name in outputs if name not in found]

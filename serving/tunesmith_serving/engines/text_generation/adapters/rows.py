@@ -37,14 +37,16 @@ class Binding(Protocol):
 class AdapterRows:
     """The matrices of a batch's rows; used by the decoder's thread only."""
 
-    def __init__(self, modules: LoraModules, slots: int) -> None:
+    def __init__(self, modules: LoraModules, slots: int, *, copies: bool = False) -> None:
         """Begin without adapters; memory is taken when the first one is used.
 
         Args:
             modules: The layers that take an adapter.
             slots: Rows of the decoder.
+            copies: Whether an input is copied when it is bound, so that it must be bound for each run.
         """
         self._modules = modules.modules
+        self._copies = copies
         # What the rows of the matrices hold: the serials of weights. It changes only where a step needs it.
         self._held = [_NOTHING] * slots
         self._rank = self._wide = 0
@@ -83,7 +85,7 @@ class AdapterRows:
         self._bind(binding, (self._generation, row, rows), self._matrices, row, rows)
 
     def _bind(self, binding: Binding, signature: tuple[int, ...], matrices: list[Any], row: int, rows: int) -> None:
-        if self._bound.get(binding) == signature:
+        if self._bound.get(binding) == signature and not self._copies:
             return
         for module, pair in zip(self._modules, matrices, strict=True):
             for name, matrix in zip(module.input_names, pair, strict=True):

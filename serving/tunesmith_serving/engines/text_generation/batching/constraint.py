@@ -6,6 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 
+class ConstraintError(Exception):
+    """It cannot be said which tokens may come next; the message is for the user."""
+
+
 class Constraint(Protocol):
     """What the tokens of one answer may be; it has the state of that answer.
 
@@ -16,10 +20,18 @@ class Constraint(Protocol):
     done: bool
 
     def allow(self, logits: npt.NDArray[np.float32]) -> None:
-        """Set the logits, shape [vocabulary], of all tokens that may not come next to minus infinity, in place."""
+        """Set the logits, shape [vocabulary], of all tokens that may not come next to minus infinity, in place.
+
+        Raises:
+            ConstraintError: This cannot be found out within the limits.
+        """
 
     def accept(self, token: int) -> None:
-        """Go on after a token that was allowed."""
+        """Go on after a token that was allowed.
+
+        Raises:
+            ConstraintError: The grammar cannot be followed any further.
+        """
 
 
 class ConstraintSource(Protocol):

@@ -15,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tunesmith_serving.artifact.opening import Artifact
+from tunesmith_serving.engines.providers import CPU_PROVIDER, Provider
 from tunesmith_serving.engines.session import open_session
 from tunesmith_serving.engines.text_generation.adapters.modules import read_modules
 from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.chunks import GRAIN
 from tunesmith_serving.engines.text_generation.batching.kv.budget import plan_memory
+from tunesmith_serving.engines.text_generation.batching.kv.device import DeviceRows
 from tunesmith_serving.engines.text_generation.batching.kv.rows import KeyValueRows, KvShape
 from tunesmith_serving.engines.text_generation.batching.spec import read_spec
 from tunesmith_serving.runtime.errors import ArtifactError
@@ -28,7 +30,13 @@ from tunesmith_serving.runtime.memory import free_memory
 
 Tokens = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
-KV_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+KV_TYPES: dict[str, npt.DTypeLike] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(bfloat16)": np.uint16,
+}
+ONNX_TYPES = {"tensor(float)": 1, "tensor(float16)": 10, "tensor(bfloat16)": 16}
+LOGITS_TYPES: dict[str, npt.DTypeLike] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class _Binding(Protocol):
@@ -79,6 +87,7 @@ class OnnxDecoder:
         prefill_chunk: int,
         threads: int,
         prefix_memory: int | None = 0,
+        provider: Provider = CPU_PROVIDER,
     ) -> None:
         """Load the model and allocate the buffers.
 
@@ -89,6 +98,7 @@ class OnnxDecoder:
             prefill_chunk: The most prompt tokens of a run; rounded up to a multiple of 16.
             threads: Threads that compute together; 0 for all processors that this process may use.
             prefix_memory: Bytes of the prefix cache, which takes part of the memory; None for a share of what is free.
+            provider: The execution provider that computes the model.
 
         Raises:
             ArtifactError: The model does not load, or does not have the inputs and outputs of a generative export.
@@ -96,7 +106,7 @@ class OnnxDecoder:
         """
         self.spec = read_spec(artifact)
         self.slots = slots
-        self._session: _Session = open_session(artifact.onnx / "model.onnx", threads)
+        self._session: _Session = open_session(artifact.onnx / "model.onnx", threads, provider)
         self._names = [
             (f"past_key_values.{layer}.{part}", f"present.{layer}.{part}")
             for layer in range(self.spec.layers)
@@ -107,24 +117,32 @@ class OnnxDecoder:
         self._check_interface(artifact, inputs, outputs)
         modules = read_modules(artifact)
         modules.check_graph(artifact, {node.name: node for node in self._session.get_overridable_initializers()})
-        self._adapters = AdapterRows(modules, slots)
+        self._adapters = AdapterRows(modules, slots, copies=provider.copies_inputs)
         self._has_positions = "position_ids" in inputs
         # The export can be pruned to compute logits of the last position only.
         self._pruned = self.same_lengths = outputs["logits"].shape[1] == 1
-        kv_type = KV_TYPES[inputs[self._names[0][0]].type]
-        shape = KvShape(len(self._names), self.spec.kv_heads, self.spec.head_size, kv_type)
+        kv_type = inputs[self._names[0][0]].type
+        shape = KvShape(len(self._names), self.spec.kv_heads, self.spec.head_size, KV_TYPES[kv_type])
         self.wanted_context = min(context_length, self.spec.context_length)
-        self.memory = plan_memory(free_memory(), shape.token_bytes, slots, self.wanted_context, prefix_memory)
+        self._copies, on_device = provider.copies_inputs, provider.on_device
+        free = None if on_device else free_memory()
+        prefix_memory = 0 if on_device else prefix_memory
+        self.memory = plan_memory(free, shape.token_bytes, slots, self.wanted_context, prefix_memory)
         self.context_length = min(self.wanted_context, self.memory.row_tokens)
         self.prefill_chunk = -(-prefill_chunk // GRAIN) * GRAIN
-        self.rows = KeyValueRows(shape, slots, self.context_length)
+        self.rows: KeyValueRows = (
+            DeviceRows(shape, slots, self.context_length, provider, ONNX_TYPES[kv_type])
+            if on_device
+            else KeyValueRows(shape, slots, self.context_length)
+        )
         self._columns = np.arange(self.context_length + 1)
         self._tokens = np.zeros((slots, 1), np.int64)
         self._positions = np.zeros((slots, 1), np.int64)
         self._mask = np.zeros(slots * (self.context_length + 1), np.int64)
-        self._logits = np.zeros((slots, 1, self.spec.vocab_size), np.float32)
+        dtype = LOGITS_TYPES[outputs["logits"].type]
+        self._logits = np.zeros((slots, 1, self.spec.vocab_size), dtype)
         most = slots if self._pruned else max(min(self.prefill_chunk, self.context_length), slots)
-        self._prefill_logits = np.zeros((most, self.spec.vocab_size), np.float32)
+        self._prefill_logits = np.zeros((most, self.spec.vocab_size), dtype)
         self._decode_bindings: dict[int, _Binding] = {}
 
     def prefill(self, row: int, tokens: Tokens, past: int, adapter: Adapter | None = None) -> Logits:
@@ -186,8 +204,10 @@ class OnnxDecoder:
         _bind_input(binding, "attention_mask", mask)
         if self._has_positions:
             self._positions[:rows, 0] = past
+        if self._copies:
+            self._bind_tokens(binding, rows)
         self._session.run_with_iobinding(binding)
-        return self._logits[:rows, 0]
+        return self._logits[:rows, 0].astype(np.float32, copy=False)
 
     def _run(self, first: int, ids: Tokens, past: int, adapter: Adapter | None) -> Logits:
         """Run tokens of shape [rows, tokens]; return logits of shape [rows, 1 or tokens, vocabulary]."""
@@ -206,24 +226,25 @@ class OnnxDecoder:
         logits = self._prefill_logits[: rows * kept].reshape(rows, kept, -1)
         _bind_output(binding, "logits", logits)
         self._session.run_with_iobinding(binding)
-        return logits
+        return logits.astype(np.float32, copy=False)
 
     def _bind_decode(self, rows: int) -> _Binding:
         """Bind everything of a decode step but the mask, whose width changes; kept for each number of rows."""
         binding = self._session.io_binding()
-        _bind_input(binding, "input_ids", self._tokens[:rows])
-        if self._has_positions:
-            _bind_input(binding, "position_ids", self._positions[:rows])
+        self._bind_tokens(binding, rows)
         self._bind_cache(binding, 0, rows)
         _bind_output(binding, "logits", self._logits[:rows])
         self._decode_bindings[rows] = binding
         return binding
 
+    def _bind_tokens(self, binding: _Binding, rows: int) -> None:
+        _bind_input(binding, "input_ids", self._tokens[:rows])
+        if self._has_positions:
+            _bind_input(binding, "position_ids", self._positions[:rows])
+
     def _bind_cache(self, binding: _Binding, first: int, rows: int) -> None:
         for index, (past, present) in enumerate(self._names):
-            view = self.rows.view(index, first, rows)
-            _bind_input(binding, past, view)
-            _bind_output(binding, present, view)
+            self.rows.bind(binding, (past, present), index, first, rows)
 
     def _check_interface(self, artifact: Artifact, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         known = {"input_ids", "attention_mask", "position_ids", *(past for past, _ in self._names)}
@@ -235,7 +256,7 @@ class OnnxDecoder:
                 f"{artifact.onnx / 'model.onnx'} is not a decoder with past and present keys and values "
                 f"(inputs that do not fit: {', '.join(wrong) or 'none'}; missing outputs: {', '.join(missing)})"
             )
-        if outputs["logits"].type != "tensor(float)" or inputs[self._names[0][0]].type not in KV_TYPES:
+        if outputs["logits"].type not in LOGITS_TYPES or inputs[self._names[0][0]].type not in KV_TYPES:
             raise ArtifactError(
                 f"{artifact.onnx / 'model.onnx'} has logits or keys of a type that is not served; export it for the CPU"
             )

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.adjust import LogitsAdjuster
+from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintError
 from tunesmith_serving.engines.text_generation.batching.sampling import (
     Row,
     is_greedy,
@@ -23,7 +24,12 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     PromptTooLongError,
     TokenLogprob,
 )
-from tunesmith_serving.engines.text_generation.text.stream import Decoder, IncrementalDetokenizer, StopMatcher
+from tunesmith_serving.engines.text_generation.text.stream import (
+    Decoder,
+    IncrementalDetokenizer,
+    StopMatcher,
+    show_tokens,
+)
 
 
 class Sequence:
@@ -60,7 +66,9 @@ class Sequence:
         self.outbox: list[Event] = []
         params = request.sampling
         self._adjust = LogitsAdjuster(params, request.prompt_ids) if params.changes_logits else None
-        self.greedy = is_greedy(params) and params.logprobs is None and self._adjust is None
+        self._constraint = request.constraint.start() if request.constraint is not None else None
+        plain = self._adjust is None and self._constraint is None
+        self.greedy = is_greedy(params) and params.logprobs is None and plain
         self._params = request.sampling
         self._sink = sink
         self._stop_token_ids = frozenset() if request.sampling.ignore_eos else stop_token_ids
@@ -70,20 +78,20 @@ class Sequence:
         self.most_tokens = len(self.prompt) + self._budget
         self._generated = 0
         self._rng = make_generator(request.sampling.seed)
-        self._text = IncrementalDetokenizer(decoder)
+        self._text = IncrementalDetokenizer(show_tokens(decoder, request.shown_tokens))
         self._stop = StopMatcher(request.sampling.stop)
         self._held_logprobs: list[TokenLogprob] = []
         self._held_tokens: list[int] = []
 
     @property
-    def scope(self) -> str:
-        """What the keys and values depend on besides the tokens."""
-        return self.adapter.key if self.adapter else ""
-
-    @property
     def tokens(self) -> npt.NDArray[np.int64]:
         """Prompt and answer, shape [tokens]."""
         return np.concatenate([self.prompt, np.asarray(self.answer, np.int64)])
+
+    @property
+    def scope(self) -> str:
+        """What the keys and values depend on besides the tokens."""
+        return self.adapter.key if self.adapter else ""
 
     def cancel(self) -> None:
         """Free the slot."""
@@ -100,6 +108,13 @@ class Sequence:
         Returns:
             Whether the request has ended.
         """
+        try:
+            return self._accept(logits, greedy_token)
+        except ConstraintError as error:
+            self.outbox.append(Event("", finish_reason="error", error=str(error)))
+            return True
+
+    def _accept(self, logits: Row, greedy_token: int | None) -> bool:
         token = self._sample(logits) if greedy_token is None else greedy_token
         if not np.isfinite(logits[token]):
             message = "the model computed a value that is not a number; the exported model may be damaged"
@@ -111,22 +126,30 @@ class Sequence:
         self._held_tokens.append(token)
         if token in self._stop_token_ids:
             return self._end("stop")
+        if self._constraint is not None:
+            self._constraint.accept(token)
         if self._params.logprobs is not None:
             self._held_logprobs.append(token_logprob(logits, token, self._params.logprobs))
         text, stopped = self._stop.push(self._text.push(token))
         if stopped:
             self._emit(text, "stop")
             return True
+        if self._constraint is not None and self._constraint.done:
+            return self._end("stop", text)
         if self._generated >= self._budget:
             return self._end("length", text)
         self._emit(text, None)
         return False
 
     def _sample(self, logits: Row) -> int:
-        if self._adjust is None:
-            return sample(logits, self._params, self._rng)
-        token = sample(self._adjust.apply(logits), self._params, self._rng)
-        self._adjust.add(token)
+        adjusted = logits if self._adjust is None else self._adjust.apply(logits)
+        if self._constraint is not None:
+            if adjusted is logits and self._params.logprobs is not None:
+                adjusted = logits.copy()  # log probabilities are the model's own
+            self._constraint.allow(adjusted)
+        token = sample(adjusted, self._params, self._rng)
+        if self._adjust is not None:
+            self._adjust.add(token)
         return token
 
     def flush(self) -> None:

@@ -163,12 +163,14 @@ class GenerationRequest:
         sampling: How tokens are chosen.
         adapter: Name of the LoRA adapter that computes the answer; None for the base alone.
         constraint: What the answer may be; None for any text.
+        shown_tokens: Special tokens that are part of the answer's text, each with how it is written there.
     """
 
     prompt_ids: tuple[int, ...]
     sampling: SamplingParams = field(default_factory=SamplingParams)
     adapter: str | None = None
     constraint: ConstraintSource | None = None
+    shown_tokens: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

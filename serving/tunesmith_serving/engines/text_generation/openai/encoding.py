@@ -24,6 +24,9 @@ class ApiTokenizer(PromptEncoder, Protocol):
     def token_bytes(self, token_id: int) -> bytes:
         """Return the UTF-8 bytes of a token."""
 
+    def special_token_id(self, token: str) -> int | None:
+        """Return the id of a special token, or None if there is no such one."""
+
 
 @contextmanager
 def prompt_errors(param: str) -> Iterator[None]:

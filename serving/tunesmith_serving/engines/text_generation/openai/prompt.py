@@ -19,9 +19,20 @@ class PromptEncoder(Protocol):
 
 
 class Template(Protocol):
-    """The chat template as the API uses it."""
+    """The chat template as the API uses it.
 
-    def render(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> str:
+    Attributes:
+        source: Its text.
+    """
+
+    source: str
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
         """Return the prompt of a conversation."""
 
 
@@ -73,7 +84,7 @@ def make_prompts(body: ChatRequest | CompletionRequest, template: Template | Non
         PromptError: There is no chat template, or it refuses the messages.
     """
     if isinstance(body, ChatRequest):
-        return [render_prompt(body.messages, template)]
+        return [render_prompt(body.messages, template, tools=body.shown_tools)]
     return [
         Prompt(prompt, add_special_tokens=True) if isinstance(prompt, str) else Prompt(ids=prompt)
         for prompt in body.prompt
@@ -92,7 +103,12 @@ def make_prompt(body: ChatRequest | CompletionRequest, template: Template | None
     return prompts[0]
 
 
-def render_prompt(messages: Sequence[Message], template: Template | None, add_generation_prompt: bool = True) -> Prompt:
+def render_prompt(
+    messages: Sequence[Message],
+    template: Template | None,
+    add_generation_prompt: bool = True,
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> Prompt:
     """Return the prompt of a conversation.
 
     Raises:
@@ -101,6 +117,6 @@ def render_prompt(messages: Sequence[Message], template: Template | None, add_ge
     if template is None:
         raise PromptError("this model has no chat template; use /v1/completions")
     try:
-        return Prompt(template.render(conversation(messages), add_generation_prompt))
+        return Prompt(template.render(conversation(messages), add_generation_prompt, tools))
     except TemplateError as error:
         raise PromptError(str(error), "template_error") from None

@@ -2,11 +2,19 @@
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tunesmith_serving.engines.text_generation.batching.types import Event, FinishReason, TokenLogprob
+from tunesmith_serving.engines.text_generation.openai.tools.answers import (
+    AnswerParser,
+    CallDelta,
+    Content,
+    Delta,
+    PlainAnswer,
+    TextDelta,
+)
 from tunesmith_serving.http.sse import sse_data
 
 TokenBytes = Callable[[int], bytes]
@@ -20,22 +28,38 @@ class Answer:
     """One of the answers of a response, as it grows.
 
     Attributes:
-        text: The pieces of its text.
+        parser: Reads its text.
+        content: Its text and its tool calls.
         logprobs: The log probabilities of its tokens, if the request asks for them.
         finish_reason: Why it has ended.
         error: What went wrong, if `finish_reason` is "error".
     """
 
-    text: list[str] = field(default_factory=list)
+    parser: AnswerParser = field(default_factory=PlainAnswer)
+    content: Content = field(default_factory=Content)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     error: str | None = None
 
-    def add(self, event: Event) -> None:
-        """Add an event of its request."""
-        self.text.append(event.text)
+    def add(self, event: Event) -> list[Delta]:
+        """Add an event of its request; return what is new."""
+        deltas = self.parser.push(event.text)
+        if event.finish_reason in ("stop", "length"):
+            deltas += self.parser.finish()
+        self.content.add(deltas)
         self.logprobs.extend(event.logprobs)
         self.finish_reason, self.error = event.finish_reason, event.error
+        return deltas
+
+    def take_logprobs(self) -> list[TokenLogprob]:
+        """Return the log probabilities that were not sent yet."""
+        taken, self.logprobs = self.logprobs, []
+        return taken
+
+    @property
+    def reason(self) -> str | None:
+        """The finish reason as OpenAI names it."""
+        return "tool_calls" if self.finish_reason == "stop" and self.parser.called else self.finish_reason
 
 
 @dataclass
@@ -71,7 +95,17 @@ class ResponseBuilder:
             return self._chunk([{"index": index, "delta": delta, "finish_reason": None}])
         return self.chunk(index, self.echo[index], (), None) if self.echo[index] else b""
 
-    def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob], reason: FinishReason | None) -> bytes:
+    def chunks(self, index: int, deltas: Iterable[Delta], logprobs: Sequence[TokenLogprob]) -> Iterable[bytes]:
+        """Return the chunks with what is new of an answer; the log probabilities go with the first."""
+        for delta in deltas:
+            if isinstance(delta, TextDelta):
+                yield self.chunk(index, delta.text, logprobs, None)
+            else:
+                choice = {"index": index, "delta": {"tool_calls": [_call_delta(delta)]}, "finish_reason": None}
+                yield self._chunk([{**choice, "logprobs": self._logprobs(index, logprobs)}])
+            logprobs = ()
+
+    def chunk(self, index: int, text: str, logprobs: Sequence[TokenLogprob], reason: str | None) -> bytes:
         """Return a chunk with an answer's new text, or with its finish reason."""
         choice: dict[str, Any] = {
             "index": index,
@@ -89,15 +123,14 @@ class ResponseBuilder:
         return self._chunk([], usage)
 
     def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
-        text = self.echo[index] + "".join(answer.text)
         return {
             "index": index,
             "logprobs": self._logprobs(index, answer.logprobs),
-            "finish_reason": answer.finish_reason,
+            "finish_reason": answer.reason,
             **(
-                {"message": {"role": "assistant", "content": text, "refusal": None}}
+                {"message": _message(answer.content)}
                 if self.kind == "chat"
-                else {"text": text}
+                else {"text": self.echo[index] + answer.content.text}
             ),
         }
 
@@ -118,14 +151,7 @@ class ResponseBuilder:
         if not self.with_logprobs:
             return None
         if self.kind == "chat":
-            content = [
-                {
-                    **self._token(entry.token_id, entry.logprob),
-                    "top_logprobs": [self._token(token, value) for token, value in entry.top],
-                }
-                for entry in entries
-            ]
-            return {"content": content, "refusal": None}
+            return {"content": chat_logprobs(entries, self.token_bytes), "refusal": None}
         tokens = [self._text(entry.token_id) for entry in entries]
         offsets = []
         for token in tokens:
@@ -138,12 +164,39 @@ class ResponseBuilder:
             "text_offset": offsets,
         }
 
-    def _token(self, token_id: int, logprob: float) -> dict[str, Any]:
-        raw = self.token_bytes(token_id)
-        return {"token": raw.decode(errors="replace"), "bytes": list(raw), "logprob": max(logprob, -9999.0)}
-
     def _text(self, token_id: int) -> str:
         return self.token_bytes(token_id).decode(errors="replace")
+
+
+def chat_logprobs(entries: Sequence[TokenLogprob], token_bytes: TokenBytes) -> list[dict[str, Any]]:
+    """Return the log probabilities of tokens as chats and responses have them."""
+
+    def token(token_id: int, logprob: float) -> dict[str, Any]:
+        raw = token_bytes(token_id)
+        return {"token": raw.decode(errors="replace"), "bytes": list(raw), "logprob": max(logprob, -9999.0)}
+
+    return [
+        {**token(entry.token_id, entry.logprob), "top_logprobs": [token(index, value) for index, value in entry.top]}
+        for entry in entries
+    ]
+
+
+def _message(content: Content) -> dict[str, Any]:
+    """Return the assistant's message."""
+    if not content.calls:
+        return {"role": "assistant", "content": content.text, "refusal": None}
+    calls = [
+        {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": call["arguments"]}}
+        for call in content.calls
+    ]
+    return {"role": "assistant", "content": content.text or None, "refusal": None, "tool_calls": calls}
+
+
+def _call_delta(delta: CallDelta) -> dict[str, Any]:
+    if delta.id is None:
+        return {"index": delta.index, "function": {"arguments": delta.arguments}}
+    function = {"name": delta.name, "arguments": delta.arguments}
+    return {"index": delta.index, "id": delta.id, "type": "function", "function": function}
 
 
 def usage(prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> dict[str, Any]:

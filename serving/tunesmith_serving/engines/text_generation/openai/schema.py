@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tunesmith_serving.engines.text_generation.batching.types import MAX_TOP_LOGPROBS, SamplingParams
 from tunesmith_serving.engines.text_generation.openai.messages import Message
+from tunesmith_serving.engines.text_generation.openai.output import OutputFields
+from tunesmith_serving.engines.text_generation.openai.tools.request import ToolFields, Tools
 
 MAX_STOP_STRINGS = 4
 MAX_ANSWERS = 128
@@ -27,7 +29,7 @@ class StreamOptions(Body):
     include_obfuscation: bool | None = None
 
 
-class Generation(Body):
+class Generation(Body, OutputFields):
     """The fields that both kinds of request share."""
 
     model: str
@@ -91,7 +93,7 @@ class Generation(Body):
         )
 
 
-class ChatRequest(Generation):
+class ChatRequest(Generation, ToolFields):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[Message], Field(min_length=1)]
@@ -158,6 +160,7 @@ class TokenizeRequest(Body):
     model: str | None = None
     prompt: str | None = None
     messages: Annotated[list[Message], Field(min_length=1)] | None = None
+    tools: Tools = ()
     add_special_tokens: bool | None = None
     add_generation_prompt: bool | None = None
     return_token_strs: bool | None = None

@@ -23,7 +23,7 @@ async def tokenize(
         if body.messages is None:
             prompt = Prompt(body.prompt, add_special_tokens=body.add_special_tokens is not False)
         else:
-            rendered = render_prompt(body.messages, template, body.add_generation_prompt is not False)
+            rendered = render_prompt(body.messages, template, body.add_generation_prompt is not False, body.tools)
             prompt = replace(rendered, add_special_tokens=bool(body.add_special_tokens))
         ids = await encode(prompt, tokenizer)
     return {

@@ -15,6 +15,28 @@ class Decoder(Protocol):
         """Return the text of token ids; incomplete characters become U+FFFD."""
 
 
+class _ShowingDecoder:
+    """Decodes with some special tokens as text."""
+
+    def __init__(self, decoder: Decoder, shown: dict[int, str]) -> None:
+        self._decoder = decoder
+        self._shown = shown
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids; incomplete characters become U+FFFD."""
+        text, start = "", 0
+        for place, token in enumerate(ids):
+            if token in self._shown:
+                text += self._decoder.decode(ids[start:place]) + self._shown[token]
+                start = place + 1
+        return text + self._decoder.decode(ids[start:])
+
+
+def show_tokens(decoder: Decoder, shown: Sequence[tuple[int, str]]) -> Decoder:
+    """Return a decoder that writes some special tokens, given with their texts, instead of leaving them out."""
+    return _ShowingDecoder(decoder, dict(shown)) if shown else decoder
+
+
 class IncrementalDetokenizer:
     """Returns the text that each new token adds; the pieces together are the text of all tokens.
 

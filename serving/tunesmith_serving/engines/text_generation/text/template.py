@@ -11,6 +11,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from tunesmith_api.chat.rendering import UnsupportedToolsError, template_inputs
 from tunesmith_serving.runtime.errors import ArtifactError, ServingError
 
 SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -33,7 +34,11 @@ class _Generation(Extension):
 
 
 class ChatTemplate:
-    """A compiled chat template."""
+    """A compiled chat template.
+
+    Attributes:
+        source: Its text.
+    """
 
     def __init__(
         self, source: str, special_tokens: Mapping[str, str], now: Callable[[], datetime] = datetime.now
@@ -43,6 +48,7 @@ class ChatTemplate:
         Raises:
             ArtifactError: It is not a Jinja template.
         """
+        self.source = source
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
         )
@@ -57,22 +63,35 @@ class ChatTemplate:
             raise ArtifactError(f"{where}: {error}; correct the template and publish the model again") from None
         self._special_tokens = dict(special_tokens)
 
-    def render(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> str:
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
         """Return the prompt for a conversation.
 
         Args:
-            messages: The turns: `role` and `content` each.
+            messages: The turns: `role` and `content` each, and the calls and results of tools.
             add_generation_prompt: Whether the prompt ends with the beginning of the assistant's next turn.
+            tools: The functions that the model may call, as `tunesmith_api.chat.definitions.read_tools` makes them.
 
         Raises:
             TemplateError: The template refuses these messages.
         """
         try:
+            turns, given = template_inputs(self.source, messages, tools)
             return self._template.render(
-                messages=list(messages), add_generation_prompt=add_generation_prompt, **self._special_tokens
+                messages=turns,
+                tools=given,
+                documents=None,  # as transformers does: some templates ask whether it is none
+                add_generation_prompt=add_generation_prompt,
+                **self._special_tokens,
             )
         except TemplateError:
             raise
+        except UnsupportedToolsError as error:
+            raise TemplateError(str(error)) from None
         except Exception as error:  # a template can raise whatever its expressions raise
             raise TemplateError(f"the model's chat template cannot render these messages: {error}") from None
 

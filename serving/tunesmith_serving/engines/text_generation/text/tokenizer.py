@@ -72,6 +72,25 @@ class Tokenizer:
         index: int | None = self._tokenizer.token_to_id(token)
         return index
 
+    def special_token_id(self, token: str) -> int | None:
+        """Return the id of a special token, which `decode` leaves out; None if the text is no such token."""
+        index = self.token_id(token)
+        return index if index in self.special_ids() else None
+
+    def definition(self) -> str:
+        """Return the text of a tokenizer.json, without truncation and padding."""
+        text: str = self._tokenizer.to_str()
+        return text
+
+    def special_ids(self) -> frozenset[int]:
+        """Return the ids of the tokens that are no part of a text, such as EOS."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return frozenset(index for index, token in added.items() if token.special)
+
+    def is_added(self, token_id: int) -> bool:
+        """Whether a token was added to the vocabulary as a whole, such as `<|im_end|>`."""
+        return token_id in self._tokenizer.get_added_tokens_decoder()
+
     def _token_bytes(self, token_id: int) -> bytes:
         """Return the UTF-8 bytes of a token, which may be part of a character; a special token gives its name."""
         token: str | None = self._tokenizer.id_to_token(token_id)

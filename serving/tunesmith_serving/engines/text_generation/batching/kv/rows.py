@@ -61,6 +61,21 @@ class KeyValueRows:
         rows: npt.NDArray[Any] = self._array[part, first : first + count]
         return rows
 
+    def bind(self, binding: Any, names: tuple[str, str], part: int, first: int, count: int) -> None:  # noqa: ANN401
+        """Bind successive rows of one buffer, as input and as output.
+
+        Args:
+            binding: onnxruntime.IOBinding.
+            names: The input and the output.
+            part: The buffer.
+            first: The first row.
+            count: Number of rows.
+        """
+        rows = self.view(part, first, count)
+        bound = ("cpu", 0, rows.dtype.type, rows.shape, rows.ctypes.data)
+        binding.bind_input(names[0], *bound)
+        binding.bind_output(names[1], *bound)
+
     def take(self, row: int) -> None:
         """Begin to use a free row."""
         self._written[row] = self._kept.pop(row, 0)

@@ -1,0 +1,1 @@
+"""Answers that follow a JSON schema, a regular expression, a grammar or a list of choices, by llguidance."""
