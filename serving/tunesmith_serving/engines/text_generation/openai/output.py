@@ -1,14 +1,19 @@
 """The form of an answer: OpenAI's `response_format`, and vLLM's `structured_outputs`."""
 
-from typing import Annotated, Any, Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintSource
 from tunesmith_serving.engines.text_generation.structured import grammar
-from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
 from tunesmith_serving.engines.text_generation.structured.grammar import Grammar, GrammarError
-from tunesmith_serving.http.errors import ApiError
+
+if TYPE_CHECKING:
+    # What checks requests without answering them, as the replay does, needs no llguidance and no HTTP framework.
+    from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
+    from tunesmith_serving.http.errors import ApiError
 
 MAX_CHOICES = 1000
 KINDS = ("json", "regex", "choice", "grammar", "json_object")
@@ -160,6 +165,8 @@ def grammar_error(error: GrammarError, field: str, strict: bool = False) -> ApiE
         field: The field's path in the request.
         strict: Whether the request has a field `strict`, by which what cannot be enforced is ignored.
     """
+    from tunesmith_serving.http.errors import ApiError
+
     separator = "" if not error.path or error.path.startswith("[") else "."
     param = f"{field}{separator}{error.path}"
     remedy = "; or send strict: false, which ignores it" if strict and error.can_be_ignored else ""
