@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-zero bench-minilm techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
+.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-zero bench-minilm techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -79,6 +79,9 @@ bench-export: $(INSTALLED) ## Measure the memory of exports of 0.1, 0.5 and 1 bi
 bench: $(INSTALLED) ## Compare training and serving with the alternatives (20 minutes)
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/serving.py
+
+bench-adapters: $(INSTALLED) ## Measure 64 adapters on one base: memory, tokens per second, time to the first answer (5 minutes)
+	$(BIN)/python tests/bench/adapters.py
 
 bench-classify: $(INSTALLED) ## Compare a served classifier with transformers' pipeline and ONNX Runtime (5 minutes)
 	$(BIN)/python tests/bench/classify_serving.py

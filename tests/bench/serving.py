@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,13 +77,13 @@ def prompt_ids(count: int, length: int, vocab_size: int) -> list[list[int]]:
     return np.random.default_rng(7).integers(300, vocab_size, (count, length)).tolist()
 
 
-async def stream_one(url: str, prompt: list[int], new_tokens: int) -> tuple[int, float]:
+async def stream_one(url: str, prompt: list[int], new_tokens: int, model: str = "bench") -> tuple[int, float]:
     """Stream one completion over a connection of its own; returns (tokens, seconds to the first)."""
     where = urlsplit(url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
     body = json.dumps(
         {
-            "model": "bench",
+            "model": model,
             "prompt": prompt,
             "max_tokens": new_tokens,
             "temperature": 0,
@@ -105,14 +105,17 @@ async def stream_one(url: str, prompt: list[int], new_tokens: int) -> tuple[int,
     return tokens, first
 
 
-def through_http(url: str, prompts: list[list[int]], clients: int, new_tokens: int) -> Sample:
-    """`clients` clients at once, each sending its share of the prompts one after the other."""
+def through_http(
+    url: str, prompts: list[list[int]], clients: int, new_tokens: int, models: Sequence[str] = ("bench",)
+) -> Sample:
+    """`clients` clients at once, each sending its share of the prompts to its model, one after the other."""
 
-    async def client(mine: list[list[int]]) -> list[tuple[int, float]]:
-        return [await stream_one(url, prompt, new_tokens) for prompt in mine]
+    async def client(mine: list[list[int]], model: str) -> list[tuple[int, float]]:
+        return [await stream_one(url, prompt, new_tokens, model) for prompt in mine]
 
     async def run() -> list[list[tuple[int, float]]]:
-        return await asyncio.gather(*(client(prompts[index::clients]) for index in range(clients)))
+        shares = (client(prompts[index::clients], models[index % len(models)]) for index in range(clients))
+        return await asyncio.gather(*shares)
 
     started = time.perf_counter()
     answers = [answer for answers in asyncio.run(run()) for answer in answers]

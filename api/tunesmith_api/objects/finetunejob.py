@@ -99,6 +99,17 @@ class FineTuneJobSpec(TrainingJobSpec):
             lambda s: s.output is None or s.output.retain or (s.storage.claim_name or s.storage.uri) is None,
         ),
         Rule(
+            "!has(self.storage.uri) || !has(self.export) || !has(self.export.baseUri) || "
+            f"self.export.baseUri.matches('{OBJECT_STORE}')",
+            "export.baseUri is a path, and with storage.uri each pod's disk goes with it; write export.baseUri: "
+            "s3://BUCKET/BASE (abfs://, gs://), or leave baseUri out",
+            lambda s: (
+                s.storage.uri is None
+                or s.export.base_uri is None
+                or re.match(OBJECT_STORE, s.export.base_uri) is not None
+            ),
+        ),
+        Rule(
             "!has(self.storage.uri) || !has(self.output) || !has(self.output.uri) || "
             f"self.output.uri.matches('{OBJECT_STORE}')",
             "output.uri is a path, and with storage.uri each pod's disk goes with it; write output.uri: "

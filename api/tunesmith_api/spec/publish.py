@@ -148,7 +148,7 @@ class ExportSpec(SpecModel):
     )
     adapter_only: bool = Field(
         default=False,
-        description="Publish the adapter alone, a few megabytes, and the base model beside it once for all jobs that "
+        description="Publish the adapter alone, which is small, and the base model beside it once for all jobs that "
         "share it, instead of a merged model for each job. One server then answers with many adapters. For "
         "task textGeneration with a method whose update stays low-rank: lora and qlora.",
     )

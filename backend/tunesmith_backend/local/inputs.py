@@ -41,7 +41,10 @@ def local_spec(spec: TrainingJobSpec, base: Path) -> TrainingJobSpec:
     output: OutputSpec | None = spec.output
     if output is not None and output.uri is not None:
         output = output.model_copy(update={"uri": absolute_uri(output.uri, base)})
-    return spec.model_copy(update={"dataset": dataset, "model": model, "output": output})
+    export = spec.export
+    if export.base_uri is not None:
+        export = export.model_copy(update={"base_uri": absolute_uri(export.base_uri, base)})
+    return spec.model_copy(update={"dataset": dataset, "model": model, "export": export, "output": output})
 
 
 def write_inputs(config: JobConfig, config_maps: ConfigMaps, work: WorkFolder, *, restart: bool) -> None:

@@ -16,6 +16,11 @@ def sse_data(body: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
+def sse_event(name: str, body: dict[str, Any]) -> bytes:
+    """Return one server-sent event with a name and a JSON body."""
+    return b"event: " + name.encode() + b"\n" + sse_data(body)
+
+
 async def wait_for_disconnect(receive: Receive) -> None:
     """Return when the client has closed its connection."""
     while (await receive())["type"] != "http.disconnect":

@@ -37,7 +37,8 @@ class ServingConfig(RuntimeSpec):
         Field(
             ge=1,
             le=65_536,
-            description="Prompt tokens computed between two decode steps, so that long prompts do not hold up others.",
+            description="Prompt tokens computed between two decode steps, so that long prompts do not hold up others; "
+            "rounded up to a multiple of 16.",
         ),
     ] = 128
     threads: Annotated[

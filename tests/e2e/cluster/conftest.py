@@ -3,14 +3,17 @@
 import fcntl
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from cluster.client import Cluster, condition
 from cluster.errors import CannotRunError
+from cluster.network import GATEWAY
 from cluster.paths import cache
 from cluster.requests import Object
 from cluster_demo.install import NAMESPACE, install
+from support.s3_server import S3Server, s3_server
 
 LABELS = "app.kubernetes.io/name=tunesmith"
 
@@ -44,6 +47,15 @@ def alone(full_cluster: Cluster) -> Iterator[None]:
     scale(full_cluster, deployment, 0)
     yield
     scale(full_cluster, deployment, deployment["spec"]["replicas"])
+
+
+@pytest.fixture
+def store(installed: Cluster, tmp_path: Path) -> Iterator[S3Server]:
+    """An object store that pods reach."""
+    if installed.name is None:
+        pytest.skip("The object store is a process of this machine, which the pods of another cluster do not reach.")
+    with s3_server(tmp_path, GATEWAY) as server:
+        yield server
 
 
 def scale(cluster: Cluster, deployment: Object, replicas: int) -> None:

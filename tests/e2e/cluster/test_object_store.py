@@ -1,31 +1,20 @@
 """A job and its server that share no volume: all of it is handed on in an object store, checkpoints too."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from cluster.client import Cluster
-from cluster.network import GATEWAY
 from support.manifests import config_map, job, workspace
 from support.operator import serves, service_url, stage_pods, succeeded, wait_until
-from support.s3_server import BUCKET, S3Server, s3_server
+from support.s3_server import BUCKET, S3Server
 from support.training_pods import LONG, from_step
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 STEPS = 300
-
-
-@pytest.fixture
-def store(installed: Cluster, tmp_path: Path) -> Iterator[S3Server]:
-    if installed.name is None:
-        pytest.skip("The object store is a process of this machine, which the pods of another cluster do not reach.")
-    with s3_server(tmp_path, GATEWAY) as server:
-        yield server
 
 
 def parts(store: S3Server) -> set[str]:

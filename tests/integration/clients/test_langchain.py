@@ -22,5 +22,8 @@ def test_langchain(server: ServingProcess, expected: dict[str, Any]) -> None:
         "completion": expected["completion"],
         "system": True,
         "tools": "tools",
-        "structured": "response_format",
+        "structured": True,
+        "object": "{",
+        "responses": answer,
+        "responses_stream": answer,
     }

@@ -19,5 +19,6 @@ def test_litellm(server: ServingProcess, expected: dict[str, Any]) -> None:
         "user": answer,
         "several": [answer, answer],
         "completion": expected["completion"],
+        "object": "{",
         "refused": True,
     }

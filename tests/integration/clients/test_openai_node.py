@@ -18,5 +18,9 @@ def test_openai_for_node(server: ServingProcess, expected: dict[str, Any]) -> No
         "completion": expected["completion"],
         "models": ["tiny"],
         "several": [expected["answer"]] * 2,
+        "responses": expected["answer"],
+        "responsesStream": expected["answer"],
+        "responsesMore": expected["more"],
+        "form": True,
         "refused": [True, "tools"],
     }

@@ -1,7 +1,7 @@
 """The official Python client, unchanged."""
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import openai
 import pytest
@@ -102,12 +102,21 @@ def test_models(client: openai.OpenAI) -> None:
 
 
 class Reply(BaseModel):
-    text: str
+    text: Literal["yes", "no"]
+
+
+def test_answers_in_the_form_of_a_class(client: openai.OpenAI) -> None:
+    chat = client.chat.completions.parse(messages=QUESTION, response_format=Reply, **{**GREEDY, "max_tokens": 60})
+    assert isinstance(chat.choices[0].message.parsed, Reply)
+    response = client.responses.parse(model="tiny", input=QUESTION, text_format=Reply, temperature=0)
+    assert isinstance(response.output_parsed, Reply)
+    with pytest.raises(openai.LengthFinishReasonError):
+        client.chat.completions.parse(messages=QUESTION, response_format=Reply, **{**GREEDY, "max_tokens": 3})
 
 
 def test_what_is_not_there_is_a_bad_request_that_names_it(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        client.chat.completions.parse(messages=QUESTION, response_format=Reply, **GREEDY)
-    assert caught.value.param == "response_format"
+        client.chat.completions.create(messages=QUESTION, modalities=["audio"], **GREEDY)
+    assert caught.value.param == "modalities"
     with pytest.raises(openai.NotFoundError):
-        client.responses.create(model="tiny", input="x")
+        client.embeddings.create(model="tiny", input="x")

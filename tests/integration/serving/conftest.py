@@ -4,6 +4,7 @@ from pathlib import Path
 import openai
 import pytest
 
+from support.lora_artifacts import make_base
 from support.serving_process import ServingProcess
 from support.tiny_models import build_model, make_artifact
 from tunesmith_serving.artifact.opening import open_artifact
@@ -21,6 +22,12 @@ def hf_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def artifact(hf_llama: Path) -> Path:
     """A tiny Llama in fp32 and int4; never to be changed."""
     return make_artifact(hf_llama.with_name("llama"), precisions=("fp32", "int4"), model_folder=hf_llama)
+
+
+@pytest.fixture(scope="session")
+def lora_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama in fp32 that takes adapters; never to be changed."""
+    return make_base(tmp_path_factory.mktemp("lora") / "base")
 
 
 def config(**options: object) -> ServingConfig:

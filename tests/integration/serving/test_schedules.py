@@ -12,7 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.lora_artifacts import make_adapter
 from support.serving_process import wait_until
+from tunesmith_serving.artifact.opening import open_artifact
+from tunesmith_serving.engines.text_generation.adapters.loading import load_adapter
+from tunesmith_serving.engines.text_generation.adapters.loading import lora_base as base_of
 from tunesmith_serving.engines.text_generation.batching.batcher import ContinuousBatcher
 from tunesmith_serving.engines.text_generation.batching.collect import Collector
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
@@ -25,6 +29,7 @@ from tunesmith_serving.engines.text_generation.batching.types import (
 
 from .conftest import config, load_engine
 
+ADAPTERS = (("a", 4), ("b", 3))
 SCHEDULES = int(os.environ.get("SCHEDULES", "60"))
 # Of a token whose keys and values were computed alone, and of the same token computed with others (decoder.py).
 ROUNDING = 1e-3
@@ -85,13 +90,17 @@ arrivals = st.builds(
 
 
 @pytest.fixture(scope="module")
-def start(artifact: Path) -> Iterator[Callable[..., ContinuousBatcher]]:
+def start(lora_base: Path) -> Iterator[Callable[..., ContinuousBatcher]]:
     loaded = []
+    folders = [make_adapter(lora_base.with_name(name), lora_base, rank=rank, seed=rank) for name, rank in ADAPTERS]
+    base = base_of(open_artifact(lora_base, "fp32"))
 
     def load(free: int = 1 << 30, **options: object) -> ContinuousBatcher:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(f"{OnnxDecoder.__module__}.free_memory", lambda: free)
-            loaded.append(load_engine(artifact, config(max_queue_length=100, context_length=256, **options)))
+            loaded.append(load_engine(lora_base, config(max_queue_length=100, context_length=256, **options)))
+        for folder in folders:
+            loaded[-1].adapters.add(load_adapter(folder, folder.name, base))
         return loaded[-1].batcher
 
     yield load
@@ -110,9 +119,9 @@ class Alone:
     def answer(self, chunk: object, request: GenerationRequest) -> Completion:
         if chunk not in self._batchers:
             self._batchers[chunk] = self._start(max_batch_size=1, prefill_chunk=chunk, prefix_cache_memory="0")
-        key = (chunk, replace(request, adapter=None))
+        key = (chunk, request)
         if key not in self._answers:
-            self._answers[key] = self._batchers[chunk].generate(key[1], 60)
+            self._answers[key] = self._batchers[chunk].generate(request, 60)
         return self._answers[key]
 
     def is_tie(self, chunk: object, request: GenerationRequest, at: int) -> bool:

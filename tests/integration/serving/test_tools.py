@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from support.serving_process import ServingProcess
+from support.source_tree import ROOT
 from support.tool_models import ANSWER, GREETING, QUESTION, RESULT, TWO, WEATHER
 
 NOW = {"type": "function", "function": {"name": "now"}}
@@ -196,6 +197,33 @@ def test_an_enforced_call_that_is_cut_keeps_its_beginning(client: openai.OpenAI)
     assert "".join(part.function.arguments for part in calls) == arguments
 
 
+def test_arguments_of_strict_functions_are_enforced_once_a_call_begins(client: openai.OpenAI) -> None:
+    cities = {**WEATHER["function"]["parameters"], "properties": {"city": {"enum": ["Bonn", "Basel"]}}}
+    strict = {"type": "function", "function": {**WEATHER["function"], "strict": True}}
+    # The model is told of the same function, so that it answers as it has learned.
+    found = ask(client, QUESTION, tools=[strict]).choices[0]
+    assert calls_of(found.message) == [("weather", {"city": "Berlin"})]
+    assert ask(client, "Hello", tools=[strict]).choices[0].message.content == GREETING
+    assert assembled(list(ask(client, TWO, tools=[strict], stream=True)))[0] == "Let me see."
+    strict["function"]["parameters"] = cities
+    found = ask(client, QUESTION, tools=[strict], max_tokens=100).choices[0].message
+    assert found.tool_calls is None or calls_of(found)[0][1]["city"] in ("Bonn", "Basel")
+
+
+def test_a_form_of_answers_without_calls(client: openai.OpenAI) -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema, "strict": True}}
+    assert calls_of(ask(client, QUESTION, response_format=form).choices[0].message) == [("weather", {"city": "Berlin"})]
+    said = ask(client, "Hello", response_format=form).choices[0].message
+    assert said.tool_calls or json.loads(said.content)["a"] in (1, 2)
+    none = ask(client, QUESTION, response_format=form, tool_choice="none").choices[0].message
+    assert json.loads(none.content)["a"] in (1, 2)
+    must = ask(client, QUESTION, response_format=form, tool_choice="required", parallel_tool_calls=False).choices[0]
+    assert calls_of(must.message)[0][0] == "weather" or must.finish_reason == "length"
+    with pytest.raises(openai.BadRequestError, match="cannot be combined with tools"):
+        ask(client, QUESTION, extra_body={"structured_outputs": {"regex": "a"}})
+
+
 def test_only_allowed_tools_are_called(client: openai.OpenAI) -> None:
     allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [NOW]}}
     plain = ask(client, QUESTION, tools=[WEATHER, NOW])
@@ -245,3 +273,18 @@ def test_tokens_of_a_prompt_with_tools(client: openai.OpenAI, server: ServingPro
     body = {"messages": [{"role": "user", "content": QUESTION}], "tools": [WEATHER]}
     count = httpx.post(f"{server.url}/tokenize", json=body).json()["count"]
     assert count == ask(client, QUESTION).usage.prompt_tokens
+
+
+def test_the_documented_loop(client: openai.OpenAI) -> None:
+    section = (ROOT / "docs" / "serving.md").read_text().split("\n## Tools\n")[1]
+    code = section.split("```python\n")[1].split("```")[0].replace('model="quickstart"', 'model="tiny", temperature=0')
+    asked: list[str] = []
+
+    def look_up_the_weather(city: str) -> str:
+        asked.append(city)
+        return RESULT
+
+    names = {"client": client, "look_up_the_weather": look_up_the_weather}
+    exec(code, names)
+    assert asked == ["Berlin"]
+    assert names["answer"].choices[0].message.content == ANSWER  # type: ignore[attr-defined]

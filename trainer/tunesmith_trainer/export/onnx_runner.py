@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,28 +132,6 @@ class OnnxModel:
             step, past = self._run([token], len(prompt) + index, past)
             rows.append(step[-1])
         return np.stack(rows)
-
-    @property
-    def ends(self) -> frozenset[int]:
-        """The tokens that end an answer."""
-        found = json.loads((self._folder / "genai_config.json").read_bytes())["model"].get("eos_token_id", [])
-        return frozenset(found if isinstance(found, list) else [found])
-
-    def generate(self, prompt: Sequence[int], limit: int, ends: Collection[int]) -> list[int]:
-        """Return the most likely tokens after a prompt, up to one that ends the answer.
-
-        Args:
-            prompt: Token ids.
-            limit: Most tokens of the answer.
-            ends: Tokens that end it; they are not part of it.
-        """
-        past, answer = self._empty, list[int]()
-        for start in range(0, len(prompt), _CHUNK):
-            logits, past = self._run(prompt[start : start + _CHUNK], start, past)
-        while len(answer) < limit and (token := int(logits[-1].argmax())) not in ends:
-            answer.append(token)
-            logits, past = self._run([token], len(prompt) + len(answer) - 1, past)
-        return answer
 
     def _decode_at_once(self, prompt: Sequence[int], answer: Sequence[int]) -> Logits:
         """As `decode`, but with the answer fed in one go: casting all weights up for each token would take too long."""

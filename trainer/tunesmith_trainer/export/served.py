@@ -16,7 +16,6 @@ from tunesmith_trainer.data.token_store import Example, TokenStore
 from tunesmith_trainer.evaluate.evaluation import answer_limits, metrics_of
 from tunesmith_trainer.evaluate.prompts import EvalPrompt
 from tunesmith_trainer.evaluate.scores import Scores
-from tunesmith_trainer.export.lora.inputs import adapter_beside
 from tunesmith_trainer.export.onnx_runner import OnnxModel
 from tunesmith_trainer.export.parity import losses
 from tunesmith_trainer.export.replay import replay
@@ -82,8 +81,6 @@ def served_answers(
     requests = [{**prompts[index].request, "max_tokens": limits[index], "temperature": 0} for index in asked]
     answers = [""] * len(prompts)
     advance(len(prompts) - len(asked))
-    if adapter_beside(folder):
-        return _adapter_answers(OnnxModel(folder), tokenizer, prompts, limits, advance)
     found = replay(artifact, precision, requests, generate=True, advance=advance)
     for index, answer in zip(asked, found, strict=True):
         if "error" in answer:
@@ -94,22 +91,6 @@ def served_answers(
                 "Use another precision in export.precisions",
             )
         answers[index] = answer["text"]
-    return answers
-
-
-def _adapter_answers(
-    exported: OnnxModel,
-    tokenizer: Any,  # noqa: ANN401
-    prompts: Sequence[EvalPrompt],
-    limits: Sequence[int],
-    advance: Advance,
-) -> list[str]:
-    """Return the answers of an export with its adapter; a prompt without a limit has none."""
-    answers = []
-    for prompt, limit in zip(prompts, limits, strict=True):
-        answer = exported.generate(prompt.prompt_ids, limit, exported.ends) if limit else []
-        answers.append(tokenizer.decode(answer, skip_special_tokens=True))
-        advance(1 if limit else 0)
     return answers
 
 

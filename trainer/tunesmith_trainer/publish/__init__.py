@@ -3,8 +3,11 @@
 The artifact holds `onnx/<precision>/` for each of `export.precisions` (there may be none), `adapter/` with lora and
 dora, `model/` (the tuned model as safetensors, merged) only with `export.mergeWeights`, for method full too,
 `evaluation.json`, `predictions.jsonl` if there are answers to compare, `training_log.jsonl`, `data_report.json`, and
-`manifest.json`, which is written last. If the stage is killed and run again, it ends with the same files, byte for
-byte; only `created` (the time of assembly) and `measured` in the manifest differ, which are not part of the digest.
+`manifest.json`, which is written last. With `export.adapterOnly` there are no exports in it: they are in
+the artifact of its base, which is written once for all jobs that share it.
+
+If the stage is killed and run again, it ends with the same files, byte for byte; only `created` (the time of assembly)
+and `measured` in the manifest differ, which are not part of the digest.
 """
 
 from __future__ import annotations

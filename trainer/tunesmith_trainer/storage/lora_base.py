@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os.path
+import os
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.artifact import LORA_BASE, MANIFEST, digest_of_json
+from tunesmith_api.contract import SKIP_OUTPUT_PROBE
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.methods import METHODS
 from tunesmith_api.spec import JobConfig
@@ -152,6 +153,6 @@ def require_fitting_base(config: JobConfig, model: Mapping[str, Any], template: 
         StageError: OUTPUT_FAILED: another artifact is there.
     """
     uri = config.spec.export.base_uri
-    if uri:
+    if uri and not (os.environ.get(SKIP_OUTPUT_PROBE) and local_path(uri) is None):
         quantization = NOT_YET if METHODS[config.spec.method].is_quantized else None
         read_base(uri, BaseIdentity.of(config, model, template, quantization))

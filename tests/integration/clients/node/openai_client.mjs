@@ -35,6 +35,19 @@ found.completion = (await client.completions.create({ ...greedy, prompt: "Tunesm
 found.models = (await client.models.list()).data.map((card) => card.id);
 const several = await client.chat.completions.create({ ...greedy, messages: question, n: 2 });
 found.several = several.choices.map((choice) => choice.message.content);
+
+const asked = { model, temperature: 0, max_output_tokens: 12, input: question };
+const asResponse = await client.responses.create(asked);
+found.responses = asResponse.output_text;
+found.responsesStream = "";
+for await (const event of await client.responses.create({ ...asked, stream: true })) {
+  if (event.type === "response.output_text.delta") found.responsesStream += event.delta;
+}
+const items = [...question, ...asResponse.output, more];
+found.responsesMore = (await client.responses.create({ ...asked, input: items })).output_text;
+const form = { type: "json_schema", name: "reply", strict: true, schema: { enum: ["yes", "no"] } };
+found.form = JSON.parse((await client.responses.create({ ...asked, text: { format: form } })).output_text).length > 1;
+
 try {
   await client.chat.completions.create({ ...greedy, messages: question, tools: [{ type: "function", function: { name: "f" } }] });
 } catch (error) {

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from typing import Any
+from typing import Any, Literal
 
 import openai
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
@@ -18,7 +18,7 @@ OPTIONS: dict[str, Any] = {"model": MODEL, "temperature": 0, "max_retries": 0}
 class Reply(BaseModel):
     """A structured answer."""
 
-    text: str
+    text: Literal["yes", "no"]
 
 
 PARTS: Any = [{"type": "text", "text": "What is the "}, {"type": "text", "text": "learning rate?"}]
@@ -40,9 +40,16 @@ found: dict[str, Any] = {
     "completion": OpenAI(max_tokens=12, **OPTIONS).invoke("Tunesmith"),
     "system": isinstance(chat.invoke([SystemMessage("Be brief."), QUESTION]), AIMessage),
 }
-for name, runnable in {"tools": chat.bind_tools([TOOL]), "structured": chat.with_structured_output(Reply)}.items():
-    try:
-        runnable.invoke([QUESTION])
-    except openai.BadRequestError as error:
-        found[name] = error.param
+try:
+    chat.bind_tools([TOOL]).invoke([QUESTION])
+except openai.BadRequestError as error:
+    found["tools"] = error.param
+structured = ChatOpenAI(max_tokens=60, **OPTIONS)
+reply = structured.with_structured_output(Reply).invoke([QUESTION])
+found["structured"] = isinstance(reply, Reply)
+any_object = structured.bind(response_format={"type": "json_object"}).invoke([QUESTION])
+found["object"] = str(any_object.content)[0]
+responses = ChatOpenAI(max_tokens=12, use_responses_api=True, **OPTIONS)
+found["responses"] = responses.invoke([QUESTION]).text
+found["responses_stream"] = "".join(chunk.text for chunk in responses.stream([QUESTION]))
 print(json.dumps(found))

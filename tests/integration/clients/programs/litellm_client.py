@@ -32,8 +32,10 @@ found["user"] = named.choices[0].message.content
 found["several"] = [choice.message.content for choice in litellm.completion(messages=QUESTION, n=2, **OPTIONS).choices]
 text = {**OPTIONS, "model": OPTIONS["model"].replace("openai/", "text-completion-openai/")}
 found["completion"] = litellm.text_completion(prompt="Tunesmith", **text).choices[0].text
+form = {"type": "json_object"}
+found["object"] = litellm.completion(messages=QUESTION, response_format=form, **OPTIONS).choices[0].message.content[0]
 try:
-    litellm.completion(messages=QUESTION, response_format={"type": "json_object"}, **OPTIONS)
+    litellm.completion(messages=QUESTION, verbosity="low", **OPTIONS)
 except litellm.BadRequestError as error:
-    found["refused"] = "response_format" in str(error)
+    found["refused"] = "verbosity" in str(error)
 print(json.dumps(found))

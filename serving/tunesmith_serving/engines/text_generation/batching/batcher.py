@@ -9,6 +9,7 @@ decoder.py for what holds to the last bit.
 from tunesmith_serving.engines.text_generation.adapters.errors import UnreadableAdapterError
 from tunesmith_serving.engines.text_generation.adapters.store import AdapterStore
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
+from tunesmith_serving.engines.text_generation.batching.chunks import has_single_token, next_chunk
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.kv.prefix import BLOCK_TOKENS, PrefixCache, Tokens
 from tunesmith_serving.engines.text_generation.batching.sampling import Row
@@ -117,26 +118,22 @@ class ContinuousBatcher(QueueWorker):
             slot = self._prefilling or self._admit()
             if slot is None:
                 return
-            start, end = slot.sequence.filled, self._cut(slot)
+            prompt = slot.sequence.prompt
+            start, end = next_chunk(slot.sequence.filled, len(prompt), self._decoder.prefill_chunk)
             if end - start > budget:
                 return
-            joined = self._join(slot, budget) if start == 0 and end == len(slot.sequence.prompt) else []
+            joined = self._join(slot, budget) if end - start == len(prompt) else []
             self._delivery.flush()  # tokens of the other requests do not wait for this
             if not joined:
                 budget -= end - start
-                tokens = slot.sequence.prompt[start:end]
-                self._computed(slot, end, self._decoder.prefill(slot.row, tokens, start, slot.sequence.adapter))
+                logits = self._decoder.prefill(slot.row, prompt[start:end], start, slot.sequence.adapter)
+                self._computed(slot, end, logits)
                 continue
             prompts = [member.sequence.prompt for member in (slot, *joined)]
             budget -= len(prompts) * max(map(len, prompts))
             results = self._decoder.prefill_together(slot.row, prompts, slot.sequence.adapter)
             for member, logits in zip((slot, *joined), results, strict=True):
                 self._computed(member, len(member.sequence.prompt), logits)
-
-    def _cut(self, slot: Slot) -> int:
-        """Return where the next chunk of a prompt ends: at a multiple of the chunk's length, or at the end."""
-        chunk, start = self._decoder.prefill_chunk, slot.sequence.filled
-        return min(start + chunk - start % chunk, len(slot.sequence.prompt))
 
     def _admit(self) -> Slot | None:
         """Give the request that waits longest a row, with what the prefix cache has of its prompt."""
@@ -156,16 +153,9 @@ class ContinuousBatcher(QueueWorker):
         return slot
 
     def _known(self, slot: Slot) -> list[bytes]:
-        """Return the keys of the prompt's first blocks that the prefix cache has.
-
-        A single token is computed by other kernels than several, so none may become a chunk of its own that is not one
-        without the cache.
-        """
-        keys = slot.keys.of(slot.sequence.prompt, self._blocks(len(slot.sequence.prompt) - 2))
-        known, chunk = self._prefix.match(keys), self._decoder.prefill_chunk
-        if known and chunk > 1 and (known * BLOCK_TOKENS + 1) % chunk == 0:
-            known -= 1
-        return keys[:known]
+        """Return the keys of the prompt's first blocks that the prefix cache has; they are never all of the prompt."""
+        keys = slot.keys.of(slot.sequence.prompt, self._blocks(len(slot.sequence.prompt) - 1))
+        return keys[: self._prefix.match(keys)]
 
     def _blocks(self, tokens: int) -> int:
         """Return how many blocks of that many tokens can be in the prefix cache."""
@@ -196,13 +186,13 @@ class ContinuousBatcher(QueueWorker):
         if slot.sequence.adapter is not group[0].sequence.adapter:
             return None
         lengths = [len(member.sequence.prompt) for member in (*group, slot)]
-        if min(lengths) < 2 or max(lengths) * len(lengths) > budget:
+        if max(lengths) * len(lengths) > budget or min(lengths) == 1 or has_single_token(max(lengths)):
             return None
         if min(lengths) < max(lengths) / 2 or (self._decoder.same_lengths and min(lengths) < max(lengths)):
             return None  # mostly padding, or more of it than the model can tell from tokens
         # A prompt that begins like another of the group waits for what that one leaves in the prefix cache.
-        begins = [member.keys.of(member.sequence.prompt, self._blocks(lengths[-1] - 2))[:1] for member in group]
-        own = slot.keys.of(slot.sequence.prompt, self._blocks(lengths[-1] - 2))[:1]
+        begins = [member.keys.of(member.sequence.prompt, self._blocks(lengths[-1] - 1))[:1] for member in group]
+        own = slot.keys.of(slot.sequence.prompt, self._blocks(lengths[-1] - 1))[:1]
         return None if own and (own in begins or self._prefix.match(own)) else slot
 
     def _computed(self, slot: Slot, end: int, logits: Row) -> None:

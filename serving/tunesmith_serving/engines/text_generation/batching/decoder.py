@@ -4,9 +4,8 @@ Each buffer is bound as past and as present of its layer, so a step writes its n
 is copied. GroupQueryAttention takes each row's length from `attention_mask`, so rows of different lengths decode
 together. It takes several tokens of several rows only if none of them has a past, and of a single row otherwise.
 
-In fp32 a token's keys, values and logits do not depend on the other tokens and rows of a run, to the last bit, as long
-as the run has several tokens of a row: a single token is computed by other kernels, whose sums are rounded differently
-(logits differ by up to 5e-5). With int4 the single-token kernel also rounds its inputs differently (up to 0.1).
+chunks.py says what results depend on in fp32. With int4 the kernel for a single token also rounds its inputs otherwise
+than the one for several, so that logits differ by up to 0.1.
 """
 
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from tunesmith_serving.engines.session import open_session
 from tunesmith_serving.engines.text_generation.adapters.modules import read_modules
 from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
+from tunesmith_serving.engines.text_generation.batching.chunks import GRAIN
 from tunesmith_serving.engines.text_generation.batching.kv.budget import plan_memory
 from tunesmith_serving.engines.text_generation.batching.kv.device import DeviceRows
 from tunesmith_serving.engines.text_generation.batching.kv.rows import KeyValueRows, KvShape
@@ -74,7 +74,7 @@ class OnnxDecoder:
         memory: How much of the free memory keys and values may take.
         wanted_context: The most tokens of a row by the settings and the model.
         context_length: The most tokens of a row; less than wanted if the memory holds no more.
-        prefill_chunk: The most prompt tokens of a run.
+        prefill_chunk: The most prompt tokens of a run; a multiple of 16.
         rows: The keys and values.
         same_lengths: Whether only prompts of the same length can be computed in one run.
     """
@@ -95,7 +95,7 @@ class OnnxDecoder:
             artifact: What holds the model.
             slots: Number of rows.
             context_length: The most tokens of a row.
-            prefill_chunk: The most prompt tokens of a run.
+            prefill_chunk: The most prompt tokens of a run; rounded up to a multiple of 16.
             threads: Threads that compute together; 0 for all processors that this process may use.
             prefix_memory: Bytes of the prefix cache, which takes part of the memory; None for a share of what is free.
             provider: The execution provider that computes the model.
@@ -129,7 +129,7 @@ class OnnxDecoder:
         prefix_memory = 0 if on_device else prefix_memory
         self.memory = plan_memory(free, shape.token_bytes, slots, self.wanted_context, prefix_memory)
         self.context_length = min(self.wanted_context, self.memory.row_tokens)
-        self.prefill_chunk = min(prefill_chunk, self.context_length)
+        self.prefill_chunk = -(-prefill_chunk // GRAIN) * GRAIN
         self.rows: KeyValueRows = (
             DeviceRows(shape, slots, self.context_length, provider, ONNX_TYPES[kv_type])
             if on_device
@@ -141,7 +141,7 @@ class OnnxDecoder:
         self._mask = np.zeros(slots * (self.context_length + 1), np.int64)
         dtype = LOGITS_TYPES[outputs["logits"].type]
         self._logits = np.zeros((slots, 1, self.spec.vocab_size), dtype)
-        most = slots if self._pruned else max(self.prefill_chunk + 1, slots)
+        most = slots if self._pruned else max(min(self.prefill_chunk, self.context_length), slots)
         self._prefill_logits = np.zeros((most, self.spec.vocab_size), dtype)
         self._decode_bindings: dict[int, _Binding] = {}
 

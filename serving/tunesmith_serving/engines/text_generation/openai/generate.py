@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -41,33 +41,38 @@ from tunesmith_serving.http.sse import EventStream, sse_data, wait_for_disconnec
 from tunesmith_serving.runtime.retry import RetryEstimator
 
 
-class _Run:
-    """A request that is being answered: its answers in order, prompt by prompt."""
+class Run:
+    """A request that is being answered: its answers in order, prompt by prompt.
+
+    Attributes:
+        generation: Its events.
+        answers: The answers, as they grow.
+        echo: The text that each answer begins with.
+        prompt_tokens: Tokens of its prompts.
+        tokens: Tokens of its answers so far.
+        cached_tokens: Tokens of its prompts that were not computed again.
+    """
 
     def __init__(
-        self,
-        builder: ResponseBuilder,
-        generation: Generation,
-        timers: list[TokenTimer],
-        answers: list[Answer],
-        prompt: int,
+        self, generation: Generation, timers: list[TokenTimer], answers: list[Answer], echo: list[str], prompt: int
     ) -> None:
-        self.builder = builder
         self.generation = generation
-        self.timers = timers
         self.answers = answers
+        self.echo = echo
         self.prompt_tokens = prompt
         self.tokens = 0
         self.cached_tokens = 0
+        self._timers = timers
 
     def add(self, index: int, event: Event) -> list[Delta]:
         """Add an event of one of the answers; return what is new of it."""
-        self.timers[index].record(event)
+        self._timers[index].record(event)
         self.tokens += len(event.token_ids)
         self.cached_tokens += event.cached_tokens
         return self.answers[index].add(event)
 
     def usage(self) -> dict[str, Any]:
+        """Return `usage`."""
         return usage(self.prompt_tokens, self.tokens, self.cached_tokens)
 
 
@@ -108,27 +113,37 @@ class Generator:
             ApiError: The request cannot be answered.
         """
         arrived = time.perf_counter()
+        run = await self.start(body, arrived)
+        builder = ResponseBuilder(
+            "chat" if isinstance(body, ChatRequest) else "text",
+            body.model,
+            self._token_bytes,
+            body.params().logprobs is not None,
+            run.echo,
+        )
+        if body.stream:
+            return EventStream(self._stream(run, builder, arrived, body.include_usage), run.generation.cancel)
+        if not await self.finish(request, run, arrived):
+            return Response(status_code=CLIENT_LEFT)
+        return JSONResponse(builder.whole(run.answers, run.usage()))
+
+    async def start(self, body: ChatRequest | CompletionRequest, arrived: float) -> Run:
+        """Submit a request that arrived at `time.perf_counter()` = `arrived`.
+
+        Raises:
+            ApiError: The request cannot be answered.
+        """
         adapter = self._context.check_model(body.model)
         written = await self._writer.write(body)
         count = body.n or 1
-        is_chat = isinstance(body, ChatRequest)
-        builder = ResponseBuilder(
-            "chat" if is_chat else "text",
-            adapter or self._context.model_name,
-            self._token_bytes,
-            body.params().logprobs is not None,
-            [prompt.echo for prompt in written for _ in range(count)],
-        )
         prompts = [replace(prompt.request, adapter=adapter) for prompt in written]
         requests = [variant(prompt, index) for prompt in prompts for index in range(count)]
-        generation = self._submit(requests, len(written), "messages" if is_chat else "prompt")
+        generation = self._submit(requests, len(written), "messages" if isinstance(body, ChatRequest) else "prompt")
         timers = [self._metrics.timer(arrived) for _ in requests]
         plans = [prompt.tools for prompt in written for _ in range(count)]
         answers = [Answer(plan.parser()) if plan else Answer() for plan in plans]
-        run = _Run(builder, generation, timers, answers, sum(len(prompt.request.prompt_ids) for prompt in written))
-        if body.stream:
-            return EventStream(self._stream(run, arrived, body.include_usage), generation.cancel)
-        return await self._whole(request, run, arrived)
+        echo = [prompt.echo for prompt in written for _ in range(count)]
+        return Run(generation, timers, answers, echo, sum(len(prompt.request.prompt_ids) for prompt in written))
 
     def _submit(self, requests: list[GenerationRequest], prompts: int, param: str) -> Generation:
         try:
@@ -160,27 +175,45 @@ class Generator:
         except EngineFailedError as error:
             raise server_error(str(error)) from None
 
-    async def _whole(self, request: Request, run: _Run, arrived: float) -> Response:
+    async def finish(
+        self, request: Request, run: Run, arrived: float, take: Callable[[int, list[Delta]], object] | None = None
+    ) -> bool:
+        """Wait until a request has its answers; return whether the client has waited too.
+
+        Args:
+            request: The HTTP request.
+            run: Its answers.
+            arrived: When it arrived.
+            take: Called with what is new of each answer.
+
+        Raises:
+            ApiError: The generation failed.
+        """
         watcher = asyncio.create_task(wait_for_disconnect(request.receive))
         watcher.add_done_callback(lambda _: run.generation.cancel())
         try:
             async for events in run.generation.batches():
                 for index, event in events:
-                    run.add(index, event)
+                    deltas = run.add(index, event)
+                    if take is not None:
+                        take(index, deltas)
                     if event.finish_reason == "error":
                         run.generation.cancel()
         finally:
             watcher.cancel()
-        self._retry.finished(time.perf_counter() - arrived)
+        self.finished(arrived)
         for answer in run.answers:
             if answer.finish_reason == "error":
                 raise server_error(answer.error or "the generation failed")
-        if any(answer.finish_reason in (None, "cancelled") for answer in run.answers):
-            return Response(status_code=CLIENT_LEFT)
-        return JSONResponse(run.builder.whole(run.answers, run.usage()))
+        return all(answer.finish_reason not in (None, "cancelled") for answer in run.answers)
 
-    async def _stream(self, run: _Run, arrived: float, include_usage: bool) -> AsyncIterator[bytes]:
-        builder = run.builder
+    def finished(self, arrived: float) -> None:
+        """Count how long a request took, from which others learn how long they should wait."""
+        self._retry.finished(time.perf_counter() - arrived)
+
+    async def _stream(
+        self, run: Run, builder: ResponseBuilder, arrived: float, include_usage: bool
+    ) -> AsyncIterator[bytes]:
         if first := b"".join(builder.first_chunk(index) for index in range(run.generation.count)):
             yield first
         finished = 0
@@ -203,7 +236,7 @@ class Generator:
                 chunks.append(DONE)
             if chunks:
                 yield b"".join(chunks)
-        self._retry.finished(time.perf_counter() - arrived)
+        self.finished(arrived)
 
 
 def variant(request: GenerationRequest, index: int) -> GenerationRequest:

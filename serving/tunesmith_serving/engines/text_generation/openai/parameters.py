@@ -1,5 +1,6 @@
 """The parameters that a request may have: those of OpenAI's API and the usual extensions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -63,8 +64,19 @@ UNSUPPORTED: dict[str, Unsupported] = {
 }
 
 
-def parse(kind: type[Model], data: dict[str, Any]) -> Model:
+def parse(
+    kind: type[Model],
+    data: dict[str, Any],
+    unsupported: Mapping[str, Unsupported] = UNSUPPORTED,
+    ignored: frozenset[str] = IGNORED,
+) -> Model:
     """Check a body. What does not change the answer is ignored; what would, but is not supported, is refused.
+
+    Args:
+        kind: What the body must be.
+        data: The body.
+        unsupported: The parameters that would change the answer.
+        ignored: The parameters that do not.
 
     Raises:
         ApiError: With the parameter in `param`.
@@ -73,22 +85,22 @@ def parse(kind: type[Model], data: dict[str, Any]) -> Model:
     for name, value in data.items():
         if name in kind.model_fields:
             known[name] = value
-        elif value is None or name in IGNORED:
+        elif value is None or name in ignored:
             continue
-        elif name not in UNSUPPORTED:
-            raise ApiError(400, _unknown(name, kind), param=name, code="unknown_parameter")
-        elif not any(_same(value, neutral) for neutral in UNSUPPORTED[name].neutral):
+        elif name not in unsupported:
+            raise ApiError(400, _unknown(name, kind, ignored), param=name, code="unknown_parameter")
+        elif not any(_same(value, neutral) for neutral in unsupported[name].neutral):
             raise ApiError(
                 400,
-                f"{name} is not supported with this value: {UNSUPPORTED[name].instead}",
+                f"{name} is not supported with this value: {unsupported[name].instead}",
                 param=name,
                 code="unsupported_parameter",
             )
     return validate(kind, known)
 
 
-def _unknown(name: str, kind: type[BaseModel]) -> str:
-    close = get_close_matches(name, [*kind.model_fields, *IGNORED], 1)
+def _unknown(name: str, kind: type[BaseModel], ignored: frozenset[str]) -> str:
+    close = get_close_matches(name, [*kind.model_fields, *ignored], 1)
     return f"unknown parameter {name}; " + (f"did you mean {close[0]}?" if close else "leave it out")
 
 

@@ -151,14 +151,7 @@ class ResponseBuilder:
         if not self.with_logprobs:
             return None
         if self.kind == "chat":
-            content = [
-                {
-                    **self._token(entry.token_id, entry.logprob),
-                    "top_logprobs": [self._token(token, value) for token, value in entry.top],
-                }
-                for entry in entries
-            ]
-            return {"content": content, "refusal": None}
+            return {"content": chat_logprobs(entries, self.token_bytes), "refusal": None}
         tokens = [self._text(entry.token_id) for entry in entries]
         offsets = []
         for token in tokens:
@@ -171,12 +164,21 @@ class ResponseBuilder:
             "text_offset": offsets,
         }
 
-    def _token(self, token_id: int, logprob: float) -> dict[str, Any]:
-        raw = self.token_bytes(token_id)
-        return {"token": raw.decode(errors="replace"), "bytes": list(raw), "logprob": max(logprob, -9999.0)}
-
     def _text(self, token_id: int) -> str:
         return self.token_bytes(token_id).decode(errors="replace")
+
+
+def chat_logprobs(entries: Sequence[TokenLogprob], token_bytes: TokenBytes) -> list[dict[str, Any]]:
+    """Return the log probabilities of tokens as chats and responses have them."""
+
+    def token(token_id: int, logprob: float) -> dict[str, Any]:
+        raw = token_bytes(token_id)
+        return {"token": raw.decode(errors="replace"), "bytes": list(raw), "logprob": max(logprob, -9999.0)}
+
+    return [
+        {**token(entry.token_id, entry.logprob), "top_logprobs": [token(index, value) for index, value in entry.top]}
+        for entry in entries
+    ]
 
 
 def _message(content: Content) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from tunesmith_serving.engines.text_generation.openai.generate import Generator
 from tunesmith_serving.engines.text_generation.openai.models import add_models
 from tunesmith_serving.engines.text_generation.openai.parameters import parse
 from tunesmith_serving.engines.text_generation.openai.prompt import Template
+from tunesmith_serving.engines.text_generation.openai.responses_api.respond import Responder
 from tunesmith_serving.engines.text_generation.openai.schema import (
     ChatRequest,
     CompletionRequest,
@@ -49,6 +50,7 @@ def create_routes(
     router = APIRouter()
     writer = PromptWriter(tokenizer, template, compiler)
     generator = Generator(batcher, writer, tokenizer.token_bytes, context, metrics, retry)
+    responder = Responder(generator, tokenizer.token_bytes)
     add_models(router, context, batcher.context_length, adapters)
 
     @router.post("/v1/chat/completions")
@@ -58,6 +60,10 @@ def create_routes(
     @router.post("/v1/completions")
     async def completions(request: Request) -> Response:
         return await generator.respond(request, parse(CompletionRequest, await context.read_json(request)))
+
+    @router.post("/v1/responses")
+    async def responses(request: Request) -> Response:
+        return await responder.respond(request, await context.read_json(request))
 
     @router.post("/tokenize")
     async def token_ids(request: Request) -> JSONResponse:

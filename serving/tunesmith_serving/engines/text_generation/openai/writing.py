@@ -1,15 +1,16 @@
 """From the body of a request to the prompts that the model continues."""
 
+import json
 from dataclasses import dataclass
 from typing import Protocol
 
 from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintSource
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest
+from tunesmith_serving.engines.text_generation.openai.constraining import constraint_of
 from tunesmith_serving.engines.text_generation.openai.encoding import ApiTokenizer, encode, prompt_errors
-from tunesmith_serving.engines.text_generation.openai.output import constraint_of
 from tunesmith_serving.engines.text_generation.openai.prompt import Template, make_prompts
 from tunesmith_serving.engines.text_generation.openai.schema import ChatRequest, CompletionRequest
-from tunesmith_serving.engines.text_generation.openai.tools.constraint import ToolSchemaError
+from tunesmith_serving.engines.text_generation.openai.tools.constraint import ToolSchemaError, schema_rule
 from tunesmith_serving.engines.text_generation.openai.tools.plan import ToolPlan, ToolsUnsupportedError, plan_tools
 from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
 from tunesmith_serving.engines.text_generation.structured.grammar import Grammar, GrammarError
@@ -60,11 +61,12 @@ class PromptWriter:
                 form cannot be followed.
         """
         params = body.params()
+        constraint = await constraint_of(body, self._compiler)
+        # Before the prompt: that the model takes no tools is said better here than by its template.
         tools = self._tools(body) if isinstance(body, ChatRequest) else None
         with prompt_errors("messages" if isinstance(body, ChatRequest) else "prompt"):
             prompts = make_prompts(body, self._template)
             ids = [await encode(prompt, self._tokenizer) for prompt in prompts]
-        constraint = await constraint_of(body, self._compiler)
         if tools is not None and tools.grammar is not None:
             constraint = await self._compile(tools.grammar)
         if isinstance(body, ChatRequest):
@@ -92,8 +94,25 @@ class PromptWriter:
     def _tools(self, body: ChatRequest) -> ToolPlan | None:
         template = self._template.source if self._template else None
         try:
-            return plan_tools(body, template, self._tokenizer.special_token_id, self._compiler.token)
+            answer = _answer_rule(body) if body.callable_tools else None
+            return plan_tools(body, template, self._tokenizer.special_token_id, self._compiler.token, answer)
         except ToolSchemaError as error:
             raise ApiError(400, str(error), param=error.path, code="invalid_value") from None
         except ToolsUnsupportedError as error:
             raise ApiError(400, f"tools: {error}", param="tools", code="unsupported_parameter") from None
+
+
+def _answer_rule(body: ChatRequest) -> str | None:
+    """Return the rule of an answer that may call tools and otherwise has a form; None if it may be any text.
+
+    Raises:
+        ApiError: The form is no JSON.
+    """
+    found = body.output_grammar()
+    if found is None or body.tool_choice.mode == "required":
+        return None
+    field, grammar = found
+    if grammar.syntax != "json_schema":
+        message = f"{field}: cannot be combined with tools; leave one out, or send tool_choice: none"
+        raise ApiError(400, message, param=field, code="invalid_value")
+    return schema_rule(json.loads(grammar.text), grammar.lenient)

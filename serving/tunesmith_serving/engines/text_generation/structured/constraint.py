@@ -45,7 +45,11 @@ class GrammarConstraint:
             ConstraintError: The grammar cannot be followed any further.
         """
         self._ready.wait()
-        if not self._matcher.consume_token(token):
+        try:
+            accepted = self._matcher.consume_token(token)
+        except BaseException as error:  # a panic of Rust is no Exception; it must not end the batcher
+            raise ConstraintError(f"the grammar of the answer cannot be followed: {error}") from None
+        if not accepted:
             raise ConstraintError(f"the grammar of the answer cannot be followed: {advise(self._matcher.get_error())}")
         self.done = self._matcher.is_stopped()
         if not self.done:
@@ -55,7 +59,7 @@ class GrammarConstraint:
     def _compute(self) -> None:
         try:
             self._mask, self._error = compute_mask(self._matcher, self._vocab_size)
-        except Exception as error:
+        except BaseException as error:  # a panic of Rust is no Exception; it must not end the thread
             self._error = f"the grammar of the answer cannot be followed: {error}"
         finally:
             self._ready.set()

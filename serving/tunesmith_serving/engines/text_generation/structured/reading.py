@@ -11,8 +11,14 @@ from tunesmith_serving.engines.text_generation.structured.schema import checked,
 MAX_GRAMMAR_BYTES = 256 << 10
 # A converter in Python reads these.
 MAX_GBNF_BYTES = 64 << 10
+# What a schema within `schema.MAX_SUBSCHEMAS` needs: an object of so many optional properties has four items for each.
 LIMITS = LLParserLimits(
-    initial_lexer_fuel=1_000_000, max_grammar_size=200_000, max_lexer_states=100_000, verbose_errors=False
+    max_items_in_row=20_000,
+    step_max_items=200_000,
+    initial_lexer_fuel=1_000_000,
+    max_grammar_size=200_000,
+    max_lexer_states=100_000,
+    verbose_errors=False,
 )
 MAX_TRIALS = 200
 MAX_MESSAGE = 300
@@ -29,6 +35,7 @@ REMEDIES = {
     "vocabulary": "a schema must not refer to itself alone, and the model must know the characters",
     "fuel": "the grammar is too complex; use fewer alternatives and smaller bounds",
     "too large": "use fewer alternatives, and anyOf instead of allOf",
+    "Current row": "the grammar is too complex; use fewer alternatives and optional properties",
     "limit": "the grammar is too complex; use fewer alternatives and smaller bounds",
     "Unable to determine": "use either a pattern or a length",
     "to generate regex": "use bounds below 2**63, or leave them out",

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tunesmith_serving.engines.text_generation.batching.chunks import GRAIN
 from tunesmith_serving.engines.text_generation.batching.kv.mapped import MappedArray
 from tunesmith_serving.engines.text_generation.batching.kv.rows import KeyValueRows
 
-BLOCK_TOKENS = 16
+BLOCK_TOKENS = GRAIN
 Tokens = npt.NDArray[np.int64]
 
 

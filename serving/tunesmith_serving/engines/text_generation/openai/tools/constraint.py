@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunesmith_serving.engines.text_generation.openai.tools.formats.base import CallFormat
+from tunesmith_serving.engines.text_generation.openai.tools.formats.base import CallFormat, Token
 from tunesmith_serving.engines.text_generation.structured.grammar import Grammar, GrammarError, dump, lark
 from tunesmith_serving.engines.text_generation.structured.schema import checked
 
 # As chat templates write JSON, so that the model reads and writes the same tokens.
 _OPTIONS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+
+ANY_TEXT = "text"
+"""Any text is an answer without calls."""
 
 
 class ToolSchemaError(ValueError):
@@ -25,14 +29,15 @@ class ToolSchemaError(ValueError):
         self.path = path
 
 
-def calls_grammar(
+def tools_grammar(
     format: CallFormat,
     tools: Sequence[Mapping[str, Any]],
     names: Sequence[str],
     limit: int | None,
-    token: Callable[[str], str],
+    token: Token,
+    otherwise: str | None = None,
 ) -> Grammar:
-    """Return the grammar of one or more calls and nothing else.
+    """Return the grammar of an answer that has one or more calls.
 
     Args:
         format: The form in which the model writes calls.
@@ -40,21 +45,40 @@ def calls_grammar(
         names: Those that may be called.
         limit: The most calls; None for any number.
         token: Returns a text for a rule: as one token if it is a special one, else as a string.
+        otherwise: The rule of an answer without calls; `ANY_TEXT` for text that may also be before calls. None if
+            there have to be calls.
 
     Raises:
         ToolSchemaError: The parameters of a function with `strict: true` cannot be enforced.
     """
-    rules = []
-    for index, tool in enumerate(tools):
-        function = tool["function"]
-        if function["name"] in names:
-            rules.append((format.call_rule(function["name"], f"arguments_{index}", token), index, function))
-    lines = [f"start: {format.calls_rule('call', limit == 1, token)}"]
-    lines.append("call: " + " | ".join(f"call_{index}" for _, index, _ in rules))
-    for rule, index, function in rules:
-        lines.append(f"call_{index}: {rule}")
+    lines: list[str] = []
+    mark, opening = token, format.opening
+    if otherwise == ANY_TEXT and opening is not None:
+        lines.append("TEXT: /(.|\\n)*/")
+        if token(opening).startswith("<["):  # no text has this token
+            start = "TEXT | TEXT {calls}"
+        else:  # text ends where the marker is complete
+
+            def mark(text: str) -> str:
+                return "opening" if text == opening else token(text)
+
+            lines.append(f"opening[lazy]: TEXT {token(opening)}")
+            start = "TEXT | {calls}"
+    elif otherwise == ANY_TEXT:  # the answer is a call from its beginning, or none
+        lines.append("TEXT: /([^{](.|\\n)*)?/")
+        start = "TEXT | {calls}"
+    else:
+        start = "{calls}" if otherwise is None else "{calls} | answer"
+        lines += [] if otherwise is None else [f"answer: {otherwise}"]
+    callable_ = [(index, tool["function"]) for index, tool in enumerate(tools) if tool["function"]["name"] in names]
+    for rule, marks in (("first", mark), ("more", token)):
+        if rule == "first" or limit != 1:
+            calls = (format.call_rule(function["name"], f"arguments_{index}", marks) for index, function in callable_)
+            lines.append(f"{rule}: {' | '.join(calls)}")
+    for index, function in callable_:
         lines.append(f"arguments_{index}: {arguments_rule(function, f'tools[{index}].function.parameters')}")
-    return lark("\n".join(lines))
+    whole = format.calls_rule("first", None if limit == 1 else "more", mark)
+    return lark("\n".join([f"start: {start.format(calls=whole)}", *lines]))
 
 
 def arguments_rule(function: Mapping[str, Any], path: str) -> str:
@@ -66,9 +90,17 @@ def arguments_rule(function: Mapping[str, Any], path: str) -> str:
     lenient = not function.get("strict")
     schema = function.get("parameters") or {"type": "object", "properties": {}, "additionalProperties": False}
     try:
-        known = checked({"type": "object", **schema}, lenient)
-        return f"%json {dump({**known, 'x-guidance': {**_OPTIONS, 'lenient': lenient}})}"
+        return schema_rule({"type": "object", **schema}, lenient)
     except GrammarError as error:
         separator = "" if not error.path or error.path.startswith("[") else "."
         remedy = "; or leave out strict, and it is ignored" if not lenient and error.can_be_ignored else ""
         raise ToolSchemaError(f"{path}{separator}{error.path}", f"{error}{remedy}") from None
+
+
+def schema_rule(schema: Mapping[str, Any], lenient: bool) -> str:
+    """Return the JSON texts of a schema as a part of a rule, written as chat templates write JSON.
+
+    Raises:
+        GrammarError: A part of it cannot be enforced.
+    """
+    return f"%json {dump({**checked(schema, lenient), 'x-guidance': {**_OPTIONS, 'lenient': lenient}})}"

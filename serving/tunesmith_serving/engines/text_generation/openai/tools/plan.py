@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tunesmith_api.chat.styles import takes_tools
 from tunesmith_serving.engines.text_generation.openai.tools.answers import AnswerParser, ToolAnswer
-from tunesmith_serving.engines.text_generation.openai.tools.constraint import calls_grammar
+from tunesmith_serving.engines.text_generation.openai.tools.constraint import ANY_TEXT, tools_grammar
 from tunesmith_serving.engines.text_generation.openai.tools.forced import ForcedAnswer
 from tunesmith_serving.engines.text_generation.openai.tools.formats.base import CallFormat
 from tunesmith_serving.engines.text_generation.openai.tools.formats.registry import format_of
@@ -28,7 +28,8 @@ class ToolPlan:
         names: The functions that may be called.
         limit: The most calls of an answer; None for any number.
         shown_tokens: The special tokens that mark calls, with their texts, which the answer's text has to show.
-        grammar: What an answer must be that has to call a tool; None if it may be text.
+        grammar: What an answer must be; None if it may be any text.
+        is_forced: Whether an answer has to be calls and nothing else.
     """
 
     format: CallFormat
@@ -36,10 +37,11 @@ class ToolPlan:
     limit: int | None
     shown_tokens: tuple[tuple[int, str], ...]
     grammar: Grammar | None = None
+    is_forced: bool = False
 
     def parser(self) -> AnswerParser:
         """Return what reads one answer."""
-        if self.grammar is not None:
+        if self.is_forced:
             return ForcedAnswer(self.format)
         return ToolAnswer(self.format, self.names, self.limit, [text for _, text in self.shown_tokens])
 
@@ -49,6 +51,7 @@ def plan_tools(
     template: str | None,
     special_token_id: Callable[[str], int | None],
     token: Callable[[str], str],
+    answer: str | None = None,
 ) -> ToolPlan | None:
     """Return how the answers to a request call tools; None if they may not.
 
@@ -57,6 +60,7 @@ def plan_tools(
         template: The text of the model's chat template.
         special_token_id: Returns the id of a text that is a special token; None if it is none.
         token: Returns a text for a rule of a grammar: as one token if it is a special one, else as a string.
+        answer: The rule of an answer without calls, if the request has one.
 
     Raises:
         ToolSchemaError: The parameters of a function cannot be enforced.
@@ -82,11 +86,16 @@ def plan_tools(
     is_named = fields.tool_choice.mode == "required" and len(fields.tool_choice.names or ()) == 1
     limit = 1 if fields.parallel_tool_calls is False or takes_one or is_named else None
     must = fields.tool_choice.mode == "required"
+    # Of an answer that may be any text, the arguments are enforced only for functions that ask for it.
+    if answer is None and any(tool["function"].get("strict") for tool in tools):
+        answer = ANY_TEXT
+    is_enforced = must or answer is not None
     shown = ((special_token_id(marker), marker) for marker in format.markers)
     return ToolPlan(
         format,
         names,
         limit,
         tuple((index, marker) for index, marker in shown if index is not None),
-        calls_grammar(format, fields.tools, names, limit, token) if must else None,
+        tools_grammar(format, fields.tools, names, limit, token, None if must else answer) if is_enforced else None,
+        must,
     )

@@ -40,12 +40,14 @@ class CallFormat(Protocol):
 
     Attributes:
         markers: The texts that mark calls. Where they are special tokens, the answer's text has to show them.
+        opening: The marker at the beginning of each call, or of all of them; None if an answer is a call by itself.
         separators: Characters between calls, and after the last one, that are not text of the answer.
         has_short_ids: Whether the chat template takes ids of nine letters and digits only.
         head: What is before the arguments of a call that `call_rule` allows; its first group is the function.
     """
 
     markers: tuple[str, ...]
+    opening: str | None
     separators: str
     has_short_ids: bool
     head: re.Pattern[str]
@@ -75,12 +77,12 @@ class CallFormat(Protocol):
             token: Returns a text for a rule: as one token if it is a special one, else as a string.
         """
 
-    def calls_rule(self, call: str, is_single: bool, token: Token) -> str:
+    def calls_rule(self, first: str, more: str | None, token: Token) -> str:
         """Return one or more calls as a rule of a Lark grammar.
 
         Args:
-            call: The rule of a call.
-            is_single: Whether there is one only.
+            first: The rule of the first call.
+            more: The rule of each other call; None if there is one only.
             token: As for `call_rule`.
         """
 

@@ -21,6 +21,7 @@ class HermesFormat:
     """See `CallFormat`."""
 
     markers: tuple[str, ...] = (BEGIN, END)
+    opening: str | None = BEGIN
     separators = " \t\r\n"
     has_short_ids = False
     head = JSON_HEAD
@@ -50,6 +51,6 @@ class HermesFormat:
         """Return one call as a rule; see `CallFormat`."""
         return f'{token(BEGIN)} "\\n" {json_call_rule(name, arguments)} "\\n" {token(END)}'
 
-    def calls_rule(self, call: str, is_single: bool, token: Token) -> str:
+    def calls_rule(self, first: str, more: str | None, token: Token) -> str:
         """Return one or more calls as a rule; see `CallFormat`."""
-        return call if is_single else f'{call} ("\\n" {call})*'
+        return first if more is None else f'{first} ("\\n" {more})*'

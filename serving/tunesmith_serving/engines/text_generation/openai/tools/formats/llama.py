@@ -25,6 +25,7 @@ class LlamaFormat:
     """See `CallFormat`."""
 
     markers: tuple[str, ...] = (TAG,)
+    opening: str | None = None
     separators = " \t\r\n;"
     has_short_ids = False
     head = JSON_HEAD
@@ -56,6 +57,6 @@ class LlamaFormat:
         """Return one call as a rule; see `CallFormat`."""
         return json_call_rule(name, arguments, "parameters")
 
-    def calls_rule(self, call: str, is_single: bool, token: Token) -> str:
+    def calls_rule(self, first: str, more: str | None, token: Token) -> str:
         """Return one or more calls as a rule; see `CallFormat`."""
-        return call if is_single else f'{call} ("; " {call})*'
+        return first if more is None else f'{first} ("; " {more})*'

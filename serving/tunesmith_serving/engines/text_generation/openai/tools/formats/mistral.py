@@ -27,6 +27,7 @@ class MistralFormat:
     """See `CallFormat`."""
 
     markers: tuple[str, ...] = (BEGIN, CALL_ID, ARGS)
+    opening: str | None = BEGIN
     separators = " \t\r\n"
     has_short_ids = True
     head = JSON_HEAD
@@ -60,10 +61,10 @@ class MistralFormat:
         """Return one call as a rule; see `CallFormat`."""
         return json_call_rule(name, arguments)
 
-    def calls_rule(self, call: str, is_single: bool, token: Token) -> str:
+    def calls_rule(self, first: str, more: str | None, token: Token) -> str:
         """Return one or more calls as a rule; see `CallFormat`."""
-        more = "" if is_single else f' (", " {call})*'
-        return f'{token(BEGIN)} "[" {call}{more} "]"'
+        others = "" if more is None else f' (", " {more})*'
+        return f'{token(BEGIN)} "[" {first}{others} "]"'
 
 
 class NamedMistralFormat(MistralFormat):
@@ -75,6 +76,6 @@ class NamedMistralFormat(MistralFormat):
         """Return one call as a rule; see `CallFormat`."""
         return f'{token(BEGIN)} "{name}" {token(ARGS)} {arguments}'
 
-    def calls_rule(self, call: str, is_single: bool, token: Token) -> str:
+    def calls_rule(self, first: str, more: str | None, token: Token) -> str:
         """Return one or more calls as a rule; see `CallFormat`."""
-        return call if is_single else f"{call}+"
+        return first if more is None else f"{first} {more}*"

@@ -22,6 +22,7 @@ class PhiFormat:
     """See `CallFormat`."""
 
     markers: tuple[str, ...] = (BEGIN, END)
+    opening: str | None = BEGIN
     separators = " \t\r\n"
     has_short_ids = False
     head = JSON_HEAD
@@ -53,7 +54,7 @@ class PhiFormat:
         """Return one call as a rule; see `CallFormat`."""
         return json_call_rule(name, arguments)
 
-    def calls_rule(self, call: str, is_single: bool, token: Token) -> str:
+    def calls_rule(self, first: str, more: str | None, token: Token) -> str:
         """Return one or more calls as a rule; see `CallFormat`."""
-        more = "" if is_single else f' (", " {call})*'
-        return f'{token(BEGIN)} "[" {call}{more} "]" {token(END)}'
+        others = "" if more is None else f' (", " {more})*'
+        return f'{token(BEGIN)} "[" {first}{others} "]" {token(END)}'
