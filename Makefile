@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-zero bench-minilm techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
+.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-minilm techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -88,6 +88,9 @@ bench-classify: $(INSTALLED) ## Compare a served classifier with transformers' p
 
 bench-openvino: $(INSTALLED) ## Compare servers with OpenVINO and with ONNX Runtime's own kernels, answers and speed (10 minutes)
 	$(BIN)/python tests/bench/serving_openvino.py
+
+bench-speculation: $(INSTALLED) ## Compare answers with and without drafts, of text that repeats and that does not (3 minutes)
+	$(BIN)/python tests/bench/speculation.py
 
 bench-llama: $(INSTALLED) ## Compare serving with llama.cpp's server (half an hour; the first time also its build)
 	$(BIN)/python tests/bench/serving_llama.py

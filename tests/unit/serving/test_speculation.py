@@ -94,9 +94,10 @@ def cost_of(fixed: float, each: float) -> StepCost:
 def test_costs_are_learned() -> None:
     cost = cost_of(8.0, 0.5)
     assert cost.of(16) / cost.of(1) == pytest.approx(16 / 8.5, rel=0.05)
-    for _ in range(20):
-        cost.record(4, 1000.0)  # something else had the processor
-    assert cost.of(16) / cost.of(1) < 3
+    for step in range(60):
+        tokens = 1 + step % 12
+        cost.record(tokens, 1000.0 if step % 7 == 0 else 8.0 + 0.5 * tokens)  # something else had the processor
+    assert cost.of(16) / cost.of(1) == pytest.approx(16 / 8.5, rel=0.25)
 
 
 def test_steps_of_one_size_alone_leave_the_first_guess() -> None:

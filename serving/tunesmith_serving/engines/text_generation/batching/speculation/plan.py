@@ -5,6 +5,7 @@ step costs and how often the drafts of each answer are right are both measured w
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 PRIOR_RATE = 0.7
 """Chance that a draft is right, as long as nothing is known."""
@@ -18,7 +19,13 @@ RECOVERY = 0.97
 TOKEN_COST = 0.2
 """Cost of one more token in a step, as a share of a step's fixed cost, as long as nothing is measured."""
 PRIOR_STEPS = 8.0
+"""How many steps this guess counts for."""
 STEP_MEMORY = 0.98
+"""Weight that what was measured keeps in each later step of another size."""
+CHANGE = 0.2
+"""By how much a step moves the estimate for its size."""
+OUTLIER = 1.5
+"""How many times as long as expected a step counts for at most: something else had the processor."""
 MIN_GAIN = 1.05
 """How many times as fast a step with drafts must be, by the estimate: it is not exact."""
 
@@ -52,11 +59,21 @@ class AcceptanceRate:
         self._trials *= kept
 
 
+@dataclass(slots=True)
+class _Size:
+    """Steps with one number of tokens: their seconds, their weight, and when they were last seen."""
+
+    seconds: float = 0.0
+    weight: float = 0.0
+    seen: int = 0
+
+
 class StepCost:
     """What a step costs by the number of tokens that it computes: a fixed part, and one for each token."""
 
     def __init__(self) -> None:
-        self._weight = self._tokens = self._squares = self._seconds = self._products = 0.0
+        self._sizes: dict[int, _Size] = {}
+        self._steps = 0
         self._fixed, self._each = 1.0, TOKEN_COST
 
     def record(self, tokens: int, seconds: float) -> None:
@@ -66,14 +83,18 @@ class StepCost:
             tokens: Tokens computed, padding included.
             seconds: How long it took.
         """
-        if self._weight > PRIOR_STEPS:
-            seconds = min(seconds, 3 * self.of(tokens))  # another process had the processor
-        self._weight = self._weight * STEP_MEMORY + 1
-        self._tokens = self._tokens * STEP_MEMORY + tokens
-        self._squares = self._squares * STEP_MEMORY + tokens * tokens
-        self._seconds = self._seconds * STEP_MEMORY + seconds
-        self._products = self._products * STEP_MEMORY + tokens * seconds
-        self._fit()
+        self._steps += 1
+        size = self._sizes.get(tokens)
+        if size is None:
+            self._sizes[tokens] = _Size(seen=self._steps)  # the first run of a size takes longer
+            return
+        if size.seconds:
+            seconds = min(seconds, OUTLIER * size.seconds)
+        size.seconds += (CHANGE if size.seconds else 1.0) * (seconds - size.seconds)
+        size.weight = size.weight * STEP_MEMORY ** (self._steps - size.seen) + 1
+        size.seen = self._steps
+        if self._steps < 32 or self._steps % 8 == 0:
+            self._fit()
 
     def of(self, tokens: int) -> float:
         """Return the estimated cost of a step with so many tokens; only ratios of two of them mean something."""
@@ -81,10 +102,20 @@ class StepCost:
 
     def _fit(self) -> None:
         """Estimate the fixed cost and that of a token, by least squares drawn towards `TOKEN_COST`."""
-        tokens, seconds = self._tokens / self._weight, self._seconds / self._weight
+        weight = tokens = squares = seconds = products = 0.0
+        for count, size in self._sizes.items():
+            share = size.weight * STEP_MEMORY ** (self._steps - size.seen)
+            weight += share
+            tokens += share * count
+            squares += share * count * count
+            seconds += share * size.seconds
+            products += share * count * size.seconds
+        if not weight:
+            return
+        tokens, seconds = tokens / weight, seconds / weight
+        spread = max(0.0, squares - weight * tokens * tokens)
+        together = products - weight * tokens * seconds
         expected = seconds * TOKEN_COST / (1 + TOKEN_COST * tokens)
-        spread = max(0.0, self._squares - tokens * self._tokens)
-        together = self._products - tokens * self._seconds
         each = (together + PRIOR_STEPS * expected) / (spread + PRIOR_STEPS)
         self._each = min(max(each, 0.01 * expected), seconds / tokens)
         self._fixed = seconds - self._each * tokens
