@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.lora_artifacts import make_adapter
+from support.lora_variants import variant
 from support.serving_process import wait_until
 from tunesmith_serving.artifact.opening import open_artifact
 from tunesmith_serving.engines.text_generation.adapters.loading import load_adapter
@@ -26,14 +27,15 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     GenerationRequest,
     SamplingParams,
 )
+from tunesmith_serving.engines.text_generation.engine import TextGenerationEngine
 
 from .conftest import config, load_engine
 
-ADAPTERS = (("a", 4), ("b", 3))
 SCHEDULES = int(os.environ.get("SCHEDULES", "60"))
 # Of a token whose keys and values were computed alone, and of the same token computed with others (decoder.py).
 ROUNDING = 1e-3
 # Few slots, chunks that do and do not fit the blocks, little memory for prefixes and, at last, for rows: 300 tokens.
+ADAPTERS = ("a", "b")
 SETTINGS: list[dict[str, object]] = [
     {"max_batch_size": 4, "prefill_chunk": 32, "prefix_cache_memory": "auto"},
     {"max_batch_size": 2, "prefill_chunk": 17, "prefix_cache_memory": "200k"},
@@ -78,7 +80,7 @@ arrivals = st.builds(
     begins_like=st.tuples(st.integers(0, 2), st.sampled_from([0, 3, 15, 16, 17, 32, 48, 63, 64, 65, 100])),
     own=st.integers(1, 40),
     continues=st.sampled_from([False, False, True]),
-    adapter=st.sampled_from([None, None, "a", "b"]),
+    adapter=st.sampled_from([None, None, *ADAPTERS]),
     sampling=st.builds(
         _sampling,
         st.sampled_from([1, 2, 15, 16, 17, 30]),
@@ -91,16 +93,18 @@ arrivals = st.builds(
 
 @pytest.fixture(scope="module")
 def start(lora_base: Path) -> Iterator[Callable[..., ContinuousBatcher]]:
-    loaded = []
-    folders = [make_adapter(lora_base.with_name(name), lora_base, rank=rank, seed=rank) for name, rank in ADAPTERS]
+    loaded: list[TextGenerationEngine] = []
     base = base_of(open_artifact(lora_base, "fp32"))
+    folders = [make_adapter(lora_base.with_name("schedule-a"), lora_base, seed=1)]
+    folders.append(variant(folders[0], lora_base.with_name("schedule-b"), seed=2))
+    adapters = [load_adapter(folder, name, base) for folder, name in zip(folders, ADAPTERS, strict=True)]
 
     def load(free: int = 1 << 30, **options: object) -> ContinuousBatcher:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(f"{OnnxDecoder.__module__}.free_memory", lambda: free)
             loaded.append(load_engine(lora_base, config(max_queue_length=100, context_length=256, **options)))
-        for folder in folders:
-            loaded[-1].adapters.add(load_adapter(folder, folder.name, base))
+        for adapter in adapters:
+            loaded[-1].adapters.add(adapter)
         return loaded[-1].batcher
 
     yield load
