@@ -1,9 +1,9 @@
 """64 adapters of rank 16 on one base: memory, tokens per second, and how soon a new one answers. All through HTTP.
 
-The base is a random-weight Llama of SmolLM2-135M's shape in int4; the adapters are of all linear layers. Three servers'
-worth of work is measured in turns, in rounds, on one server: 8 clients that ask the base, 8 that ask one adapter, and 8
-that ask an adapter each. Ratios are made within each round; the table gives medians. Memory is what the process has
-besides pages of files, which the kernel takes back when it needs them (RssAnon), and the whole of it (VmRSS).
+The base is a random-weight Llama of SmolLM2-135M's shape in int4; the adapters are of all linear layers. One server is
+measured in rounds: 8 clients that ask the base, 8 that ask one adapter, and 8 that ask an adapter each. Ratios are made
+within each round; the table gives medians. Memory is that of the server's process: the whole of it (VmRSS), and what it
+has besides pages of files, which the kernel takes back when it needs them (RssAnon).
 
     python tests/bench/adapters.py            # about 5 minutes on 2 cores that do nothing else, and 2 GB of disk
     python tests/bench/adapters.py --quick    # a tiny model and 16 adapters: shows that everything runs

@@ -15,7 +15,7 @@ from tunesmith_serving.engines.text_generation.adapters.errors import AdapterErr
 
 # Stages copy artifacts with this module, which knows object stores and their credentials. It runs as a process of its
 # own: it has large libraries, which the server does without. An image of the server alone does not have it.
-STORAGE = "tunesmith_trainer"
+STORAGE = "tunesmith_trainer.storage"
 _POLL_SECONDS = 0.05
 
 
@@ -33,7 +33,7 @@ def local_folder(path: str, stop: threading.Event) -> Iterator[Path]:
     if "://" not in path or path.startswith("file://"):
         yield Path(path.removeprefix("file://"))
         return
-    if importlib.util.find_spec(STORAGE) is None:
+    if importlib.util.find_spec(STORAGE.partition(".")[0]) is None:
         raise AdapterError(
             f"this server cannot read {path}: it has no {STORAGE}, which copies artifacts; list a folder that holds "
             "the adapter"
@@ -44,7 +44,7 @@ def local_folder(path: str, stop: threading.Event) -> Iterator[Path]:
 
 
 def _copy(uri: str, folder: str, stop: threading.Event) -> None:
-    command = [sys.executable, "-m", f"{STORAGE}.storage", "fetch", uri, folder]
+    command = [sys.executable, "-m", STORAGE, "fetch", uri, folder]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         try:
