@@ -13,7 +13,12 @@ from support.source_tree import ROOT
 from support.tiny_translation import make_translator
 
 ADDRESS = "http://127.0.0.1:8080"
-SECTIONS = {"Text generation in other protocols": ("quickstart", 3), "Translation": ("translator", 4)}
+SECTIONS = {
+    "Structured outputs": ("quickstart", 2),
+    "Responses": ("quickstart", 1),
+    "Text generation in other protocols": ("quickstart", 3),
+    "Translation": ("translator", 4),
+}
 
 
 def examples(section: str) -> list[tuple[str, str]]:

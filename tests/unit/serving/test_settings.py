@@ -22,6 +22,7 @@ def test_runtime_spec_is_what_manifests_say() -> None:
         "contextLength": 2048,
         "maxBatchSize": 8,
         "prefixCacheMemory": "auto",
+        "draftTokens": 5,
         "maxQueueLength": 64,
     }
 
@@ -49,8 +50,10 @@ def test_bad_values(value: dict[str, object]) -> None:
         ("import tunesmith_serving.http.app, tunesmith_serving.http.lifecycle", "numpy onnxruntime tokenizers"),
         (
             "import tunesmith_serving.engines.text_generation.engine, tunesmith_serving.engines.registry",
-            "fastapi starlette uvicorn",
+            "fastapi starlette uvicorn llguidance",
         ),
+        # The trainer's image has the replay, and not all that answering takes.
+        ("import tunesmith_serving.replay.run", "fastapi starlette uvicorn llguidance"),
         ("import tunesmith_serving.__main__", "numpy fastapi onnxruntime tokenizers torch"),
     ],
 )

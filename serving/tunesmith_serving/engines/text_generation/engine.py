@@ -21,7 +21,6 @@ from tunesmith_serving.engines.text_generation.batching.batcher import Continuou
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
 from tunesmith_serving.engines.text_generation.statistics import generation_statistics
-from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
 from tunesmith_serving.engines.text_generation.task_api.generation import TextPredictor
 from tunesmith_serving.engines.text_generation.task_api.predictor import card_of
 from tunesmith_serving.engines.text_generation.text.loading import load_text
@@ -82,7 +81,7 @@ class TextGenerationEngine:
             )
         stop = decoder.spec.eos_token_ids | eos_tokens
         adapters = AdapterStore(config.model_name)
-        batcher = ContinuousBatcher(decoder, tokenizer, config.max_queue_length, stop, adapters)
+        batcher = ContinuousBatcher(decoder, tokenizer, config.max_queue_length, stop, adapters, config.draft_tokens)
         watcher = None
         if config.adapters:
             watcher = AdapterWatcher(Path(config.adapters), adapters, lora_base(artifact), config.model_name)
@@ -110,6 +109,7 @@ class TextGenerationEngine:
         # Imported here, so that the engine can be used without an HTTP framework.
         from tunesmith_serving.engines.text_generation.openai.routes import create_routes
         from tunesmith_serving.engines.text_generation.openai.timing import TokenMetrics
+        from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
         from tunesmith_serving.protocols.routes import create_task_routes
 
         metrics, retry = TokenMetrics(context.metrics), RetryEstimator()

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintSource
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest
+from tunesmith_serving.engines.text_generation.openai.constraining import constraint_of
 from tunesmith_serving.engines.text_generation.openai.encoding import ApiTokenizer, encode, prompt_errors
-from tunesmith_serving.engines.text_generation.openai.output import constraint_of
 from tunesmith_serving.engines.text_generation.openai.prompt import Template, make_prompts
 from tunesmith_serving.engines.text_generation.openai.schema import ChatRequest, CompletionRequest
 from tunesmith_serving.engines.text_generation.openai.tools.constraint import ToolSchemaError, schema_rule
@@ -61,11 +61,12 @@ class PromptWriter:
                 form cannot be followed.
         """
         params = body.params()
+        constraint = await constraint_of(body, self._compiler)
+        # Before the prompt: that the model takes no tools is said better here than by its template.
+        tools = self._tools(body) if isinstance(body, ChatRequest) else None
         with prompt_errors("messages" if isinstance(body, ChatRequest) else "prompt"):
             prompts = make_prompts(body, self._template)
             ids = [await encode(prompt, self._tokenizer) for prompt in prompts]
-        constraint = await constraint_of(body, self._compiler)
-        tools = self._tools(body) if isinstance(body, ChatRequest) else None
         if tools is not None and tools.grammar is not None:
             constraint = await self._compile(tools.grammar)
         if isinstance(body, ChatRequest):
