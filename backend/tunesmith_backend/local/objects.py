@@ -54,8 +54,9 @@ class ObjectFolder:
         return self.folder(ref) / "logs" / f"{name}.log"
 
     def put(self, ref: ObjectRef, stored: Stored) -> None:
-        """Write an object."""
-        write_json(self._path(ref), {"base": str(stored.base), "object": stored.manifest}, sync=False)
+        """Write an object, if it differs from what is there."""
+        if self.find(ref) != stored:
+            write_json(self._path(ref), {"base": str(stored.base), "object": stored.manifest}, sync=False)
 
     def find(self, ref: ObjectRef) -> Stored | None:
         """Return an object as it was applied, or None."""

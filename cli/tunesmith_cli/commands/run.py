@@ -50,12 +50,12 @@ def run_manifests(
         raise CliError("no FineTuneJob or InferenceWorkspace in " + ", ".join(map(str, paths)))
     signals.raise_keyboard_interrupt()
     root = work.resolve()
-    code = Exit.OK
+    code, objects = Exit.OK, ObjectFolder(root)
     for job in manifests.fine_tune_jobs:
         local = LocalJob(job, Path(job.source.file).parent, root, debug=debug, emit=print_event)
         code = max(code, exit_code(local.run(manifests.config_maps, restart=restart).failure))
         # For servers that follow jobs by their labels, also those of other commands.
-        ObjectFolder(root).put(ref_of(job), stored_of(job))
+        objects.put(ref_of(job), stored_of(job))
     return max(code, _serve(manifests, root, host, port)) if serve else code
 
 
