@@ -1,19 +1,19 @@
 """The form of an answer: OpenAI's `response_format`, and vLLM's `structured_outputs`."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintSource
 from tunesmith_serving.engines.text_generation.structured import grammar
 from tunesmith_serving.engines.text_generation.structured.grammar import Grammar, GrammarError
+<<<<<<< HEAD
 
 if TYPE_CHECKING:
     # What checks requests without answering them, as the replay does, needs no llguidance and no HTTP framework.
     from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
     from tunesmith_serving.http.errors import ApiError
+=======
+>>>>>>> structured
 
 MAX_CHOICES = 1000
 KINDS = ("json", "regex", "choice", "grammar", "json_object")
@@ -135,6 +135,7 @@ class OutputFields(BaseModel):
         if given.grammar is not None:
             return "structured_outputs.grammar", Grammar("gbnf", given.grammar)
         return "structured_outputs.json_object", grammar.json_object()
+<<<<<<< HEAD
 
 
 async def constraint_of(body: OutputFields, compiler: GrammarCompiler) -> ConstraintSource | None:
@@ -171,3 +172,5 @@ def grammar_error(error: GrammarError, field: str, strict: bool = False) -> ApiE
     param = f"{field}{separator}{error.path}"
     remedy = "; or send strict: false, which ignores it" if strict and error.can_be_ignored else ""
     return ApiError(400, f"{param}: {error}{remedy}", param=param, code="invalid_value")
+=======
+>>>>>>> structured

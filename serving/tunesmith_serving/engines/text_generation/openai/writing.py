@@ -6,8 +6,8 @@ from typing import Protocol
 
 from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintSource
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest
+from tunesmith_serving.engines.text_generation.openai.constraining import constraint_of
 from tunesmith_serving.engines.text_generation.openai.encoding import ApiTokenizer, encode, prompt_errors
-from tunesmith_serving.engines.text_generation.openai.output import constraint_of
 from tunesmith_serving.engines.text_generation.openai.prompt import Template, make_prompts
 from tunesmith_serving.engines.text_generation.openai.schema import ChatRequest, CompletionRequest
 from tunesmith_serving.engines.text_generation.openai.tools.constraint import ToolSchemaError, schema_rule
