@@ -88,7 +88,7 @@ class Row:
     @property
     def characters(self) -> int:
         """Number of characters that are tokenised."""
-        return sum(map(len, [turn.text for turn in self.turns] or self.texts))
+        return sum(map(len, [*map(as_json, self.tools), *(turn.text for turn in self.turns)] or self.texts))
 
 
 def as_json(value: object) -> str:
