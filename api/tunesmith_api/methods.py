@@ -61,8 +61,8 @@ class MethodInfo:
         layer_parameters: Returns the number of parameters that are trained for one linear layer.
         adapter_kind: The kind of adapter that is trained, as peft names it; DoRA is a `lora`.
         is_decomposed: Whether the magnitudes of the weights are trained separately from their directions, as by DoRA.
-        merged_because: Why the tuned model is not served as a LoRA beside its base (`export.adapterOnly`), as a clause
-            about the method; None if it is.
+        is_low_rank: Whether a trained weight is that of the base and the product of two small matrices, so that the
+            adapter can be served beside its base.
     """
 
     name: str
@@ -81,7 +81,7 @@ class MethodInfo:
     layer_parameters: Callable[[AdapterSizes, LayerSizes], int] = lambda adapter, layer: 0
     adapter_kind: AdapterKind = "lora"
     is_decomposed: bool = False
-    merged_because: str | None = "does not say that its update of a weight is the product of two small matrices"
+    is_low_rank: bool = False
 
     @property
     def is_quantized(self) -> bool:
@@ -143,10 +143,8 @@ _NO_START = tuple(name for name in _LORA if name != "init_lora_weights")
 _ADAPTER = "a small adapter is trained"
 _QUANTIZED = "a small adapter is trained beside weights that are stored in 4 bits (nf4)"
 
-_MAGNITUDES = "scales each row of the merged weight: that is no product of two small matrices"
-
 register_method(
-    MethodInfo("lora", _ADAPTER, True, 2e-4, adapter_settings=_LORA, layer_parameters=_low_rank, merged_because=None)
+    MethodInfo("lora", _ADAPTER, True, 2e-4, adapter_settings=_LORA, layer_parameters=_low_rank, is_low_rank=True)
 )
 register_method(
     MethodInfo(
@@ -157,19 +155,12 @@ register_method(
         quantized_weight_bytes=NF4_BYTES,
         adapter_settings=_NO_START,
         layer_parameters=_low_rank,
-        merged_because=None,
+        is_low_rank=True,
     )
 )
 register_method(
     MethodInfo(
-        "dora",
-        _ADAPTER,
-        True,
-        2e-4,
-        adapter_settings=_NO_START,
-        layer_parameters=_decomposed,
-        is_decomposed=True,
-        merged_because=_MAGNITUDES,
+        "dora", _ADAPTER, True, 2e-4, adapter_settings=_NO_START, layer_parameters=_decomposed, is_decomposed=True
     )
 )
 register_method(
@@ -182,30 +173,11 @@ register_method(
         adapter_settings=_NO_START,
         layer_parameters=_decomposed,
         is_decomposed=True,
-        merged_because=_MAGNITUDES,
     )
 )
-register_method(
-    MethodInfo(
-        "full",
-        "all weights are trained",
-        trains_adapter=False,
-        default_learning_rate=2e-5,
-        merged_because="changes all weights, so that nothing small is left to publish",
-    )
-)
+register_method(MethodInfo("full", "all weights are trained", trains_adapter=False, default_learning_rate=2e-5))
 # T-Few trains IA3 at 3e-3 (arXiv 2205.05638, section 3.3).
-register_method(
-    MethodInfo(
-        "ia3",
-        _ADAPTER,
-        True,
-        3e-3,
-        layer_parameters=_scales,
-        adapter_kind="ia3",
-        merged_because="scales whole weights: that is no product of two small matrices",
-    )
-)
+register_method(MethodInfo("ia3", _ADAPTER, True, 3e-3, layer_parameters=_scales, adapter_kind="ia3"))
 # Rank and rate of the instruction tuning in VeRA's paper, where the rate is ten times LoRA's (arXiv 2310.11454).
 register_method(
     MethodInfo(
@@ -217,7 +189,6 @@ register_method(
         default_rank=256,
         layer_parameters=_vectors,
         adapter_kind="vera",
-        merged_because="has matrices of a high rank that all layers share, and as a LoRA would be many times as large",
     )
 )
 register_method(
@@ -229,7 +200,6 @@ register_method(
         adapter_settings=("block_size",),
         layer_parameters=_rotations,
         adapter_kind="oft",
-        merged_because="rotates whole weights: that is no product of two small matrices",
     )
 )
 # Rank and alpha are peft's: the product of two factors of a rank r can have the rank r * r.
@@ -245,7 +215,6 @@ register_method(
         partitions_weights=False,
         layer_parameters=_hadamard,
         adapter_kind="loha",
-        merged_because="multiplies two products element by element, whose rank is not low",
     )
 )
 
@@ -291,9 +260,9 @@ def describe_defaults(setting: str) -> str:
     return ", ".join(_by_value(f"default_{setting}", lambda value: f"{value:g}", "and", setting))
 
 
-def beside_base_methods() -> list[str]:
-    """Return the names of the methods whose tuned model can be served as a LoRA beside its base."""
-    return [info.name for info in METHODS.values() if info.merged_because is None]
+def low_rank_methods() -> list[str]:
+    """Return the names of the methods whose adapter can be served beside its base."""
+    return [info.name for info in METHODS.values() if info.is_low_rank]
 
 
 def methods_with(setting: str) -> list[str]:

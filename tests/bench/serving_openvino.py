@@ -43,8 +43,9 @@ LARGER: dict[str, Any] = {
     "vocab_size": 8192, "hidden_size": 576, "intermediate_size": 1536, "layers": 12, "heads": 9, "kv_heads": 3,
 }  # fmt: skip
 PROVIDERS = ("cpu", "openvino")
-LOGPROB_BOUND = {"fp32": 1e-3, "int4": 5e-2}
-SCORE_BOUND = 1e-3
+# In fp32; int4 and int8 are computed by kernels that round activations differently, which random weights magnify: there
+# the shares of `export.parity` hold.
+EXACT, AGREEMENT = 1e-3, 0.9
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,10 @@ def serving(model: Served, provider: str, python: Path, threads: int) -> Iterato
         server.wait()
 
 
-def text_models(folder: Path, quick: bool) -> Iterator[Served]:
-    """The quickstart's kind of model, and a larger one, in fp32 and int4."""
+def text_models(folder: Path, quick: bool, larger: bool) -> Iterator[Served]:
+    """The quickstart's kind of model, and a larger one where it is asked for, in fp32 and int4."""
     shapes = {"quickstart's shape": {"layers": 2} if quick else QUICKSTART}
-    if not quick:
+    if larger:
         shapes["12 layers of 576"] = LARGER
     for index, (name, shape) in enumerate(shapes.items()):
         source, target = folder / f"text-{index}.hf", folder / f"text-{index}"
@@ -131,28 +132,31 @@ def difference(model: Served, urls: dict[str, str]) -> tuple[str, bool]:
         same = sum(a == b for a, b in zip(found["cpu"], found["openvino"], strict=True))
         return f"{same} of 8 translations the same", same == 8
     scores = {
-        name: [_scores(ask(url, "/predict", {"inputs": text})) for text in texts(16)] for name, url in urls.items()
+        name: [_scores(ask(url, "/predict", {"inputs": text})) for text in texts(64)] for name, url in urls.items()
     }
-    pairs = zip(scores["cpu"], scores["openvino"], strict=True)
+    pairs = list(zip(scores["cpu"], scores["openvino"], strict=True))
     largest = max(abs(a[label] - b[label]) for a, b in pairs for label in a)
-    return f"scores differ by up to {largest:.1e}", largest <= SCORE_BOUND
+    same = sum(max(a, key=a.__getitem__) == max(b, key=b.__getitem__) for a, b in pairs)
+    words = f"{same} of {len(pairs)} classes the same, scores within {largest:.1e}"
+    is_near = largest <= EXACT if model.precision == "fp32" else same >= AGREEMENT * len(pairs)
+    return words, is_near
 
 
 def _difference_of_text(model: Served, urls: dict[str, str]) -> tuple[str, bool]:
-    """Compare the log probabilities of the same tokens: of the prefix on which both greedy answers agree."""
+    """Compare the next token, and its log probability, after the same tokens: prompts of all lengths up to 64."""
     largest, same, total = 0.0, 0, 0
-    for prompt in prompts(8, seed=1):
-        body = {"model": "model", "prompt": prompt, "max_tokens": 32, "temperature": 0, "logprobs": 1}
-        answers = [ask(urls[name], "/v1/completions", body)["choices"][0]["logprobs"] for name in PROVIDERS]
-        steps = list(zip(*(zip(a["tokens"], a["token_logprobs"], strict=True) for a in answers), strict=False))
-        total += len(steps)
-        for (token, logprob), (other, other_logprob) in steps:
-            if token != other:
-                break
+    for number, prompt in enumerate(prompts(64, seed=1), start=1):
+        body = {"model": "model", "prompt": prompt[:number], "max_tokens": 2, "temperature": 0, "logprobs": 1}
+        first, second = (ask(urls[name], "/v1/completions", body)["choices"][0]["logprobs"] for name in PROVIDERS)
+        for place, (one, other) in enumerate(zip(first["tokens"], second["tokens"], strict=False)):
+            total += 1
+            if one != other:
+                break  # what follows has another beginning
             same += 1
-            largest = max(largest, abs(logprob - other_logprob))
-    words = f"{same} of {total} greedy tokens the same, their log probabilities within {largest:.1e}"
-    return words, same >= 0.9 * total and largest <= LOGPROB_BOUND[model.precision]
+            largest = max(largest, abs(first["token_logprobs"][place] - second["token_logprobs"][place]))
+    words = f"{same} of {total} next tokens the same, their log probabilities within {largest:.1e}"
+    is_near = same == total and largest <= EXACT if model.precision == "fp32" else same >= AGREEMENT * total
+    return words, is_near
 
 
 def _scores(answer: Any) -> dict[str, float]:
@@ -179,7 +183,7 @@ def rate(model: Served, url: str, clients: int, requests: int, seed: int) -> flo
 
 def measure(model: Served, urls: dict[str, str], rounds: int, requests: int) -> Iterator[list[str]]:
     """Rows of the table: the medians of both providers, and of the ratios of the rounds."""
-    for clients in (1, 8):
+    for clients in (1, 8) if rounds else ():
         rates: dict[str, list[float]] = {name: [] for name in PROVIDERS}
         for number in range(rounds + 1):
             for name in PROVIDERS if number % 2 else reversed(PROVIDERS):
@@ -199,7 +203,7 @@ def run(options: argparse.Namespace) -> int:
     rows, failed = [], 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        models = [*text_models(folder, options.quick), *other_models(folder, options.quick)]
+        models = [*text_models(folder, options.quick, options.larger), *other_models(folder, options.quick)]
         for model in models:
             with ExitStack() as stack:
                 urls = {name: stack.enter_context(serving(model, name, python, options.threads)) for name in PROVIDERS}
@@ -209,7 +213,9 @@ def run(options: argparse.Namespace) -> int:
                     flush=True,
                 )
                 failed += not is_within
-                rows += measure(model, urls, options.rounds, options.requests)
+                for row in measure(model, urls, options.rounds, options.requests):
+                    print(f"  {', '.join(row)}", flush=True)
+                    rows.append(row)
     print("\n| model | precision | clients | unit | default | OpenVINO | OpenVINO over it |")
     print("|---|---|---|---|---|---|---|")
     for row in rows:
@@ -221,9 +227,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the options and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny models, one round")
+    parser.add_argument("--larger", action="store_true", help="also a model of 12 layers")
     parser.add_argument("--threads", type=int, default=1, help="threads of each server")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=32, help="requests of a round")
+    parser.add_argument("--rounds", type=int, default=3, help="0 only compares the answers")
+    parser.add_argument("--requests", type=int, default=16, help="requests of a round")
     options = parser.parse_args(arguments)
     if options.quick:
         options.rounds, options.requests = 1, 8

@@ -39,7 +39,8 @@ class FakeClient:
                     raise ApiError(409, "Conflict", "the object has been modified")
                 status = {**(held.get("status") or {}), **body["status"]}
                 return self.store(main, {**held, "status": status})
-            return self.store(main, {**self.objects.get(main, {}), **body})
+            held = self.objects.get(main, {})
+            return self.store(main, {**held, **body, "metadata": {**held.get("metadata", {}), **body["metadata"]}})
         if method == "PUT":
             if body["metadata"].get("resourceVersion") != self._get(main)["metadata"]["resourceVersion"]:
                 raise ApiError(409, "Conflict", "the object has been modified")

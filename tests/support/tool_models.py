@@ -14,6 +14,14 @@ WEATHER: dict[str, Any] = {
         "parameters": {"properties": {"city": {"type": "string"}}, "required": ["city"], "type": "object"},
     },
 }
+# The same with the fields of its schema in another order, as docs/serving.md has it.
+DOCUMENTED: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        **WEATHER["function"],
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
 QUESTION = "Is it raining in Berlin?"
 RESULT = "sunny, 21 degrees"
 ANSWER = "No, it is sunny in Berlin: 21 degrees."
@@ -43,6 +51,15 @@ ROWS: list[dict[str, Any]] = [
             says(ANSWER),
         ],
         "tools": [WEATHER],
+    },
+    {
+        "messages": [
+            user(QUESTION),
+            says(None, call("Berlin", "a")),
+            {"role": "tool", "tool_call_id": "a", "content": RESULT},
+            says(ANSWER),
+        ],
+        "tools": [DOCUMENTED],
     },
     {"messages": [user("Hello"), says(GREETING)], "tools": [WEATHER]},
     {"messages": [user(TWO), says("Let me see.", call("Berlin", "a"), call("Köln", "b"))], "tools": [WEATHER]},

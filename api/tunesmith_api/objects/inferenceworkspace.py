@@ -9,9 +9,10 @@ from pydantic import Field
 
 from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.metadata import ApiObject, StatusModel
-from tunesmith_api.objects.pod_template import Labels, LocalObjectReference, PodTemplateSpec, SecretKeyRef, Toleration
+from tunesmith_api.objects.pod_template import Labels, PodTemplateSpec, SecretKeyRef, Toleration
 from tunesmith_api.objects.resources import RESOURCE_NAME
 from tunesmith_api.objects.served_adapters import MAX_ADAPTERS, AdapterStatus, ServedAdapterSpec
+from tunesmith_api.objects.served_model import JobSelector, ServedModelSpec
 from tunesmith_api.objects.status_common import CommonStatus
 from tunesmith_api.spec import Rule, SpecModel
 from tunesmith_api.spec.execution_providers import CPU, EXECUTION_PROVIDERS
@@ -19,78 +20,6 @@ from tunesmith_api.spec.quantity import Cpu, Memory
 from tunesmith_api.spec.runtime import RuntimeSpec
 
 _SERVICE_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
-
-
-class JobSelector(SpecModel):
-    """Labels of FineTuneJobs in the same namespace."""
-
-    match_labels: Annotated[
-        Labels, Field(min_length=1, description="Labels that a job must have, all of them.", examples=[{"app": "faq"}])
-    ]
-
-
-class ServedModelSpec(SpecModel):
-    """The model to serve."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "[has(self.fineTuneJob), has(self.fineTuneJobSelector), has(self.uri)].filter(x, x).size() == 1",
-            "exactly one of fineTuneJob, fineTuneJobSelector and uri must be set; write fineTuneJob: NAME to serve a "
-            "job's result, fineTuneJobSelector: {matchLabels: {app: NAME}} to follow the newest, "
-            "or uri: s3://BUCKET/ARTIFACT to serve an artifact",
-            lambda m: sum(x is not None for x in (m.fine_tune_job, m.fine_tune_job_selector, m.uri)) == 1,
-        ),
-        Rule(
-            "!has(self.uri) || !self.uri.startsWith('pvc://') || !self.uri.contains('..')",
-            "uri must not lead out of its volume; write pvc://CLAIM/PATH without '..'",
-            lambda m: m.uri is None or not m.uri.startswith("pvc://") or ".." not in m.uri,
-        ),
-        Rule(
-            "!has(self.secretRef) || !has(self.uri) || !self.uri.startsWith('pvc://')",
-            "secretRef has no meaning with a volume; remove it, or write uri: s3://BUCKET/ARTIFACT",
-            lambda m: m.secret_ref is None or m.uri is None or not m.uri.startswith("pvc://"),
-        ),
-    )
-
-    fine_tune_job: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=63,
-            pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
-            description="Name of a FineTuneJob in the same namespace; served once it has passed its gates.",
-            examples=["my-job"],
-        ),
-    ] = None
-    fine_tune_job_selector: Annotated[
-        JobSelector | None,
-        Field(
-            description="Follow the FineTuneJobs with these labels: the one that completed last, having passed its "
-            "gates, is served.",
-            examples=[{"matchLabels": {"app": "faq"}}],
-        ),
-    ] = None
-    uri: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=1024,
-            pattern=r"^((s3|abfs|abfss|az|gs|file)://.+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^/]+)+|\.{0,2}/.+)$",
-            description="Folder of an artifact: pvc://CLAIM/PATH on a volume, an s3://, abfs:// or gs:// URI; "
-            "on one machine without a cluster also a path or a file:// URI. An artifact never changes: a new one has a "
-            "new URI, and the revision is a hash of it.",
-            examples=["pvc://my-claim/artifacts/my-model"],
-        ),
-    ] = None
-    secret_ref: Annotated[
-        LocalObjectReference | None,
-        Field(
-            description="Secret with the variables that reading an s3://, abfs:// or gs:// artifact takes "
-            "(AWS_ACCESS_KEY_ID, AZURE_STORAGE_CONNECTION_STRING, ...); by default that of the job's output.",
-            examples=[{"name": "my-storage"}],
-        ),
-        ClusterOnly(),
-    ] = None
 
 
 class ServingResources(SpecModel):

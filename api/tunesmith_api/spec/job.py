@@ -2,105 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tunesmith_api.methods import (
-    DEFAULT_METHOD,
-    METHODS,
-    beside_base_methods,
-    describe_methods,
-    listed,
-    methods_with,
-    methods_without,
-    whole_methods,
-)
+from tunesmith_api.methods import DEFAULT_METHOD, METHODS, describe_methods, listed
 from tunesmith_api.spec.adapter import AdapterSettings, AdapterSpec, adapter_settings
 from tunesmith_api.spec.base import Rule, SpecModel
 from tunesmith_api.spec.choice import OneOf
 from tunesmith_api.spec.classification import ClassificationSpec
 from tunesmith_api.spec.data import DatasetSpec
+from tunesmith_api.spec.method_rules import METHOD_RULES
 from tunesmith_api.spec.model import ModelSpec
 from tunesmith_api.spec.objective import DpoSpec, Objective
 from tunesmith_api.spec.publish import EvaluationSpec, ExportSpec, OutputSpec, Precision
 from tunesmith_api.spec.training import DistributedSpec, TrainingSpec
 from tunesmith_api.spec.translation import TranslationSpec
 from tunesmith_api.tasks import DEFAULT_TASK, PREFERENCE_FORMATS, PREFERENCE_METRICS, TASKS
-
-
-def _has_weights(method: str) -> Callable[[TrainingJobSpec], bool]:
-    return lambda spec: spec.method != method or spec.export.precisions != () or spec.export.merge_weights
-
-
-def _has_no_adapter(method: str) -> Callable[[TrainingJobSpec], bool]:
-    return lambda spec: spec.method != method or spec.adapter is None
-
-
-def _adapter_only_rule(name: str, because: str) -> Rule:
-    """Return the rule that a method whose update does not stay low-rank is merged."""
-    return Rule(
-        f"self.method != '{name}' || !({_ADAPTER_ONLY})",
-        f"export.adapterOnly: true does not go with method: {name}, which {because}; write export: "
-        f"{{adapterOnly: false}}, which merges it into the base, or method: {listed(beside_base_methods())}",
-        lambda spec: spec.method != name or not spec.export.adapter_only,
-    )
-
-
-_ADAPTER_ONLY = "has(self.export) && has(self.export.adapterOnly) && self.export.adapterOnly"
-
-
-def _partition_rule(name: str) -> Rule:
-    """Return the rule that a method whose weights cannot be partitioned goes without ZeRO 3."""
-
-    def check(spec: TrainingJobSpec) -> bool:
-        given = spec.distributed
-        asked = given.strategy == "zero3" or given.offload == "all" or given.nvme_path is not None
-        return spec.method != name or not asked
-
-    asked = (
-        "(has(self.distributed.strategy) && self.distributed.strategy == 'zero3') || "
-        "(has(self.distributed.offload) && self.distributed.offload == 'all') || has(self.distributed.nvmePath)"
-    )
-    return Rule(
-        f"self.method != '{name}' || !has(self.distributed) || !({asked})",
-        f"method: {name} does not go with zero3, nor with offload: all and nvmePath, which need it, as its layers read "
-        f"whole weights; write strategy: zero2, or method: {DEFAULT_METHOD}",
-        check,
-    )
-
-
-_ADAPTER_SETTINGS = (
-    # Field, its name in the API, the value that means nothing in CEL, what a method that has it has.
-    ("rank", "rank", "", "matrices of a rank"),
-    ("alpha", "alpha", "", "an update that is scaled"),
-    ("dropout", "dropout", "", "matrices that read the layer's input"),
-    ("block_size", "blockSize", "", "a rotation in blocks"),
-    ("use_rslora", "useRslora", "false", "LoRA's scale"),
-    ("init_lora_weights", "initLoraWeights", "'default'", "base weights that are not quantized, and no magnitudes"),
-    ("loraplus_lr_ratio", "loraplusLrRatio", "", "LoRA's matrix B"),
-)
-
-
-def _setting_rule(field: str, alias: str, neutral: str, what: str) -> Rule:
-    """Return the rule that a field of `adapter` is set with the methods only in which it has a meaning."""
-    without = methods_without(field)
-
-    def check(spec: TrainingJobSpec) -> bool:
-        value = getattr(spec.adapter, field, None)
-        means_nothing = value is None or (neutral != "" and value in (0, "default"))
-        info = METHODS[spec.method]
-        return means_nothing or not info.trains_adapter or field in info.adapter_settings
-
-    unset = f" || self.adapter.{alias} == {neutral}" if neutral else ""
-    names = ", ".join(f"'{name}'" for name in without)
-    return Rule(
-        f"!(self.method in [{names}]) || !has(self.adapter) || !has(self.adapter.{alias}){unset}",
-        f"adapter.{alias} has no meaning with method: {listed(without)}, as it needs {what}; "
-        f"remove {alias}, or write method: {listed(methods_with(field))}",
-        check,
-    )
 
 
 def _task_rules(name: str) -> tuple[Rule, ...]:
@@ -200,33 +119,7 @@ class TrainingJobSpec(SpecModel):
     """What to train: the part of a FineTuneJob's spec that does not depend on where it runs."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        *(
-            Rule(
-                f"self.method != '{name}' || !has(self.adapter)",
-                f"adapter has no meaning with method: {name}; remove adapter, or write method: {DEFAULT_METHOD}",
-                _has_no_adapter(name),
-            )
-            for name in whole_methods()
-        ),
-        *(_setting_rule(*setting) for setting in _ADAPTER_SETTINGS if methods_without(setting[0])),
-        *(
-            Rule(
-                f"self.method != '{name}' || !has(self.export) || !has(self.export.precisions) || "
-                "self.export.precisions.size() > 0 || (has(self.export.mergeWeights) && self.export.mergeWeights)",
-                f"export.precisions [] with method: {name} leaves no weights to publish; write "
-                "export: {precisions: [], mergeWeights: true}, or precisions: [int4]",
-                _has_weights(name),
-            )
-            for name in whole_methods()
-        ),
-        *(_partition_rule(name) for name, info in METHODS.items() if not info.partitions_weights),
-        *(_adapter_only_rule(name, info.merged_because) for name, info in METHODS.items() if info.merged_because),
-        Rule(
-            f"self.task == '{DEFAULT_TASK}' || !({_ADAPTER_ONLY})",
-            f"export.adapterOnly: true is for task: {DEFAULT_TASK}, whose server takes adapters; write export: "
-            "{adapterOnly: false}, which merges the adapter into the base",
-            lambda spec: spec.task == DEFAULT_TASK or not spec.export.adapter_only,
-        ),
+        *METHOD_RULES,
         *(rule for name in TASKS for rule in _task_rules(name)),
         *_OBJECTIVE_RULES,
         Rule(

@@ -139,7 +139,7 @@ class ExportSpec(SpecModel):
         max_length=4,
         description="Number formats to export; by default int4 for textGeneration and fp32 for the other tasks. int4, "
         "int8 and fp32 are served by an InferenceWorkspace on CPUs (textGeneration: int4 is smallest and fastest, fp32 "
-        "exact; the other tasks: int8 or fp32); fp16 and bf16 are for ONNX Runtime on GPUs elsewhere. [] exports none, "
+        "exact; the other tasks: int8 or fp32), fp16 and bf16 on GPUs (runtime.executionProvider). [] exports none, "
         "for an adapter or a merged model that is served elsewhere.",
         examples=[["int4"]],
     )

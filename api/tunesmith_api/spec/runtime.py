@@ -145,6 +145,18 @@ class RuntimeSpec(SpecModel):
             )
         ),
     ] = "auto"
+    draft_tokens: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=16,
+            description=(
+                "The most tokens that are drafted for a request in a step, from what followed the same tokens in its "
+                "prompt and answer, and checked by the model together (prompt lookup). Drafts change how fast answers "
+                "are, not what they are, and are made only while they make them faster. `0` turns them off."
+            ),
+        ),
+    ] = 5
     max_queue_length: Annotated[
         int,
         Field(ge=0, le=100_000, description="Requests that may wait for a slot; more are answered with 429."),

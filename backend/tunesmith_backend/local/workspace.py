@@ -103,6 +103,7 @@ class LocalWorkspace:
             *("--execution-provider", spec.runtime.execution_provider),
             *(("--provider-options", json.dumps(options)) if (options := spec.runtime.provider_options) else ()),
             *("--prefix-cache-memory", spec.runtime.prefix_cache_memory),
+            *("--draft-tokens", str(spec.runtime.draft_tokens)),
         ]
         self._adapters = adapters
         if adapters is not None:

@@ -142,7 +142,7 @@ def _ended(container: Mapping[str, Any]) -> PodProblem | None:
         return PodProblem(
             "OutOfMemory",
             text if code == SERVER_OUT_OF_MEMORY and text else "The server was ended for using more memory than it may",
-            "Raise spec.resources.memory, or lower spec.runtime.contextLength or spec.runtime.maxBatchSize",
+            "Raise spec.resources.memory, or lower prefixCacheMemory, contextLength or maxBatchSize of spec.runtime",
             failures >= _SURE,
         )
     if is_fetch:

@@ -159,6 +159,7 @@ def _arguments(workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Targ
         **({"--precision": runtime.precision} if runtime.precision else {}),
         "--context-length": runtime.context_length,
         "--prefix-cache-memory": runtime.prefix_cache_memory,
+        "--draft-tokens": runtime.draft_tokens,
         "--slots": runtime.max_batch_size,
         "--max-queue": runtime.max_queue_length,
         "--drain-seconds": spec.rollout.drain_seconds,

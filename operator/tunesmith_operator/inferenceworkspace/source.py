@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tunesmith_api.artifact import NO_ONNX
-from tunesmith_api.objects.inferenceworkspace import ServedModelSpec
 from tunesmith_api.objects.served_adapters import ADAPTER_NAME_ANNOTATION
+from tunesmith_api.objects.served_model import ServedModelSpec
 from tunesmith_api.objects.storage import OBJECT_STORE
 from tunesmith_api.spec.execution_providers import CPU
 from tunesmith_api.spec.runtime import cannot_serve, servable

@@ -49,7 +49,7 @@ class Provider:
     @property
     def device_type(self) -> str:
         """The device whose memory a session reads and writes, as ONNX Runtime names it."""
-        return {"cuda": "cuda", "tensorrt": "cuda", "migraphx": "gpu", "cann": "cann"}.get(self.name, "cpu")
+        return {"cuda": "cuda", "tensorrt": "cuda", "cann": "cann"}.get(self.name, "cpu")
 
     @property
     def device_id(self) -> int:
@@ -58,13 +58,18 @@ class Provider:
 
     @property
     def on_device(self) -> bool:
-        """Whether inputs, outputs and the key-value cache can stay in a device's memory."""
+        """Whether the key-value cache is in the device's memory."""
         return self.device_type != "cpu"
 
     @property
     def copies_inputs(self) -> bool:
         """Whether an input is copied when it is bound, so that later changes of the array have no effect."""
         return self.on_device or self.name != CPU
+
+    @property
+    def copies_cache(self) -> bool:
+        """Whether that holds for the key-value cache too; attention on the CPU reads and writes it where it is."""
+        return self.copies_inputs and not self.on_device and self.name != "openvino"
 
     def allows(self, ort_name: str, op_type: str) -> bool:
         """Return whether a node may be computed by another provider of ONNX Runtime.

@@ -81,6 +81,12 @@ def bytes_copier(provider: Provider) -> Callable[[int, int, int], None]:
     return copy
 
 
+def knows_query_seqlens() -> bool:
+    """Return whether the attention kernel takes rows with different numbers of new tokens."""
+    major, minor = ort.__version__.split(".")[:2]
+    return (int(major), int(minor)) >= (1, 32)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Return whether an error of ONNX Runtime, or of Python, says that there is no memory left."""
     return isinstance(error, MemoryError) or any(part in str(error).lower() for part in _NO_MEMORY)

@@ -19,7 +19,7 @@ STORE = {"name": "store"}
 QUESTION = {"messages": [{"role": "user", "content": "What is a and u?"}], "max_tokens": 4, "temperature": 0}
 
 
-def adapter_job(name: str, **training: Any) -> Object:
+def adapter_job(name: str, labels: dict[str, str] | None = None, **training: Any) -> Object:
     """A job on the same base as all others: a model from scratch is the same for the same rows and seed."""
     made = job(
         name,
@@ -29,7 +29,7 @@ def adapter_job(name: str, **training: Any) -> Object:
         export={"adapterOnly": True, "precisions": ["fp32"], "baseUri": f"s3://{BUCKET}/bases/tiny"},
         storage={"uri": f"s3://{BUCKET}/work", "secretRef": STORE},
     )
-    made["metadata"]["labels"] = LABELS
+    made["metadata"]["labels"] = labels or {}
     return made
 
 
@@ -56,7 +56,8 @@ def test_two_adapters_behind_one_workspace(installed: Cluster, namespace: str, s
     served = workspace(
         "support", model={"fineTuneJob": "first"}, adapterSelector={"matchLabels": LABELS}, resources={"cpu": "500m"}
     )
-    cluster.apply([secret, config_map("first"), adapter_job("first"), served], namespace)
+    jobs = [adapter_job("first", LABELS), adapter_job("second", maxSteps=16)]
+    cluster.apply([secret, config_map("first"), config_map("second"), *jobs, served], namespace)
     first = succeeded(cluster, namespace, "first")["status"]["artifact"]
     assert first["base"]["uri"] == f"s3://{BUCKET}/bases/tiny"
     revision = first["base"]["digest"].removeprefix("sha256:")[:10]
@@ -66,16 +67,17 @@ def test_two_adapters_behind_one_workspace(installed: Cluster, namespace: str, s
     assert models(url) == {"support", "first"}
     (pod,) = cluster.list("Pod", namespace, labels="tunesmith.dev/owner-name=support")
 
-    # The second is trained and comes, while the server answers.
-    cluster.apply([config_map("second"), adapter_job("second", maxSteps=16, seed=7)], namespace)
+    # The second comes while the server answers.
     second = succeeded(cluster, namespace, "second")
-    ended = time.monotonic()
     assert second["status"]["artifact"]["base"] == first["base"]
+    assert ask(url, "second").status_code == 404
     with Load(f"{url}/chat/completions", {"model": "first", **QUESTION}) as load:
+        labelled = time.monotonic()
+        cluster.patch("FineTuneJob", "second", {"metadata": {"labels": LABELS}}, namespace)
         wait_until("the second adapter answers", lambda: ask(url, "second").status_code == 200, timeout=60)
-        took = time.monotonic() - ended
+        took = time.monotonic() - labelled
         found = adapters(cluster, namespace, first="Loaded", second="Loaded")
-    print(f"{took:.1f} s from the end of the job to its adapter's first answer")
+    print(f"{took:.1f} s from the job's label to its adapter's first answer")
     assert set(load.answers) == {"200"}, load.answers
     assert condition(found, "AdaptersReady")["status"] == "True"
     assert models(url) == {"support", "first", "second"}

@@ -134,6 +134,24 @@ def test_no_secret_no_room_and_a_deadline(around):
     around.status("Serving")
 
 
+def test_a_server_on_a_gpu_asks_for_one_and_says_while_there_is_none(around):
+    around.job("job-a", DIGEST["a"])
+    around.workspace(runtime={"executionProvider": "cuda"}, resources={"memory": "1Gi"})
+    around.status("InvalidArtifact", "holds only int4, which the execution provider cuda cannot compute", "False")
+    around.workspace(model={"uri": "pvc://models/faq"}, runtime={"executionProvider": "cuda", "precision": "fp16"})
+    (pod,) = around.cluster.wait_all("Pod", bool, around.namespace, "tunesmith.dev/owner-name=faq")
+    (server,) = pod["spec"]["containers"]
+    assert server["resources"]["limits"] == {"nvidia.com/gpu": "1"}
+    assert server["resources"]["requests"]["nvidia.com/gpu"] == "1", "the API server adds it"
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in pod["spec"]["tolerations"]
+    message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    around.say(pod, phase="Pending", conditions=[unschedulable])
+    around.status("Unschedulable", "A server needs a free nvidia.com/gpu", "Unknown")
+    around.say(pod, ready=True)
+    around.status("Serving")
+
+
 def test_a_selector_follows_the_newest_job(around):
     model = {"fineTuneJobSelector": {"matchLabels": {"app": "faq"}}}
     around.workspace(model=model)

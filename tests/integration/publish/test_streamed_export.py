@@ -17,6 +17,7 @@ from tunesmith_trainer.export.architectures import EXPORTABLE
 from tunesmith_trainer.export.corrections import correct, stage_model
 from tunesmith_trainer.export.exporter import OPTIONS
 from tunesmith_trainer.export.genai_builder import build
+from tunesmith_trainer.export.ragged import write_ragged
 
 Weight = tuple[int, tuple[int, ...], bytes]
 Node = tuple[str, dict[str, Any], list[str], list[str]]
@@ -50,6 +51,7 @@ def builders_own(builder: Any, model: Path, folder: Path, precision: str) -> Pat
         options = builder.parse_extra_options("", staged, str(folder), precision, "cpu", cache, list(OPTIONS))
         builder.create_model("", staged, str(folder), precision, "cpu", cache, **options)
     correct(folder, corrections)
+    assert write_ragged(folder)
     return folder
 
 

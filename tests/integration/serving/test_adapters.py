@@ -17,6 +17,7 @@ from tunesmith_serving.engines.text_generation.adapters.errors import UnknownAda
 from tunesmith_serving.engines.text_generation.adapters.loading import load_adapter
 from tunesmith_serving.engines.text_generation.adapters.loading import lora_base as base_of
 from tunesmith_serving.engines.text_generation.batching.collect import Collector
+from tunesmith_serving.engines.text_generation.batching.speculation.plan import StepCost
 from tunesmith_serving.engines.text_generation.batching.types import (
     Completion,
     Event,
@@ -44,7 +45,9 @@ def adapters(lora_base: Path) -> list[Path]:
 
 @pytest.fixture
 def engine(lora_base: Path, adapters: list[Path]) -> Iterator[TextGenerationEngine]:
+    # With drafts, several tokens are computed by other kernels than one: the last bits of log probabilities differ.
     options = {"precision": "fp32", "threads": 1, "context_length": 256, "prefill_chunk": 32, "max_batch_size": 8}
+    options["draft_tokens"] = 0
     artifact = open_artifact(lora_base, "fp32")
     loaded = TextGenerationEngine.load(artifact, ServingConfig.model_validate(options))
     for folder in adapters:
@@ -95,6 +98,30 @@ def test_rows_of_a_batch_have_their_own_adapters(engine: TextGenerationEngine) -
         assert replace(collector.result(60), cached_tokens=0) == expected, request
     cache = engine.batcher.stats().cache
     assert cache is not None and cache.hit_tokens > 0
+
+
+def test_drafts_are_checked_with_each_rows_adapter(
+    engine: TextGenerationEngine, lora_base: Path, adapters: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StepCost, "of", lambda *_: 1.0)  # as if any number of tokens cost the same
+    options = {"precision": "fp32", "threads": 1, "context_length": 256, "max_batch_size": 8, "draft_tokens": 4}
+    artifact = open_artifact(lora_base, "fp32")
+    drafting = TextGenerationEngine.load(artifact, ServingConfig.model_validate(options))
+    for folder in adapters:
+        drafting.adapters.add(load_adapter(folder, folder.name, base_of(artifact)))
+    # A request that repeats the tokens of an answer gets them as drafts, which are right with the same adapter only.
+    names = [None, *(f"a{index}" for index in range(COUNT))]
+    prompt = (5, 80, 33, 7, 120)
+    said = {name: engine.batcher.generate(greedy(prompt, name), 60).token_ids for name in names}
+    requests = [greedy((*prompt, *said[other], *prompt), name) for name in names for other in (name, None)]
+    alone = [engine.batcher.generate(request, 60).token_ids for request in requests]
+    collectors = [Collector() for _ in requests]
+    drafting.batcher.submit_all(list(zip(requests, collectors, strict=True)))
+    found = [collector.result(60).token_ids for collector in collectors]
+    stats = drafting.batcher.stats().speculation
+    drafting.close()
+    assert found == alone
+    assert stats is not None and stats.drafted > 0
 
 
 def test_a_request_keeps_the_adapter_that_it_began_with(

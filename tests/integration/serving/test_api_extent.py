@@ -181,7 +181,7 @@ def test_an_empty_system_turn_is_left_out_as_in_training(client: openai.OpenAI) 
 
 def test_help_says_what_works(client: openai.OpenAI) -> None:
     for options, words in [
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "does not call tools"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "template says nothing of tools"),
         ({"extra_body": {"max_token": 3}}, "did you mean max_tokens"),
     ]:
         with pytest.raises(openai.BadRequestError, match=words):

@@ -30,10 +30,8 @@ def greedy(tokens: int) -> SamplingParams:
     return SamplingParams(temperature=0, max_tokens=tokens, ignore_eos=True, logprobs=2)
 
 
-def request(
-    *own: int, prefix: tuple[int, ...] = PREFIX, tokens: int = 4, adapter: str | None = None
-) -> GenerationRequest:
-    return GenerationRequest(prefix + own, greedy(tokens), adapter)
+def request(*own: int, prefix: tuple[int, ...] = PREFIX) -> GenerationRequest:
+    return GenerationRequest(prefix + own, greedy(4))
 
 
 def cache(loaded: TextGenerationEngine) -> CacheStats:
@@ -90,13 +88,6 @@ def test_requests_that_arrive_together_share_what_the_first_computes(load: Load)
     assert loaded.batcher.stats().prompt_tokens == 102 + 7 * 6
 
 
-def test_adapters_share_nothing(load: Load) -> None:
-    batcher = load().batcher
-    names = [None, "a", "b", None, "a"]
-    cached = [batcher.generate(request(5, 6, adapter=name), 60).cached_tokens for name in names]
-    assert cached == [0, 0, 0, 96, 96]
-
-
 @pytest.mark.parametrize("chunk", [1, 32, 33, 128])
 def test_no_token_is_computed_alone(load: Load, chunk: int) -> None:
     plain, cached = load(prefix_cache_memory="0", prefill_chunk=chunk).batcher, load(prefill_chunk=chunk).batcher
@@ -111,9 +102,9 @@ def test_short_prompts_that_wait_are_computed_in_one_run(load: Load, monkeypatch
     runs: list[list[int]] = []
     compute = OnnxDecoder.prefill_together
 
-    def spy(decoder: OnnxDecoder, first: int, prompts: list[np.ndarray]) -> np.ndarray:
+    def spy(decoder: OnnxDecoder, first: int, prompts: list[np.ndarray], adapter: None) -> np.ndarray:
         runs.append([len(prompt) for prompt in prompts])
-        return compute(decoder, first, prompts)
+        return compute(decoder, first, prompts, adapter)
 
     monkeypatch.setattr(OnnxDecoder, "prefill_together", spy)
     # The first three fit; then one that would be mostly padding, two that begin alike, and a single token.

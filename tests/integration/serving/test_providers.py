@@ -34,9 +34,9 @@ class OtherMemory(Provider):
 def logits(decoder: OnnxDecoder) -> list[np.ndarray]:
     """Two prompts, two steps of both, the second one moved to the first row, and a step of it."""
     found = [decoder.prefill(0, np.arange(5, 12), 0).copy(), decoder.prefill(1, np.arange(40, 50), 0).copy()]
-    found += [decoder.decode([3, 4], [7, 10]).copy(), decoder.decode([5, 6], [8, 11]).copy()]
+    found += [decoder.decode([3, 4], [7, 10], [None] * 2).copy(), decoder.decode([5, 6], [8, 11], [None] * 2).copy()]
     decoder.rows.move(1, 0, 12)
-    return [*found, decoder.decode([9], [12]).copy()]
+    return [*found, decoder.decode([9], [12], [None]).copy()]
 
 
 @pytest.mark.parametrize("provider", sorted(set(EXECUTION_PROVIDERS) - {"cpu"}))
@@ -149,7 +149,7 @@ def test_what_is_copied_when_it_is_bound_is_bound_for_each_step(
     decoder = OnnxDecoder(open_artifact(artifact, "fp32"), 4, 128, 32, 1, provider=OtherMemory())
     for step in range(3):
         bound.clear()
-        decoder.decode([3, 4], [step, step])
+        decoder.decode([3, 4], [step, step], [None] * 2)
         assert bound
 
 

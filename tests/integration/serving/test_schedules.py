@@ -12,7 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.lora_artifacts import make_adapter
+from support.lora_variants import variant
 from support.serving_process import wait_until
+from tunesmith_serving.artifact.opening import open_artifact
+from tunesmith_serving.engines.text_generation.adapters.loading import load_adapter
+from tunesmith_serving.engines.text_generation.adapters.loading import lora_base as base_of
 from tunesmith_serving.engines.text_generation.batching.batcher import ContinuousBatcher
 from tunesmith_serving.engines.text_generation.batching.collect import Collector
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
@@ -22,6 +27,7 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     GenerationRequest,
     SamplingParams,
 )
+from tunesmith_serving.engines.text_generation.engine import TextGenerationEngine
 
 from .conftest import config, load_engine
 
@@ -29,6 +35,7 @@ SCHEDULES = int(os.environ.get("SCHEDULES", "60"))
 # Of a token whose keys and values were computed alone, and of the same token computed with others (decoder.py).
 ROUNDING = 1e-3
 # Few slots, chunks that do and do not fit the blocks, little memory for prefixes and, at last, for rows: 300 tokens.
+ADAPTERS = ("a", "b")
 SETTINGS: list[dict[str, object]] = [
     {"max_batch_size": 4, "prefill_chunk": 32, "prefix_cache_memory": "auto"},
     {"max_batch_size": 2, "prefill_chunk": 17, "prefix_cache_memory": "200k"},
@@ -73,7 +80,7 @@ arrivals = st.builds(
     begins_like=st.tuples(st.integers(0, 2), st.sampled_from([0, 3, 15, 16, 17, 32, 48, 63, 64, 65, 100])),
     own=st.integers(1, 40),
     continues=st.sampled_from([False, False, True]),
-    adapter=st.sampled_from([None, None, "a", "b"]),
+    adapter=st.sampled_from([None, None, *ADAPTERS]),
     sampling=st.builds(
         _sampling,
         st.sampled_from([1, 2, 15, 16, 17, 30]),
@@ -85,13 +92,19 @@ arrivals = st.builds(
 
 
 @pytest.fixture(scope="module")
-def start(artifact: Path) -> Iterator[Callable[..., ContinuousBatcher]]:
-    loaded = []
+def start(lora_base: Path) -> Iterator[Callable[..., ContinuousBatcher]]:
+    loaded: list[TextGenerationEngine] = []
+    base = base_of(open_artifact(lora_base, "fp32"))
+    folders = [make_adapter(lora_base.with_name("schedule-a"), lora_base, seed=1)]
+    folders.append(variant(folders[0], lora_base.with_name("schedule-b"), seed=2))
+    adapters = [load_adapter(folder, name, base) for folder, name in zip(folders, ADAPTERS, strict=True)]
 
     def load(free: int = 1 << 30, **options: object) -> ContinuousBatcher:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(f"{OnnxDecoder.__module__}.free_memory", lambda: free)
-            loaded.append(load_engine(artifact, config(max_queue_length=100, context_length=256, **options)))
+            loaded.append(load_engine(lora_base, config(max_queue_length=100, context_length=256, **options)))
+        for adapter in adapters:
+            loaded[-1].adapters.add(adapter)
         return loaded[-1].batcher
 
     yield load
@@ -110,9 +123,9 @@ class Alone:
     def answer(self, chunk: object, request: GenerationRequest) -> Completion:
         if chunk not in self._batchers:
             self._batchers[chunk] = self._start(max_batch_size=1, prefill_chunk=chunk, prefix_cache_memory="0")
-        key = (chunk, replace(request, adapter=None))
+        key = (chunk, request)
         if key not in self._answers:
-            self._answers[key] = self._batchers[chunk].generate(key[1], 60)
+            self._answers[key] = self._batchers[chunk].generate(request, 60)
         return self._answers[key]
 
     def is_tie(self, chunk: object, request: GenerationRequest, at: int) -> bool:

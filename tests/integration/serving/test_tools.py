@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from support.serving_process import ServingProcess
+from support.source_tree import ROOT
 from support.tool_models import ANSWER, GREETING, QUESTION, RESULT, TWO, WEATHER
 
 NOW = {"type": "function", "function": {"name": "now"}}
@@ -272,3 +273,18 @@ def test_tokens_of_a_prompt_with_tools(client: openai.OpenAI, server: ServingPro
     body = {"messages": [{"role": "user", "content": QUESTION}], "tools": [WEATHER]}
     count = httpx.post(f"{server.url}/tokenize", json=body).json()["count"]
     assert count == ask(client, QUESTION).usage.prompt_tokens
+
+
+def test_the_documented_loop(client: openai.OpenAI) -> None:
+    section = (ROOT / "docs" / "serving.md").read_text().split("\n## Tools\n")[1]
+    code = section.split("```python\n")[1].split("```")[0].replace('model="quickstart"', 'model="tiny", temperature=0')
+    asked: list[str] = []
+
+    def look_up_the_weather(city: str) -> str:
+        asked.append(city)
+        return RESULT
+
+    names = {"client": client, "look_up_the_weather": look_up_the_weather}
+    exec(code, names)
+    assert asked == ["Berlin"]
+    assert names["answer"].choices[0].message.content == ANSWER  # type: ignore[attr-defined]

@@ -22,6 +22,7 @@ def test_runtime_spec_is_what_manifests_say() -> None:
         "contextLength": 2048,
         "maxBatchSize": 8,
         "prefixCacheMemory": "auto",
+        "draftTokens": 5,
         "maxQueueLength": 64,
     }
 

@@ -41,6 +41,7 @@ def main() -> int:
 def build(builder: Any, model: str, output: str, precision: str, options: list[str]) -> None:  # noqa: ANN401
     """Export the transformers model in a folder to another folder: in 16 bits for GPUs, else for the CPU."""
     from tunesmith_trainer.export.corrections import correct, stage_model
+    from tunesmith_trainer.export.ragged import write_ragged
     from tunesmith_trainer.export.streamed_builder import streamed
 
     provider = "cuda" if precision in ("fp16", "bf16") else "cpu"
@@ -49,6 +50,8 @@ def build(builder: Any, model: str, output: str, precision: str, options: list[s
         prepared = builder.parse_extra_options("", staged, output, precision, provider, cache, options)
         builder.create_model("", staged, output, precision, provider, cache, **prepared)
     correct(Path(output), corrections)
+    if provider == "cpu":
+        write_ragged(Path(output))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ MODEL = "model.onnx"
 DATA = "model.onnx.data"
 
 _GATE = re.compile(r"^(?P<layer>.*/mlp/)gate_proj/(?P<kind>MatMul[^/]*)$")
-_PRUNED = "/lm_head/prune/"
+PRUNED = "/lm_head/prune/"
+"""Beginning of the names of the nodes that keep the last token only, before the output layer."""
 
 
 def merge_gate_and_up(graph: GraphProto) -> list[tuple[str, str, NodeProto]]:
@@ -106,7 +107,7 @@ def with_all_logits(model: ModelProto) -> ModelProto:
         model: An export, changed in place. Its weights need not be loaded.
     """
     graph = model.graph
-    pruning = [node for node in graph.node if node.name.startswith(_PRUNED)]
+    pruning = [node for node in graph.node if node.name.startswith(PRUNED)]
     if not pruning:
         return model
     source, result = pruning[0].input[0], pruning[-1].output[0]
@@ -114,7 +115,7 @@ def with_all_logits(model: ModelProto) -> ModelProto:
         for index, name in enumerate(node.input):
             if name == result:
                 node.input[index] = source
-    kept = [node for node in graph.node if not node.name.startswith(_PRUNED)]
+    kept = [node for node in graph.node if not node.name.startswith(PRUNED)]
     del graph.node[:], graph.value_info[:]
     graph.node.extend(kept)
     for output in graph.output:

@@ -81,7 +81,7 @@ class TextGenerationEngine:
             )
         stop = decoder.spec.eos_token_ids | eos_tokens
         adapters = AdapterStore(config.model_name)
-        batcher = ContinuousBatcher(decoder, tokenizer, config.max_queue_length, stop, adapters)
+        batcher = ContinuousBatcher(decoder, tokenizer, config.max_queue_length, stop, adapters, config.draft_tokens)
         watcher = None
         if config.adapters:
             watcher = AdapterWatcher(Path(config.adapters), adapters, lora_base(artifact), config.model_name)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tunesmith_serving.engines.base import Statistic
-from tunesmith_serving.engines.text_generation.batching.types import BatcherStats, CacheStats
+from tunesmith_serving.engines.text_generation.batching.types import BatcherStats, CacheStats, SpeculationStats
 
 
 def generation_statistics(stats: BatcherStats) -> Sequence[Statistic]:
@@ -15,6 +15,14 @@ def generation_statistics(stats: BatcherStats) -> Sequence[Statistic]:
         Statistic("tunesmith_slots_in_use", "Slots that hold a request.", stats.slots_in_use),
         Statistic("tunesmith_slots", "Slots in total.", stats.slots),
         *(_cache_statistics(stats.cache) if stats.cache else ()),
+        *(_speculation_statistics(stats.speculation) if stats.speculation else ()),
+    )
+
+
+def _speculation_statistics(stats: SpeculationStats) -> Sequence[Statistic]:
+    return (
+        Statistic("tunesmith_draft_tokens", "Draft tokens that were checked.", stats.drafted, "counter"),
+        Statistic("tunesmith_accepted_draft_tokens", "Draft tokens that were right.", stats.accepted, "counter"),
     )
 
 

@@ -12,7 +12,7 @@ from tunesmith_operator.engine.apply.writer import DecisionWriter, OutdatedError
 from tunesmith_operator.engine.kube.api_errors import ApiError
 from tunesmith_operator.engine.labels import OWNER_KIND, OWNER_NAME, OWNER_UID
 from tunesmith_operator.engine.metrics import Metrics
-from tunesmith_operator.engine.reconciler import Decision, EventSpec, ObjectRef
+from tunesmith_operator.engine.reconciler import Annotation, Decision, EventSpec, ObjectRef
 from tunesmith_operator.engine.watch.store import ObjectStore
 
 pytestmark = pytest.mark.asyncio
@@ -21,6 +21,7 @@ KubeObject = dict[str, Any]
 JOB = "/apis/tunesmith.dev/v1alpha1/namespaces/ns/finetunejobs/o"
 JOBS = "/apis/batch/v1/namespaces/ns/jobs"
 SERVICES = "/api/v1/namespaces/ns/services"
+CONFIG_MAPS = "/api/v1/namespaces/ns/configmaps"
 EVENTS = "/apis/events.k8s.io/v1/namespaces/ns/events"
 
 
@@ -46,7 +47,7 @@ class World:
 
     def child(self, kind: str, name: str, **spec: Any) -> KubeObject:
         labels = {OWNER_UID: self.owner["metadata"]["uid"], OWNER_KIND: "FineTuneJob", OWNER_NAME: "o"}
-        version = {"Job": "batch/v1", "Service": "v1"}[kind]
+        version = {"Job": "batch/v1", "Service": "v1", "ConfigMap": "v1"}[kind]
         metadata = {"name": name, "namespace": "ns", "labels": labels}
         return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
 
@@ -252,3 +253,32 @@ async def test_the_digest_is_on_what_is_kept_only(world: World) -> None:
     await world.apply(apply=(world.child("Service", "s"),), create=(world.child("Job", "j"),))
     assert APPLIED in world.client.objects[f"{SERVICES}/s"]["metadata"]["annotations"]
     assert "annotations" not in world.client.objects[f"{JOBS}/j"]["metadata"]
+
+
+async def test_what_is_not_watched_is_read_before_it_is_written(world: World) -> None:
+    decision = {"apply": (world.child("ConfigMap", "c", x=1),)}
+    await world.apply(**decision)
+    assert world.client.requests == [("GET", f"{CONFIG_MAPS}/c"), ("POST", CONFIG_MAPS)]
+    assert world.store.get("ConfigMap", "ns", "c") is None, "nothing would tell when it changes"
+    assert not (await world.apply(**decision)).has_written
+    assert world.client.requests == [("GET", f"{CONFIG_MAPS}/c")]
+    del world.client.objects[f"{CONFIG_MAPS}/c"]
+    assert (await world.apply(**decision)).has_written
+    theirs = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "d", "namespace": "ns"}}
+    world.client.store(f"{CONFIG_MAPS}/d", theirs)
+    result = await world.apply(apply=(world.child("ConfigMap", "d", x=1),))
+    assert [error.reason for error in result.errors] == ["AlreadyExists"]
+
+
+async def test_a_child_is_annotated_once_and_not_after_a_refusal(world: World) -> None:
+    await world.apply(create=(world.child("Job", "j", y=1),))
+    note = Annotation(ObjectRef("Job", "j"), "list", "1")
+    config_map = world.child("ConfigMap", "c", x=1)
+    world.client.refuse["POST", CONFIG_MAPS] = ApiError(403, "Forbidden", "no")
+    await world.apply(apply=(config_map,), annotate=(note,))
+    assert ("PATCH", f"{JOBS}/j") not in world.client.requests, "it would be told of a list that is not there"
+    world.client.refuse.clear()
+    result = await world.apply(apply=(config_map,), annotate=(note, Annotation(ObjectRef("Job", "gone"), "list", "1")))
+    assert result.has_written
+    assert world.client.requests[-1] == ("PATCH", f"{JOBS}/j")
+    assert world.client.bodies[-1]["metadata"]["annotations"] == {"list": "1"}

@@ -3,7 +3,7 @@
 import pytest
 
 from support.workspaces import DIGEST, a_job
-from tunesmith_api.objects.inferenceworkspace import ServedModelSpec
+from tunesmith_api.objects.served_model import ServedModelSpec
 from tunesmith_operator.inferenceworkspace.model import Target
 from tunesmith_operator.inferenceworkspace.source import choose
 

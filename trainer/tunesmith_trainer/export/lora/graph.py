@@ -19,6 +19,7 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from tunesmith_api.artifact import lora_input
 from tunesmith_trainer.export.graph import MODEL
 from tunesmith_trainer.export.lora.modules import LoraModule, write_modules
+from tunesmith_trainer.export.ragged import RAGGED, write_ragged
 from tunesmith_trainer.export.wide import NARROW
 
 _PRODUCT = re.compile(r"^/model/layers\.(?P<layer>\d+)/(?:attn|mlp)/(?P<part>\w+_proj)/MatMul(?:_Q\w+)?$")
@@ -44,6 +45,8 @@ def add_lora_inputs(folder: Path, modules: Sequence[LoraModule]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     onnx.save(model, str(temporary))
     temporary.replace(path)
+    if (folder / RAGGED).exists():
+        write_ragged(folder)
     write_modules(folder, list(modules))
 
 

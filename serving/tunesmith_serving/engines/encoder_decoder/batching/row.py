@@ -50,7 +50,7 @@ class Row(Sequence):
             logits = logits.copy()
             logits[forced] = 0.0  # a forced token may be one that is never generated otherwise
             return self.accept(logits, forced)
-        return self.accept(logits, likeliest if self.greedy else None)
+        return self.accept(logits, likeliest if self.takes_likeliest and self.independent else None)
 
     def _forced(self) -> int | None:
         if self._last is not None and self._generated == self._budget - 1:

@@ -8,14 +8,19 @@ decoder.py for what holds to the last bit.
 
 from tunesmith_serving.engines.text_generation.adapters.errors import UnreadableAdapterError
 from tunesmith_serving.engines.text_generation.adapters.store import AdapterStore
-from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.chunks import has_single_token, next_chunk
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
+from tunesmith_serving.engines.text_generation.batching.decoding import Decoding
 from tunesmith_serving.engines.text_generation.batching.kv.prefix import BLOCK_TOKENS, PrefixCache, Tokens
 from tunesmith_serving.engines.text_generation.batching.sampling import Row
 from tunesmith_serving.engines.text_generation.batching.sequence import Sequence, check_request
 from tunesmith_serving.engines.text_generation.batching.slots import Slot, Slots
-from tunesmith_serving.engines.text_generation.batching.types import CacheStats, EventSink, GenerationRequest
+from tunesmith_serving.engines.text_generation.batching.types import (
+    CacheStats,
+    EventSink,
+    GenerationRequest,
+    SpeculationStats,
+)
 from tunesmith_serving.engines.text_generation.batching.worker import QueueWorker
 from tunesmith_serving.engines.text_generation.text.stream import Decoder
 
@@ -30,6 +35,7 @@ class ContinuousBatcher(QueueWorker):
         max_queue_length: int,
         stop_token_ids: frozenset[int],
         adapters: AdapterStore | None = None,
+        draft_tokens: int = 0,
     ) -> None:
         """Start the thread.
 
@@ -39,6 +45,7 @@ class ContinuousBatcher(QueueWorker):
             max_queue_length: Requests that may wait.
             stop_token_ids: Tokens that end an answer.
             adapters: The adapters that requests can name.
+            draft_tokens: The most drafts of a request that a step checks; 0 for one token a step.
 
         Raises:
             MemoryShortageError: The system does not give out the addresses of the prefix cache.
@@ -51,6 +58,7 @@ class ContinuousBatcher(QueueWorker):
         self._prefix = PrefixCache(decoder.rows, decoder.memory.prefix_bytes)
         self._prefilling: Slot | None = None
         self._query_tokens = self._hit_tokens = 0
+        self._decoding = Decoding(decoder, draft_tokens)
         super().__init__(decoder.slots, max_queue_length)
 
     @property
@@ -82,6 +90,9 @@ class ContinuousBatcher(QueueWorker):
             prefix_bytes=self._prefix.used_bytes,
             row_bytes=self._decoder.rows.shape.token_bytes * sum(slot.sequence.filled for slot in self._running),
         )
+
+    def _speculation_stats(self) -> SpeculationStats:
+        return self._decoding.stats()
 
     def _step(self) -> None:
         try:
@@ -126,9 +137,8 @@ class ContinuousBatcher(QueueWorker):
             self._delivery.flush()  # tokens of the other requests do not wait for this
             if not joined:
                 budget -= end - start
-                self._computed(
-                    slot, end, self._decoder.prefill(slot.row, prompt[start:end], start, slot.sequence.adapter)
-                )
+                logits = self._decoder.prefill(slot.row, prompt[start:end], start, slot.sequence.adapter)
+                self._computed(slot, end, logits)
                 continue
             prompts = [member.sequence.prompt for member in (slot, *joined)]
             budget -= len(prompts) * max(map(len, prompts))
@@ -214,40 +224,17 @@ class ContinuousBatcher(QueueWorker):
         self._delivery.flush()
 
     def _decode(self) -> None:
-        """Compute the next token of every request whose prompt is computed."""
-        for slot, row in self._running.gaps():
-            self._decoder.rows.move(slot.row, row, slot.sequence.filled)
-        live = [slot for slot in self._running if not slot.in_prefill]
-        if not live:
+        """Compute the next tokens of every request whose prompt is computed."""
+        results = self._decoding.step(self._running)
+        if not results:
             return
-        logits = self._decoder.decode(*self._inputs(live))
-        likeliest = logits.argmax(axis=1)
-        ended = []
-        for slot in live:
-            sequence = slot.sequence
-            sequence.filled += 1
-            if sequence.accept(logits[slot.row], int(likeliest[slot.row]) if sequence.greedy else None):
-                ended.append(slot)
-        self._generated_tokens += len(live)
-        self._delivery.add(slot.sequence for slot in live)
+        self._generated_tokens += sum(result.tokens for _, result in results)
+        self._delivery.add(slot.sequence for slot, _ in results)
+        ended = [slot for slot, result in results if result.ended]
         for slot in ended:
             self._release(slot)
         if ended or self._delivery.is_due():
             self._delivery.flush()
-
-    def _inputs(self, live: list[Slot]) -> tuple[list[int], list[int], list[Adapter | None]]:
-        """Return the next token of each row up to the last live one, how many tokens the rows hold, and their adapters.
-
-        The row in prefill may be among them: what it gets is overwritten by its next chunk, whatever adapter it has.
-        """
-        rows = live[-1].row + 1
-        tokens, past, adapters = [0] * rows, [0] * rows, [live[0].sequence.adapter] * rows
-        for slot in self._running:
-            if slot.row < rows:
-                tokens[slot.row], past[slot.row] = max(slot.sequence.last_token, 0), slot.sequence.filled
-                if not slot.in_prefill:
-                    adapters[slot.row] = slot.sequence.adapter
-        return tokens, past, adapters
 
     def _release(self, slot: Slot) -> None:
         """Free a request's row; what it computed stays in the prefix cache."""

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from tunesmith_serving.engines.text_generation.batching.types import (
     Batcher,
     Event,
-    EventSink,
     GenerationRequest,
+    QuietSink,
     Ticket,
 )
 
@@ -49,35 +49,54 @@ class Bridge:
 
     def __init__(self, batcher: Batcher) -> None:
         self._batcher = batcher
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._pending: deque[tuple[Generation, int, Event]] = deque()
         self._scheduled = False
 
     def submit(self, requests: Sequence[GenerationRequest]) -> Generation:
         """Submit requests together; raises what `Batcher.submit_all` raises."""
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         generation = Generation(len(requests))
-
-        def sink_of(index: int) -> EventSink:
-            def sink(event: Event) -> None:
-                # The flag is cleared before the deque is emptied, so an event is never left behind.
-                self._pending.append((generation, index, event))
-                if self._scheduled:
-                    return
-                self._scheduled = True
-                try:
-                    loop.call_soon_threadsafe(self._flush)
-                except RuntimeError:  # the loop is closed: there is no reader any more
-                    self._pending.clear()
-
-            return sink
-
         generation.tickets = self._batcher.submit_all(
-            [(request, sink_of(index)) for index, request in enumerate(requests)]
+            [(request, _Sink(self, generation, index)) for index, request in enumerate(requests)]
         )
         return generation
+
+    def add(self, generation: Generation, index: int, event: Event) -> None:
+        """Add an event that `wake` delivers; called on the batcher's thread."""
+        self._pending.append((generation, index, event))
+
+    def wake(self) -> None:
+        """Let the event loop deliver what was added, once for all; called on the batcher's thread."""
+        # The flag is cleared before the deque is emptied, so an event is never left behind.
+        if self._scheduled or self._loop is None:
+            return
+        self._scheduled = True
+        try:
+            self._loop.call_soon_threadsafe(self._flush)
+        except RuntimeError:  # the loop is closed: there is no reader any more
+            self._pending.clear()
 
     def _flush(self) -> None:
         self._scheduled = False
         while self._pending:
             generation, index, event = self._pending.popleft()
             generation.deliver(index, event)
+
+
+class _Sink(QuietSink):
+    """Where one request's events go."""
+
+    def __init__(self, bridge: Bridge, generation: Generation, index: int) -> None:
+        self._bridge, self._generation, self._index = bridge, generation, index
+
+    def __call__(self, event: Event) -> None:
+        self.add(event)
+        self._bridge.wake()
+
+    def add(self, event: Event) -> None:
+        self._bridge.add(self._generation, self._index, event)
+
+    @property
+    def wake(self) -> Callable[[], None]:
+        return self._bridge.wake

@@ -2,28 +2,31 @@
 
 Each buffer is bound as past and as present of its layer, so a step writes its new keys and values in place and nothing
 is copied. GroupQueryAttention takes each row's length from `attention_mask`, so rows of different lengths decode
-together. It takes several tokens of several rows only if none of them has a past, and of a single row otherwise.
+together. In `model.onnx` it takes several tokens of several rows only if none of them has a past, and of a single row
+otherwise. `model.ragged.onnx` has inputs for how many tokens of a row are new and whose logits are wanted.
 
 chunks.py says what results depend on in fp32. With int4 the kernel for a single token also rounds its inputs otherwise
 than the one for several, so that logits differ by up to 0.1.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.providers import CPU_PROVIDER, Provider
-from tunesmith_serving.engines.session import open_session
+from tunesmith_serving.engines.session import knows_query_seqlens, open_session
 from tunesmith_serving.engines.text_generation.adapters.modules import read_modules
 from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
+from tunesmith_serving.engines.text_generation.batching.binding import Binding, Session, bind_input, bind_output
 from tunesmith_serving.engines.text_generation.batching.chunks import GRAIN
 from tunesmith_serving.engines.text_generation.batching.kv.budget import plan_memory
 from tunesmith_serving.engines.text_generation.batching.kv.device import DeviceRows
 from tunesmith_serving.engines.text_generation.batching.kv.rows import KeyValueRows, KvShape
+from tunesmith_serving.engines.text_generation.batching.ragged import RAGGED, RaggedRuns
 from tunesmith_serving.engines.text_generation.batching.spec import read_spec
 from tunesmith_serving.runtime.errors import ArtifactError
 from tunesmith_serving.runtime.memory import free_memory
@@ -39,32 +42,6 @@ ONNX_TYPES = {"tensor(float)": 1, "tensor(float16)": 10, "tensor(bfloat16)": 16}
 LOGITS_TYPES: dict[str, npt.DTypeLike] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
-class _Binding(Protocol):
-    """onnxruntime.IOBinding, which carries no types."""
-
-    def bind_input(
-        self, name: str, device_type: str, device_id: int, element_type: type, shape: tuple[int, ...], buffer_ptr: int
-    ) -> None: ...
-
-    def bind_output(
-        self, name: str, device_type: str, device_id: int, element_type: type, shape: tuple[int, ...], buffer_ptr: int
-    ) -> None: ...
-
-
-class _Session(Protocol):
-    """onnxruntime.InferenceSession, which carries no types."""
-
-    def io_binding(self) -> _Binding: ...
-
-    def run_with_iobinding(self, iobinding: _Binding) -> None: ...
-
-    def get_inputs(self) -> list[Any]: ...
-
-    def get_overridable_initializers(self) -> list[Any]: ...
-
-    def get_outputs(self) -> list[Any]: ...
-
-
 class OnnxDecoder:
     """One inference session and the key-value rows of all slots.
 
@@ -77,6 +54,7 @@ class OnnxDecoder:
         prefill_chunk: The most prompt tokens of a run; a multiple of 16.
         rows: The keys and values.
         same_lengths: Whether only prompts of the same length can be computed in one run.
+        ragged: Whether rows can have several new tokens each.
     """
 
     def __init__(
@@ -106,7 +84,11 @@ class OnnxDecoder:
         """
         self.spec = read_spec(artifact)
         self.slots = slots
-        self._session: _Session = open_session(artifact.onnx / "model.onnx", threads, provider)
+        # Exports of earlier versions do not have the second graph, and other providers do not know its inputs.
+        is_cpu = provider.name == CPU_PROVIDER.name
+        self.ragged = is_cpu and (artifact.onnx / RAGGED).is_file() and knows_query_seqlens()
+        self._path = artifact.onnx / (RAGGED if self.ragged else "model.onnx")
+        self._session: Session = open_session(self._path, threads, provider)
         self._names = [
             (f"past_key_values.{layer}.{part}", f"present.{layer}.{part}")
             for layer in range(self.spec.layers)
@@ -114,17 +96,18 @@ class OnnxDecoder:
         ]
         inputs = {node.name: node for node in self._session.get_inputs()}
         outputs = {node.name: node for node in self._session.get_outputs()}
-        self._check_interface(artifact, inputs, outputs)
+        self._check_interface(inputs, outputs)
         modules = read_modules(artifact)
         modules.check_graph(artifact, {node.name: node for node in self._session.get_overridable_initializers()})
         self._adapters = AdapterRows(modules, slots, copies=provider.copies_inputs)
         self._has_positions = "position_ids" in inputs
         # The export can be pruned to compute logits of the last position only.
-        self._pruned = self.same_lengths = outputs["logits"].shape[1] == 1
+        self._pruned = outputs["logits"].shape[1] == 1
+        self.same_lengths = self._pruned and not self.ragged
         kv_type = inputs[self._names[0][0]].type
         shape = KvShape(len(self._names), self.spec.kv_heads, self.spec.head_size, KV_TYPES[kv_type])
         self.wanted_context = min(context_length, self.spec.context_length)
-        self._copies, on_device = provider.copies_inputs, provider.on_device
+        self._provider, on_device = provider, provider.on_device
         free = None if on_device else free_memory()
         prefix_memory = 0 if on_device else prefix_memory
         self.memory = plan_memory(free, shape.token_bytes, slots, self.wanted_context, prefix_memory)
@@ -143,7 +126,15 @@ class OnnxDecoder:
         self._logits = np.zeros((slots, 1, self.spec.vocab_size), dtype)
         most = slots if self._pruned else max(min(self.prefill_chunk, self.context_length), slots)
         self._prefill_logits = np.zeros((most, self.spec.vocab_size), dtype)
-        self._decode_bindings: dict[int, _Binding] = {}
+        self._decode_bindings: dict[int, Binding] = {}
+        self._first_tokens = np.array([[(row, 0)] for row in range(slots)], np.int64)
+        self._ragged = (
+            RaggedRuns(
+                self._session, self._bind_cache, self._adapters, self._has_positions, slots, self.spec.vocab_size
+            )
+            if self.ragged
+            else None
+        )
 
     def prefill(self, row: int, tokens: Tokens, past: int, adapter: Adapter | None = None) -> Logits:
         """Run `tokens` of one sequence after the `past` ones that its row holds.
@@ -176,7 +167,7 @@ class OnnxDecoder:
         for index, prompt in enumerate(prompts):
             ids[index, : len(prompt)] = prompt
         # The padding is computed like tokens: what it leaves behind a prompt is overwritten by the answer.
-        logits = self._run(first, ids, 0, adapter)
+        logits = self._run(first, ids, 0, adapter, lengths - 1)
         return logits[:, 0] if self._pruned else logits[np.arange(len(prompts)), lengths - 1]
 
     def decode(self, tokens: list[int], past: list[int], adapters: Sequence[Adapter | None]) -> Logits:
@@ -201,70 +192,97 @@ class OnnxDecoder:
         np.less_equal(self._columns[:width], lengths[:, np.newaxis], out=mask)
         binding = self._decode_bindings.get(rows) or self._bind_decode(rows)
         self._adapters.bind(binding, 0, adapters)
-        _bind_input(binding, "attention_mask", mask)
+        bind_input(binding, "attention_mask", mask)
         if self._has_positions:
             self._positions[:rows, 0] = past
-        if self._copies:
+        if self._provider.copies_inputs:
             self._bind_tokens(binding, rows)
+        if self._provider.copies_cache:
+            self._bind_cache(binding, 0, rows)
         self._session.run_with_iobinding(binding)
         return self._logits[:rows, 0].astype(np.float32, copy=False)
 
-    def _run(self, first: int, ids: Tokens, past: int, adapter: Adapter | None) -> Logits:
-        """Run tokens of shape [rows, tokens]; return logits of shape [rows, 1 or tokens, vocabulary]."""
+    def decode_several(
+        self,
+        tokens: Sequence[Sequence[int]],
+        past: list[int],
+        adapters: Sequence[Adapter | None],
+        wanted: Sequence[int],
+    ) -> Logits:
+        """Run one or several tokens for each of the first `len(tokens)` rows; only if `ragged` is set.
+
+        Args:
+            tokens: The tokens of each row.
+            past: How many tokens each row holds before them; with the tokens of the longest row, at most the context.
+            adapters: What computes each row besides the base.
+            wanted: The rows whose logits are computed. They have at most `MOST_DRAFTS` tokens besides one each.
+
+        Returns:
+            Logits of all tokens of the wanted rows, shape [tokens, vocabulary]; a view that the next step overwrites.
+
+        Raises:
+            UnreadableAdapterError: An adapter has changed or cannot be read. No row is changed.
+        """
+        if self._ragged is None:
+            raise RuntimeError("the exported model takes one token of each row")
+        return self._ragged.run(tokens, past, adapters, wanted)
+
+    def _run(
+        self, first: int, ids: Tokens, past: int, adapter: Adapter | None, last: npt.NDArray[np.intp] | None = None
+    ) -> Logits:
+        """Run tokens of shape [rows, tokens]; return logits of shape [rows, 1 or tokens, vocabulary].
+
+        Where there are several rows, `last` is the last position of each that is not padding.
+        """
         rows, count = ids.shape
         total = past + count
         binding = self._session.io_binding()
-        _bind_input(binding, "input_ids", ids)
+        bind_input(binding, "input_ids", ids)
         mask = np.ones((rows, total), np.int64)
-        _bind_input(binding, "attention_mask", mask)
+        bind_input(binding, "attention_mask", mask)
         positions = np.tile(np.arange(past, total, dtype=np.int64), (rows, 1))
         if self._has_positions:
-            _bind_input(binding, "position_ids", positions)
+            bind_input(binding, "position_ids", positions)
         self._bind_cache(binding, first, rows)
         self._adapters.bind(binding, first, [adapter] * rows)
+        if self.ragged and last is not None:
+            indices = np.stack([np.arange(rows), last], axis=1)[:, np.newaxis]
+            bind_input(binding, "logits_indices", indices)
         kept = 1 if self._pruned else count
         logits = self._prefill_logits[: rows * kept].reshape(rows, kept, -1)
-        _bind_output(binding, "logits", logits)
+        bind_output(binding, "logits", logits)
         self._session.run_with_iobinding(binding)
         return logits.astype(np.float32, copy=False)
 
-    def _bind_decode(self, rows: int) -> _Binding:
+    def _bind_decode(self, rows: int) -> Binding:
         """Bind everything of a decode step but the mask, whose width changes; kept for each number of rows."""
         binding = self._session.io_binding()
         self._bind_tokens(binding, rows)
         self._bind_cache(binding, 0, rows)
-        _bind_output(binding, "logits", self._logits[:rows])
+        if self.ragged:
+            bind_input(binding, "logits_indices", self._first_tokens[:rows])
+        bind_output(binding, "logits", self._logits[:rows])
         self._decode_bindings[rows] = binding
         return binding
 
-    def _bind_tokens(self, binding: _Binding, rows: int) -> None:
-        _bind_input(binding, "input_ids", self._tokens[:rows])
+    def _bind_tokens(self, binding: Binding, rows: int) -> None:
+        bind_input(binding, "input_ids", self._tokens[:rows])
         if self._has_positions:
-            _bind_input(binding, "position_ids", self._positions[:rows])
+            bind_input(binding, "position_ids", self._positions[:rows])
 
-    def _bind_cache(self, binding: _Binding, first: int, rows: int) -> None:
+    def _bind_cache(self, binding: Binding, first: int, rows: int) -> None:
         for index, (past, present) in enumerate(self._names):
             self.rows.bind(binding, (past, present), index, first, rows)
 
-    def _check_interface(self, artifact: Artifact, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
+    def _check_interface(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         known = {"input_ids", "attention_mask", "position_ids", *(past for past, _ in self._names)}
         needed = {"input_ids", "attention_mask", *(past for past, _ in self._names)}
         wrong = sorted((set(inputs) - known) | (needed - set(inputs)))
         missing = sorted({"logits", *(present for _, present in self._names)} - set(outputs))
         if wrong or missing:
             raise ArtifactError(
-                f"{artifact.onnx / 'model.onnx'} is not a decoder with past and present keys and values "
+                f"{self._path} is not a decoder with past and present keys and values "
                 f"(inputs that do not fit: {', '.join(wrong) or 'none'}; missing outputs: {', '.join(missing)})"
             )
         if outputs["logits"].type not in LOGITS_TYPES or inputs[self._names[0][0]].type not in KV_TYPES:
-            raise ArtifactError(
-                f"{artifact.onnx / 'model.onnx'} has logits or keys of a type that is not served; export it for the CPU"
-            )
-
-
-def _bind_input(binding: _Binding, name: str, array: npt.NDArray[Any]) -> None:
-    binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
-
-
-def _bind_output(binding: _Binding, name: str, array: npt.NDArray[Any]) -> None:
-    binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+            raise ArtifactError(f"{self._path} has logits or keys of a type that is not served; export it for the CPU")

@@ -32,14 +32,16 @@ class Delivery:
         """Deliver all events at once, right before ONNX Runtime runs again and releases the GIL.
 
         Delivered one by one, they would wake the submitters' threads during sampling, and these would compete for it.
+        An event loop is woken once, after the last event: it would take the GIL between two of them.
         """
-        for sequence in self._sequences:
-            sequence.flush()
-        self._sequences.clear()
+        sequences, self._sequences = self._sequences, []
+        for wake in dict.fromkeys(filter(None, [sequence.flush() for sequence in sequences])):
+            wake()
         self._delivered = time.monotonic()
 
     def flush_all(self) -> None:
         """Deliver what is left although a sink may raise."""
         for sequence in self._sequences:
             with contextlib.suppress(Exception):
-                sequence.flush()
+                if wake := sequence.flush():
+                    wake()

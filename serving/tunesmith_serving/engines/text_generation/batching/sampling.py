@@ -1,6 +1,6 @@
 """Sampling the next token from one row of logits, in numpy."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,42 @@ GREEDY_TEMPERATURE = 1e-5
 FIRST_CANDIDATES = 256
 
 
+class Uniform(Protocol):
+    """Where random numbers come from."""
+
+    def random(self) -> float:
+        """Return the next number from 0 to 1."""
+
+
 def make_generator(seed: int | None) -> np.random.Generator:
     """Return a request's own random generator, so that its draws do not depend on other requests."""
     return np.random.Generator(np.random.PCG64(None if seed is None else seed % 2**64))
+
+
+class UniformStream:
+    """The random numbers of one request, one for each token of its answer.
+
+    Drafts are checked with the numbers of the tokens that they stand for: those of rejected drafts are used again. So
+    the same seed gives the same answer whatever is drafted.
+    """
+
+    def __init__(self, seed: int | None) -> None:
+        self._rng = make_generator(seed)
+        self._ahead: list[float] = []
+
+    def random(self) -> float:
+        """Return the next number."""
+        return self._ahead.pop(0) if self._ahead else self._rng.random()
+
+    def peek(self, count: int) -> list[float]:
+        """Return the next numbers without taking them."""
+        if len(self._ahead) < count:
+            self._ahead.extend(self._rng.random(count - len(self._ahead)).tolist())
+        return self._ahead[:count]
+
+    def take(self, count: int) -> None:
+        """Drop numbers that `peek` has returned."""
+        del self._ahead[:count]
 
 
 def derive_seed(seed: int | None, index: int) -> int | None:
@@ -32,19 +65,22 @@ def is_greedy(params: SamplingParams) -> bool:
     return params.temperature < GREEDY_TEMPERATURE
 
 
-def sample(logits: Row, params: SamplingParams, rng: np.random.Generator) -> int:
+def sample(logits: Row, params: SamplingParams, rng: Uniform) -> int:
     """Sample one token id from logits of shape [vocabulary].
 
-    Exactly one random number is drawn per sampled token, by inverting the cumulative distribution.
+    Exactly one random number is drawn per sampled token; none if the most likely one is taken.
     """
-    if is_greedy(params):
-        return int(logits.argmax())
+    return int(logits.argmax()) if is_greedy(params) else draw(logits, params, rng.random())
+
+
+def draw(logits: Row, params: SamplingParams, uniform: float) -> int:
+    """Return the token id that a random number from 0 to 1 gives, by inverting the cumulative distribution."""
     weights = np.exp((logits - logits.max()) / np.float32(params.temperature))
     kept = candidates(logits, weights, params)
     if kept is not None:
         weights = weights[kept]
     cumulative = np.cumsum(weights, dtype=np.float64)
-    index = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
+    index = int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
     index = min(index, len(weights) - 1)
     return index if kept is None else int(kept[index])
 
@@ -103,8 +139,8 @@ def largest(values: npt.NDArray[Any], count: int) -> npt.NDArray[np.intp]:
 
 def token_logprob(logits: Row, token_id: int, top: int) -> TokenLogprob:
     """Return the log probability of a token and of the `top` most likely ones, before temperature and top_p."""
-    shifted = logits.astype(np.float64) - float(logits.max())
-    norm = float(np.log(np.exp(shifted).sum()))
+    shifted = logits - logits.max()
+    norm = float(np.log(np.exp(shifted).sum(dtype=np.float64)))
     best = largest(logits, top) if top else ()
     return TokenLogprob(
         token_id,

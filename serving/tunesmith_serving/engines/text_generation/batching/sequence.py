@@ -10,8 +10,8 @@ from tunesmith_serving.engines.text_generation.batching.adjust import LogitsAdju
 from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintError
 from tunesmith_serving.engines.text_generation.batching.sampling import (
     Row,
+    UniformStream,
     is_greedy,
-    make_generator,
     sample,
     token_logprob,
 )
@@ -22,6 +22,7 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     GenerationRequest,
     InvalidRequestError,
     PromptTooLongError,
+    QuietSink,
     TokenLogprob,
 )
 from tunesmith_serving.engines.text_generation.text.stream import (
@@ -40,6 +41,9 @@ class Sequence:
         outbox: Events that `accept` made and `flush` has not delivered yet.
         filled: Number of tokens whose keys and values are in the slot.
         last_token: The input of the next step.
+        params: How tokens are chosen.
+        uniforms: The random numbers that choose them.
+        may_draft: Whether several of its tokens may be computed in one step.
         answer: The tokens sampled so far.
         most_tokens: The most tokens that prompt and answer can come to.
         adapter: What computes it besides the base; it is kept until the request ends.
@@ -66,10 +70,12 @@ class Sequence:
         self.outbox: list[Event] = []
         params = request.sampling
         self._adjust = LogitsAdjuster(params, request.prompt_ids) if params.changes_logits else None
+        self.takes_likeliest = is_greedy(params)
+        self.params = params
+        self.uniforms = UniformStream(params.seed)
         self._constraint = request.constraint.start() if request.constraint is not None else None
-        plain = self._adjust is None and self._constraint is None
-        self.greedy = is_greedy(params) and params.logprobs is None and plain
-        self._params = request.sampling
+        # A constraint is left alone with single tokens: it may end an answer, or fail, at any of them.
+        self.may_draft = self._constraint is None
         self._sink = sink
         self._stop_token_ids = frozenset() if request.sampling.ignore_eos else stop_token_ids
         self._on_cancel = on_cancel
@@ -77,11 +83,20 @@ class Sequence:
         self._budget = min(room, request.sampling.max_tokens or room)
         self.most_tokens = len(self.prompt) + self._budget
         self._generated = 0
-        self._rng = make_generator(request.sampling.seed)
         self._text = IncrementalDetokenizer(show_tokens(decoder, request.shown_tokens))
         self._stop = StopMatcher(request.sampling.stop)
         self._held_logprobs: list[TokenLogprob] = []
         self._held_tokens: list[int] = []
+
+    @property
+    def independent(self) -> bool:
+        """Whether a token is chosen from its logits alone, without those before it in the answer."""
+        return self._adjust is None and self._constraint is None
+
+    @property
+    def room(self) -> int:
+        """The most tokens that may still be generated."""
+        return self._budget - self._generated
 
     @property
     def tokens(self) -> npt.NDArray[np.int64]:
@@ -98,24 +113,24 @@ class Sequence:
         self.cancelled = True
         self._on_cancel(self)
 
-    def accept(self, logits: Row, greedy_token: int | None = None) -> bool:
+    def accept(self, logits: Row, chosen: int | None = None) -> bool:
         """Sample the next token from logits of shape [vocabulary]; `flush` delivers it.
 
         Args:
             logits: The model's output for this row.
-            greedy_token: The row's most likely token, if the caller has computed it already.
+            chosen: The token, if the caller has chosen it already.
 
         Returns:
             Whether the request has ended.
         """
         try:
-            return self._accept(logits, greedy_token)
+            return self._accept(logits, chosen)
         except ConstraintError as error:
             self.outbox.append(Event("", finish_reason="error", error=str(error)))
             return True
 
-    def _accept(self, logits: Row, greedy_token: int | None) -> bool:
-        token = self._sample(logits) if greedy_token is None else greedy_token
+    def _accept(self, logits: Row, chosen: int | None) -> bool:
+        token = self._sample(logits) if chosen is None else chosen
         if not np.isfinite(logits[token]):
             message = "the model computed a value that is not a number; the exported model may be damaged"
             self.outbox.append(Event("", finish_reason="error", error=message))
@@ -128,8 +143,8 @@ class Sequence:
             return self._end("stop")
         if self._constraint is not None:
             self._constraint.accept(token)
-        if self._params.logprobs is not None:
-            self._held_logprobs.append(token_logprob(logits, token, self._params.logprobs))
+        if self.params.logprobs is not None:
+            self._held_logprobs.append(token_logprob(logits, token, self.params.logprobs))
         text, stopped = self._stop.push(self._text.push(token))
         if stopped:
             self._emit(text, "stop")
@@ -144,19 +159,25 @@ class Sequence:
     def _sample(self, logits: Row) -> int:
         adjusted = logits if self._adjust is None else self._adjust.apply(logits)
         if self._constraint is not None:
-            if adjusted is logits and self._params.logprobs is not None:
+            if adjusted is logits and self.params.logprobs is not None:
                 adjusted = logits.copy()  # log probabilities are the model's own
             self._constraint.allow(adjusted)
-        token = sample(adjusted, self._params, self._rng)
+        token = sample(adjusted, self.params, self.uniforms)
         if self._adjust is not None:
             self._adjust.add(token)
         return token
 
-    def flush(self) -> None:
-        """Deliver the events of `accept`, merged into one."""
-        if self.outbox:
-            self._sink(_merged(self.outbox))
+    def flush(self) -> Callable[[], None] | None:
+        """Deliver the events of `accept`, merged into one; return what is to be called to wake the reader, if any."""
+        if not self.outbox:
+            return None
+        event = _merged(self.outbox)
         self.outbox.clear()
+        if isinstance(self._sink, QuietSink):
+            self._sink.add(event)
+            return self._sink.wake
+        self._sink(event)
+        return None
 
     def fail(self, message: str) -> None:
         """End with an error."""

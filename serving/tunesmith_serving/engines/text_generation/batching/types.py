@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintSource
 
@@ -154,6 +154,21 @@ class Event:
 EventSink = Callable[[Event], None]
 
 
+@runtime_checkable
+class QuietSink(Protocol):
+    """An event sink whose reader can be woken once for the events of many requests."""
+
+    def __call__(self, event: Event) -> None:
+        """Add an event and wake the reader."""
+
+    def add(self, event: Event) -> None:
+        """Add an event; `wake` is called soon after."""
+
+    @property
+    def wake(self) -> Callable[[], None]:
+        """What wakes the reader; equal for sinks that have the same one."""
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """Prompt tokens and how to continue them.
@@ -207,6 +222,19 @@ class CacheStats:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeculationStats:
+    """What became of drafts since the start.
+
+    Attributes:
+        drafted: Drafts that were checked.
+        accepted: Those that were right.
+    """
+
+    drafted: int
+    accepted: int
+
+
+@dataclass(frozen=True, slots=True)
 class BatcherStats:
     """Token counts since the start and the current load."""
 
@@ -216,6 +244,7 @@ class BatcherStats:
     prompt_tokens: int
     generated_tokens: int
     cache: CacheStats | None = None
+    speculation: SpeculationStats | None = None
 
     @property
     def load(self) -> str:

@@ -19,6 +19,7 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     EventSink,
     GenerationRequest,
     QueueFullError,
+    SpeculationStats,
     Ticket,
     TooManyRequestsError,
 )
@@ -114,6 +115,7 @@ class QueueWorker(ABC):
                 prompt_tokens=self._prompt_tokens,
                 generated_tokens=self._generated_tokens,
                 cache=self._cache_stats(),
+                speculation=self._speculation_stats(),
             )
 
     def start_draining(self) -> None:
@@ -153,6 +155,10 @@ class QueueWorker(ABC):
 
     def _cache_stats(self) -> CacheStats | None:
         """Return what keys and values take, if they are kept; called with `_wake` held."""
+        return None
+
+    def _speculation_stats(self) -> SpeculationStats | None:
+        """Return what became of drafts, if there are any; called with `_wake` held."""
         return None
 
     @abstractmethod

@@ -61,11 +61,12 @@ class PromptWriter:
                 form cannot be followed.
         """
         params = body.params()
+        constraint = await constraint_of(body, self._compiler)
+        # Before the prompt: that the model takes no tools is said better here than by its template.
+        tools = self._tools(body) if isinstance(body, ChatRequest) else None
         with prompt_errors("messages" if isinstance(body, ChatRequest) else "prompt"):
             prompts = make_prompts(body, self._template)
             ids = [await encode(prompt, self._tokenizer) for prompt in prompts]
-        constraint = await constraint_of(body, self._compiler)
-        tools = self._tools(body) if isinstance(body, ChatRequest) else None
         if tools is not None and tools.grammar is not None:
             constraint = await self._compile(tools.grammar)
         if isinstance(body, ChatRequest):

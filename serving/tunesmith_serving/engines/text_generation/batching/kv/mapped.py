@@ -11,7 +11,6 @@ from tunesmith_serving.runtime.errors import MemoryShortageError
 
 _DONT_NEED = getattr(mmap, "MADV_DONTNEED", None)
 _SMALL_PAGES = getattr(mmap, "MADV_NOHUGEPAGE", None)
-_HUGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)
 _NO_RESERVE = 0x4000  # of Linux: an address range may be larger than the memory
 
 
@@ -29,7 +28,8 @@ class MappedArray:
             shape: Shape of the array.
             dtype: Type of its elements.
             what: What it holds, for the error.
-            in_order: Whether it is written from its beginning on, so that huge pages waste nothing.
+            in_order: Whether it is written from its beginning on. A huge page elsewhere would take 2 MiB for the first
+                token that is written to it.
 
         Raises:
             MemoryShortageError: The system does not give out that many addresses.
@@ -42,11 +42,9 @@ class MappedArray:
                 f"{what} need {size / 2**30:.1f} GiB of addresses, which the system does not give; "
                 "lower maxBatchSize or contextLength"
             ) from None
-        # Elsewhere a huge page would take 2 MiB for the first token that is written to it.
-        advice = _HUGE_PAGES if in_order else _SMALL_PAGES
-        if advice is not None:
+        if _SMALL_PAGES is not None and not in_order:
             with contextlib.suppress(OSError):  # a kernel without huge pages
-                self._map.madvise(advice)
+                self._map.madvise(_SMALL_PAGES)
         self.array: npt.NDArray[Any] = np.frombuffer(self._map, dtype, int(np.prod(shape, dtype=np.int64))).reshape(
             shape
         )

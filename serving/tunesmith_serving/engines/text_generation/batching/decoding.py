@@ -1,0 +1,85 @@
+"""Decode steps: the next tokens of all requests whose prompts are computed."""
+
+import time
+
+from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
+from tunesmith_serving.engines.text_generation.batching.choosing import Advance, advance
+from tunesmith_serving.engines.text_generation.batching.decoder import Logits, OnnxDecoder
+from tunesmith_serving.engines.text_generation.batching.ragged import MOST_DRAFTS
+from tunesmith_serving.engines.text_generation.batching.slots import Slot, Slots
+from tunesmith_serving.engines.text_generation.batching.speculation.speculator import Speculator
+from tunesmith_serving.engines.text_generation.batching.types import SpeculationStats
+
+_Inputs = tuple[list[int], list[int], list[Adapter | None]]
+"""Tokens, numbers of tokens held, and adapters of rows."""
+
+
+class Decoding:
+    """Computes decode steps, with drafts where they make answers faster."""
+
+    def __init__(self, decoder: OnnxDecoder, draft_tokens: int) -> None:
+        """Take the decoder.
+
+        Args:
+            decoder: Computes the model.
+            draft_tokens: The most drafts of a request that a step checks; 0 for one token a step.
+        """
+        self._decoder = decoder
+        self._speculator = Speculator(draft_tokens if decoder.ragged else 0, MOST_DRAFTS)
+
+    def stats(self) -> SpeculationStats:
+        """Return what became of the drafts so far."""
+        return SpeculationStats(self._speculator.drafted, self._speculator.accepted)
+
+    def step(self, running: Slots) -> list[tuple[Slot, Advance]]:
+        """Compute one step; return each live request with what it got.
+
+        Raises:
+            UnreadableAdapterError: An adapter has changed or cannot be read. No request is changed.
+        """
+        for slot, row in running.gaps():
+            self._decoder.rows.move(slot.row, row, slot.sequence.filled)
+        live = [slot for slot in running if not slot.in_prefill]
+        if not live:
+            return []
+        sequences = [slot.sequence for slot in live]
+        inputs = _inputs(running, live)
+        drafts = self._speculator.propose(sequences, self._decoder.context_length - max(inputs[1]) - 1)
+        results = advance(sequences, drafts, self._compute(live, inputs, drafts))
+        self._speculator.record(sequences, drafts, results)
+        for sequence, result in zip(sequences, results, strict=True):
+            sequence.filled += result.tokens
+        return list(zip(live, results, strict=True))
+
+    def _compute(self, live: list[Slot], inputs: _Inputs, drafts: list[list[int]]) -> Logits:
+        """Return the logits of the live rows' tokens and drafts, shape [tokens and drafts, vocabulary]."""
+        tokens, past, adapters = inputs
+        rows = [slot.row for slot in live]
+        started = time.perf_counter()
+        most = max(map(len, drafts))
+        if most:
+            given = [[token] for token in tokens]
+            for row, draft in zip(rows, drafts, strict=True):
+                given[row] += draft
+            logits = self._decoder.decode_several(given, past, adapters, rows)
+        else:
+            logits = self._decoder.decode(tokens, past, adapters)
+            logits = logits if len(rows) == len(tokens) else logits[rows]
+        self._speculator.timed(len(tokens) * (most + 1), time.perf_counter() - started)
+        return logits
+
+
+def _inputs(running: Slots, live: list[Slot]) -> _Inputs:
+    """Return the next token of each row up to the last live one, how many tokens the rows hold, and their adapters.
+
+    The row in prefill may be among them: what it gets is overwritten by its next chunk, whatever adapter it has.
+    """
+    rows = live[-1].row + 1
+    tokens, past = [0] * rows, [0] * rows
+    adapters: list[Adapter | None] = [live[0].sequence.adapter] * rows
+    for slot in running:
+        if slot.row < rows:
+            tokens[slot.row], past[slot.row] = max(slot.sequence.last_token, 0), slot.sequence.filled
+            if not slot.in_prefill:
+                adapters[slot.row] = slot.sequence.adapter
+    return tokens, past, adapters
