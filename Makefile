@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-minilm techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo
+.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-minilm techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -101,6 +101,9 @@ bench-chaos: $(INSTALLED) ## Serve among slow, gone, half-open and wrong clients
 bench-gpu: $(INSTALLED) ## Compare training on a GPU with the alternatives (10 minutes; needs an NVIDIA GPU)
 	$(BIN)/python -m uv pip install --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python tests/bench/training_gpu.py
+
+bench-structured: $(INSTALLED) ## What the form of an answer costs; ARGS="--schemas 500" proves that answers are valid
+	$(BIN)/python tests/bench/structured.py $(ARGS)
 
 PARAMETERS ?= 0.1,1,3.8
 METHOD ?= lora
