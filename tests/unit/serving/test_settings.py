@@ -19,7 +19,6 @@ def test_runtime_spec_is_what_manifests_say() -> None:
         "precision": None,
         "executionProvider": "cpu",
         "providerOptions": None,
-        "providerOptions": None,
         "contextLength": 2048,
         "maxBatchSize": 8,
         "prefixCacheMemory": "auto",
