@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-minilm techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured
+.PHONY: help install quickstart quickstart-data crds test test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
