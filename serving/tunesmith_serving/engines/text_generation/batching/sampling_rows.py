@@ -1,8 +1,8 @@
 """Sampling a token for each of many rows of logits.
 
 Rows that take the likeliest token are computed in one pass, and so are rows that sample from all tokens. Rows with
-top_k, top_p or min_p are computed one by one: finding the few tokens that are left of a row is faster while the row is in
-the processor's cache than for a matrix of rows.
+top_k, top_p or min_p are computed one by one: finding the few tokens that are left is faster while a row is in the
+processor's cache than for a matrix of rows.
 """
 
 from collections.abc import Sequence
