@@ -46,6 +46,7 @@ def test_the_server_is_told_everything():
         "--context-length": "1024",
         "--prefix-cache-memory": "64Mi",
         "--slots": "3",
+        "--draft-tokens": "5",
         "--max-queue": "7",
         "--drain-seconds": "4",
         "--shutdown-seconds": "40",
