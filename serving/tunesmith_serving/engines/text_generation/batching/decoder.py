@@ -124,7 +124,8 @@ class OnnxDecoder:
         self._mask = np.zeros(slots * (self.context_length + 1), np.int64)
         dtype = LOGITS_TYPES[outputs["logits"].type]
         self._logits = np.zeros((slots, 1, self.spec.vocab_size), dtype)
-        most = slots if self._pruned else max(min(self.prefill_chunk, self.context_length), slots)
+        # Short prompts are computed together, so a run can have more tokens than the context of one row.
+        most = slots if self._pruned else max(min(self.prefill_chunk, slots * self.context_length), slots)
         self._prefill_logits = np.zeros((most, self.spec.vocab_size), dtype)
         self._decode_bindings: dict[int, Binding] = {}
         self._first_tokens = np.array([[(row, 0)] for row in range(slots)], np.int64)
