@@ -114,7 +114,7 @@ def check_export(exporter: Exporter, model: Path, folder: Path) -> None:
         assert np.abs(logits - expected[slot][start[slot] - 1]).max() < bound
     for step in range(positions - 1 - start[1]):
         at = [length + step for length in start]
-        logits = decoder.decode([int(row[index]) for row, index in zip(rows, at, strict=True)], at)
+        logits = decoder.decode([int(row[index]) for row, index in zip(rows, at, strict=True)], at, [None, None])
         for slot, index in enumerate(at):
             assert np.abs(logits[slot] - expected[slot][index]).max() < bound, (slot, index)
 
