@@ -160,7 +160,7 @@ def test_fields_of_messages_that_change_nothing(client: openai.OpenAI) -> None:
         for turn, extra in ((assistant, {}), (decorated, {"name": "bob"}))
     )
     assert content(same) == content(plain)
-    assert same.usage == plain.usage
+    assert same.usage.prompt_tokens == plain.usage.prompt_tokens
 
 
 def test_text_parts_are_joined_as_in_training(client: openai.OpenAI) -> None:

@@ -199,7 +199,7 @@ def _rewrite(folder: Path, name: str, data: bytes) -> None:
     [
         (["--slots", "0"], "--slots: Input should be greater than or equal to 1"),
         (["--slots", "many"], "invalid int value: 'many'"),
-        (["--precision", "fp8"], "--precision: Input should be 'fp32', 'fp16', 'bf16', 'int8' or 'int4'"),
+        (["--precision", "fp8"], "--precision: Input should be 'int4', 'int8', 'fp16', 'bf16' or 'fp32'"),
         (["--unknown"], "unrecognized arguments: --unknown"),
         (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1:0"),
         (["--expect-digest", "sha256:0"], "--expect-digest: String should match pattern"),

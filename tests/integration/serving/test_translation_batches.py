@@ -322,7 +322,9 @@ def test_languages(load: Load) -> None:
     assert tokenizer.source("fra_Latn fox", "eng_Latn").count(tokenizer.codes["fra_Latn"]) == 1
     own = engine.batcher.generate(asked(engine, "fox", 3), 60)
     assert own.token_ids[0] == tokenizer.codes["eng_Latn"]
-    other = SourceRequest(tuple(german), SamplingParams(max_tokens=3, temperature=0), tokenizer.first_token("fra_Latn"))
+    other = SourceRequest(
+        tuple(german), SamplingParams(max_tokens=3, temperature=0), forced_bos=tokenizer.first_token("fra_Latn")
+    )
     assert engine.batcher.generate(other, 60).token_ids[0] == tokenizer.codes["fra_Latn"]
 
 

@@ -8,11 +8,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from tunesmith_api.artifact import FORMAT_VERSION, onnx_folder
 from tunesmith_api.spec import JobConfig, Precision
-from tunesmith_api.spec.runtime import ServedPrecision
+from tunesmith_api.spec.runtime import servable
 from tunesmith_trainer.evaluate.validation import evaluated_rows
 from tunesmith_trainer.publish.artifact import assemble
 from tunesmith_trainer.publish.evaluations import format_numbers
@@ -23,7 +23,7 @@ from tunesmith_trainer.tasks.registry import task_for
 
 log = logging.getLogger(__name__)
 
-_NOT_SERVED = frozenset(Precision) - frozenset(map(Precision, get_args(ServedPrecision)))
+_NOT_SERVED = frozenset(Precision) - frozenset(map(Precision, servable(Precision)))
 _NOTES = {
     "computed": "in fp32 on the CPU, from the export's own bits: ONNX Runtime has no kernels in 16 bits there",
     "servedMetrics": "left out: the server computes on the CPU, and not in 16 bits",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from support.json_schemas import closed, follow
-from support.tokenizers import STOP, Kind, definition
+from support.tokenizer_samples import STOP, Kind, definition
 from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintError
 from tunesmith_serving.engines.text_generation.structured import compiler as compiling
 from tunesmith_serving.engines.text_generation.structured import grammar

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from support.tokenizers import STOP, definition
+from support.tokenizer_samples import STOP, definition
 from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintError
 from tunesmith_serving.engines.text_generation.structured import grammar, schema
 from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler

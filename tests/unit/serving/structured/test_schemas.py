@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from support.json_schemas import SUITE, WRITTEN, closed, follow, make_schemas
-from support.tokenizers import STOP, definition
+from support.tokenizer_samples import STOP, definition
 from tunesmith_serving.engines.text_generation.structured import grammar
 from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
 from tunesmith_serving.engines.text_generation.structured.grammar import GrammarError
