@@ -414,5 +414,7 @@ def test_exports_for_gpus_are_checked_but_not_served(tmp_path: Path, caplog: pyt
     assert parity["fp16"]["servedMetrics"] in caplog.text
     sizes = {name: (work / "artifact" / "onnx" / name / "model.onnx.data").stat().st_size for name in ("fp16", "int4")}
     assert sizes["fp16"] > sizes["int4"]
-    with pytest.raises(ArtifactError, match="the execution provider cpu cannot compute fp16 of the task textGeneration; serve int4"):
+    with pytest.raises(
+        ArtifactError, match="the execution provider cpu cannot compute fp16 of the task textGeneration; serve int4"
+    ):
         load_engine(open_artifact(work / "artifact", "fp16"), ServingConfig(precision="fp16"))
