@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import openai
 import pytest
 
 from support.object_store import ObjectStore
+from support.serving_process import ServingProcess
 from support.tool_models import make_tool_artifact
 
 
@@ -23,3 +25,17 @@ def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
 def tool_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that has learned conversations with tools by heart."""
     return make_tool_artifact(tmp_path_factory.mktemp("tools") / "artifact")
+
+
+@pytest.fixture(scope="session")
+def tool_server(tool_artifact: Path) -> Iterator[ServingProcess]:
+    """A server of that model."""
+    options = ["--model-name", "tiny", "--slots", "4", "--threads", "1", "--precision", "fp32"]
+    with ServingProcess(tool_artifact, *options) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def tool_client(tool_server: ServingProcess) -> openai.OpenAI:
+    """OpenAI's client of that server."""
+    return openai.OpenAI(base_url=f"{tool_server.url}/v1", api_key="none", max_retries=0)

@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.spec import ConfigMapKeyRef, Rule, SpecModel
+from tunesmith_api.spec.names import DNS_SUBDOMAIN
 
-_DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 _LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 _KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 
@@ -22,7 +22,7 @@ class LocalObjectReference(SpecModel):
 
     name: Annotated[
         str,
-        Field(min_length=1, max_length=253, pattern=_DNS_SUBDOMAIN, description="Its name.", examples=["my-secret"]),
+        Field(min_length=1, max_length=253, pattern=DNS_SUBDOMAIN, description="Its name.", examples=["my-secret"]),
     ]
 
 
@@ -34,7 +34,7 @@ class SecretKeyRef(SpecModel):
         Field(
             min_length=1,
             max_length=253,
-            pattern=_DNS_SUBDOMAIN,
+            pattern=DNS_SUBDOMAIN,
             description="Name of the Secret.",
             examples=["my-secret"],
         ),
@@ -153,7 +153,7 @@ class PodTemplateSpec(SpecModel):
         Field(
             min_length=1,
             max_length=253,
-            pattern=_DNS_SUBDOMAIN,
+            pattern=DNS_SUBDOMAIN,
             description="ServiceAccount of the pods, for workload identity. Its token for the Kubernetes API is not "
             "mounted.",
             examples=["my-identity"],

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from tunesmith_api.spec import SpecModel
+from tunesmith_api.spec.names import DNS_SUBDOMAIN
 
-_DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 
 
@@ -30,7 +30,7 @@ class SchedulingSpec(SpecModel):
         Field(
             min_length=1,
             max_length=253,
-            pattern=_DNS_SUBDOMAIN,
+            pattern=DNS_SUBDOMAIN,
             description="PriorityClass of the pods.",
             examples=["batch-low"],
         ),

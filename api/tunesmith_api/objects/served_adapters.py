@@ -6,10 +6,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tunesmith_api.objects.artifact_uri import ARTIFACT_URI, uri_rules
 from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.metadata import StatusModel
 from tunesmith_api.objects.pod_template import LocalObjectReference
 from tunesmith_api.spec import Rule, SpecModel
+from tunesmith_api.spec.names import DNS_SUBDOMAIN
 
 MAX_ADAPTERS = 256
 """Most adapters of a workspace: the list must fit in a ConfigMap, and its status in an object."""
@@ -29,16 +31,7 @@ class ServedAdapterSpec(SpecModel):
             "with export.adapterOnly: true, or uri: s3://BUCKET/ADAPTER to serve one that is published",
             lambda a: (a.fine_tune_job is None) != (a.uri is None),
         ),
-        Rule(
-            "!has(self.uri) || !self.uri.startsWith('pvc://') || !self.uri.contains('..')",
-            "uri must not lead out of its volume; write pvc://CLAIM/PATH without '..'",
-            lambda a: a.uri is None or not a.uri.startswith("pvc://") or ".." not in a.uri,
-        ),
-        Rule(
-            "!has(self.secretRef) || !has(self.uri) || !self.uri.startsWith('pvc://')",
-            "secretRef has no meaning with a volume; remove it, or write uri: s3://BUCKET/ADAPTER",
-            lambda a: a.secret_ref is None or a.uri is None or not a.uri.startswith("pvc://"),
-        ),
+        *uri_rules("s3://BUCKET/ADAPTER"),
     )
 
     name: Annotated[
@@ -57,7 +50,7 @@ class ServedAdapterSpec(SpecModel):
         Field(
             min_length=1,
             max_length=63,
-            pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+            pattern=DNS_SUBDOMAIN,
             description="Name of a FineTuneJob in the same namespace with export.adapterOnly: true; its adapter is "
             "served once it has passed its gates, until the job is deleted.",
             examples=["billing-3"],
@@ -68,7 +61,7 @@ class ServedAdapterSpec(SpecModel):
         Field(
             min_length=1,
             max_length=1024,
-            pattern=r"^((s3|abfs|abfss|az|gs|file)://.+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^/]+)+|\.{0,2}/.+)$",
+            pattern=ARTIFACT_URI,
             description="Folder of an adapter's artifact: an s3://, abfs:// or gs:// URI, or pvc://CLAIM/PATH on the "
             "claim that the base model is on; on one machine without a cluster also a path or a file:// URI. It never "
             "changes: a new adapter has a new URI.",

@@ -6,9 +6,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from tunesmith_api.objects.artifact_uri import ARTIFACT_URI, uri_rules
 from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.pod_template import Labels, LocalObjectReference
 from tunesmith_api.spec import Rule, SpecModel
+from tunesmith_api.spec.names import DNS_SUBDOMAIN
 
 
 class JobSelector(SpecModel):
@@ -30,16 +32,7 @@ class ServedModelSpec(SpecModel):
             "or uri: s3://BUCKET/ARTIFACT to serve an artifact",
             lambda m: sum(x is not None for x in (m.fine_tune_job, m.fine_tune_job_selector, m.uri)) == 1,
         ),
-        Rule(
-            "!has(self.uri) || !self.uri.startsWith('pvc://') || !self.uri.contains('..')",
-            "uri must not lead out of its volume; write pvc://CLAIM/PATH without '..'",
-            lambda m: m.uri is None or not m.uri.startswith("pvc://") or ".." not in m.uri,
-        ),
-        Rule(
-            "!has(self.secretRef) || !has(self.uri) || !self.uri.startsWith('pvc://')",
-            "secretRef has no meaning with a volume; remove it, or write uri: s3://BUCKET/ARTIFACT",
-            lambda m: m.secret_ref is None or m.uri is None or not m.uri.startswith("pvc://"),
-        ),
+        *uri_rules("s3://BUCKET/ARTIFACT"),
     )
 
     fine_tune_job: Annotated[
@@ -47,7 +40,7 @@ class ServedModelSpec(SpecModel):
         Field(
             min_length=1,
             max_length=63,
-            pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+            pattern=DNS_SUBDOMAIN,
             description="Name of a FineTuneJob in the same namespace; served once it has passed its gates.",
             examples=["my-job"],
         ),
@@ -65,7 +58,7 @@ class ServedModelSpec(SpecModel):
         Field(
             min_length=1,
             max_length=1024,
-            pattern=r"^((s3|abfs|abfss|az|gs|file)://.+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^/]+)+|\.{0,2}/.+)$",
+            pattern=ARTIFACT_URI,
             description="Folder of an artifact: pvc://CLAIM/PATH on a volume, an s3://, abfs:// or gs:// URI; "
             "on one machine without a cluster also a path or a file:// URI. An artifact never changes: a new one has a "
             "new URI, and the revision is a hash of it.",

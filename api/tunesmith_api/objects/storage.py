@@ -8,12 +8,11 @@ from pydantic import Field
 
 from tunesmith_api.objects.pod_template import LocalObjectReference
 from tunesmith_api.spec import Rule, SpecModel
+from tunesmith_api.spec.names import DNS_SUBDOMAIN
 from tunesmith_api.spec.quantity import Memory
 
 OBJECT_STORE = "^(s3|abfs|abfss|az|gs)://"
 """Matches the begin of URIs of object stores, in Python as in CEL."""
-
-_DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 
 
 class StorageSpec(SpecModel):
@@ -44,7 +43,7 @@ class StorageSpec(SpecModel):
         Field(
             min_length=1,
             max_length=253,
-            pattern=_DNS_SUBDOMAIN,
+            pattern=DNS_SUBDOMAIN,
             description="PersistentVolumeClaim in the same namespace to work on. Paths in the spec that are relative "
             "start at its root. Several jobs can share one.",
             examples=["my-claim"],
@@ -84,7 +83,7 @@ class StorageSpec(SpecModel):
         Field(
             min_length=1,
             max_length=253,
-            pattern=_DNS_SUBDOMAIN,
+            pattern=DNS_SUBDOMAIN,
             description="StorageClass of the new volume, or with uri of each pod's own disk; the cluster's own "
             "default when it is left out.",
             examples=["azurefile-csi-premium"],

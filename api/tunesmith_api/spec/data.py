@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tunesmith_api.spec.base import Rule, SpecModel
+from tunesmith_api.spec.names import DNS_SUBDOMAIN
 
 
 class DatasetFormat(StrEnum):
@@ -36,7 +37,7 @@ class ConfigMapKeyRef(SpecModel):
     name: str = Field(
         min_length=1,
         max_length=253,
-        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        pattern=DNS_SUBDOMAIN,
         description="Name of the ConfigMap.",
         examples=["my-data"],
     )

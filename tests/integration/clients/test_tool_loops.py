@@ -1,8 +1,6 @@
 """Clients that call a tool and go on with its result, unchanged, against a model that has learned this by heart."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -14,12 +12,6 @@ from support.tool_models import ANSWER, QUESTION, RESULT, WEATHER
 
 VARIABLES = {"TEST_QUESTION": QUESTION, "TEST_RESULT": RESULT, "TEST_TOOLS": json.dumps([WEATHER])}
 CALL = ["weather", {"city": "Berlin"}]
-
-
-@pytest.fixture(scope="module")
-def tool_server(tool_artifact: Path) -> Iterator[ServingProcess]:
-    with ServingProcess(tool_artifact, "--model-name", "tiny", "--slots", "4", "--threads", "1") as process:
-        yield process
 
 
 @pytest.mark.parametrize("stream", [False, True])

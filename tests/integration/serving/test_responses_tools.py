@@ -1,8 +1,6 @@
 """Functions in OpenAI's Responses API: a model that has learned to call one by heart, and calls that are enforced."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -28,16 +26,9 @@ PICK: Any = {
 OPTIONS: dict[str, Any] = {"model": "tiny", "temperature": 0, "tools": [FUNCTION]}
 
 
-@pytest.fixture(scope="module")
-def server(tool_artifact: Path) -> Iterator[ServingProcess]:
-    options = ["--model-name", "tiny", "--slots", "4", "--threads", "1", "--precision", "fp32"]
-    with ServingProcess(tool_artifact, *options) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def client(server: ServingProcess) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+@pytest.fixture
+def client(tool_client: openai.OpenAI) -> openai.OpenAI:
+    return tool_client
 
 
 def calls_of(response: Response) -> list[tuple[str, Any]]:
@@ -62,7 +53,7 @@ def test_two_steps(client: openai.OpenAI) -> None:
     assert client.responses.create(input="Hello", **OPTIONS).output_text == GREETING
 
 
-def test_text_before_two_calls(client: openai.OpenAI, server: ServingProcess) -> None:
+def test_text_before_two_calls(client: openai.OpenAI, tool_server: ServingProcess) -> None:
     whole = client.responses.create(input=TWO, **OPTIONS)
     assert [item.type for item in whole.output] == ["message", "function_call", "function_call"]
     assert whole.output_text == "Let me see."
@@ -70,7 +61,7 @@ def test_text_before_two_calls(client: openai.OpenAI, server: ServingProcess) ->
     one = client.responses.create(input=TWO, parallel_tool_calls=False, **OPTIONS)
     assert calls_of(one) == [("weather", {"city": "Berlin"})]
     # What the model said and called comes back as one turn, so that the model goes on as it has learned.
-    events = events_of(server, input=TWO, **OPTIONS)
+    events = events_of(tool_server, input=TWO, **OPTIONS)
     assert without_ids(events[-1]["response"]) == without_ids(whole.to_dict(mode="json"))
     kinds = [event["type"].removeprefix("response.") for event in events if "delta" not in event]
     call = ["output_item.added", "function_call_arguments.done", "output_item.done"]

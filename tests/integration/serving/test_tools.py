@@ -1,8 +1,6 @@
 """Tools through real HTTP: a model that has learned conversations with tools by heart, and calls that are enforced."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -33,16 +31,9 @@ PICK = {
 Message = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def server(tool_artifact: Path) -> Iterator[ServingProcess]:
-    options = ["--model-name", "tiny", "--slots", "4", "--threads", "1", "--precision", "fp32"]
-    with ServingProcess(tool_artifact, *options) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
-def client(server: ServingProcess) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+@pytest.fixture
+def client(tool_client: openai.OpenAI) -> openai.OpenAI:
+    return tool_client
 
 
 def ask(client: openai.OpenAI, messages: list[Any] | str, **options: Any) -> Any:
@@ -269,9 +260,9 @@ def test_wrong_calls_in_messages_are_named(client: openai.OpenAI) -> None:
     assert caught.value.param == "messages[1].tool_calls"
 
 
-def test_tokens_of_a_prompt_with_tools(client: openai.OpenAI, server: ServingProcess) -> None:
+def test_tokens_of_a_prompt_with_tools(client: openai.OpenAI, tool_server: ServingProcess) -> None:
     body = {"messages": [{"role": "user", "content": QUESTION}], "tools": [WEATHER]}
-    count = httpx.post(f"{server.url}/tokenize", json=body).json()["count"]
+    count = httpx.post(f"{tool_server.url}/tokenize", json=body).json()["count"]
     assert count == ask(client, QUESTION).usage.prompt_tokens
 
 

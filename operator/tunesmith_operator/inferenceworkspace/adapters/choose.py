@@ -6,7 +6,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from tunesmith_api.objects import InferenceWorkspaceSpec
-from tunesmith_api.objects.served_adapters import ADAPTER_NAME, ADAPTER_NAME_LENGTH, MAX_ADAPTERS, ServedAdapterSpec
+from tunesmith_api.objects.served_adapters import (
+    ADAPTER_NAME,
+    ADAPTER_NAME_ANNOTATION,
+    ADAPTER_NAME_LENGTH,
+    MAX_ADAPTERS,
+    ServedAdapterSpec,
+)
 from tunesmith_api.objects.storage import OBJECT_STORE
 from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.inferenceworkspace.adapters.mounts import fetches
@@ -125,7 +131,7 @@ def _checked(
     if not re.fullmatch(ADAPTER_NAME, item.name) or len(item.name) > ADAPTER_NAME_LENGTH:
         message = (
             f"The name must be at most {ADAPTER_NAME_LENGTH} letters, digits, '-', '_' and '.'; correct the job's "
-            "annotation tunesmith.dev/adapter-name"
+            f"annotation {ADAPTER_NAME_ANNOTATION}"
         )
         return Withheld(item.name[:ADAPTER_NAME_LENGTH], message, failed=True, digest=item.digest)
     if isinstance(item, Withheld) or (problem := _unreachable(item, spec, target)) is None:

@@ -97,6 +97,11 @@ def find_marker(text: str, markers: Sequence[str]) -> int:
     return min(found) if found else len(text) - max(_overlap(text, marker) for marker in markers)
 
 
+def undecided(text: str, is_whole: bool) -> Found | None:
+    """Return what a text is that only more of it would make a call: nothing yet, or text if nothing follows."""
+    return Found(len(text)) if is_whole else None
+
+
 def is_cut(text: str, marker: str) -> bool:
     """Return whether a text ends within a marker that it begins with, white space before it aside."""
     rest = text.lstrip()

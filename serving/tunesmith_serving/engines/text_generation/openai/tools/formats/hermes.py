@@ -12,6 +12,7 @@ from tunesmith_serving.engines.text_generation.openai.tools.formats.base import 
     is_cut,
     json_call_rule,
     read_json,
+    undecided,
 )
 
 BEGIN, END = "<tool_call>", "</tool_call>"
@@ -33,11 +34,11 @@ class HermesFormat:
     def read(self, text: str, is_whole: bool) -> Found | None:
         """Return what the text is; see `CallFormat`. A call may end with the answer instead of its marker."""
         if not text.startswith(BEGIN):
-            return Found(len(text)) if is_whole else None
+            return undecided(text, is_whole)
         try:
             value, end = read_json(text, len(BEGIN))
         except Incomplete:
-            return Found(len(text)) if is_whole else None
+            return undecided(text, is_whole)
         except ValueError:
             return Found(len(BEGIN))
         rest = text[end:].lstrip()

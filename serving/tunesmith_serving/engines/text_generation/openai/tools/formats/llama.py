@@ -13,6 +13,7 @@ from tunesmith_serving.engines.text_generation.openai.tools.formats.base import 
     find_marker,
     json_call_rule,
     read_json,
+    undecided,
 )
 
 TAG = "<|python_tag|>"
@@ -42,13 +43,13 @@ class LlamaFormat:
         start = len(TAG) if text.startswith(TAG) else 0
         body = text[start:].lstrip()
         if (not start and TAG.startswith(text)) or not body:
-            return Found(len(text)) if is_whole else None
+            return undecided(text, is_whole)
         if not _BEGINNING.match(body):
             return Found(start or 1)
         try:
             value, end = read_json(text, start)
         except Incomplete:
-            return Found(len(text)) if is_whole else None
+            return undecided(text, is_whole)
         except ValueError:
             return Found(start or 1)
         return Found(end, calls_of(value))

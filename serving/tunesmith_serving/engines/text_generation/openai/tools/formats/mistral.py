@@ -14,6 +14,7 @@ from tunesmith_serving.engines.text_generation.openai.tools.formats.base import 
     find_marker,
     json_call_rule,
     read_json,
+    undecided,
 )
 
 BEGIN, CALL_ID, ARGS = "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"
@@ -39,7 +40,7 @@ class MistralFormat:
     def read(self, text: str, is_whole: bool) -> Found | None:
         """Return what the text is; see `CallFormat`."""
         if not text.startswith(BEGIN):
-            return Found(len(text)) if is_whole else None
+            return undecided(text, is_whole)
         body = text[len(BEGIN) :].lstrip()
         try:
             if body.startswith(("[{", "{")) or re.match(r"\[\s*\{", body):
@@ -50,11 +51,11 @@ class MistralFormat:
                 value, end = read_json(text, named.end())
                 return Found(end, (Call(named[1], value),))
         except Incomplete:
-            return Found(len(text)) if is_whole else None
+            return undecided(text, is_whole)
         except ValueError:
             return Found(len(BEGIN))
         if _CUT.fullmatch(text, len(BEGIN)):
-            return Found(len(text)) if is_whole else None
+            return undecided(text, is_whole)
         return Found(len(BEGIN))
 
     def call_rule(self, name: str, arguments: str, token: Token) -> str:

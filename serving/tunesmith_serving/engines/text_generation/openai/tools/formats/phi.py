@@ -12,6 +12,7 @@ from tunesmith_serving.engines.text_generation.openai.tools.formats.base import 
     is_cut,
     json_call_rule,
     read_json,
+    undecided,
 )
 
 BEGIN, END = "<|tool_call|>", "<|/tool_call|>"
@@ -35,12 +36,12 @@ class PhiFormat:
         """Return what the text is; see `CallFormat`. Only some models write the marker at the end."""
         marker = next((marker for marker in (BEGIN, FUNCTOOLS) if text.startswith(marker)), None)
         if marker is None:
-            return Found(len(text)) if is_whole else None
+            return undecided(text, is_whole)
         start = len(marker) if marker == BEGIN else len(marker) - 1
         try:
             value, end = read_json(text, start)
         except Incomplete:
-            return Found(len(text)) if is_whole else None
+            return undecided(text, is_whole)
         except ValueError:
             return Found(start)
         rest = text[end:].lstrip()
