@@ -1,0 +1,1 @@
+"""Model as a service: the OpenAI fine-tuning API over FineTuneJobs and InferenceWorkspaces."""

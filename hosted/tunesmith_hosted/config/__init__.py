@@ -1,0 +1,1 @@
+"""Settings of the service, and the administrator's list of base models."""

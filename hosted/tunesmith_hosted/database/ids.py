@@ -1,0 +1,19 @@
+"""Identifiers, in OpenAI's forms."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from typing import Literal
+
+Prefix = Literal["org", "proj", "key", "file", "upload", "part", "ftjob", "ftevent", "ftckpt", "cp", "resp", "req"]
+
+_ALPHABET = string.ascii_letters + string.digits
+_LENGTH = 24
+_UNDERSCORE = frozenset({"proj", "key", "upload", "part", "ftckpt", "cp", "resp", "req"})
+
+
+def new_id(prefix: Prefix) -> str:
+    """Return a new identifier, such as `file-…` or `upload_…`, with 142 random bits."""
+    mark = "_" if prefix in _UNDERSCORE else "-"
+    return prefix + mark + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))

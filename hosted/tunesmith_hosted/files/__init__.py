@@ -1,0 +1,1 @@
+"""Files and uploads, in an object store."""

@@ -1,0 +1,1 @@
+"""Jobs, their events and checkpoints, and the manifests that they become."""

@@ -1,0 +1,1 @@
+"""Makes the backend's objects what the database says, and reads back what became of them."""

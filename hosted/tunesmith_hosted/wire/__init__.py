@@ -1,0 +1,1 @@
+"""Objects as OpenAI's clients read them."""

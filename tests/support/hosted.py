@@ -1,0 +1,96 @@
+"""The hosted service for tests: on a loopback port, over a database and a folder of its own."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openai
+import uvicorn
+
+from tunesmith_backend.interface.protocol import Backend
+from tunesmith_hosted.config.settings import Settings
+from tunesmith_hosted.database.engine import Sessions, connect, sessions_of
+from tunesmith_hosted.database.tables import Table
+from tunesmith_hosted.http.caller import SCOPES
+from tunesmith_hosted.http.context import Context
+from tunesmith_hosted.process.app import create_app
+from tunesmith_hosted.tenants.keys import create_key
+from tunesmith_hosted.tenants.projects import create_project
+
+BASE = {"name": "tiny", "aliases": ["gpt-4o-mini-2024-07-18"], "model": {"uri": "models/tiny"}, "context_length": 512}
+
+
+@dataclass
+class Hosted:
+    """A running service. `key` belongs to the first project, `other_key` to another organisation's."""
+
+    url: str
+    key: str
+    other_key: str
+    settings: Settings
+    sessions: Sessions
+    loop: asyncio.AbstractEventLoop
+
+    def client(self, key: str | None = None, **options: Any) -> openai.OpenAI:
+        """OpenAI's client of the service, without retries."""
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key or self.key, max_retries=0, **options)
+
+    def run(self, coroutine: Any) -> Any:
+        """Run a coroutine in the service's loop, and return its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
+
+
+@contextmanager
+def serving(folder: Path, backend: Backend, **given: Any) -> Iterator[Hosted]:
+    """Serve in a thread until the end of the context."""
+    values: dict[str, Any] = {"database": f"sqlite:///{folder}/db.sqlite", "files": str(folder / "files")}
+    settings = Settings.model_validate({**values, "bases": [BASE], **given})
+    ready: list[Hosted] = []
+    started, failure = threading.Event(), []
+
+    async def main() -> None:
+        engine = connect(settings.database)
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(Table.metadata.create_all)
+            sessions = sessions_of(engine)
+            keys = []
+            async with sessions.begin() as session:
+                for organization in ("acme", "rival"):
+                    project = await create_project(session, organization, "research", settings.namespace_prefix)
+                    keys.append(create_key(session, project.id, "test", scopes=SCOPES).secret)
+            app = create_app(Context(settings, sessions, backend, wake_reconciler=lambda: None))
+            listener = socket.create_server(("127.0.0.1", 0))
+            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            ready.append(Hosted(url, keys[0], keys[1], settings, sessions, asyncio.get_running_loop()))
+            stop.append(lambda: setattr(server, "should_exit", True))
+            started.set()
+            await server.serve(sockets=[listener])
+        finally:
+            await engine.dispose()
+
+    stop: list[Any] = []
+
+    def thread() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:  # noqa: BLE001 - shown by the test's thread
+            failure.append(error)
+            started.set()
+
+    runner = threading.Thread(target=thread, daemon=True)
+    runner.start()
+    assert started.wait(60)
+    if failure:
+        raise failure[0]
+    try:
+        yield ready[0]
+    finally:
+        stop[0]()
+        runner.join(30)
