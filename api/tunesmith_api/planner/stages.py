@@ -21,7 +21,7 @@ _LAUNCHER = 400 * _MB  # torchrun and the process that started it, without such 
 _PREPARE = 2 * _GIB  # weights and rows are streams
 _CUDA_LIBRARIES = 3 * _GIB  # libraries of CUDA in the memory of a process
 _STATE = 12  # bytes of a trained weight in a checkpoint: itself and Adam's two moments
-_INT4 = 0.65  # bytes of a quantised weight, with its share of the block's scale and zero point
+_QUANTISED = {"int4": 0.65, "int8": 1.01}  # bytes of a quantised weight, with its share of the scale and zero point
 _EXPORT_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0}
 
 
@@ -69,7 +69,7 @@ def export_bytes(shape: ModelShape, precision: Precision) -> int:
     if whole is not None:
         return int((shape.parameters + (shape.embedding if shape.tied else 0)) * whole)
     quantised = shape.layers * sum(linear.weights for linear in shape.linears) + shape.embedding
-    return int(quantised * _INT4 + shape.embedding * 4 + shape.layers * sum(shape.norms) * 4)
+    return int(quantised * _QUANTISED[precision.value] + shape.embedding * 4 + shape.layers * sum(shape.norms) * 4)
 
 
 def stage_needs(

@@ -96,10 +96,10 @@ class ParitySpec(SpecModel):
         default=0.9,
         ge=0,
         le=1,
-        description="int4, fp16, bf16: smallest share of positions with the same most likely next token.",
+        description="int4, int8, fp16, bf16: smallest share of positions with the same most likely next token.",
     )
     max_perplexity_increase: float = Field(
-        default=0.1, ge=0, le=100, description="int4, fp16, bf16: largest relative rise of the perplexity (0.1 is 10%)."
+        default=0.1, ge=0, le=100, description="int4, int8, fp16, bf16: largest relative rise of the perplexity (0.1 is 10%)."
     )
 
 

@@ -14,6 +14,7 @@ from onnx import NodeProto
 
 from tunesmith_trainer.export.external_data import mapped
 from tunesmith_trainer.export.graph import MODEL
+from tunesmith_trainer.export.int8_products import LEVELS, PRODUCT
 from tunesmith_trainer.export.lazy_weights import SLICE
 from tunesmith_trainer.export.tuned_layers import TunedLayers
 
@@ -34,7 +35,7 @@ def weight_errors(folder: Path, tuned: TunedLayers) -> Iterator[tuple[str, float
     model = onnx.load(str(folder / MODEL), load_external_data=False)
     weights = {weight.name: weight for weight in model.graph.initializer}
     for node in model.graph.node:
-        at = {"MatMul": 1, "MatMulNBits": 1, "Gather": 0}.get(node.op_type)
+        at = {"MatMul": 1, "MatMulNBits": 1, PRODUCT: 1, "Gather": 0}.get(node.op_type)
         if at is None or node.input[at] not in weights:
             continue
         names = [name for name in node.input[at:] if name in weights]
@@ -48,6 +49,8 @@ def weight_errors(folder: Path, tuned: TunedLayers) -> Iterator[tuple[str, float
                 error = _unequal(_tensor(arrays[0][:, rows]).T, wide)
             elif node.op_type == "Gather":
                 error = _unequal(_tensor(arrays[0][rows]), wide)
+            elif node.op_type == PRODUCT:
+                error = _int8_error(wide, arrays[0][:, rows].T, arrays[2][rows])
             else:
                 error = _quantised_error(wide, [array[rows] for array in arrays], node)
             worst = max(worst, error)
@@ -89,6 +92,22 @@ def _quantised_error(tuned: torch.Tensor, arrays: list[Any], node: NodeProto) ->
     # There are levels from -8 to 7. What would be 8 is 7, the last one.
     is_last = (levels == 7) & (ratio > 7) & (ratio <= 8 + ROUNDING)
     worst = float(torch.where(is_last, torch.zeros_like(error), error).amax()) * 2
+    return math.inf if math.isnan(worst) else worst
+
+
+def _int8_error(tuned: torch.Tensor, levels: Any, steps: Any) -> float:  # noqa: ANN401
+    """Return the largest error, in half steps.
+
+    Args:
+        tuned: float32 [outputs, inputs].
+        levels: int8 [outputs, inputs].
+        steps: Size of an output's step, float32 [outputs].
+    """
+    scale, largest = _tensor(steps)[:, None], tuned.abs().amax(-1, keepdim=True)
+    # A step is a 127th of the output's largest weight. Larger steps would make every error small.
+    if bool(((scale * LEVELS > largest * (1 + ROUNDING)) & (largest > _TINY)).any()):
+        return math.inf
+    worst = float((tuned / scale - _tensor(levels).float()).abs().amax()) * 2
     return math.inf if math.isnan(worst) else worst
 
 

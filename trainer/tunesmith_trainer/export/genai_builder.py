@@ -44,8 +44,9 @@ def build(builder: Any, model: str, output: str, precision: str, options: list[s
     from tunesmith_trainer.export.ragged import write_ragged
     from tunesmith_trainer.export.streamed_builder import streamed
 
-    provider = "cuda" if precision in ("fp16", "bf16") else "cpu"
-    with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as staged, streamed(builder):
+    provider, int8 = "cuda" if precision in ("fp16", "bf16") else "cpu", precision == "int8"
+    precision = "fp32" if int8 else precision
+    with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as staged, streamed(builder, int8=int8):
         corrections = stage_model(Path(model), Path(staged))
         prepared = builder.parse_extra_options("", staged, output, precision, provider, cache, options)
         builder.create_model("", staged, output, precision, provider, cache, **prepared)

@@ -26,7 +26,13 @@ TOKENS = 64
 """Tokens that are computed."""
 LOGITS = 8
 """Tokens whose logits are computed."""
-TOLERANCE = {Precision.FP32: 1e-4, Precision.INT4: 1e-4, Precision.FP16: 4e-3, Precision.BF16: 3e-2}
+TOLERANCE = {
+    Precision.FP32: 1e-4,
+    Precision.INT4: 1e-4,
+    Precision.INT8: 1e-4,
+    Precision.FP16: 4e-3,
+    Precision.BF16: 3e-2,
+}
 """Largest difference of a layer's result, relative to what it adds. In 16 bits, norms and rotations are rounded."""
 
 LayerNumbers = dict[str, float | int | str]

@@ -15,11 +15,12 @@ from tunesmith_trainer.export.streaming import StreamedWeights, save_streamed
 
 
 @contextmanager
-def streamed(builder: Any) -> Iterator[None]:  # noqa: ANN401 - a module without types
+def streamed(builder: Any, *, int8: bool = False) -> Iterator[None]:  # noqa: ANN401 - a module without types
     """Within the context, the builder exports causal language models in bounded memory.
 
     Args:
         builder: The module `onnxruntime_genai.models.builder`.
+        int8: Quantise the products to int8; the builder's precision is fp32.
     """
     base = next(kind for kind in builder.LlamaModel.__mro__ if "make_initializer" in vars(kind))
     right: Callable[..., None] = base.make_initializer
@@ -38,7 +39,7 @@ def streamed(builder: Any) -> Iterator[None]:  # noqa: ANN401 - a module without
         "load_weights": lambda self, input_path: load_lazily(Path(self.model_name_or_path)),
         "make_initializer": make_initializer,
         "has_lm_head": has_lm_head,
-        "save_model": lambda self, out_dir: save_streamed(self, weights, Path(out_dir)),
+        "save_model": lambda self, out_dir: save_streamed(self, weights, Path(out_dir), int8=int8),
     }
     with ExitStack() as stack:
         for name, function in replaced.items():

@@ -20,6 +20,7 @@ from onnx import ModelProto
 from tunesmith_trainer.export.external_data import DataFile
 from tunesmith_trainer.export.graph import DATA, MODEL, merge_gate_and_up, replace_initializers
 from tunesmith_trainer.export.int4 import Int4
+from tunesmith_trainer.export.int8_products import Int8Product, replace_products
 from tunesmith_trainer.export.lazy_weights import SLICE, LazyMatrix
 
 
@@ -49,13 +50,20 @@ class StreamedWeights:
     quantised: dict[str, _Quantised] = field(default_factory=dict)
 
 
-def save_streamed(builder: Any, weights: StreamedWeights, folder: Path) -> None:  # noqa: ANN401 - the builder's Model
+def save_streamed(
+    builder: Any,  # noqa: ANN401 - the builder's Model
+    weights: StreamedWeights,
+    folder: Path,
+    *,
+    int8: bool = False,
+) -> None:
     """Write the graph that a builder has made, and its weights.
 
     Args:
         builder: The builder's model, of one of the precisions of `Precision`.
         weights: Its matrices.
         folder: Where to write.
+        int8: Quantise the products to int8; the builder's precision is fp32.
 
     Raises:
         ValueError: The builder would quantise in another way than this module does.
@@ -69,13 +77,14 @@ def save_streamed(builder: Any, weights: StreamedWeights, folder: Path) -> None:
             DATA, 0, tensor.nbytes, tensor.dtype, shape=tensor.shape, name=name, base_dir=folder
         )
     model = ir.to_proto(builder.model)
+    products = replace_products(model, weights.matrices) if int8 else []
     quantiser = Int4(builder) if builder.onnx_dtype in (ir.DataType.INT4, ir.DataType.UINT4) else None
     if quantiser:
         _quantise(model, weights, quantiser)
         for gate, up, merged in merge_gate_and_up(model.graph):
             matrices = [*weights.quantised.pop(gate).matrices, *weights.quantised.pop(up).matrices]
             weights.quantised[merged.name] = _Quantised(list(merged.input[1:]), matrices)
-    _write(model, weights, quantiser, folder)
+    _write(model, weights, quantiser, products, folder)
 
 
 def _quantise(model: ModelProto, weights: StreamedWeights, quantiser: Int4) -> None:
@@ -96,7 +105,9 @@ def _quantise(model: ModelProto, weights: StreamedWeights, quantiser: Int4) -> N
         model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
 
 
-def _write(model: ModelProto, weights: StreamedWeights, quantiser: Int4 | None, folder: Path) -> None:
+def _write(
+    model: ModelProto, weights: StreamedWeights, quantiser: Int4 | None, products: list[Int8Product], folder: Path
+) -> None:
     """Write the data of all weights, and then the graph that refers to them."""
     tensors = {weight.name: weight for weight in model.graph.initializer}
     with DataFile(folder / DATA) as data:
@@ -107,6 +118,9 @@ def _write(model: ModelProto, weights: StreamedWeights, quantiser: Int4 | None, 
                 parts = [quantiser.arrays(matrix) for matrix in entry.matrices]
                 for name, arrays in zip(entry.names, zip(*parts, strict=True), strict=True):
                     data.write(tensors[name], arrays)
+        for product in products:
+            for name, arrays in product.arrays():
+                data.write(tensors[name], arrays)
         for tensor in model.graph.initializer:
             data.move(tensor)
     onnx.save(model, str(folder / MODEL))

@@ -19,7 +19,7 @@ from tunesmith_trainer.models.weights import WeightFiles
 from tunesmith_trainer.tasks.base import Task
 
 _LARGE = 5 * 10**8  # parameters
-_SERVED = (Precision.FP32, Precision.INT4)  # by accuracy
+_SERVED = (Precision.FP32, Precision.INT8, Precision.INT4)  # by accuracy
 
 
 def answering_export(config: JobConfig, work: WorkFolder, task: Task, base: Path) -> str | None:
