@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
 from support.tiny_models import build_model, export_onnx, write_manifest
 from tunesmith_api.spec import Precision
+from tunesmith_api.tasks import DEFAULT_TASK, TASKS
 from tunesmith_trainer.export.exporter import Exporter
 
 SMOLLM2_135M = {
@@ -64,7 +65,7 @@ def make_models(folder: Path, sizes: dict[str, Any]) -> None:
     """The model at `folder`.hf, an artifact of it at `folder`, and the builder's own exports at `folder`.genai."""
     model = build_model(folder.with_name(folder.name + ".hf"), "llama", **sizes)
     with Exporter(folder.with_name(folder.name + ".log")) as exporter:
-        for precision in Precision:
+        for precision in map(Precision, TASKS[DEFAULT_TASK].precisions):
             exporter.export(model, folder / "onnx" / precision.value, precision)
             export_onnx(model, folder.with_name(folder.name + ".genai"), precision.value)
     write_manifest(folder)
@@ -164,12 +165,13 @@ def with_transformers(model: Any, prompts: list[list[int]], batch: int, new_toke
 
 
 def start_server(
-    artifact: Path, precision: str, slots: int, threads: int, context_length: int = 512
+    artifact: Path, precision: str, slots: int, threads: int, context_length: int = 512, batch: str | None = None
 ) -> tuple[subprocess.Popen[str], str]:
-    """The server as a child process, ready; returns it and its URL."""
+    """The server as a child process, ready; returns it and its URL. `batch` is its batchPrecision."""
     command = [sys.executable, "-m", "tunesmith_serving", "--artifact", str(artifact), "--precision", precision]
     command += ["--port", "0", "--model-name", "bench", "--slots", str(slots), "--max-queue", "64"]
     command += ["--context-length", str(context_length), "--threads", str(threads)]
+    command += ["--batch-precision", batch] if batch else []
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     line = server.stdout.readline()

@@ -1,10 +1,11 @@
 """The server against llama.cpp's own, through HTTP: prompts of their own, prompts that share a prefix, conversations.
 
-One random-weight Llama of SmolLM2-135M's shape, int4 against Q4_0, as many slots for both. Both answer the same
-requests in turns, in rounds, and ratios are made within each round; the table gives medians. Answers are sampled at
-requests in turns, in rounds, and ratios are made within each round; the table gives medians. Answers are sampled
-at temperature 1, so that they do not repeat themselves; with `--greedy` they are the most likely tokens, and random
-weights repeat themselves so much that prompt lookup guesses well.
+One random-weight Llama of SmolLM2-135M's shape, int4 (with `--batch-precision int8` also int8, for prompts and steps of
+several tokens) against Q4_0, as many slots for both. Both answer the same requests in turns, in rounds, and ratios are
+made within each round; the table gives medians. Answers are sampled at temperature 1, so that they do not repeat
+themselves; with `--greedy` they are the most likely tokens, and random weights repeat themselves so much that prompt
+lookup guesses well.
+
     python tests/bench/serving_llama.py            # half an hour on 2 cores; builds llama.cpp first (20 minutes)
     python tests/bench/serving_llama.py --quick    # a tiny model, one round: shows that everything runs
 """
@@ -168,7 +169,9 @@ def measure(options: argparse.Namespace, artifact: Path, sizes: dict[str, Any]) 
     cases[f"{options.turns} turns of a chat"] = load.chat
     lines = ["| | clients | tokens/s | llama.cpp | ratio | first token | llama.cpp |", "|---|---|---|---|---|---|---|"]
     with ExitStack() as stack:
-        server, ours = start_server(artifact, "int4", max(CLIENTS), options.threads, context)
+        server, ours = start_server(
+            artifact, options.precision, max(CLIENTS), options.threads, context, options.batch_precision
+        )
         stack.callback(server.wait)
         stack.callback(server.terminate)
         theirs, pid = stack.enter_context(llama_cpp.serving(gguf, max(CLIENTS), context, options.threads))
@@ -202,6 +205,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny model, one round")
     parser.add_argument("--greedy", action="store_true", help="always the most likely token")
+    parser.add_argument("--precision", default="int4")
+    parser.add_argument("--batch-precision")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=2, help="requests of a measurement, at least one a client")
     parser.add_argument("--new-tokens", type=int, default=128)

@@ -75,6 +75,16 @@ def _check_adapters(
             manifests.notes.append(Ignored(workspace.source.file, line, message))
 
 
+def _report_batch_precision(
+    manifests: Manifests, workspace: LoadedInferenceWorkspace, job: str | None, wanted: str
+) -> None:
+    location = ("spec", "runtime", "batchPrecision")
+    message = f"is {wanted}, which FineTuneJob {job} does not export"
+    remedy = f"add {wanted} to its export.precisions, or remove batchPrecision"
+    line = workspace.document.line_of(location)
+    manifests.findings.append(Finding(workspace.source.file, line, path_of(location), message, remedy))
+
+
 def _check_precisions(manifests: Manifests) -> None:
     """Report workspaces that ask for a precision which the job that they name does not export, or for any of none."""
     jobs = {(job.metadata.namespace or "default", job.metadata.name): job for job in manifests.fine_tune_jobs}
@@ -86,7 +96,10 @@ def _check_precisions(manifests: Manifests) -> None:
         exported = [precision.value for precision in job.spec.precisions]
         provider = workspace.spec.runtime.execution_provider
         by, who = (provider, job.spec.task), "a server on the CPU" if provider == CPU else f"the provider {provider}"
+        batch = workspace.spec.runtime.batch_precision
         if served_precision(exported, wanted, *by) in exported:
+            if batch is not None and batch not in exported:
+                _report_batch_precision(manifests, workspace, name, batch)
             continue
         location: tuple[str | int, ...] = ("spec", "runtime", "precision")
         if wanted is None:

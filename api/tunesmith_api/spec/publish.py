@@ -99,7 +99,10 @@ class ParitySpec(SpecModel):
         description="int4, int8, fp16, bf16: smallest share of positions with the same most likely next token.",
     )
     max_perplexity_increase: float = Field(
-        default=0.1, ge=0, le=100, description="int4, int8, fp16, bf16: largest relative rise of the perplexity (0.1 is 10%)."
+        default=0.1,
+        ge=0,
+        le=100,
+        description="int4, int8, fp16, bf16: largest relative rise of the perplexity (0.1 is 10%).",
     )
 
 
@@ -138,8 +141,9 @@ class ExportSpec(SpecModel):
         default=None,
         max_length=4,
         description="Number formats to export; by default int4 for textGeneration and fp32 for the other tasks. int4, "
-        "int8 and fp32 are served by an InferenceWorkspace on CPUs (textGeneration: int4 is smallest and fastest, fp32 "
-        "exact; the other tasks: int8 or fp32), fp16 and bf16 on GPUs (runtime.executionProvider). [] exports none, "
+        "int8 and fp32 are served by an InferenceWorkspace on CPUs (textGeneration: int4 is smallest, and fastest for "
+        "one answer at a time, int8 for long prompts and many answers, fp32 exact; other tasks: int8 or fp32), fp16 "
+        "and bf16 on GPUs (runtime.executionProvider). [] exports none, "
         "for an adapter or a merged model that is served elsewhere.",
         examples=[["int4"]],
     )

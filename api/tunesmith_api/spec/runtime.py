@@ -59,6 +59,14 @@ def cannot_serve(precisions: Iterable[object], provider: str = CPU, task: str | 
     )
 
 
+def lacks_batch_precision(precision: str) -> str:
+    """Return the end of a sentence about an artifact that does not hold `batchPrecision`, with what to do."""
+    return (
+        f"holds no {precision} model for spec.runtime.batchPrecision; add {precision} to its job's export.precisions, "
+        "or remove batchPrecision"
+    )
+
+
 def _is_other(name: str) -> str:
     # The server validates `default: {}` before it fills in what is in it, hence has().
     absent = "" if name == CPU else "!has(self.executionProvider) || "
@@ -89,10 +97,17 @@ OPTION_RULES = tuple(
 )
 
 
+BATCH_RULE = Rule(
+    "!has(self.batchPrecision) || !has(self.executionProvider) || self.executionProvider == 'cpu'",
+    "batchPrecision is for the execution provider cpu; remove it, or executionProvider",
+    lambda r: r.batch_precision is None or r.execution_provider == CPU,
+)
+
+
 class RuntimeSpec(SpecModel):
     """How a model is run: `spec.runtime` of an InferenceWorkspace."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (*map(_precision_rule, EXECUTION_PROVIDERS), *OPTION_RULES)
+    rules: ClassVar[tuple[Rule, ...]] = (*map(_precision_rule, EXECUTION_PROVIDERS), *OPTION_RULES, BATCH_RULE)
 
     precision: Annotated[
         ServedPrecision | None,
@@ -100,6 +115,17 @@ class RuntimeSpec(SpecModel):
             description=(
                 "Precision of the exported model to load; the artifact must hold `onnx/<precision>/`. Left out, the "
                 "first that it holds of int4, int8 and fp32; on a GPU, of fp16, bf16, int4 and fp32."
+            )
+        ),
+    ] = None
+    batch_precision: Annotated[
+        Literal["int8"] | None,
+        Field(
+            description=(
+                "Precision of a second export of the model, which computes prompts and steps of four tokens or more; "
+                "`precision` computes the others. With `int4` and `int8` both single answers and many at once are "
+                "fast; the memory is that of both. The artifact must hold both (`export.precisions: [int4, int8]`), "
+                "and the processor needs AVX-512 VNNI, AVX-VNNI or AMX. For task textGeneration on CPUs."
             )
         ),
     ] = None

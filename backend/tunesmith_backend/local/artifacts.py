@@ -10,7 +10,7 @@ from typing import Any
 from tunesmith_api.artifact import MANIFEST, NO_ONNX
 from tunesmith_api.local.files import read_json
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
-from tunesmith_api.spec.runtime import RuntimeSpec, cannot_serve, servable, served_precision
+from tunesmith_api.spec.runtime import RuntimeSpec, cannot_serve, lacks_batch_precision, servable, served_precision
 from tunesmith_api.status import Phase
 from tunesmith_api.tasks import DEFAULT_TASK
 from tunesmith_api.work_folder import Stage, WorkFolder
@@ -110,6 +110,8 @@ def require_precision(manifest: Mapping[str, Any], runtime: RuntimeSpec, artifac
     task = str(manifest.get("task") or DEFAULT_TASK)
     if offered is None:
         return wanted
+    if (batch := runtime.batch_precision) is not None and batch not in offered:
+        raise BackendError(f"{artifact} {lacks_batch_precision(batch)}", ErrorKind.FAILED)
     precision = served_precision(offered, wanted, provider, task)
     if precision in offered:
         return precision

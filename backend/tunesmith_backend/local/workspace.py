@@ -98,6 +98,7 @@ class LocalWorkspace:
         arguments = [
             *("--artifact", str(artifact), "--model-name", self.name, "--host", self.host, "--port", str(self.port)),
             *(("--precision", precision) if precision else ()),
+            *(("--batch-precision", batch) if (batch := spec.runtime.batch_precision) else ()),
             *("--slots", str(spec.runtime.max_batch_size), "--max-queue", str(spec.runtime.max_queue_length)),
             *("--context-length", str(spec.runtime.context_length)),
             *("--execution-provider", spec.runtime.execution_provider),

@@ -34,7 +34,7 @@ async def observe(workspace: KubeObject, context: Context, ask: Ask) -> Observed
     spec = InferenceWorkspaceSpec.model_validate(workspace["spec"])
     last = Target.from_status(workspace.get("status") or {})
     jobs = list(_jobs(spec, last, namespace, context.store))
-    choice = choose(spec.model, jobs, last, spec.runtime.execution_provider)
+    choice = choose(spec.model, jobs, last, spec.runtime)
     pods = tuple(context.store.owned("Pod", uid))
     target = choice.target
     if target is None or spec.replicas == 0 or not wants_adapters(spec, target):

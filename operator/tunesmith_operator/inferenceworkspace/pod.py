@@ -157,6 +157,7 @@ def _arguments(workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Targ
         "--host": "0.0.0.0",  # noqa: S104 - the pod's own network
         "--port": PORT,
         **({"--precision": runtime.precision} if runtime.precision else {}),
+        **({"--batch-precision": runtime.batch_precision} if runtime.batch_precision else {}),
         "--context-length": runtime.context_length,
         "--prefix-cache-memory": runtime.prefix_cache_memory,
         "--draft-tokens": runtime.draft_tokens,

@@ -10,8 +10,7 @@ from tunesmith_api.artifact import NO_ONNX
 from tunesmith_api.objects.served_adapters import ADAPTER_NAME_ANNOTATION
 from tunesmith_api.objects.served_model import ServedModelSpec
 from tunesmith_api.objects.storage import OBJECT_STORE
-from tunesmith_api.spec.execution_providers import CPU
-from tunesmith_api.spec.runtime import cannot_serve, servable
+from tunesmith_api.spec.runtime import RuntimeSpec, cannot_serve, lacks_batch_precision, servable
 from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_api.tasks import DEFAULT_TASK, TASKS
 from tunesmith_operator.engine.reconciler import KubeObject
@@ -26,8 +25,12 @@ NO_PATH = (
 
 _REACHABLE = re.compile(rf"^pvc://|{OBJECT_STORE}")
 
+_DEFAULT = RuntimeSpec()
 
-def choose(model: ServedModelSpec, jobs: Iterable[KubeObject], last: Target | None, provider: str = CPU) -> Choice:
+
+def choose(
+    model: ServedModelSpec, jobs: Iterable[KubeObject], last: Target | None, runtime: RuntimeSpec = _DEFAULT
+) -> Choice:
     """Return the artifact to serve.
 
     An artifact that was served stays served when its job is deleted: jobs may be removed some time after they ended,
@@ -37,16 +40,16 @@ def choose(model: ServedModelSpec, jobs: Iterable[KubeObject], last: Target | No
         model: The spec's model.
         jobs: FineTuneJobs of the namespace; those that the spec does not refer to are ignored.
         last: The previous choice.
-        provider: The execution provider that is to compute it.
+        runtime: How it is to be served: by which execution provider, in which precisions.
     """
     if model.uri is not None:
         choice = Choice(Target(model.uri), "model.uri")
     elif model.fine_tune_job is not None:
         job = {name_of(job): job for job in jobs}.get(model.fine_tune_job)
-        choice = _named(model.fine_tune_job, job, last, provider)
+        choice = _named(model.fine_tune_job, job, last, runtime)
     else:
         assert model.fine_tune_job_selector is not None  # noqa: S101 - a rule of the API
-        choice = _followed(dict(model.fine_tune_job_selector.match_labels), list(jobs), last, provider)
+        choice = _followed(dict(model.fine_tune_job_selector.match_labels), list(jobs), last, runtime)
     if choice.target is not None and not _REACHABLE.match(choice.target.uri):
         return Choice(None, wait=Wait("InvalidSpec", _no_path(choice.target), final=True))
     return choice
@@ -90,7 +93,7 @@ def phase_of(job: KubeObject) -> str:
     return str((job.get("status") or {}).get("phase") or "Pending")
 
 
-def _named(name: str, job: KubeObject | None, last: Target | None, provider: str) -> Choice:
+def _named(name: str, job: KubeObject | None, last: Target | None, runtime: RuntimeSpec) -> Choice:
     if job is None:
         if last is not None and last.job == name:
             return Choice(last, f"FineTuneJob {name}, which is no longer there")
@@ -101,7 +104,7 @@ def _named(name: str, job: KubeObject | None, last: Target | None, provider: str
                 f"There is no FineTuneJob {name} in this namespace; apply it, or correct spec.model.fineTuneJob",
             ),
         )
-    if (problem := _cannot_serve(job, provider)) is not None:
+    if (problem := _cannot_serve(job, runtime)) is not None:
         what = f"The artifact of FineTuneJob {name} {problem}"
         return Choice(last, wait=Wait(OperatorReason.INVALID_ARTIFACT, what, final=True))
     if (target := _result(job)) is not None:
@@ -127,10 +130,10 @@ def _named(name: str, job: KubeObject | None, last: Target | None, provider: str
     )
 
 
-def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | None, provider: str) -> Choice:
+def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | None, runtime: RuntimeSpec) -> Choice:
     text = ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
     labelled = [job for job in jobs if matches(labels, job)]
-    found = [job for job in labelled if _cannot_serve(job, provider) is None]
+    found = [job for job in labelled if _cannot_serve(job, runtime) is None]
     results = {name_of(job): target for job in found if (target := _result(job, labels)) is not None}
     newest = max(results.values(), key=lambda item: (item.completed or "", item.job or ""), default=None)
     gone = last is not None and last.job is not None and last.job not in {name_of(job) for job in jobs}
@@ -142,9 +145,7 @@ def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | Non
         return Choice(newest, f"FineTuneJob {newest.job}, the newest completed one with {text}")
     if labelled and not found:
         job = labelled[0]
-        what = (
-            f"The artifact of FineTuneJob {name_of(job)}, which has the labels {text}, {_cannot_serve(job, provider)}"
-        )
+        what = f"The artifact of FineTuneJob {name_of(job)}, which has the labels {text}, {_cannot_serve(job, runtime)}"
         return Choice(last, wait=Wait(OperatorReason.WAITING_FOR_JOB, what))
     if not found:
         return Choice(
@@ -180,14 +181,17 @@ def _result(job: KubeObject, labels: Mapping[str, str] | None = None) -> Target 
     return Target(artifact["uri"], digest, name_of(job), completed, labels, secret)
 
 
-def _cannot_serve(job: KubeObject, provider: str) -> str | None:
+def _cannot_serve(job: KubeObject, runtime: RuntimeSpec) -> str | None:
     """Return why the artifact of a job holds no model that can be served, as the end of a sentence; else None."""
     task = job["spec"].get("task") or DEFAULT_TASK
     precisions = (job["spec"].get("export") or {}).get("precisions")
     if precisions is None and task in TASKS:
         precisions = TASKS[task].default_precisions
-    if precisions is None or servable(precisions, provider, task):
+    provider, batch = runtime.execution_provider, runtime.batch_precision
+    if precisions is None:
         return None
+    if servable(precisions, provider, task):
+        return lacks_batch_precision(batch) if batch is not None and batch not in precisions else None
     return cannot_serve(precisions, provider, task) if precisions else NO_ONNX
 
 

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from tunesmith_api.contract import API_KEY
 from tunesmith_api.spec import Rule
-from tunesmith_api.spec.runtime import OPTION_RULES, RuntimeSpec
+from tunesmith_api.spec.runtime import BATCH_RULE, OPTION_RULES, RuntimeSpec
 
 
 def _parsed(value: object) -> object:
@@ -29,7 +29,7 @@ class ServingConfig(RuntimeSpec):
     """The configuration of a server process; the API key itself comes from the environment only."""
 
     # Any precision of an artifact: the server says of those that it cannot compute what to serve instead.
-    rules: ClassVar[tuple[Rule, ...]] = OPTION_RULES
+    rules: ClassVar[tuple[Rule, ...]] = (*OPTION_RULES, BATCH_RULE)
 
     provider_options: _ProviderOptions = None
     prefill_chunk: Annotated[

@@ -145,7 +145,9 @@ class _Rewriter:
 
     def _quantised(self, source: str, size: int, *, is_last: bool) -> tuple[list[NodeProto], str, str]:
         """Return the nodes that quantise an input of shape [..., size], and the names of its levels and scales."""
-        names = {part: f"{_PREFIX}{source.lstrip('/')}/{part}" for part in ("absolute", "largest", "step", "scale", "levels")}
+        names = {
+            part: f"{_PREFIX}{source.lstrip('/')}/{part}" for part in ("absolute", "largest", "step", "scale", "levels")
+        }
         nodes = [
             helper.make_node("Abs", [source], [names["absolute"]], names["absolute"]),
             helper.make_node(
@@ -154,7 +156,7 @@ class _Rewriter:
             helper.make_node("Mul", [names["largest"], f"{_PREFIX}share"], [names["step"]], names["step"]),
             helper.make_node("Max", [names["step"], f"{_PREFIX}tiny"], [names["scale"]], names["scale"]),
         ]
-        # A block's zero is a tensor with the shape of the scales: one for all layers, one for the output layer's tokens.
+        # A block's zero has the shape of the scales: one tensor for all layers, one for the output layer's tokens.
         zeros = f"{_PREFIX}{'last_zeros' if is_last else 'zeros'}"
         if zeros not in self._zeros:
             self._zeros.add(zeros)

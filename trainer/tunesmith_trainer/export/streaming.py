@@ -119,8 +119,8 @@ def _write(
                 for name, arrays in zip(entry.names, zip(*parts, strict=True), strict=True):
                     data.write(tensors[name], arrays)
         for product in products:
-            for name, arrays in product.arrays():
-                data.write(tensors[name], arrays)
+            for name, pieces in product.arrays():
+                data.write(tensors[name], pieces)
         for tensor in model.graph.initializer:
             data.move(tensor)
     onnx.save(model, str(folder / MODEL))

@@ -17,6 +17,7 @@ from tunesmith_serving.engines.text_generation.adapters.loading import lora_base
 from tunesmith_serving.engines.text_generation.adapters.statistics import adapter_statistics
 from tunesmith_serving.engines.text_generation.adapters.store import AdapterStore
 from tunesmith_serving.engines.text_generation.adapters.watching import AdapterWatcher
+from tunesmith_serving.engines.text_generation.batch_precision import open_batch, require_vnni
 from tunesmith_serving.engines.text_generation.batching.batcher import ContinuousBatcher
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
@@ -62,6 +63,7 @@ class TextGenerationEngine:
             MemoryShortageError: The model does not fit in memory.
         """
         artifact.require(*MODEL_FILES)
+        require_vnni(artifact)
         tokenizer, template, eos_tokens = load_text(artifact)
         decoder = OnnxDecoder(
             artifact,
@@ -71,6 +73,7 @@ class TextGenerationEngine:
             threads=config.threads,
             prefix_memory=config.prefix_cache_bytes,
             provider=provider_of(config),
+            batch=open_batch(artifact, config),
         )
         if decoder.context_length < decoder.wanted_context:
             logger.warning(

@@ -17,16 +17,17 @@ import numpy.typing as npt
 
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.providers import CPU_PROVIDER, Provider
-from tunesmith_serving.engines.session import knows_query_seqlens, open_session
 from tunesmith_serving.engines.text_generation.adapters.modules import read_modules
 from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
-from tunesmith_serving.engines.text_generation.batching.binding import Binding, Session, bind_input, bind_output
+from tunesmith_serving.engines.text_generation.batching.binding import Binding, bind_input
 from tunesmith_serving.engines.text_generation.batching.chunks import GRAIN
+from tunesmith_serving.engines.text_generation.batching.graphs import open_graphs
 from tunesmith_serving.engines.text_generation.batching.kv.budget import plan_memory
 from tunesmith_serving.engines.text_generation.batching.kv.device import DeviceRows
 from tunesmith_serving.engines.text_generation.batching.kv.rows import KeyValueRows, KvShape
-from tunesmith_serving.engines.text_generation.batching.ragged import RAGGED, RaggedRuns
+from tunesmith_serving.engines.text_generation.batching.ragged import RaggedRuns
+from tunesmith_serving.engines.text_generation.batching.runs import KeptRuns, Run, Runs
 from tunesmith_serving.engines.text_generation.batching.spec import read_spec
 from tunesmith_serving.runtime.errors import ArtifactError
 from tunesmith_serving.runtime.memory import free_memory
@@ -43,7 +44,7 @@ LOGITS_TYPES: dict[str, npt.DTypeLike] = {"tensor(float)": np.float32, "tensor(f
 
 
 class OnnxDecoder:
-    """One inference session and the key-value rows of all slots.
+    """The inference sessions and the key-value rows of all slots.
 
     Attributes:
         spec: Sizes of the model.
@@ -66,6 +67,7 @@ class OnnxDecoder:
         threads: int,
         prefix_memory: int | None = 0,
         provider: Provider = CPU_PROVIDER,
+        batch: Artifact | None = None,
     ) -> None:
         """Load the model and allocate the buffers.
 
@@ -77,6 +79,7 @@ class OnnxDecoder:
             threads: Threads that compute together; 0 for all processors that this process may use.
             prefix_memory: Bytes of the prefix cache, which takes part of the memory; None for a share of what is free.
             provider: The execution provider that computes the model.
+            batch: What holds another export of the model for runs of several tokens.
 
         Raises:
             ArtifactError: The model does not load, or does not have the inputs and outputs of a generative export.
@@ -84,22 +87,19 @@ class OnnxDecoder:
         """
         self.spec = read_spec(artifact)
         self.slots = slots
-        # Exports of earlier versions do not have the second graph, and other providers do not know its inputs.
-        is_cpu = provider.name == CPU_PROVIDER.name
-        self.ragged = is_cpu and (artifact.onnx / RAGGED).is_file() and knows_query_seqlens()
-        self._path = artifact.onnx / (RAGGED if self.ragged else "model.onnx")
-        self._session: Session = open_session(self._path, threads, provider)
+        graphs = open_graphs(artifact, batch, threads, provider)
+        self.ragged, self._path = graphs.ragged, graphs.path
         self._names = [
             (f"past_key_values.{layer}.{part}", f"present.{layer}.{part}")
             for layer in range(self.spec.layers)
             for part in ("key", "value")
         ]
-        inputs = {node.name: node for node in self._session.get_inputs()}
-        outputs = {node.name: node for node in self._session.get_outputs()}
+        inputs = {node.name: node for node in graphs.first.get_inputs()}
+        outputs = {node.name: node for node in graphs.first.get_outputs()}
         self._check_interface(inputs, outputs)
         modules = read_modules(artifact)
-        modules.check_graph(artifact, {node.name: node for node in self._session.get_overridable_initializers()})
-        self._adapters = AdapterRows(modules, slots, copies=provider.copies_inputs)
+        modules.check_graph(artifact, {node.name: node for node in graphs.first.get_overridable_initializers()})
+        self._runs = Runs(graphs, AdapterRows(modules, slots, copies=provider.copies_inputs))
         self._has_positions = "position_ids" in inputs
         # The export can be pruned to compute logits of the last position only.
         self._pruned = outputs["logits"].shape[1] == 1
@@ -127,15 +127,12 @@ class OnnxDecoder:
         # Short prompts are computed together, so a run can have more tokens than the context of one row.
         most = slots if self._pruned else max(min(self.prefill_chunk, slots * self.context_length), slots)
         self._prefill_logits = np.zeros((most, self.spec.vocab_size), dtype)
-        self._decode_bindings: dict[int, Binding] = {}
+        self._decode_runs = KeptRuns(self._runs, self._prepare_decode)
         self._first_tokens = np.array([[(row, 0)] for row in range(slots)], np.int64)
-        self._ragged = (
-            RaggedRuns(
-                self._session, self._bind_cache, self._adapters, self._has_positions, slots, self.spec.vocab_size
-            )
-            if self.ragged
-            else None
-        )
+        self._ragged: RaggedRuns | None = None
+        if self.ragged:
+            runs = KeptRuns(self._runs, lambda run, rows: self._bind_cache(run.binding, 0, rows))
+            self._ragged = RaggedRuns(runs, self._has_positions, slots, self.spec.vocab_size)
 
     def prefill(self, row: int, tokens: Tokens, past: int, adapter: Adapter | None = None) -> Logits:
         """Run `tokens` of one sequence after the `past` ones that its row holds.
@@ -191,16 +188,15 @@ class OnnxDecoder:
         width = int(lengths.max()) + 1
         mask = self._mask[: rows * width].reshape(rows, width)
         np.less_equal(self._columns[:width], lengths[:, np.newaxis], out=mask)
-        binding = self._decode_bindings.get(rows) or self._bind_decode(rows)
-        self._adapters.bind(binding, 0, adapters)
-        bind_input(binding, "attention_mask", mask)
+        run = self._decode_runs.begin(adapters, rows)
+        run.read(attention_mask=mask)
         if self._has_positions:
             self._positions[:rows, 0] = past
         if self._provider.copies_inputs:
-            self._bind_tokens(binding, rows)
+            self._bind_tokens(run.binding, rows)
         if self._provider.copies_cache:
-            self._bind_cache(binding, 0, rows)
-        self._session.run_with_iobinding(binding)
+            self._bind_cache(run.binding, 0, rows)
+        run.compute()
         return self._logits[:rows, 0].astype(np.float32, copy=False)
 
     def decode_several(
@@ -237,34 +233,29 @@ class OnnxDecoder:
         """
         rows, count = ids.shape
         total = past + count
-        binding = self._session.io_binding()
-        bind_input(binding, "input_ids", ids)
+        run = self._runs.begin(first, [adapter] * rows, ids.size)
         mask = np.ones((rows, total), np.int64)
-        bind_input(binding, "attention_mask", mask)
+        run.read(input_ids=ids, attention_mask=mask)
         positions = np.tile(np.arange(past, total, dtype=np.int64), (rows, 1))
         if self._has_positions:
-            bind_input(binding, "position_ids", positions)
-        self._bind_cache(binding, first, rows)
-        self._adapters.bind(binding, first, [adapter] * rows)
+            run.read(position_ids=positions)
+        self._bind_cache(run.binding, first, rows)
         if self.ragged and last is not None:
             indices = np.stack([np.arange(rows), last], axis=1)[:, np.newaxis]
-            bind_input(binding, "logits_indices", indices)
+            run.read(logits_indices=indices)
         kept = 1 if self._pruned else count
         logits = self._prefill_logits[: rows * kept].reshape(rows, kept, -1)
-        bind_output(binding, "logits", logits)
-        self._session.run_with_iobinding(binding)
+        run.write(logits=logits)
+        run.compute()
         return logits.astype(np.float32, copy=False)
 
-    def _bind_decode(self, rows: int) -> Binding:
-        """Bind everything of a decode step but the mask, whose width changes; kept for each number of rows."""
-        binding = self._session.io_binding()
-        self._bind_tokens(binding, rows)
-        self._bind_cache(binding, 0, rows)
+    def _prepare_decode(self, run: Run, rows: int) -> None:
+        """Bind everything of a decode step but the mask, whose width changes."""
+        self._bind_tokens(run.binding, rows)
+        self._bind_cache(run.binding, 0, rows)
         if self.ragged:
-            bind_input(binding, "logits_indices", self._first_tokens[:rows])
-        bind_output(binding, "logits", self._logits[:rows])
-        self._decode_bindings[rows] = binding
-        return binding
+            run.read(logits_indices=self._first_tokens[:rows])
+        run.write(logits=self._logits[:rows])
 
     def _bind_tokens(self, binding: Binding, rows: int) -> None:
         bind_input(binding, "input_ids", self._tokens[:rows])
