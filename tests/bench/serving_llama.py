@@ -2,9 +2,9 @@
 
 One random-weight Llama of SmolLM2-135M's shape, int4 against Q4_0, as many slots for both. Both answer the same
 requests in turns, in rounds, and ratios are made within each round; the table gives medians. Answers are sampled at
-requests in turns, in rounds, and ratios are made within each round; the table gives medians. Answers are sampled
-at temperature 1, so that they do not repeat themselves; with `--greedy` they are the most likely tokens, and random
+temperature 1, so that they do not repeat themselves; with `--greedy` they are the most likely tokens, and random
 weights repeat themselves so much that prompt lookup guesses well.
+
     python tests/bench/serving_llama.py            # half an hour on 2 cores; builds llama.cpp first (20 minutes)
     python tests/bench/serving_llama.py --quick    # a tiny model, one round: shows that everything runs
 """
