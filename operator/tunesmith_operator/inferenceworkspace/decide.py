@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from tunesmith_api import status as state
+from tunesmith_api.failures import Reason
 from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import ApplyError, Decision, EventSpec, KubeObject, ObjectRef
@@ -54,6 +55,17 @@ def decide(observed: Observed, settings: OperatorSettings) -> Decision:
     assert decision.status is not None  # noqa: S101 - set on every path
     events = (*_news(before, decision.status), *adapters.news(before, decision.status))
     return replace(decision, events=events)
+
+
+def refuse(workspace: KubeObject, message: str) -> Decision:
+    """Return the decision about a workspace whose spec cannot be parsed: what it serves already goes on."""
+    if workspace["metadata"].get("deletionTimestamp"):
+        return Decision()
+    before: Status = workspace.get("status") or {}
+    status = {**before, "observedGeneration": workspace["metadata"]["generation"]}
+    told = state.blocked if before.get("readyReplicas") else state.failed
+    status = told(status, Reason.INVALID_SPEC, message)
+    return Decision(status, events=_news(before, status))
 
 
 def _decide(observed: Observed, status: Status, settings: OperatorSettings) -> Decision:
@@ -136,7 +148,7 @@ def _refusal(errors: tuple[ApplyError, ...]) -> tuple[str, str, bool] | None:
             message = f"{error.message}. Rename this InferenceWorkspace or remove the {error.ref.kind}"
             return OperatorReason.NAME_TAKEN, message, False
         if error.status == 422:
-            return "InvalidSpec", f"{what} is refused: {error.message}. Correct the field that it names", True
+            return Reason.INVALID_SPEC, f"{what} is refused: {error.message}. Correct the field that it names", True
         if error.status == 403:
             reason = OperatorReason.QUOTA_EXCEEDED if exceeds_quota(error.message) else OperatorReason.FORBIDDEN
             return reason, f"{what} may not be made: {error.message}. It is tried again by itself", False
