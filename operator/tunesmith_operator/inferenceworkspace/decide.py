@@ -84,7 +84,8 @@ def _decide(observed: Observed, status: Status, settings: OperatorSettings) -> D
         reason, message, is_final = refused
         told = state.rolling_out if not is_final else state.blocked if rollout.ready else state.failed
         return Decision(told(status, reason, message), apply=children)
-    status = report(status, choice, choice.target, rollout, spec.replicas, endpoint(observed.workspace, settings))
+    url = endpoint(observed.workspace, settings, choice.target.task)
+    status = report(status, choice, choice.target, rollout, spec.replicas, url)
     is_mute = rollout.problem is None or rollout.problem.reason == OperatorReason.VOLUME_NOT_MOUNTED
     waits = rollout.state is State.GOING and is_mute and rollout.servers > rollout.ready
     return Decision(status, apply=children, requeue_after=_EVENTS_SECONDS if waits else None)
