@@ -18,7 +18,7 @@ MODEL_FILES = ("model.onnx", "genai_config.json", "tokenizer.json", "tokenizer_c
 
 NO_ONNX = (
     "holds no ONNX model (its job has export.precisions: []), so it cannot be served here; serve its adapter/ or "
-    "model/ with another server, or train a job with export.precisions: [int4]"
+    "model/ with another server, or remove precisions: [] from the job, and its task's default is exported"
 )
 """What is wrong with an artifact that holds no exported model, for a server of ONNX models. Follows its name."""
 

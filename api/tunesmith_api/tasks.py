@@ -52,6 +52,11 @@ class TaskInfo:
         """The names of its metrics."""
         return tuple(metric.name for metric in self.metrics)
 
+    @property
+    def base_path(self) -> str:
+        """Path of the base URL that its clients take: OpenAI's API is under /v1, other protocols are at the root."""
+        return "" if self.engine == "encoder" else "/v1"
+
 
 TASKS: dict[str, TaskInfo] = {}
 """The tasks by name, in the order in which the API names them."""
@@ -68,6 +73,12 @@ def register_task(info: TaskInfo) -> None:
 
 
 DEFAULT_TASK = "textGeneration"
+
+
+def base_path(task: str | None) -> str:
+    """Return the path of the base URL of a server of a task; that of the default task if it is not known."""
+    return TASKS[task if task in TASKS else DEFAULT_TASK].base_path
+
 
 PREFERENCE_FORMATS = ("preference", "openaiPreference")
 """Formats of rows with a better and a worse answer, which `objective: dpo` reads, and nothing else."""

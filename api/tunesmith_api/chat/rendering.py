@@ -1,7 +1,8 @@
 """What a chat template gets: the messages and tools of a conversation, as the template expects them.
 
 transformers' `apply_chat_template` passes both as they are. Some templates expect more: Phi-4-mini the tools as text in
-the system's message, Mistral ids of nine letters and digits. Training and the server both go through here.
+the system's message, Mistral ids of nine letters and digits, DeepSeek arguments as text. Training and the server both
+go through here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunesmith_api.chat.styles import ToolStyle, calls_as_text, takes_tools, tool_style, tools_in_message, writes_calls
+from tunesmith_api.chat.styles import (
+    ToolStyle,
+    calls_as_text,
+    takes_arguments_as_text,
+    takes_tools,
+    tool_style,
+    tools_in_message,
+    writes_calls,
+)
 
 Messages = list[dict[str, Any]]
 
@@ -46,6 +55,8 @@ def template_inputs(
         _shorten_ids(turns)
     if not writes_calls(template):
         _write_calls(turns, style)
+    elif takes_arguments_as_text(template):
+        _write_arguments(turns)
     if not tools:
         return turns, None
     if not takes_tools(template):
@@ -85,6 +96,18 @@ def _shorten_ids(turns: Messages) -> None:
 
 def _short(given: str) -> str:
     return given if _SHORT_ID.fullmatch(given) else hashlib.sha256(given.encode(errors="surrogatepass")).hexdigest()[:9]
+
+
+def _write_arguments(turns: Messages) -> None:
+    """Write the arguments of calls as JSON text, for a template that joins them with other text."""
+    for turn in turns:
+        if "tool_calls" in turn:
+            functions = [call["function"] for call in turn["tool_calls"]]
+            texts = [json.dumps(function["arguments"], ensure_ascii=False) for function in functions]
+            turn["tool_calls"] = [
+                {**call, "function": {**call["function"], "arguments": text}}
+                for call, text in zip(turn["tool_calls"], texts, strict=True)
+            ]
 
 
 def _write_calls(turns: Messages, style: ToolStyle | None) -> None:

@@ -17,6 +17,9 @@ class ToolStyle(StrEnum):
     LLAMA = "llama"
     MISTRAL = "mistral"
     PHI = "phi"
+    QWEN_CODER = "qwen-coder"
+    GLM = "glm"
+    DEEPSEEK = "deepseek"
 
 
 # A tag of Jinja, with the strings in it as wholes, so that what they contain does not end it.
@@ -26,7 +29,10 @@ _TAG = re.compile(
 )
 _STRING = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""", re.DOTALL)
 _VARIABLE = re.compile(r"(?<![\w.])tools\b(?!\s*=[^=])")
+# Joined with other text, which an object cannot be; a filter in between would make it text.
+_JOINED_ARGUMENTS = re.compile(r"""arguments(?:['"]\])?\s*\+""")
 _IN_MESSAGE = re.compile(r"""message(?:s\[0\])?(?:\[\s*['"]tools['"]\s*\]|\.tools\b)""")
+_DEEPSEEK = "<｜tool▁calls▁begin｜>"
 
 
 @lru_cache(maxsize=16)
@@ -34,14 +40,37 @@ def tool_style(template: str) -> ToolStyle | None:
     """Return the form in which a model with this chat template writes calls; None for no known form."""
     if "[TOOL_CALLS]" in template:
         return ToolStyle.MISTRAL
+    if _DEEPSEEK in template:
+        return ToolStyle.DEEPSEEK
     if "<tool_call>" in template:
         # Qwen3-Coder and GLM put their own markup between the same marks.
-        return None if "<function=" in template or "<arg_key>" in template else ToolStyle.HERMES
+        if "<function=" in template:
+            return ToolStyle.QWEN_CODER
+        return ToolStyle.GLM if "<arg_key>" in template else ToolStyle.HERMES
     if "<|tool_call|>" in template or "<|tool|>" in template or "functools[" in template:
         return ToolStyle.PHI
     if "<|start_header_id|>" in template and '"parameters"' in template.replace("\\", ""):
         return ToolStyle.LLAMA
     return None
+
+
+def is_compact(template: str) -> bool:
+    """Return whether a chat template has the shorter one of two variants of its style.
+
+    Those are Mistral's with the name before the arguments, GLM's without line breaks, and DeepSeek's without a block of
+    code around the arguments.
+    """
+    style = tool_style(template)
+    if style is ToolStyle.MISTRAL:
+        return "[ARGS]" in template
+    if style is ToolStyle.GLM:
+        return "</arg_key><arg_value>" in template
+    return style is ToolStyle.DEEPSEEK and "```json" not in template
+
+
+def takes_arguments_as_text(template: str) -> bool:
+    """Return whether a chat template expects the arguments of calls as JSON text, as those of DeepSeek do."""
+    return bool(_JOINED_ARGUMENTS.search(template))
 
 
 @lru_cache(maxsize=16)
@@ -70,9 +99,32 @@ def calls_as_text(style: ToolStyle, calls: Sequence[dict[str, Any]]) -> str:
         return f"<|tool_call|>{_json(functions)}<|/tool_call|>"
     if style is ToolStyle.MISTRAL:
         return f"[TOOL_CALLS]{_json(functions)}"
+    if style is ToolStyle.QWEN_CODER:
+        return "\n".join(map(_with_parameters, functions))
+    if style is ToolStyle.GLM:
+        return "\n".join(map(_with_keys, functions))
+    if style is ToolStyle.DEEPSEEK:
+        calls_ = [f"function<｜tool▁sep｜>{one['name']}\n```json\n{_json(one['arguments'])}\n```" for one in functions]
+        marked = "\n".join(f"<｜tool▁call▁begin｜>{call}<｜tool▁call▁end｜>" for call in calls_)
+        return f"{_DEEPSEEK}{marked}<｜tool▁calls▁end｜>"
     if style is ToolStyle.LLAMA:
         return "; ".join(_json({"name": one["name"], "parameters": one["arguments"]}) for one in functions)
     return "\n".join(f"<tool_call>\n{_json(one)}\n</tool_call>" for one in functions)
+
+
+def _with_parameters(function: dict[str, Any]) -> str:
+    parts = [f"<parameter={key}>\n{_plain(value)}\n</parameter>\n" for key, value in function["arguments"].items()]
+    return f"<tool_call>\n<function={function['name']}>\n{''.join(parts)}</function>\n</tool_call>"
+
+
+def _with_keys(function: dict[str, Any]) -> str:
+    arguments = function["arguments"].items()
+    parts = [f"<arg_key>{key}</arg_key>\n<arg_value>{_plain(value)}</arg_value>\n" for key, value in arguments]
+    return f"<tool_call>{function['name']}\n{''.join(parts)}</tool_call>"
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else _json(value)
 
 
 def _json(value: object) -> str:

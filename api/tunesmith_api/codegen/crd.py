@@ -44,7 +44,7 @@ _INFERENCE_WORKSPACE_COLUMNS = (
     _column("Ready", "integer", ".status.readyReplicas", "Servers that are ready."),
     _column("Replicas", "integer", ".spec.replicas", "Servers to run."),
     _column("Revision", "string", ".status.revision", "Revision that is being served."),
-    _column("Endpoint", "string", ".status.endpoint", "Base URL for an OpenAI client."),
+    _column("Endpoint", "string", ".status.endpoint", "Base URL for clients."),
     _REASON,
     _AGE,
     _column("Job", "string", ".spec.model.fineTuneJob", "FineTuneJob whose result is served.", wide=True),

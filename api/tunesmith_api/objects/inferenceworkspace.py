@@ -240,7 +240,14 @@ class InferenceWorkspaceStatus(CommonStatus):
 
     revision: Annotated[str | None, Field(description="Revision that is being served.")] = None
     previous_revision: Annotated[str | None, Field(description="Revision that was served before.")] = None
-    endpoint: Annotated[str | None, Field(description="Base URL for an OpenAI client.")] = None
+    endpoint: Annotated[
+        str | None,
+        Field(
+            description="Base URL for clients: of OpenAI's API, with /v1 at its end, for textGeneration and "
+            "translation; of Hugging Face's task API, text-embeddings-inference and KServe V2 for other tasks. Of a "
+            "model by spec.model.uri the task is not known in a cluster, and the URL has /v1."
+        ),
+    ] = None
     replicas: Annotated[int | None, Field(description="Servers that there are, old and new.")] = None
     ready_replicas: Annotated[int | None, Field(description="Servers that are ready.")] = None
     selector: Annotated[str | None, Field(description="Labels of the servers' pods, for autoscalers.")] = None

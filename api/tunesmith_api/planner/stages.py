@@ -51,14 +51,14 @@ def disk_parts(spec: TrainingJobSpec, shape: ModelShape, trained: int, checkpoin
         trained: Parameters that are trained.
         checkpoints: How many checkpoints are there at once.
     """
-    merged = shape.weight_bytes if METHODS[spec.method].trains_adapter else 0
+    merges = METHODS[spec.method].trains_adapter and not spec.export.adapter_only
     # Each checkpoint has those that were the best by then; then the newest ones, and the next while they are written.
     best = (checkpoints + 2) * trained * 4 if spec.training.keeps_best else 0
     return {
         "checkpoints": checkpoints * trained * _STATE + best,
         "trained weights": trained * 4,
-        "merged model": merged,
-        "dequantized base model": merged if METHODS[spec.method].is_quantized else 0,
+        "merged model": shape.weight_bytes if merges else 0,
+        "dequantized base model": shape.weight_bytes if METHODS[spec.method].is_quantized else 0,
         **{f"{precision.value} export": export_bytes(shape, precision) for precision in spec.precisions},
     }
 

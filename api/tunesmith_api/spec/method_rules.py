@@ -16,7 +16,7 @@ from tunesmith_api.methods import (
     whole_methods,
 )
 from tunesmith_api.spec.base import Rule
-from tunesmith_api.tasks import DEFAULT_TASK
+from tunesmith_api.tasks import DEFAULT_TASK, TASKS
 
 _ADAPTER_ONLY = "has(self.export) && has(self.export.adapterOnly) && self.export.adapterOnly"
 _NOT_LOW_RANK = "adds more to a weight than the product of two small matrices"
@@ -31,8 +31,24 @@ _MERGED = {
 """Why a method's result is merged, by its kind of adapter."""
 
 
-def _has_weights(method: str) -> Callable[[Any], bool]:
-    return lambda spec: spec.method != method or spec.export.precisions != () or spec.export.merge_weights
+def _weights_rule(method: str, is_default: bool) -> Rule:
+    """Return the rule that something is published, of jobs with the default task or of all others."""
+    tasks = [task for task in TASKS.values() if (task.name == DEFAULT_TASK) is is_default]
+    exported = ", ".join(dict.fromkeys(name for task in tasks for name in task.default_precisions))
+    other = "!=" if is_default else "=="
+    return Rule(
+        f"self.method != '{method}' || self.task {other} '{DEFAULT_TASK}' || "
+        "!has(self.export) || !has(self.export.precisions) || self.export.precisions.size() > 0 || "
+        "(has(self.export.mergeWeights) && self.export.mergeWeights)",
+        f"export.precisions [] with method: {method} leaves no weights to publish; write "
+        f"export: {{precisions: [], mergeWeights: true}}, or precisions: [{exported}]",
+        lambda spec: (
+            spec.method != method
+            or (spec.task == DEFAULT_TASK) is not is_default
+            or spec.export.precisions != ()
+            or spec.export.merge_weights
+        ),
+    )
 
 
 def _has_no_adapter(method: str) -> Callable[[Any], bool]:
@@ -113,16 +129,7 @@ METHOD_RULES: tuple[Rule, ...] = (
         for name in whole_methods()
     ),
     *(_setting_rule(*setting) for setting in _ADAPTER_SETTINGS if methods_without(setting[0])),
-    *(
-        Rule(
-            f"self.method != '{name}' || !has(self.export) || !has(self.export.precisions) || "
-            "self.export.precisions.size() > 0 || (has(self.export.mergeWeights) && self.export.mergeWeights)",
-            f"export.precisions [] with method: {name} leaves no weights to publish; write "
-            "export: {precisions: [], mergeWeights: true}, or precisions: [int4]",
-            _has_weights(name),
-        )
-        for name in whole_methods()
-    ),
+    *(_weights_rule(name, is_default) for name in whole_methods() for is_default in (True, False)),
     *(_partition_rule(name) for name, info in METHODS.items() if not info.partitions_weights),
     *(_adapter_only_rule(info) for info in METHODS.values() if not info.is_low_rank),
     Rule(

@@ -20,7 +20,7 @@ def serving(status: Status, endpoint: str, digest: str, artifact: str, replicas:
 
     Args:
         status: The status before.
-        endpoint: Base URL for an OpenAI client.
+        endpoint: Base URL for the clients of its task.
         digest: Digest of the artifact; its beginning names the revision.
         artifact: Folder of the artifact.
         replicas: Servers that are ready.

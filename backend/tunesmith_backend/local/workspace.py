@@ -17,6 +17,7 @@ from tunesmith_api.contract import API_KEY, READY_PATH
 from tunesmith_api.local.files import read_json
 from tunesmith_api.objects import InferenceWorkspace
 from tunesmith_api.status.adapters import with_adapters, without_adapters
+from tunesmith_api.tasks import base_path
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_backend.interface.events import AdapterChanged, Emit, ScaledToZero, ServerEnded, Serving, ignore
 from tunesmith_backend.interface.protocol import ref_of
@@ -61,14 +62,15 @@ class LocalWorkspace:
         folder.mkdir(parents=True, exist_ok=True)
         self.file = StatusFile(folder, "InferenceWorkspace")
         self.host, self.port = host, port
+        self._base_path = base_path(None)
         self.process: subprocess.Popen[bytes] | None = None
         self._adapters: LocalAdapters | None = None
         self._followed = 0.0
 
     @property
     def endpoint(self) -> str:
-        """Base URL for an OpenAI client."""
-        return f"http://{self.host}:{self.port}/v1"
+        """Base URL for the clients of the model's task."""
+        return f"http://{self.host}:{self.port}{self._base_path}"
 
     def start(self, artifact: Path, adapters: LocalAdapters | None = None) -> None:
         """Start the server, and return when it is ready.
@@ -85,6 +87,7 @@ class LocalWorkspace:
         if manifest is None:
             raise BackendError(f"{artifact} holds no complete artifact ({MANIFEST} is missing)", ErrorKind.FAILED)
         spec = self.workspace.spec
+        self._base_path = base_path(manifest.get("task"))
         precision = require_precision(manifest, spec.runtime, artifact)
         if spec.auth is not None and not os.environ.get(API_KEY):
             raise BackendError(

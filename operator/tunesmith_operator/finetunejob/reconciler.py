@@ -15,6 +15,7 @@ from tunesmith_api.planner import ModelShape, UnknownModel
 from tunesmith_api.planner.hub import HUB_ENDPOINT
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.config.settings import OperatorSettings
+from tunesmith_operator.engine.invalid import invalid_spec
 from tunesmith_operator.engine.labels import OWNER_UID
 from tunesmith_operator.engine.reconciler import Context, Decision, KubeObject, Store
 from tunesmith_operator.finetunejob import names, pending
@@ -122,12 +123,9 @@ class FineTuneJobReconciler:
 
 def _invalid(obj: KubeObject, error: ValidationError) -> Decision:
     """Return the decision about a job that the API server accepted, but whose spec this operator cannot parse."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in ("spec", *first["loc"]))
     status = {key: value for key, value in (obj.get("status") or {}).items() if key != "progress"}
     if not status.get("conditions"):
         status = state.accepted({}, obj["metadata"].get("generation", 1))
     if state.is_finished(status):
         return Decision(status=status)
-    message = f"{field}: {first['msg']}. Correct it, or bring the CRDs and the operator to the same version"
-    return Decision(status=state.failed(status, Reason.INVALID_SPEC.value, message))
+    return Decision(status=state.failed(status, Reason.INVALID_SPEC.value, invalid_spec(error)))

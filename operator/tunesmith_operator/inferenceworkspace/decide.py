@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from tunesmith_api import status as state
+from tunesmith_api.failures import Reason
 from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import ApplyError, Decision, EventSpec, KubeObject, ObjectRef
@@ -56,6 +57,17 @@ def decide(observed: Observed, settings: OperatorSettings) -> Decision:
     return replace(decision, events=events)
 
 
+def refuse(workspace: KubeObject, message: str) -> Decision:
+    """Return the decision about a workspace whose spec cannot be parsed: what it serves already goes on."""
+    if workspace["metadata"].get("deletionTimestamp"):
+        return Decision()
+    before: Status = workspace.get("status") or {}
+    status = {**before, "observedGeneration": workspace["metadata"]["generation"]}
+    told = state.blocked if before.get("readyReplicas") else state.failed
+    status = told(status, Reason.INVALID_SPEC, message)
+    return Decision(status, events=_news(before, status))
+
+
 def _decide(observed: Observed, status: Status, settings: OperatorSettings) -> Decision:
     spec, choice = observed.spec, observed.choice
     if spec.replicas == 0:
@@ -72,7 +84,8 @@ def _decide(observed: Observed, status: Status, settings: OperatorSettings) -> D
         reason, message, is_final = refused
         told = state.rolling_out if not is_final else state.blocked if rollout.ready else state.failed
         return Decision(told(status, reason, message), apply=children)
-    status = report(status, choice, choice.target, rollout, spec.replicas, endpoint(observed.workspace, settings))
+    url = endpoint(observed.workspace, settings, choice.target.task)
+    status = report(status, choice, choice.target, rollout, spec.replicas, url)
     is_mute = rollout.problem is None or rollout.problem.reason == OperatorReason.VOLUME_NOT_MOUNTED
     waits = rollout.state is State.GOING and is_mute and rollout.servers > rollout.ready
     return Decision(status, apply=children, requeue_after=_EVENTS_SECONDS if waits else None)
@@ -136,7 +149,7 @@ def _refusal(errors: tuple[ApplyError, ...]) -> tuple[str, str, bool] | None:
             message = f"{error.message}. Rename this InferenceWorkspace or remove the {error.ref.kind}"
             return OperatorReason.NAME_TAKEN, message, False
         if error.status == 422:
-            return "InvalidSpec", f"{what} is refused: {error.message}. Correct the field that it names", True
+            return Reason.INVALID_SPEC, f"{what} is refused: {error.message}. Correct the field that it names", True
         if error.status == 403:
             reason = OperatorReason.QUOTA_EXCEEDED if exceeds_quota(error.message) else OperatorReason.FORBIDDEN
             return reason, f"{what} may not be made: {error.message}. It is tried again by itself", False

@@ -59,6 +59,7 @@ class Target:
         labels: The labels by which the job was found; None if it was named.
         secret: Secret with which the job wrote it, also used to read it.
         adapter: The job's own result, where the artifact is the base model of an adapter.
+        task: The job's task; None for an artifact by URI.
     """
 
     uri: str
@@ -68,6 +69,7 @@ class Target:
     labels: Mapping[str, str] | None = None
     secret: str | None = None
     adapter: OwnAdapter | None = None
+    task: str | None = None
 
     @property
     def identity(self) -> str:
@@ -93,6 +95,7 @@ class Target:
             "completionTime": self.completed,
             "matchLabels": dict(self.labels) if self.labels else None,
             "secretName": self.secret,
+            "task": self.task,
             "adapter": self.adapter.to_status() if self.adapter else None,
         }
         return {name: value for name, value in values.items() if value is not None}
@@ -110,6 +113,7 @@ class Target:
             completed=value.get("completionTime"),
             labels=value.get("matchLabels"),
             secret=value.get("secretName"),
+            task=value.get("task"),
             adapter=OwnAdapter.from_status(value.get("adapter")),
         )
 

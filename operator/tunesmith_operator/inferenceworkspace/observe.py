@@ -21,17 +21,17 @@ from tunesmith_operator.pods.facts import SETTING_UP, text_of, waiting_of
 _MANY_NODES = {"ReadWriteMany", "ReadOnlyMany"}
 
 
-async def observe(workspace: KubeObject, context: Context, ask: Ask) -> Observed:
+async def observe(workspace: KubeObject, spec: InferenceWorkspaceSpec, context: Context, ask: Ask) -> Observed:
     """Return the observed state of a workspace.
 
     Args:
         workspace: The InferenceWorkspace.
+        spec: Its spec.
         context: What the engine gives.
         ask: Asks servers for their adapters.
     """
     metadata = workspace["metadata"]
     namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
-    spec = InferenceWorkspaceSpec.model_validate(workspace["spec"])
     last = Target.from_status(workspace.get("status") or {})
     jobs = list(_jobs(spec, last, namespace, context.store))
     choice = choose(spec.model, jobs, last, spec.runtime)

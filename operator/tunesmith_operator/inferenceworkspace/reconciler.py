@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
+
+from tunesmith_api.objects import InferenceWorkspaceSpec
 from tunesmith_operator.config.settings import OperatorSettings
+from tunesmith_operator.engine.invalid import invalid_spec
 from tunesmith_operator.engine.reconciler import Context, Decision, KubeObject, Store
 from tunesmith_operator.inferenceworkspace.adapters.servers import Ask, ask_servers
-from tunesmith_operator.inferenceworkspace.decide import decide
+from tunesmith_operator.inferenceworkspace.decide import decide, refuse
 from tunesmith_operator.inferenceworkspace.observe import observe
 from tunesmith_operator.inferenceworkspace.source import adapter_name, matches, name_of
 
@@ -28,7 +32,11 @@ class InferenceWorkspaceReconciler:
 
     async def reconcile(self, obj: KubeObject, context: Context) -> Decision:
         """Return the decision about a workspace that exists."""
-        return decide(await observe(obj, context, self._ask), self._settings)
+        try:
+            spec = InferenceWorkspaceSpec.model_validate(obj["spec"])
+        except ValidationError as error:
+            return refuse(obj, invalid_spec(error))
+        return decide(await observe(obj, spec, context, self._ask), self._settings)
 
     def map_to_names(self, kind: str, obj: KubeObject, store: Store) -> list[str]:
         """Return the names of the workspaces that name, follow or serve a FineTuneJob."""
@@ -39,7 +47,7 @@ class InferenceWorkspaceReconciler:
 
 
 def _concerns(job: KubeObject, workspace: KubeObject) -> bool:
-    model: dict[str, Any] = workspace["spec"]["model"]
+    model: dict[str, Any] = workspace["spec"].get("model") or {}
     name = name_of(job)
     if model.get("fineTuneJob") == name:
         return True

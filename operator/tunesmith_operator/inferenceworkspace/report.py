@@ -21,7 +21,7 @@ def report(status: Status, choice: Choice, target: Target, rollout: Rollout, rep
         target: The artifact of `choice`.
         rollout: The state of the rollout.
         replicas: Servers wanted.
-        endpoint: Base URL for an OpenAI client.
+        endpoint: Base URL for the clients of its task.
     """
     if rollout.state is State.FAILED:
         return _failed(status, target, rollout)

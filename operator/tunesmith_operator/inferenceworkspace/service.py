@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tunesmith_api.tasks import base_path
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.inferenceworkspace.metadata import metadata_of, selector_of
@@ -21,10 +22,16 @@ def service(workspace: KubeObject) -> KubeObject:
     }
 
 
-def endpoint(workspace: KubeObject, settings: OperatorSettings) -> str:
-    """Return the base URL for an OpenAI client in the cluster."""
+def endpoint(workspace: KubeObject, settings: OperatorSettings, task: str | None) -> str:
+    """Return the base URL for clients in the cluster.
+
+    Args:
+        workspace: The InferenceWorkspace.
+        settings: The domain of the cluster.
+        task: The task of the model; None if it is not known.
+    """
     metadata = workspace["metadata"]
-    return f"http://{metadata['name']}.{metadata['namespace']}.svc.{settings.cluster_domain}/v1"
+    return f"http://{metadata['name']}.{metadata['namespace']}.svc.{settings.cluster_domain}{base_path(task)}"
 
 
 def disruption_budget(workspace: KubeObject) -> KubeObject:

@@ -175,10 +175,11 @@ def _result(job: KubeObject, labels: Mapping[str, str] | None = None) -> Target 
     secret = (written.get("secretRef") or {}).get("name")
     completed = status.get("completionTime")
     digest = artifact.get("digest")
+    task = job["spec"].get("task") or DEFAULT_TASK
     if (base := base_of(job)) is not None:
         own = OwnAdapter(adapter_name(job), artifact["uri"], digest)
-        return Target(base["uri"], base.get("digest"), name_of(job), completed, labels, secret, own)
-    return Target(artifact["uri"], digest, name_of(job), completed, labels, secret)
+        return Target(base["uri"], base.get("digest"), name_of(job), completed, labels, secret, own, task)
+    return Target(artifact["uri"], digest, name_of(job), completed, labels, secret, task=task)
 
 
 def _cannot_serve(job: KubeObject, runtime: RuntimeSpec) -> str | None:

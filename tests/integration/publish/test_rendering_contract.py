@@ -24,7 +24,8 @@ from tunesmith_trainer.export.rendering import compare_rendering
 
 SPECIAL = (
     "<unk> <s> </s> <pad> <|im_start|> <|im_end|> <|start_header_id|> <|end_header_id|> <|eot_id|> [INST] [/INST] "
-    "<start_of_turn> <end_of_turn> <|user|> <|assistant|> <|system|> <|end|> [TOOL_CALLS] <|tool_call|> <|/tool_call|>"
+    "<start_of_turn> <end_of_turn> <|user|> <|assistant|> <|system|> <|end|> [TOOL_CALLS] <|tool_call|> <|/tool_call|> "
+    "<｜end▁of▁sentence｜>"
 ).split()
 LLAMA3 = """\
 {{- bos_token }}{%- for message in messages %}
@@ -168,6 +169,9 @@ WITH_TOOLS = {
     "llama": (tool_templates.LLAMA, "<|eot_id|>"),
     "mistral": (tool_templates.MISTRAL, "</s>"),
     "phi": (tool_templates.PHI, "<|end|>"),
+    "qwen-coder": (tool_templates.QWEN_CODER, "<|im_end|>"),
+    "glm": (tool_templates.GLM, "<|user|>"),
+    "deepseek": (tool_templates.DEEPSEEK, "<｜end▁of▁sentence｜>"),
 }
 
 

@@ -5,12 +5,17 @@ import json
 import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, NllbTokenizer
+from transformers.utils.sentencepiece_model_pb2_new import ModelProto
 
+from support.source_tree import ROOT
 from support.tiny_tasks import build_task_model
 from support.translation_jobs import build_translator, nested_rows, run_job, translation_job
 from tunesmith_api.failures import StageError
 from tunesmith_api.work_folder import Stage
 from tunesmith_trainer.data.token_store import LabelledStore, TokenStore
+from tunesmith_trainer.models.checks import check_small_files
+from tunesmith_trainer.models.encoder_decoder import ARCHITECTURES
+from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.tasks.translation.encoder import PairEncoder
 from tunesmith_trainer.tasks.translation.rows import TranslationRow
 from tunesmith_trainer.tasks.translation.task import Translation
@@ -148,3 +153,28 @@ def test_nllb_gets_the_languages_of_the_job(nllb, tmp_path):
     from tokenizers import Tokenizer
 
     assert Tokenizer.from_file(str(folder / "tokenizer.json")).encode("abc").ids[0] == german
+
+
+def test_the_documented_tokenizer_of_marian(tmp_path, monkeypatch):
+    """Marian has SentencePiece files instead of tokenizer.json; the message names the page with what makes one."""
+    folder = build_translator(tmp_path / "opus-mt-de-en", "marian")
+    trained = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    (folder / "tokenizer.json").unlink()
+    pieces = [*trained, [">>deu<<", 0.0]]
+    (folder / "vocab.json").write_text(json.dumps({piece: index for index, (piece, _) in enumerate(pieces)}))
+    halves = {"source.spm": trained[3:150], "target.spm": trained[100:]}
+    for name, half in halves.items():
+        parts = [ModelProto.SentencePiece(piece=piece, score=score) for piece, score in half]
+        (folder / name).write_bytes(ModelProto(pieces=parts).SerializeToString())
+    with pytest.raises(StageError, match="tokenizer.json is missing") as caught:
+        check_small_files(folder, "my-model", 64, ARCHITECTURES)
+    assert "docs/translation.md" in caught.value.remedy
+    page = (ROOT / "docs" / "translation.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    exec(page.split("```python\n")[1].split("```")[0], {})
+    check_small_files(folder, "my-model", 64, ARCHITECTURES)
+    tokenizer = load_tokenizer(folder)
+    ids = tokenizer(">>deu<< the learning rate").input_ids
+    assert ids[0] == len(trained) and ids[-1] == tokenizer.eos_token_id and tokenizer.unk_token_id not in ids
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "the learning rate"
+    assert tokenizer.convert_tokens_to_ids([piece for piece, _ in trained]) == list(range(len(trained)))

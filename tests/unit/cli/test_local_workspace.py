@@ -75,7 +75,7 @@ def test_a_key_that_is_asked_for_is_never_left_out(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("precisions", "said"),
     [
-        ([], r"artifact holds no ONNX model \(its job has export.precisions: \[\]\).*train a job with"),
+        ([], r"artifact holds no ONNX model \(its job has export.precisions: \[\]\).*remove precisions: \[\] from"),
         (["fp32"], r"holds no int4 model, but fp32; write spec.runtime.precision: fp32"),
         (["bf16", "fp32"], r"holds no int4 model, but bf16 and fp32; write spec.runtime.precision: fp32"),
         (["bf16", "fp16"], r"holds only bf16 and fp16, which a server on the CPU cannot compute; add fp32, or"),

@@ -9,10 +9,14 @@ from tunesmith_api.chat.styles import ToolStyle
 from tunesmith_serving.engines.text_generation.openai.tools.answers import CallDelta, Content, TextDelta, ToolAnswer
 from tunesmith_serving.engines.text_generation.openai.tools.forced import ForcedAnswer
 from tunesmith_serving.engines.text_generation.openai.tools.formats.base import CallFormat
+from tunesmith_serving.engines.text_generation.openai.tools.formats.deepseek import PlainDeepSeekFormat
+from tunesmith_serving.engines.text_generation.openai.tools.formats.glm import GlmFormat
 from tunesmith_serving.engines.text_generation.openai.tools.formats.mistral import NamedMistralFormat
+from tunesmith_serving.engines.text_generation.openai.tools.formats.qwen_coder import QwenCoderFormat
 from tunesmith_serving.engines.text_generation.openai.tools.formats.registry import FORMATS
 
 HERMES, LLAMA, MISTRAL, PHI = ToolStyle.HERMES, ToolStyle.LLAMA, ToolStyle.MISTRAL, ToolStyle.PHI
+QWEN, GLM, DEEPSEEK = ToolStyle.QWEN_CODER, ToolStyle.GLM, ToolStyle.DEEPSEEK
 NAMES = ("weather", "add", "a.b-c_d")
 Expected = tuple[str, list[tuple[str, dict[str, Any]]]]
 
@@ -67,6 +71,62 @@ CALLS: list[tuple[ToolStyle, str, Expected]] = [
     (PHI, f"functools[{call('weather', BERLIN)}]", ("", [("weather", BERLIN)])),
     (PHI, '<|tool_call|>[{"type": "function", "function": {"name": "add", "arguments": {}}}]', ("", [("add", {})])),
 ]
+QWEN_BERLIN = (
+    "<function=weather>\n<parameter=city>\nBerlin\n</parameter>\n<parameter=days>\n2\n</parameter>\n</function>"
+)
+GLM_BERLIN = (
+    "weather\n<arg_key>city</arg_key>\n<arg_value>Berlin</arg_value>\n<arg_key>days</arg_key>\n<arg_value>2</arg_value>"
+)
+CALLS_BEGIN, CALLS_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
+BEGIN, SEP, END = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"
+LINES = "def f():\n\n    return '</tool_call>' < 1\n"
+CALLS += [
+    (QWEN, f"<tool_call>\n{QWEN_BERLIN}\n</tool_call>", ("", [("weather", BERLIN)])),
+    (
+        QWEN,
+        f"So:\n<tool_call>{QWEN_BERLIN}</tool_call>\n<tool_call>\n<function=add>\n</function>\n</tool_call>\n",
+        ("So:", [("weather", BERLIN), ("add", {})]),
+    ),
+    (
+        QWEN,
+        f"<tool_call>\n<function=add>\n<parameter=q>\n{LINES}\n</parameter>\n</function>",
+        ("", [("add", {"q": LINES})]),
+    ),
+    (
+        QWEN,
+        "<tool_call><function=add><parameter=a>True</parameter>"
+        "<parameter=b>\n[1, {}]\n</parameter></function></tool_call>",
+        ("", [("add", {"a": True, "b": [1, {}]})]),
+    ),
+    (GLM, f"<tool_call>{GLM_BERLIN}\n</tool_call>", ("", [("weather", BERLIN)])),
+    (
+        GLM,
+        f"So:\n<tool_call>{GLM_BERLIN}</tool_call><tool_call>add\n</tool_call>\n",
+        ("So:", [("weather", BERLIN), ("add", {})]),
+    ),
+    (
+        GLM,
+        f"<tool_call>add<arg_key>q</arg_key><arg_value>{LINES}</arg_value></tool_call>",
+        ("", [("add", {"q": LINES})]),
+    ),
+    (
+        DEEPSEEK,
+        f"{CALLS_BEGIN}{BEGIN}function{SEP}weather\n```json\n{json.dumps(BERLIN)}\n```{END}{CALLS_END}",
+        ("", [("weather", BERLIN)]),
+    ),
+    (
+        DEEPSEEK,
+        f"So:{CALLS_BEGIN}{BEGIN}function{SEP}add\n```json\n{{}}\n```{END}\n"
+        f"{BEGIN}function{SEP}add\n```json\n{json.dumps(AWKWARD)}\n```{END}{CALLS_END}\n",
+        ("So:", [("add", {}), ("add", AWKWARD)]),
+    ),
+    (
+        DEEPSEEK,
+        f"{CALLS_BEGIN}{BEGIN}a.b-c_d{SEP}{json.dumps(AWKWARD)}{END}{BEGIN}add{SEP}{{}}{END}{CALLS_END}",
+        ("", [("a.b-c_d", AWKWARD), ("add", {})]),
+    ),
+    (DEEPSEEK, f"{CALLS_BEGIN}{BEGIN}add{SEP}{{}}", ("", [("add", {})])),
+]
 
 TEXTS: list[tuple[ToolStyle, str]] = [
     (HERMES, "Just text, with < and <tool and <tool_response>.\n"),
@@ -92,6 +152,21 @@ TEXTS: list[tuple[ToolStyle, str]] = [
     (PHI, "functools is a module; functools.partial(f)"),
     (PHI, "functools[0] is wrong"),
     (PHI, "<|tool_call|>[oh no]<|/tool_call|>"),
+]
+
+TEXTS += [
+    (QWEN, "<tool_call>\n<function=add>\n<parameter=a>\n1"),
+    (QWEN, "<tool_call>\nwords </tool_call>"),
+    (QWEN, "<tool_call>\n<function=unknown>\n</function>\n</tool_call>"),
+    (QWEN, "<tool_call>\n<function=add>\nwords</function>\n</tool_call>"),
+    (GLM, "<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>1"),
+    (GLM, "<tool_call>add and some words</tool_call>"),
+    (GLM, "<tool_call> ! </tool_call>"),
+    (GLM, "<tool_call>unknown\n</tool_call>"),
+    (DEEPSEEK, f"{CALLS_BEGIN} sorry, no call"),
+    (DEEPSEEK, f'{CALLS_BEGIN}{BEGIN}function{SEP}add\n```json\n{{"a": 1'),
+    (DEEPSEEK, f"{CALLS_BEGIN}{BEGIN}add{SEP}nothing"),
+    (DEEPSEEK, f"{BEGIN}unknown{SEP}{{}}{END}{CALLS_END}"),
 ]
 
 
@@ -161,13 +236,71 @@ def test_half_a_character_in_arguments_can_be_sent() -> None:
     assert json.loads(found["arguments"]) == {"a": "\ud800 ü"}
 
 
+SCHEMAS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "q": {"type": "string"},
+        "s": {"type": ["string", "null"]},
+        "n": {"$ref": "#/$defs/number"},
+        "b": {"type": "boolean"},
+        "e": {"enum": ["1", 2]},
+        "l": {"anyOf": [{"type": "array", "items": {"type": "integer"}}, {"type": "null"}]},
+        "any": {},
+    },
+    "$defs": {"number": {"type": "number"}},
+}
+TYPED = [{"type": "function", "function": {"name": "add", "parameters": SCHEMAS}}, {"function": {"name": "weather"}}]
+VALUES: list[tuple[str, str, Any]] = [
+    ("q", "5", "5"), ("q", '"5"', '"5"'), ("q", "", ""), ("q", "True", "True"),
+    ("s", "null", None), ("s", "None", None), ("s", "5", "5"), ("s", '"x"', '"x"'),
+    ("n", "5", 5), ("n", "1.50", 1.5), ("n", "five", "five"),
+    ("b", "False", False), ("b", "true", True), ("b", "1", "1"),
+    ("e", "1", "1"), ("e", "2", 2), ("l", "[1, 2]", [1, 2]), ("l", "None", None), ("l", "NaN", "NaN"),
+    ("any", '{"a": 1}', {"a": 1}), ("any", "words", "words"), ("unknown", "7", 7),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text", "value"), VALUES, ids=[f"{name} {text}" for name, text, _ in VALUES])
+def test_what_a_text_without_quotes_is_follows_from_the_schema(name: str, text: str, value: Any) -> None:
+    qwen = f"<tool_call>\n<function=add>\n<parameter={name}>\n{text}\n</parameter>\n</function>\n</tool_call>"
+    glm = f"<tool_call>add\n<arg_key>{name}</arg_key>\n<arg_value>{text}</arg_value>\n</tool_call>"
+    for form, written in ((QwenCoderFormat(TYPED), qwen), (GlmFormat(TYPED), glm)):
+        parser, content = ToolAnswer(form, NAMES, None, ()), Content()
+        content.add([*parser.push(written), *parser.finish()])
+        assert shape(content) == ("", [("add", {name: value})])
+        forced, content = ForcedAnswer(form), Content()
+        for character in written:
+            content.add(forced.push(character))
+        assert shape(content) == ("", [("add", {name: value})])
+
+
+@pytest.mark.parametrize("close", ["\n</parameter>", "</arg_value>"])
+def test_texts_of_enforced_calls_are_sent_as_they_come(close: str) -> None:
+    form: CallFormat = QwenCoderFormat(TYPED) if "parameter" in close else GlmFormat(TYPED)
+    begin = (
+        "<tool_call>\n<function=add>\n<parameter=q>\n"
+        if "parameter" in close
+        else "<tool_call>add\n<arg_key>q</arg_key>\n<arg_value>"
+    )
+    parser, content = ForcedAnswer(form), Content()
+    content.add(parser.push(f'{begin}one "two"\nthree'))
+    assert content.calls[0]["arguments"] == '{"q": "one \\"two\\"\\nthree'
+    content.add(parser.push(close[:5]))
+    assert content.calls[0]["arguments"].endswith("three")
+    content.add(parser.push(close[5:]))
+    assert content.calls[0]["arguments"].endswith('three"')
+
+
 NAMED = NamedMistralFormat()
+PLAIN_DEEPSEEK = PlainDeepSeekFormat()
 FORCED: list[tuple[CallFormat, str]] = [
     (FORMATS[HERMES], "<tool_call>\n{}\n</tool_call>\n<tool_call>\n{}\n</tool_call>"),
     (FORMATS[LLAMA], "{}; {}"),
     (FORMATS[MISTRAL], "[TOOL_CALLS][{}, {}]"),
     (FORMATS[PHI], "<|tool_call|>[{}, {}]<|/tool_call|>"),
     (NAMED, "{}{}"),
+    (PLAIN_DEEPSEEK, f"{CALLS_BEGIN}{{}}{{}}{CALLS_END}"),
+    (FORMATS[DEEPSEEK], f"{CALLS_BEGIN}{{}}\n{{}}{CALLS_END}"),
 ]
 
 
@@ -178,6 +311,12 @@ def test_enforced_calls_are_never_held_back(format: CallFormat, frame: str) -> N
     written = [json.dumps({"name": name, key: value}, ensure_ascii=False) for name, value in values]
     if format is NAMED:
         written = [f"[TOOL_CALLS]{name}[ARGS]{json.dumps(value, ensure_ascii=False)}" for name, value in values]
+    marks = {
+        PLAIN_DEEPSEEK: f"{BEGIN}{{}}{SEP}{{}}{END}",
+        FORMATS[DEEPSEEK]: f"{BEGIN}function{SEP}{{}}\n```json\n{{}}\n```{END}",
+    }
+    if format in marks:
+        written = [marks[format].format(name, json.dumps(value, ensure_ascii=False)) for name, value in values]
     text = frame.format(*written)
     for size in (1, 3, 10_000):
         parser, content = ForcedAnswer(format), Content()

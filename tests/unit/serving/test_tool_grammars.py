@@ -9,9 +9,13 @@ import pytest
 from support.tiny_models import train_tokenizer
 from support.tool_templates import SPECIAL
 from tunesmith_serving.engines.text_generation.openai.tools.answers import Content, ToolAnswer
-from tunesmith_serving.engines.text_generation.openai.tools.constraint import ANY_TEXT, ToolSchemaError, tools_grammar
+from tunesmith_serving.engines.text_generation.openai.tools.arguments import ToolSchemaError
+from tunesmith_serving.engines.text_generation.openai.tools.constraint import ANY_TEXT, tools_grammar
 from tunesmith_serving.engines.text_generation.openai.tools.formats.base import CallFormat
+from tunesmith_serving.engines.text_generation.openai.tools.formats.deepseek import PlainDeepSeekFormat
+from tunesmith_serving.engines.text_generation.openai.tools.formats.glm import GlmFormat
 from tunesmith_serving.engines.text_generation.openai.tools.formats.mistral import NamedMistralFormat
+from tunesmith_serving.engines.text_generation.openai.tools.formats.qwen_coder import QwenCoderFormat
 from tunesmith_serving.engines.text_generation.openai.tools.formats.registry import FORMATS
 from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
 from tunesmith_serving.engines.text_generation.text.stream import show_tokens
@@ -29,7 +33,7 @@ TOOLS: list[dict[str, Any]] = [
     {"type": "function", "function": {"name": "never", "parameters": CITY}},
 ]
 NAMES = ("weather", "now")
-FORMS = [*FORMATS.values(), NamedMistralFormat()]
+FORMS: list[CallFormat] = [*FORMATS.values(), NamedMistralFormat(), PlainDeepSeekFormat(), GlmFormat(TOOLS, True)]
 IDS = [type(form).__name__ for form in FORMS]
 NUMBER = '%json {"enum": [5, 6]}'
 
@@ -140,3 +144,74 @@ def test_only_strict_functions_are_refused() -> None:
         with pytest.raises(ToolSchemaError, match="leave out strict") as caught:
             tools_grammar(FORMS[0], [tool], NAMES, 1, json.dumps)
         assert caught.value.path == "tools[0].function.parameters.properties.a.not"
+
+
+SAY: dict[str, Any] = {
+    "name": "say",
+    "strict": True,
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "text": {"type": "string"},
+            "loud": {"type": "boolean"},
+            "tone": {"$ref": "#/$defs/tone"},
+            "times": {"type": "array", "items": {"enum": [1, 2]}, "maxItems": 2},
+        },
+        "required": ["text", "times"],
+        "additionalProperties": False,
+        "$defs": {"tone": {"enum": ["low", "high"]}},
+    },
+}
+SPOKEN = 'any "text" <of> {two}\nlines, </para'
+BEGINNINGS = {
+    QwenCoderFormat: f"<tool_call>\n<function=say>\n<parameter=text>\n{SPOKEN}\n</parameter>\n",
+    GlmFormat: f"<tool_call>say\n<arg_key>text</arg_key>\n<arg_value>{SPOKEN}</arg_value>\n",
+}
+
+
+@pytest.mark.parametrize("has_special", [True, False], ids=["special", "plain"])
+@pytest.mark.parametrize("kind", list(BEGINNINGS))
+def test_parameters_without_quotes(kind: type[Any], has_special: bool, compiler: Any, tokenizer: Tokenizer) -> None:
+    """A text is free and ends at its mark; the other values are by the schema, and what is required is there."""
+    tools = [{"type": "function", "function": SAY}]
+    form: CallFormat = kind(tools)
+    given = tokenizer
+    if not has_special:
+        given = Tokenizer(train_tokenizer().backend_tokenizer.to_str())
+        compiler = GrammarCompiler(given, given.vocab_size, frozenset())
+    grammar = tools_grammar(form, tools, ["say"], 1, compiler.token)
+    seen: set[str] = set()
+    for seed in range(10):
+        rng, constraint = np.random.default_rng(seed), compiler.compile_now(grammar).start()
+        ids = given.encode(BEGINNINGS[kind], add_special_tokens=False)
+        for token in ids:
+            logits = np.zeros(given.vocab_size, np.float32)
+            constraint.allow(logits)
+            assert np.isfinite(logits[token]), given.token(token)
+            constraint.accept(token)
+        while not constraint.done and len(ids) < 400:
+            logits = rng.normal(size=given.vocab_size).astype(np.float32)
+            constraint.allow(logits)
+            if has_special and int(logits.argmax()) == end(given):
+                break
+            ids.append(int(logits.argmax()))
+            constraint.accept(ids[-1])
+        text = given.decode(ids, skip_special_tokens=False)
+        parser, content = ToolAnswer(form, ["say"], None, ()), Content()
+        content.add([*parser.push(text), *parser.finish()])
+        assert content.text == "" and len(content.calls) == 1
+        found = json.loads(content.calls[0]["arguments"])
+        seen |= found.keys()
+        assert found["text"] == SPOKEN and set(found["times"]) <= {1, 2} and len(found["times"]) <= 2
+        assert found.get("loud", True) in (True, False) and found.get("tone", "low") in ("low", "high")
+    assert seen == {"text", "loud", "tone", "times"}
+
+
+def test_what_cannot_be_enforced_without_quotes_is_named() -> None:
+    broken = {**SAY, "parameters": {"type": "object", "properties": {"a": {"type": "string", "pattern": "^x"}}}}
+    for form in (QwenCoderFormat(), GlmFormat()):
+        with pytest.raises(ToolSchemaError, match="plain text; list the values in the parameter's enum") as caught:
+            tools_grammar(form, [{"type": "function", "function": broken}], ["say"], 1, json.dumps)
+        assert caught.value.path == "tools[0].function.parameters.properties.a.pattern"
+        lenient = {"type": "function", "function": {**broken, "strict": False}}
+        assert tools_grammar(form, [lenient], ["say"], 1, json.dumps)

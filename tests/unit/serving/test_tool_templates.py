@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
-from support.tool_templates import HERMES, LLAMA, MISTRAL, PHI
+from support.tool_templates import DEEPSEEK, GLM, HERMES, LLAMA, MISTRAL, PHI, QWEN_CODER
 from tunesmith_api.chat.definitions import ToolsError, read_calls, read_tools
 from tunesmith_api.chat.styles import ToolStyle, calls_as_text, takes_tools, tool_style, tools_in_message
 from tunesmith_serving.engines.text_generation.openai.tools.answers import Content, ToolAnswer
 from tunesmith_serving.engines.text_generation.openai.tools.formats.registry import FORMATS
+from tunesmith_serving.engines.text_generation.openai.tools.plan import plan_tools
+from tunesmith_serving.engines.text_generation.openai.tools.request import ToolFields
 from tunesmith_serving.engines.text_generation.text.template import ChatTemplate, TemplateError
 from tunesmith_trainer.data.chat_templates import CHATML, PLAIN
 
@@ -48,12 +50,15 @@ def render(source: str, messages: list[dict[str, Any]], tools: list[dict[str, An
         (LLAMA, ToolStyle.LLAMA, True),
         (MISTRAL, ToolStyle.MISTRAL, True),
         (PHI, ToolStyle.PHI, True),
+        (QWEN_CODER, ToolStyle.QWEN_CODER, True),
+        (GLM, ToolStyle.GLM, True),
+        (DEEPSEEK, ToolStyle.DEEPSEEK, True),
         (CHATML, ToolStyle.HERMES, True),
         (PLAIN, ToolStyle.HERMES, True),
         (NO_TOOLS, None, False),
         ("{{ 'tools }} tools' }}{% set x = \"tools\" %}{{ message.tools_left }} tools", None, False),
-        ("{%- if tools %}<tool_call><function=name>{% endif %}", None, True),
-        ("{%- if tools %}<tool_call>name<arg_key>{% endif %}", None, True),
+        ("{%- if tools %}<tool_call><function=name>{% endif %}", ToolStyle.QWEN_CODER, True),
+        ("{%- if tools %}<tool_call>name<arg_key>{% endif %}", ToolStyle.GLM, True),
         ("{% if tools is defined and tools %}<|tool▁calls▁begin|>{% endif %}", None, True),
         ("{{ messages[0]['tools'] }}<|tool|>", ToolStyle.PHI, True),
     ],
@@ -69,7 +74,9 @@ def test_phi_takes_tools_in_a_message_only() -> None:
 
 
 @pytest.mark.parametrize("messages", [[USER], CONVERSATION], ids=["question", "result"])
-@pytest.mark.parametrize("source", [HERMES, LLAMA, CHATML, PLAIN], ids=["hermes", "llama", "chatml", "plain"])
+@pytest.mark.parametrize(
+    "source", [HERMES, LLAMA, QWEN_CODER, GLM, CHATML, PLAIN], ids="hermes llama qwen glm chatml plain".split()
+)
 def test_rendered_as_transformers_does(source: str, messages: list[dict[str, Any]]) -> None:
     from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -112,6 +119,15 @@ def test_phi_gets_tools_in_the_system_message_and_calls_as_text() -> None:
     assert CONVERSATION == [USER, CALLING, RESULT], "the messages are left as they are"
 
 
+def test_deepseek_gets_arguments_as_text() -> None:
+    expected = json.dumps(ARGUMENTS, ensure_ascii=False)
+    text = render(DEEPSEEK, CONVERSATION, TOOLS)
+    assert f"<｜tool▁sep｜>weather\n```json\n{expected}\n```<｜tool▁call▁end｜>" in text
+    assert CALLING["tool_calls"][0]["function"]["arguments"] == ARGUMENTS, "the messages are left as they are"
+    filtered = DEEPSEEK.replace("['arguments'] +", "['arguments'] | tojson +")
+    assert render(filtered, CONVERSATION, TOOLS) == text, "a template that makes text of them itself gets the object"
+
+
 def test_results_have_the_name_of_their_function() -> None:
     names = "{% for m in messages %}{{ m.tool_calls is defined }} {{ m.name }}|{% endfor %}"
     assert render(names, CONVERSATION, []) == "False |True |False weather|"
@@ -138,6 +154,25 @@ def test_calls_as_text_are_read_back(style: ToolStyle) -> None:
     content.add([*parser.push(calls_as_text(style, CALLS * 2)), *parser.finish()])
     assert content.text == ""
     assert [json.loads(call["arguments"]) for call in content.calls] == [ARGUMENTS] * 2
+
+
+@pytest.mark.parametrize(
+    ("source", "written"),
+    [
+        (QWEN_CODER, "<tool_call>\n<function=weather>\n<parameter=city>\n5\n</parameter>\n</function>\n</tool_call>"),
+        (GLM, "<tool_call>weather\n<arg_key>city</arg_key>\n<arg_value>5</arg_value>\n</tool_call>"),
+        (DEEPSEEK, calls_as_text(ToolStyle.DEEPSEEK, [{"function": {"name": "weather", "arguments": {"city": "5"}}}])),
+    ],
+    ids=["qwen", "glm", "deepseek"],
+)
+def test_calls_by_the_template_and_the_tools_of_a_request(source: str, written: str) -> None:
+    for choice in ("auto", "required"):
+        fields = ToolFields.model_validate({"tools": TOOLS, "tool_choice": choice})
+        plan = plan_tools(fields, source, lambda text: None, json.dumps)
+        assert plan is not None and plan.is_forced == (choice == "required")
+        parser, content = plan.parser(), Content()
+        content.add([*parser.push(written), *parser.finish()])
+        assert [(call["name"], json.loads(call["arguments"])) for call in content.calls] == [("weather", {"city": "5"})]
 
 
 def function(**fields: Any) -> list[dict[str, Any]]:

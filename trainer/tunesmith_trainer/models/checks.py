@@ -77,7 +77,7 @@ def check_small_files(folder: Path, name: str, max_length: int, architectures: C
 
 def _check_the_rest(config: dict[str, Any], folder: Path, name: str, max_length: int) -> None:
     """Check a model's tokenizer and its context."""
-    _check_tokenizer(folder, name)
+    _check_tokenizer(folder, name, config)
     positions = usable_positions(config)
     if positions is not None and positions < max_length:
         raise StageError(
@@ -175,13 +175,13 @@ def _check_safetensors(path: Path, name: str) -> None:
         raise invalid(name, f"{path.name} is broken: {error}", "Download or save the model again") from None
 
 
-def _check_tokenizer(folder: Path, name: str) -> None:
+def _check_tokenizer(folder: Path, name: str, config: dict[str, Any]) -> None:
     if not (folder / "tokenizer.json").is_file():
-        raise invalid(
-            name,
-            "tokenizer.json is missing",
-            "Save it once with AutoTokenizer.from_pretrained(...).save_pretrained(...)",
-        )
+        remedy = "Save it once with AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+        if config.get("model_type") == "marian":
+            # transformers has no fast tokenizer for these, so saving theirs writes no tokenizer.json.
+            remedy = "Write it once from source.spm, target.spm and vocab.json, as docs/translation.md shows for Marian"
+        raise invalid(name, "tokenizer.json is missing", remedy)
     settings = folder / "tokenizer_config.json"
     if settings.exists() and _read_config(settings, name).get("auto_map"):
         raise invalid(

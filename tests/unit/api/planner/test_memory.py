@@ -6,14 +6,14 @@ import pytest
 
 from support.plan_points import Point
 from tunesmith_api.methods import METHODS, adapter_methods
-from tunesmith_api.planner import ModelShape, Setup, rank_memory
+from tunesmith_api.planner import ModelShape, Setup, disk_of, rank_memory
 from tunesmith_api.planner.activations import layer_activations
 from tunesmith_api.planner.phase import frozen_bytes
 from tunesmith_api.planner.process_memory import process_memory
 from tunesmith_api.planner.rank_memory import phases_of
 from tunesmith_api.spec import AdapterSettings, adapter_settings
 
-from .jobs import LLAMA_8B
+from .jobs import LLAMA_8B, job
 
 SETUP = Setup(
     method="full",
@@ -176,3 +176,16 @@ def test_a_process_has_its_libraries_and_its_tensors() -> None:
     for strategy, libraries in (("ddp", 830e6), ("zero2", 940e6)):
         point = Point(strategy=strategy)
         assert process_memory(point.shape, point.setup()) > libraries + point.predicted().allocated * 0.9
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora"])
+def test_an_adapter_alone_leaves_no_merged_model_on_the_disk(method: str) -> None:
+    """What is exported is the base, dequantized if it was quantized."""
+    merged, alone = (
+        disk_of(job(method=method, export={"adapterOnly": only, "precisions": ["int4"]}), LLAMA_8B, 100)
+        for only in (False, True)
+    )
+    assert merged["merged model"] == LLAMA_8B.weight_bytes and alone["merged model"] == 0
+    assert {**alone, "merged model": 0, "total": 0} == {**merged, "merged model": 0, "total": 0}
+    assert alone["total"] == merged["total"] - LLAMA_8B.weight_bytes
+    assert bool(alone["dequantized base model"]) == (method == "qlora")

@@ -126,6 +126,23 @@ def test_serving_means_that_everything_is_as_wanted(change, is_done):
     assert reason_of(status) == ("Serving" if is_done else "RollingOut")
 
 
+@pytest.mark.parametrize(
+    ("task", "path"),
+    [
+        ("textGeneration", "/v1"), ("translation", "/v1"), (None, "/v1"), ("sequenceClassification", ""),
+        ("tokenClassification", ""), ("questionAnswering", ""),
+    ],
+)  # fmt: skip
+def test_the_endpoint_is_the_base_url_of_the_clients_of_a_task(task, path):
+    job = a_job("job-a", DIGEST["a"])
+    job["spec"] = {"task": task} if task else {}
+    workspace, deployment = served(job)
+    assert workspace["status"]["endpoint"] == f"http://faq.team.svc.cluster.local{path}"
+    pods = (a_pod(deployment, ready=True),)
+    gone = decided(workspace, deployment=deployment, pods=pods).status
+    assert gone["endpoint"] == f"http://faq.team.svc.cluster.local{path}", "the task is known without its job"
+
+
 def test_serving():
     workspace, _ = served(A, replicas=2)
     status = workspace["status"]

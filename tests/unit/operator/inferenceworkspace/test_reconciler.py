@@ -13,7 +13,9 @@ from support.workspaces import (
     a_pod,
     a_workspace,
     child,
+    conditions_of,
     decided,
+    message_of,
     reason_of,
     reconciled,
     served,
@@ -74,6 +76,31 @@ def test_what_belongs_to_another_is_not_taken_for_its_own():
     deployment["metadata"]["labels"]["tunesmith.dev/owner-uid"] = UID
     decision = reconciled(RECONCILER, workspace, MemoryStore(JOB, deployment), MemoryApi())
     assert reason_of(decision.status) == "RollingOut"
+
+
+@pytest.mark.parametrize("is_serving", [False, True])
+def test_a_spec_that_cannot_be_parsed_is_stalled_until_it_changes(is_serving):
+    workspace = served(JOB)[0] if is_serving else a_workspace()
+    good = workspace["spec"]
+    workspace["spec"] = {**good, "runtime": {"maxBatchSize": "many"}}
+    workspace["metadata"]["generation"] = 7
+    first = reconciled(RECONCILER, workspace, MemoryStore(JOB), MemoryApi())
+    assert conditions_of(first.status) == ("False", "False", "True")
+    assert (first.status["observedGeneration"], reason_of(first.status)) == (7, "InvalidSpec")
+    assert message_of(first.status).startswith("spec.runtime.maxBatchSize: Input should be a valid integer")
+    assert first.status["phase"] == ("Blocked" if is_serving else "Failed")
+    assert (first.apply, first.delete, first.requeue_after) == ((), (), None), "what serves already goes on"
+    assert [event.reason for event in first.events] == ["InvalidSpec"]
+    workspace["status"] = first.status
+    second = reconciled(RECONCILER, workspace, MemoryStore(JOB), MemoryApi())
+    assert (second.status, second.events) == (first.status, ())
+    workspace["spec"], workspace["metadata"]["generation"] = good, 8
+    third = reconciled(RECONCILER, workspace, MemoryStore(JOB), MemoryApi())
+    assert reason_of(third.status) == "RollingOut" and child(third, "Deployment")
+    workspace["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    workspace["spec"] = {}
+    assert reconciled(RECONCILER, workspace, MemoryStore(JOB), MemoryApi()).status is None
+    assert RECONCILER.map_to_names("FineTuneJob", JOB, MemoryStore(workspace)) is not None
 
 
 def test_who_is_woken_by_a_job():

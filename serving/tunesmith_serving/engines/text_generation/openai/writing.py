@@ -10,7 +10,7 @@ from tunesmith_serving.engines.text_generation.openai.constraining import constr
 from tunesmith_serving.engines.text_generation.openai.encoding import ApiTokenizer, encode, prompt_errors
 from tunesmith_serving.engines.text_generation.openai.prompt import Template, make_prompts
 from tunesmith_serving.engines.text_generation.openai.schema import ChatRequest, CompletionRequest
-from tunesmith_serving.engines.text_generation.openai.tools.constraint import ToolSchemaError, schema_rule
+from tunesmith_serving.engines.text_generation.openai.tools.arguments import ToolSchemaError, schema_rule
 from tunesmith_serving.engines.text_generation.openai.tools.plan import ToolPlan, ToolsUnsupportedError, plan_tools
 from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
 from tunesmith_serving.engines.text_generation.structured.grammar import Grammar, GrammarError

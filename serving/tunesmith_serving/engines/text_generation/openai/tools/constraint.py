@@ -6,27 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tunesmith_serving.engines.text_generation.openai.tools.formats.base import CallFormat, Token
-from tunesmith_serving.engines.text_generation.structured.grammar import Grammar, GrammarError, dump, lark
-from tunesmith_serving.engines.text_generation.structured.schema import checked
-
-# As chat templates write JSON, so that the model reads and writes the same tokens.
-_OPTIONS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-
+from tunesmith_serving.engines.text_generation.structured.grammar import Grammar, lark
 
 ANY_TEXT = "text"
 """Any text is an answer without calls."""
-
-
-class ToolSchemaError(ValueError):
-    """The parameters of a function cannot be enforced.
-
-    Attributes:
-        path: Where in the request: `tools[0].function.parameters.properties.a`.
-    """
-
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
-        self.path = path
 
 
 def tools_grammar(
@@ -76,31 +59,6 @@ def tools_grammar(
             calls = (format.call_rule(function["name"], f"arguments_{index}", marks) for index, function in callable_)
             lines.append(f"{rule}: {' | '.join(calls)}")
     for index, function in callable_:
-        lines.append(f"arguments_{index}: {arguments_rule(function, f'tools[{index}].function.parameters')}")
+        lines += format.arguments_rules(f"arguments_{index}", function, f"tools[{index}].function.parameters", token)
     whole = format.calls_rule("first", None if limit == 1 else "more", mark)
     return lark("\n".join([f"start: {start.format(calls=whole)}", *lines]))
-
-
-def arguments_rule(function: Mapping[str, Any], path: str) -> str:
-    """Return the arguments of a function as a part of a rule.
-
-    Raises:
-        ToolSchemaError: The function has `strict: true`, and its parameters cannot be enforced.
-    """
-    lenient = not function.get("strict")
-    schema = function.get("parameters") or {"type": "object", "properties": {}, "additionalProperties": False}
-    try:
-        return schema_rule({"type": "object", **schema}, lenient)
-    except GrammarError as error:
-        separator = "" if not error.path or error.path.startswith("[") else "."
-        remedy = "; or leave out strict, and it is ignored" if not lenient and error.can_be_ignored else ""
-        raise ToolSchemaError(f"{path}{separator}{error.path}", f"{error}{remedy}") from None
-
-
-def schema_rule(schema: Mapping[str, Any], lenient: bool) -> str:
-    """Return the JSON texts of a schema as a part of a rule, written as chat templates write JSON.
-
-    Raises:
-        GrammarError: A part of it cannot be enforced.
-    """
-    return f"%json {dump({**checked(schema, lenient), 'x-guidance': {**_OPTIONS, 'lenient': lenient}})}"

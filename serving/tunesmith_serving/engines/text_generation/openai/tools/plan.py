@@ -69,7 +69,7 @@ def plan_tools(
     tools = fields.callable_tools
     if not tools or template is None:
         return None
-    format = format_of(template)
+    format = format_of(template, tools)
     if not takes_tools(template):
         raise ToolsUnsupportedError(
             "this model's chat template says nothing of tools; leave them out, or fine-tune the model on rows with "
@@ -77,8 +77,9 @@ def plan_tools(
         )
     if format is None:
         raise ToolsUnsupportedError(
-            "this model's chat template has calls in a form that this server does not read; it reads those of Hermes "
-            "and Qwen (<tool_call>), Llama 3, Mistral ([TOOL_CALLS]) and Phi-4-mini (<|tool_call|>); leave tools out"
+            "this model's chat template has calls in a form that this server does not read; it reads those of Hermes, "
+            "Qwen and GLM (<tool_call>), Llama 3, Mistral ([TOOL_CALLS]), Phi-4-mini (<|tool_call|>) and DeepSeek V3 "
+            "(<｜tool▁calls▁begin｜>); leave tools out"
         )
     names = tuple(tool["function"]["name"] for tool in tools)
     # Some templates, such as Llama 3's, refuse a message with several calls when it comes back.

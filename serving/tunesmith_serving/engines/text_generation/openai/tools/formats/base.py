@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -33,6 +33,13 @@ class Found:
 
 
 Token = Callable[[str], str]
+
+
+class ArgumentsReader(Protocol):
+    """Reads the arguments of one call whose form is certain, as they come."""
+
+    def push(self, text: str) -> tuple[str, str | None]:
+        """Return what is new of the arguments' JSON text, and the text after them; None for that if they go on."""
 
 
 class CallFormat(Protocol):
@@ -76,6 +83,22 @@ class CallFormat(Protocol):
             arguments: The rule of its arguments.
             token: Returns a text for a rule: as one token if it is a special one, else as a string.
         """
+
+    def arguments_rules(self, rule: str, function: Mapping[str, Any], path: str, token: Token) -> list[str]:
+        """Return the rules of a function's arguments, for a Lark grammar.
+
+        Args:
+            rule: The name of the first of them; names of others begin with it.
+            function: The function.
+            path: Where its parameters are in the request.
+            token: As for `call_rule`.
+
+        Raises:
+            ToolSchemaError: It has `strict: true`, and its parameters cannot be enforced.
+        """
+
+    def arguments_reader(self, name: str) -> ArgumentsReader:
+        """Return what reads the arguments of a call of a function, from the end of its `head` on."""
 
     def calls_rule(self, first: str, more: str | None, token: Token) -> str:
         """Return one or more calls as a rule of a Lark grammar.

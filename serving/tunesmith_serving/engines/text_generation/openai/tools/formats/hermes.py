@@ -14,11 +14,12 @@ from tunesmith_serving.engines.text_generation.openai.tools.formats.base import 
     read_json,
     undecided,
 )
+from tunesmith_serving.engines.text_generation.openai.tools.formats.json_arguments import JsonArguments
 
 BEGIN, END = "<tool_call>", "</tool_call>"
 
 
-class HermesFormat:
+class HermesFormat(JsonArguments):
     """See `CallFormat`."""
 
     markers: tuple[str, ...] = (BEGIN, END)

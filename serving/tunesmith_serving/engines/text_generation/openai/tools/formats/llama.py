@@ -15,6 +15,7 @@ from tunesmith_serving.engines.text_generation.openai.tools.formats.base import 
     read_json,
     undecided,
 )
+from tunesmith_serving.engines.text_generation.openai.tools.formats.json_arguments import JsonArguments
 
 TAG = "<|python_tag|>"
 
@@ -22,7 +23,7 @@ TAG = "<|python_tag|>"
 _BEGINNING = re.compile(r'\{\s*(?:"(?:name|type|id|function|parameters|arguments)"|"[a-z]{0,10}$|$)')
 
 
-class LlamaFormat:
+class LlamaFormat(JsonArguments):
     """See `CallFormat`."""
 
     markers: tuple[str, ...] = (TAG,)

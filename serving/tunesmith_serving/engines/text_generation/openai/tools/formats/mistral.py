@@ -16,6 +16,7 @@ from tunesmith_serving.engines.text_generation.openai.tools.formats.base import 
     read_json,
     undecided,
 )
+from tunesmith_serving.engines.text_generation.openai.tools.formats.json_arguments import JsonArguments
 
 BEGIN, CALL_ID, ARGS = "[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"
 
@@ -24,7 +25,7 @@ _NAMED = re.compile(r"\s*([A-Za-z0-9_.:/-]+)(?:\[CALL_ID\][A-Za-z0-9]*)?(?:\[ARG
 _CUT = re.compile(r"\s*[A-Za-z0-9_.:/-]*(?:\[[A-Z_]*\]?[A-Za-z0-9]*){0,2}\s*")
 
 
-class MistralFormat:
+class MistralFormat(JsonArguments):
     """See `CallFormat`."""
 
     markers: tuple[str, ...] = (BEGIN, CALL_ID, ARGS)

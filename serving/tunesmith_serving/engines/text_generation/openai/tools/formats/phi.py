@@ -14,12 +14,13 @@ from tunesmith_serving.engines.text_generation.openai.tools.formats.base import 
     read_json,
     undecided,
 )
+from tunesmith_serving.engines.text_generation.openai.tools.formats.json_arguments import JsonArguments
 
 BEGIN, END = "<|tool_call|>", "<|/tool_call|>"
 FUNCTOOLS = "functools["
 
 
-class PhiFormat:
+class PhiFormat(JsonArguments):
     """See `CallFormat`."""
 
     markers: tuple[str, ...] = (BEGIN, END)
