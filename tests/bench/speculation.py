@@ -1,10 +1,10 @@
 """Tokens per second with and without drafts, of text that repeats and text that does not, in one run.
 
 A small Llama that has learned six sentences is served by three engines in this process: one with `draftTokens: 0`, one
-with prompt lookup, and one with a much smaller model that has learned the same sentences besides. Rounds alternate between
-them. Text that repeats is sentences after themselves, greedy; text that is new is a sentence of each kind, so that only
-the draft model knows it; text that neither knows is sampled at a high temperature from random prompts. Only the ratios
-mean something.
+with prompt lookup, and one that has a much smaller draft model besides, with the same sentences. Rounds alternate
+between them. Text that repeats is sentences after themselves, greedy; text that is new is one sentence, which only the
+models know; text that neither knows is sampled at a high temperature from random prompts. Only the ratios mean
+something.
 
     python tests/bench/speculation.py            # about 6 minutes on 2 cores
     python tests/bench/speculation.py --quick    # a tiny model: shows that everything runs

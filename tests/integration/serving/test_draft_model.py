@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from integration.serving.conftest import config, load_engine
 from integration.serving.test_speculation import answers, requests_of, same
 from support.repeating_model import repeating_artifact
-from support.serving_process import wait_until
+from support.serving_process import ServingProcess, wait_until
 from support.tiny_models import CORPUS, write_manifest
 from tunesmith_serving.engines.text_generation.batching.kv.prefix import BLOCK_TOKENS
 from tunesmith_serving.engines.text_generation.batching.speculation.draft_model import DraftModel
@@ -109,6 +110,10 @@ def test_answers_are_those_without_drafts(load_pair: Load, prefix_cache_memory: 
     assert used.accepted > 0.5 * used.drafted > 100
     cache = drafting.batcher.stats().cache
     assert cache is not None and cache.row_bytes == 0
+    shown = {(one.name, *one.labels): one.value for one in drafting.statistics()}
+    assert shown["tunesmith_draft_tokens", ("source", "model")] == used.drafted
+    assert shown["tunesmith_accepted_draft_tokens", ("source", "model")] == used.accepted
+    assert shown["tunesmith_accepted_draft_tokens", ("source", "lookup")] > 100
 
 
 def test_fewer_steps_where_nothing_can_be_looked_up(load_pair: Load, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +250,16 @@ def test_another_artifact_than_the_one_that_was_asked_for_is_refused(repeating: 
         load_engine(repeating, config(draft_model=str(small), draft_digest="sha256:" + "0" * 64))
 
 
-def test_drafts_need_room(small: Path) -> None:
+def test_a_server_with_a_draft_model(repeating: Path, small: Path) -> None:
+    with ServingProcess(repeating, "--precision", "fp32", "--draft-model", str(small), "--threads", "1") as server:
+        request = {"model": "model", "prompt": "The quick", "max_tokens": 20, "temperature": 0}
+        assert "brown fox" in httpx.post(f"{server.url}/v1/completions", json=request).json()["choices"][0]["text"]
+        metrics = httpx.get(f"{server.url}/metrics").text
+    for source in ("lookup", "model"):
+        assert f'tunesmith_accepted_draft_tokens_total{{source="{source}"}}' in metrics
+
+
+def test_a_draft_model_where_nothing_is_drafted_is_refused(small: Path) -> None:
     with pytest.raises(ValueError, match="draftModel has no meaning with draftTokens: 0; write draftTokens: 5"):
         ServingConfig(draft_model=str(small), draft_tokens=0)
     with pytest.raises(ValueError, match="draftModel has no meaning with this executionProvider"):
