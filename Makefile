@@ -89,7 +89,7 @@ bench-classify: $(INSTALLED) ## Compare a served classifier with transformers' p
 bench-openvino: $(INSTALLED) ## Compare servers with OpenVINO and with ONNX Runtime's own kernels, answers and speed (10 minutes)
 	$(BIN)/python tests/bench/serving_openvino.py
 
-bench-speculation: $(INSTALLED) ## Compare answers with and without drafts, of text that repeats and that does not (3 minutes)
+bench-speculation: $(INSTALLED) ## Compare answers with and without drafts, by prompt lookup and by a draft model, of three kinds of text (6 minutes)
 	$(BIN)/python tests/bench/speculation.py
 
 bench-llama: $(INSTALLED) ## Compare serving with llama.cpp's server (half an hour; the first time also its build)

@@ -12,7 +12,7 @@ from tunesmith_operator.inferenceworkspace.adapters.choose import choose_adapter
 from tunesmith_operator.inferenceworkspace.adapters.mounts import wants_adapters
 from tunesmith_operator.inferenceworkspace.decide import decide
 from tunesmith_operator.inferenceworkspace.model import Answer, Observed, Target
-from tunesmith_operator.inferenceworkspace.source import choose
+from tunesmith_operator.inferenceworkspace.source import choose, choose_draft
 
 KubeObject = dict[str, Any]
 
@@ -119,8 +119,9 @@ def a_pod(deployment: KubeObject, name: str = "faq-1", *, ready: bool = False, *
     }
     if "server" in facts:
         status["containerStatuses"] = [{"name": "server", "ready": False, "restartCount": 0, **facts.pop("server")}]
-    if "fetch" in facts:
-        status["initContainerStatuses"] = [{"name": "fetch", "ready": False, "restartCount": 0, **facts.pop("fetch")}]
+    for init in ("fetch", "fetch-draft"):
+        if init in facts:
+            status["initContainerStatuses"] = [{"name": init, "ready": False, "restartCount": 0, **facts.pop(init)}]
     template = deployment["spec"]["template"]
     metadata = {"name": name, "namespace": "team", "labels": dict(template["metadata"]["labels"])}
     metadata["annotations"] = facts.pop("annotations", {})
@@ -146,6 +147,9 @@ def decided(workspace: KubeObject, *jobs: KubeObject, **observed: Any) -> Decisi
     spec = InferenceWorkspaceSpec.model_validate(workspace["spec"])
     last = Target.from_status(workspace.get("status") or {})
     choice = choose(spec.model, jobs, last, spec.runtime.execution_provider)
+    if (draft := spec.runtime.draft_model) is not None:
+        last_draft = Target.from_status(workspace.get("status") or {}, "draftModel")
+        observed["draft"] = choose_draft(draft, jobs, last_draft)
     if (target := choice.target) is not None and spec.replicas and wants_adapters(spec, target):
         observed["adapters"] = choose_adapters(workspace["metadata"]["name"], spec, target, jobs)
     return decide(Observed(workspace, spec, choice, **observed), SETTINGS)

@@ -11,7 +11,7 @@ from tunesmith_api.manifests.result import Manifests
 from tunesmith_api.spec import ConfigMapKeyRef
 from tunesmith_api.spec.execution_providers import CPU
 from tunesmith_api.spec.runtime import servable, served_precision
-from tunesmith_api.tasks import TASKS
+from tunesmith_api.tasks import DEFAULT_TASK, TASKS
 
 _SHOWN = 8
 
@@ -50,6 +50,7 @@ def check_references(manifests: Manifests, names: Mapping[tuple[str, str, str], 
             message = f"spec.model.fineTuneJob: {name} is not among these files; it must have been run before"
             manifests.notes.append(Ignored(workspace.source.file, line, message))
         _check_adapters(manifests, workspace, names)
+        _check_draft(manifests, workspace, names)
     _check_precisions(manifests)
 
 
@@ -83,6 +84,37 @@ def _report_batch_precision(
     remedy = f"add {wanted} to its export.precisions, or remove batchPrecision"
     line = workspace.document.line_of(location)
     manifests.findings.append(Finding(workspace.source.file, line, path_of(location), message, remedy))
+
+
+def _check_draft(
+    manifests: Manifests, workspace: LoadedInferenceWorkspace, names: Mapping[tuple[str, str, str], Source]
+) -> None:
+    """Report a draft model of a job that is not there, that publishes an adapter, or that has another task."""
+    draft = workspace.spec.runtime.draft_model
+    if draft is None or (name := draft.fine_tune_job) is None:
+        return
+    namespace = workspace.metadata.namespace or "default"
+    location = ("spec", "runtime", "draftModel", "fineTuneJob")
+    line = workspace.document.line_of(location)
+    jobs = {(job.metadata.namespace or "default", job.metadata.name): job for job in manifests.fine_tune_jobs}
+    job = jobs.get((namespace, name))
+    if ("FineTuneJob", namespace, name) not in names:
+        message = f"{path_of(location)}: {name} is not among these files; it must have been run before"
+        manifests.notes.append(Ignored(workspace.source.file, line, message))
+    if job is None:
+        return
+    message = remedy = ""
+    if job.spec.export.adapter_only:
+        message = f"FineTuneJob {name} publishes an adapter, and a draft model is a whole one"
+        remedy = "write export: {adapterOnly: false} in the job, or remove draftModel"
+    elif job.spec.task != DEFAULT_TASK:
+        message = f"FineTuneJob {name} has the task {job.spec.task}, and a draft model generates text"
+        remedy = "name a job with task: textGeneration, or remove draftModel"
+    elif not servable(precision.value for precision in job.spec.precisions):
+        message = f"FineTuneJob {name} exports nothing that a server on the CPU can compute"
+        remedy = "write export.precisions: [int4] in the job, or remove draftModel"
+    if message:
+        manifests.findings.append(Finding(workspace.source.file, line, path_of(location), message, remedy))
 
 
 def _check_precisions(manifests: Manifests) -> None:

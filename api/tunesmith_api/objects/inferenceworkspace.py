@@ -13,6 +13,7 @@ from tunesmith_api.objects.pod_template import Labels, PodTemplateSpec, SecretKe
 from tunesmith_api.objects.resources import RESOURCE_NAME
 from tunesmith_api.objects.served_adapters import MAX_ADAPTERS, AdapterStatus, ServedAdapterSpec
 from tunesmith_api.objects.served_model import JobSelector, ServedModelSpec
+from tunesmith_api.objects.served_runtime import ServedRuntimeSpec
 from tunesmith_api.objects.status_common import CommonStatus
 from tunesmith_api.spec import Rule, SpecModel
 from tunesmith_api.spec.execution_providers import CPU, EXECUTION_PROVIDERS
@@ -198,7 +199,7 @@ class InferenceWorkspaceSpec(SpecModel):
             examples=[{"matchLabels": {"base": "support"}}],
         ),
     ] = None
-    runtime: Annotated[RuntimeSpec, Field(description="How the model is run.")] = RuntimeSpec()
+    runtime: Annotated[ServedRuntimeSpec, Field(description="How the model is run.")] = ServedRuntimeSpec()
     replicas: Annotated[
         int, Field(ge=0, le=100, description="Servers to run; 0 stops serving. One machine without a cluster runs one.")
     ] = 1

@@ -104,6 +104,22 @@ BATCH_RULE = Rule(
 )
 
 
+DRAFT_RULES = (
+    Rule(
+        "!has(self.draftModel) || !has(self.executionProvider) || self.executionProvider == 'cpu'",
+        "draftModel has no meaning with this executionProvider, which takes one token a step; remove it, or write "
+        "executionProvider: cpu",
+        lambda r: not r.draft_model or r.execution_provider == CPU,
+    ),
+    Rule(
+        "!has(self.draftModel) || !has(self.draftTokens) || self.draftTokens > 0",
+        "draftModel has no meaning with draftTokens: 0; write draftTokens: 5, or remove draftModel",
+        lambda r: not r.draft_model or r.draft_tokens > 0,
+    ),
+)
+"""Of what has a draft model besides."""
+
+
 class RuntimeSpec(SpecModel):
     """How a model is run: `spec.runtime` of an InferenceWorkspace."""
 
@@ -178,8 +194,9 @@ class RuntimeSpec(SpecModel):
             le=16,
             description=(
                 "The most tokens that are drafted for a request in a step, from what followed the same tokens in its "
-                "prompt and answer, and checked by the model together (prompt lookup). Drafts change how fast answers "
-                "are, not what they are, and are made only while they make them faster. `0` turns them off."
+                "prompt and answer (prompt lookup), else by the draft model if there is one, and checked by the model "
+                "together. Drafts change how fast answers are, not what they are, and are made only while they make "
+                "them faster. `0` turns them off."
             ),
         ),
     ] = 5

@@ -43,38 +43,77 @@ def local_artifact(
     Raises:
         BackendError: No FineTuneJob has completed here, or the artifact cannot be reached from this machine.
     """
-    namespace = workspace.metadata.namespace or "default"
-    uri = workspace.spec.model.uri
-    if (name := served_job(workspace, root, jobs)) is not None:
-        work = WorkFolder(object_folder(root, namespace, name))
+    name = served_job(workspace, root, jobs)
+    uri = workspace.spec.model.uri if name is None else None
+    return _folder_of(workspace, name, uri, "spec.model", base, root, emit, log)
+
+
+def local_draft(
+    workspace: InferenceWorkspace, base: Path, root: Path, emit: Emit = ignore, log: Path | None = None
+) -> Path | None:
+    """Return the folder of a workspace's draft model; None if it has none. A remote artifact is downloaded first.
+
+    Args:
+        workspace: The object.
+        base: Folder of its manifest. A relative `uri` is relative to it.
+        root: Folder of all work.
+        emit: Receives an event when a download starts.
+        log: File for the output of the download; by default it is printed.
+
+    Raises:
+        BackendError: Its job has not completed here or publishes an adapter, or the artifact cannot be reached.
+    """
+    if (draft := workspace.spec.runtime.draft_model) is None:
+        return None
+    return _folder_of(workspace, draft.fine_tune_job, draft.uri, "spec.runtime.draftModel", base, root, emit, log)
+
+
+def _folder_of(
+    workspace: InferenceWorkspace,
+    job: str | None,
+    uri: str | None,
+    field: str,
+    base: Path,
+    root: Path,
+    emit: Emit,
+    log: Path | None,
+) -> Path:
+    """Return the folder of an artifact that a workspace names, by a job or by a URI."""
+    namespace, workspace_name = workspace.metadata.namespace or "default", workspace.metadata.name
+    if job is not None:
+        work = WorkFolder(object_folder(root, namespace, job))
         marker = read_json(work.stage_marker(Stage.PUBLISH))
         if marker is None:
             raise BackendError(
-                f"InferenceWorkspace {workspace.metadata.name}: FineTuneJob {name} has no artifact yet; "
+                f"InferenceWorkspace {workspace_name}: FineTuneJob {job} of {field} has no artifact yet; "
                 "run its manifest to the end first",
                 ErrorKind.FAILED,
             )
         artifact = marker["artifact"]
+        if artifact.get("base") and field != "spec.model":
+            raise BackendError(
+                f"InferenceWorkspace {workspace_name}: FineTuneJob {job} publishes an adapter, and a draft model is a "
+                f"whole one; train it with export: {{adapterOnly: false}}, or name its base in {field}.uri",
+                ErrorKind.FAILED,
+            )
         # An adapter is served on its base.
         uri = str((artifact.get("base") or artifact)["uri"])
     assert uri is not None  # noqa: S101 - a rule of the API: without a job there is a URI
     if uri.startswith("pvc://"):
         raise BackendError(
-            f"InferenceWorkspace {workspace.metadata.name}: {uri} is a volume of a cluster; on one machine write the "
-            "path of the folder in spec.model.uri",
+            f"InferenceWorkspace {workspace_name}: {uri} is a volume of a cluster; on one machine write the path of "
+            f"the folder in {field}.uri",
             ErrorKind.FAILED,
         )
     uri = absolute_uri(uri.removeprefix("file://"), base)
     if "://" not in uri:
         return Path(uri)
-    folder = object_folder(root, namespace, workspace.metadata.name) / "artifacts" / _short(uri)
+    folder = object_folder(root, namespace, workspace_name) / "artifacts" / _short(uri)
     if not (folder / MANIFEST).exists():
         emit(Fetching(ref_of(workspace), uri))
         process = children.start("tunesmith_trainer.storage", ["fetch", uri, str(folder)], log=log)
         if children.wait(process, lambda: None) != 0:
-            raise BackendError(
-                f"InferenceWorkspace {workspace.metadata.name}: {uri} could not be fetched", ErrorKind.RETRY
-            )
+            raise BackendError(f"InferenceWorkspace {workspace_name}: {uri} could not be fetched", ErrorKind.RETRY)
     return folder
 
 

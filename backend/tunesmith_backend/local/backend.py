@@ -18,7 +18,7 @@ from tunesmith_backend.interface.errors import BackendError
 from tunesmith_backend.interface.events import Emit, Refused, ignore
 from tunesmith_backend.interface.protocol import Kind, Object, ObjectRef, ref_of
 from tunesmith_backend.local.adapters import LocalAdapters
-from tunesmith_backend.local.artifacts import local_artifact
+from tunesmith_backend.local.artifacts import local_artifact, local_draft
 from tunesmith_backend.local.job import LocalJob, StopRequestedError
 from tunesmith_backend.local.objects import ObjectFolder, Stored, stored_of
 from tunesmith_backend.local.refusals import refuse_job_changes
@@ -60,6 +60,7 @@ class LocalBackend:
             for item in manifests.inference_workspaces
             for field, uri in (
                 ("spec.model.uri", item.spec.model.uri),
+                ("spec.runtime.draftModel.uri", getattr(item.spec.runtime.draft_model, "uri", None)),
                 *((f"spec.adapters[{n}].uri", given.uri) for n, given in enumerate(item.spec.adapters or ())),
             )
             if (uri or "").startswith("pvc://")
@@ -202,7 +203,8 @@ class LocalBackend:
             refs = self._objects.refs("FineTuneJob", ref.namespace)
             jobs = [FineTuneJob.model_validate(self._objects.read(job).manifest) for job in refs]
             artifact = local_artifact(workspace, stored.base, root, jobs, self._emit, log)
-            local.start(artifact, LocalAdapters.of(workspace, stored.base, root, jobs))
+            draft = local_draft(workspace, stored.base, root, self._emit, log)
+            local.start(artifact, LocalAdapters.of(workspace, stored.base, root, jobs), draft)
             while not stop.wait(_POLL_SECONDS) and local.alive():
                 local.follow_adapters()
         except BackendError as error:

@@ -72,12 +72,13 @@ class LocalWorkspace:
         """Base URL for the clients of the model's task."""
         return f"http://{self.host}:{self.port}{self._base_path}"
 
-    def start(self, artifact: Path, adapters: LocalAdapters | None = None) -> None:
+    def start(self, artifact: Path, adapters: LocalAdapters | None = None, draft: Path | None = None) -> None:
         """Start the server, and return when it is ready.
 
         Args:
             artifact: Folder of what to serve.
             adapters: The adapters to serve on it; None if there are none.
+            draft: Folder of the artifact of its draft model; None if there is none.
 
         Raises:
             BackendError: There is no artifact, API key or free port; or the server ended before it was ready, and has
@@ -108,6 +109,7 @@ class LocalWorkspace:
             *(("--provider-options", json.dumps(options)) if (options := spec.runtime.provider_options) else ()),
             *("--prefix-cache-memory", spec.runtime.prefix_cache_memory),
             *("--draft-tokens", str(spec.runtime.draft_tokens)),
+            *(("--draft-model", str(draft)) if draft else ()),
         ]
         self._adapters = adapters
         if adapters is not None:

@@ -66,11 +66,14 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve on; 0 chooses a free one.")] = 8080,
     slots: Annotated[int, typer.Option(min=1, help="Requests that are served at the same time.")] = 8,
+    draft_model: Annotated[
+        Path | None, typer.Option(help="Folder of the artifact of a small model that drafts tokens.")
+    ] = None,
 ) -> None:
     """Serve an artifact behind the OpenAI API until Ctrl-C."""
     from tunesmith_cli.commands.serve import serve_artifact
 
-    raise typer.Exit(serve_artifact(artifact, precision, name, host, port, slots, execution_provider))
+    raise typer.Exit(serve_artifact(artifact, precision, name, host, port, slots, execution_provider, draft_model))
 
 
 @app.command()

@@ -10,7 +10,7 @@ from tunesmith_api.manifests import Manifests
 from tunesmith_backend.interface.errors import BackendError
 from tunesmith_backend.interface.protocol import ref_of
 from tunesmith_backend.local.adapters import LocalAdapters
-from tunesmith_backend.local.artifacts import local_artifact
+from tunesmith_backend.local.artifacts import local_artifact, local_draft
 from tunesmith_backend.local.job import LocalJob
 from tunesmith_backend.local.objects import ObjectFolder, stored_of
 from tunesmith_backend.local.workspace import LocalWorkspace
@@ -73,7 +73,8 @@ def _serve(manifests: Manifests, root: Path, host: str, port: int) -> Exit:
                 base = Path(workspace.source.file).parent
                 jobs = manifests.fine_tune_jobs
                 artifact = local_artifact(workspace, base, root, jobs, print_event)
-                local.start(artifact, LocalAdapters.of(workspace, base, root, jobs))
+                draft = local_draft(workspace, base, root, print_event)
+                local.start(artifact, LocalAdapters.of(workspace, base, root, jobs), draft)
             except BackendError as error:
                 print_error(str(error))
                 code = Exit.FAILED

@@ -15,7 +15,14 @@ from tunesmith_cli.terminal.console import CliError, Exit
 
 
 def serve_artifact(
-    artifact: Path, precision: str | None, name: str | None, host: str, port: int, slots: int, provider: str = CPU
+    artifact: Path,
+    precision: str | None,
+    name: str | None,
+    host: str,
+    port: int,
+    slots: int,
+    provider: str = CPU,
+    draft: Path | None = None,
 ) -> Exit:
     """Serve an artifact until Ctrl-C and return the exit code.
 
@@ -46,6 +53,7 @@ def serve_artifact(
             *("--model-name", name or str(manifest.get("name", "model"))),
             *("--host", host, "--port", str(port), "--slots", str(slots)),
             *("--execution-provider", provider),
+            *(("--draft-model", str(draft)) if draft else ()),
         ],
     )
     try:

@@ -26,8 +26,8 @@ from tunesmith_operator.inferenceworkspace.adapters import report as adapters
 from tunesmith_operator.inferenceworkspace.adapters.lists import config_map
 from tunesmith_operator.inferenceworkspace.deployment import deployment
 from tunesmith_operator.inferenceworkspace.metadata import selector_of
-from tunesmith_operator.inferenceworkspace.model import Observed, Target
-from tunesmith_operator.inferenceworkspace.report import report
+from tunesmith_operator.inferenceworkspace.model import Choice, Observed, Target
+from tunesmith_operator.inferenceworkspace.report import report, waits_for_draft
 from tunesmith_operator.inferenceworkspace.rollout import State, rollout_state
 from tunesmith_operator.inferenceworkspace.service import disruption_budget, endpoint, service
 from tunesmith_operator.pods.facts import condition, exceeds_quota
@@ -45,10 +45,14 @@ def decide(observed: Observed, settings: OperatorSettings) -> Decision:
     before: Status = workspace.get("status") or {}
     is_new_spec = before.get("observedGeneration") != workspace["metadata"]["generation"]
     status = {**before, "observedGeneration": workspace["metadata"]["generation"], "selector": _selector(workspace)}
-    choice = observed.choice
-    if choice.target is not None and choice.wait is None:
-        resolved = {"model": {"value": choice.target.to_status(), "reason": choice.why}}
-        status["resolved"] = {**(status.get("resolved") or {}), **resolved}
+    resolved = {**(status.get("resolved") or {})}
+    if observed.draft is None:
+        resolved.pop("draftModel", None)
+    for name, choice in (("model", observed.choice), ("draftModel", observed.draft)):
+        if choice is not None and choice.target is not None and choice.wait is None:
+            resolved[name] = {"value": choice.target.to_status(), "reason": choice.why}
+    if resolved or "resolved" in status:
+        status["resolved"] = resolved
     # Errors from before a change of the spec say nothing about the new spec.
     errors = () if is_new_spec else observed.errors
     decision = _with_adapters(_decide(replace(observed, errors=errors), status, settings), observed)
@@ -69,23 +73,28 @@ def refuse(workspace: KubeObject, message: str) -> Decision:
 
 
 def _decide(observed: Observed, status: Status, settings: OperatorSettings) -> Decision:
-    spec, choice = observed.spec, observed.choice
+    spec, choice, draft = observed.spec, observed.choice, observed.draft
     if spec.replicas == 0:
         return _stop(observed, status, settings)
-    if choice.target is None:
+    if (target := choice.target) is None:
         assert choice.wait is not None  # noqa: S101 - there is the one or the other
         status |= {"replicas": 0, "readyReplicas": 0}
         told = state.failed if choice.wait.final else state.waiting
         return Decision(told(status, choice.wait.reason, choice.wait.message))
-    children = _children(observed, choice.target, settings)
+    if draft is not None and draft.target is None:
+        assert draft.wait is not None  # noqa: S101 - there is the one or the other
+        return Decision(waits_for_draft(status, draft.wait, observed.pods))
+    if choice.wait is None and draft is not None:
+        choice = Choice(target, choice.why, draft.wait)
+    children = _children(observed, target, settings)
     rollout = rollout_state(_servers_in(children), observed.deployment, observed.pods, observed.events)
     status |= {"replicas": rollout.servers, "readyReplicas": rollout.ready}
     if refused := _refusal(observed.errors):
         reason, message, is_final = refused
         told = state.rolling_out if not is_final else state.blocked if rollout.ready else state.failed
         return Decision(told(status, reason, message), apply=children)
-    url = endpoint(observed.workspace, settings, choice.target.task)
-    status = report(status, choice, choice.target, rollout, spec.replicas, url)
+    url = endpoint(observed.workspace, settings, target.task)
+    status = report(status, choice, target, rollout, spec.replicas, url)
     is_mute = rollout.problem is None or rollout.problem.reason == OperatorReason.VOLUME_NOT_MOUNTED
     waits = rollout.state is State.GOING and is_mute and rollout.servers > rollout.ready
     return Decision(status, apply=children, requeue_after=_EVENTS_SECONDS if waits else None)
@@ -108,7 +117,8 @@ def _stop(observed: Observed, status: Status, settings: OperatorSettings) -> Dec
     """Return the decision for `replicas: 0`: the Deployment stays, without pods."""
     if observed.deployment is None:
         return Decision(state.scaled_to_zero(status))
-    if (target := observed.choice.target) is None:
+    target = observed.choice.target
+    if target is None or (observed.draft is not None and observed.draft.target is None):
         name = observed.workspace["metadata"]["name"]
         return Decision(state.scaled_to_zero(status), delete=(ObjectRef("Deployment", name),))
     children = _children(observed, target, settings)
@@ -129,8 +139,9 @@ def _children(observed: Observed, target: Target, settings: OperatorSettings) ->
     workspace, spec = observed.workspace, observed.spec
     given = spec.model.secret_ref
     secret = given.name if given else target.secret
-    one_node = target.claim is not None and target.claim[0] in observed.one_node
-    servers = deployment(workspace, spec, target, settings, secret=secret, one_node=one_node)
+    draft = observed.draft.target if observed.draft else None
+    one_node = any(each.claim and each.claim[0] in observed.one_node for each in (target, draft) if each)
+    servers = deployment(workspace, spec, target, settings, secret=secret, one_node=one_node, draft=draft)
     # With one server a disruption budget would protect nothing.
     budget = (disruption_budget(workspace),) if spec.replicas > 1 else ()
     lists = (config_map(workspace, target, observed.adapters, observed.lists),) if observed.adapters is not None else ()

@@ -8,6 +8,7 @@ import json
 from tunesmith_api.objects import InferenceWorkspaceSpec
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import KubeObject
+from tunesmith_operator.inferenceworkspace.draft import add_draft_model
 from tunesmith_operator.inferenceworkspace.metadata import REVISION, TEMPLATE, labels_of, metadata_of, selector_of
 from tunesmith_operator.inferenceworkspace.model import Target
 from tunesmith_operator.inferenceworkspace.pod import SERVER, pod_spec
@@ -25,6 +26,7 @@ def deployment(
     *,
     secret: str | None,
     one_node: bool,
+    draft: Target | None = None,
 ) -> KubeObject:
     """Return the Deployment.
 
@@ -34,8 +36,12 @@ def deployment(
         target: The artifact to serve.
         settings: Images and the like.
         secret: Secret with the variables that fetching the artifact takes.
-        one_node: Whether the artifact's volume can be mounted on one node only.
+        one_node: Whether the volume of an artifact can be mounted on one node only.
+        draft: The artifact of the draft model, if there is one.
     """
+    pod = pod_spec(workspace, spec, target, settings, secret=secret, one_node=one_node)
+    if draft is not None:
+        add_draft_model(pod, spec, target, draft, settings)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -47,7 +53,7 @@ def deployment(
             "revisionHistoryLimit": _REVISIONS_KEPT,
             "selector": {"matchLabels": selector_of(workspace)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": _template(workspace, spec, target, settings, secret, one_node),
+            "template": _template(workspace, spec, target, pod),
         },
     }
 
@@ -58,18 +64,10 @@ def template_of(obj: KubeObject) -> str:
     return str(labels.get(TEMPLATE, ""))
 
 
-def _template(
-    workspace: KubeObject,
-    spec: InferenceWorkspaceSpec,
-    target: Target,
-    settings: OperatorSettings,
-    secret: str | None,
-    one_node: bool,
-) -> KubeObject:
+def _template(workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Target, pod: KubeObject) -> KubeObject:
     labels = {**labels_of(workspace), REVISION: target.revision}
     annotations = {"kubectl.kubernetes.io/default-container": SERVER}
     metadata = template_metadata(spec.pod_template, labels, annotations)
-    pod = pod_spec(workspace, spec, target, settings, secret=secret, one_node=one_node)
     content = json.dumps([metadata, pod], sort_keys=True)
     metadata["labels"][TEMPLATE] = hashlib.sha256(content.encode()).hexdigest()[:10]
     return {"metadata": metadata, "spec": pod}

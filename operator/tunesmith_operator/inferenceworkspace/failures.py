@@ -11,7 +11,9 @@ from typing import Any
 from tunesmith_api.contract import SERVER_INVALID_ARTIFACT, SERVER_OUT_OF_MEMORY, is_final, reason_of
 from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_operator.engine.reconciler import KubeObject
+from tunesmith_operator.inferenceworkspace.draft import FETCH_DRAFT
 from tunesmith_operator.inferenceworkspace.pod import FETCH
+from tunesmith_operator.inferenceworkspace.source import DRAFT_MODEL, MODEL
 from tunesmith_operator.pods.facts import (
     CONFIG_REASONS,
     FINAL_PULL_REASONS,
@@ -137,7 +139,7 @@ def _ended(container: Mapping[str, Any]) -> PodProblem | None:
         return None
     failures = restarts + ("running" not in state)
     text = _termination_message(str(end.get("message") or ""))
-    is_fetch = container.get("name") == FETCH
+    is_fetch = (name := container.get("name")) in (FETCH, FETCH_DRAFT)
     if end.get("reason") == "OOMKilled" or (code == SERVER_OUT_OF_MEMORY and not is_fetch):
         return PodProblem(
             "OutOfMemory",
@@ -149,9 +151,9 @@ def _ended(container: Mapping[str, Any]) -> PodProblem | None:
         known = reason_of(code)
         final = known is not None and is_final(known) and failures >= _SURE
         message = f"The artifact cannot be fetched: {text or f'exit code {code}'}"
-        return PodProblem(
-            known.value if known else "FetchFailed", message, "Check spec.model.uri and spec.model.secretRef", final
-        )
+        field = MODEL if name == FETCH else DRAFT_MODEL
+        remedy = f"Check {field}.uri and {field}.secretRef"
+        return PodProblem(known.value if known else "FetchFailed", message, remedy, final)
     if code == SERVER_INVALID_ARTIFACT:
         return PodProblem(
             OperatorReason.INVALID_ARTIFACT, text or "The server refuses the artifact", "", failures >= _SURE

@@ -101,9 +101,9 @@ class Target:
         return {name: value for name, value in values.items() if value is not None}
 
     @classmethod
-    def from_status(cls, status: Mapping[str, Any]) -> Self | None:
-        """Return the target that a status names; None if it names none."""
-        value = ((status.get("resolved") or {}).get("model") or {}).get("value")
+    def from_status(cls, status: Mapping[str, Any], name: str = "model") -> Self | None:
+        """Return the target that a status names, as `model` or `draftModel`; None if it names none."""
+        value = ((status.get("resolved") or {}).get(name) or {}).get("value")
         if not isinstance(value, dict) or not value.get("uri"):
             return None
         return cls(
@@ -218,6 +218,7 @@ class Observed:
         workspace: The InferenceWorkspace.
         spec: Its spec.
         choice: The artifact to serve, chosen from the FineTuneJobs that the spec refers to.
+        draft: The artifact of the draft model, chosen likewise; None if there is to be none.
         deployment: Its Deployment.
         pods: Its pods, old and new ones.
         events: Newest warning about pods that cannot start, by the pod's name.
@@ -241,3 +242,4 @@ class Observed:
     answers: Mapping[str, Answer] = field(default_factory=dict)
     lists: Mapping[str, str] = field(default_factory=dict)
     now: int = 0
+    draft: Choice | None = None

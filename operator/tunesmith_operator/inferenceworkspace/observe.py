@@ -15,7 +15,7 @@ from tunesmith_operator.inferenceworkspace.adapters.servers import Ask
 from tunesmith_operator.inferenceworkspace.metadata import REVISION
 from tunesmith_operator.inferenceworkspace.model import Observed, Target
 from tunesmith_operator.inferenceworkspace.pod import PORT
-from tunesmith_operator.inferenceworkspace.source import choose, matches, name_of
+from tunesmith_operator.inferenceworkspace.source import choose, choose_draft, matches, name_of
 from tunesmith_operator.pods.facts import SETTING_UP, text_of, waiting_of
 
 _MANY_NODES = {"ReadWriteMany", "ReadOnlyMany"}
@@ -33,8 +33,11 @@ async def observe(workspace: KubeObject, spec: InferenceWorkspaceSpec, context: 
     metadata = workspace["metadata"]
     namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
     last = Target.from_status(workspace.get("status") or {})
-    jobs = list(_jobs(spec, last, namespace, context.store))
+    last_draft = Target.from_status(workspace.get("status") or {}, "draftModel")
+    jobs = list(_jobs(spec, (last, last_draft), namespace, context.store))
     choice = choose(spec.model, jobs, last, spec.runtime)
+    wanted = spec.runtime.draft_model
+    draft = choose_draft(wanted, jobs, last_draft) if wanted else None
     pods = tuple(context.store.owned("Pod", uid))
     target = choice.target
     if target is None or spec.replicas == 0 or not wants_adapters(spec, target):
@@ -46,12 +49,13 @@ async def observe(workspace: KubeObject, spec: InferenceWorkspaceSpec, context: 
         deployment=_own(context.store.get("Deployment", namespace, name), uid),
         pods=pods,
         events=await _events(pods, context.api),
-        one_node=await _one_node(choice.target, namespace, context),
+        one_node=await _one_node((choice.target, draft.target if draft else None), namespace, context),
         errors=context.errors,
         adapters=choose_adapters(name, spec, target, jobs) if target else None,
         answers=await ask(askable(pods, target), PORT) if target else {},
         lists=await _lists(workspace, pods, target, context.api) if target else {},
         now=int(time.time()),
+        draft=draft,
     )
 
 
@@ -65,9 +69,13 @@ async def _lists(workspace: KubeObject, pods: Sequence[KubeObject], target: Targ
     return {key: data[key] for key in sorted(map(list_key, others)) if key in data}
 
 
-def _jobs(spec: InferenceWorkspaceSpec, last: Target | None, namespace: str, store: Store) -> Iterable[KubeObject]:
-    """Yield the jobs that a workspace names, follows or has served, for its model or its adapters."""
-    names = {name for name in (spec.model.fine_tune_job, last.job if last else None) if name}
+def _jobs(
+    spec: InferenceWorkspaceSpec, last: Iterable[Target | None], namespace: str, store: Store
+) -> Iterable[KubeObject]:
+    """Yield the jobs that a workspace names, follows or has served, for its models or its adapters."""
+    draft = spec.runtime.draft_model
+    named = (spec.model.fine_tune_job, draft.fine_tune_job if draft else None)
+    names = {name for name in (*named, *(target.job for target in last if target)) if name}
     names |= {adapter.fine_tune_job for adapter in spec.adapters or () if adapter.fine_tune_job}
     selectors = [found for found in (spec.model.fine_tune_job_selector, spec.adapter_selector) if found is not None]
     if not selectors:
@@ -109,13 +117,14 @@ def _is_being_set_up(pod: KubeObject) -> bool:
     return bool(pod["spec"].get("nodeName")) and {waiting_of(item)[0] for item in containers} <= SETTING_UP
 
 
-async def _one_node(target: Target | None, namespace: str, context: Context) -> frozenset[str]:
-    """Return the name of the artifact's claim if its volume can be mounted on one node only."""
-    if target is None or target.claim is None:
-        return frozenset()
-    name = target.claim[0]
-    claim = context.store.get("PersistentVolumeClaim", namespace, name)
-    if claim is None:
-        claim = await context.api.read("PersistentVolumeClaim", namespace, name)
-    modes = set(((claim or {}).get("spec") or {}).get("accessModes") or ())
-    return frozenset({name}) if modes and not modes & _MANY_NODES else frozenset()
+async def _one_node(targets: Iterable[Target | None], namespace: str, context: Context) -> frozenset[str]:
+    """Return the names of the artifacts' claims whose volumes can be mounted on one node only."""
+    found = set()
+    for name in {target.claim[0] for target in targets if target is not None and target.claim is not None}:
+        claim = context.store.get("PersistentVolumeClaim", namespace, name)
+        if claim is None:
+            claim = await context.api.read("PersistentVolumeClaim", namespace, name)
+        modes = set(((claim or {}).get("spec") or {}).get("accessModes") or ())
+        if modes and not modes & _MANY_NODES:
+            found.add(name)
+    return frozenset(found)

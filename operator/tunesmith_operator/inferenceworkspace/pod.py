@@ -64,7 +64,7 @@ def pod_spec(
         **accounts(spec.pod_template, settings),
     }
     if target.claim is None:
-        pod["initContainers"] = [_fetch(spec, target, secret, settings)]
+        pod["initContainers"] = [fetcher(FETCH, spec, target.uri, MOUNT, secret, settings)]
     if mounts.wants_adapters(spec, target):
         _add_adapters(pod, workspace, spec, target, secret, settings)
     return pod
@@ -121,16 +121,35 @@ def _server(
     }
 
 
-def _fetch(spec: InferenceWorkspaceSpec, target: Target, secret: str | None, settings: OperatorSettings) -> KubeObject:
-    """Return the container that copies an artifact from an object store before the server starts."""
+def fetcher(
+    name: str,
+    spec: InferenceWorkspaceSpec,
+    uri: str,
+    mount: str,
+    secret: str | None,
+    settings: OperatorSettings,
+    volume: str = "artifact",
+) -> KubeObject:
+    """Return the container that copies an artifact from an object store before the server starts.
+
+    Args:
+        name: Its name.
+        spec: The workspace's spec.
+        uri: The artifact.
+        mount: Where its volume is mounted.
+        secret: Secret with the variables that this takes.
+        settings: Images and the like.
+        volume: Name of the volume.
+    """
+    precision = spec.runtime.precision if name == FETCH else None
     container = {
-        **_container(FETCH, settings.trainer_image, spec, settings),
+        **_container(name, settings.trainer_image, spec, settings),
         "command": ["python", "-m", "tunesmith_trainer.storage"],
-        "args": ["fetch", target.uri, MOUNT, "--precision", spec.runtime.precision or SMALLEST, *_provider(spec)],
+        "args": ["fetch", uri, mount, "--precision", precision or SMALLEST, *_provider(spec)],
         "env": with_template_env(env_values({"HOME": "/tmp"}), spec.pod_template),  # noqa: S108
         "resources": {"requests": dict(DEFAULT_REQUESTS)},
         "volumeMounts": [
-            {"name": "artifact", "mountPath": MOUNT},
+            {"name": volume, "mountPath": mount},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
         ],
     }

@@ -48,11 +48,13 @@ class InferenceWorkspaceReconciler:
 
 def _concerns(job: KubeObject, workspace: KubeObject) -> bool:
     model: dict[str, Any] = workspace["spec"].get("model") or {}
+    draft: dict[str, Any] = (workspace["spec"].get("runtime") or {}).get("draftModel") or {}
     name = name_of(job)
-    if model.get("fineTuneJob") == name:
+    if name in (model.get("fineTuneJob"), draft.get("fineTuneJob")):
         return True
-    resolved = ((workspace.get("status") or {}).get("resolved") or {}).get("model") or {}
-    if (resolved.get("value") or {}).get("fineTuneJob") == name:
+    resolved = (workspace.get("status") or {}).get("resolved") or {}
+    served_jobs = (resolved.get(which) or {} for which in ("model", "draftModel"))
+    if any((item.get("value") or {}).get("fineTuneJob") == name for item in served_jobs):
         return True
     if any(adapter.get("fineTuneJob") == name for adapter in workspace["spec"].get("adapters") or ()):
         return True

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tunesmith_api import status as state
 from tunesmith_api.status.reasons import OperatorReason
-from tunesmith_operator.inferenceworkspace.model import Choice, Target
+from tunesmith_operator.engine.reconciler import KubeObject
+from tunesmith_operator.inferenceworkspace.model import Choice, Target, Wait
 from tunesmith_operator.inferenceworkspace.rollout import Rollout, State
+from tunesmith_operator.pods.facts import holds
 
 Status = dict[str, Any]
 
@@ -33,6 +36,22 @@ def report(status: Status, choice: Choice, target: Target, rollout: Rollout, rep
     served_on = f"Revision {target.revision} is served on"
     told = state.blocked if choice.wait.final else state.held
     return told(served, choice.wait.reason, f"{choice.wait.message}. {served_on}")
+
+
+def waits_for_draft(status: Status, wait: Wait, pods: Sequence[KubeObject]) -> Status:
+    """Return the status of a workspace whose draft model is not there: its servers stay as they are.
+
+    Args:
+        status: The status so far.
+        wait: Why the draft model is not there.
+        pods: The workspace's pods.
+    """
+    ready = sum(holds(pod, "Ready") for pod in pods)
+    status = {**status, "replicas": len(pods), "readyReplicas": ready}
+    if not ready:
+        return (state.failed if wait.final else state.waiting)(status, wait.reason, wait.message)
+    told = state.blocked if wait.final else state.held
+    return told(status, wait.reason, f"{wait.message}. What was there before is served on")
 
 
 def _failed(status: Status, target: Target, rollout: Rollout) -> Status:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tunesmith_api.artifact import NO_ONNX
 from tunesmith_api.objects.served_adapters import ADAPTER_NAME_ANNOTATION
 from tunesmith_api.objects.served_model import ServedModelSpec
+from tunesmith_api.objects.served_runtime import DraftModelSpec
 from tunesmith_api.objects.storage import OBJECT_STORE
 from tunesmith_api.spec.runtime import RuntimeSpec, cannot_serve, lacks_batch_precision, servable
 from tunesmith_api.status.reasons import OperatorReason
@@ -27,9 +29,15 @@ _REACHABLE = re.compile(rf"^pvc://|{OBJECT_STORE}")
 
 _DEFAULT = RuntimeSpec()
 
+MODEL, DRAFT_MODEL = "spec.model", "spec.runtime.draftModel"
+
 
 def choose(
-    model: ServedModelSpec, jobs: Iterable[KubeObject], last: Target | None, runtime: RuntimeSpec = _DEFAULT
+    model: ServedModelSpec,
+    jobs: Iterable[KubeObject],
+    last: Target | None,
+    runtime: RuntimeSpec = _DEFAULT,
+    field: str = MODEL,
 ) -> Choice:
     """Return the artifact to serve.
 
@@ -41,17 +49,38 @@ def choose(
         jobs: FineTuneJobs of the namespace; those that the spec does not refer to are ignored.
         last: The previous choice.
         runtime: How it is to be served: by which execution provider, in which precisions.
+        field: Where the spec names it.
     """
     if model.uri is not None:
-        choice = Choice(Target(model.uri), "model.uri")
+        choice = Choice(Target(model.uri), f"{field.removeprefix('spec.')}.uri")
     elif model.fine_tune_job is not None:
         job = {name_of(job): job for job in jobs}.get(model.fine_tune_job)
-        choice = _named(model.fine_tune_job, job, last, runtime)
+        choice = _named(model.fine_tune_job, job, last, runtime, field)
     else:
         assert model.fine_tune_job_selector is not None  # noqa: S101 - a rule of the API
         choice = _followed(dict(model.fine_tune_job_selector.match_labels), list(jobs), last, runtime)
     if choice.target is not None and not _REACHABLE.match(choice.target.uri):
-        return Choice(None, wait=Wait("InvalidSpec", _no_path(choice.target), final=True))
+        return Choice(None, wait=Wait("InvalidSpec", _no_path(choice.target, field), final=True))
+    return choice
+
+
+def choose_draft(model: DraftModelSpec, jobs: Iterable[KubeObject], last: Target | None) -> Choice:
+    """Return the artifact of a draft model. It is that of a whole model: rows have adapters of the served one only.
+
+    Args:
+        model: The spec's draft model.
+        jobs: FineTuneJobs of the namespace.
+        last: The previous choice.
+    """
+    choice = choose(model.as_model(), jobs, last, field=DRAFT_MODEL)
+    if choice.target is not None and choice.target.adapter is not None:
+        message = (
+            f"FineTuneJob {choice.target.job} publishes an adapter, and a draft model is a whole one; train it with "
+            f"export: {{adapterOnly: false}}, or name its base in {DRAFT_MODEL}.uri"
+        )
+        return Choice(None, wait=Wait(OperatorReason.INVALID_ARTIFACT, message, final=True))
+    if choice.wait is not None:
+        return replace(choice, wait=replace(choice.wait, message=f"The draft model: {choice.wait.message}"))
     return choice
 
 
@@ -93,7 +122,7 @@ def phase_of(job: KubeObject) -> str:
     return str((job.get("status") or {}).get("phase") or "Pending")
 
 
-def _named(name: str, job: KubeObject | None, last: Target | None, runtime: RuntimeSpec) -> Choice:
+def _named(name: str, job: KubeObject | None, last: Target | None, runtime: RuntimeSpec, field: str) -> Choice:
     if job is None:
         if last is not None and last.job == name:
             return Choice(last, f"FineTuneJob {name}, which is no longer there")
@@ -101,7 +130,7 @@ def _named(name: str, job: KubeObject | None, last: Target | None, runtime: Runt
             last,
             wait=Wait(
                 OperatorReason.WAITING_FOR_JOB,
-                f"There is no FineTuneJob {name} in this namespace; apply it, or correct spec.model.fineTuneJob",
+                f"There is no FineTuneJob {name} in this namespace; apply it, or correct {field}.fineTuneJob",
             ),
         )
     if (problem := _cannot_serve(job, runtime)) is not None:
@@ -117,7 +146,7 @@ def _named(name: str, job: KubeObject | None, last: Target | None, runtime: Runt
                 OperatorReason.JOB_FAILED,
                 f"FineTuneJob {name} has failed ({stalled.get('reason')}): {stalled.get('message')}. If it "
                 "failed in publish, a change of its evaluation, export, output or stages lets it go on. Otherwise "
-                "correct it, apply it under another name and write that name in spec.model.fineTuneJob; or delete it "
+                f"correct it, apply it under another name and write that name in {field}.fineTuneJob; or delete it "
                 "and apply it again",
                 final=True,
             ),
@@ -196,6 +225,6 @@ def _cannot_serve(job: KubeObject, runtime: RuntimeSpec) -> str | None:
     return cannot_serve(precisions, provider, task) if precisions else NO_ONNX
 
 
-def _no_path(target: Target) -> str:
-    where = f"The artifact of FineTuneJob {target.job}" if target.job else "spec.model.uri"
+def _no_path(target: Target, field: str) -> str:
+    where = f"The artifact of FineTuneJob {target.job}" if target.job else f"{field}.uri"
     return f"{where} is {target.uri}, {NO_PATH}"

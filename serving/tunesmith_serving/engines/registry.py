@@ -2,6 +2,7 @@
 
 from tunesmith_api.spec.execution_providers import CPU, EXECUTION_PROVIDERS
 from tunesmith_api.spec.runtime import servable
+from tunesmith_api.tasks import DEFAULT_TASK
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.base import Engine, Loader
 from tunesmith_serving.runtime.config import ServingConfig
@@ -55,6 +56,8 @@ def load_engine(artifact: Artifact, config: ServingConfig) -> Engine:
             f"{artifact.task}; serve "
             f"{' or '.join(held) or f'{default}, which the job has to export (export.precisions)'}"
         )
+    if config.draft_model and artifact.task != DEFAULT_TASK:
+        raise ArtifactError(f"runtime.draftModel has no meaning for a model of the task {artifact.task}; remove it")
     loader = LOADERS.get(artifact.task)
     if loader is None:
         raise ArtifactError(

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from tunesmith_api.contract import API_KEY
 from tunesmith_api.spec import Rule
-from tunesmith_api.spec.runtime import BATCH_RULE, OPTION_RULES, RuntimeSpec
+from tunesmith_api.spec.runtime import BATCH_RULE, DRAFT_RULES, OPTION_RULES, RuntimeSpec
 
 
 def _parsed(value: object) -> object:
@@ -29,7 +29,7 @@ class ServingConfig(RuntimeSpec):
     """The configuration of a server process; the API key itself comes from the environment only."""
 
     # Any precision of an artifact: the server says of those that it cannot compute what to serve instead.
-    rules: ClassVar[tuple[Rule, ...]] = (*OPTION_RULES, BATCH_RULE)
+    rules: ClassVar[tuple[Rule, ...]] = (*OPTION_RULES, BATCH_RULE, *DRAFT_RULES)
 
     provider_options: _ProviderOptions = None
     prefill_chunk: Annotated[
@@ -54,6 +54,20 @@ class ServingConfig(RuntimeSpec):
         Field(
             description="File that lists the LoRA adapters to serve beside the model, followed while the server "
             'runs: {"adapters": [{"name": ..., "path": folder or URI, "digest": ...}]}; empty serves none.',
+        ),
+    ] = ""
+    draft_model: Annotated[
+        str,
+        Field(
+            description="Folder of the artifact of a small model with the same tokenizer, which drafts tokens that the "
+            "model checks; empty drafts by prompt lookup alone.",
+        ),
+    ] = ""
+    draft_digest: Annotated[
+        str,
+        Field(
+            pattern=r"^(sha256:[0-9a-f]{64})?$",
+            description="Digest that the draft model's artifact must have; empty accepts any.",
         ),
     ] = ""
     host: Annotated[str, Field(min_length=1, description="Address to listen on.")] = "127.0.0.1"

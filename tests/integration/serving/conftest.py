@@ -5,6 +5,7 @@ import openai
 import pytest
 
 from support.lora_artifacts import make_base
+from support.repeating_model import repeating_artifact
 from support.serving_process import ServingProcess
 from support.tiny_models import build_model, make_artifact
 from tunesmith_serving.artifact.opening import open_artifact
@@ -22,6 +23,12 @@ def hf_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def artifact(hf_llama: Path) -> Path:
     """A tiny Llama in fp32 and int4; never to be changed."""
     return make_artifact(hf_llama.with_name("llama"), precisions=("fp32", "int4"), model_folder=hf_llama)
+
+
+@pytest.fixture(scope="session")
+def repeating(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama in fp32 and int4 that has learned the sentences of the corpus; never to be changed."""
+    return repeating_artifact(tmp_path_factory.mktemp("repeating") / "artifact", ("fp32", "int4"))
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,9 @@ from tunesmith_serving.engines.text_generation.adapters.errors import UnknownAda
 from tunesmith_serving.engines.text_generation.adapters.loading import load_adapter
 from tunesmith_serving.engines.text_generation.adapters.loading import lora_base as base_of
 from tunesmith_serving.engines.text_generation.batching.collect import Collector
+from tunesmith_serving.engines.text_generation.batching.speculation.lookup import PromptLookup
 from tunesmith_serving.engines.text_generation.batching.speculation.plan import StepCost
+from tunesmith_serving.engines.text_generation.batching.speculation.speculator import Speculator
 from tunesmith_serving.engines.text_generation.batching.types import (
     Completion,
     Event,
@@ -100,11 +102,16 @@ def test_rows_of_a_batch_have_their_own_adapters(engine: TextGenerationEngine) -
     assert cache is not None and cache.hit_tokens > 0
 
 
+@pytest.mark.parametrize("source", ["lookup", "model"])
 def test_drafts_are_checked_with_each_rows_adapter(
-    engine: TextGenerationEngine, lora_base: Path, adapters: list[Path], monkeypatch: pytest.MonkeyPatch
+    engine: TextGenerationEngine, lora_base: Path, adapters: list[Path], source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(StepCost, "of", lambda *_: 1.0)  # as if any number of tokens cost the same
     options = {"precision": "fp32", "threads": 1, "context_length": 256, "max_batch_size": 8, "draft_tokens": 4}
+    if source == "model":  # the base without adapters, as if its drafts cost nothing
+        options["draft_model"] = str(lora_base)
+        monkeypatch.setattr(Speculator, "_cost_of_draft", lambda *_: 0.0)
+        monkeypatch.setattr(PromptLookup, "propose", lambda *_: [])
     artifact = open_artifact(lora_base, "fp32")
     drafting = TextGenerationEngine.load(artifact, ServingConfig.model_validate(options))
     for folder in adapters:
@@ -121,7 +128,8 @@ def test_drafts_are_checked_with_each_rows_adapter(
     stats = drafting.batcher.stats().speculation
     drafting.close()
     assert found == alone
-    assert stats is not None and stats.drafted > 0
+    assert stats is not None
+    assert getattr(stats, source).drafted > 0
 
 
 def test_a_request_keeps_the_adapter_that_it_began_with(

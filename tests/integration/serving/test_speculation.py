@@ -10,24 +10,18 @@ from pathlib import Path
 import pytest
 
 from integration.serving.conftest import config, load_engine
-from support.repeating_model import repeating_artifact
 from support.serving_process import wait_until
 from support.tiny_models import CORPUS
 from tunesmith_serving.engines.text_generation.batching.collect import Collector
 from tunesmith_serving.engines.text_generation.batching.speculation.plan import StepCost
+from tunesmith_serving.engines.text_generation.batching.speculation.stats import DraftCounts
 from tunesmith_serving.engines.text_generation.batching.types import (
     Completion,
     Event,
     GenerationRequest,
     SamplingParams,
-    SpeculationStats,
 )
 from tunesmith_serving.engines.text_generation.engine import TextGenerationEngine
-
-
-@pytest.fixture(scope="module")
-def repeating(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return repeating_artifact(tmp_path_factory.mktemp("repeating") / "artifact", ("fp32", "int4"))
 
 
 @pytest.fixture(autouse=True)
@@ -46,10 +40,13 @@ def engines(repeating: Path) -> Iterator[tuple[TextGenerationEngine, TextGenerat
         engine.close()
 
 
-def stats(engine: TextGenerationEngine) -> SpeculationStats:
+NONE = DraftCounts(0, 0)
+
+
+def stats(engine: TextGenerationEngine) -> DraftCounts:
     found = engine.batcher.stats().speculation
-    assert found is not None
-    return found
+    assert found is not None and found.model is None
+    return found.lookup
 
 
 def requests_of(engine: TextGenerationEngine, count: int) -> list[GenerationRequest]:
@@ -99,7 +96,7 @@ def test_answers_are_those_without_drafts(engines: tuple[TextGenerationEngine, T
     plain, drafting = engines
     requests = requests_of(plain, 48)
     expected = answers(plain, requests)
-    assert stats(plain) == SpeculationStats(0, 0)
+    assert stats(plain) == NONE
     for found in (
         [drafting.batcher.generate(request, 60) for request in requests[:16]],
         answers(drafting, requests),
@@ -179,7 +176,7 @@ def test_an_export_without_the_second_graph_is_served_without_drafts(repeating: 
     requests = [replace(one, sampling=replace(one.sampling, logprobs=None)) for one in requests_of(engine, 8)]
     found = answers(engine, requests)
     engine.close()
-    assert stats(engine) == SpeculationStats(0, 0)
+    assert stats(engine) == NONE
     whole = load_engine(repeating, config(draft_tokens=0))
     assert [one.token_ids for one in answers(whole, requests)] == [one.token_ids for one in found]
     whole.close()

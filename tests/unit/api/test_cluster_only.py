@@ -8,7 +8,9 @@ def test_the_fields_of_both_kinds() -> None:
     assert set(cluster_only_fields(FineTuneJobSpec)) == {
         "resources", "stages", "scheduling", "storage", "output.retain", "ttlSecondsAfterFinished", "podTemplate",
     }  # fmt: skip
-    assert cluster_only_fields(InferenceWorkspaceSpec) == ("model.secretRef", "resources", "rollout", "podTemplate")
+    assert cluster_only_fields(InferenceWorkspaceSpec) == (
+        "model.secretRef", "runtime.draftModel.secretRef", "resources", "rollout", "podTemplate",
+    )  # fmt: skip
 
 
 def test_descriptions_say_the_same() -> None:

@@ -8,7 +8,7 @@ from support.manifests import job, workspace
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
 from tunesmith_backend.interface.errors import BackendError
 from tunesmith_backend.interface.protocol import ref_of
-from tunesmith_backend.local.artifacts import local_artifact
+from tunesmith_backend.local.artifacts import local_artifact, local_draft
 from tunesmith_backend.local.cluster_only import emit_cluster_only_fields
 from tunesmith_backend.local.workspace import LocalWorkspace
 from tunesmith_cli.terminal.console import out
@@ -53,6 +53,38 @@ def test_a_selector_without_a_completed_job_says_what_to_do(tmp_path):
         BackendError, match=r"no FineTuneJob of these files with the labels app=faq has completed here; run"
     ):
         local_artifact(a_workspace(model=SELECTOR), tmp_path, tmp_path, jobs)
+
+
+def test_a_draft_model_is_found_as_the_model_is(tmp_path):
+    a_job(tmp_path, "small", {}, "2026-01-01T00:00:00Z")
+    named = a_workspace(runtime={"draftModel": {"fineTuneJob": "small"}})
+    assert local_draft(named, tmp_path, tmp_path) == tmp_path / "default" / "small" / "artifact"
+    assert (
+        local_draft(a_workspace(runtime={"draftModel": {"uri": "./small"}}), tmp_path, tmp_path) == tmp_path / "small"
+    )
+    assert local_draft(a_workspace(), tmp_path, tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("draft", "said"),
+    [
+        (
+            {"fineTuneJob": "running"},
+            "FineTuneJob running of spec.runtime.draftModel has no artifact yet; run",
+        ),
+        (
+            {"fineTuneJob": "tuned"},
+            "FineTuneJob tuned publishes an adapter, and a draft model is a whole one",
+        ),
+        ({"uri": "pvc://claim/a"}, "pvc://claim/a is a volume .* of the folder in spec.runtime.draftModel.uri"),
+    ],
+)
+def test_a_draft_model_that_cannot_be_used_says_what_to_do(tmp_path, draft, said):
+    a_job(tmp_path, "tuned", {}, "2026-01-01T00:00:00Z")
+    marker = tmp_path / "default" / "tuned" / "publish" / "stage.json"
+    marker.write_text(json.dumps({"artifact": {"uri": "./a", "base": {"uri": "./b"}}}))
+    with pytest.raises(BackendError, match=said):
+        local_draft(a_workspace(runtime={"draftModel": draft}), tmp_path, tmp_path)
 
 
 def test_a_volume_is_refused(tmp_path):

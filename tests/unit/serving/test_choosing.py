@@ -3,6 +3,7 @@
 import math
 import random
 from collections import Counter
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from itertools import product
 from typing import Any
@@ -14,12 +15,15 @@ from hypothesis import strategies as st
 
 from tunesmith_serving.engines.text_generation.batching.choosing import advance
 from tunesmith_serving.engines.text_generation.batching.sequence import Sequence
+from tunesmith_serving.engines.text_generation.batching.speculation.drawing import DraftRow, draw_drafts
 from tunesmith_serving.engines.text_generation.batching.types import Event, GenerationRequest, SamplingParams
 
 VOCABULARY = 4
 # Logits after each token: a model whose answers are known exactly.
 TABLE = np.log(np.random.default_rng(2).dirichlet(np.full(VOCABULARY, 1.5), VOCABULARY)).astype(np.float32)
+OTHER = np.log(0.7 * np.exp(TABLE) + 0.3 / VOCABULARY).astype(np.float32)
 END = 3
+Drafts = Callable[[list[Sequence]], list[list[int]]]
 
 
 class Letters:
@@ -37,15 +41,16 @@ def start(options: dict[str, Any], events: list[Event] | None = None, stops: boo
     return sequence
 
 
-def generate(sequences: list[Sequence], draft: random.Random | None) -> list[int]:
-    """Run requests to their ends; return how many steps each took. Drafts are drawn at random, some of them right."""
+def generate(sequences: list[Sequence], draft: random.Random | Drafts | None) -> list[int]:
+    """Run requests to their ends; return how many steps each took. Some drafts are right, as when drawn at random."""
     steps = [0] * len(sequences)
     running = list(range(len(sequences)))
     while running:
         rows = [sequences[index] for index in running]
-        drafts = [
-            draft.choices(range(VOCABULARY), k=min(draft.randint(0, 4), row.room - 1)) if draft else [] for row in rows
-        ]
+        if isinstance(draft, random.Random):
+            drafts = [draft.choices(range(VOCABULARY), k=min(draft.randint(0, 4), row.room - 1)) for row in rows]
+        else:
+            drafts = draft(rows) if draft else [[] for _ in rows]
         inputs = [token for row, given in zip(rows, drafts, strict=True) for token in (row.last_token, *given)]
         results = advance(rows, drafts, TABLE[inputs])
         assert all(1 <= one.tokens <= len(given) + 1 for one, given in zip(results, drafts, strict=True))
@@ -84,12 +89,23 @@ def test_any_drafts_give_the_same_answers(requests: list[tuple[dict[str, Any], b
     assert found[0] == found[1]
 
 
+def drawn(rows: list[Sequence]) -> list[list[int]]:
+    """Drafts of another model that is a little like this one, drawn as a draft model's are."""
+    drafts = [DraftRow(row, min(2, row.room - 1)) for row in rows]
+    for _ in range(2):
+        going = [each for each in drafts if len(each.drafts) < min(2, each.sequence.room - 1)]
+        if going:
+            draw_drafts(going, OTHER[[(each.drafts or [each.sequence.last_token])[-1] for each in going]])
+    return [each.drafts for each in drafts]
+
+
+@pytest.mark.parametrize("by", [random.Random(1), drawn], ids=["at random", "drawn by another model"])
 @pytest.mark.parametrize("options", [{}, {"temperature": 0.6}, {"top_p": 0.75}, {"frequency_penalty": 0.8}], ids=str)
-def test_answers_with_drafts_have_the_models_distribution(options: dict[str, Any]) -> None:
+def test_answers_with_drafts_have_the_models_distribution(options: dict[str, Any], by: Any) -> None:
     """Pearson's test over all answers of three tokens, with fixed seeds."""
     count, length = 6000, 3
     sequences = [start({**options, "max_tokens": length, "seed": seed}) for seed in range(count)]
-    steps = generate(sequences, random.Random(1))
+    steps = generate(sequences, by)
     assert sum(steps) < 0.9 * count * length, "some drafts are right"
     seen = Counter(tuple(sequence.answer) for sequence in sequences)
     statistic, freedom = 0.0, -1

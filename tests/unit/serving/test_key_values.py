@@ -192,3 +192,12 @@ def test_limits_of_the_first_version_of_cgroups(tmp_path: Path) -> None:
     files = {"memory__limit_in_bytes": "5000", "memory__usage_in_bytes": "3000"}
     write(tmp_path / "sys/fs/cgroup/memory/b", **files, memory__stat="inactive_file 7\ntotal_inactive_file 500\n")
     assert free_memory(tmp_path) == 2500
+
+
+def test_a_draft_model_holds_the_same_tokens_in_the_same_memory() -> None:
+    alone = plan_memory(8 * GIB, 3000, 1000, 1 << 20, None)
+    both = plan_memory(8 * GIB, 3000, 1000, 1 << 20, None, 1000)
+    assert both.row_tokens == alone.row_tokens * 3 // 4
+    assert both.prefix_bytes + both.draft_prefix_bytes == alone.prefix_bytes
+    assert both.prefix_bytes // 3000 == pytest.approx(both.draft_prefix_bytes // 1000, abs=1)
+    assert plan_memory(None, 3000, 1, 16, 0, 1000) == KvMemory(16, 0, 0)

@@ -10,6 +10,7 @@ from tunesmith_serving.engines.text_generation.batching.speculation.plan import 
     AcceptanceRate,
     StepCost,
     best_drafts,
+    plan_drafts,
 )
 
 
@@ -124,3 +125,22 @@ def test_as_many_drafts_as_pay(drafts: list[int], rates: list[float], cost: tupl
     found = best_drafts(drafts, rates, cost_of(*cost))
     assert abs(found - best) <= (1 if 0 < best < 8 else 0)
     assert found <= max(drafts)
+
+
+def test_a_draft_model_must_be_fast_enough() -> None:
+    cost = cost_of(8.0, 0.5)
+    for drafting, most in ((0.1, 8), (1.0, 6), (4.0, 3), (9.0, 0)):
+        plan = plan_drafts([8], [0.9], cost, lambda count, each=drafting: count * each)
+        assert abs(plan.most - most) <= (1 if 0 < most < 8 else 0)
+    assert plan_drafts([8], [0.9], cost).speed > plan_drafts([8], [0.9], cost, lambda count: count).speed
+
+
+def test_what_is_known_of_a_draft_model_is_expected_of_the_next_answer() -> None:
+    overall = AcceptanceRate(memory=0.99)
+    for _ in range(200):
+        overall.record(4, 0)
+    answer = AcceptanceRate(overall.value)
+    assert answer.value == overall.value < 0.1
+    for _ in range(20):
+        answer.record(4, 4)
+    assert answer.value > 0.8

@@ -20,6 +20,7 @@ from tunesmith_serving.engines.text_generation.adapters.watching import AdapterW
 from tunesmith_serving.engines.text_generation.batch_precision import open_batch, require_vnni
 from tunesmith_serving.engines.text_generation.batching.batcher import ContinuousBatcher
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
+from tunesmith_serving.engines.text_generation.batching.speculation.loading import DraftArtifact
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
 from tunesmith_serving.engines.text_generation.statistics import generation_statistics
 from tunesmith_serving.engines.text_generation.task_api.generation import TextPredictor
@@ -65,6 +66,8 @@ class TextGenerationEngine:
         artifact.require(*MODEL_FILES)
         require_vnni(artifact)
         tokenizer, template, eos_tokens = load_text(artifact)
+        # Loaded first: the keys and values of both share what memory is left.
+        draft = DraftArtifact(artifact, tokenizer, config) if config.draft_model else None
         decoder = OnnxDecoder(
             artifact,
             slots=config.max_batch_size,
@@ -74,6 +77,7 @@ class TextGenerationEngine:
             prefix_memory=config.prefix_cache_bytes,
             provider=provider_of(config),
             batch=open_batch(artifact, config),
+            draft_token_bytes=draft.token_bytes if draft else 0,
         )
         if decoder.context_length < decoder.wanted_context:
             logger.warning(
@@ -84,7 +88,15 @@ class TextGenerationEngine:
             )
         stop = decoder.spec.eos_token_ids | eos_tokens
         adapters = AdapterStore(config.model_name)
-        batcher = ContinuousBatcher(decoder, tokenizer, config.max_queue_length, stop, adapters, config.draft_tokens)
+        batcher = ContinuousBatcher(
+            decoder,
+            tokenizer,
+            config.max_queue_length,
+            stop,
+            adapters,
+            config.draft_tokens,
+            draft.beside(decoder) if draft else None,
+        )
         watcher = None
         if config.adapters:
             watcher = AdapterWatcher(Path(config.adapters), adapters, lora_base(artifact), config.model_name)

@@ -1,9 +1,11 @@
 """What `/metrics` shows of a batcher."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 from tunesmith_serving.engines.base import Statistic
-from tunesmith_serving.engines.text_generation.batching.types import BatcherStats, CacheStats, SpeculationStats
+from tunesmith_serving.engines.text_generation.batching.speculation.stats import SpeculationStats
+from tunesmith_serving.engines.text_generation.batching.types import BatcherStats, CacheStats
 
 
 def generation_statistics(stats: BatcherStats) -> Sequence[Statistic]:
@@ -20,10 +22,16 @@ def generation_statistics(stats: BatcherStats) -> Sequence[Statistic]:
 
 
 def _speculation_statistics(stats: SpeculationStats) -> Sequence[Statistic]:
-    return (
-        Statistic("tunesmith_draft_tokens", "Draft tokens that were checked.", stats.drafted, "counter"),
-        Statistic("tunesmith_accepted_draft_tokens", "Draft tokens that were right.", stats.accepted, "counter"),
+    sources = (("lookup", stats.lookup), *((("model", stats.model),) if stats.model else ()))
+    values = (
+        ("tunesmith_draft_tokens", "Draft tokens that were checked.", attrgetter("drafted")),
+        ("tunesmith_accepted_draft_tokens", "Draft tokens that were right.", attrgetter("accepted")),
     )
+    return [
+        Statistic(name, description, value(counts), "counter", (("source", source),))
+        for name, description, value in values
+        for source, counts in sources
+    ]
 
 
 def _cache_statistics(stats: CacheStats) -> Sequence[Statistic]:

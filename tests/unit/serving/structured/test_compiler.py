@@ -182,3 +182,19 @@ async def test_the_event_loop_runs_while_a_grammar_compiles(bpe: Model, monkeypa
     monkeypatch.setattr(compiling, "COMPILE_SECONDS", 0.05)
     with pytest.raises(GrammarError, match="too complex"):
         await bpe.compiler.compile(grammar.regex("slower"))
+
+
+def test_looking_ahead_leaves_the_answer_where_it_is(bpe: Model) -> None:
+    constraint = bpe.compiler.compile_now(grammar.regex(r"[ab]{3}[0-9]")).start()
+    a, b, one = (bpe.tokenizer.encode(text, False)[0] for text in "ab1")
+    first = bpe.allowed(constraint)
+    ahead = constraint.fork()
+    for token in (a, b, a):
+        ahead.accept(token)
+    assert one in bpe.allowed(ahead) and a not in bpe.allowed(ahead)
+    assert bpe.allowed(constraint) == first
+    assert [constraint.valid(tokens) for tokens in ([a, b, a, one], [a, one, a], [one], [])] == [4, 1, 0, 0]
+    assert bpe.allowed(constraint) == first
+    ahead.accept(one)
+    assert ahead.done and ahead.valid([a]) == 0
+    assert constraint.valid([a, b, a, one, bpe.stop]) >= 4

@@ -15,11 +15,12 @@ from tunesmith_serving.engines.text_generation.batching.kv.prefix import BLOCK_T
 from tunesmith_serving.engines.text_generation.batching.sampling import Row
 from tunesmith_serving.engines.text_generation.batching.sequence import Sequence, check_request
 from tunesmith_serving.engines.text_generation.batching.slots import Slot, Slots
+from tunesmith_serving.engines.text_generation.batching.speculation.draft_model import DraftModel
+from tunesmith_serving.engines.text_generation.batching.speculation.stats import SpeculationStats
 from tunesmith_serving.engines.text_generation.batching.types import (
     CacheStats,
     EventSink,
     GenerationRequest,
-    SpeculationStats,
 )
 from tunesmith_serving.engines.text_generation.batching.worker import QueueWorker
 from tunesmith_serving.engines.text_generation.text.stream import Decoder
@@ -36,6 +37,7 @@ class ContinuousBatcher(QueueWorker):
         stop_token_ids: frozenset[int],
         adapters: AdapterStore | None = None,
         draft_tokens: int = 0,
+        draft_model: DraftModel | None = None,
     ) -> None:
         """Start the thread.
 
@@ -46,6 +48,7 @@ class ContinuousBatcher(QueueWorker):
             stop_token_ids: Tokens that end an answer.
             adapters: The adapters that requests can name.
             draft_tokens: The most drafts of a request that a step checks; 0 for one token a step.
+            draft_model: Makes drafts where prompt lookup finds none.
 
         Raises:
             MemoryShortageError: The system does not give out the addresses of the prefix cache.
@@ -58,7 +61,8 @@ class ContinuousBatcher(QueueWorker):
         self._prefix = PrefixCache(decoder.rows, decoder.memory.prefix_bytes)
         self._prefilling: Slot | None = None
         self._query_tokens = self._hit_tokens = 0
-        self._decoding = Decoding(decoder, draft_tokens)
+        self._draft_model = draft_model
+        self._decoding = Decoding(decoder, draft_tokens, draft_model)
         super().__init__(decoder.slots, max_queue_length)
 
     @property
@@ -83,12 +87,14 @@ class ContinuousBatcher(QueueWorker):
         return len(self._running)
 
     def _cache_stats(self) -> CacheStats:
+        row_bytes = self._decoder.rows.shape.token_bytes * sum(slot.sequence.filled for slot in self._running)
+        draft = self._draft_model
         return CacheStats(
             query_tokens=self._query_tokens,
             hit_tokens=self._hit_tokens,
             prefix_blocks=len(self._prefix),
-            prefix_bytes=self._prefix.used_bytes,
-            row_bytes=self._decoder.rows.shape.token_bytes * sum(slot.sequence.filled for slot in self._running),
+            prefix_bytes=self._prefix.used_bytes + (draft.prefix_bytes if draft else 0),
+            row_bytes=row_bytes + (draft.row_bytes if draft else 0),
         )
 
     def _speculation_stats(self) -> SpeculationStats:
@@ -240,6 +246,7 @@ class ContinuousBatcher(QueueWorker):
         """Free a request's row; what it computed stays in the prefix cache."""
         self._store(slot, slot.sequence.tokens)
         self._decoder.rows.free(slot.row, slot.sequence.filled)
+        self._decoding.release(slot.row)
         with self._wake:
             self._running.remove(slot)
             if self._prefilling is slot:

@@ -1,5 +1,6 @@
 """What the tokens of an answer may be, as the batcher sees it."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +29,16 @@ class Constraint(Protocol):
 
     def accept(self, token: int) -> None:
         """Go on after a token that was allowed.
+
+        Raises:
+            ConstraintError: The grammar cannot be followed any further.
+        """
+
+    def valid(self, tokens: Sequence[int]) -> int:
+        """Return how many of these tokens may come next, one after the other."""
+
+    def fork(self) -> "Constraint":
+        """Return a copy in the same state, to look ahead with.
 
         Raises:
             ConstraintError: The grammar cannot be followed any further.

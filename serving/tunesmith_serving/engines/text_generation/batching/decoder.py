@@ -68,6 +68,7 @@ class OnnxDecoder:
         prefix_memory: int | None = 0,
         provider: Provider = CPU_PROVIDER,
         batch: Artifact | None = None,
+        draft_token_bytes: int = 0,
     ) -> None:
         """Load the model and allocate the buffers.
 
@@ -80,6 +81,7 @@ class OnnxDecoder:
             prefix_memory: Bytes of the prefix cache, which takes part of the memory; None for a share of what is free.
             provider: The execution provider that computes the model.
             batch: What holds another export of the model for runs of several tokens.
+            draft_token_bytes: Bytes of a draft model's keys and values of one token, which share the memory.
 
         Raises:
             ArtifactError: The model does not load, or does not have the inputs and outputs of a generative export.
@@ -110,7 +112,7 @@ class OnnxDecoder:
         self._provider, on_device = provider, provider.on_device
         free = None if on_device else free_memory()
         prefix_memory = 0 if on_device else prefix_memory
-        self.memory = plan_memory(free, shape.token_bytes, slots, self.wanted_context, prefix_memory)
+        self.memory = plan_memory(free, shape.token_bytes, slots, self.wanted_context, prefix_memory, draft_token_bytes)
         self.context_length = min(self.wanted_context, self.memory.row_tokens)
         self.prefill_chunk = -(-prefill_chunk // GRAIN) * GRAIN
         self.rows: KeyValueRows = (

@@ -7,8 +7,9 @@ from tunesmith_serving.engines.text_generation.batching.choosing import Advance,
 from tunesmith_serving.engines.text_generation.batching.decoder import Logits, OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.ragged import MOST_DRAFTS
 from tunesmith_serving.engines.text_generation.batching.slots import Slot, Slots
+from tunesmith_serving.engines.text_generation.batching.speculation.draft_model import DraftModel
 from tunesmith_serving.engines.text_generation.batching.speculation.speculator import Speculator
-from tunesmith_serving.engines.text_generation.batching.types import SpeculationStats
+from tunesmith_serving.engines.text_generation.batching.speculation.stats import SpeculationStats
 
 _Inputs = tuple[list[int], list[int], list[Adapter | None]]
 """Tokens, numbers of tokens held, and adapters of rows."""
@@ -17,19 +18,24 @@ _Inputs = tuple[list[int], list[int], list[Adapter | None]]
 class Decoding:
     """Computes decode steps, with drafts where they make answers faster."""
 
-    def __init__(self, decoder: OnnxDecoder, draft_tokens: int) -> None:
+    def __init__(self, decoder: OnnxDecoder, draft_tokens: int, draft_model: DraftModel | None = None) -> None:
         """Take the decoder.
 
         Args:
             decoder: Computes the model.
             draft_tokens: The most drafts of a request that a step checks; 0 for one token a step.
+            draft_model: Makes drafts where prompt lookup finds none.
         """
         self._decoder = decoder
-        self._speculator = Speculator(draft_tokens if decoder.ragged else 0, MOST_DRAFTS)
+        self._speculator = Speculator(draft_tokens if decoder.ragged else 0, MOST_DRAFTS, draft_model)
 
     def stats(self) -> SpeculationStats:
         """Return what became of the drafts so far."""
-        return SpeculationStats(self._speculator.drafted, self._speculator.accepted)
+        return self._speculator.stats()
+
+    def release(self, row: int) -> None:
+        """Free a row whose request has ended."""
+        self._speculator.release(row)
 
     def step(self, running: Slots) -> list[tuple[Slot, Advance]]:
         """Compute one step; return each live request with what it got.
@@ -39,12 +45,13 @@ class Decoding:
         """
         for slot, row in running.gaps():
             self._decoder.rows.move(slot.row, row, slot.sequence.filled)
+            self._speculator.move(slot.row, row)
         live = [slot for slot in running if not slot.in_prefill]
         if not live:
             return []
         sequences = [slot.sequence for slot in live]
         inputs = _inputs(running, live)
-        drafts = self._speculator.propose(sequences, self._decoder.context_length - max(inputs[1]) - 1)
+        drafts = self._speculator.propose(live, self._decoder.context_length - max(inputs[1]) - 1)
         results = advance(sequences, drafts, self._compute(live, inputs, drafts))
         self._speculator.record(sequences, drafts, results)
         for sequence, result in zip(sequences, results, strict=True):

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.adjust import LogitsAdjuster
-from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintError
+from tunesmith_serving.engines.text_generation.batching.constraint import Constraint, ConstraintError
 from tunesmith_serving.engines.text_generation.batching.sampling import (
     Row,
     UniformStream,
@@ -43,7 +43,6 @@ class Sequence:
         last_token: The input of the next step.
         params: How tokens are chosen.
         uniforms: The random numbers that choose them.
-        may_draft: Whether several of its tokens may be computed in one step.
         answer: The tokens sampled so far.
         most_tokens: The most tokens that prompt and answer can come to.
         adapter: What computes it besides the base; it is kept until the request ends.
@@ -74,8 +73,6 @@ class Sequence:
         self.params = params
         self.uniforms = UniformStream(params.seed)
         self._constraint = request.constraint.start() if request.constraint is not None else None
-        # A constraint is left alone with single tokens: it may end an answer, or fail, at any of them.
-        self.may_draft = self._constraint is None
         self._sink = sink
         self._stop_token_ids = frozenset() if request.sampling.ignore_eos else stop_token_ids
         self._on_cancel = on_cancel
@@ -102,6 +99,23 @@ class Sequence:
     def tokens(self) -> npt.NDArray[np.int64]:
         """Prompt and answer, shape [tokens]."""
         return np.concatenate([self.prompt, np.asarray(self.answer, np.int64)])
+
+    def after(self, count: int) -> list[int]:
+        """Return the tokens of prompt and answer after the first `count`."""
+        begun = count - len(self.prompt)
+        return self.answer[begun:] if begun >= 0 else [*self.prompt[count:].tolist(), *self.answer]
+
+    def valid(self, draft: list[int]) -> list[int]:
+        """Return the first tokens of a draft, as far as the answer may have them."""
+        return draft if self._constraint is None else draft[: self._constraint.valid(draft)]
+
+    def look_ahead(self) -> Constraint | None:
+        """Return a copy of what the next tokens may be; None if they may be any.
+
+        Raises:
+            ConstraintError: The grammar cannot be followed any further.
+        """
+        return None if self._constraint is None else self._constraint.fork()
 
     @property
     def scope(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintSource
+from tunesmith_serving.engines.text_generation.batching.speculation.stats import SpeculationStats
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
 
@@ -219,19 +220,6 @@ class CacheStats:
     prefix_blocks: int
     prefix_bytes: int
     row_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class SpeculationStats:
-    """What became of drafts since the start.
-
-    Attributes:
-        drafted: Drafts that were checked.
-        accepted: Those that were right.
-    """
-
-    drafted: int
-    accepted: int
 
 
 @dataclass(frozen=True, slots=True)

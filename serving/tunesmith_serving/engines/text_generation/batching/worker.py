@@ -11,6 +11,7 @@ from tunesmith_serving.engines.base import EngineFailedError
 from tunesmith_serving.engines.text_generation.batching.collect import Collector
 from tunesmith_serving.engines.text_generation.batching.delivery import Delivery
 from tunesmith_serving.engines.text_generation.batching.sequence import Sequence
+from tunesmith_serving.engines.text_generation.batching.speculation.stats import SpeculationStats
 from tunesmith_serving.engines.text_generation.batching.types import (
     BatcherStats,
     CacheStats,
@@ -19,7 +20,6 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     EventSink,
     GenerationRequest,
     QueueFullError,
-    SpeculationStats,
     Ticket,
     TooManyRequestsError,
 )

@@ -1,6 +1,7 @@
 """A compiled grammar, and the state of one answer that follows it."""
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from tunesmith_serving.engines.text_generation.batching.constraint import Constraint, ConstraintError
@@ -55,6 +56,27 @@ class GrammarConstraint:
         if not self.done:
             self._ready.clear()
             self._masks.submit(self._compute)
+
+    def valid(self, tokens: Sequence[int]) -> int:
+        """Return how many of these tokens may come next, one after the other."""
+        self._ready.wait()
+        if self._error or self.done:
+            return 0
+        try:
+            return int(self._matcher.validate_tokens(list(tokens)))
+        except BaseException:  # a panic of Rust is no Exception; the next token says what is wrong
+            return 0
+
+    def fork(self) -> Constraint:
+        """Return a copy in the same state, to look ahead with.
+
+        Raises:
+            ConstraintError: The grammar cannot be followed any further.
+        """
+        self._ready.wait()
+        if self._error:
+            raise ConstraintError(self._error)
+        return GrammarConstraint(self._matcher.deep_copy(), self._masks, self._vocab_size, self._mask)
 
     def _compute(self) -> None:
         try:

@@ -67,6 +67,11 @@ class Tokenizer:
         size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
         return size
 
+    def vocabulary(self) -> dict[str, int]:
+        """Return all tokens with their ids, including added ones."""
+        found: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        return found
+
     def token_id(self, token: str) -> int | None:
         """Return the id of a token, or None if there is no such token."""
         index: int | None = self._tokenizer.token_to_id(token)

@@ -4,7 +4,7 @@ A step with drafts computes more tokens than one without, and gives more only as
 step costs and how often the drafts of each answer are right are both measured while the server runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 PRIOR_RATE = 0.7
@@ -31,22 +31,30 @@ MIN_GAIN = 1.05
 
 
 class AcceptanceRate:
-    """How often the drafts of one answer are right."""
+    """How often drafts are right: those of one answer, or all of a draft model."""
 
-    def __init__(self) -> None:
+    def __init__(self, prior: float = PRIOR_RATE, memory: float = MEMORY) -> None:
+        """Start without knowledge.
+
+        Args:
+            prior: Chance that a draft is right, as long as nothing is known.
+            memory: Weight that earlier drafts keep when another one is checked.
+        """
+        self._prior = prior
+        self._memory = memory
         self._right = 0.0
         self._trials = 0.0
 
     @property
     def value(self) -> float:
         """The estimated chance that a draft is right if those before it are."""
-        return (self._right + PRIOR_RATE * PRIOR_TRIALS) / (self._trials + PRIOR_TRIALS)
+        return (self._right + self._prior * PRIOR_TRIALS) / (self._trials + PRIOR_TRIALS)
 
     def record(self, drafted: int, accepted: int) -> None:
         """Count the drafts of one step; those after the first wrong one say nothing."""
         trials = accepted + (accepted < drafted)
         for index in range(trials):
-            self._forget(MEMORY)
+            self._forget(self._memory)
             self._trials += 1
             self._right += index < accepted
 
@@ -69,9 +77,14 @@ class _Size:
 
 
 class StepCost:
-    """What a step costs by the number of tokens that it computes: a fixed part, and one for each token."""
+    """What a step costs by the number of tokens that it computes: a fixed part, and one for each token.
+
+    Attributes:
+        measured: Whether costs are seconds; before, they are shares of a step's fixed cost.
+    """
 
     def __init__(self) -> None:
+        self.measured = False
         self._sizes: dict[int, _Size] = {}
         self._steps = 0
         self._fixed, self._each = 1.0, TOKEN_COST
@@ -119,17 +132,34 @@ class StepCost:
         each = (together + PRIOR_STEPS * expected) / (spread + PRIOR_STEPS)
         self._each = min(max(each, 0.01 * expected), seconds / tokens)
         self._fixed = seconds - self._each * tokens
+        self.measured = True
 
 
-def best_drafts(drafts: Sequence[int], rates: Sequence[float], cost: StepCost) -> int:
-    """Return the most drafts of a row that a step should check; 0 for a step without drafts.
+@dataclass(frozen=True, slots=True)
+class DraftPlan:
+    """How many drafts a step should check.
+
+    Attributes:
+        most: The most drafts of a row; 0 for a step without drafts.
+        speed: Tokens by cost that this gives.
+    """
+
+    most: int
+    speed: float
+
+
+def plan_drafts(
+    drafts: Sequence[int], rates: Sequence[float], cost: StepCost, drafting: Callable[[int], float] | None = None
+) -> DraftPlan:
+    """Return how many drafts a step should check.
 
     Rows with fewer tokens are padded: a step computes as many for each row as the longest has.
 
     Args:
-        drafts: How many drafts each row has.
+        drafts: How many drafts each row has, or can have.
         rates: The chance of each row's drafts to be right.
         cost: What steps cost.
+        drafting: What it costs to make so many drafts of a row; nothing if None.
     """
     rows = len(drafts)
     best, speed = 0, rows / cost.of(rows) * MIN_GAIN
@@ -137,7 +167,12 @@ def best_drafts(drafts: Sequence[int], rates: Sequence[float], cost: StepCost) -
     for most in range(1, max(drafts, default=0) + 1):
         # One more draft is right if all before it are.
         expected += sum(rate**most for count, rate in chances if count >= most)
-        found = expected / cost.of(rows * (most + 1))
+        found = expected / (cost.of(rows * (most + 1)) + (drafting(most) if drafting else 0.0))
         if found > speed:
             best, speed = most, found
-    return best
+    return DraftPlan(best, speed)
+
+
+def best_drafts(drafts: Sequence[int], rates: Sequence[float], cost: StepCost) -> int:
+    """Return the most drafts of a row that a step should check, where the drafts cost nothing; 0 for none."""
+    return plan_drafts(drafts, rates, cost).most
