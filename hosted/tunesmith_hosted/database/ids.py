@@ -6,7 +6,9 @@ import secrets
 import string
 from typing import Literal
 
-Prefix = Literal["org", "proj", "key", "file", "upload", "part", "ftjob", "ftevent", "ftckpt", "cp", "resp", "req"]
+Prefix = Literal[
+    "org", "proj", "key", "file", "upload", "part", "ftjob", "ftevent", "ftckpt", "cp", "resp", "req", "audit_log"
+]
 
 _ALPHABET = string.ascii_letters + string.digits
 _LENGTH = 24

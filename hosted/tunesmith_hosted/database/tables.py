@@ -272,9 +272,11 @@ class AuditEntry(Table):
     """Who did what. Rows are only added."""
 
     __tablename__ = "audit"
+    __table_args__ = (Index(None, "organization_id", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
-    project_id: Mapped[str | None] = mapped_column(Id, index=True)
+    organization_id: Mapped[str] = mapped_column(Id)
+    project_id: Mapped[str | None] = mapped_column(Id)
     actor: Mapped[str] = mapped_column(Name)
     action: Mapped[str] = mapped_column(String(64))
     subject: Mapped[str] = mapped_column(Name)
