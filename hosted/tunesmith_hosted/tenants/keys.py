@@ -58,6 +58,11 @@ def create_key(
     return NewKey(row.id, f"{_MARK}{lookup}-{secret}")
 
 
+def revoke_key(row: ApiKey) -> None:
+    """Revoke a key; it stays revoked since the first time."""
+    row.revoked_at = row.revoked_at or int(time.time())
+
+
 async def find_caller(session: AsyncSession, key: str) -> Caller | None:
     """Return who has a key, None if it is unknown, revoked or expired, or its project is archived."""
     lookup, _, secret = key.removeprefix(_MARK).partition("-")
