@@ -7,7 +7,7 @@ from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tunesmith_hosted.database.ids import new_id
+from tunesmith_hosted.database.ids import new_ordered_id
 from tunesmith_hosted.database.tables import AuditEntry
 from tunesmith_hosted.http.caller import Caller
 
@@ -16,6 +16,7 @@ Action = Literal[
     "project.updated",
     "project.archived",
     "api_key.created",
+    "api_key.updated",
     "api_key.rotated",
     "api_key.deleted",
     "file.created",
@@ -44,7 +45,7 @@ def add_audit(session: AsyncSession, caller: Caller, action: Action, subject: st
     """
     session.add(
         AuditEntry(
-            id=new_id("audit_log"),
+            id=new_ordered_id("audit_log"),
             organization_id=caller.organization_id,
             project_id=caller.project_id,
             actor=caller.actor,

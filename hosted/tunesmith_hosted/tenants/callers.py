@@ -15,7 +15,7 @@ _MOST = 10_000
 
 
 class Callers:
-    """Finds callers by their keys. Keys themselves are not kept, and those that are not valid are looked up each time."""
+    """Finds callers by their keys. Keys themselves are not kept; those that are not valid are looked up each time."""
 
     def __init__(self, sessions: Sessions, clock: Callable[[], float] = time.monotonic) -> None:
         self._sessions = sessions

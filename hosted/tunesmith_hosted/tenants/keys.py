@@ -17,6 +17,7 @@ from tunesmith_hosted.database.tables import ApiKey, Organization, Project
 from tunesmith_hosted.http.caller import SCOPES, Caller
 
 _MARK = "sk-ts-"
+_USED_SECONDS = 60  # last_used_at is to the minute
 _LOOKUP_BYTES, _SECRET_BYTES = 9, 32
 
 
@@ -85,6 +86,9 @@ async def find_caller(session: AsyncSession, key: str) -> Caller | None:
         return None
     if row.expires_at is not None and row.expires_at <= time.time():
         return None
+    now = int(time.time())
+    if row.last_used_at is None or row.last_used_at <= now - _USED_SECONDS:
+        row.last_used_at = now
     scopes = frozenset(row.scopes)
     return Caller(organization.id, organization.name, project.id, project.namespace, row.id, scopes)
 
