@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
 from tunesmith_hosted.http.authentication import Authentication
@@ -15,6 +16,8 @@ from tunesmith_hosted.http.metrics import Metrics
 from tunesmith_hosted.http.observation import Observation
 from tunesmith_hosted.process.routers import ROUTERS
 from tunesmith_hosted.tenants.callers import Callers
+from tunesmith_hosted.tenants.rates.limiter import RateLimiter
+from tunesmith_hosted.tenants.rates.middleware import RateLimits
 
 
 def create_app(context: Context) -> FastAPI:
@@ -25,6 +28,8 @@ def create_app(context: Context) -> FastAPI:
     metrics = Metrics()
     # The last is the outermost.
     app.add_middleware(Idempotency, sessions=context.sessions)
+    limiter = RateLimiter(context.sessions, context.now)
+    app.add_middleware(RateLimits, limiter=limiter, defaults=context.settings.quotas)
     app.add_middleware(Authentication, find_caller=callers.find)
     app.add_middleware(Observation, metrics=metrics)
     for router in ROUTERS:
@@ -57,6 +62,13 @@ def _answer_errors(app: FastAPI) -> None:
         code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
         message = f"{field}: {first['msg']}" if field else first["msg"]
         return ApiError(400, message, param=field or None, code=code).response()
+
+    @app.exception_handler(DataError)
+    @app.exception_handler(OverflowError)
+    @app.exception_handler(UnicodeEncodeError)
+    async def unstorable(request: Request, error: Exception) -> JSONResponse:
+        message = "A value cannot be stored: a character such as NUL, half of a surrogate pair, or a number too large"
+        return ApiError(400, message, code="invalid_value").response()
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:

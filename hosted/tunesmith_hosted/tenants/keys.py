@@ -90,7 +90,7 @@ async def find_caller(session: AsyncSession, key: str) -> Caller | None:
     if row.last_used_at is None or row.last_used_at <= now - _USED_SECONDS:
         row.last_used_at = now
     scopes = frozenset(row.scopes)
-    return Caller(organization.id, organization.name, project.id, project.namespace, row.id, scopes)
+    return Caller(organization.id, organization.name, project.id, project.namespace, row.id, scopes, project.quotas)
 
 
 def _hash(salt: str, secret: str) -> str:

@@ -10,10 +10,8 @@ from tunesmith_hosted.database.tables import File, Project, Upload, UploadPart
 from tunesmith_hosted.http.caller import Caller
 from tunesmith_hosted.http.errors import ApiError
 
-DEFAULTS = Quotas()
 
-
-async def quotas_of(session: AsyncSession, project_id: str, defaults: Quotas = DEFAULTS) -> Quotas:
+async def quotas_of(session: AsyncSession, project_id: str, defaults: Quotas) -> Quotas:
     """Return the limits of a project.
 
     Args:
@@ -25,7 +23,7 @@ async def quotas_of(session: AsyncSession, project_id: str, defaults: Quotas = D
     return defaults.model_copy(update=own) if own else defaults
 
 
-async def jobs_at_once(session: AsyncSession, project_id: str, defaults: Quotas = DEFAULTS) -> int | None:
+async def jobs_at_once(session: AsyncSession, project_id: str, defaults: Quotas) -> int | None:
     """Return how many jobs of a project may run at the same time, None without limit. The others wait, queued."""
     return (await quotas_of(session, project_id, defaults)).jobs_at_once
 
@@ -43,7 +41,7 @@ async def stored_bytes(session: AsyncSession, project_id: str) -> int:
     return int((await session.execute(files)).scalar_one()) + int((await session.execute(parts)).scalar_one())
 
 
-async def check_stored_bytes(session: AsyncSession, caller: Caller, more: int, defaults: Quotas = DEFAULTS) -> None:
+async def check_stored_bytes(session: AsyncSession, caller: Caller, more: int, defaults: Quotas) -> None:
     """Refuse bytes that a project has no room for. Takes the project's row, so that two uploads cannot both fit.
 
     Args:

@@ -1,7 +1,9 @@
 """Administration by OpenAI's own client: projects, keys, the audit log, usage and costs."""
 
+import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,8 +23,10 @@ PRICES = {**BASE, "price": {"training": 8.0, "input": 1.0, "output": 4.0}}
 
 @pytest.fixture(scope="module")
 def hosted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
-    with serving(tmp_path_factory.mktemp("hosted"), None, bases=[PRICES]) as service:
-        yield service
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callers, "_SECONDS", 0.2)
+        with serving(tmp_path_factory.mktemp("hosted"), None, bases=[PRICES]) as service:
+            yield service
 
 
 @pytest.fixture
@@ -207,3 +211,14 @@ def test_quotas_of_a_project(hosted: Hosted, admin: Any) -> None:
     changed = httpx.post(url, headers=headers, json={"jobs_at_once": 1, "stored_bytes": None}).json()
     assert changed == {**before, "jobs_at_once": 1, "stored_bytes": None} == httpx.get(url, headers=headers).json()
     assert httpx.post(url, headers=headers, json={"jobs": 1}).status_code == 400
+
+
+@pytest.mark.parametrize("name", ["\x00", "\ud800"])
+def test_what_postgresql_cannot_store_is_refused(tmp_path: Path, postgres_url: str, name: str) -> None:
+    with serving(tmp_path, None, database=postgres_url) as hosted:
+        admin = administrator(hosted, hosted.key)
+        body = json.dumps({"name": name})
+        headers = {"Authorization": f"Bearer {hosted.key}", "Content-Type": "application/json"}
+        url = f"{hosted.url}/v1/organization/projects/{own(admin).id}/api_keys"
+        assert httpx.post(url, headers=headers, content=body).status_code == 400
+        assert httpx.get(f"{url}/%00", headers=headers).status_code in {400, 404}
