@@ -15,7 +15,7 @@ import uvicorn
 from tunesmith_backend.interface.protocol import Backend
 from tunesmith_hosted.config.settings import Settings
 from tunesmith_hosted.database.engine import Sessions, connect, sessions_of
-from tunesmith_hosted.database.tables import Table
+from tunesmith_hosted.database.migrate import migrate
 from tunesmith_hosted.http.caller import SCOPES
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.process.app import create_app
@@ -56,8 +56,7 @@ def serving(folder: Path, backend: Backend, **given: Any) -> Iterator[Hosted]:
     async def main() -> None:
         engine = connect(settings.database)
         try:
-            async with engine.begin() as connection:
-                await connection.run_sync(Table.metadata.create_all)
+            await migrate(engine)
             sessions = sessions_of(engine)
             keys = []
             async with sessions.begin() as session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -27,7 +28,7 @@ class ClusterClient:
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None, context: str | None = None) -> ClusterClient:
-        """Return a client of the cluster of a kubeconfig.
+        """Return a client of the cluster of a kubeconfig; in a pod without one, of the pod's own cluster.
 
         Args:
             kubeconfig: Path of the kubeconfig; by default the value of KUBECONFIG, or ~/.kube/config.
@@ -36,9 +37,14 @@ class ClusterClient:
         Raises:
             BackendError: There is no valid kubeconfig.
         """
-        from kubernetes.aio import config
+        from kubernetes.aio import client, config
 
         try:
+            in_pod = "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
+            if kubeconfig is None and context is None and in_pod:
+                configuration = client.Configuration()
+                config.load_incluster_config(configuration)
+                return cls(client.ApiClient(configuration))
             return cls(await config.new_client_from_config(kubeconfig, context, persist_config=False))
         except config.ConfigException as error:
             raise BackendError(f"there is no cluster to connect to ({error}); set KUBECONFIG") from None

@@ -139,6 +139,14 @@ def data(
     raise typer.Exit(code)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def hosted(context: typer.Context) -> None:
+    """Serve the OpenAI fine-tuning API: files, jobs and models, without manifests; --help shows its commands."""
+    from tunesmith_cli.commands.hosted import run_hosted
+
+    raise typer.Exit(run_hosted(context.args))
+
+
 @app.command()
 def version() -> None:
     """Print the version, and the versions of the main dependencies."""

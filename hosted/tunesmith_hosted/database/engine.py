@@ -26,7 +26,9 @@ def connect(url: str) -> AsyncEngine:
         raise ValueError(
             f"database {name} is not supported; write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
         )
-    engine = create_async_engine(parsed.set(drivername=_DRIVERS[name]), pool_pre_ping=name == "postgresql")
+    # An error of a statement would carry its values into logs.
+    options = {"hide_parameters": True, "pool_pre_ping": name == "postgresql"}
+    engine = create_async_engine(parsed.set(drivername=_DRIVERS[name]), **options)
     if name == "sqlite":
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)

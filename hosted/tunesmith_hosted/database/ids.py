@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import secrets
 import string
+import time
 from typing import Literal
 
-Prefix = Literal["org", "proj", "key", "file", "upload", "part", "ftjob", "ftevent", "ftckpt", "cp", "resp", "req"]
+Prefix = Literal[
+    "org", "proj", "key", "file", "upload", "part", "ftjob", "ftevent", "ftckpt", "cp", "resp", "req", "audit_log"
+]
 
 _ALPHABET = string.ascii_letters + string.digits
 _LENGTH = 24
@@ -17,3 +20,9 @@ def new_id(prefix: Prefix) -> str:
     """Return a new identifier, such as `file-…` or `upload_…`, with 142 random bits."""
     mark = "_" if prefix in _UNDERSCORE else "-"
     return prefix + mark + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+
+
+def new_ordered_id(prefix: Prefix) -> str:
+    """Return a new identifier that sorts after those made before, with 48 random bits: times are whole seconds."""
+    mark = "_" if prefix in _UNDERSCORE else "-"
+    return f"{prefix}{mark}{time.time_ns() // 1000:014x}{secrets.token_hex(6)}"

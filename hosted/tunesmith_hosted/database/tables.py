@@ -4,25 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, MetaData, String, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
 
-Id = String(64)
-Name = String(255)
-
-NAMING = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
-
-
-class Table(DeclarativeBase):
-    """Base of all tables."""
-
-    metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, int: BigInteger}
+from tunesmith_hosted.database.accounts import AuditEntry as AuditEntry
+from tunesmith_hosted.database.accounts import IdempotencyKey as IdempotencyKey
+from tunesmith_hosted.database.accounts import RateWindow as RateWindow
+from tunesmith_hosted.database.accounts import Usage as Usage
+from tunesmith_hosted.database.base import Id, Name
+from tunesmith_hosted.database.base import Table as Table
 
 
 class Organization(Table):
@@ -250,45 +240,3 @@ class Outbox(Table):
     claimed_until: Mapped[float] = mapped_column(default=0.0)
     attempts: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None]
-
-
-class Usage(Table):
-    """What a project has used of a model on a day (days since 1 January 1970, UTC)."""
-
-    __tablename__ = "usage"
-
-    project_id: Mapped[str] = mapped_column(Id, ForeignKey("projects.id"), primary_key=True)
-    day: Mapped[int] = mapped_column(primary_key=True)
-    model: Mapped[str] = mapped_column(Name, primary_key=True)
-    requests: Mapped[int] = mapped_column(default=0)
-    input_tokens: Mapped[int] = mapped_column(default=0)
-    cached_tokens: Mapped[int] = mapped_column(default=0)
-    output_tokens: Mapped[int] = mapped_column(default=0)
-    trained_tokens: Mapped[int] = mapped_column(default=0)
-    gpu_seconds: Mapped[float] = mapped_column(default=0.0)
-
-
-class AuditEntry(Table):
-    """Who did what. Rows are only added."""
-
-    __tablename__ = "audit"
-
-    id: Mapped[str] = mapped_column(Id, primary_key=True)
-    project_id: Mapped[str | None] = mapped_column(Id, index=True)
-    actor: Mapped[str] = mapped_column(Name)
-    action: Mapped[str] = mapped_column(String(64))
-    subject: Mapped[str] = mapped_column(Name)
-    created_at: Mapped[int]
-
-
-class IdempotencyKey(Table):
-    """The answer to a request with an `Idempotency-Key`, for a day."""
-
-    __tablename__ = "idempotency_keys"
-
-    project_id: Mapped[str] = mapped_column(Id, ForeignKey("projects.id"), primary_key=True)
-    key: Mapped[str] = mapped_column(Name, primary_key=True)
-    digest: Mapped[str] = mapped_column(String(64))
-    status: Mapped[int | None]
-    body: Mapped[dict[str, Any] | None]
-    created_at: Mapped[int] = mapped_column(index=True)

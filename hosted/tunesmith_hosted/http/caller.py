@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, cast
 
 from fastapi import Depends, Request
 
@@ -22,6 +22,7 @@ class Caller:
         namespace: Namespace of the project's objects.
         actor: Id of the key, or the subject of the session; for the audit log.
         scopes: What is allowed: `files`, `fine_tuning`, `models`, `inference`, `usage`, `admin`.
+        quotas: The project's own limits, over `Settings.quotas`.
     """
 
     organization_id: str
@@ -30,6 +31,7 @@ class Caller:
     namespace: str
     actor: str
     scopes: frozenset[str]
+    quotas: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 SCOPES = frozenset({"files", "fine_tuning", "models", "inference", "usage", "admin"})

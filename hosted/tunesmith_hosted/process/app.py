@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import DataError
+from starlette.exceptions import HTTPException
 
-from tunesmith_hosted.http.authentication import authentication
-from tunesmith_hosted.http.caller import Caller
+from tunesmith_hosted.http.authentication import Authentication
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.http.errors import ApiError
+from tunesmith_hosted.http.idempotency import Idempotency
+from tunesmith_hosted.http.metrics import Metrics
+from tunesmith_hosted.http.observation import Observation
 from tunesmith_hosted.process.routers import ROUTERS
-from tunesmith_hosted.tenants.keys import find_caller
+from tunesmith_hosted.tenants.callers import Callers
+from tunesmith_hosted.tenants.rates.limiter import RateLimiter
+from tunesmith_hosted.tenants.rates.middleware import RateLimits
 
 
 def create_app(context: Context) -> FastAPI:
     """Return the application over a context. Its reconciler is started by `process.run`."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-
-    app = FastAPI(title="Tunesmith", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app = FastAPI(title="Tunesmith", docs_url=None, redoc_url=None, openapi_url="/openapi.json", redirect_slashes=False)
     app.state.context = context
-
-    async def caller_by_key(key: str) -> Caller | None:
-        async with context.sessions() as session:
-            return await find_caller(session, key)
-
-    app.middleware("http")(authentication(caller_by_key))
+    app.state.callers = callers = Callers(context.sessions)
+    metrics = Metrics()
+    # The last is the outermost.
+    app.add_middleware(Idempotency, sessions=context.sessions)
+    limiter = RateLimiter(context.sessions, context.now)
+    app.add_middleware(RateLimits, limiter=limiter, defaults=context.settings.quotas)
+    app.add_middleware(Authentication, find_caller=callers.find)
+    app.add_middleware(Observation, metrics=metrics)
     for router in ROUTERS:
         app.include_router(router)
+    _answer_errors(app)
 
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/metrics", include_in_schema=False)
+    async def show_metrics() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    return app
+
+
+def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
     async def api_error(request: Request, error: ApiError) -> JSONResponse:
         return error.response()
@@ -42,12 +55,27 @@ def create_app(context: Context) -> FastAPI:
     @app.exception_handler(RequestValidationError)
     async def wrong_request(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            message = f"The body is not valid JSON: {first.get('ctx', {}).get('error', first['msg'])}"
+            return ApiError(400, message, code="invalid_json").response()
         field = ".".join(str(part) for part in first["loc"][1:])
+        code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
         message = f"{field}: {first['msg']}" if field else first["msg"]
-        return ApiError(400, message, param=field or None, code="invalid_value").response()
+        return ApiError(400, message, param=field or None, code=code).response()
 
-    @app.get("/healthz", include_in_schema=False)
-    async def healthz() -> dict[str, str]:
-        return {"status": "ok"}
+    @app.exception_handler(DataError)
+    @app.exception_handler(OverflowError)
+    @app.exception_handler(UnicodeEncodeError)
+    async def unstorable(request: Request, error: Exception) -> JSONResponse:
+        message = "A value cannot be stored: a character such as NUL, half of a surrogate pair, or a number too large"
+        return ApiError(400, message, code="invalid_value").response()
 
-    return app
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        method, path, headers = request.method, request.url.path, dict(error.headers or {})
+        if error.status_code == 404:
+            return ApiError(404, f"Invalid URL ({method} {path})").response()
+        if error.status_code == 405:
+            message = f"Not allowed to {method} on {path}; allowed: {headers.get('Allow', 'nothing')}"
+            return ApiError(405, message, code="method_not_supported", headers=headers).response()
+        return ApiError(error.status_code, str(error.detail), headers=headers).response()

@@ -2,4 +2,11 @@
 
 from fastapi import APIRouter
 
-ROUTERS: tuple[APIRouter, ...] = ()
+from tunesmith_hosted.tenants import audit_routes, key_routes, project_routes, usage_routes
+
+ROUTERS: tuple[APIRouter, ...] = (
+    project_routes.router,
+    key_routes.router,
+    audit_routes.router,
+    usage_routes.router,
+)

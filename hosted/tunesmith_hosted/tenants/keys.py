@@ -17,6 +17,7 @@ from tunesmith_hosted.database.tables import ApiKey, Organization, Project
 from tunesmith_hosted.http.caller import SCOPES, Caller
 
 _MARK = "sk-ts-"
+_USED_SECONDS = 60  # last_used_at is to the minute
 _LOOKUP_BYTES, _SECRET_BYTES = 9, 32
 
 
@@ -58,6 +59,11 @@ def create_key(
     return NewKey(row.id, f"{_MARK}{lookup}-{secret}")
 
 
+def revoke_key(row: ApiKey) -> None:
+    """Revoke a key; it stays revoked since the first time."""
+    row.revoked_at = row.revoked_at or int(time.time())
+
+
 async def find_caller(session: AsyncSession, key: str) -> Caller | None:
     """Return who has a key, None if it is unknown, revoked or expired, or its project is archived."""
     lookup, _, secret = key.removeprefix(_MARK).partition("-")
@@ -80,8 +86,11 @@ async def find_caller(session: AsyncSession, key: str) -> Caller | None:
         return None
     if row.expires_at is not None and row.expires_at <= time.time():
         return None
+    now = int(time.time())
+    if row.last_used_at is None or row.last_used_at <= now - _USED_SECONDS:
+        row.last_used_at = now
     scopes = frozenset(row.scopes)
-    return Caller(organization.id, organization.name, project.id, project.namespace, row.id, scopes)
+    return Caller(organization.id, organization.name, project.id, project.namespace, row.id, scopes, project.quotas)
 
 
 def _hash(salt: str, secret: str) -> str:

@@ -23,18 +23,15 @@ async def create_project(session: AsyncSession, organization: str, name: str, na
     Raises:
         ValueError: A name is not a DNS label of at most 32 characters, or the project exists.
     """
-    for what, value in (("organization", organization), ("project", name)):
-        if not _NAME.fullmatch(value):
-            raise ValueError(f"{what} {value!r} must be lower-case letters, digits and dashes, at most 32 characters")
+    _check_name("organization", organization)
+    _check_name("project", name)
     now = int(time.time())
     owner = (await session.execute(select(Organization).where(Organization.name == organization))).scalar_one_or_none()
     if owner is None:
         owner = Organization(id=new_id("org"), name=organization, created_at=now)
         session.add(owner)
         await session.flush()
-    found = await session.execute(select(Project.id).where(Project.organization_id == owner.id, Project.name == name))
-    if found.first() is not None:
-        raise ValueError(f"organization {organization} has a project {name} already; choose another name")
+    await check_name_is_free(session, owner.id, name)
     id = new_id("proj")
     namespace = f"{namespace_prefix}{name[:24]}-{id[-6:].lower()}"
     project = Project(id=id, organization_id=owner.id, name=name, namespace=namespace, quotas={}, created_at=now)
@@ -42,3 +39,18 @@ async def create_project(session: AsyncSession, organization: str, name: str, na
     await session.flush()
     await ask_for(session, "project", id)
     return project
+
+
+async def check_name_is_free(session: AsyncSession, organization_id: str, name: str) -> None:
+    """Raise ValueError if a project cannot have a name: it is not valid, or another has it."""
+    _check_name("project", name)
+    found = await session.execute(
+        select(Project.id).where(Project.organization_id == organization_id, Project.name == name)
+    )
+    if found.first() is not None:
+        raise ValueError(f"the organization has a project {name} already; choose another name")
+
+
+def _check_name(what: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{what} {name!r} must be lower-case letters, digits and dashes, at most 32 characters")
