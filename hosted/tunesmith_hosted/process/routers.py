@@ -2,4 +2,7 @@
 
 from fastapi import APIRouter
 
-ROUTERS: tuple[APIRouter, ...] = ()
+from tunesmith_hosted.files import routes as files
+from tunesmith_hosted.files import upload_routes as uploads
+
+ROUTERS: tuple[APIRouter, ...] = (files.router, uploads.router)
