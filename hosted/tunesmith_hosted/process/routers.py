@@ -4,5 +4,6 @@ from fastapi import APIRouter
 
 from tunesmith_hosted.files import routes as files
 from tunesmith_hosted.files import upload_routes as uploads
+from tunesmith_hosted.models import routes as models
 
-ROUTERS: tuple[APIRouter, ...] = (files.router, uploads.router)
+ROUTERS: tuple[APIRouter, ...] = (files.router, uploads.router, models.router)
