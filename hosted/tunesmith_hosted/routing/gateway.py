@@ -14,7 +14,7 @@ from tunesmith_hosted.http.caller import Caller
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.http.errors import ApiError
 from tunesmith_hosted.routing.accounting import Accounting
-from tunesmith_hosted.routing.answers import Api, Events, whole
+from tunesmith_hosted.routing.answers import Api, Events, Tokens, whole
 from tunesmith_hosted.routing.body import Asked, ClientGoneError, read
 from tunesmith_hosted.routing.streaming import Streamed
 from tunesmith_hosted.routing.targets import Target, Targets
@@ -62,7 +62,11 @@ class Gateway:
                 if answer.status == 200 and asked.stream:
                     handed_over = True
                     events = Events(api, target.served, asked.model, show_usage=asked.wants_usage)
-                    return Streamed(answer, events, gone, self.accounting, target, caller.project_id)
+
+                    def count() -> None:
+                        self._count(request, caller, target, events.tokens)
+
+                    return Streamed(answer, events, gone, self.accounting.using(target), count)
                 body = await _unless(gone, read_answer(answer))
         except ClientGoneError:
             return Response(status_code=_CLIENT_GONE)
@@ -78,8 +82,14 @@ class Gateway:
                 raise _unavailable(asked.model)
             return Response(body, answer.status, headers)
         body, tokens = whole(body, asked.model)
-        self.accounting.add(caller.project_id, target.name, tokens)
+        self._count(request, caller, target, tokens)
         return Response(body, 200, headers)
+
+    def _count(self, request: Request, caller: Caller, target: Target, tokens: Tokens | None) -> None:
+        self.accounting.add(caller.project_id, target.name, tokens)
+        admission = getattr(request.state, "admission", None)  # where requests are limited
+        if admission is not None and tokens is not None:
+            admission.settle(tokens.input + tokens.output)
 
     async def _send(self, caller: Caller, asked: Asked, target: Target, api: Api) -> aiohttp.ClientResponse:
         for attempt in range(_TRIES):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import aiohttp
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
-from tunesmith_hosted.routing.accounting import Accounting
 from tunesmith_hosted.routing.answers import Events
-from tunesmith_hosted.routing.targets import Target
 from tunesmith_hosted.routing.upstream import server_gone
 
 
@@ -21,9 +21,8 @@ class Streamed(Response):
         answer: The server's answer, whose body has not been read.
         events: Changes the events.
         gone: Is done once the client has gone.
-        accounting: Counts the request.
-        target: The model.
-        project_id: Who asks.
+        using: Keeps the model awake meanwhile.
+        count: Counts the request, when it has ended.
     """
 
     def __init__(
@@ -31,21 +30,20 @@ class Streamed(Response):
         answer: aiohttp.ClientResponse,
         events: Events,
         gone: asyncio.Task[None],
-        accounting: Accounting,
-        target: Target,
-        project_id: str,
+        using: AbstractContextManager[None],
+        count: Callable[[], None],
     ) -> None:
         super().__init__(media_type="text/event-stream", headers={"cache-control": "no-cache"})
         del self.headers["content-length"]
         self._answer, self._events, self._gone = answer, events, gone
-        self._accounting, self._target, self._project_id = accounting, target, project_id
+        self._using, self._count = using, count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer."""
         pump = asyncio.ensure_future(self._pump(send))
         self._gone.add_done_callback(lambda _: pump.cancel())
         try:
-            with self._accounting.using(self._target):
+            with self._using:
                 await asyncio.wait({pump})
                 if not pump.cancelled():
                     pump.result()
@@ -53,7 +51,7 @@ class Streamed(Response):
             pump.cancel()
             self._gone.cancel()
             self._answer.close()  # ends the server's work, if it has not ended
-            self._accounting.add(self._project_id, self._target.name, self._events.tokens)
+            self._count()
 
     async def _pump(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
