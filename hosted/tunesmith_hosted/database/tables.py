@@ -221,6 +221,27 @@ class TunedModel(Table):
     deleted_at: Mapped[int | None]
 
 
+class ServedBase(Table):
+    """A base model that is served itself, once for all projects; its row is made by the first request.
+
+    Attributes:
+        name: Its public name, as in the settings.
+        workspace: Name of its InferenceWorkspace.
+        wanted: `awake` or `asleep`.
+        endpoint: Base URL of its server while it serves.
+        last_used_at: Of the newest request, to the minute.
+    """
+
+    __tablename__ = "served_bases"
+
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    workspace: Mapped[str] = mapped_column(String(63))
+    wanted: Mapped[str] = mapped_column(String(16), default="asleep")
+    endpoint: Mapped[str | None] = mapped_column(String(512))
+    message: Mapped[str | None]
+    last_used_at: Mapped[int | None]
+
+
 class Outbox(Table):
     """What is to be done outside the database, written in the transaction that asks for it.
 

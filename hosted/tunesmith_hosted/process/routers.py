@@ -2,9 +2,21 @@
 
 from fastapi import APIRouter
 
+from tunesmith_hosted.files import routes as files
+from tunesmith_hosted.files import upload_routes as uploads
+from tunesmith_hosted.fine_tuning import permissions
+from tunesmith_hosted.fine_tuning import routes as fine_tuning
+from tunesmith_hosted.models import routes as models
+from tunesmith_hosted.routing import routes as routing
 from tunesmith_hosted.tenants import audit_routes, key_routes, project_routes, usage_routes
 
 ROUTERS: tuple[APIRouter, ...] = (
+    files.router,
+    uploads.router,
+    fine_tuning.router,
+    permissions.router,
+    models.router,
+    routing.router,
     project_routes.router,
     key_routes.router,
     audit_routes.router,

@@ -1,0 +1,52 @@
+"""The file systems that files can be stored in: a folder, s3://, abfs:// and gs://, all through fsspec."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+SCHEMES = ("s3", "abfs", "abfss", "az", "gs", "gcs", "memory")
+
+
+def open_filesystem(uri: str) -> tuple[Any, str]:
+    """Return the fsspec file system of a URI or a folder, and the path in it.
+
+    Raises:
+        ValueError: The URI is of another kind of storage.
+    """
+    scheme, mark, rest = uri.partition("://")
+    if not mark or scheme == "file":
+        return fsspec.filesystem("file"), str(Path(rest if mark else uri).absolute())
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise ValueError(f"files: {scheme}:// is not a known kind of storage; write a folder, or {known}")
+    if scheme == "s3":
+        return _s3(), rest.strip("/")
+    file_system, path = fsspec.core.url_to_fs(uri)
+    return file_system, path.rstrip("/")
+
+
+def _s3() -> Any:  # noqa: ANN401 - an fsspec file system, which has no types
+    """Return S3 by Arrow's client, as the jobs' stages use it; AWS_* variables are honoured."""
+    from fsspec.implementations.arrow import ArrowFSWrapper
+    from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
+
+    options: dict[str, Any] = {
+        "connect_timeout": 10,
+        "request_timeout": 60,
+        "retry_strategy": AwsStandardS3RetryStrategy(max_attempts=3),
+        "allow_delayed_open": True,  # small files go up in one request
+        "background_writes": False,  # what waits to be sent would have no limit
+    }
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if endpoint:
+        scheme, _, host = endpoint.partition("://")
+        options.update({"endpoint_override": host.rstrip("/"), "scheme": scheme} if host else {})
+        region = region or "us-east-1"
+    if region:
+        options["region"] = region
+    return ArrowFSWrapper(S3FileSystem(**options), skip_instance_cache=True)
