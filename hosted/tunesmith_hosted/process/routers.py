@@ -2,4 +2,7 @@
 
 from fastapi import APIRouter
 
-ROUTERS: tuple[APIRouter, ...] = ()
+from tunesmith_hosted.fine_tuning.permissions import router as permissions
+from tunesmith_hosted.fine_tuning.routes import router as fine_tuning
+
+ROUTERS: tuple[APIRouter, ...] = (fine_tuning, permissions)
