@@ -105,23 +105,18 @@ async def write_success(session: AsyncSession, job: Job, organization: str, fini
     await settle(session, finish.file_id)
     step = finish.last.step
     checkpoint = checkpoint_name(name, step)
-    for id, of, workspace in (
-        (name, None, job.object_name),
-        (checkpoint, step, f"{job.object_name}-step-{step}"),
-    ):
-        session.add(
-            TunedModel(
-                id=id,
-                project_id=job.project_id,
-                job_id=job.id,
-                base=job.base,
-                step=of,
-                artifact=finish.artifact,
-                workspace=workspace,
-                wanted="asleep",
-                created_at=at,
-            )
+    session.add(
+        TunedModel(
+            id=name,
+            project_id=job.project_id,
+            job_id=job.id,
+            base=job.base,
+            artifact=finish.artifact,
+            workspace=job.object_name,
+            wanted="asleep",
+            created_at=at,
         )
+    )
     session.add(
         Checkpoint(
             id=derived_id("ftckpt_", job.id, str(step)),

@@ -92,11 +92,21 @@ async def _load_tuned(context: Context, id: str) -> _Served | None:
     if found is None:
         return None
     row, namespace, job = found
+    artifact = row.artifact or await _fill_artifact(context, row)
     base, awake = context.settings.base(row.base), row.wanted == "awake"
-    manifest = workspace_manifest(row.workspace, namespace, row.artifact, base, awake=awake, project_id=row.project_id)
+    manifest = workspace_manifest(row.workspace, namespace, artifact, base, awake=awake, project_id=row.project_id)
     ref = ObjectRef("InferenceWorkspace", row.workspace, namespace)
     maker = ObjectRef("FineTuneJob", job, namespace)
     return _Served(TunedModel, id, row.wanted, row.last_used_at, ref, manifest, maker)
+
+
+async def _fill_artifact(context: Context, checkpoint: TunedModel) -> str:
+    """Write down what the servers of a checkpoint load: it is kept of the last step, whose weights the model has."""
+    async with context.sessions.begin() as session:
+        query = select(TunedModel.artifact).where(TunedModel.job_id == checkpoint.job_id, TunedModel.step.is_(None))
+        artifact = (await session.execute(query)).scalar_one()
+        (await session.get_one(TunedModel, checkpoint.id)).artifact = artifact
+    return artifact
 
 
 async def _load_base(context: Context, name: str) -> _Served | None:
