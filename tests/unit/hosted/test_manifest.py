@@ -14,7 +14,7 @@ SOURCE = {"uri": "s3://bucket/file-1.jsonl", "sha256": "0" * 64}
 AUTO = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}
 
 
-def base_of(**given: Any) -> BaseModelSettings:
+def base_of(**hyperparameters: Any) -> BaseModelSettings:
     return BaseModelSettings(name="base", **{"model": {"uri": "hf://organisation/base"}, **given})
 
 
@@ -25,7 +25,7 @@ def made(
     validation: bool = False,
     **hyperparameters: Any,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    values = AUTO | ({"beta": "auto"} if kind == "dpo" else {}) | given
+    values = AUTO | ({"beta": "auto"} if kind == "dpo" else {}) | hyperparameters
     job = Job(id="ftjob-A", project_id="proj_1", seed=5, method={"type": kind, kind: {"hyperparameters": values}})
     job.object_name = "ft-a"
     sources = {"training": SOURCE} | ({"validation": SOURCE} if validation else {})
