@@ -14,7 +14,7 @@ SOURCE = {"uri": "s3://bucket/file-1.jsonl", "sha256": "0" * 64}
 AUTO = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}
 
 
-def base_of(**hyperparameters: Any) -> BaseModelSettings:
+def base_of(**given: Any) -> BaseModelSettings:
     return BaseModelSettings(name="base", **{"model": {"uri": "hf://organisation/base"}, **given})
 
 
