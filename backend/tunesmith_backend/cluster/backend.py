@@ -113,6 +113,10 @@ class ClusterBackend:
         found = (await self.get(ref)).get("status", {}).get("endpoint")
         return str(found) if found else None
 
+    async def apply_object(self, path: str, body: Object) -> None:
+        """Create or update any object, such as a namespace. Not of the protocol: one machine has none."""
+        await self._apply(path, body)
+
     async def close(self) -> None:
         """Close the connections. The objects keep running."""
         await self._client.close()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith_api import status as state
+from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.manifests import Finding, LoadedFineTuneJob, LoadedInferenceWorkspace, Manifests
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
 from tunesmith_api.work_folder import Stage
@@ -196,8 +197,10 @@ class LocalBackend:
             local.scaled_to_zero()
             return
         try:
-            # Wait for the jobs that were applied before it: one of them may make the model.
-            while any(self._is_running(job) for job in tuple(self._tasks) if job.kind == "FineTuneJob"):
+            # Wait for the jobs that were applied before it: one of them may make the model, unless it is there.
+            while not _is_there(workspace) and any(
+                self._is_running(job) for job in tuple(self._tasks) if job.kind == "FineTuneJob"
+            ):
                 if stop.wait(_POLL_SECONDS):
                     return
             refs = self._objects.refs("FineTuneJob", ref.namespace)
@@ -212,6 +215,15 @@ class LocalBackend:
             self._emit(Refused(ref, str(error)))
         finally:
             local.stop()
+
+
+def _is_there(workspace: InferenceWorkspace) -> bool:
+    """Return whether all that a workspace serves is an artifact that is complete, which no job changes."""
+    spec = workspace.spec
+    if spec.model.uri is None or spec.adapters or spec.adapter_selector:
+        return False
+    path = Path(spec.model.uri)
+    return path.is_absolute() and (path / MANIFEST).exists()
 
 
 def _free_port(host: str) -> int:

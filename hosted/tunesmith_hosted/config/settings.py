@@ -44,6 +44,7 @@ class Settings(BaseModel):
         bases: The models that can be asked and fine-tuned.
         quotas: Limits of projects.
         max_file_bytes: The largest file.
+        min_examples: The fewest rows of a training file.
         upload_seconds: Seconds after which an unfinished upload expires.
         idle_seconds: Seconds without a request after which a fine-tuned model sleeps.
         reconcile_seconds: Seconds between two looks at the backend.
@@ -60,6 +61,7 @@ class Settings(BaseModel):
     bases: tuple[BaseModelSettings, ...] = ()
     quotas: Quotas = Quotas()
     max_file_bytes: Annotated[int, Field(gt=0)] = 8 * 2**30
+    min_examples: Annotated[int, Field(gt=0)] = 10
     upload_seconds: Annotated[int, Field(gt=0)] = 3600
     idle_seconds: Annotated[float, Field(gt=0)] = 900
     reconcile_seconds: Annotated[float, Field(gt=0)] = 1

@@ -116,6 +116,7 @@ class Job(Table):
         request: The request's body, as it was taken.
         wanted: What the user wants of it: `run`, `pause` or `cancel`.
         status: What the API shows.
+        place_at: When it got a place to run; None while it waits for one, is paused, or has ended.
         object_name: Name of its FineTuneJob, derived from the id.
         manifest: The FineTuneJob as it was asked for; empty until the files are valid.
         observed: The newest status of the FineTuneJob.
@@ -137,6 +138,7 @@ class Job(Table):
     user_metadata: Mapped[dict[str, Any]] = mapped_column(default=dict)
     wanted: Mapped[str] = mapped_column(String(16), default="run")
     status: Mapped[str] = mapped_column(String(24), index=True)
+    place_at: Mapped[int | None]
     object_name: Mapped[str] = mapped_column(String(63))
     manifest: Mapped[dict[str, Any]] = mapped_column(default=dict)
     observed: Mapped[dict[str, Any]] = mapped_column(default=dict)
