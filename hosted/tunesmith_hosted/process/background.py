@@ -7,11 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from tunesmith_hosted.http.context import Context
+from tunesmith_hosted.reconcile.loop import run as run_reconciler
 
 Background = Callable[[Context, asyncio.Event, asyncio.Event], Awaitable[None]]
 """Runs until `stop` is set. `wake` is set when there is work; a poll must find what was asked of other replicas."""
 
-BACKGROUND: tuple[Background, ...] = ()
+BACKGROUND: tuple[Background, ...] = (run_reconciler,)
 
 _PAUSE_SECONDS = 1.0
 _logger = logging.getLogger(__name__)

@@ -47,7 +47,7 @@ class _Served:
 
 async def look_at_model(context: Context, objects: Objects, id: str) -> float | None:
     """Do what is to be done about a model, and return after how many seconds to look again; None if not."""
-    served = await (_load_tuned(context, id) if id.startswith("ft:") else _load_base(context, id))
+    served = await (_load_tuned(context, id) if id.startswith("ft:") else _load_base(context, id.removeprefix("base:")))
     if served is None:
         return None
     if served.wanted == "deleted":

@@ -72,7 +72,7 @@ def estimate(body: bytes) -> int:
     """Return the tokens of a request and its answer: the body's length, and the longest answer that it allows."""
     try:
         fields = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return 0
     if not isinstance(fields, dict):
         return 0
