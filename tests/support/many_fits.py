@@ -26,16 +26,19 @@ def fit_all(folders: list[Path], processes: int = 2, **extra: str) -> None:
 
 
 def main(folders: list[str]) -> None:
-    import accelerate.utils.other
-    import torch
-    from accelerate.state import AcceleratorState
-    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+    from tunesmith_trainer.runtime.model_libraries import importing_models
 
-    from tunesmith_api.failures import StageError
-    from tunesmith_api.work_folder import WorkFolder
-    from tunesmith_trainer.runtime.job_config import load_config
-    from tunesmith_trainer.train.distributed.interrupt import Interrupt
-    from tunesmith_trainer.train.fit import fit
+    with importing_models():
+        import accelerate.utils.other
+        import torch
+        from accelerate.state import AcceleratorState
+        from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+        from tunesmith_api.failures import StageError
+        from tunesmith_api.work_folder import WorkFolder
+        from tunesmith_trainer.runtime.job_config import load_config
+        from tunesmith_trainer.train.distributed.interrupt import Interrupt
+        from tunesmith_trainer.train.fit import fit
 
     has_deepspeed = accelerate.utils.other.is_deepspeed_available
     for folder in folders:

@@ -193,15 +193,17 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Serve lines until the input ends, or the process that asks has ended."""
     from tunesmith_api.local.processes import die_with_parent
+    from tunesmith_trainer.runtime.model_libraries import MODELS, importing_models
 
     die_with_parent(os.getppid())
     # No computation here: its threads would not survive a fork.
-    import accelerate  # noqa: F401
-    import peft  # noqa: F401
-    import torch  # noqa: F401
-    import transformers
+    with importing_models(MODELS):
+        import accelerate  # noqa: F401
+        import peft  # noqa: F401
+        import torch  # noqa: F401
+        import transformers
 
-    import tunesmith_trainer.train.fit  # noqa: F401
+        import tunesmith_trainer.train.fit  # noqa: F401
 
     if "--deepspeed" in sys.argv:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
