@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
+from tunesmith_trainer.train.compat.accelerate import hide_datasets, hide_deepspeed
 from tunesmith_trainer.train.compat.deepspeed import _NVME_OPS, compile_nothing
 from tunesmith_trainer.train.compat.hf import HookedTrainer, use_one_gpu
 
@@ -54,6 +54,15 @@ def test_accelerate_asks_one_function_for_deepspeed(monkeypatch):
     hide_deepspeed()
     assert other.is_deepspeed_available() is False
     assert "is_deepspeed_available()" in inspect.getsource(other.extract_model_from_parallel)
+
+
+def test_accelerate_asks_one_function_for_datasets(monkeypatch):
+    import accelerate.data_loader as data_loader
+
+    monkeypatch.setattr(data_loader, "is_datasets_available", lambda: True)
+    hide_datasets()
+    assert data_loader.is_datasets_available() is False
+    assert "if is_datasets_available():" in inspect.getsource(data_loader.prepare_data_loader)
 
 
 def test_transformers_saves_and_loads_what_deepspeed_has_by_hooks():
