@@ -89,9 +89,9 @@ class Runs:
         """Write what prepare writes for training to begin with, where the method has such a thing."""
         self._require(self._ask({"work": str(work), "start": True}, deepspeed=False))
 
-    def stage(self, work: Path, name: str) -> None:
-        """Run a stage: prepare, train (with one process) or publish."""
-        self._require(self._ask({"work": str(work), "stage": name}, deepspeed=False))
+    def stage(self, work: Path, name: str, **variables: str) -> None:
+        """Run a stage: prepare, train (with one process) or publish, with further variables of the environment."""
+        self._require(self._ask({"work": str(work), "ranks": [variables], "stage": name}, deepspeed=False))
 
     def call(self, module: str, function: str, argument: str, folder: Path) -> None:
         """Call a function of a module with an argument and a folder, which is made."""
