@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from faults.corpus import FAULTS, Fault
 from faults.jobs import FAMILIES, Snapshots, copy_of, keep_inputs, run_stages
 from faults.run import run_clean, run_fault
+from support.warm_exporter import warm_exporters
 from tunesmith_api.work_folder import Stage
 
 DOCS = Path(__file__).parents[2] / "docs" / "faithful.md"
@@ -18,6 +20,12 @@ DOCS = Path(__file__).parents[2] / "docs" / "faithful.md"
 @pytest.fixture(scope="session")
 def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Snapshots:
     return Snapshots(tmp_path_factory.mktemp("snapshots"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exporters_begin_at_once() -> Iterator[None]:
+    with warm_exporters():
+        yield
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))

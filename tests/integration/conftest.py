@@ -8,7 +8,9 @@ import pytest
 
 from support.object_store import ObjectStore
 from support.serving_process import ServingProcess
+from support.technique_runs import Runs
 from support.tool_models import make_tool_artifact
+from support.warm_exporter import warm_exporters
 
 
 @pytest.fixture
@@ -19,6 +21,20 @@ def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         yield store
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """Runs stages in forks of processes that import the libraries once for all tests."""
+    with Runs(tmp_path_factory.mktemp("runs") / "log") as runs:
+        yield runs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exporters_begin_at_once() -> Iterator[None]:
+    """Let publish fork its exporters from a process that has imported the libraries."""
+    with warm_exporters():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from tunesmith_trainer.runtime.model_libraries import importing_models
+
 
 def save_model(folder: str, config: dict[str, Any], half: bool) -> None:
     """Save a model at random weights."""
@@ -108,12 +110,13 @@ def _fork(folder: str, variables: dict[str, str], report: Path, *, log: bool) ->
 def main() -> None:
     """Serve lines until the input ends."""
     # No computation here: its threads would not survive a fork.
-    import accelerate  # noqa: F401
-    import peft  # noqa: F401
-    import torch
-    import transformers
+    with importing_models():
+        import accelerate  # noqa: F401
+        import peft  # noqa: F401
+        import torch
+        import transformers
 
-    import tunesmith_trainer.train.fit  # noqa: F401
+        import tunesmith_trainer.train.fit  # noqa: F401
 
     if "--deepspeed" in sys.argv:
         os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")

@@ -2,7 +2,8 @@
 
 For each line of its input, a request, it writes a line with how the processes ended:
 
-    {work, ranks: [{VARIABLE: value}], killAt?, measure?}  ->  {codes, errors: [{reason, message}], taken: [{...}]}
+    {work, ranks: [{VARIABLE: value}], killAt?, stopAfter?, measure?}
+        ->  {codes, errors: [{reason, message}], taken: [{...}]}
     {work, initial: FILE}  ->  the same; the weights to train, as they begin, are in FILE
     {work, start: true}  ->  the same; what prepare writes for training to begin with is written
     {work, stage: prepare | train | publish}  ->  the same
@@ -21,11 +22,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# What training imports when it begins, so that not each child process does.
+_LATER = (
+    "peft.utils.transformers_weight_conversion",
+    "support.allocations",
+    "support.plan_child",
+    "tunesmith_trainer.models.loading",
+    "tunesmith_trainer.tasks.registry",
+    "transformers.models.llama.modeling_llama",
+)
+_LATER_BY_DEEPSPEED = (
+    "setuptools",
+    "deepspeed.module_inject.auto_ep_layer",
+    "deepspeed.ops.op_builder.all_ops",
+    "deepspeed.runtime.superoffload.superoffload_stage3",
+    "deepspeed.runtime.zero.muon.muon_optimizer",
+    "torch._inductor.compile_fx",
+    "torch._dynamo.repro.after_dynamo",
+)
 _GRACE = 5.0  # seconds that the other processes have after one has failed
 _LONGEST = 1800.0
 
 
-def _train(work: Path, report: Path, *, kill_at: int | None, measure: bool) -> None:
+def _train(work: Path, report: Path, *, kill_at: int | None, stop_after: int | None, measure: bool) -> None:
     """Train in this process, as the product's workers do."""
     from support.allocations import Allocations
     from support.plan_child import _status
@@ -34,8 +53,8 @@ def _train(work: Path, report: Path, *, kill_at: int | None, measure: bool) -> N
     from tunesmith_trainer.train.distributed.interrupt import Interrupt
     from tunesmith_trainer.train.fit import fit
 
-    class Killed(Interrupt):
-        """Kills the process after a step, as a failure of the machine would, and notes what is in memory then."""
+    class Ended(Interrupt):
+        """Kills the process after a step, as a failure of the machine would, or asks it to stop; notes its memory."""
 
         steps = 0
 
@@ -46,12 +65,14 @@ def _train(work: Path, report: Path, *, kill_at: int | None, measure: bool) -> N
             taken.update(allocated=allocations.peak, atRest=allocations.current, resident=_status("VmHWM"))
             if self.steps == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if stop_after is not None and self.steps >= stop_after - 1:
+                self.requested = True  # it takes effect after the next step
 
     folder = WorkFolder(work)
     allocations = Allocations()
     taken: dict[str, int] = {}
     with allocations if measure else contextlib.nullcontext():
-        result = fit(load_config(folder), folder, Killed())
+        result = fit(load_config(folder), folder, Ended())
     report.write_text(json.dumps({**taken, "result": result}))
 
 
@@ -176,7 +197,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         elif "function" in request:
             getattr(importlib.import_module(request["module"]), request["function"])(request["argument"], work)
         else:
-            _train(work, report, kill_at=request.get("killAt"), measure=request.get("measure", False))
+            ends = {"kill_at": request.get("killAt"), "stop_after": request.get("stopAfter")}
+            _train(work, report, **ends, measure=request.get("measure", False))
 
     pids = [
         _fork(lambda report=report: run(report), variables, error)  # type: ignore[misc]
@@ -193,19 +215,26 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Serve lines until the input ends, or the process that asks has ended."""
     from tunesmith_api.local.processes import die_with_parent
+    from tunesmith_trainer.runtime.model_libraries import MODELS, importing_models
 
     die_with_parent(os.getppid())
     # No computation here: its threads would not survive a fork.
-    import accelerate  # noqa: F401
-    import peft  # noqa: F401
-    import torch  # noqa: F401
-    import transformers
+    with importing_models(MODELS):
+        import accelerate  # noqa: F401
+        import peft  # noqa: F401
+        import torch  # noqa: F401
+        import transformers
 
-    import tunesmith_trainer.train.fit  # noqa: F401
+        import tunesmith_trainer.train.fit  # noqa: F401
 
+        for name in _LATER:
+            importlib.import_module(name)
     if "--deepspeed" in sys.argv:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
         import deepspeed  # noqa: F401
+
+        for name in _LATER_BY_DEEPSPEED:
+            importlib.import_module(name)
 
     transformers.logging.set_verbosity_error()
     for line in sys.stdin:

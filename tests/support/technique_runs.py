@@ -48,7 +48,13 @@ class Runs:
         self._log.close()
 
     def train(
-        self, work: Path, *, processes: int = PROCESSES, kill_at: int | None = None, measure: bool = False
+        self,
+        work: Path,
+        *,
+        processes: int = PROCESSES,
+        kill_at: int | None = None,
+        stop_after: int | None = None,
+        measure: bool = False,
     ) -> list[dict[str, Any]]:
         """Train a work folder by its config.json.
 
@@ -56,6 +62,7 @@ class Runs:
             work: The folder.
             processes: Processes that train together.
             kill_at: Step of this attempt after which all processes are killed (SIGKILL).
+            stop_after: Step of this attempt after which training is asked to stop, with a checkpoint.
             measure: Whether to follow all tensors.
 
         Returns:
@@ -63,11 +70,12 @@ class Runs:
             [] where they were killed. `allocated` is the peak of all tensors, `atRest` what is left after a step.
 
         Raises:
-            RunError: A process has failed.
+            RunError: A process has failed, or was stopped.
         """
         distributed = json.loads((work / "config.json").read_text())["spec"]["distributed"]
-        request = {"work": str(work), "ranks": _ranks(processes), "measure": measure}
-        answer = self._ask({**request, "killAt": kill_at}, deepspeed=distributed["strategy"] != "ddp")
+        request: dict[str, Any] = {"work": str(work), "ranks": _ranks(processes), "measure": measure}
+        request |= {"killAt": kill_at, "stopAfter": stop_after}
+        answer = self._ask(request, deepspeed=distributed.get("strategy", "ddp") != "ddp")
         if kill_at is not None and set(answer["codes"]) == {-9}:
             return []
         self._require(answer, killed=kill_at is not None)
@@ -81,9 +89,9 @@ class Runs:
         """Write what prepare writes for training to begin with, where the method has such a thing."""
         self._require(self._ask({"work": str(work), "start": True}, deepspeed=False))
 
-    def stage(self, work: Path, name: str) -> None:
-        """Run a stage: prepare, train (with one process) or publish."""
-        self._require(self._ask({"work": str(work), "stage": name}, deepspeed=False))
+    def stage(self, work: Path, name: str, **variables: str) -> None:
+        """Run a stage: prepare, train (with one process) or publish, with further variables of the environment."""
+        self._require(self._ask({"work": str(work), "ranks": [variables], "stage": name}, deepspeed=False))
 
     def call(self, module: str, function: str, argument: str, folder: Path) -> None:
         """Call a function of a module with an argument and a folder, which is made."""

@@ -1,7 +1,5 @@
 """One cell of each purpose, and of each technique, of the table of purposes. All of them: `make purposes`."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from support.purpose_cells import PURPOSES, TECHNIQUES, Cell, Purpose, cells, one_of_each
@@ -10,11 +8,9 @@ from support.technique_runs import Runs
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PurposeRunner]:
-    """A runner whose processes import the libraries once, and which makes each kind of base model once."""
-    folder = tmp_path_factory.mktemp("purposes")
-    with Runs(folder / "log") as runs:
-        yield PurposeRunner(folder, runs)
+def runner(tmp_path_factory: pytest.TempPathFactory, runs: Runs) -> PurposeRunner:
+    """A runner that makes each kind of base model once."""
+    return PurposeRunner(tmp_path_factory.mktemp("purposes"), runs)
 
 
 @pytest.mark.slow

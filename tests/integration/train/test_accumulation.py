@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from support.many_fits import fit_all
+from support.technique_runs import Runs
 from support.training import log_of
 
 Job = Callable[..., Path]
@@ -59,11 +60,11 @@ def loss_of(work: Path) -> float:
     return float(log_of(work)[0]["loss"])
 
 
-def test_accumulation_is_exact(job: Job) -> None:
+def test_accumulation_is_exact(job: Job, runs: Runs) -> None:
     large: dict[str, Path] = {name: make(job, f"large-{name}", name, BATCH) for name in ("ddp", "zero1")}
     small = {name: make(job, name, name, 1) for name in ("ddp", "zero1", "zero2", "zero3")}
-    fit_all(list(large.values()), processes=1)
-    fit_all(list(small.values()))
+    fit_all(runs, list(large.values()), processes=1)
+    fit_all(runs, list(small.values()))
     sizes: list[list[Any]] = [
         sorted(float(value.norm()) for value in gradients(large[name]).values()) for name in large
     ]

@@ -1,10 +1,12 @@
 """The private parts of libraries that `train/compat` relies on are as they were. When this fails, look there."""
 
 import inspect
+import subprocess
+import sys
 
 import pytest
 
-from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
+from tunesmith_trainer.train.compat.accelerate import hide_datasets, hide_deepspeed
 from tunesmith_trainer.train.compat.deepspeed import _NVME_OPS, compile_nothing
 from tunesmith_trainer.train.compat.hf import HookedTrainer, use_one_gpu
 
@@ -54,6 +56,15 @@ def test_accelerate_asks_one_function_for_deepspeed(monkeypatch):
     assert "is_deepspeed_available()" in inspect.getsource(other.extract_model_from_parallel)
 
 
+def test_accelerate_asks_one_function_for_datasets(monkeypatch):
+    import accelerate.data_loader as data_loader
+
+    monkeypatch.setattr(data_loader, "is_datasets_available", lambda: True)
+    hide_datasets()
+    assert data_loader.is_datasets_available() is False
+    assert "if is_datasets_available():" in inspect.getsource(data_loader.prepare_data_loader)
+
+
 def test_transformers_saves_and_loads_what_deepspeed_has_by_hooks():
     from transformers import Trainer
 
@@ -66,6 +77,23 @@ def test_transformers_saves_and_loads_what_deepspeed_has_by_hooks():
     assert "if resume_from_checkpoint is not None:" in source
     loads = inspect.getsource(Trainer._load_optimizer_and_scheduler)
     assert "if not isinstance(self.lr_scheduler, DeepSpeedSchedulerWrapper):" in loads
+
+
+def test_libraries_of_models_do_without_what_they_make_no_use_of():
+    code = (
+        "import sys\n"
+        "from tunesmith_trainer.runtime.model_libraries import importing_models\n"
+        "with importing_models():\n"
+        "    import tunesmith_trainer.train.fit\n"
+        "import peft, torch, transformers\n"
+        "peft.get_peft_model(torch.nn.Sequential(torch.nn.Linear(2, 2)), peft.LoraConfig(target_modules=['0']))\n"
+        "unused = ('bitsandbytes', 'datasets', 'scipy', 'sklearn')\n"
+        "print([name for name in unused if name in sys.modules])\n"
+        "import bitsandbytes, datasets, scipy, sklearn\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.slow

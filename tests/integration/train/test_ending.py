@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from support.technique_runs import Runs
 from support.training import VOCABULARY, log_of, train, training_job
 
 Run = Callable[[Path], dict[str, Any]]
@@ -64,7 +65,7 @@ def begin_again(work: Path, last: int) -> None:
     """Leave of a complete stage what a run that was killed after the checkpoint of step `last` had left."""
     for name in ("final", "best"):
         shutil.rmtree(work / "train" / name, ignore_errors=True)
-    (work / "train" / "stage.json").unlink()
+    (work / "train" / "stage.json").unlink(missing_ok=True)
     for checkpoint in (work / "train" / "checkpoints").iterdir():
         if int(checkpoint.name.removeprefix("checkpoint-")) > last:
             shutil.rmtree(checkpoint)
@@ -163,13 +164,11 @@ def test_without_validation_rows_it_is_refused(job: Job, run_here: Run) -> None:
     assert "spec.dataset.validation: {fraction: 0.05}" in caught.value.remedy
 
 
-def test_two_processes_stop_after_the_same_step(job: Job, run_here: Run) -> None:
+def test_two_processes_stop_after_the_same_step(job: Job, run_here: Run, runs: Runs) -> None:
     one = job("one", training=STOPPING)
     two = job("two", training=STOPPING, distributed={"numProcPerNode": 2, "strategy": "zero3"})
     expected = run_here(one)
-    done = train(two)
-    assert done.returncode == 0, done.stderr
-    marker = json.loads((two / "train" / "stage.json").read_text())
+    marker = runs.train(two)[0]["result"]
     names = ("steps", "bestStep", "publishedStep")
     assert [marker[name] for name in names] == [expected[name] for name in names]
     mine, theirs = tensors(one), tensors(two)
@@ -178,9 +177,7 @@ def test_two_processes_stop_after_the_same_step(job: Job, run_here: Run) -> None
         np.testing.assert_allclose(theirs[name], tensor, atol=1e-4, err_msg=name)
     result = published(two)
     begin_again(two, marker["bestStep"] + 1)
-    again = train(two)
-    assert again.returncode == 0, again.stderr
-    assert json.loads((two / "train" / "stage.json").read_text()) == marker
+    assert runs.train(two)[0]["result"] == marker
     assert published(two) == result
 
 

@@ -5,13 +5,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from support.technique_runs import Runs
 from support.trained_jobs import prepared, write_config
 from support.training import child_environment, train, train_command
 from tunesmith_api.work_folder import Stage
@@ -43,11 +44,10 @@ def published(work: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", params=["lora", "full", "qdora"])
-def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, runs: Runs) -> Path:
     work = job(tmp_path_factory.mktemp("evaluated") / "job", request.param)
-    done = train(work, **HERE)
-    assert done.returncode == 0, done.stderr
-    yield work
+    runs.stage(work, "train", **HERE)
+    return work
 
 
 def test_publish_takes_the_results_of_training(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from support.label_rows import animal_rows, classification_job
 from support.many_fits import fit_all
+from support.technique_runs import Runs
 from support.tiny_tasks import Family, build_task_model
 from support.training import log_of
 from tunesmith_api.work_folder import Stage
@@ -65,18 +66,18 @@ def compare(work: Path, expected: Path, tolerance: float) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_every_strategy_trains_the_head_as_ddp_does_and_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+def test_every_strategy_trains_the_head_as_ddp_does_and_goes_on_from_a_checkpoint(tmp_path: Path, runs: Runs) -> None:
     plain = made(tmp_path, "bert", "lora", "ddp")
     others = [made(tmp_path, "bert", "lora", f"zero{stage}") for stage in (1, 2, 3)]
     stopped = [made(tmp_path, "bert", "lora", strategy, stop=4) for strategy in ("ddp", "zero3")]
     # DeepSpeed has no autocast, and what is trained is in fp32 all the same.
     narrow = [made(tmp_path, "bert", "lora", strategy, precision="bf16") for strategy in ("ddp", "zero3")]
     quantized = [made(tmp_path, "qwen2", "qlora", strategy) for strategy in ("ddp", "zero3")]
-    fit_all([plain, *others, *stopped, *narrow, *quantized])
+    fit_all(runs, [plain, *others, *stopped, *narrow, *quantized])
     for work in stopped:
         assert "a checkpoint was saved" in json.loads((work / "fit.json").read_text())["error"]
         (work / "stop-after").unlink()
-    fit_all(stopped)
+    fit_all(runs, stopped)
     result = json.loads((plain / "fit.json").read_text())
     tensors = weights_of(plain)
     heads = [name.removeprefix("base_model.model.") for name in tensors if ".lora_" not in name]

@@ -9,9 +9,8 @@ from support.technique_runs import Runs
 
 
 @pytest.mark.slow
-def test_a_fine_tuned_minilm_is_as_good_as_a_regression_on_its_embeddings(tmp_path: Path) -> None:
+def test_a_fine_tuned_minilm_is_as_good_as_a_regression_on_its_embeddings(tmp_path: Path, runs: Runs) -> None:
     data = rows(400, 100)
-    with Runs(tmp_path / "log") as runs:
-        accuracy, difference = fine_tune(tmp_path / "job", runs, data, 50)
+    accuracy, difference = fine_tune(tmp_path / "job", runs, data, 50)
     assert accuracy >= logistic_regression(*data)
     assert difference <= 1e-4

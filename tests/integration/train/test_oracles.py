@@ -1,6 +1,5 @@
 """Tasks learn what a plain script of transformers' Trainer learns. All of them: `make oracles`."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,12 +8,6 @@ from oracles.compare import ORACLES, Oracle, compare, same
 from support.technique_runs import Runs
 
 SMALL = ORACLES[:2]  # the others take minutes
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    with Runs(tmp_path_factory.mktemp("oracles") / "log") as runs:
-        yield runs
 
 
 @pytest.mark.slow

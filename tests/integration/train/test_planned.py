@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from support.prepare_runs import read_result, write_job, write_rows
-from support.training import train
 from tunesmith_api.contract import MACHINE
 from tunesmith_api.planner import DataShape, ModelShape, parse_machines
 from tunesmith_api.planner import plan as planned
@@ -47,15 +46,14 @@ def tight_machine(work: Path) -> dict[str, Any]:
     return {"name": "tight", "cpus": 2, "memory": found.stages["train"].memory - 1}
 
 
-def test_what_is_left_open_is_trained_as_planned(prepare: Prepare) -> None:
+def test_what_is_left_open_is_trained_as_planned(prepare: Prepare, run_here: Callable[[Path], Any]) -> None:
     wide = prepare(LARGE)
     work = prepare(tight_machine(wide))
     before, plan = read_result(wide)["plan"], read_result(work)["plan"]
     is_full = before["microBatchSize"] == 8
     assert (before["gradientCheckpointing"], before["strategy"]) == (False, "ddp")
     assert (plan["microBatchSize"], plan["gradientCheckpointing"]) == ((4, False) if is_full else (1, True))
-    done = train(work)
-    assert done.returncode == 0, done.stderr
+    run_here(work)
     resolved = json.loads((work / "train" / "resolved.json").read_text())
     for name in ("microBatchSize", "gradientAccumulationSteps", "gradientCheckpointing", "strategy"):
         assert resolved[name]["value"] == plan[name]

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from support.preference_jobs import preference_job, random_pairs
-from support.training import log_of, train
+from support.technique_runs import Runs
+from support.training import log_of
 from tunesmith_api.failures import StageError
 
 Run = Callable[[Path], dict[str, Any]]
@@ -108,12 +109,11 @@ def test_the_reference_is_the_base_model(
     assert log[0]["loss"] == pytest.approx(np.log(2), abs=1e-6)
 
 
-def test_two_processes_train_as_one(tmp_path: Path, run_here: Run) -> None:
+def test_two_processes_train_as_one(tmp_path: Path, run_here: Run, runs: Runs) -> None:
     one = preference_job(tmp_path / "one", method="lora", training=TRAINING)
     run_here(one)
     two = preference_job(tmp_path / "two", method="lora", training=TRAINING, distributed={"numProcPerNode": 2})
-    done = train(two)
-    assert done.returncode == 0, done.stderr
+    runs.train(two)
     for name in ("loss", "rewardMargin", "rewardAccuracy", "evalLoss", "evalRewardMargin"):
         found, expected = ([entry[name] for entry in log_of(work) if name in entry] for work in (two, one))
         assert found == pytest.approx(expected, abs=2e-5), name

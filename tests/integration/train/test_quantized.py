@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from support.training import log_of, train
+from support.technique_runs import Runs
+from support.training import log_of
 from tunesmith_api.failures import StageError
 from tunesmith_api.methods import METHODS
 from tunesmith_trainer.storage.files import read_json
@@ -80,16 +81,14 @@ def test_an_interrupted_run_ends_in_the_same_bits(job: Job, run_here: Run, monke
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["zero2", "zero3"])
-def test_two_processes_learn_what_one_learns(strategy: str, job: Job, run_here: Run) -> None:
+def test_two_processes_learn_what_one_learns(strategy: str, job: Job, run_here: Run, runs: Runs) -> None:
     training = {"maxSteps": 4, "globalBatchSize": 8, "microBatchSize": 2, "learningRate": 0.01}
     alone = job("alone", method="qdora", adapter=ADAPTER, training=training)
-    run_here(alone)
+    expected_result = run_here(alone)
     distributed = {"numProcPerNode": 2, "strategy": strategy}
     several = job("several", method="qdora", adapter=ADAPTER, training=training, distributed=distributed)
-    done = train(several)
-    assert done.returncode == 0, done.stderr
+    result = runs.train(several)[0]["result"]
     for name in ("loss", "evalLoss"):
         expected, found = ([entry[name] for entry in log_of(work)] for work in (alone, several))
         assert found == pytest.approx(expected, abs=1e-4)
-    same = [read_json(work / "train" / "stage.json")["totalParameters"] for work in (alone, several)]
-    assert same[0] == same[1]
+    assert result["totalParameters"] == expected_result["totalParameters"]

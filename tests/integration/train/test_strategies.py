@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from support.many_fits import fit_all
+from support.technique_runs import Runs
 from support.training import log_of
 
 Job = Callable[..., Path]
@@ -57,11 +58,11 @@ def compare(work: Path, expected: Path, tolerance: float) -> None:
     assert rates[0] == pytest.approx(rates[1], abs=1e-12), work.name
 
 
-def train_cells(job: Job, cells: list[tuple[str, str, str]]) -> None:
+def train_cells(job: Job, runs: Runs, cells: list[tuple[str, str, str]]) -> None:
     """Train each cell and, for its method, ddp; all must end the same."""
     plain = {method: make(job, f"{method}-ddp", method, "ddp") for method in {cell[0] for cell in cells}}
     works = {cell: make(job, "-".join(cell), *cell) for cell in cells}
-    fit_all([*plain.values(), *works.values()])
+    fit_all(runs, [*plain.values(), *works.values()])
     for (method, strategy, offload), work in works.items():
         result = json.loads((work / "fit.json").read_text())
         assert result["strategy"] == strategy
@@ -69,21 +70,21 @@ def train_cells(job: Job, cells: list[tuple[str, str, str]]) -> None:
         compare(work, plain[method], 1e-4)
 
 
-def resume_cells(job: Job, cells: list[tuple[str, str, str]]) -> None:
+def resume_cells(job: Job, runs: Runs, cells: list[tuple[str, str, str]]) -> None:
     """Go on from a checkpoint of two processes with two and with one, and from one of one process with two."""
     names = ["-".join(cell) for cell in cells]
     whole = [make(job, f"{name}-whole", *cell) for name, cell in zip(names, cells, strict=True)]
     of_two = [make(job, f"{name}-of-two", *cell, stop=4) for name, cell in zip(names, cells, strict=True)]
     of_one = [make(job, f"{name}-of-one", *cell, stop=4) for name, cell in zip(names, cells, strict=True)]
-    fit_all([*whole, *of_two])
+    fit_all(runs, [*whole, *of_two])
     with_one = [Path(shutil.copytree(work, f"{work}-with-one")) for work in of_two]
     for work in (*of_two, *with_one):
         assert "a checkpoint was saved" in json.loads((work / "fit.json").read_text())["error"]
         (work / "stop-after").unlink()
-    fit_all([*with_one, *of_one], processes=1)
+    fit_all(runs, [*with_one, *of_one], processes=1)
     for work in of_one:
         (work / "stop-after").unlink()
-    fit_all([*of_two, *of_one])
+    fit_all(runs, [*of_two, *of_one])
     for expected, same, fewer, more in zip(whole, of_two, with_one, of_one, strict=True):
         for work in (same, fewer, more):
             assert json.loads((work / "train" / "metrics.json").read_text())["resumedFromStep"] >= 3
@@ -92,9 +93,9 @@ def resume_cells(job: Job, cells: list[tuple[str, str, str]]) -> None:
         compare(more, expected, 1e-4)
 
 
-def test_all_end_as_ddp_does(job: Job) -> None:
-    train_cells(job, CELLS)
+def test_all_end_as_ddp_does(job: Job, runs: Runs) -> None:
+    train_cells(job, runs, CELLS)
 
 
-def test_any_number_of_processes_goes_on_from_a_checkpoint(job: Job) -> None:
-    resume_cells(job, [("full", "ddp", "none"), ("lora", "zero2", "optimizer"), ("full", "zero3", "none")])
+def test_any_number_of_processes_goes_on_from_a_checkpoint(job: Job, runs: Runs) -> None:
+    resume_cells(job, runs, [("full", "ddp", "none"), ("lora", "zero2", "optimizer"), ("full", "zero3", "none")])

@@ -1,7 +1,5 @@
 """One cell of each method of the matrix of techniques. All of them: `make techniques`."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from support.technique_cells import STRATEGIES, Cell, cells, variants
@@ -21,11 +19,9 @@ def one_of_each() -> list[Cell]:
 
 
 @pytest.fixture(scope="module")
-def checker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checker]:
-    """A checker whose processes import the libraries once."""
-    folder = tmp_path_factory.mktemp("techniques")
-    with Runs(folder / "log") as runs:
-        yield Checker(folder, runs)
+def checker(tmp_path_factory: pytest.TempPathFactory, runs: Runs) -> Checker:
+    """A checker of all cells."""
+    return Checker(tmp_path_factory.mktemp("techniques"), runs)
 
 
 @pytest.mark.slow

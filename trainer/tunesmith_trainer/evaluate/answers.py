@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Sequence
 
+from tunesmith_trainer.runtime.model_libraries import without_unused
+
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -21,7 +23,8 @@ def rouge_l(answers: Sequence[str], references: Sequence[str]) -> float:
     """Return the mean ROUGE-L (F1 of the longest common subsequence of words), 0 to 1; NaN for none."""
     if not references:
         return math.nan
-    from rouge_score.rouge_scorer import RougeScorer
+    with without_unused():  # it imports nltk, which imports sklearn
+        from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(["rougeL"], tokenizer=_Words())
     pairs = zip(references, answers, strict=True)

@@ -15,14 +15,14 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tunesmith_api.local.imports import importing
+from tunesmith_trainer.runtime.model_libraries import importing_models
 
 
 def main() -> int:
     """Answer requests until standard input is closed."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # the builder and its libraries print to standard output
-    with importing():
+    with importing_models():
         from onnxruntime_genai.models import builder
 
     for line in sys.stdin:

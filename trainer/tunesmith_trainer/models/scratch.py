@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tunesmith_api.local.imports import importing
 from tunesmith_api.spec import ScratchSpec
 from tunesmith_trainer.models.scratch_tokenizer import train_tokenizer
+from tunesmith_trainer.runtime.model_libraries import MODELS, importing_models
 
 
 def build_scratch(folder: Path, spec: ScratchSpec, texts: Iterable[str], seed: int) -> None:
@@ -20,7 +20,7 @@ def build_scratch(folder: Path, spec: ScratchSpec, texts: Iterable[str], seed: i
         texts: The texts that the tokenizer is trained on.
         seed: Seed of the weights.
     """
-    with importing():
+    with importing_models(MODELS):
         import torch
 
         from tunesmith_trainer.models.saving import save_model

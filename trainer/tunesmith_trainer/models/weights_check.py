@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.failures import StageError
-from tunesmith_api.local.imports import importing
 from tunesmith_trainer.models.checks import invalid
 from tunesmith_trainer.models.linears import linear_layers
 from tunesmith_trainer.models.old_names import present_name
 from tunesmith_trainer.models.weight_stream import StoredTensor, stored_tensors
+from tunesmith_trainer.runtime.model_libraries import MODELS, importing_models
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def read_architecture(folder: Path, name: str, model_class: Any = None) -> Archi
     Raises:
         StageError: INVALID_MODEL: transformers cannot build it.
     """
-    with importing():
+    with importing_models(MODELS):
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunesmith_api.local.imports import importing
+from tunesmith_api.methods import METHODS
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
+from tunesmith_trainer.runtime.model_libraries import MODELS, importing_models
 
 
 def publish(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
@@ -29,7 +30,8 @@ def publish(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     Raises:
         StageError: A gate or a parity check failed, an export failed, or the output cannot be written.
     """
-    with importing():
+    adapters = ("peft",) if METHODS[config.spec.method].trains_adapter else ()
+    with importing_models(MODELS, *adapters):
         from tunesmith_trainer.publish.pipeline import run
 
     return run(config, work)

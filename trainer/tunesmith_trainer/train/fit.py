@@ -38,7 +38,7 @@ from tunesmith_trainer.train.checkpointing.best import BestWeights
 from tunesmith_trainer.train.checkpointing.checkpoints import checkpoint_facts, newest_usable
 from tunesmith_trainer.train.checkpointing.outbox import outbox_of
 from tunesmith_trainer.train.checkpointing.shards import agree_on_batch, agree_on_checkpoint, shard_of_this_process
-from tunesmith_trainer.train.compat.accelerate import hide_deepspeed
+from tunesmith_trainer.train.compat.accelerate import hide_datasets, hide_deepspeed
 from tunesmith_trainer.train.compat.deepspeed import whole
 from tunesmith_trainer.train.compile import compile_layers
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
@@ -211,6 +211,7 @@ def _environment(work: WorkFolder, resolved: Resolved) -> None:
     """Set the variables that the libraries read, before they are imported."""
     # transformers would report progress too, with fewer fields.
     os.environ[DISABLE_TRANSFORMERS_REPORT] = "TRUE"
+    hide_datasets()
     if resolved.zero_stage is None:
         hide_deepspeed()
         return

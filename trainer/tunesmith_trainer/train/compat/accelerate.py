@@ -1,4 +1,4 @@
-"""accelerate: keeps it from importing DeepSpeed."""
+"""accelerate: keeps it from importing DeepSpeed and datasets."""
 
 from __future__ import annotations
 
@@ -11,3 +11,13 @@ def hide_deepspeed() -> None:
     import accelerate.utils.other
 
     accelerate.utils.other.is_deepspeed_available = lambda: False
+
+
+def hide_datasets() -> None:
+    """Let accelerate believe that datasets is not installed, which it imports where several processes share rows.
+
+    That takes a second. Remove when accelerate imports it only for a data set of its kind.
+    """
+    import accelerate.data_loader
+
+    accelerate.data_loader.is_datasets_available = lambda: False

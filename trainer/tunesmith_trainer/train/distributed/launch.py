@@ -9,6 +9,7 @@ from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.local.imports import importing
 from tunesmith_api.spec import JobConfig
 from tunesmith_api.work_folder import WorkFolder
+from tunesmith_trainer.runtime.model_libraries import importing_models
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.topology import NodeTopology
 from tunesmith_trainer.train.lower_memory import lower_after_kills, lower_memory
@@ -77,7 +78,7 @@ def _run(
 
 
 def _fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, Any]:
-    with importing():
+    with importing_models():
         from tunesmith_trainer.train.failures import translate_oom
         from tunesmith_trainer.train.fit import fit
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.local.files import write_json
-from tunesmith_api.local.imports import importing
 from tunesmith_api.local.processes import die_with_parent
 from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.runtime.disk import is_full, job_disk_full
 from tunesmith_trainer.runtime.job_config import load_config
+from tunesmith_trainer.runtime.model_libraries import importing_models
 from tunesmith_trainer.train.distributed.interrupt import Interrupt
 from tunesmith_trainer.train.distributed.peers import is_network_error, peer_lost, peer_unreachable
 from tunesmith_trainer.train.distributed.run_folder import AGENT_PID, RUN_FOLDER, RunFolder
@@ -63,7 +63,7 @@ def _unexpected(error: Exception, rank: str, work: WorkFolder, *, stepped: bool)
 
 def _fit(work: WorkFolder, interrupt: Interrupt, rank: str, folder: RunFolder) -> None:
     """Train, and write the result for the launcher."""
-    with importing():
+    with importing_models():
         from tunesmith_trainer.train.failures import translate_oom
         from tunesmith_trainer.train.fit import fit
 
