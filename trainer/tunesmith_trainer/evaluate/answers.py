@@ -21,20 +21,28 @@ def rouge_l(answers: Sequence[str], references: Sequence[str]) -> float:
     """Return the mean ROUGE-L (F1 of the longest common subsequence of words), 0 to 1; NaN for none."""
     if not references:
         return math.nan
-    from rouge_score.rouge_scorer import RougeScorer
-
-    scorer = RougeScorer(["rougeL"], tokenizer=_Words())
-    pairs = zip(references, answers, strict=True)
-    found = [scorer.score(reference, answer)["rougeL"].fmeasure for reference, answer in pairs]
+    found = [_f1(_words(reference), _words(answer)) for reference, answer in zip(references, answers, strict=True)]
     return float(sum(found)) / len(found)
 
 
-class _Words:
-    """Splits texts as rouge-score does, but keeps the letters of all scripts, where its own tokenizer keeps a to z."""
+def _words(text: str) -> list[str]:
+    """Split a text as rouge-score does, but keep the letters of all scripts, where its own tokenizer keeps a to z."""
+    return _WORD.findall(text.lower())
 
-    def tokenize(self, text: str) -> list[str]:
-        """Return the words of a text in lower case."""
-        return _WORD.findall(text.lower())
+
+def _f1(expected: list[str], found: list[str]) -> float:
+    """Return the F1 of the longest common subsequence, as rouge-score has it.
+
+    The library itself is not used: importing it loads nltk, scikit-learn and pandas, which takes longer than a small
+    evaluation.
+    """
+    lengths = [0] * (len(found) + 1)
+    for word in expected:
+        diagonal = 0
+        for place, other in enumerate(found, start=1):
+            longer = diagonal + 1 if word == other else max(lengths[place], lengths[place - 1])
+            diagonal, lengths[place] = lengths[place], longer
+    return 2 * lengths[-1] / max(1, len(expected) + len(found))
 
 
 def chrf(answers: Sequence[str], references: Sequence[str]) -> float:
