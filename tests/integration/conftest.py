@@ -8,6 +8,7 @@ import pytest
 
 from support.object_store import ObjectStore
 from support.serving_process import ServingProcess
+from support.shared import made_once
 from support.tool_models import make_tool_artifact
 
 
@@ -24,7 +25,7 @@ def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
 @pytest.fixture(scope="session")
 def tool_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that has learned conversations with tools by heart."""
-    return make_tool_artifact(tmp_path_factory.mktemp("tools") / "artifact")
+    return made_once(tmp_path_factory, "tools", make_tool_artifact)
 
 
 @pytest.fixture(scope="session")

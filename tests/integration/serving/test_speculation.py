@@ -12,6 +12,7 @@ import pytest
 from integration.serving.conftest import config, load_engine
 from support.repeating_model import repeating_artifact
 from support.serving_process import wait_until
+from support.shared import made_once
 from support.tiny_models import CORPUS
 from tunesmith_serving.engines.text_generation.batching.collect import Collector
 from tunesmith_serving.engines.text_generation.batching.speculation.plan import StepCost
@@ -27,7 +28,7 @@ from tunesmith_serving.engines.text_generation.engine import TextGenerationEngin
 
 @pytest.fixture(scope="module")
 def repeating(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return repeating_artifact(tmp_path_factory.mktemp("repeating") / "artifact", ("fp32", "int4"))
+    return made_once(tmp_path_factory, "repeating", lambda folder: repeating_artifact(folder, ("fp32", "int4")))
 
 
 @pytest.fixture(autouse=True)
