@@ -9,6 +9,7 @@ import pytest
 from support.object_store import ObjectStore
 from support.serving_process import ServingProcess
 from support.technique_runs import Runs
+from support.shared import made_once
 from support.tool_models import make_tool_artifact
 from support.warm_exporter import warm_exporters
 
@@ -40,7 +41,7 @@ def exporters_begin_at_once() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tool_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that has learned conversations with tools by heart."""
-    return make_tool_artifact(tmp_path_factory.mktemp("tools") / "artifact")
+    return made_once(tmp_path_factory, "tools", make_tool_artifact)
 
 
 @pytest.fixture(scope="session")

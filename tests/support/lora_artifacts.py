@@ -22,10 +22,10 @@ def make_base(
 ) -> Path:
     """A base artifact at `folder`, with graphs that take adapters; the Hugging Face model is at `folder`.hf.
 
-    `exporter` is one that runs; without it one is started, which takes some seconds.
+    `exporter` is one that runs; without it the model is exported in this process.
     """
+    from support.exporter_here import ExporterHere
     from tunesmith_api.spec import Precision
-    from tunesmith_trainer.export.exporter import Exporter
     from tunesmith_trainer.export.lora.graph import add_lora_inputs
     from tunesmith_trainer.export.lora.modules import modules_of
 
@@ -34,7 +34,7 @@ def make_base(
     if not model.is_dir():
         build_model(model, architecture, **model_options)
     with ExitStack() as stack:
-        running = exporter or stack.enter_context(Exporter(folder.with_name(f"{folder.name}.log")))
+        running = exporter or stack.enter_context(ExporterHere(folder.with_name(f"{folder.name}.log")))
         for precision in precisions:
             exported = folder / "onnx" / precision
             running.export(model, exported, Precision(precision))

@@ -37,11 +37,11 @@ def train_repeating(folder: Path, steps: int = 120, **sizes: Any) -> Path:
 
 def repeating_artifact(folder: Path, precisions: tuple[str, ...] = ("fp32",), **options: Any) -> Path:
     """An artifact of such a model, exported as the publish stage does."""
+    from support.exporter_here import ExporterHere
     from tunesmith_api.spec import Precision
-    from tunesmith_trainer.export.exporter import Exporter
 
     model = train_repeating(folder.with_name(f"{folder.name}.hf"), **options)
-    with Exporter(folder.with_name(f"{folder.name}.log")) as exporter:
+    with ExporterHere(folder.with_name(f"{folder.name}.log")) as exporter:
         for precision in precisions:
             exporter.export(model, folder / "onnx" / precision, Precision(precision))
     return write_manifest(folder)

@@ -6,8 +6,6 @@ Everything is deterministic for a given seed. torch and transformers are importe
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Literal
@@ -129,17 +127,16 @@ def export_onnx(
     precision: str = "fp32",
     extra_options: dict[str, str] | None = None,
 ) -> Path:
-    """Export with onnxruntime-genai's model builder in a child process; returns `out_folder`/onnx/`precision`."""
+    """Export with onnxruntime-genai's model builder; returns `out_folder`/onnx/`precision`."""
+    from onnxruntime_genai.models import builder
+
     target = Path(out_folder) / "onnx" / precision
     target.mkdir(parents=True, exist_ok=True)
+    options = [f"{key}={value}" for key, value in (extra_options or {}).items()]
+    # In this process, which has imported most of what the builder imports: as a process of its own it takes seconds.
     with tempfile.TemporaryDirectory() as cache:
-        command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(model_folder), "-o", str(target)]
-        command += ["-p", precision, "-e", "cpu", "-c", cache]
-        if extra_options:
-            command += ["--extra_options", *(f"{key}={value}" for key, value in extra_options.items())]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"model builder failed ({done.returncode}):\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        given = ("", str(model_folder), str(target), precision, "cpu", cache)
+        builder.create_model(*given, **builder.parse_extra_options(*given, options))
     return target
 
 

@@ -5,6 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
 from support.cli import condition, status, tunesmith, write
 from support.manifests import ROWS, config_map, job
 
@@ -91,58 +93,62 @@ def test_a_job_is_trained_once_whatever_is_changed_for_publish(tmp_path):
     assert trained(tmp_path) == once
 
 
-def test_an_output_that_cannot_be_written_costs_no_training(tmp_path):
-    # A file in place of a folder cannot be written into, by root neither.
-    (tmp_path / "file").write_text("")
-    result = run(tmp_path, export=POSSIBLE, output={"uri": str(tmp_path / "file" / "out")})
-    assert result.returncode != 0
-    message = condition(status(tmp_path), "Ready")["message"]
-    assert str(tmp_path / "file") in message
-    result = run(tmp_path, export=POSSIBLE)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert status(tmp_path)["attempts"]["train"] == 1
-
-
-def test_a_changed_gate_is_checked_before_training(tmp_path):
-    """Exact match of plain texts: nothing is trained for a gate that can never hold, whenever it was written."""
-    rows = tmp_path / "manifests" / "rows.jsonl"
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with a finished job of plain texts, whose output could first not be written. Tests leave it finished."""
+    folder = tmp_path_factory.mktemp("finished")
+    rows = folder / "manifests" / "rows.jsonl"
     rows.parent.mkdir()
-    rows.write_text("".join(json.dumps({"text": row["prompt"]}) + "\n" for row in ROWS))
-    result = run(tmp_path, export=POSSIBLE)
-    assert result.returncode == 0, result.stderr
-    for name in ("train", "publish", "artifact"):
-        shutil.rmtree(work_of(tmp_path) / name)
-    prepared = (work_of(tmp_path) / "prepare" / "stage.json").stat().st_mtime_ns
-    gates = {"maxRows": 4, "gates": [{"metric": "exactMatch", "min": 0.5}]}
-    result = run(tmp_path, export=POSSIBLE, evaluation=gates)
-    assert result.returncode == 1
-    assert condition(status(tmp_path), "Ready")["reason"] == "InvalidSpec"
-    assert not (work_of(tmp_path) / "train").exists()
-    # And without the gate it goes on, with the rows that are prepared.
-    assert run(tmp_path, export=POSSIBLE).returncode == 0
-    assert (work_of(tmp_path) / "prepare" / "stage.json").stat().st_mtime_ns == prepared
+    rows.write_text("".join(json.dumps({"text": f"{row['prompt']} {row['completion']}"}) + "\n" for row in ROWS))
+    # A file in place of a folder cannot be written into, by root neither.
+    (folder / "file").write_text("")
+    result = run(folder, export=POSSIBLE, output={"uri": str(folder / "file" / "out")})
+    assert result.returncode != 0
+    message = condition(status(folder), "Ready")["message"]
+    assert str(folder / "file") in message
+    result = run(folder, export=POSSIBLE)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder
 
 
-def test_changed_data_is_refused_once_the_job_has_begun(tmp_path):
-    assert run(tmp_path, export=POSSIBLE).returncode == 0
-    before = status(tmp_path)
-    rows = tmp_path / "manifests" / "rows.jsonl"
+def test_an_output_that_cannot_be_written_costs_no_training(finished):
+    assert status(finished)["attempts"]["train"] == 1
+
+
+def test_changed_data_is_refused_once_the_job_has_begun(finished):
+    before = status(finished)
+    rows = finished / "manifests" / "rows.jsonl"
     text = rows.read_text()
 
     rows.write_text(text)  # written anew, with the same content
-    assert run(tmp_path, export=POSSIBLE).returncode == 0
+    assert run(finished, export=POSSIBLE).returncode == 0
 
     times = rows.stat()
     rows.write_text(text.replace("It is az.", "It is zz."))
     os.utime(rows, ns=(times.st_atime_ns, times.st_mtime_ns))  # as old as before, by its own account
-    result = run(tmp_path, export=POSSIBLE)
+    result = run(finished, export=POSSIBLE)
     assert result.returncode == 2
     assert str(rows) in result.stderr and "--restart" in result.stderr and "metadata.name" in result.stderr
-    assert status(tmp_path) == before
+    assert status(finished) == before
 
-    result = tunesmith("run", "-f", tmp_path / "manifests", "--no-serve", "--restart", cwd=tmp_path)
+    result = tunesmith("run", "-f", finished / "manifests", "--no-serve", "--restart", cwd=finished)
     assert result.returncode == 0, result.stderr
-    assert status(tmp_path)["artifact"]["digest"] != before["artifact"]["digest"]
+    assert status(finished)["artifact"]["digest"] != before["artifact"]["digest"]
+
+
+def test_a_changed_gate_is_checked_before_training(finished):
+    """Exact match of plain texts: nothing is trained for a gate that can never hold, whenever it was written."""
+    for name in ("train", "publish", "artifact"):
+        shutil.rmtree(work_of(finished) / name)
+    prepared = (work_of(finished) / "prepare" / "stage.json").stat().st_mtime_ns
+    gates = {"maxRows": 4, "gates": [{"metric": "exactMatch", "min": 0.5}]}
+    result = run(finished, export=POSSIBLE, evaluation=gates)
+    assert result.returncode == 1
+    assert condition(status(finished), "Ready")["reason"] == "InvalidSpec"
+    assert not (work_of(finished) / "train").exists()
+    # And without the gate it goes on, with the rows that are prepared.
+    assert run(finished, export=POSSIBLE).returncode == 0
+    assert (work_of(finished) / "prepare" / "stage.json").stat().st_mtime_ns == prepared
 
 
 def test_nothing_is_exported_for_those_who_serve_elsewhere(tmp_path):

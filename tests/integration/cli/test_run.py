@@ -25,8 +25,15 @@ from tunesmith_api.spec.quantity import amount
 
 @pytest.fixture(scope="module")
 def completed(tmp_path_factory):
-    """A folder in which the tiny job has run to its end."""
+    """A folder in which the tiny job has run to its end, once its data was mended: nothing was trained before."""
     folder = tmp_path_factory.mktemp("completed")
+    rows = config_map()
+    rows["data"]["rows.jsonl"] = rows["data"]["rows.jsonl"].replace("It is cz.", 'It is "cz.', 1)
+    write(folder / "manifests", job(), workspace(), rows)
+    refused = tunesmith("run", "-f", "manifests", "--no-serve", cwd=folder)
+    trained = (folder / ".tunesmith" / "default" / "tiny" / "train").exists()
+    found = {"code": refused.returncode, "stderr": refused.stderr, "status": status(folder), "trained": trained}
+    (folder / "refused.json").write_text(json.dumps(found))
     manifests = write(folder / "manifests", job(), workspace(), config_map())
     result = tunesmith("run", "-f", manifests, "--no-serve", cwd=folder)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -39,7 +46,8 @@ def test_a_completed_job_says_so_in_its_status(completed):
     assert found["phase"] == "Succeeded"
     assert condition(found, "Ready")["status"] == "True"
     assert condition(found, "Reconciling")["status"] == condition(found, "Stalled")["status"] == "False"
-    assert found["attempts"] == {"prepare": 1, "train": 1, "publish": 1}
+    # The first attempt of prepare found the bad row.
+    assert found["attempts"] == {"prepare": 2, "train": 1, "publish": 1}
     assert found["resolved"]["totalSteps"]["value"] == 12
     assert found["metrics"]["after"]["evalLoss"] < found["metrics"]["before"]["evalLoss"]
     manifest = json.loads((Path(found["artifact"]["uri"]) / "manifest.json").read_text())
@@ -221,19 +229,14 @@ def test_a_failed_gate_ends_the_job_and_nothing_is_served(tmp_path):
     assert not (tmp_path / ".tunesmith" / "default" / "tiny" / "artifact" / "manifest.json").exists()
 
 
-def test_bad_data_fails_before_training(tmp_path):
-    rows = config_map()
-    rows["data"]["rows.jsonl"] = rows["data"]["rows.jsonl"].replace("It is cz.", 'It is "cz.', 1)
-    manifests = write(tmp_path / "manifests", job(), rows)
-    result = tunesmith("run", "-f", manifests, "--no-serve", cwd=tmp_path)
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr
+def test_bad_data_fails_before_training(completed):
+    result = json.loads((completed / "refused.json").read_text())
+    assert result["code"] == 1
+    assert "Traceback" not in result["stderr"]
     line = ROWS.index({"prompt": "What is c and z?", "completion": "It is cz."}) + 1
-    assert f"rows.jsonl:{line}" in condition(status(tmp_path), "Ready")["message"]
-    assert condition(status(tmp_path), "Ready")["reason"] == "InvalidDataset"
-    # The data mended, the same command goes on: nothing was trained yet.
-    write(tmp_path / "manifests", job(), config_map())
-    assert tunesmith("run", "-f", manifests, "--no-serve", cwd=tmp_path).returncode == 0
+    assert f"rows.jsonl:{line}" in condition(result["status"], "Ready")["message"]
+    assert condition(result["status"], "Ready")["reason"] == "InvalidDataset"
+    assert result["trained"] is False
 
 
 def test_two_commands_do_not_work_in_one_folder(completed):

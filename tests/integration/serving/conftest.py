@@ -7,6 +7,7 @@ import pytest
 from support.lora_artifacts import make_base
 from support.repeating_model import repeating_artifact
 from support.serving_process import ServingProcess
+from support.shared import made_once
 from support.tiny_models import build_model, make_artifact
 from tunesmith_serving.artifact.opening import open_artifact
 from tunesmith_serving.engines.text_generation.engine import TextGenerationEngine
@@ -28,7 +29,7 @@ def artifact(hf_llama: Path) -> Path:
 @pytest.fixture(scope="session")
 def repeating(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Llama in fp32 and int4 that has learned the sentences of the corpus; never to be changed."""
-    return repeating_artifact(tmp_path_factory.mktemp("repeating") / "artifact", ("fp32", "int4"))
+    return made_once(tmp_path_factory, "repeating", lambda folder: repeating_artifact(folder, ("fp32", "int4")))
 
 
 @pytest.fixture(scope="session")

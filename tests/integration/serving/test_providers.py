@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from support.exporter_here import ExporterHere
 from support.tiny_models import write_manifest
 from tunesmith_api.spec import Precision
 from tunesmith_api.spec.execution_providers import EXECUTION_PROVIDERS
@@ -20,7 +21,6 @@ from tunesmith_serving.engines.session import open_session
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.kv.device import DeviceRows
 from tunesmith_serving.runtime.errors import ProviderError
-from tunesmith_trainer.export.exporter import Exporter
 
 
 class OtherMemory(Provider):
@@ -154,7 +154,7 @@ def test_what_is_copied_when_it_is_bound_is_bound_for_each_step(
 
 
 def test_an_export_in_16_bits_runs_with_its_own_types(artifact: Path, hf_llama: Path, tmp_path: Path) -> None:
-    with Exporter(tmp_path / "log.txt") as exporter:
+    with ExporterHere(tmp_path / "log.txt") as exporter:
         (tmp_path / "artifact" / "onnx").mkdir(parents=True)
         exporter.export(hf_llama, tmp_path / "artifact" / "onnx" / "fp16", Precision.FP16)
     half = open_artifact(write_manifest(tmp_path / "artifact"), "fp16")

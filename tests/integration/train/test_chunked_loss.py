@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from support.allocations import Allocations
-from tunesmith_trainer.data.collate import IGNORE_INDEX
+from tunesmith_trainer.data.targets import IGNORE_INDEX
 from tunesmith_trainer.models import chunked_loss
 from tunesmith_trainer.models.chunked_loss import can_compute_loss, compute_loss_in_forward, computes_loss
 from tunesmith_trainer.models.loss import loss_sum

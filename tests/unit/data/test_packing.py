@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunesmith_api.choices.speed import bucket
-from tunesmith_trainer.data.collate import IGNORE_INDEX
 from tunesmith_trainer.data.packing import PackCollator, PackedDataset, pack_step
+from tunesmith_trainer.data.targets import IGNORE_INDEX
 from tunesmith_trainer.data.token_store import Example, TokenStore
 
 

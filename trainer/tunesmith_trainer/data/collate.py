@@ -9,10 +9,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from tunesmith_trainer.data.targets import IGNORE_INDEX
 from tunesmith_trainer.data.token_store import Example, TokenStore
-
-IGNORE_INDEX = -100
-"""Label of a token that is not part of the loss."""
 
 
 class OrderedDataset(Dataset[Example]):

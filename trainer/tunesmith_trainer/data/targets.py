@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from tunesmith_trainer.data.rows import Row
 
+IGNORE_INDEX = -100
+"""Label of a token that is not part of the loss."""
+
 Facts = Mapping[str, Any]
 """What the rows of a data set have in common, as JSON; it is part of what `prepare` returns."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tunesmith_trainer.data.collate import IGNORE_INDEX
+from tunesmith_trainer.data.targets import IGNORE_INDEX
 from tunesmith_trainer.data.token_store import Example, TokenStore
 from tunesmith_trainer.evaluate.batches import length_bucketed_batches
 from tunesmith_trainer.evaluate.estimate import Advance, Estimate

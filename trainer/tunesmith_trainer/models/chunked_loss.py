@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import CausalLMOutput
 
 from tunesmith_api.choices.speed import LOGITS_CHUNK, LOGITS_WHOLE
-from tunesmith_trainer.data.collate import IGNORE_INDEX
+from tunesmith_trainer.data.targets import IGNORE_INDEX
 from tunesmith_trainer.models.loading import without_adapter
 from tunesmith_trainer.models.loss import sums_of_rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tunesmith_trainer.data.collate import IGNORE_INDEX
+from tunesmith_trainer.data.targets import IGNORE_INDEX
 
 
 def target_count(labels: torch.Tensor) -> torch.Tensor:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from tunesmith_trainer.data.collate import IGNORE_INDEX
 from tunesmith_trainer.data.encode import Encoded
 from tunesmith_trainer.data.encoding_log import EncodingLog, Outcome
 from tunesmith_trainer.data.errors import dataset_error
 from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.special_tokens import SpecialTokens
+from tunesmith_trainer.data.targets import IGNORE_INDEX
 from tunesmith_trainer.tasks.token_classification.rows import Entity, SpansRow, TaggedRow
 from tunesmith_trainer.tasks.token_classification.tags import OUTSIDE, entity_of
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tunesmith_trainer.data.collate import IGNORE_INDEX
+from tunesmith_trainer.data.targets import IGNORE_INDEX
 from tunesmith_trainer.data.token_store import LabelledExample
 from tunesmith_trainer.evaluate.one_pass import padded_inputs, padded_rows
 

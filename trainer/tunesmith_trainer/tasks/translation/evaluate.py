@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tunesmith_trainer.data.collate import IGNORE_INDEX
+from tunesmith_trainer.data.targets import IGNORE_INDEX
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate.batches import length_bucketed_batches
 from tunesmith_trainer.evaluate.encoder_decoder import greedy, target_logits
