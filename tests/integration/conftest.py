@@ -8,8 +8,8 @@ import pytest
 
 from support.object_store import ObjectStore
 from support.serving_process import ServingProcess
-from support.technique_runs import Runs
 from support.shared import made_once
+from support.technique_runs import Runs
 from support.tool_models import make_tool_artifact
 from support.warm_exporter import warm_exporters
 
