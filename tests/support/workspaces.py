@@ -146,7 +146,7 @@ def decided(workspace: KubeObject, *jobs: KubeObject, **observed: Any) -> Decisi
     """What is decided of what is observed."""
     spec = InferenceWorkspaceSpec.model_validate(workspace["spec"])
     last = Target.from_status(workspace.get("status") or {})
-    choice = choose(spec.model, jobs, last, spec.runtime.execution_provider)
+    choice = choose(spec.model, jobs, last, spec.runtime)
     if (draft := spec.runtime.draft_model) is not None:
         last_draft = Target.from_status(workspace.get("status") or {}, "draftModel")
         observed["draft"] = choose_draft(draft, jobs, last_draft)

@@ -12,6 +12,10 @@ _SUFFIX = re.compile(r"[A-Za-z0-9._ -]{1,64}")
 _NUMBER = {"anyOf": [{"type": "string", "enum": ["auto"]}, {"type": "number"}]}
 
 
+# Of metadata, in characters.
+_MOST_KEY, _MOST_TEXT = 64, 512
+
+
 def _auto_or(kind: type[int] | type[float], least: float, most: float) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:  # noqa: ANN401 - any JSON value
         if value == "auto":
@@ -35,7 +39,7 @@ def _metadata(value: dict[str, str]) -> dict[str, str]:
     if len(value) > 16:
         raise ValueError(f"has {len(value)} pairs; at most 16 are kept")
     for key, text in value.items():
-        if len(key) > 64 or len(text) > 512:
+        if len(key) > _MOST_KEY or len(text) > _MOST_TEXT:
             raise ValueError("keys have at most 64 characters and values at most 512")
     return value
 

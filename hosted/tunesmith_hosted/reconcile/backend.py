@@ -50,7 +50,7 @@ class Objects:
         """
         text = json.dumps(manifest)
         # Relative paths of the settings start at the service's working folder.
-        loaded = load_documents([Document(Path.cwd() / "manifest.json", text)])
+        loaded = load_documents([Document(Path.cwd() / f"{ref.name}.json", text)])
         if loaded.findings:
             raise BackendError("; ".join(f"{item.field} {item.message}; {item.remedy}" for item in loaded.findings))
         await self._backend.apply(loaded)

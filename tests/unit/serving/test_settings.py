@@ -17,6 +17,7 @@ def test_runtime_spec_is_what_manifests_say() -> None:
     assert (spec.precision, spec.context_length, spec.max_batch_size, spec.max_queue_length) == ("fp32", 4096, 4, 64)
     assert RuntimeSpec().model_dump(by_alias=True) == {
         "precision": None,
+        "batchPrecision": None,
         "executionProvider": "cpu",
         "providerOptions": None,
         "contextLength": 2048,
@@ -31,7 +32,7 @@ def test_runtime_spec_is_what_manifests_say() -> None:
 def test_every_field_is_described(model: type[RuntimeSpec]) -> None:
     for name, field in model.model_fields.items():
         assert field.description and field.description.endswith("."), name
-        assert field.default is not None or name in ("precision", "provider_options"), name
+        assert field.default is not None or name in ("precision", "batch_precision", "provider_options"), name
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from support.workspaces import (
     reason_of,
     served,
 )
+from tunesmith_api.objects.inferenceworkspace import InferenceWorkspaceSpec
 from tunesmith_operator.engine.reconciler import Context
 from tunesmith_operator.inferenceworkspace.observe import observe
 from tunesmith_operator.inferenceworkspace.reconciler import InferenceWorkspaceReconciler
@@ -144,7 +145,8 @@ def test_a_claim_for_one_node_keeps_the_servers_together():
     ]
     workspace = a_workspace(runtime=NAMED)
     context = Context(MemoryStore(A, SMALL), MemoryApi(*claims))
-    observed = asyncio.run(observe(workspace, context, ask))
+    spec = InferenceWorkspaceSpec.model_validate(workspace["spec"])
+    observed = asyncio.run(observe(workspace, spec, context, ask))
     assert observed.one_node == {"small-work"}
     assert observed.draft.target.digest == DIGEST["d"]
     assert "podAffinity" in str(child(decided(workspace, A, SMALL, one_node=observed.one_node), "Deployment"))
