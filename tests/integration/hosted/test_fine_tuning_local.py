@@ -13,8 +13,6 @@ from support.hosted_jobs import CHAT, lines, put_file
 from support.manifests import job as tiny_job
 from support.manifests import workspace as tiny_workspace
 from tunesmith_backend.local.backend import LocalBackend
-from tunesmith_hosted.database.outbox import ask_for
-from tunesmith_hosted.database.tables import TunedModel
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.reconcile.loop import run
 
@@ -80,23 +78,12 @@ def test_a_model_is_trained_paused_and_asked(hosted: Hosted) -> None:
     assert checkpoint.metrics.full_valid_loss
     assert job.fine_tuned_model
 
-    async def row() -> TunedModel:
-        async with hosted.sessions() as session:
-            return await session.get_one(TunedModel, job.fine_tuned_model)
-
-    async def wake() -> None:
-        async with hosted.sessions.begin() as session:
-            model = await session.get_one(TunedModel, job.fine_tuned_model)
-            model.wanted, model.last_used_at = "awake", int(time.time())
-            await ask_for(session, "model", model.id)
-
-    hosted.run(wake())
-    while (endpoint := hosted.run(row()).endpoint) is None:
-        assert time.monotonic() < deadline, hosted.run(row()).message
-        time.sleep(0.2)
-    server = openai.OpenAI(base_url=endpoint, api_key="none", max_retries=0)
-    (served,) = server.models.list()
-    answer = server.chat.completions.create(
-        model=served.id, messages=[{"role": "user", "content": "What is 1?"}], max_tokens=4
-    )
+    # It sleeps until somebody asks it.
+    asked = {"messages": [{"role": "user", "content": "What is 1?"}], "max_tokens": 4}
+    answer = client.chat.completions.create(model=job.fine_tuned_model, **asked)
+    assert answer.model == job.fine_tuned_model
     assert answer.usage and answer.usage.completion_tokens
+    assert job.fine_tuned_model in [model.id for model in client.models.list()]
+    stranger = hosted.client(hosted.other_key)
+    with pytest.raises(openai.NotFoundError, match="does not exist or you do not have access"):
+        stranger.chat.completions.create(model=job.fine_tuned_model, **asked)
