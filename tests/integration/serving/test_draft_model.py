@@ -20,6 +20,7 @@ from tunesmith_serving.engines.text_generation.batching.kv.prefix import BLOCK_T
 from tunesmith_serving.engines.text_generation.batching.speculation.draft_model import DraftModel
 from tunesmith_serving.engines.text_generation.batching.speculation.lookup import PromptLookup
 from tunesmith_serving.engines.text_generation.batching.speculation.plan import StepCost
+from tunesmith_serving.engines.text_generation.batching.speculation.speculator import Speculator
 from tunesmith_serving.engines.text_generation.batching.speculation.stats import DraftCounts
 from tunesmith_serving.engines.text_generation.batching.types import (
     Completion,
@@ -127,6 +128,22 @@ def test_fewer_steps_where_nothing_can_be_looked_up(load_pair: Load, monkeypatch
         steps.clear()
         assert drafting.batcher.generate(request, 60).token_ids == plain.batcher.generate(request, 60).token_ids
         assert len(steps) < 20  # of 30 tokens
+
+
+def test_a_model_drafts_all_of_its_own_answers(repeating: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it holds after drafts that were right is what was said."""
+    monkeypatch.setattr(PromptLookup, "propose", lambda *_: [])
+    monkeypatch.setattr(Speculator, "_cost_of_draft", lambda *_: 0.0)
+    own = str(repeating)
+    engine = load_engine(repeating, config(draft_model=own, max_batch_size=4, precision=None, max_queue_length=50))
+    requests = [
+        replace(one, sampling=replace(one.sampling, max_tokens=4 + 7 * (index % 5)))
+        for index, one in enumerate(beginnings(engine, 20))
+    ]
+    answers(engine, requests)
+    engine.close()
+    used = by_model(engine)
+    assert used.accepted > 0.95 * used.drafted > 100
 
 
 def test_the_same_random_numbers_draw_the_drafts(load_pair: Load, monkeypatch: pytest.MonkeyPatch) -> None:

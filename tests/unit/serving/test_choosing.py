@@ -89,13 +89,14 @@ def test_any_drafts_give_the_same_answers(requests: list[tuple[dict[str, Any], b
     assert found[0] == found[1]
 
 
-def drawn(rows: list[Sequence]) -> list[list[int]]:
+def drawn(rows: list[Sequence], table: np.ndarray | None = None) -> list[list[int]]:
     """Drafts of another model that is a little like this one, drawn as a draft model's are."""
+    logits = OTHER if table is None else table
     drafts = [DraftRow(row, min(2, row.room - 1)) for row in rows]
     for _ in range(2):
         going = [each for each in drafts if len(each.drafts) < min(2, each.sequence.room - 1)]
         if going:
-            draw_drafts(going, OTHER[[(each.drafts or [each.sequence.last_token])[-1] for each in going]])
+            draw_drafts(going, logits[[(each.drafts or [each.sequence.last_token])[-1] for each in going]])
     return [each.drafts for each in drafts]
 
 
@@ -123,6 +124,15 @@ def test_answers_with_drafts_have_the_models_distribution(options: dict[str, Any
     assert freedom >= 8
     # The statistic has mean `freedom` and variance 2 * `freedom`.
     assert statistic < freedom + 4 * math.sqrt(2 * freedom)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"temperature": 0.6, "top_k": 3}, {"top_p": 0.75}, {"temperature": 0}], ids=str
+)
+def test_the_same_random_numbers_draw_the_same_tokens_of_the_same_model(options: dict[str, Any]) -> None:
+    sequences = [start({**options, "max_tokens": 6, "seed": seed}) for seed in range(200)]
+    steps = generate(sequences, lambda rows: drawn(rows, TABLE))
+    assert steps == [2] * 200  # of three tokens each
 
 
 def expected(last: int, counts: list[int], options: dict[str, Any]) -> np.ndarray:
