@@ -6,6 +6,9 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
+MOST_BODY_BYTES = 4 << 20
+"""The largest body of a request to a model; servers of models take no larger one."""
+
 
 class ApiError(Exception):
     """An error response to a request.
@@ -45,3 +48,8 @@ def model_not_found(model: str) -> ApiError:
     """Return the error for a model that is not there, or belongs to another project."""
     message = f"The model `{model}` does not exist or you do not have access to it; GET /v1/models lists yours."
     return ApiError(404, message, param="model", code="model_not_found")
+
+
+def body_too_large() -> ApiError:
+    """Return the error for a body of more than `MOST_BODY_BYTES`."""
+    return ApiError(413, f"The body is larger than {MOST_BODY_BYTES} bytes; send less", code="body_too_large")

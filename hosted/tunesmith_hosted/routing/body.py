@@ -10,10 +10,7 @@ from typing import Any
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from tunesmith_hosted.http.errors import ApiError
-
-MOST_BYTES = 4 << 20
-"""The largest body; servers of models take no larger one."""
+from tunesmith_hosted.http.errors import MOST_BODY_BYTES, ApiError, body_too_large
 
 _MOST_NAME = 255
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -102,8 +99,8 @@ async def read(request: Request) -> bytes:
     try:
         async for chunk in request.stream():
             raw += chunk
-            if len(raw) > MOST_BYTES:
-                raise ApiError(413, f"The body is larger than {MOST_BYTES} bytes; send less", code="body_too_large")
+            if len(raw) > MOST_BODY_BYTES:
+                raise body_too_large()
     except ClientDisconnect:
         raise ClientGoneError from None
     return bytes(raw)

@@ -36,7 +36,7 @@ async def answer(request: Request) -> dict[str, Any]:
 @pytest.fixture
 def hosted(tmp_path: Path) -> Iterator[Hosted]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "ROUTERS", (*app.ROUTERS, router))
+        patch.setattr(app, "ROUTERS", (router, *app.ROUTERS))
         quotas = {"requests_a_minute": 5, "tokens_a_minute": 1000}
         with serving(tmp_path, None, quotas=quotas) as service:
             yield service

@@ -12,11 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith_hosted.config.settings import Quotas
 from tunesmith_hosted.http.caller import Caller
-from tunesmith_hosted.http.errors import ApiError
+from tunesmith_hosted.http.errors import MOST_BODY_BYTES, ApiError, body_too_large
 from tunesmith_hosted.tenants.rates.limiter import RateLimiter
 
 PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"})
-_MOST_BYTES = 16 * 2**20
 _BYTES_A_TOKEN = 4
 _USUAL_ANSWER = 256  # tokens that are taken where a request does not limit its answer
 _ANSWER_FIELDS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
@@ -98,8 +97,8 @@ async def _body(receive: Receive) -> tuple[bytes, Receive]:
         message = await receive()
         messages.append(message)
         size += len(message.get("body", b""))
-        if size > _MOST_BYTES:
-            raise ApiError(413, f"The body has more than {_MOST_BYTES} bytes; send less", code="request_too_large")
+        if size > MOST_BODY_BYTES:
+            raise body_too_large()
         more = message["type"] == "http.request" and message.get("more_body", False)
     body = b"".join(message.get("body", b"") for message in messages)
 
