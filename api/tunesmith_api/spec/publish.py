@@ -126,6 +126,12 @@ class ExportSpec(SpecModel):
             lambda e: not e.adapter_only or e.precisions != (),
         ),
         Rule(
+            f"!({_ADAPTER_ONLY}) || !has(self.precisions) || !('int8' in self.precisions)",
+            "precisions: a base that takes adapters is not exported in int8; write precisions: [int4], or adapterOnly: "
+            "false",
+            lambda e: not e.adapter_only or Precision.INT8 not in (e.precisions or ()),
+        ),
+        Rule(
             f"!({_ADAPTER_ONLY}) || !has(self.mergeWeights) || !self.mergeWeights",
             "mergeWeights: true asks for the merged model, which adapterOnly: true leaves out; remove one of the two",
             lambda e: not (e.adapter_only and e.merge_weights),

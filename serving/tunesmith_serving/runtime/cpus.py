@@ -1,10 +1,7 @@
-"""The processors that this process can use: how many, and what they compute."""
+"""The number of processors that this process can use."""
 
 import os
-import platform
 from pathlib import Path
-
-_SUMS_OF_BYTES = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
 def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -30,21 +27,3 @@ def _quota(cgroup: Path) -> float | None:
     if limit in ("max", "-1"):
         return None
     return int(limit) / int(period)
-
-
-def multiplies_bytes(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str = "") -> bool:
-    """Return whether products of unsigned and signed bytes are summed without overflow.
-
-    On x86 without VNNI, ONNX Runtime adds two products in 16 bits, which is too few for them.
-
-    Args:
-        cpuinfo: What the kernel says of the processors.
-        machine: The kind of processor; this machine's by default.
-    """
-    if (machine or platform.machine()) not in ("x86_64", "AMD64"):
-        return True
-    try:
-        flags = next(line for line in cpuinfo.read_text().splitlines() if line.startswith("flags"))
-    except (OSError, StopIteration):
-        return True
-    return not _SUMS_OF_BYTES.isdisjoint(flags.split())

@@ -15,6 +15,7 @@ from tunesmith_api.spec import ParitySpec, Precision
 from tunesmith_api.tasks import DEFAULT_TASK, TASKS
 from tunesmith_trainer.data.token_store import TokenStore
 from tunesmith_trainer.evaluate.generate import greedy
+from tunesmith_trainer.export import exporter as exporting
 from tunesmith_trainer.export.architectures import EXPORTABLE
 from tunesmith_trainer.export.bounds import require_parity
 from tunesmith_trainer.export.exporter import Exporter
@@ -154,3 +155,11 @@ def test_an_exporter_that_dies_fails_in_words(model_of: ModelOf, tmp_path: Path)
         with pytest.raises(StageError, match="the exporter died with exit code -9"):
             exporter.export(model_of("LlamaForCausalLM"), tmp_path / "fp32", Precision.FP32)
     assert not (tmp_path / "fp32").exists()
+
+
+def test_int8_is_refused_where_it_could_not_be_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "multiplies_bytes", lambda: False)
+    with pytest.raises(StageError, match=r"AVX-512 VNNI") as caught:
+        Exporter(tmp_path / "export.log").export(tmp_path, tmp_path / "int8", Precision.INT8)
+    assert "stages.publish.nodeSelector" in caught.value.remedy
+    assert not (tmp_path / "int8").exists()

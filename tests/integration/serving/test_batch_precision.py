@@ -9,14 +9,14 @@ import pytest
 
 from integration.serving.conftest import config, load_engine
 from support.tiny_models import write_manifest
+from tunesmith_api.local.cpus import multiplies_bytes
 from tunesmith_api.spec import Precision
 from tunesmith_serving.artifact.opening import open_artifact
-from tunesmith_serving.engines.text_generation import batch_precision
+from tunesmith_serving.engines.text_generation.batching import graphs
 from tunesmith_serving.engines.text_generation.batching.collect import Collector
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.graphs import SEVERAL
 from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
-from tunesmith_serving.runtime.cpus import multiplies_bytes
 from tunesmith_serving.runtime.errors import ArtifactError
 from tunesmith_trainer.export.exporter import Exporter
 
@@ -101,7 +101,7 @@ def test_a_base_of_adapters_is_refused(lora_base: Path) -> None:
 def test_a_processor_whose_sums_overflow_is_refused(
     both: Path, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_precision, "multiplies_bytes", lambda: False)
+    monkeypatch.setattr(graphs, "multiplies_bytes", lambda: False)
     with pytest.raises(ArtifactError, match=r"AVX-512 VNNI.*spec\.runtime\.precision: int4"):
         load_engine(both, config(**options))
 

@@ -111,6 +111,7 @@ def test_a_method_whose_update_is_not_low_rank_is_merged(method: str) -> None:
         ({"task": "translation"}, "adapterOnly: true is for task: textGeneration"),
         ({"mergeWeights": True}, "mergeWeights: true asks for the merged model"),
         ({"precisions": []}, "leaves no base to serve the adapter on"),
+        ({"precisions": ["int4", "int8"]}, r"is not exported in int8; write precisions: \[int4\]"),
         ({"adapterOnly": False, "baseUri": "./b"}, "baseUri has no meaning without adapterOnly"),
     ],
 )

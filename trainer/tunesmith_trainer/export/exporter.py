@@ -15,6 +15,7 @@ from typing import IO, Self
 
 from tunesmith_api.artifact import MODEL_FILES
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.local.cpus import INT8_PROCESSORS, multiplies_bytes
 from tunesmith_api.local.processes import die_with_parent
 from tunesmith_api.spec import Precision
 from tunesmith_trainer.export.architectures import export_options
@@ -83,8 +84,14 @@ class Exporter:
             precision: Number format of the weights.
 
         Raises:
-            StageError: EXPORT_FAILED the log has the builder's last lines.
+            StageError: EXPORT_FAILED the log has the builder's last lines; or the export could not be checked here.
         """
+        if precision is Precision.INT8 and not multiplies_bytes():
+            raise StageError(
+                Reason.EXPORT_FAILED,
+                f"an int8 export is checked and served on {INT8_PROCESSORS}; this one has none of these",
+                "Run publish on such nodes (stages.publish.nodeSelector), or remove int8 from export.precisions",
+            )
         architectures = json.loads((model / "config.json").read_bytes()).get("architectures")
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)

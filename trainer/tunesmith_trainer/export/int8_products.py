@@ -50,24 +50,26 @@ class Int8Product:
 
     def arrays(self) -> Iterator[tuple[str, Iterable[npt.NDArray[Any]]]]:
         """Yield the name of each tensor and its data, in pieces."""
-        scales = [_scales(matrix) for matrix in self.matrices]
-        yield self.scales, [part.numpy() for part in scales]
-        yield self.weights, self._levels(scales)
-
-    def _levels(self, scales: list[torch.Tensor]) -> Iterator[npt.NDArray[np.int8]]:
         values = [matrix.load() for matrix in self.matrices]
-        step = max(1, SLICE // sum(part.shape[1] for part in values))
-        for start in range(0, len(values[0]), step):
-            rows = [
-                (part[start : start + step].float() / scale).round().clamp(-LEVELS, LEVELS)
-                for part, scale in zip(values, scales, strict=True)
-            ]
-            yield torch.cat(rows, 1).to(torch.int8).numpy()
+        scales = [_scales(part) for part in values]
+        yield self.scales, [part.numpy() for part in scales]
+        yield self.weights, _levels(values, scales)
 
 
-def _scales(matrix: LazyMatrix) -> torch.Tensor:
+def _levels(values: list[torch.Tensor], scales: list[torch.Tensor]) -> Iterator[npt.NDArray[np.int8]]:
+    """Yield rows of the levels of matrices whose outputs are joined."""
+    step = max(1, SLICE // sum(part.shape[1] for part in values))
+    for start in range(0, len(values[0]), step):
+        rows = [
+            (part[start : start + step].float() / scale).round().clamp(-LEVELS, LEVELS)
+            for part, scale in zip(values, scales, strict=True)
+        ]
+        yield torch.cat(rows, 1).to(torch.int8).numpy()
+
+
+def _scales(values: torch.Tensor) -> torch.Tensor:
     """Return the step of each output's weights, float32 [outputs]; an output without weights has any."""
-    largest = matrix.load().abs().amax(0).float()
+    largest = values.abs().amax(0).float()
     return torch.where(largest > 0, largest / LEVELS, torch.ones_like(largest))
 
 

@@ -17,7 +17,7 @@ from tunesmith_serving.engines.text_generation.adapters.loading import lora_base
 from tunesmith_serving.engines.text_generation.adapters.statistics import adapter_statistics
 from tunesmith_serving.engines.text_generation.adapters.store import AdapterStore
 from tunesmith_serving.engines.text_generation.adapters.watching import AdapterWatcher
-from tunesmith_serving.engines.text_generation.batch_precision import open_batch, require_vnni
+from tunesmith_serving.engines.text_generation.batch_precision import open_batch
 from tunesmith_serving.engines.text_generation.batching.batcher import ContinuousBatcher
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.speculation.loading import DraftArtifact
@@ -64,7 +64,6 @@ class TextGenerationEngine:
             MemoryShortageError: The model does not fit in memory.
         """
         artifact.require(*MODEL_FILES)
-        require_vnni(artifact)
         tokenizer, template, eos_tokens = load_text(artifact)
         # Loaded first: the keys and values of both share what memory is left.
         draft = DraftArtifact(artifact, tokenizer, config) if config.draft_model else None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunesmith_api.local.cpus import INT8_PROCESSORS, multiplies_bytes
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.providers import CPU_PROVIDER, Provider
 from tunesmith_serving.engines.session import knows_query_seqlens, open_session
@@ -16,6 +17,7 @@ from tunesmith_serving.engines.text_generation.batching.binding import Session
 from tunesmith_serving.runtime.errors import ArtifactError
 
 RAGGED = "model.ragged.onnx"
+_INT8 = "int8"
 SEVERAL = 4
 """Tokens of a run from which weights in int8 are faster than in int4, on processors with VNNI or AMX."""
 
@@ -56,12 +58,17 @@ def open_graphs(artifact: Artifact, batch: Artifact | None, threads: int, provid
         provider: The execution provider that computes the model.
 
     Raises:
-        ArtifactError: A graph does not load, or the two do not fit together.
+        ArtifactError: A graph does not load, the two do not fit together, or the processor cannot compute int8.
         MemoryShortageError: They do not fit in memory.
     """
     # Exports of earlier versions do not have the second graph, and other providers do not know its inputs.
     given = [artifact, batch] if batch else [artifact]
     is_cpu = provider.name == CPU_PROVIDER.name
+    if is_cpu and not multiplies_bytes() and (int8 := next((each for each in given if each.onnx.name == _INT8), None)):
+        raise ArtifactError(
+            f"{int8.onnx} needs {INT8_PROCESSORS}; choose such nodes, or spec.runtime.precision: int4 without "
+            "batchPrecision"
+        )
     ragged = is_cpu and knows_query_seqlens() and all(RAGGED in each.files for each in given)
     paths = [each.onnx / (RAGGED if ragged else "model.onnx") for each in given]
     first, *others = (open_session(path, threads, provider) for path in paths)

@@ -1,6 +1,7 @@
 """Loading a draft model beside the one that is served."""
 
 from tunesmith_api.artifact import MODEL_FILES
+from tunesmith_api.tasks import DEFAULT_TASK
 from tunesmith_serving.artifact.opening import Artifact, open_artifact
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.graphs import RAGGED
@@ -9,7 +10,6 @@ from tunesmith_serving.engines.text_generation.text.tokenizer import Tokenizer
 from tunesmith_serving.runtime.config import ServingConfig
 from tunesmith_serving.runtime.errors import ArtifactError
 
-_TASK = "textGeneration"
 _REMEDY = "choose another runtime.draftModel, or remove it"
 _SHOWN = 3
 
@@ -35,7 +35,7 @@ class DraftArtifact:
             MemoryShortageError: It does not fit in memory.
         """
         artifact = open_artifact(config.draft_model, None, config.draft_digest)
-        if artifact.task != _TASK:
+        if artifact.task != DEFAULT_TASK:
             raise ArtifactError(f"the draft model {artifact.folder} is for the task {artifact.task}; {_REMEDY}")
         artifact.require(*MODEL_FILES)
         for each, name in ((served, "model"), (artifact, "draft model")):
