@@ -20,12 +20,14 @@ from tunesmith_hosted.files.rows import add_file, delete_file, find_file, keep, 
 from tunesmith_hosted.files.store import CHUNK, Store, store_of
 from tunesmith_hosted.files.threads import in_thread
 from tunesmith_hosted.http.caller import Caller, allowed
-from tunesmith_hosted.http.context import Context, context_of
+from tunesmith_hosted.http.context import ContextOf
 from tunesmith_hosted.http.pages import check_limit, find_rows, page
 from tunesmith_hosted.tenants.quotas import check_stored_bytes
 from tunesmith_hosted.wire.files import file_object
 
 router = APIRouter(prefix="/v1")
+
+CallerOf = Annotated[Caller, Depends(allowed("files"))]
 
 MOST_LISTED = 10_000
 
@@ -53,8 +55,8 @@ _FORM: dict[str, Any] = {
 @router.post("/files", openapi_extra=_FORM)
 async def create_file(
     request: Request,
-    caller: Annotated[Caller, Depends(allowed("files"))],
-    context: Annotated[Context, Depends(context_of)],
+    caller: CallerOf,
+    context: ContextOf,
 ) -> dict[str, Any]:
     """Store a file."""
     form = Form(request.headers.get("content-type", ""), "file")
@@ -88,8 +90,8 @@ async def create_file(
 
 @router.get("/files")
 async def list_files(
-    caller: Annotated[Caller, Depends(allowed("files"))],
-    context: Annotated[Context, Depends(context_of)],
+    caller: CallerOf,
+    context: ContextOf,
     purpose: str | None = None,
     limit: int = MOST_LISTED,
     order: Literal["asc", "desc"] = "desc",
@@ -107,8 +109,8 @@ async def list_files(
 @router.get("/files/{file_id}")
 async def retrieve_file(
     file_id: str,
-    caller: Annotated[Caller, Depends(allowed("files"))],
-    context: Annotated[Context, Depends(context_of)],
+    caller: CallerOf,
+    context: ContextOf,
 ) -> dict[str, Any]:
     """Return a file's description."""
     async with context.sessions() as session:
@@ -118,8 +120,8 @@ async def retrieve_file(
 @router.delete("/files/{file_id}")
 async def remove_file(
     file_id: str,
-    caller: Annotated[Caller, Depends(allowed("files"))],
-    context: Annotated[Context, Depends(context_of)],
+    caller: CallerOf,
+    context: ContextOf,
 ) -> dict[str, Any]:
     """Delete a file."""
     async with context.sessions.begin() as session:
@@ -131,8 +133,8 @@ async def remove_file(
 @router.get("/files/{file_id}/content", response_class=StreamingResponse)
 async def file_content(
     file_id: str,
-    caller: Annotated[Caller, Depends(allowed("files"))],
-    context: Annotated[Context, Depends(context_of)],
+    caller: CallerOf,
+    context: ContextOf,
 ) -> StreamingResponse:
     """Return a file's content."""
     async with context.sessions() as session:

@@ -18,13 +18,15 @@ from tunesmith_hosted.files.store import store_of
 from tunesmith_hosted.files.threads import in_thread
 from tunesmith_hosted.files.uploads import cancel, check_pending, complete, find_upload
 from tunesmith_hosted.http.caller import Caller, allowed
-from tunesmith_hosted.http.context import Context, context_of
+from tunesmith_hosted.http.context import ContextOf
 from tunesmith_hosted.http.errors import ApiError
 from tunesmith_hosted.tenants.audit import add_audit
 from tunesmith_hosted.tenants.quotas import check_stored_bytes
 from tunesmith_hosted.wire.files import part_object, upload_object
 
 router = APIRouter(prefix="/v1")
+
+CallerOf = Annotated[Caller, Depends(allowed("files"))]
 
 MOST_PART_BYTES = 64 << 20
 
@@ -71,8 +73,8 @@ class CompleteRequest(BaseModel):
 @router.post("/uploads")
 async def create_upload(
     body: UploadRequest,
-    caller: Annotated[Caller, Depends(allowed("files"))],
-    context: Annotated[Context, Depends(context_of)],
+    caller: CallerOf,
+    context: ContextOf,
 ) -> dict[str, Any]:
     """Announce a file that arrives in parts."""
     purpose = check_purpose(body.purpose)
@@ -106,8 +108,8 @@ async def create_upload(
 async def create_part(
     upload_id: str,
     request: Request,
-    caller: Annotated[Caller, Depends(allowed("files"))],
-    context: Annotated[Context, Depends(context_of)],
+    caller: CallerOf,
+    context: ContextOf,
 ) -> dict[str, Any]:
     """Store a part of an upload. Parts may arrive in any order and at the same time."""
     form = Form(request.headers.get("content-type", ""), "data")
@@ -147,8 +149,8 @@ async def create_part(
 async def complete_upload(
     upload_id: str,
     body: CompleteRequest,
-    caller: Annotated[Caller, Depends(allowed("files"))],
-    context: Annotated[Context, Depends(context_of)],
+    caller: CallerOf,
+    context: ContextOf,
 ) -> dict[str, Any]:
     """Make the file."""
     return upload_object(*await complete(context, caller, upload_id, body.part_ids, body.md5))
@@ -157,8 +159,8 @@ async def complete_upload(
 @router.post("/uploads/{upload_id}/cancel")
 async def cancel_upload(
     upload_id: str,
-    caller: Annotated[Caller, Depends(allowed("files"))],
-    context: Annotated[Context, Depends(context_of)],
+    caller: CallerOf,
+    context: ContextOf,
 ) -> dict[str, Any]:
     """Take no more parts, and forget those that have come."""
     return upload_object(await cancel(context, caller, upload_id))

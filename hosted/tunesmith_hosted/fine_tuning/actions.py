@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -11,6 +13,9 @@ from tunesmith_hosted.fine_tuning.events import FINISHED, Event, add_events
 from tunesmith_hosted.http.caller import Caller
 from tunesmith_hosted.http.errors import ApiError, not_found
 from tunesmith_hosted.tenants.audit import add_audit
+
+Change = Callable[[AsyncSession, Caller, str, float], Awaitable[Job]]
+"""Changes what is wanted of a job, by its id, at a time."""
 
 
 async def find_job(session: AsyncSession, caller: Caller, job_id: str, *, lock: bool = False) -> Job:

@@ -12,7 +12,7 @@ from tunesmith_hosted.database.ids import new_id
 from tunesmith_hosted.database.tables import Checkpoint, CheckpointPermission, Job, Project
 from tunesmith_hosted.fine_tuning.requests import GrantPermissions
 from tunesmith_hosted.http.caller import Caller, allowed
-from tunesmith_hosted.http.context import Context, context_of
+from tunesmith_hosted.http.context import ContextOf
 from tunesmith_hosted.http.errors import not_found
 from tunesmith_hosted.http.pages import check_limit, find_rows, page
 from tunesmith_hosted.tenants.audit import add_audit
@@ -21,7 +21,6 @@ from tunesmith_hosted.wire.fine_tuning import permission_object
 router = APIRouter(prefix="/v1/fine_tuning/checkpoints/{checkpoint}/permissions", tags=["fine-tuning"])
 
 AdminOf = Annotated[Caller, Depends(allowed("admin"))]
-ContextOf = Annotated[Context, Depends(context_of)]
 
 
 @router.post("")

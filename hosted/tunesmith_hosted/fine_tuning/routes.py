@@ -16,7 +16,7 @@ from tunesmith_hosted.fine_tuning.lists import metadata_filter
 from tunesmith_hosted.fine_tuning.requests import CreateJob
 from tunesmith_hosted.fine_tuning.stream import stream_events
 from tunesmith_hosted.http.caller import Caller, allowed
-from tunesmith_hosted.http.context import Context, context_of
+from tunesmith_hosted.http.context import Context, ContextOf
 from tunesmith_hosted.http.errors import not_found
 from tunesmith_hosted.http.pages import check_limit, find_rows, page
 from tunesmith_hosted.wire.fine_tuning import checkpoint_object, event_object, job_object
@@ -24,7 +24,6 @@ from tunesmith_hosted.wire.fine_tuning import checkpoint_object, event_object, j
 router = APIRouter(prefix="/v1/fine_tuning", tags=["fine-tuning"])
 
 CallerOf = Annotated[Caller, Depends(allowed("fine_tuning"))]
-ContextOf = Annotated[Context, Depends(context_of)]
 
 
 @router.post("/jobs")
@@ -65,26 +64,25 @@ async def get_job(fine_tuning_job_id: str, caller: CallerOf, context: ContextOf)
 @router.post("/jobs/{fine_tuning_job_id}/cancel")
 async def cancel(fine_tuning_job_id: str, caller: CallerOf, context: ContextOf) -> dict[str, Any]:
     """Cancel a job."""
-    async with context.sessions.begin() as session:
-        job = await actions.cancel(session, caller, fine_tuning_job_id, context.now())
-    context.wake_reconciler()
-    return job_object(job, caller.organization_id)
+    return await _change(actions.cancel, fine_tuning_job_id, caller, context)
 
 
 @router.post("/jobs/{fine_tuning_job_id}/pause")
 async def pause(fine_tuning_job_id: str, caller: CallerOf, context: ContextOf) -> dict[str, Any]:
     """Pause a job."""
-    async with context.sessions.begin() as session:
-        job = await actions.pause(session, caller, fine_tuning_job_id, context.now())
-    context.wake_reconciler()
-    return job_object(job, caller.organization_id)
+    return await _change(actions.pause, fine_tuning_job_id, caller, context)
 
 
 @router.post("/jobs/{fine_tuning_job_id}/resume")
 async def resume(fine_tuning_job_id: str, caller: CallerOf, context: ContextOf) -> dict[str, Any]:
     """Resume a job that is paused."""
+    return await _change(actions.resume, fine_tuning_job_id, caller, context)
+
+
+async def _change(change: actions.Change, id: str, caller: Caller, context: Context) -> dict[str, Any]:
+    """Change what is wanted of a job, and return it."""
     async with context.sessions.begin() as session:
-        job = await actions.resume(session, caller, fine_tuning_job_id, context.now())
+        job = await change(session, caller, id, context.now())
     context.wake_reconciler()
     return job_object(job, caller.organization_id)
 

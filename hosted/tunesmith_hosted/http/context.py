@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Annotated, cast
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from tunesmith_backend.interface.protocol import Backend
 from tunesmith_hosted.config.settings import Settings
@@ -36,3 +36,7 @@ class Context:
 def context_of(request: Request) -> Context:
     """Return the context of the application that a request came to."""
     return cast(Context, request.app.state.context)
+
+
+ContextOf = Annotated[Context, Depends(context_of)]
+"""The context, as a parameter of a route."""

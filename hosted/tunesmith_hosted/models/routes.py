@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 
 from tunesmith_hosted.database.outbox import ask_for
 from tunesmith_hosted.http.caller import Caller, allowed
-from tunesmith_hosted.http.context import Context, context_of
+from tunesmith_hosted.http.context import ContextOf
 from tunesmith_hosted.http.errors import ApiError, model_not_found
 from tunesmith_hosted.models.finding import Found, find_model, list_models, model_row
 from tunesmith_hosted.tenants.audit import add_audit
@@ -16,11 +16,13 @@ from tunesmith_hosted.wire.models import model_object
 
 router = APIRouter(prefix="/v1")
 
+CallerOf = Annotated[Caller, Depends(allowed("models"))]
+
 
 @router.get("/models")
 async def list_all(
-    caller: Annotated[Caller, Depends(allowed("models"))],
-    context: Annotated[Context, Depends(context_of)],
+    caller: CallerOf,
+    context: ContextOf,
 ) -> dict[str, Any]:
     """List the models that can be asked or fine-tuned."""
     async with context.sessions() as session:
@@ -31,8 +33,8 @@ async def list_all(
 @router.get("/models/{model}")
 async def retrieve(
     model: str,
-    caller: Annotated[Caller, Depends(allowed("models"))],
-    context: Annotated[Context, Depends(context_of)],
+    caller: CallerOf,
+    context: ContextOf,
 ) -> dict[str, Any]:
     """Return a model. A base answers to its aliases too."""
     async with context.sessions() as session:
@@ -45,8 +47,8 @@ async def retrieve(
 @router.delete("/models/{model}")
 async def remove(
     model: str,
-    caller: Annotated[Caller, Depends(allowed("models"))],
-    context: Annotated[Context, Depends(context_of)],
+    caller: CallerOf,
+    context: ContextOf,
 ) -> dict[str, Any]:
     """Delete a fine-tuned model of the project; its servers are stopped."""
     async with context.sessions.begin() as session:

@@ -12,12 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tunesmith_backend.interface.errors import BackendError
 from tunesmith_hosted.config.settings import Settings, SettingsError, load_settings
-from tunesmith_hosted.database.engine import connect, sessions_of
-from tunesmith_hosted.database.migrate import NotMigratedError, check_migrated, migrate
+from tunesmith_hosted.database.engine import connect
+from tunesmith_hosted.database.migrate import NotMigratedError, migrate
 from tunesmith_hosted.http.caller import SCOPES
 from tunesmith_hosted.process import administration
 from tunesmith_hosted.process.logs import configure_logs
 from tunesmith_hosted.process.run import serve
+from tunesmith_hosted.process.tables import opened
 
 _PROBLEMS = (SettingsError, NotMigratedError, administration.NotThereError, BackendError, ValueError, OSError)
 
@@ -101,16 +102,8 @@ async def _migrate(settings: Settings) -> None:
 
 async def _change(settings: Settings, work: Callable[[AsyncSession], Awaitable[None]]) -> None:
     """Do something in one transaction, on tables of this version."""
-    engine = connect(settings.database)
-    try:
-        if settings.backend == "local":
-            await migrate(engine)
-        else:
-            await check_migrated(engine)
-        async with sessions_of(engine).begin() as session:
-            await work(session)
-    finally:
-        await engine.dispose()
+    async with opened(settings) as sessions, sessions.begin() as session:
+        await work(session)
 
 
 def _say(line: str) -> None:

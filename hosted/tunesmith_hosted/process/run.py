@@ -6,7 +6,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import uvicorn
 
@@ -15,11 +15,11 @@ from tunesmith_backend.cluster.client import ClusterClient
 from tunesmith_backend.interface.protocol import Backend
 from tunesmith_backend.local.backend import LocalBackend
 from tunesmith_hosted.config.settings import Settings
-from tunesmith_hosted.database.engine import Sessions, connect, sessions_of
-from tunesmith_hosted.database.migrate import check_migrated, migrate
+from tunesmith_hosted.database.engine import Sessions
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.process.app import create_app
 from tunesmith_hosted.process.background import BACKGROUND, keep_running
+from tunesmith_hosted.process.tables import opened
 from tunesmith_hosted.tenants.first_project import create_first_project
 
 _DRAIN_SECONDS = 10
@@ -38,8 +38,7 @@ class Server(uvicorn.Server):
 async def serve(settings: Settings, host: str, port: int, say: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT, then stop what this process runs so that it resumes later.
 
-    On one machine the tables are migrated first, and an empty database gets a first project and key. On a cluster
-    several replicas start at once, so `migrate` is a command of its own.
+    On one machine an empty database gets a first project and key.
 
     Args:
         settings: The settings.
@@ -52,24 +51,16 @@ async def serve(settings: Settings, host: str, port: int, say: Callable[[str], N
         OSError: The address cannot be listened on.
     """
     listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    engine = connect(settings.database)
-    try:
-        if settings.backend == "local":
-            await migrate(engine)
-        else:
-            await check_migrated(engine)
-        sessions = sessions_of(engine)
-        backend = await _backend(settings)
-        try:
-            url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-            if settings.backend == "local":
-                await _first_project(settings, sessions, url, say)
-            await _serve(settings, sessions, backend, listener, lambda: say(f"Serving at {url}/v1; Ctrl-C stops"))
-        finally:
-            await backend.close()
-    finally:
-        listener.close()
-        await engine.dispose()
+    with closing(listener):
+        async with opened(settings) as sessions:
+            backend = await _backend(settings)
+            try:
+                url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+                if settings.backend == "local":
+                    await _first_project(settings, sessions, url, say)
+                await _serve(settings, sessions, backend, listener, lambda: say(f"Serving at {url}/v1; Ctrl-C stops"))
+            finally:
+                await backend.close()
 
 
 async def _serve(

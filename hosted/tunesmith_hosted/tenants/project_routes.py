@@ -12,7 +12,7 @@ from tunesmith_hosted.config.settings import Quotas
 from tunesmith_hosted.database.outbox import ask_for
 from tunesmith_hosted.database.tables import Project
 from tunesmith_hosted.http.caller import Caller, allowed
-from tunesmith_hosted.http.context import Context, context_of
+from tunesmith_hosted.http.context import ContextOf
 from tunesmith_hosted.http.errors import ApiError, not_found
 from tunesmith_hosted.http.pages import check_limit, find_rows, page
 from tunesmith_hosted.tenants.audit import add_audit
@@ -23,7 +23,7 @@ from tunesmith_hosted.wire.organization import project_object
 router = APIRouter(prefix="/v1/organization/projects", tags=["organization"])
 
 Admin = Annotated[Caller, Depends(allowed("admin"))]
-InContext = Annotated[Context, Depends(context_of)]
+InContext = ContextOf
 _MOST = 100
 
 

@@ -12,14 +12,14 @@ from sqlalchemy import select
 from tunesmith_hosted.config.settings import Settings
 from tunesmith_hosted.database.tables import Project, Usage
 from tunesmith_hosted.http.caller import Caller, caller_of
-from tunesmith_hosted.http.context import Context, context_of
+from tunesmith_hosted.http.context import Context, ContextOf
 from tunesmith_hosted.http.errors import ApiError
 from tunesmith_hosted.tenants.usage import SECONDS_A_DAY
 from tunesmith_hosted.wire.usage import completions_result, costs_results, fine_tuning_result
 
 router = APIRouter(prefix="/v1/organization", tags=["organization"])
 
-InContext = Annotated[Context, Depends(context_of)]
+InContext = ContextOf
 Group = Literal["project_id", "model", "line_item"]
 _FURTHEST = 4_000_000_000
 Seconds = Annotated[int, Query(ge=0, le=_FURTHEST)]

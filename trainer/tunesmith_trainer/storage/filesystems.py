@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 
 from tunesmith_api.artifact import MANIFEST
 from tunesmith_api.failures import Reason, StageError
+from tunesmith_api.local.s3 import s3_options
 from tunesmith_trainer.storage.errors import translate_errors
 from tunesmith_trainer.storage.uris import local_path, scheme_of
 
@@ -52,19 +53,10 @@ def _s3() -> Any:  # noqa: ANN401 - an fsspec file system, which has no types
     from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
 
     options: dict[str, Any] = {
-        "connect_timeout": 10,
-        "request_timeout": 60,
+        **s3_options(),
         "retry_strategy": AwsStandardS3RetryStrategy(max_attempts=3),
         "allow_delayed_open": True,  # small files go up in one request
     }
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if endpoint:
-        scheme, _, host = endpoint.partition("://")
-        options.update({"endpoint_override": host.rstrip("/"), "scheme": scheme} if host else {})
-        region = region or "us-east-1"
-    if region:
-        options["region"] = region
     return ArrowFSWrapper(S3FileSystem(**options), skip_instance_cache=True)
 
 
