@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from tunesmith_api.spec import Rule
+from typing import Annotated
 
-ARTIFACT_URI = r"^((s3|abfs|abfss|az|gs|file)://.+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^/]+)+|\.{0,2}/.+)$"
+from pydantic import Field
+
+from tunesmith_api.spec import Rule
+from tunesmith_api.spec.names import DNS_SUBDOMAIN
+
+_URI = r"^((s3|abfs|abfss|az|gs|file)://.+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[^/]+)+|\.{0,2}/.+)$"
+
+ArtifactUri = Annotated[str, Field(min_length=1, max_length=1024, pattern=_URI)]
+"""Folder of an artifact that is served."""
+
+JobName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_SUBDOMAIN)]
+"""Name of a FineTuneJob whose artifact is served."""
 
 
 def uri_rules(instead: str) -> tuple[Rule, Rule]:

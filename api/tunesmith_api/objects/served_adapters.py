@@ -6,12 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tunesmith_api.objects.artifact_uri import ARTIFACT_URI, uri_rules
+from tunesmith_api.objects.artifact_uri import ArtifactUri, JobName, uri_rules
 from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.metadata import StatusModel
 from tunesmith_api.objects.pod_template import LocalObjectReference
 from tunesmith_api.spec import Rule, SpecModel
-from tunesmith_api.spec.names import DNS_SUBDOMAIN
 
 MAX_ADAPTERS = 256
 """Most adapters of a workspace: the list must fit in a ConfigMap, and its status in an object."""
@@ -46,22 +45,16 @@ class ServedAdapterSpec(SpecModel):
         ),
     ]
     fine_tune_job: Annotated[
-        str | None,
+        JobName | None,
         Field(
-            min_length=1,
-            max_length=63,
-            pattern=DNS_SUBDOMAIN,
             description="Name of a FineTuneJob in the same namespace with export.adapterOnly: true; its adapter is "
             "served once it has passed its gates, until the job is deleted.",
             examples=["billing-3"],
         ),
     ] = None
     uri: Annotated[
-        str | None,
+        ArtifactUri | None,
         Field(
-            min_length=1,
-            max_length=1024,
-            pattern=ARTIFACT_URI,
             description="Folder of an adapter's artifact: an s3://, abfs:// or gs:// URI, or pvc://CLAIM/PATH on the "
             "claim that the base model is on; on one machine without a cluster also a path or a file:// URI. It never "
             "changes: a new adapter has a new URI.",

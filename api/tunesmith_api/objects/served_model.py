@@ -6,11 +6,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tunesmith_api.objects.artifact_uri import ARTIFACT_URI, uri_rules
+from tunesmith_api.objects.artifact_uri import ArtifactUri, JobName, uri_rules
 from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.pod_template import Labels, LocalObjectReference
 from tunesmith_api.spec import Rule, SpecModel
-from tunesmith_api.spec.names import DNS_SUBDOMAIN
 
 
 class JobSelector(SpecModel):
@@ -36,11 +35,8 @@ class ServedModelSpec(SpecModel):
     )
 
     fine_tune_job: Annotated[
-        str | None,
+        JobName | None,
         Field(
-            min_length=1,
-            max_length=63,
-            pattern=DNS_SUBDOMAIN,
             description="Name of a FineTuneJob in the same namespace; served once it has passed its gates.",
             examples=["my-job"],
         ),
@@ -54,11 +50,8 @@ class ServedModelSpec(SpecModel):
         ),
     ] = None
     uri: Annotated[
-        str | None,
+        ArtifactUri | None,
         Field(
-            min_length=1,
-            max_length=1024,
-            pattern=ARTIFACT_URI,
             description="Folder of an artifact: pvc://CLAIM/PATH on a volume, an s3://, abfs:// or gs:// URI; "
             "on one machine without a cluster also a path or a file:// URI. An artifact never changes: a new one has a "
             "new URI, and the revision is a hash of it.",

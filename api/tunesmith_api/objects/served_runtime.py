@@ -6,12 +6,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from tunesmith_api.objects.artifact_uri import ARTIFACT_URI, uri_rules
+from tunesmith_api.objects.artifact_uri import ArtifactUri, JobName, uri_rules
 from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.pod_template import LocalObjectReference
 from tunesmith_api.objects.served_model import ServedModelSpec
 from tunesmith_api.spec import Rule, SpecModel
-from tunesmith_api.spec.names import DNS_SUBDOMAIN
 from tunesmith_api.spec.runtime import DRAFT_RULES, RuntimeSpec
 
 
@@ -29,22 +28,16 @@ class DraftModelSpec(SpecModel):
     )
 
     fine_tune_job: Annotated[
-        str | None,
+        JobName | None,
         Field(
-            min_length=1,
-            max_length=63,
-            pattern=DNS_SUBDOMAIN,
             description="Name of a FineTuneJob in the same namespace that publishes a whole model; the workspace waits "
             "until it has passed its gates.",
             examples=["my-small-job"],
         ),
     ] = None
     uri: Annotated[
-        str | None,
+        ArtifactUri | None,
         Field(
-            min_length=1,
-            max_length=1024,
-            pattern=ARTIFACT_URI,
             description="Folder of an artifact, as in spec.model.uri.",
             examples=["s3://my-bucket/artifacts/my-small-model"],
         ),
