@@ -93,6 +93,8 @@ def test_adapters_come_and_go_while_the_servers_run(around: Around) -> None:
     around.workspace(model={"fineTuneJob": "first"}, adapterSelector=FOLLOWING)
     with PlayedServer(around).serving() as server:
         around.make_ready(1, F, podIP=ADDRESS, podIPs=[{"ip": ADDRESS}])
+        # Servers answer before their Deployment says that they are available.
+        around.status("Serving", revision=F)
         found = told(around, first="Loaded")
         assert condition(found, "AdaptersReady")["status"] == "True"
         (pod,) = around.pods(1, F)
