@@ -104,7 +104,7 @@ register_task(
             MetricInfo("chrf", needs_answers=True, compares_texts=True, when_missing=_NO_ANSWERS),
             *(MetricInfo(name, when_missing="it is of objective: dpo") for name in PREFERENCE_METRICS),
         ),
-        precisions=("fp32", "fp16", "bf16", "int4"),
+        precisions=("fp32", "fp16", "bf16", "int8", "int4"),
         default_precisions=("int4",),
         engine="decoder",
     )

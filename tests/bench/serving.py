@@ -29,7 +29,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
 from support.tiny_models import build_model, export_onnx, write_manifest
 from tunesmith_api.spec import Precision
-from tunesmith_api.tasks import DEFAULT_TASK, TASKS
 from tunesmith_trainer.export.exporter import Exporter
 
 SMOLLM2_135M = {
@@ -65,8 +64,9 @@ def make_models(folder: Path, sizes: dict[str, Any]) -> None:
     """The model at `folder`.hf, an artifact of it at `folder`, and the builder's own exports at `folder`.genai."""
     model = build_model(folder.with_name(folder.name + ".hf"), "llama", **sizes)
     with Exporter(folder.with_name(folder.name + ".log")) as exporter:
-        for precision in map(Precision, TASKS[DEFAULT_TASK].precisions):
+        for precision in (Precision.FP32, Precision.INT4, Precision.INT8):
             exporter.export(model, folder / "onnx" / precision.value, precision)
+        for precision in (Precision.FP32, Precision.INT4):
             export_onnx(model, folder.with_name(folder.name + ".genai"), precision.value)
     write_manifest(folder)
 

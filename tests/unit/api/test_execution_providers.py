@@ -97,14 +97,16 @@ def test_options_of_a_provider_whose_options_are_not_known_are_passed_on():
 
 
 @pytest.mark.parametrize(
-    ("exported", "runtime", "said"),
+    ("exported", "runtime", "said", "remedy"),
     [
-        ("fp16", "executionProvider: cuda", ""),
-        ("int4", "executionProvider: cuda", "exports nothing that the provider cuda can compute"),
-        ("int4", "{executionProvider: cuda, precision: fp16}", "which FineTuneJob faq does not export"),
+        ("fp16", "executionProvider: cuda", "", ""),
+        ("int4", "executionProvider: cuda", "exports nothing that the provider cuda can compute", "fp16"),
+        ("int4", "{executionProvider: cuda, precision: fp16}", "which FineTuneJob faq does not export", "fp16"),
+        ("int4", "batchPrecision: int8", "which FineTuneJob faq does not export", "add int8 to its export.precisions"),
+        ("int4, int8", "batchPrecision: int8", "", ""),
     ],
 )
-def test_a_workspace_and_its_job_fit_together(tmp_path, exported, runtime, said):
+def test_a_workspace_and_its_job_fit_together(tmp_path, exported, runtime, said, remedy):
     (tmp_path / "all.yaml").write_text(
         f"""apiVersion: tunesmith.dev/v1alpha1
 kind: FineTuneJob
@@ -128,4 +130,4 @@ spec:
     assert len(found) == bool(said), found
     if said:
         assert said in found[0].message
-        assert "fp16" in found[0].remedy
+        assert remedy in found[0].remedy

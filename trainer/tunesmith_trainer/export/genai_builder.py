@@ -45,7 +45,9 @@ def build(builder: Any, model: str, output: str, precision: str, options: list[s
     from tunesmith_trainer.export.streamed_builder import streamed
 
     provider, int8 = "cuda" if precision in ("fp16", "bf16") else "cpu", precision == "int8"
-    precision = "fp32" if int8 else precision
+    if int8:
+        # The embedding stays as it is; a matrix of its own leaves the output layer's to be quantised.
+        precision, options = "fp32", [*options, "shared_embeddings=false"]
     with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as staged, streamed(builder, int8=int8):
         corrections = stage_model(Path(model), Path(staged))
         prepared = builder.parse_extra_options("", staged, output, precision, provider, cache, options)
