@@ -26,7 +26,7 @@ def _task_rules(name: str) -> tuple[Rule, ...]:
     """Return the rules that a task is asked for what it has: formats, metrics of gates and precisions."""
     info = TASKS[name]
     formats = ("auto", *info.formats)
-    metrics, precisions, scratch = info.metric_names, info.precisions, info.scratch_architectures
+    metrics, scratch = info.metric_names, info.scratch_architectures
     return (
         Rule(
             f"self.task != '{name}' || !has(self.dataset.format) || self.dataset.format in {_quoted(formats)}",
@@ -39,18 +39,28 @@ def _task_rules(name: str) -> tuple[Rule, ...]:
             f"evaluation.gates: task {name} does not have this metric; write one of {', '.join(metrics)}",
             lambda spec: spec.task != name or all(gate.metric in metrics for gate in spec.evaluation.gates),
         ),
-        Rule(
-            f"self.task != '{name}' || !has(self.export) || !has(self.export.precisions) || "
-            f"self.export.precisions.all(p, p in {_quoted(precisions)})",
-            f"export.precisions: task {name} is not exported in this precision; write one of {', '.join(precisions)}",
-            lambda spec: spec.task != name or all(p in precisions for p in spec.export.precisions or ()),
-        ),
+        *_precision_rules(name),
         Rule(
             f"self.task != '{name}' || !has(self.model.scratch) || "
             f"self.model.scratch.architecture in {_quoted(scratch)}",
             f"model.scratch: task {name} is not learned by this architecture; "
             f"write architecture: {listed(list(scratch))}",
             lambda spec: spec.task != name or spec.model.scratch is None or spec.model.scratch.architecture in scratch,
+        ),
+    )
+
+
+def _precision_rules(name: str) -> tuple[Rule, ...]:
+    """Return the rule on a task's precisions, or none if it is exported in all."""
+    precisions = TASKS[name].precisions
+    if set(precisions) == set(Precision):
+        return ()
+    return (
+        Rule(
+            f"self.task != '{name}' || !has(self.export) || !has(self.export.precisions) || "
+            f"self.export.precisions.all(p, p in {_quoted(precisions)})",
+            f"export.precisions: task {name} is not exported in this precision; write one of {', '.join(precisions)}",
+            lambda spec: spec.task != name or all(p in precisions for p in spec.export.precisions or ()),
         ),
     )
 
