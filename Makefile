@@ -96,7 +96,7 @@ bench-speculation: $(INSTALLED) ## Compare answers with and without drafts, by p
 	$(BIN)/python tests/bench/speculation.py
 
 bench-llama: $(INSTALLED) ## Compare serving with llama.cpp's server (half an hour; the first time also its build)
-	$(BIN)/python tests/bench/serving_llama.py
+	$(BIN)/python tests/bench/serving_llama.py --batch-precision int8
 
 bench-chaos: $(INSTALLED) ## Serve among slow, gone, half-open and wrong clients (an hour)
 	$(BIN)/python tests/bench/chaos.py
