@@ -72,6 +72,28 @@ def test_logprobs_are_those_of_the_model(client: openai.OpenAI) -> None:
     assert "".join(entry.token for entry in bound.logprobs.content if entry.token.isascii()).startswith('{"name":"')
 
 
+# It compiles; how complex it is shows only once `x` is there.
+COMPLEX = 'start: "x" REST\nREST: /(.*a.{60}b.*)/ & /(.*b.{60}a.*)/ & /(.*c.{61}d.*)/'
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_grammar_that_becomes_too_complex_is_the_requests_fault(
+    client: openai.OpenAI, api: str, stream: bool
+) -> None:
+    extra = {"structured_outputs": {"grammar": COMPLEX}}
+    with pytest.raises(openai.APIError, match="use smaller bounds, and fewer intersections") as caught:
+        if api == "chat":
+            list(chat(client, extra_body=extra, stream=stream))
+        else:
+            list(client.completions.create(model="tiny", prompt="a", extra_body=extra, stream=stream))
+    if stream:
+        assert (caught.value.type, caught.value.code) == ("invalid_request_error", "grammar_too_complex")
+    else:
+        assert isinstance(caught.value, openai.BadRequestError)
+    check(chat(client, response_format=FORM).choices[0].message.content)
+
+
 def test_no_bias_leads_out_of_the_grammar(client: openai.OpenAI, tokenizer: Tokenizer) -> None:
     bias = {str(tokenizer.token_id(token)): 100 for token in ("z", "<|im_end|>", "<|im_start|>")}
     answer = chat(client, temperature=0, logit_bias=bias, extra_body=DIGITS)

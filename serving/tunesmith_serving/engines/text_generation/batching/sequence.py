@@ -140,7 +140,7 @@ class Sequence:
         try:
             return self._accept(logits, chosen)
         except ConstraintError as error:
-            self.outbox.append(Event("", finish_reason="error", error=str(error)))
+            self.outbox.append(Event("", finish_reason="error", error=str(error), by_request=True))
             return True
 
     def _accept(self, logits: Row, chosen: int | None) -> bool:
@@ -260,4 +260,5 @@ def _merged(events: list[Event]) -> Event:
         events[-1].finish_reason,
         events[-1].error,
         sum(event.cached_tokens for event in events),
+        events[-1].by_request,
     )

@@ -142,6 +142,7 @@ class Event:
         finish_reason: Set on the last event of a request, and only there.
         error: What went wrong, if `finish_reason` is "error".
         cached_tokens: Prompt tokens that were not computed again; set on the first event of a request.
+        by_request: Whether what went wrong is the request's own fault.
     """
 
     text: str
@@ -150,6 +151,7 @@ class Event:
     finish_reason: FinishReason | None = None
     error: str | None = None
     cached_tokens: int = 0
+    by_request: bool = False
 
 
 EventSink = Callable[[Event], None]

@@ -204,7 +204,7 @@ class Generator:
         self.finished(arrived)
         for answer in run.answers:
             if answer.finish_reason == "error":
-                raise server_error(answer.error or "the generation failed")
+                raise generation_error(answer)
         return all(answer.finish_reason not in (None, "cancelled") for answer in run.answers)
 
     def finished(self, arrived: float) -> None:
@@ -222,7 +222,7 @@ class Generator:
             for index, event in events:
                 deltas = run.add(index, event)
                 if event.finish_reason == "error":
-                    chunks.append(sse_data(server_error(event.error or "the generation failed").body))
+                    chunks.append(sse_data(generation_error(run.answers[index]).body))
                     run.generation.cancel()
                 answer = run.answers[index]
                 if deltas:
@@ -237,6 +237,13 @@ class Generator:
             if chunks:
                 yield b"".join(chunks)
         self.finished(arrived)
+
+
+def generation_error(answer: Answer) -> ApiError:
+    """Return the error for an answer that could not be generated to its end."""
+    if answer.by_request:
+        return ApiError(400, answer.error or "", code="grammar_too_complex")
+    return server_error(answer.error or "the generation failed")
 
 
 def variant(request: GenerationRequest, index: int) -> GenerationRequest:

@@ -33,6 +33,7 @@ class Answer:
         logprobs: The log probabilities of its tokens, if the request asks for them.
         finish_reason: Why it has ended.
         error: What went wrong, if `finish_reason` is "error".
+        by_request: Whether that is the request's own fault.
     """
 
     parser: AnswerParser = field(default_factory=PlainAnswer)
@@ -40,6 +41,7 @@ class Answer:
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     error: str | None = None
+    by_request: bool = False
 
     def add(self, event: Event) -> list[Delta]:
         """Add an event of its request; return what is new."""
@@ -48,7 +50,7 @@ class Answer:
             deltas += self.parser.finish()
         self.content.add(deltas)
         self.logprobs.extend(event.logprobs)
-        self.finish_reason, self.error = event.finish_reason, event.error
+        self.finish_reason, self.error, self.by_request = event.finish_reason, event.error, event.by_request
         return deltas
 
     def take_logprobs(self) -> list[TokenLogprob]:

@@ -49,9 +49,9 @@ class GrammarConstraint:
         try:
             accepted = self._matcher.consume_token(token)
         except BaseException as error:  # a panic of Rust is no Exception; it must not end the batcher
-            raise ConstraintError(f"the grammar of the answer cannot be followed: {error}") from None
+            raise ConstraintError(_problem(str(error))) from None
         if not accepted:
-            raise ConstraintError(f"the grammar of the answer cannot be followed: {advise(self._matcher.get_error())}")
+            raise ConstraintError(_problem(self._matcher.get_error()))
         self.done = self._matcher.is_stopped()
         if not self.done:
             self._ready.clear()
@@ -82,7 +82,7 @@ class GrammarConstraint:
         try:
             self._mask, self._error = compute_mask(self._matcher, self._vocab_size)
         except BaseException as error:  # a panic of Rust is no Exception; it must not end the thread
-            self._error = f"the grammar of the answer cannot be followed: {error}"
+            self._error = _problem(str(error))
         finally:
             self._ready.set()
 
@@ -114,4 +114,11 @@ def compute_mask(matcher: Any, vocab_size: int) -> tuple[Mask, str]:  # noqa: AN
     mask = Mask(matcher.compute_bitmask(), vocab_size)
     # After an error, the library allows the end of the answer, though it is not complete.
     error = matcher.get_error() or ("NoExtension" if mask.empty else "")
-    return mask, f"the grammar of the answer cannot be followed: {advise(error)}" if error else ""
+    return mask, _problem(error) if error else ""
+
+
+def _problem(message: str) -> str:
+    """Return what is wrong with the grammar of an answer that was begun, and what to simplify."""
+    advice = advise(message)
+    more = "" if "; " in advice else "; simplify it: use fewer alternatives, optional parts and intersections"
+    return f"the grammar of the answer cannot be followed any further: {advice}{more}"

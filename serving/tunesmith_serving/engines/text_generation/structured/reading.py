@@ -35,6 +35,7 @@ REMEDIES = {
     "vocabulary": "a schema must not refer to itself alone, and the model must know the characters",
     "fuel": "the grammar is too complex; use fewer alternatives and smaller bounds",
     "too large": "use fewer alternatives, and anyOf instead of allOf",
+    "too many expressions": "the grammar is too complex; use smaller bounds, and fewer intersections and complements",
     "Current row": "the grammar is too complex; use fewer alternatives and optional properties",
     "limit": "the grammar is too complex; use fewer alternatives and smaller bounds",
     "Unable to determine": "use either a pattern or a length",

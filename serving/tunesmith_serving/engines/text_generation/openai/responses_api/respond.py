@@ -76,7 +76,9 @@ class Responder:
                 if deltas:
                     events += items.add(deltas, answer.take_logprobs())
                 if event.finish_reason == "error":
-                    failed = response.failed(items.items, event.error or "the generation failed")
+                    failed = response.failed(
+                        items.items, event.error or "the generation failed", by_request=event.by_request
+                    )
                     events.append({"type": "response.failed", "response": failed})
                 elif event.finish_reason in ("stop", "length"):
                     is_whole = event.finish_reason == "stop"

@@ -65,9 +65,9 @@ class ResponseObject:
             "usage": _usage(usage),
         }
 
-    def failed(self, output: list[dict[str, Any]], message: str) -> dict[str, Any]:
-        """Return it after the generation failed."""
-        error = {"code": "server_error", "message": message}
+    def failed(self, output: list[dict[str, Any]], message: str, *, by_request: bool) -> dict[str, Any]:
+        """Return it after the generation failed, which may be the request's own fault."""
+        error = {"code": "invalid_prompt" if by_request else "server_error", "message": message}
         return {**self._fields, "status": "failed", "error": error, "output": output}
 
 
