@@ -47,11 +47,13 @@ crds: $(INSTALLED) ## Write crds/ and docs/api.md from the API models
 # What takes long the first time is made at the same time: installing waits for the network, images for the disk, and
 # Kubernetes for the processor. A test that had to wait for Kubernetes would run into its own time limit. Where it cannot
 # be built (3), the tests that need it are skipped and say why; tests that need an image build it, and say why they
-# cannot. The tests start hundreds of processes, which must not each compile the packages anew. Pods get the machine to themselves: they are timed by deadlines that other tests at the same time would use up.
+# cannot. The tests start hundreds of processes, which must not each compile the packages anew. Tests with pods run apart
+# from the others, whose load would use up their deadlines, and two at a time, since they mostly wait.
+PODS := tests/e2e tests/integration/cluster
 test: ## Run all tests
 	@$(MAKE) --no-print-directory -j3 $(INSTALLED) test-kubernetes test-images
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m "not e2e" -n 3 --dist worksteal --durations 15
-	$(BIN)/python -m pytest -m e2e --durations 15
+	$(BIN)/python -m pytest -m e2e $(PODS) -n 2 --dist loadfile --durations 15
 
 # For the edit loop: no cluster, no training, no type checker (`make lint` has that). Half a minute to a minute.
 test-fast: $(INSTALLED) ## Run the quick tests: no cluster, no training

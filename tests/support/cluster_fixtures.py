@@ -5,10 +5,12 @@ that started them, so it stays until the last of them has ended. A run that was 
 over what it left, and stops it at its end.
 """
 
+import fcntl
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,24 @@ from support.cluster_dump import describe
 
 KEEP = "TUNESMITH_KEEP_CLUSTER"
 CONTEXT = "TUNESMITH_E2E_CONTEXT"
+
+
+@contextmanager
+def turn(*, alone: bool = False) -> Iterator[None]:
+    """Hold the cluster that runs pods: several tests at once, or one alone that changes what all of them need."""
+    with (cache() / "turns.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def its_turn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let a test that uses the fixture `alone` run while no other test with pods does."""
+    if request.node.get_closest_marker("e2e") is None:
+        yield
+        return
+    with turn(alone="alone" in request.fixturenames):
+        yield
 
 
 @pytest.hookimpl(optionalhook=True)

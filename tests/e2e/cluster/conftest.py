@@ -13,6 +13,7 @@ from cluster.network import GATEWAY
 from cluster.paths import cache
 from cluster.requests import Object
 from cluster_demo.install import NAMESPACE, install
+from support.cluster_fixtures import turn
 from support.s3_server import S3Server, s3_server
 
 LABELS = "app.kubernetes.io/name=tunesmith"
@@ -25,14 +26,15 @@ def installed(full_cluster: Cluster) -> Iterator[Cluster]:
     At the end, nothing that the tests made the operator do was forbidden to it.
     """
     # The workers of pytest-xdist take turns; the second finds it done.
-    with (cache() / "install.lock").open("w") as lock:
+    with turn(), (cache() / "install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             install(full_cluster)
         except CannotRunError as reason:
             pytest.skip(str(reason))
     yield full_cluster
-    assert forbidden(full_cluster) == []
+    with turn():
+        assert forbidden(full_cluster) == []
 
 
 @pytest.fixture

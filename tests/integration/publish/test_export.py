@@ -40,7 +40,7 @@ def compare(model: Path, onnx_folder: Path, tmp_path: Path) -> Numbers:
     return measure(OnnxModel(onnx_folder), TorchReference(reference), tie_tolerance=1e-3)
 
 
-@pytest.mark.parametrize("precision", map(Precision, TASKS[DEFAULT_TASK].precisions))
+@pytest.mark.parametrize("precision", [Precision(name) for name in TASKS[DEFAULT_TASK].precisions])
 @pytest.mark.parametrize("architecture", sorted(EXPORTABLE))
 def test_an_export_is_the_same_model(
     architecture: str, precision: Precision, model_of: ModelOf, export_of: ExportOf, tmp_path: Path

@@ -35,7 +35,7 @@ def store_of(folder: Path, ids: list[int]) -> TokenStore:
     return TokenStore.write(folder, [(ids, [1] * len(ids))])
 
 
-@pytest.mark.parametrize("precision", map(Precision, TASKS[DEFAULT_TASK].precisions))
+@pytest.mark.parametrize("precision", [Precision(name) for name in TASKS[DEFAULT_TASK].precisions])
 @pytest.mark.parametrize("architecture", sorted(EXPORTABLE))
 def test_an_export_keeps_every_layer(
     architecture: str,

@@ -39,3 +39,14 @@ def test_make_and_pre_commit_check_the_same():
     assert repository["repo"] == "local"
     commands = [shlex.split(hook["entry"].removeprefix(".venv/bin/")) for hook in repository["hooks"]]
     assert commands == LINT
+
+
+def test_make_finds_all_tests_with_pods():
+    """To collect all tests for the sake of these takes a minute."""
+    folders = re.search(r"^PODS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert folders
+    marked = {path for path in (ROOT / "tests").rglob("test_*.py") if re.search(r"\bmark\.e2e\b", path.read_text())} - {
+        Path(__file__)
+    }
+    found = {path for folder in folders[1].split() for path in (ROOT / folder).rglob("test_*.py")}
+    assert marked and marked <= found, sorted(marked - found)
