@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data migration crds test test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured
+.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -47,13 +47,20 @@ crds: $(INSTALLED) ## Write crds/ and docs/api.md from the API models
 # What takes long the first time is made at the same time: installing waits for the network, images for the disk, and
 # Kubernetes for the processor. A test that had to wait for Kubernetes would run into its own time limit. Where it cannot
 # be built (3), the tests that need it are skipped and say why; tests that need an image build it, and say why they
-# cannot. The tests start hundreds of processes, which must not each compile the packages anew. Tests with pods run apart
-# from the others, whose load would use up their deadlines, and two at a time, since they mostly wait.
+# cannot. The tests start hundreds of processes, which must not each compile the packages anew. Tests with pods mostly
+# wait, and deadlines time them: they run two at a time, and what they leave of the processor goes to the other tests.
+IDLE := $(shell chrt --idle 0 true 2>/dev/null && echo chrt --idle 0)
 PODS := tests/e2e tests/integration/cluster
 test: ## Run all tests
 	@$(MAKE) --no-print-directory -j3 $(INSTALLED) test-kubernetes test-images
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m "not e2e" -n 3 --dist worksteal --durations 15
-	$(BIN)/python -m pytest -m e2e $(PODS) -n 2 --dist loadfile --durations 15
+	@$(MAKE) --no-print-directory --keep-going -j2 test-pods test-others
+
+test-pods: $(INSTALLED)
+	@$(BIN)/python -m pytest -m e2e $(PODS) -n 2 --dist loadfile --durations 15 > .test-pods.log 2>&1; \
+	code=$$?; cat .test-pods.log; exit $$code
+
+test-others: $(INSTALLED)
+	PYTHONDONTWRITEBYTECODE= $(IDLE) $(BIN)/python -m pytest -m "not e2e" -n 3 --dist worksteal --durations 15
 
 # For the edit loop: no cluster, no training, no type checker (`make lint` has that). Half a minute to a minute.
 test-fast: $(INSTALLED) ## Run the quick tests: no cluster, no training

@@ -113,9 +113,10 @@ def test_all_stages(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["zero2", "zero3"])
-def test_training_in_two_processes(strategy: str, tmp_path: Path) -> None:
+def test_training_in_two_processes(tmp_path: Path) -> None:
+    """By ZeRO-3, which parts the most; each strategy's processes are killed once in tests of the techniques."""
+
     def make(work: Path) -> Path:
-        return training_job(work, training=TRAINING, distributed={"numProcPerNode": 2, "strategy": strategy}, rows=96)
+        return training_job(work, training=TRAINING, distributed={"numProcPerNode": 2, "strategy": "zero3"}, rows=96)
 
     check(tmp_path, ["train"], make, SEED)
