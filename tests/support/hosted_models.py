@@ -54,8 +54,8 @@ def add_model(
             session.add(
                 Job(
                     id=job, project_id=project.id, base="tiny", model="tiny", suffix=suffix, seed=1,
-                    method={"type": "supervised"}, request={}, training_file=file, status="succeeded", object_name=f"ft-{id}",
-                    created_at=1, fine_tuned_model=name,
+                    method={"type": "supervised"}, request={}, training_file=file, status="succeeded",
+                    object_name=f"ft-{id}", created_at=1, fine_tuned_model=name,
                 )
             )  # fmt: skip
             await session.flush()

@@ -3,7 +3,6 @@
 A method that a newer client brings is in no table below, so it fails the test until it is decided what becomes of it.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -14,15 +13,11 @@ import openai
 import pydantic
 import pytest
 
-from support.fake_backend import FakeBackend
-from support.hosted import BASE, Hosted, serving
+from support.hosted import Hosted
 from support.hosted_jobs import CHAT, lines
 from support.hosted_models import add_checkpoint, add_model, add_project, project_of
+from support.hosted_served import serving_base
 from support.openai_verbs import RESOURCES, Caller, methods_of
-from support.serving_process import ServingProcess
-from support.tiny_models import make_artifact
-from tunesmith_hosted.database.tables import ServedBase
-from tunesmith_hosted.models.names import base_workspace
 from tunesmith_hosted.routing.unsupported import UNSUPPORTED
 
 ASKED: Any = {"model": "tiny", "temperature": 0}
@@ -354,21 +349,7 @@ TRIED: dict[str, Callable[[Try], None]] = {
 
 @pytest.fixture(scope="module")
 def hosted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
-    """A service with a base model that is awake, whose jobs nobody runs."""
-    workspace = base_workspace("tiny")
-    artifact = make_artifact(tmp_path_factory.mktemp("models") / "tiny")
-    options = ("--precision", "fp32", "--model-name", workspace, "--slots", "4", "--threads", "1")
-    bases = [{**BASE, "artifact": str(artifact)}]
-    folder = tmp_path_factory.mktemp("hosted")
-    with ServingProcess(artifact, *options) as server, serving(folder, FakeBackend(), bases=bases) as service:
-
-        async def wake() -> None:
-            async with service.sessions.begin() as session:
-                row = ServedBase(name="tiny", workspace=workspace, wanted="awake", endpoint=f"{server.url}/v1")
-                row.last_used_at = int(time.time())
-                session.add(row)
-
-        service.run(wake())
+    with serving_base(tmp_path_factory.mktemp("hosted")) as service:
         yield service
 
 
