@@ -47,9 +47,9 @@ class ForeignJob:
     @property
     def name(self) -> str:
         """Name of its FineTuneJob: the suffix and the end of the id, as a DNS label."""
-        parts = [part for part in (self.suffix, self.id[-8:]) if part]
-        label = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
-        return label[-_MOST_NAME:].strip("-") or "imported"
+        parts = [part for part in (self.suffix, self.id.removeprefix("ftjob-")[-8:]) if part]
+        label = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower())[-_MOST_NAME:].strip("-")
+        return label if label[:1].isalpha() else f"ft-{label}".strip("-")
 
 
 def read_jobs(path: Path) -> list[ForeignJob]:

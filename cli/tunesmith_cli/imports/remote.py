@@ -15,8 +15,6 @@ from typing import Any
 
 from tunesmith_cli.imports.errors import ImportFailedError, RemoteError
 
-OPENAI_URL = "https://api.openai.com/v1"
-
 _TRIES = 8
 _LONGEST_PAUSE = 30.0
 _LONGEST_WAIT = 300.0

@@ -8,12 +8,12 @@ from typing import Any
 
 from tunesmith_api.methods import DPO_RATE_SHARE, METHODS
 from tunesmith_api.objects import API_VERSION
+from tunesmith_cli.imports.defaults import DEFAULT_BASE
 from tunesmith_cli.imports.errors import ImportFailedError
 from tunesmith_cli.imports.golden import GoldenSet
 from tunesmith_cli.imports.jobs import ForeignJob
 from tunesmith_cli.imports.rows import RowFile
 
-DEFAULT_BASE = "hf://microsoft/Phi-3-mini-4k-instruct"
 DEFAULT_GATE = ("rougeL", 0.5)
 DEFAULT_ROWS = 200
 """Rows of validation that are evaluated where a manifest does not say how many."""

@@ -136,7 +136,7 @@ def test_a_folder_of_jobs(tmp_path: Path) -> None:
     assert large.fine_tune_jobs[0].document.plain()["spec"]["dataset"]["sources"] == [{"uri": "./train.jsonl"}]
     copied = (tmp_path / "imported" / "support-desk-12345678" / "train.jsonl").read_bytes()
     assert copied == lines(many)
-    spec = loaded(tmp_path / "imported" / "ob-dpo").fine_tune_jobs[0].document.plain()["spec"]
+    spec = loaded(tmp_path / "imported" / "dpo").fine_tune_jobs[0].document.plain()["spec"]
     assert spec["dpo"] == {"beta": 0.2} and "epochs" not in spec.get("training", {})
 
 
@@ -174,7 +174,7 @@ def test_jobs_are_read_from_the_api_and_the_old_model_is_asked(hosted: Hosted, t
     )
     api = {"OPENAI_API_KEY": hosted.key, "OPENAI_BASE_URL": f"{hosted.url}/v1"}
     imported(tmp_path, job.id, **api)
-    folder = tmp_path / "imported" / job.id[-8:].lower()
+    (folder,) = (tmp_path / "imported").iterdir()
     manifests = loaded(folder)
     assert rows_of(manifests, "train.jsonl") == CHAT and rows_of(manifests, "validation.jsonl") == CHAT[:2]
     assert manifests.fine_tune_jobs[0].document.plain()["spec"]["training"] == {"epochs": 2, "seed": 3}
