@@ -6,7 +6,7 @@ import fs from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import OpenAI from "openai";
 
-const [model = "gpt-4o-mini-2024-07-18", epochs = "20"] = process.argv.slice(2);
+const [model = "gpt-4o-mini-2024-07-18", epochs = "40"] = process.argv.slice(2);
 const here = new URL("./", import.meta.url);
 const client = new OpenAI();
 

@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--model", default="gpt-4o-mini-2024-07-18", help="what is fine-tuned")
-parser.add_argument("--epochs", default=20, type=int, help="how often it sees each row")
+parser.add_argument("--epochs", default=40, type=int, help="how often it sees each row")
 options = parser.parse_args()
 
 client = OpenAI()

@@ -103,7 +103,7 @@ def exact(answer: object) -> None:
         return
     _check_fields(answer, type(answer).__name__)
     try:
-        type(answer).model_validate(answer.model_dump(exclude_unset=True, warnings=False), strict=True)
+        type(answer).model_validate(answer.model_dump(exclude_unset=True, by_alias=True, warnings=False), strict=True)
     except ValidationError as error:
         wrong = [item for item in error.errors() if not _is_known(item["loc"], item["input"])]
         assert not wrong, wrong

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import update
 
 from support.cli import tunesmith
+from support.flaky_chat import FlakyChat
 from support.hosted import Hosted
 from support.hosted_jobs import CHAT, lines
 from support.hosted_models import add_model
 from support.hosted_served import serving_base
 from tunesmith_api.manifests import Manifests, load_manifests
+from tunesmith_hosted.database.tables import Job
 
 JOB: dict[str, Any] = {
     "object": "fine_tuning.job",
@@ -39,6 +42,7 @@ PAIRS = [
     for n in range(12)
 ]
 COMPLETIONS = [{"prompt": f"{n} and one is", "completion": f" {n + 1}"} for n in range(12)]
+KEY = {"OPENAI_API_KEY": "k"}
 WITHOUT_KEY = {"PATH": "", "OPENAI_API_KEY": ""}
 
 
@@ -147,7 +151,7 @@ def test_a_folder_of_jobs(tmp_path: Path) -> None:
         ({**JOB, "method": {"type": "dpo"}}, CHAT, "does not learn from rows of the format messages"),
         ({**JOB, "object": "model"}, CHAT, "not a job"),
         ({**JOB, "validation_file": "file-valid"}, CHAT, "set OPENAI_API_KEY"),
-        (JOB, [*CHAT, PAIRS[0]], "line 13: openaiPreference, but the lines before are messages"),
+        (JOB, [*CHAT, PAIRS[0]], "line 13: openaiPreference, while the lines before are messages"),
         (JOB, [{"text": "x"}], "line 1: not a row of chat"),
         (JOB, [{**CHAT[0], "functions": []}], "functions is the old form"),
     ],
@@ -182,28 +186,44 @@ def test_jobs_are_read_from_the_api_and_the_old_model_is_asked(hosted: Hosted, t
 
     # All that have succeeded: this one has not.
     add_model(hosted, hosted.key, "past", id="past1234")
-    assert "No such file" in refused(tmp_path, "--all", **api)  # the file of the job that has succeeded was deleted
+
+    async def give_rows() -> None:
+        async with hosted.sessions.begin() as session:
+            await session.execute(update(Job).where(Job.suffix == "past").values(training_file=training))
+
+    hosted.run(give_rows())
+    imported(tmp_path, "--all", "--out", "all", **api)
+    assert [path.name for path in (tmp_path / "all").iterdir()] == ["past-past1234"]
+    assert rows_of(loaded(tmp_path / "all" / "past-past1234"), "train.jsonl") == CHAT
     assert "No such fine-tuning job" in refused(tmp_path, "ftjob-unknown", **api)
     assert "is not valid" in refused(tmp_path, job.id, **{**api, "OPENAI_API_KEY": "sk-wrong"})
 
-    # The answers that the old model gives now are what the new one is compared with.
-    prompts = tmp_path / "prompts.jsonl"
-    prompts.write_bytes(lines(CHAT[:3]))
-    gates = ["--gate", "chrf=40", "--gate", "exactMatch=0.5"]
-    options = ["--record", prompts, "--model", "tiny", "--max-tokens", "200", *gates, "--overwrite"]
-    imported(tmp_path, job.id, *options, **api)
-    manifests = loaded(folder)
-    spec = manifests.fine_tune_jobs[0].document.plain()["spec"]
-    assert [dict(gate) for gate in spec["evaluation"]["gates"]] == [
-        {"metric": "chrf", "min": 40.0},
-        {"metric": "exactMatch", "min": 0.5},
-    ]
-    assert spec["dataset"]["validation"]["sources"][0]["configMapKeyRef"]["key"] == "golden.jsonl"
-    for row, prompt in zip(rows_of(manifests, "golden.jsonl"), CHAT, strict=False):
-        answer = client.chat.completions.create(
-            model="tiny", messages=prompt["messages"][:1], temperature=0, max_tokens=200
-        )
-        assert row["messages"] == [
-            prompt["messages"][0],
-            {"role": "assistant", "content": answer.choices[0].message.content},
-        ]
+    # The base's random weights never end an answer, and what is cut off is not kept.
+    (tmp_path / "prompts.jsonl").write_bytes(lines(CHAT[:3]))
+    options = ["--record", "prompts.jsonl", "--model", "tiny", "--max-tokens", "8"]
+    assert "line 3: longer than --max-tokens" in refused(tmp_path, *options, **api)
+    assert "does not exist" in refused(tmp_path, *options[:2], "--model", "ft:gone", **api)
+
+
+def test_answers_of_the_old_model_are_the_gate_of_the_new_one(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_bytes(lines(CHAT))
+    (tmp_path / "job.json").write_text(json.dumps(JOB))
+    given = ["job.json", "train.jsonl", "--record", "train.jsonl", "--max-tokens", "64"]
+    with FlakyChat().serving() as chat:
+        imported(tmp_path, *given, "--gate", "chrf=40", "--gate", "exactMatch=0.5", "--base-url", chat.url, **KEY)
+        assert len(chat.asked) == len(CHAT)
+        manifests = loaded(tmp_path / "imported" / "support-desk-12345678")
+        spec = manifests.fine_tune_jobs[0].document.plain()["spec"]
+        assert spec["evaluation"] == {
+            "maxRows": 200,
+            "maxNewTokens": 64,
+            "gates": [{"metric": "chrf", "min": 40.0}, {"metric": "exactMatch", "min": 0.5}],
+        }
+        assert spec["dataset"]["validation"]["sources"][0]["configMapKeyRef"]["key"] == "golden.jsonl"
+        for row, asked in zip(rows_of(manifests, "golden.jsonl"), CHAT, strict=True):
+            said = {"role": "assistant", "content": f"You said: {asked['messages'][0]['content']}"}
+            assert row["messages"] == [asked["messages"][0], said]
+        # Of a job alone the model is known; of rows alone it must be said.
+        assert "write --model" in refused(tmp_path, "train.jsonl", "--record", "train.jsonl", **KEY)
+        assert "write --gate METRIC=MIN" in refused(tmp_path, *given, "--gate", "best=1", **KEY)
+    assert "set OPENAI_API_KEY" in refused(tmp_path, *given)
