@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured
+.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured hosted hosted-fuzz
+CLIENT ?= python
+CASES ?= 10000
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -31,6 +33,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 quickstart: $(INSTALLED) ## Train, export, check, serve and query a small model
 	$(BIN)/python examples/quickstart/quickstart.py
+
+hosted: $(INSTALLED) ## Serve OpenAI's fine-tuning API, and train and ask a small model with OpenAI's client (CLIENT=node, none)
+	$(BIN)/python examples/hosted/run.py $(CLIENT)
 
 quickstart-data: $(INSTALLED) ## Write the quickstart's questions and answers again
 	$(BIN)/python examples/quickstart/make_data.py
@@ -140,6 +145,9 @@ purposes: $(INSTALLED) ## Try every purpose with every technique (under an hour)
 
 schedules: $(INSTALLED) ## Try 2,000 random schedules of requests: each gets what it gets alone (5 minutes)
 	SCHEDULES=2000 $(BIN)/python -m pytest tests/integration/serving/test_schedules.py -q
+
+hosted-fuzz: $(INSTALLED) ## Ask the hosted service 10,000 random things: none makes it fail (10 minutes)
+	CASES=$(CASES) $(BIN)/python -m pytest tests/integration/hosted/test_openapi.py -q --timeout 3000
 
 oracles: $(INSTALLED) ## Compare each task with a plain transformers Trainer (10 minutes)
 	$(BIN)/python tests/oracles/compare.py

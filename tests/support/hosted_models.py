@@ -53,9 +53,9 @@ def add_model(
             await session.flush()
             session.add(
                 Job(
-                    id=job, project_id=project.id, base="tiny", model="tiny", suffix=suffix, seed=1, method={},
-                    request={}, training_file=file, status="succeeded", object_name=f"ft-{id}", created_at=1,
-                    fine_tuned_model=name,
+                    id=job, project_id=project.id, base="tiny", model="tiny", suffix=suffix, seed=1,
+                    method={"type": "supervised"}, request={}, training_file=file, status="succeeded",
+                    object_name=f"ft-{id}", created_at=1, fine_tuned_model=name,
                 )
             )  # fmt: skip
             await session.flush()

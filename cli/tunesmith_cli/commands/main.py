@@ -10,6 +10,7 @@ import typer
 
 from tunesmith_api.spec.execution_providers import CPU, ExecutionProvider
 from tunesmith_backend.interface.errors import BackendError
+from tunesmith_cli.commands import imports
 from tunesmith_cli.terminal.console import CliError, Exit, print_error, say
 from tunesmith_cli.terminal.events import exit_code
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(imports.app)
 
 Files = Annotated[
     list[Path],

@@ -8,6 +8,7 @@ from tunesmith_hosted.fine_tuning import permissions
 from tunesmith_hosted.fine_tuning import routes as fine_tuning
 from tunesmith_hosted.models import routes as models
 from tunesmith_hosted.routing import routes as routing
+from tunesmith_hosted.routing import unsupported
 from tunesmith_hosted.tenants import audit_routes, key_routes, project_routes, usage_routes
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -17,6 +18,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     permissions.router,
     models.router,
     routing.router,
+    unsupported.router,
     project_routes.router,
     key_routes.router,
     audit_routes.router,
