@@ -1,7 +1,6 @@
 """The hosted service for tests: on a loopback port, over a database and a folder of its own."""
 
 import asyncio
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from tunesmith_hosted.database.migrate import migrate
 from tunesmith_hosted.http.caller import SCOPES
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.process.app import create_app
+from tunesmith_hosted.process.run import listen
 from tunesmith_hosted.tenants.keys import create_key
 from tunesmith_hosted.tenants.projects import create_project
 
@@ -64,7 +64,7 @@ def serving(folder: Path, backend: Backend, **given: Any) -> Iterator[Hosted]:
                     project = await create_project(session, organization, "research", settings.namespace_prefix)
                     keys.append(create_key(session, project.id, "test", scopes=SCOPES).secret)
             app = create_app(Context(settings, sessions, backend, wake_reconciler=lambda: None))
-            listener = socket.create_server(("127.0.0.1", 0))
+            listener = listen("127.0.0.1", 0)
             server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             ready.append(Hosted(url, keys[0], keys[1], settings, sessions, asyncio.get_running_loop()))
