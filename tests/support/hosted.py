@@ -10,6 +10,7 @@ from typing import Any
 
 import openai
 import uvicorn
+import uvloop
 
 from tunesmith_backend.interface.protocol import Backend
 from tunesmith_hosted.config.settings import Settings
@@ -78,7 +79,8 @@ def serving(folder: Path, backend: Backend, **given: Any) -> Iterator[Hosted]:
 
     def thread() -> None:
         try:
-            asyncio.run(main())
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(main())
         except BaseException as error:  # noqa: BLE001 - shown by the test's thread
             failure.append(error)
             started.set()

@@ -52,7 +52,7 @@ async def serve(settings: Settings, host: str, port: int, say: Callable[[str], N
     """
     with closing(listen(host, port)) as listener:
         async with opened(settings) as sessions:
-            backend = await _backend(settings)
+            backend = await backend_of(settings)
             try:
                 url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
                 if settings.backend == "local":
@@ -104,7 +104,8 @@ async def _serve(
             await asyncio.gather(*late, return_exceptions=True)
 
 
-async def _backend(settings: Settings) -> Backend:
+async def backend_of(settings: Settings) -> Backend:
+    """Return what runs jobs and servers."""
     if settings.backend == "local":
         return LocalBackend(settings.work)
     return ClusterBackend(await ClusterClient.connect())

@@ -63,16 +63,19 @@ class Targets:
         self._known: dict[tuple[str, str], tuple[float, Target]] = {}
         self._waking: dict[str, asyncio.Task[Target]] = {}
 
+    def known(self, caller: Caller, name: str) -> Target | None:
+        """Return a model that was found a moment ago, without asking the database; None if it was not."""
+        until, target = self._known.get((caller.project_id, name), (0.0, None))
+        return target if time.monotonic() < until else None
+
     async def awake(self, caller: Caller, name: str) -> Target:
         """Return the model of a name with the server that answers for it.
 
         Raises:
             ApiError: There is no such model that the caller may ask, or it does not wake in time.
         """
-        now = time.monotonic()
-        until, target = self._known.get((caller.project_id, name), (0.0, None))
-        if target is not None and now < until:
-            return target
+        if (known := self.known(caller, name)) is not None:
+            return known
         found, target = await self._find(caller, name)
         if target.endpoint is None:
             target = await self._woken(found, target)
