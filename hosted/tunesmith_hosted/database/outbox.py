@@ -13,6 +13,8 @@ from tunesmith_hosted.database.tables import Outbox
 
 Kind = Literal["job", "model", "file", "project"]
 
+_MOMENT = 0.001
+
 
 async def ask_for(session: AsyncSession, kind: Kind, subject: str, *, after: float = 0) -> None:
     """Let the reconciler look at a subject, in this transaction; once, however often it is asked for.
@@ -27,7 +29,8 @@ async def ask_for(session: AsyncSession, kind: Kind, subject: str, *, after: flo
     # One statement: a row may appear or go between two, while another replica asks for or settles the same.
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     row = insert(Outbox).values(kind=kind, subject=subject, due_at=due, claimed_until=0.0, attempts=0)
-    earlier = case((Outbox.due_at < row.excluded.due_at, Outbox.due_at), else_=row.excluded.due_at)
+    # It changes in any case, also of a row that is due and still claimed, so that whoever has claimed it notices.
+    earlier = case((Outbox.due_at <= row.excluded.due_at, Outbox.due_at - _MOMENT), else_=row.excluded.due_at)
     await session.execute(
         row.on_conflict_do_update(index_elements=[Outbox.kind, Outbox.subject], set_={"due_at": earlier, "attempts": 0})
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith_hosted.database.ids import new_id
@@ -17,6 +18,7 @@ from tunesmith_hosted.http.metrics import Metrics
 _access = logging.getLogger("tunesmith_hosted.access")
 _logger = logging.getLogger(__name__)
 _AWAY_SECONDS = 1
+_CLIENT_GONE = 499
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -50,6 +52,8 @@ class Observation:
         self._metrics.in_flight.inc()
         try:
             await self._app(scope, receive, observed)
+        except ClientDisconnect:
+            answer["status"] = answer["status"] or _CLIENT_GONE
         except Exception as error:
             away = isinstance(error, OperationalError)
             fields = {"fields": {"request_id": request_id}}
