@@ -20,6 +20,9 @@ class Balancer:
             self.port = server.sockets[0].getsockname()[1]
             started.set()
             self._loop.run_forever()
+            for task in asyncio.all_tasks(self._loop):
+                task.cancel()
+            self._loop.run_until_complete(asyncio.sleep(0))
 
         self._thread = threading.Thread(target=run, daemon=True)
         self._thread.start()

@@ -116,7 +116,7 @@ class Fleet:
         """Add a project with quotas, and return a key of it with all scopes."""
 
         async def add(session: AsyncSession) -> tuple[str, str]:
-            project = await create_project(session, "acme", name, "t-")
+            project = await create_project(session, "acme", name, "tunesmith-")
             project.quotas = quotas
             return create_key(session, project.id, "load", scopes=SCOPES).secret, project.namespace
 

@@ -99,13 +99,7 @@ def try_on(call: Callable[[], Any]) -> bool:
 
 
 def kill_at_random(
-    fleet: Fleet,
-    postgres: Postgres | None,
-    seed: int,
-    kills: int,
-    outages: int,
-    seconds: float,
-    loads: ThreadPoolExecutor,
+    fleet: Fleet, postgres: Postgres | None, seed: int, kills: int, outages: int, seconds: float
 ) -> list[str]:
     """Kill replicas, the database, and let the backend be away, each so often, at random moments; return what was done.
 
