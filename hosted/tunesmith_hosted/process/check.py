@@ -18,7 +18,7 @@ from tunesmith_backend.interface.protocol import Backend, Kind, ObjectRef
 from tunesmith_hosted.config.settings import Settings
 from tunesmith_hosted.database.engine import Sessions
 from tunesmith_hosted.database.outbox import ask_for
-from tunesmith_hosted.database.tables import File, Job, Outbox, Project, ServedBase, TunedModel, Upload, UploadPart
+from tunesmith_hosted.database.tables import File, Job, Outbox, Project, ServedBase, TunedModel, UploadPart
 from tunesmith_hosted.files.store import PARTIAL, Store
 from tunesmith_hosted.fine_tuning.events import FINISHED
 from tunesmith_hosted.reconcile.models import BASES
@@ -119,10 +119,8 @@ async def _known(session: AsyncSession, settings: Settings) -> Known:
     for workspace in (await session.execute(select(ServedBase.workspace))).scalars():
         objects.add(ObjectRef("InferenceWorkspace", workspace, settings.namespace_prefix + BASES))
     files = select(File.path, File.id).where(File.deleted_at.is_(None))
-    contents = {id for query in (
-        select(Outbox.subject).where(Outbox.kind == "file"),
-        select(UploadPart.id),
-        select(Upload.file_id).where(Upload.file_id.is_not(None)),
-    ) for id in (await session.execute(query)).scalars()}  # fmt: skip
+    contents: set[str] = set()
+    for query in (select(Outbox.subject).where(Outbox.kind == "file"), select(UploadPart.id)):
+        contents.update((await session.execute(query)).scalars())
     by_path = {path: id for path, id in await session.execute(files)}
     return Known(frozenset(objects), running, by_path, frozenset(contents), frozenset(artifacts))

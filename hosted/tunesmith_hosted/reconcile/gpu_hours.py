@@ -58,5 +58,7 @@ def gpus_of(spec: Mapping[str, Any]) -> int:
 
 
 def _trains(status: Mapping[str, Any]) -> bool:
-    ready = next((item for item in status.get("conditions") or [] if item.get("type") == "Ready"), {})
+    ready: Mapping[str, Any] = next(
+        (item for item in status.get("conditions") or [] if item.get("type") == "Ready"), {}
+    )
     return status.get("phase") == "Training" and ready.get("reason") not in ("Queued", "Suspended")
