@@ -66,7 +66,7 @@ def serving(folder: Path, backend: Backend, **given: Any) -> Iterator[Hosted]:
                     keys.append(create_key(session, project.id, "test", scopes=SCOPES).secret)
             app = create_app(Context(settings, sessions, backend, wake_reconciler=lambda: None))
             listener = listen("127.0.0.1", 0)
-            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
+            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", proxy_headers=False))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             ready.append(Hosted(url, keys[0], keys[1], settings, sessions, asyncio.get_running_loop()))
             stop.append(lambda: setattr(server, "should_exit", True))

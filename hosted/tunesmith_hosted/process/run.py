@@ -84,6 +84,7 @@ async def _serve(
         access_log=False,
         lifespan="on",
         server_header=False,
+        proxy_headers=False,  # nothing asks for a client's address
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
     server = Server(config)
