@@ -204,7 +204,8 @@ def wait_settled(fleet: Fleet, rows: dict[str, Any]) -> None:
     async def counts(session: AsyncSession) -> tuple[Any, ...]:
         models = select(TunedModel.job_id, func.count()).group_by(TunedModel.job_id)
         results = select(File.id).where(File.purpose == "fine-tune-results", File.deleted_at.is_(None))
-        return dict(tuple(row) for row in await session.execute(models)), set((await session.execute(results)).scalars())
+        made = {job: count for job, count in await session.execute(models)}
+        return made, set((await session.execute(results)).scalars())
 
     models, results = fleet.in_database(counts)
     for row in rows.values():
