@@ -22,7 +22,7 @@ KNOWN_SECONDS = 1.0
 WAKE_SECONDS = 300.0
 """How long a request waits for a model that wakes."""
 
-_FIRST_POLL, _SLOWEST_POLL = 0.05, 1.0
+_FIRST_POLL, _SLOWEST_POLL = 0.05, 0.25
 _MOST_KNOWN = 10_000
 _TRIES = 5
 
