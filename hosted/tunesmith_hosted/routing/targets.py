@@ -61,6 +61,7 @@ class Targets:
         self._context = context
         self._wake_seconds = wake_seconds
         self._known: dict[tuple[str, str], tuple[float, Target]] = {}
+        self._finding: dict[tuple[str, str], asyncio.Task[tuple[Found, Target]]] = {}
         self._waking: dict[str, asyncio.Task[Target]] = {}
 
     def known(self, caller: Caller, name: str) -> Target | None:
@@ -76,7 +77,7 @@ class Targets:
         """
         if (known := self.known(caller, name)) is not None:
             return known
-        found, target = await self._find(caller, name)
+        found, target = await self._found(caller, name)
         if target.endpoint is None:
             target = await self._woken(found, target)
         if len(self._known) >= _MOST_KNOWN:
@@ -87,6 +88,14 @@ class Targets:
     def forget(self, caller: Caller, name: str) -> None:
         """Look again at the next request: the server was not there."""
         self._known.pop((caller.project_id, name), None)
+
+    async def _found(self, caller: Caller, name: str) -> tuple[Found, Target]:
+        key = caller.project_id, name
+        task = self._finding.get(key)
+        if task is None:  # those who ask meanwhile wait for the same: else each second began with a burst
+            task = self._finding[key] = asyncio.create_task(self._find(caller, name))
+            task.add_done_callback(lambda _: self._finding.pop(key, None))
+        return await asyncio.shield(task)
 
     async def _find(self, caller: Caller, name: str) -> tuple[Found, Target]:
         async with self._context.sessions() as session:
