@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured hosted hosted-fuzz
+.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured hosted hosted-fuzz hosted-load
 CLIENT ?= python
 CASES ?= 10000
 
@@ -45,6 +45,12 @@ examples-data: $(INSTALLED) ## Write the data of all examples again
 
 migration: $(INSTALLED) ## Write a step of the hosted service's tables: NAME="What it changes"
 	$(BIN)/python hack/migration.py "$(NAME)"
+
+ARGS ?=
+
+hosted-load: $(INSTALLED) ## 100 hosted jobs while replicas and PostgreSQL are killed; 1,000 files and one of 2 GB (15 minutes, 6 GB of disk)
+	$(BIN)/python tests/bench/hosted_load.py jobs $(ARGS)
+	$(BIN)/python tests/bench/hosted_load.py files
 
 crds: $(INSTALLED) ## Write crds/ and docs/api.md from the API models
 	$(BIN)/python -m tunesmith_api.codegen.generate

@@ -1,7 +1,6 @@
 """The hosted service for tests: on a loopback port, over a database and a folder of its own."""
 
 import asyncio
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 import openai
 import uvicorn
+import uvloop
 
 from tunesmith_backend.interface.protocol import Backend
 from tunesmith_hosted.config.settings import Settings
@@ -19,6 +19,7 @@ from tunesmith_hosted.database.migrate import migrate
 from tunesmith_hosted.http.caller import SCOPES
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.process.app import create_app
+from tunesmith_hosted.process.run import listen
 from tunesmith_hosted.tenants.keys import create_key
 from tunesmith_hosted.tenants.projects import create_project
 
@@ -64,8 +65,8 @@ def serving(folder: Path, backend: Backend, **given: Any) -> Iterator[Hosted]:
                     project = await create_project(session, organization, "research", settings.namespace_prefix)
                     keys.append(create_key(session, project.id, "test", scopes=SCOPES).secret)
             app = create_app(Context(settings, sessions, backend, wake_reconciler=lambda: None))
-            listener = socket.create_server(("127.0.0.1", 0))
-            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
+            listener = listen("127.0.0.1", 0)
+            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", proxy_headers=False))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             ready.append(Hosted(url, keys[0], keys[1], settings, sessions, asyncio.get_running_loop()))
             stop.append(lambda: setattr(server, "should_exit", True))
@@ -78,7 +79,8 @@ def serving(folder: Path, backend: Backend, **given: Any) -> Iterator[Hosted]:
 
     def thread() -> None:
         try:
-            asyncio.run(main())
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(main())
         except BaseException as error:  # noqa: BLE001 - shown by the test's thread
             failure.append(error)
             started.set()

@@ -13,7 +13,7 @@ from support.hosted import Hosted
 from tunesmith_backend.interface.protocol import Backend
 from tunesmith_hosted.database.engine import Sessions
 from tunesmith_hosted.database.ids import new_id
-from tunesmith_hosted.database.tables import ApiKey, File
+from tunesmith_hosted.database.tables import File, Organization, Project
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.reconcile.backend import Objects
 from tunesmith_hosted.reconcile.loop import run_once
@@ -36,7 +36,9 @@ async def put_file(sessions: Sessions, folder: str, content: bytes, *, key: int 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     async with sessions.begin() as session:
-        projects = (await session.execute(select(ApiKey.project_id).order_by(ApiKey.created_at))).scalars().all()
+        projects = (
+            (await session.execute(select(Project.id).join(Organization).order_by(Organization.name))).scalars().all()
+        )
         session.add(
             File(
                 id=id,

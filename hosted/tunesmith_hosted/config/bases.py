@@ -40,6 +40,12 @@ class BaseModelSettings(BaseModel):
     price: dict[Literal["training", "input", "output"], float] = {}
     created: int = 0
 
+    @property
+    def gpus(self) -> int:
+        """GPUs that one of its jobs trains on."""
+        resources = self.job.get("resources", {})
+        return int(resources.get("nodes", 1)) * int(resources.get("gpusPerNode", 0))
+
 
 def check_names(bases: Sequence[BaseModelSettings]) -> None:
     """Raise ValueError if two bases have a name in common."""

@@ -19,7 +19,11 @@ _UNDERSCORE = frozenset({"proj", "key", "upload", "part", "ftckpt", "cp", "resp"
 def new_id(prefix: Prefix) -> str:
     """Return a new identifier, such as `file-…` or `upload_…`, with 142 random bits."""
     mark = "_" if prefix in _UNDERSCORE else "-"
-    return prefix + mark + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+    number, letters = secrets.randbelow(len(_ALPHABET) ** _LENGTH), []
+    for _ in range(_LENGTH):  # from one random number: each request gets an id
+        number, letter = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[letter])
+    return prefix + mark + "".join(letters)
 
 
 def new_ordered_id(prefix: Prefix) -> str:

@@ -18,7 +18,8 @@ CHUNK = 1 << 20
 """Bytes that are held of a content at a time."""
 
 _REMOTE_BLOCK = 8 << 20
-_PARTIAL = ".partial"
+PARTIAL = ".partial"
+"""Folder of what is being written, or was when a process was killed; its paths are those of the contents."""
 
 
 class StoreError(Exception):
@@ -72,13 +73,24 @@ class Store:
                 with suppress(FileNotFoundError):
                     self._files.rm_file(f"{self._root}/{path}")
 
+    def paths(self) -> list[str]:
+        """Return the paths of all contents, and of what interrupted writes have left.
+
+        Raises:
+            StoreError: The store does not answer.
+        """
+        with _translated():
+            root = str(self._root).strip("/")
+            found = self._files.find(self._root) if self._files.exists(self._root) else []
+            return sorted(str(path).strip("/").removeprefix(root).strip("/") for path in found)
+
     def uri(self, path: str) -> str:
         """Return where a content is: a path on this machine, or a URI."""
         return str(self._folder / path) if self._folder is not None else f"{self._uri}/{path}"
 
     def _partial(self, path: str) -> Path:
         assert self._folder is not None  # noqa: S101 (for the type checker)
-        return self._folder / _PARTIAL / path
+        return self._folder / PARTIAL / path
 
 
 class Writer:

@@ -41,13 +41,8 @@ async def cancel(session: AsyncSession, caller: Caller, job_id: str, now: float)
     if job.status == "cancelled":
         return job
     _require_unfinished(job, "cancelled")
-    job.wanted, job.status, job.finished_at, job.estimated_finish, job.place_at = (
-        "cancel",
-        "cancelled",
-        int(now),
-        None,
-        None,
-    )
+    # Its place is free only when it is gone, or more jobs would run than may.
+    job.wanted, job.status, job.finished_at, job.estimated_finish = "cancel", "cancelled", int(now), None
     await _changed(session, job, [Event("Fine-tuning job cancelled")], now)
     add_audit(session, caller, "fine_tuning.job.cancelled", job_id)
     return job

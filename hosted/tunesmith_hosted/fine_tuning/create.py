@@ -18,6 +18,7 @@ from tunesmith_hosted.http.caller import Caller
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.http.errors import ApiError, model_not_found, not_found
 from tunesmith_hosted.tenants.audit import add_audit
+from tunesmith_hosted.tenants.quotas import check_gpu_hours
 
 
 async def create_job(session: AsyncSession, context: Context, caller: Caller, request: CreateJob) -> Job:
@@ -36,6 +37,8 @@ async def create_job(session: AsyncSession, context: Context, caller: Caller, re
     base = context.settings.base(request.model)
     if base is None:
         raise model_not_found(request.model)
+    if base.gpus:
+        await check_gpu_hours(session, caller.project_id, context.settings.quotas)
     for param in ("training_file", "validation_file"):
         file_id = getattr(request, param)
         if file_id is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 from sqlalchemy import delete, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -56,8 +56,12 @@ class Idempotency:
         kept = _Kept(send)
         try:
             await self._app(scope, receive, kept)
-        finally:
+        except OperationalError:
+            raise  # The database may have done it without having said so: the key stays taken.
+        except BaseException:
             await self._end(caller.project_id, key, kept)
+            raise
+        await self._end(caller.project_id, key, kept)
 
     async def _begin(self, project_id: str, key: str, digest: str) -> JSONResponse | None:
         """Take a key, or return the answer to a request that has taken it before."""

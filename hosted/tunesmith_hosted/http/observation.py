@@ -6,7 +6,9 @@ import logging
 import time
 from typing import Any
 
+from sqlalchemy.exc import OperationalError
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunesmith_hosted.database.ids import new_id
@@ -15,6 +17,8 @@ from tunesmith_hosted.http.metrics import Metrics
 
 _access = logging.getLogger("tunesmith_hosted.access")
 _logger = logging.getLogger(__name__)
+_AWAY_SECONDS = 1
+_CLIENT_GONE = 499
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -48,11 +52,18 @@ class Observation:
         self._metrics.in_flight.inc()
         try:
             await self._app(scope, receive, observed)
-        except Exception:
-            _logger.exception("a request failed", extra={"fields": {"request_id": request_id}})
+        except ClientDisconnect:
+            answer["status"] = answer["status"] or _CLIENT_GONE
+        except Exception as error:
+            away = isinstance(error, OperationalError)
+            fields = {"fields": {"request_id": request_id}}
+            _logger.error(
+                "the database did not answer" if away else "a request failed", exc_info=not away, extra=fields
+            )
             if answer["status"]:
                 raise
-            await _server_error(request_id).response()(scope, receive, observed)
+            failed = _database_away() if away else _server_error(request_id)
+            await failed.response()(scope, receive, observed)
         finally:
             self._metrics.in_flight.dec()
             self._record(scope, request_id, answer, time.perf_counter() - begun)
@@ -76,6 +87,13 @@ class Observation:
             "actor": caller.actor if caller else None,
         }
         _access.info("request", extra={"fields": fields})
+
+
+def _database_away() -> ApiError:
+    message = "The database does not answer; try again"
+    return ApiError(
+        503, message, type="server_error", code="database_unavailable", headers={"Retry-After": str(_AWAY_SECONDS)}
+    )
 
 
 def _server_error(request_id: str) -> ApiError:

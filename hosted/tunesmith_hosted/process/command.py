@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import uvloop
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,8 +17,9 @@ from tunesmith_hosted.database.engine import connect
 from tunesmith_hosted.database.migrate import NotMigratedError, migrate
 from tunesmith_hosted.http.caller import SCOPES
 from tunesmith_hosted.process import administration
+from tunesmith_hosted.process.check import check
 from tunesmith_hosted.process.logs import configure_logs
-from tunesmith_hosted.process.run import serve
+from tunesmith_hosted.process.run import backend_of, serve
 from tunesmith_hosted.process.tables import opened
 
 _PROBLEMS = (SettingsError, NotMigratedError, administration.NotThereError, BackendError, ValueError, OSError)
@@ -30,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     configure_logs()
     try:
         settings = load_settings(options.config)
-        asyncio.run(_run(options, settings))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(options, settings))
     except _PROBLEMS as error:
         parser.exit(2 if isinstance(error, SettingsError) else 1, f"tunesmith hosted: {error}\n")
     except SQLAlchemyError as error:
@@ -51,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     serving.add_argument("--host", default="127.0.0.1", help="address to listen on")
     serving.add_argument("--port", default=8080, type=int, help="port to listen on; 0 chooses a free one")
     commands.add_parser("migrate", help="bring the tables up to date").set_defaults(command="migrate")
+
+    checking = commands.add_parser(
+        "check", help="compare the database with jobs, servers and files, as after a restore"
+    )
+    checking.add_argument("--remove", action="store_true", help="remove what the database does not know")
+    checking.set_defaults(command="check")
 
     projects = commands.add_parser("projects", help="projects").add_subparsers(required=True, metavar="COMMAND")
     create = projects.add_parser("create", help="create a project")
@@ -78,6 +87,13 @@ async def _run(options: argparse.Namespace, settings: Settings) -> None:
             await serve(settings, options.host, options.port, _say)
         case "migrate":
             await _migrate(settings)
+        case "check":
+            async with opened(settings) as sessions:
+                backend = await backend_of(settings)
+                try:
+                    await check(settings, sessions, backend, options.remove, _say)
+                finally:
+                    await backend.close()
         case "projects create":
             await _change(settings, lambda session: administration.add_project(session, settings, options.name, _say))
         case "projects list":

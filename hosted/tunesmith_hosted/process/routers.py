@@ -12,12 +12,12 @@ from tunesmith_hosted.routing import unsupported
 from tunesmith_hosted.tenants import audit_routes, key_routes, project_routes, usage_routes
 
 ROUTERS: tuple[APIRouter, ...] = (
+    routing.router,  # first, since it is asked most often
     files.router,
     uploads.router,
     fine_tuning.router,
     permissions.router,
     models.router,
-    routing.router,
     unsupported.router,
     project_routes.router,
     key_routes.router,

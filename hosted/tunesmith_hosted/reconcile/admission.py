@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tunesmith_hosted.database.outbox import ask_for
 from tunesmith_hosted.database.tables import Job
 from tunesmith_hosted.http.context import Context
-from tunesmith_hosted.tenants.quotas import jobs_at_once
+from tunesmith_hosted.tenants.quotas import has_gpu_hours, jobs_at_once
 
 _LOCK = 0x7E57  # any number that no other lock of the database has
 
@@ -59,25 +59,36 @@ async def admit(context: Context) -> list[str]:
     async with context.sessions.begin() as session:
         if session.get_bind().dialect.name == "postgresql":
             await session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        waiting = await _waiting(session)
+        waiting = await _with_gpu_hours(session, context, await _waiting(session))
         taken = (await session.execute(select(Job.project_id).where(Job.place_at.is_not(None)))).scalars()
         limits = {
             project: await jobs_at_once(session, project, context.settings.quotas)
-            for project in {project for _, project in waiting}
+            for project in {project for _, project, _ in waiting}
         }
         # One machine runs one job at a time; a cluster's scheduler knows best what fits.
         most = 1 if context.settings.backend == "local" else None
-        chosen = choose(waiting, Counter(taken), limits, most)
+        chosen = choose([(id, project) for id, project, _ in waiting], Counter(taken), limits, most)
         for id in chosen:
             await session.execute(update(Job).where(Job.id == id).values(place_at=int(context.now())))
             await ask_for(session, "job", id)
         return chosen
 
 
-async def _waiting(session: AsyncSession) -> list[tuple[str, str]]:
+async def _waiting(session: AsyncSession) -> list[tuple[str, str, str]]:
+    """Return the id, project and base of the jobs that wait, the oldest first."""
     query = (
-        select(Job.id, Job.project_id)
+        select(Job.id, Job.project_id, Job.base)
         .where(Job.status == "queued", Job.wanted == "run", Job.place_at.is_(None))
         .order_by(Job.created_at, Job.id)
     )
-    return [(id, project) for id, project in await session.execute(query)]
+    return [(id, project, base) for id, project, base in await session.execute(query)]
+
+
+async def _with_gpu_hours(
+    session: AsyncSession, context: Context, waiting: list[tuple[str, str, str]]
+) -> list[tuple[str, str, str]]:
+    """Return those whose project may use GPUs this month, or that need none."""
+    needs = {base.name for base in context.settings.bases if base.gpus}
+    projects = {project for _, project, base in waiting if base in needs}
+    has = {project for project in projects if await has_gpu_hours(session, project, context.settings.quotas)}
+    return [item for item in waiting if item[2] not in needs or item[1] in has]

@@ -1,19 +1,22 @@
 """Rows of the outbox, each worked on by one replica at a time.
 
 A claimed row is due again when its claim ends, so that what a killed replica has begun is taken over. Whoever asks
-again meanwhile makes it due earlier, which `settle` notices: no wish is lost.
+again meanwhile makes it due earlier, which `settle` notices: no wish is lost. A replica that was only slow finds its
+claim taken over, and leaves it to the other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from sqlalchemy import delete, select, update
 
 from tunesmith_hosted.database.engine import Sessions
+from tunesmith_hosted.database.outbox import Kind, ask_for
 from tunesmith_hosted.database.tables import Outbox
 
-CLAIM_SECONDS = 60.0
+CLAIM_SECONDS = 20.0
 _MOST_BACKOFF = 60.0
 
 
@@ -30,7 +33,7 @@ class Claim:
     """
 
     number: int
-    kind: str
+    kind: Kind
     subject: str
     attempts: int
     until: float
@@ -50,13 +53,13 @@ async def take(sessions: Sessions, now: float, most: int) -> list[Claim]:
         rows = list((await session.execute(query)).scalars())
         for row in rows:
             row.claimed_until = row.due_at = until
-        return [Claim(row.number, row.kind, row.subject, row.attempts, until) for row in rows]
+        return [Claim(row.number, cast(Kind, row.kind), row.subject, row.attempts, until) for row in rows]
 
 
 async def renew(sessions: Sessions, claim: Claim, now: float) -> None:
     """Keep a claim for longer."""
     async with sessions.begin() as session:
-        mine = update(Outbox).where(Outbox.number == claim.number)
+        mine = update(Outbox).where(Outbox.number == claim.number, Outbox.due_at <= claim.until)
         await session.execute(mine.values(claimed_until=now + CLAIM_SECONDS))
 
 
@@ -71,12 +74,18 @@ async def settle(sessions: Sessions, claim: Claim, now: float, again: float | No
     """
     row = Outbox.number == claim.number
     async with sessions.begin() as session:
-        untouched = (await session.execute(select(Outbox.due_at).where(row).with_for_update())).scalar_one_or_none()
-        if untouched == claim.until and again is None:
+        due = (await session.execute(select(Outbox.due_at).where(row).with_for_update())).scalar_one_or_none()
+        if due is None:
+            # Another has taken it over and was done, perhaps before this one's last act.
+            await ask_for(session, claim.kind, claim.subject, after=again or 0.0)
+            return
+        if due > claim.until:
+            return
+        if due == claim.until and again is None:
             await session.execute(delete(Outbox).where(row))
             return
         values = {"claimed_until": 0.0, "attempts": 0, "error": None}
-        if untouched == claim.until:
+        if due == claim.until:
             values["due_at"] = now + (again or 0.0)
         await session.execute(update(Outbox).where(row).values(values))
 
@@ -87,6 +96,8 @@ async def fail(sessions: Sessions, claim: Claim, now: float, error: str) -> None
     wait = min(_MOST_BACKOFF, 2.0 ** min(claim.attempts, 10))
     async with sessions.begin() as session:
         due = (await session.execute(select(Outbox.due_at).where(row).with_for_update())).scalar_one_or_none()
+        if due is None or due > claim.until:
+            return
         values = {"claimed_until": 0.0, "attempts": claim.attempts + 1, "error": error[:2000]}
         if due == claim.until:
             values["due_at"] = now + wait

@@ -19,6 +19,7 @@ from tunesmith_hosted.fine_tuning.events import Event
 from tunesmith_hosted.fine_tuning.names import checkpoint_name, derived_id, model_name
 from tunesmith_hosted.fine_tuning.results import Step, as_csv, read_steps, steps_of_events
 from tunesmith_hosted.http.context import Context
+from tunesmith_hosted.reconcile.gpu_hours import Held, counted, gpus_of
 from tunesmith_hosted.tenants.usage import add_usage
 
 _RESERVED_SECONDS = 3600
@@ -37,7 +38,7 @@ class Finish:
         last_valid: The newest step with a loss on the validation rows.
         tokens: Tokens that were trained on.
         accuracy: Share of the validation tokens that the model predicts.
-        gpu_seconds: Seconds that the job ran, times its GPUs.
+        gpu_seconds: Seconds that the job ran, times its GPUs, unless they were counted while it did.
     """
 
     file_id: str
@@ -51,8 +52,14 @@ class Finish:
     gpu_seconds: float
 
 
-async def read_results(context: Context, job: Job, status: dict[str, Any]) -> Finish:
+async def read_results(context: Context, job: Job, status: dict[str, Any], held: Held) -> Finish:
     """Write the content of the results file, and return the results.
+
+    Args:
+        context: The service.
+        job: The job.
+        status: The status of its FineTuneJob.
+        held: What it has held of GPUs.
 
     Raises:
         OSError: The artifact cannot be read.
@@ -81,7 +88,7 @@ async def read_results(context: Context, job: Job, status: dict[str, Any]) -> Fi
         last_valid=next((step for step in reversed(steps) if step.valid_loss is not None), None),
         tokens=last.tokens,
         accuracy=((status.get("metrics") or {}).get("after") or {}).get("tokenAccuracy"),
-        gpu_seconds=_gpu_seconds(job.manifest["spec"], status),
+        gpu_seconds=0.0 if counted(held.noted) else _gpu_seconds(job.manifest["spec"], status),
     )
 
 
@@ -154,13 +161,11 @@ def _metrics(finish: Finish) -> dict[str, Any]:
 
 
 def _gpu_seconds(spec: dict[str, Any], status: dict[str, Any]) -> float:
-    resources = spec.get("resources", {})
     start, end = (status.get(name) for name in ("startTime", "completionTime"))
     if not start or not end:
         return 0.0
     seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
-    gpus = int(resources.get("nodes", 1)) * int(resources.get("gpusPerNode", 0))
-    return max(0.0, seconds - float(status.get("pausedSeconds") or 0)) * gpus
+    return max(0.0, seconds - float(status.get("pausedSeconds") or 0)) * gpus_of(spec)
 
 
 def _write(context: Context, path: str, content: bytes) -> None:

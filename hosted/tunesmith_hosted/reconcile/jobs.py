@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_backend.interface.protocol import ObjectRef
 from tunesmith_hosted.database.tables import File, Job, Organization, Project
 from tunesmith_hosted.files.store import StoreError, open_local
-from tunesmith_hosted.fine_tuning.events import Event, add_events
+from tunesmith_hosted.fine_tuning.events import FINISHED, Event, add_events
 from tunesmith_hosted.fine_tuning.manifest import job_manifest
 from tunesmith_hosted.fine_tuning.method import with_hyperparameters
 from tunesmith_hosted.fine_tuning.validate import Validated, validate_files
@@ -18,6 +19,9 @@ from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.reconcile.backend import Object, Objects
 from tunesmith_hosted.reconcile.decide import Decision, JobFacts, decide
 from tunesmith_hosted.reconcile.finish import Finish, read_results, write_success
+from tunesmith_hosted.reconcile.gpu_hours import Held, held
+from tunesmith_hosted.tenants.quotas import has_gpu_hours
+from tunesmith_hosted.tenants.usage import add_usage
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,11 @@ async def look_at_job(context: Context, objects: Objects, id: str) -> float | No
         event = Event(f"Fine-tuning job failed: {message}", level="error")
         decision = Decision("none", "failed", keeps_place=False, events=(event,), error=refused)
     finish = None
+    counting = held(subject.job.observed, subject.job.manifest.get("spec", {}), found, context.now())
     if decision.status == "succeeded" and subject.job.status != "succeeded":
         assert found is not None  # noqa: S101 - what succeeds is there
-        finish = await read_results(context, subject.job, found["status"])
-    if not await _note(context, subject, decision, finish):
+        finish = await read_results(context, subject.job, found["status"], counting)
+    if not await _note(context, subject, decision, counting, finish):
         return 0
     return context.settings.reconcile_seconds if decision.again else None
 
@@ -98,7 +103,7 @@ async def _act(objects: Objects, subject: _Subject, decision: Decision) -> None:
         await objects.suspend(subject.ref, decision.act == "suspend")
 
 
-async def _note(context: Context, subject: _Subject, decision: Decision, finish: Finish | None) -> bool:
+async def _note(context: Context, subject: _Subject, decision: Decision, counting: Held, finish: Finish | None) -> bool:
     """Write back what was decided; return False if the row is another one meanwhile, so that nothing was written."""
     now = context.now()
     async with context.sessions.begin() as session:
@@ -106,7 +111,8 @@ async def _note(context: Context, subject: _Subject, decision: Decision, finish:
         if _Subject(job, subject.organization, subject.namespace, subject.training, None).facts != subject.facts:
             return False
         ends = decision.status in ("succeeded", "failed") and job.status != decision.status
-        job.status, job.observed = decision.status, decision.observed
+        rest = {key: value for key, value in decision.observed.items() if not key.startswith("gpu")}
+        job.status, job.observed = decision.status, {**rest, **counting.noted}
         job.estimated_finish = None if decision.eta is None else int(now + decision.eta)
         if not decision.keeps_place:
             job.place_at = None
@@ -115,10 +121,26 @@ async def _note(context: Context, subject: _Subject, decision: Decision, finish:
         events = list(decision.events)
         if finish is not None and ends:
             events += await write_success(session, job, subject.organization, finish, now)
+        if counting.seconds:
+            events += await _count(session, context, job, counting, decision)
         await add_events(session, job.id, events, now)
     if not decision.keeps_place:
         context.wake_reconciler()
     return True
+
+
+async def _count(session: AsyncSession, context: Context, job: Job, counting: Held, decision: Decision) -> list[Event]:
+    """Add what a job has held of GPUs to its project's usage, and pause it if that was the last of its month."""
+    await add_usage(session, job.project_id, job.base, gpu_seconds=counting.seconds)
+    goes_on = decision.keeps_place and job.wanted == "run" and job.status not in FINISHED
+    if not goes_on or await has_gpu_hours(session, job.project_id, context.settings.quotas):
+        return []
+    job.wanted, job.status, job.estimated_finish = "pause", "pausing", None
+    message = (
+        "The project has used its GPU hours of this month: the job is paused. Once it is resumed, it goes on from "
+        "its last checkpoint as soon as there are hours again"
+    )
+    return [Event(message, level="warn")]
 
 
 async def _validate(context: Context, subject: _Subject) -> float | None:

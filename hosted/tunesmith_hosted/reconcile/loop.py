@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+
+from sqlalchemy.exc import DBAPIError
 
 from tunesmith_hosted.files.cleanup import clean
 from tunesmith_hosted.http.context import Context
@@ -17,6 +20,7 @@ from tunesmith_hosted.reconcile.models import look_at_model
 from tunesmith_hosted.reconcile.projects import look_at_project
 
 _AT_ONCE = 8
+_TRIES, _PAUSE_SECONDS = 30, 1.0
 
 _logger = logging.getLogger(__name__)
 
@@ -34,15 +38,24 @@ async def run(context: Context, wake: asyncio.Event, stop: asyncio.Event) -> Non
     try:
         while not stop.is_set():
             wake.clear()
-            await admit(context)
             free = _AT_ONCE - len(looking)
-            for claim in await claims.take(context.sessions, context.now(), free) if free else []:
+            for claim in await _due(context, free):
                 looking.add(asyncio.create_task(_look(context, objects, claim)))
             looking = await _wait(looking, wake, stop, context.settings.reconcile_seconds, full=not free)
     finally:
         for task in looking:
             task.cancel()
         await asyncio.gather(*looking, return_exceptions=True)
+
+
+async def _due(context: Context, free: int) -> list[Claim]:
+    """Give places, and claim what is due; nothing while the database does not answer, which ends no look."""
+    try:
+        await admit(context)
+        return await claims.take(context.sessions, context.now(), free) if free else []
+    except DBAPIError as error:
+        _logger.warning("the database does not answer: %s", type(error).__name__)
+        return []
 
 
 async def run_once(context: Context, objects: Objects) -> int:
@@ -79,11 +92,22 @@ async def _look(context: Context, objects: Objects, claim: Claim) -> None:
     except Exception as error:
         # What went wrong may hold names and contents of a project, which are nobody else's; the row keeps it.
         _logger.warning("%s was not reconciled: %s", claim.kind, type(error).__name__)
-        await claims.fail(context.sessions, claim, context.now(), f"{type(error).__name__}: {error}")
+        reason = f"{type(error).__name__}: {error}"
+        await _give_back(lambda: claims.fail(context.sessions, claim, context.now(), reason))
     else:
-        await claims.settle(context.sessions, claim, context.now(), again)
+        await _give_back(lambda: claims.settle(context.sessions, claim, context.now(), again))
     finally:
         renewing.cancel()
+
+
+async def _give_back(give: Callable[[], Awaitable[None]]) -> None:
+    """Give a claim back, also if the database is away for a moment: it would have to end by itself."""
+    for _ in range(_TRIES):
+        try:
+            return await give()
+        except DBAPIError:
+            await asyncio.sleep(_PAUSE_SECONDS)
+    _logger.warning("a claim was not given back, since the database does not answer; it ends by itself")
 
 
 async def _dispatch(context: Context, objects: Objects, claim: Claim) -> float | None:

@@ -20,6 +20,7 @@ BASES = "bases"
 """Name of the namespace of the base models' servers, after the prefix of all namespaces."""
 
 _IDLE_LOOKS = 4
+_WAKING_LOOKS = 5
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ async def look_at_model(context: Context, objects: Objects, id: str) -> float | 
     endpoint = await objects.endpoint(served.ref)
     await _write(context, served, endpoint, None if endpoint else _why(await objects.find(served.ref)))
     if endpoint is None:
-        return context.settings.reconcile_seconds
+        return context.settings.reconcile_seconds / _WAKING_LOOKS  # somebody waits for it
     return max(context.settings.reconcile_seconds, context.settings.idle_seconds / _IDLE_LOOKS)
 
 

@@ -144,5 +144,7 @@ def _read_members(text: str) -> dict[str, Member]:
 
 
 def _skip(text: str, at: int) -> int:
+    if text[at : at + 1] > " ":  # most bodies have no spaces
+        return at
     match = _SPACE.match(text, at)
     return at if match is None else match.end()

@@ -53,12 +53,13 @@ class Gateway:
         except ClientGoneError:
             return Response(status_code=_CLIENT_GONE)
         gone = asyncio.create_task(_wait_gone(request.receive))
-        answer: aiohttp.ClientResponse | None = None
         handed_over = False
         try:
-            target = await _unless(gone, self.targets.awake(caller, asked.model))
+            target = self.targets.known(caller, asked.model)
+            if target is None:
+                target = await _unless(gone, self.targets.awake(caller, asked.model))
             with self.accounting.using(target):
-                answer = await _unless(gone, self._send(caller, asked, target, api))
+                answer, body = await _unless(gone, self._send(caller, asked, target, api))
                 if answer.status == 200 and asked.stream:
                     handed_over = True
                     events = Events(api, target.served, asked.model, show_usage=asked.wants_usage)
@@ -67,14 +68,11 @@ class Gateway:
                         self._count(request, caller, target, events.tokens)
 
                     return Streamed(answer, events, gone, self.accounting.using(target), count)
-                body = await _unless(gone, read_answer(answer))
         except ClientGoneError:
             return Response(status_code=_CLIENT_GONE)
         finally:
             if not handed_over:
                 gone.cancel()
-                if answer is not None:
-                    answer.close()  # nothing happens if it was read to its end
         headers = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
         if answer.status != 200:
             if is_other_model(answer.status, body):
@@ -91,16 +89,26 @@ class Gateway:
         if admission is not None and tokens is not None:
             admission.settle(tokens.input + tokens.output)
 
-    async def _send(self, caller: Caller, asked: Asked, target: Target, api: Api) -> aiohttp.ClientResponse:
+    async def _send(
+        self, caller: Caller, asked: Asked, target: Target, api: Api
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        """Return the answer, and its body unless that is streamed: of one task, since each costs a request time."""
         for attempt in range(_TRIES):
             body = asked.sent(target.served, with_usage=api != "responses")
             try:
-                return await post(self._session, f"{target.endpoint}/{api}", body)
+                answer = await post(self._session, f"{target.endpoint}/{api}", body)
             except NothingSentError:
                 self.targets.forget(caller, asked.model)
                 if attempt < _TRIES - 1:
                     await asyncio.sleep(_PAUSE_SECONDS * (attempt + 1))
                     target = await self.targets.awake(caller, asked.model)
+                continue
+            if answer.status == 200 and asked.stream:
+                return answer, b""
+            try:
+                return answer, await read_answer(answer)
+            finally:
+                answer.close()  # nothing happens if it was read to its end
         raise _unavailable(asked.model)
 
 

@@ -22,7 +22,7 @@ KNOWN_SECONDS = 1.0
 WAKE_SECONDS = 300.0
 """How long a request waits for a model that wakes."""
 
-_FIRST_POLL, _SLOWEST_POLL = 0.05, 1.0
+_FIRST_POLL, _SLOWEST_POLL = 0.05, 0.25
 _MOST_KNOWN = 10_000
 _TRIES = 5
 
@@ -61,7 +61,13 @@ class Targets:
         self._context = context
         self._wake_seconds = wake_seconds
         self._known: dict[tuple[str, str], tuple[float, Target]] = {}
+        self._finding: dict[tuple[str, str], asyncio.Task[tuple[Found, Target]]] = {}
         self._waking: dict[str, asyncio.Task[Target]] = {}
+
+    def known(self, caller: Caller, name: str) -> Target | None:
+        """Return a model that was found a moment ago, without asking the database; None if it was not."""
+        until, target = self._known.get((caller.project_id, name), (0.0, None))
+        return target if time.monotonic() < until else None
 
     async def awake(self, caller: Caller, name: str) -> Target:
         """Return the model of a name with the server that answers for it.
@@ -69,11 +75,9 @@ class Targets:
         Raises:
             ApiError: There is no such model that the caller may ask, or it does not wake in time.
         """
-        now = time.monotonic()
-        until, target = self._known.get((caller.project_id, name), (0.0, None))
-        if target is not None and now < until:
-            return target
-        found, target = await self._find(caller, name)
+        if (known := self.known(caller, name)) is not None:
+            return known
+        found, target = await self._found(caller, name)
         if target.endpoint is None:
             target = await self._woken(found, target)
         if len(self._known) >= _MOST_KNOWN:
@@ -84,6 +88,14 @@ class Targets:
     def forget(self, caller: Caller, name: str) -> None:
         """Look again at the next request: the server was not there."""
         self._known.pop((caller.project_id, name), None)
+
+    async def _found(self, caller: Caller, name: str) -> tuple[Found, Target]:
+        key = caller.project_id, name
+        task = self._finding.get(key)
+        if task is None:  # those who ask meanwhile wait for the same: else each second began with a burst
+            task = self._finding[key] = asyncio.create_task(self._find(caller, name))
+            task.add_done_callback(lambda _: self._finding.pop(key, None))
+        return await asyncio.shield(task)
 
     async def _find(self, caller: Caller, name: str) -> tuple[Found, Target]:
         async with self._context.sessions() as session:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tunesmith_hosted.config.settings import Quotas
-from tunesmith_hosted.database.tables import File, Project, Upload, UploadPart
+from tunesmith_hosted.database.tables import File, Project, Upload, UploadPart, Usage
 from tunesmith_hosted.http.caller import Caller
 from tunesmith_hosted.http.errors import ApiError
+from tunesmith_hosted.tenants.usage import SECONDS_A_DAY
 
 
 async def quotas_of(session: AsyncSession, project_id: str, defaults: Quotas) -> Quotas:
@@ -26,6 +29,33 @@ async def quotas_of(session: AsyncSession, project_id: str, defaults: Quotas) ->
 async def jobs_at_once(session: AsyncSession, project_id: str, defaults: Quotas) -> int | None:
     """Return how many jobs of a project may run at the same time, None without limit. The others wait, queued."""
     return (await quotas_of(session, project_id, defaults)).jobs_at_once
+
+
+async def check_gpu_hours(session: AsyncSession, project_id: str, defaults: Quotas) -> None:
+    """Refuse a job with GPUs of a project that has used up its month.
+
+    Raises:
+        ApiError: It has.
+    """
+    most = (await quotas_of(session, project_id, defaults)).gpu_hours_a_month
+    if most is not None and not await has_gpu_hours(session, project_id, defaults):
+        message = (
+            f"This project has used the {most:g} GPU hours that it may use in a month; create the job again next "
+            "month (UTC), or ask an administrator for a larger quota"
+        )
+        raise ApiError(403, message, code="gpu_hours_exceeded")
+
+
+async def has_gpu_hours(session: AsyncSession, project_id: str, defaults: Quotas) -> bool:
+    """Return whether a project may use GPUs: its jobs have used less this month (UTC) than it may."""
+    most = (await quotas_of(session, project_id, defaults)).gpu_hours_a_month
+    if most is None:
+        return True
+    first = int(datetime.now(UTC).replace(day=1).timestamp()) // SECONDS_A_DAY
+    used = select(func.coalesce(func.sum(Usage.gpu_seconds), 0.0)).where(
+        Usage.project_id == project_id, Usage.day >= first
+    )
+    return float((await session.execute(used)).scalar_one()) < 3600 * most
 
 
 async def stored_bytes(session: AsyncSession, project_id: str) -> int:

@@ -39,8 +39,8 @@ def backend() -> FakeBackend:
 
 
 @pytest.fixture
-def hosted(tmp_path: Path, backend: FakeBackend) -> Iterator[Hosted]:
-    with serving(tmp_path, backend, bases=[TINY]) as service:
+def hosted(tmp_path: Path, backend: FakeBackend, database_url: str) -> Iterator[Hosted]:
+    with serving(tmp_path, backend, bases=[TINY], database=database_url) as service:
         yield service
 
 

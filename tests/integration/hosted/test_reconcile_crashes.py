@@ -12,7 +12,7 @@ from support.fake_backend import FakeBackend
 from support.hosted import BASE, Hosted, serving
 from support.hosted_jobs import CHAT, Steps, lines, put_file
 from tunesmith_backend.interface.protocol import ObjectRef
-from tunesmith_hosted.database.tables import ApiKey, Checkpoint, File, Job, JobEvent, Project, TunedModel
+from tunesmith_hosted.database.tables import Checkpoint, File, Job, JobEvent, Organization, Project, TunedModel
 
 STRIDE = 11
 """Points between the first two kills, and lives. Later kills are further apart, or they could hold a job up forever."""
@@ -124,7 +124,7 @@ class Life:
 async def namespace_of(hosted: Hosted) -> str:
     """Return the namespace of the first project."""
     async with hosted.sessions() as session:
-        query = select(Project.namespace).join(ApiKey).order_by(ApiKey.created_at)
+        query = select(Project.namespace).join(Organization).order_by(Organization.name)
         return (await session.execute(query)).scalars().all()[0]
 
 
@@ -180,11 +180,11 @@ def artifact(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def subject(tmp_path: Path) -> Iterator[tuple[Hosted, KilledBackend, Killer]]:
+def subject(tmp_path: Path, database_url: str) -> Iterator[tuple[Hosted, KilledBackend, Killer]]:
     killer = Killer()
     backend = KilledBackend(killer)
     tiny = {**BASE, "model": {"uri": "/models/tiny"}}
-    with serving(tmp_path, backend, bases=[tiny]) as hosted:
+    with serving(tmp_path, backend, bases=[tiny], database=database_url) as hosted:
         yield hosted, backend, killer
 
 
