@@ -2,6 +2,8 @@
 
 from fastapi import APIRouter
 
+from tunesmith_hosted.console import routes as console
+from tunesmith_hosted.console import session_routes
 from tunesmith_hosted.files import routes as files
 from tunesmith_hosted.files import upload_routes as uploads
 from tunesmith_hosted.fine_tuning import permissions
@@ -21,4 +23,6 @@ ROUTERS: tuple[APIRouter, ...] = (
     key_routes.router,
     audit_routes.router,
     usage_routes.router,
+    console.router,
+    session_routes.router,
 )
