@@ -64,6 +64,9 @@ class _ConsoleFiles(StaticFiles):
         self._folder = folder
         super().__init__(directory=folder or _PACKAGED, check_dir=False)
 
+    async def check_config(self) -> None:
+        """Check nothing: where the console is not built, a page says so."""
+
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Return a file, index.html, or how to build the console."""
         path = path.replace("\\", "/").removeprefix("./")

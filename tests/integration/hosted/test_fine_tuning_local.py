@@ -1,18 +1,25 @@
-"""A tiny model that is really trained on this machine, through the API by OpenAI's own client, and then asked."""
+"""A tiny model that is really trained on this machine, through the API by OpenAI's own client, and then asked.
+
+The console is asked beside it: the curve while the job runs, and everything once more over the work folders alone.
+"""
 
 import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import openai
 import pytest
+from starlette.testclient import TestClient
 
 from support.hosted import Hosted, serving
 from support.hosted_jobs import CHAT, lines, put_file
 from support.manifests import job as tiny_job
 from support.manifests import workspace as tiny_workspace
 from tunesmith_backend.local.backend import LocalBackend
+from tunesmith_hosted.console.work_folder.app import create_folder_app
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.reconcile.loop import run
 
@@ -21,7 +28,8 @@ TINY = {
     "name": "tiny",
     "model": SPEC["model"],
     "method": "full",
-    "job": {name: SPEC[name] for name in ("training", "evaluation", "export")}
+    "job": {name: SPEC[name] for name in ("training", "export")}
+    | {"evaluation": {**SPEC["evaluation"], "gates": [{"metric": "evalLoss", "max": 20}]}}
     | {"dataset": {"validation": {"fraction": 0.1}}},
     "workspace": {"runtime": tiny_workspace()["spec"]["runtime"]},
     "context_length": 128,
@@ -32,7 +40,7 @@ TINY = {
 def hosted(tmp_path: Path) -> Iterator[Hosted]:
     """A service whose reconciler runs."""
     backend = LocalBackend(tmp_path / "work")
-    with serving(tmp_path, backend, bases=[TINY], reconcile_seconds=0.2) as service:
+    with serving(tmp_path, backend, bases=[TINY], reconcile_seconds=0.2, work=tmp_path / "work") as service:
 
         async def start() -> tuple[asyncio.Event, asyncio.Task[None]]:
             wake, stop = asyncio.Event(), asyncio.Event()
@@ -51,6 +59,34 @@ def hosted(tmp_path: Path) -> Iterator[Hosted]:
             service.run(backend.close())
 
 
+def console(hosted: Hosted, job: str) -> dict[str, Any]:
+    """Return what the console shows of a job."""
+    headers = {"authorization": f"Bearer {hosted.key}"}
+    answer = httpx.get(f"{hosted.url}/console/api/jobs/{job}", headers=headers)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def check_work_folders(hosted: Hosted, detail: dict[str, Any], asked: dict[str, Any]) -> None:
+    """See that `tunesmith ui` shows the same from the work folders alone, while the model is served."""
+    with TestClient(create_folder_app(hosted.settings.work), base_url="http://127.0.0.1") as ui:
+        (job,) = ui.get("/v1/fine_tuning/jobs").json()["data"]
+        assert (job["status"], job["error"], job["hyperparameters"]["batch_size"]) == ("succeeded", None, 4)
+        assert ui.get(f"/v1/fine_tuning/jobs/{job['id']}").json() == job
+        assert "complete" in ui.get(f"/v1/fine_tuning/jobs/{job['id']}/events").text
+        shown = ui.get(f"/console/api/jobs/{job['id']}").json()
+        for name in ("curve", "gates", "worstRows", "plan", "measured", "yaml"):
+            assert shown[name] == detail[name], name
+        (model,) = ui.get("/v1/models").json()["data"]
+        assert model["id"] == job["fine_tuned_model"]
+        served = ui.get(f"/console/api/models/{model['id']}").json()
+        assert served["isServed"] and served["jobId"] == job["id"] and served["revisions"][0]["isCurrent"]
+        answer = ui.post("/v1/chat/completions", json={"model": model["id"], **asked})
+        assert answer.json()["usage"]["completion_tokens"], answer.text
+        streamed = ui.post("/v1/chat/completions", json={"model": model["id"], **asked, "stream": True})
+        assert streamed.text.rstrip().endswith("data: [DONE]")
+
+
 def test_a_model_is_trained_paused_and_asked(hosted: Hosted) -> None:
     client = hosted.client()
     training = hosted.run(put_file(hosted.sessions, hosted.settings.files, lines(CHAT * 3)))
@@ -67,9 +103,12 @@ def test_a_model_is_trained_paused_and_asked(hosted: Hosted) -> None:
         time.sleep(0.2)
     assert client.fine_tuning.jobs.retrieve(job.id).status == "paused"
     client.fine_tuning.jobs.resume(job.id)
+    live: dict[str, Any] = {}
     while (job := client.fine_tuning.jobs.retrieve(job.id)).status not in ("succeeded", "failed"):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+        found = console(hosted, job.id)
+        live = found if found["curve"] and found["status"] == "running" else live
     assert job.status == "succeeded", job.error
     assert job.hyperparameters.n_epochs == 2 and job.trained_tokens
     table = (Path(hosted.settings.files) / job.result_files[0]).read_text().splitlines()
@@ -77,6 +116,12 @@ def test_a_model_is_trained_paused_and_asked(hosted: Hosted) -> None:
     assert len(table) == 1 + checkpoint.step_number
     assert checkpoint.metrics.full_valid_loss
     assert job.fine_tuned_model
+    assert live["curve"][0]["step"] == 1 and live["curve"][0]["learningRate"] is not None, "the curve while it runs"
+    detail = console(hosted, job.id)
+    assert [point["step"] for point in detail["curve"]] == list(range(1, checkpoint.step_number + 1))
+    assert detail["plan"]["stages"]["train"]["memory"] and detail["measured"]["train"]["seconds"]
+    assert [gate["passed"] for gate in detail["gates"]] == [True] and detail["gates"][0]["before"]
+    assert detail["worstRows"] and detail["worstRows"][0]["reference"].startswith("It is")
 
     # It sleeps until somebody asks it.
     asked = {"messages": [{"role": "user", "content": "What is 1?"}], "max_tokens": 4}
@@ -84,6 +129,7 @@ def test_a_model_is_trained_paused_and_asked(hosted: Hosted) -> None:
     assert answer.model == job.fine_tuned_model
     assert answer.usage and answer.usage.completion_tokens
     assert job.fine_tuned_model in [model.id for model in client.models.list()]
+    check_work_folders(hosted, detail, asked)
     stranger = hosted.client(hosted.other_key)
     with pytest.raises(openai.NotFoundError, match="does not exist or you do not have access"):
         stranger.chat.completions.create(model=job.fine_tuned_model, **asked)

@@ -160,7 +160,7 @@ def _events(job: FolderJob) -> Iterator[Object]:
         if marker.exists():
             at = int(marker.stat().st_mtime)
             yield {"created_at": at, "level": "info", "message": f"The {stage.value} stage is complete"}
-    ready = next((item for item in job.status.get("conditions") or [] if item.get("type") == "Ready"), {})
+    ready = _ready(job.status)
     if ready.get("message"):
         level = "error" if job.shown_status == "failed" else "info"
         at = _seconds(ready.get("lastTransitionTime")) or 0
