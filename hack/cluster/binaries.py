@@ -72,9 +72,8 @@ def object_store() -> Path:
 
 def dex() -> Path:
     """Return the program of an OpenID Connect provider, building it if necessary (2 minutes)."""
-    package = "github.com/dexidp/dex/cmd/dex"
-    name = f"dex-{version(package.removesuffix('/cmd/dex'), _DEX)}"
-    return built(name, _DEX, lambda folder: _go_build(_DEX, package, folder / "dex")) / "dex"
+    name = f"dex-{version('github.com/dexidp/dex', _DEX)}"
+    return built(name, _DEX, lambda folder: _go_build(_DEX, ".", folder / "dex")) / "dex"
 
 
 def _tools() -> Path:

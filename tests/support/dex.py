@@ -1,6 +1,8 @@
 """Dex, a real OpenID Connect provider, with people who have passwords; and a browser without a window."""
 
+import base64
 import html
+import json
 import re
 import signal
 import subprocess
@@ -12,7 +14,6 @@ from urllib.parse import urljoin
 
 import httpx
 import pytest
-import yaml
 
 from cluster import binaries
 from cluster.errors import CannotRunError, ClusterError
@@ -21,8 +22,9 @@ from support.ports import free_port
 
 CLIENT, SECRET = "console", "of-tests-only/with:signs"
 PASSWORD = "password"
-_HASH = "$2a$10$2b2cU8CPhOTaGrs1HRQuAueS7JTT5ZHsHSzYiFPm1leZck7Mc8T4W"  # of PASSWORD, by bcrypt
-PEOPLE = {"ada@example.com": "ada", "eve@elsewhere.example": "eve", "bob@example.com": "bob"}
+_BCRYPT = b"$2a$10$2b2cU8CPhOTaGrs1HRQuAueS7JTT5ZHsHSzYiFPm1leZck7Mc8T4W"  # of PASSWORD
+_HASH = base64.b64encode(_BCRYPT).decode()
+PEOPLE = (("ada", "example.com", ["leads"]), ("bob", "example.com", []), ("eve", "elsewhere.example", ["others"]))
 
 
 @dataclass(frozen=True)
@@ -44,22 +46,20 @@ def dex(folder: Path, redirect_uris: list[str]) -> Iterator[Dex]:
         program = binaries.dex()
     except (CannotRunError, ClusterError) as error:
         pytest.skip(f"Dex cannot be built: {error}")
-    issuer = f"http://127.0.0.1:{free_port()}/dex"
-    configuration = {
+    address = f"127.0.0.1:{free_port()}"
+    issuer = f"http://{address}/dex"
+    settings = {
         "issuer": issuer,
-        "storage": {"type": "memory"},
-        "web": {"http": issuer.removeprefix("http://").removesuffix("/dex")},
-        "oauth2": {"skipApprovalScreen": True},
-        "enablePasswordDB": True,
-        "staticClients": [{"id": CLIENT, "secret": SECRET, "name": "Console", "redirectURIs": redirect_uris}],
-        "staticPasswords": [
-            {"email": email, "hash": _HASH, "username": name, "userID": f"id-of-{name}"}
-            for email, name in PEOPLE.items()
+        "address": address,
+        "clients": [{"id": CLIENT, "secret": SECRET, "name": "Console", "redirectURIs": redirect_uris}],
+        "people": [
+            {"email": f"{name}@{domain}", "hash": _HASH, "username": name, "userID": f"id-of-{name}", "groups": groups}
+            for name, domain, groups in PEOPLE
         ],
     }
-    (folder / "dex.yaml").write_text(yaml.safe_dump(configuration))
+    (folder / "dex.json").write_text(json.dumps(settings))
     with (folder / "dex.log").open("wb") as log:
-        command = [program, "serve", folder / "dex.yaml"]
+        command = [program, folder / "dex.json"]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
     try:
         wait_until("Dex", lambda: process.poll() is not None or _answers(issuer))

@@ -65,7 +65,7 @@ async def granted_projects(
     names = {name.partition("/")[2] for name in scopes}
     query = select(Project, Organization).join(Organization, Project.organization_id == Organization.id)
     query = query.where(Project.name.in_(names), Project.archived_at.is_(None))
-    rows = (await session.execute(query.order_by(Organization.name, Project.name))).tuples()
+    rows = await session.execute(query.order_by(Organization.name, Project.name))
     return [
         Granted(project, organization, found)
         for project, organization in rows
