@@ -14,7 +14,8 @@ from cluster.errors import CannotRunError, ClusterError
 from cluster.paths import SOURCES, cache, locked
 
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
-_KUBERNETES, _TOOLS, _PROBE, _STORE = (SOURCES / name for name in ("kubernetes", "tools", "probe", "store"))
+_NAMES = ("kubernetes", "tools", "probe", "store", "dex")
+_KUBERNETES, _TOOLS, _PROBE, _STORE, _DEX = (SOURCES / name for name in _NAMES)
 
 
 def version(module: str, folder: Path) -> str:
@@ -67,6 +68,12 @@ def object_store() -> Path:
     package = "github.com/versity/versitygw/cmd/versitygw"
     name = f"versitygw-{version(package.removesuffix('/cmd/versitygw'), _STORE)}"
     return built(name, _STORE, lambda folder: _go_build(_STORE, package, folder / "versitygw")) / "versitygw"
+
+
+def dex() -> Path:
+    """Return the program of an OpenID Connect provider, building it if necessary (2 minutes)."""
+    name = f"dex-{version('github.com/dexidp/dex', _DEX)}"
+    return built(name, _DEX, lambda folder: _go_build(_DEX, ".", folder / "dex")) / "dex"
 
 
 def _tools() -> Path:

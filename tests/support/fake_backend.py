@@ -1,6 +1,7 @@
 """A fake of a backend: objects in memory, whose statuses the test sets. What really runs is tested elsewhere."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from tunesmith_api.manifests import Manifests
@@ -15,12 +16,14 @@ class FakeBackend:
         objects: The objects by reference.
         made: How often an object was made that was not there.
         endpoints: Base URLs of workspaces.
+        folders: Work folders, by the names of objects.
     """
 
     def __init__(self) -> None:
         self.objects: dict[ObjectRef, dict[str, Any]] = {}
         self.made: dict[ObjectRef, int] = {}
         self.endpoints: dict[ObjectRef, str] = {}
+        self.folders: dict[str, Path] = {}
 
     async def apply(self, manifests: Manifests) -> list[ObjectRef]:
         refs = []
@@ -50,6 +53,9 @@ class FakeBackend:
     async def endpoint(self, ref: ObjectRef) -> str | None:
         replicas = (await self.get(ref))["spec"].get("replicas", 1)
         return self.endpoints.get(ref) if replicas else None
+
+    def folder(self, ref: ObjectRef) -> Path | None:
+        return self.folders.get(ref.name)
 
     async def close(self) -> None:
         pass

@@ -42,6 +42,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("post", "/v1/organization/projects/{project_id}/api_keys"): {"json": {"name": "mine"}},
     ("post", "/v1/uploads/{upload_id}/parts"): {"files": {"data": b"row"}},
     ("post", "/v1/uploads/{upload_id}/complete"): {"json": {"part_ids": ["part_1"]}},
+    ("post", "/console/api/plan"): {"json": {"model": "tiny", "training_file": FOREIGN["file_id"]}},
     ("post", "/v1/fine_tuning/checkpoints/{checkpoint}/permissions"): {"json": {"project_ids": ["proj_1"]}},
 }
 

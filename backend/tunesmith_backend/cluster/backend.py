@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
 from tunesmith_api.manifests import Finding, LoadedFineTuneJob, LoadedInferenceWorkspace, Manifests
 from tunesmith_api.objects import API_VERSION
@@ -112,6 +113,10 @@ class ClusterBackend:
         """Return `status.endpoint`."""
         found = (await self.get(ref)).get("status", {}).get("endpoint")
         return str(found) if found else None
+
+    def folder(self, ref: ObjectRef) -> Path | None:
+        """Return None: the folder is on a volume that pods have."""
+        return None
 
     async def apply_object(self, path: str, body: Object) -> None:
         """Create or update any object, such as a namespace. Not of the protocol: one machine has none."""

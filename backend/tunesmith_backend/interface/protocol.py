@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from tunesmith_api.manifests import Finding, Manifests
@@ -86,6 +87,9 @@ class Backend(Protocol):
 
     async def endpoint(self, ref: ObjectRef) -> str | None:
         """Return the base URL of a workspace for an OpenAI client, None while it serves nothing."""
+
+    def folder(self, ref: ObjectRef) -> Path | None:
+        """Return the work folder of an object, whether it exists or not; None where it is not on this machine."""
 
     async def close(self) -> None:
         """Stop the processes that this backend runs itself, and close connections."""

@@ -147,6 +147,10 @@ class LocalBackend:
         found = self._objects.get(ref).get("status", {}).get("endpoint")
         return str(found) if found else None
 
+    def folder(self, ref: ObjectRef) -> Path | None:
+        """Return `ROOT/NAMESPACE/NAME`."""
+        return self._objects.folder(ref)
+
     async def close(self) -> None:
         """Stop everything. The next `apply` resumes from there."""
         for task in self._tasks.values():

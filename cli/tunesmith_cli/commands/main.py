@@ -150,6 +150,18 @@ def hosted(context: typer.Context) -> None:
 
 
 @app.command()
+def ui(
+    work: Work = Path(".tunesmith"),
+    host: Annotated[str, typer.Option(help="Address to listen on, of this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 chooses a free one.")] = 8090,
+) -> None:
+    """Open the console over what `tunesmith run` leaves: jobs, curves, gates, models, playground; no files, no keys."""
+    from tunesmith_cli.commands.ui import run_ui
+
+    raise typer.Exit(run_ui(work, host, port))
+
+
+@app.command()
 def version() -> None:
     """Print the version, and the versions of the main dependencies."""
     from tunesmith_cli.commands.version import versions

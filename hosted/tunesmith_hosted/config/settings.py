@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunesmith_hosted.config.bases import BaseModelSettings, check_names
+from tunesmith_hosted.config.sign_in import SignIn
 
 PREFIX = "TUNESMITH_HOSTED_"
 
@@ -43,6 +44,8 @@ class Settings(BaseModel):
         public_url: URL that clients use, for links in answers.
         bases: The models that can be asked and fine-tuned.
         quotas: Limits of projects.
+        machines: The cluster's machines, as the chart's value `machines` has them; usual AKS sizes by default.
+        sign_in: How people sign in to the console; without it, the console takes keys.
         max_file_bytes: The largest file.
         min_examples: The fewest rows of a training file.
         upload_seconds: Seconds after which an unfinished upload expires.
@@ -60,6 +63,8 @@ class Settings(BaseModel):
     public_url: str = "http://127.0.0.1:8080"
     bases: tuple[BaseModelSettings, ...] = ()
     quotas: Quotas = Quotas()
+    machines: tuple[dict[str, Any], ...] = ()
+    sign_in: SignIn = SignIn()
     max_file_bytes: Annotated[int, Field(gt=0)] = 8 * 2**30
     min_examples: Annotated[int, Field(gt=0)] = 10
     upload_seconds: Annotated[int, Field(gt=0)] = 3600
@@ -88,7 +93,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str] = os.environ
     for field in Settings.model_fields:
         value = environment.get(PREFIX + field.upper())
         if value is not None:
-            given[field] = yaml.safe_load(value) if field in {"bases", "quotas"} else value
+            given[field] = yaml.safe_load(value) if field in {"bases", "quotas", "machines", "sign_in"} else value
     try:
         settings = Settings.model_validate(given)
         check_names(settings.bases)

@@ -13,6 +13,8 @@ from tunesmith_hosted.database.accounts import RateWindow as RateWindow
 from tunesmith_hosted.database.accounts import Usage as Usage
 from tunesmith_hosted.database.base import Id, Name
 from tunesmith_hosted.database.base import Table as Table
+from tunesmith_hosted.database.sessions import ConsoleSession as ConsoleSession
+from tunesmith_hosted.database.sessions import SignInAttempt as SignInAttempt
 
 
 class Organization(Table):

@@ -1,27 +1,36 @@
-"""Finds out who makes a request, by its key."""
+"""Finds out who makes a request, by its key or by the cookie of a person who is signed in."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tunesmith_hosted.http.caller import Caller
 from tunesmith_hosted.http.errors import ApiError
 
 FindCaller = Callable[[str], Awaitable[Caller | None]]
+FindSession = Callable[[Mapping[str, str]], Awaitable[Caller | None]]
+
+CONSOLE_HEADER = "x-tunesmith-console"
+"""What a request with a cookie must have to change something: pages of other sites cannot send it."""
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Authentication:
     """A middleware that sets `request.state.caller`, and refuses a key that is not valid.
 
-    `OpenAI-Organization` and `OpenAI-Project` must be those of the key, where a client sends them.
+    `OpenAI-Organization` and `OpenAI-Project` must be those of the key, where a client sends them. A cookie counts only
+    where there is no key.
     """
 
-    def __init__(self, app: ASGIApp, find_caller: FindCaller) -> None:
+    def __init__(self, app: ASGIApp, find_caller: FindCaller, find_session: FindSession | None = None) -> None:
         self._app = app
         self._find_caller = find_caller
+        self._find_session = find_session
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -35,7 +44,19 @@ class Authentication:
                     await error.response()(scope, receive, send)
                     return
                 scope.setdefault("state", {})["caller"] = caller
+            elif self._find_session is not None and "cookie" in headers:
+                caller = await self._find_session(cookie_parser(headers["cookie"]))
+                if caller is not None and scope["method"] not in _READS and CONSOLE_HEADER not in headers:
+                    await _forged().response()(scope, receive, send)
+                    return
+                if caller is not None:
+                    scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
+
+
+def _forged() -> ApiError:
+    message = f"A request that changes something by a cookie needs the header {CONSOLE_HEADER}: 1, or give an API key"
+    return ApiError(403, message, code="missing_console_header")
 
 
 def _refusal(caller: Caller | None, headers: Headers) -> ApiError | None:

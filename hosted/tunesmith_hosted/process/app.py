@@ -8,6 +8,8 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 
+from tunesmith_hosted.console import pages
+from tunesmith_hosted.console.sign_in.sessions import SessionCallers
 from tunesmith_hosted.http.authentication import Authentication
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.http.errors import ApiError
@@ -30,7 +32,8 @@ def create_app(context: Context) -> FastAPI:
     app.add_middleware(Idempotency, sessions=context.sessions)
     limiter = RateLimiter(context.sessions, context.now)
     app.add_middleware(RateLimits, limiter=limiter, defaults=context.settings.quotas)
-    app.add_middleware(Authentication, find_caller=callers.find)
+    people = SessionCallers(context.settings, context.sessions)
+    app.add_middleware(Authentication, find_caller=callers.find, find_session=people.find)
     app.add_middleware(Observation, metrics=metrics)
     for router in ROUTERS:
         app.include_router(router)
@@ -44,6 +47,7 @@ def create_app(context: Context) -> FastAPI:
     async def show_metrics() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
+    app.mount(pages.PATH, pages.console_files())
     return app
 
 

@@ -21,6 +21,7 @@ from tunesmith_hosted.process.check import check
 from tunesmith_hosted.process.logs import configure_logs
 from tunesmith_hosted.process.run import backend_of, serve
 from tunesmith_hosted.process.tables import opened
+from tunesmith_hosted.process.ui import serve_ui
 
 _PROBLEMS = (SettingsError, NotMigratedError, administration.NotThereError, BackendError, ValueError, OSError)
 
@@ -60,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     checking.add_argument("--remove", action="store_true", help="remove what the database does not know")
     checking.set_defaults(command="check")
+    ui = commands.add_parser("ui", help="serve the console over what `tunesmith run` leaves, without keys")
+    ui.add_argument("--work", default=Path(".tunesmith"), type=Path, help="folder of all work")
+    ui.add_argument("--host", default="127.0.0.1", help="address to listen on, of this machine alone")
+    ui.add_argument("--port", default=8090, type=int, help="port to listen on; 0 chooses a free one")
+    ui.set_defaults(command="ui")
 
     projects = commands.add_parser("projects", help="projects").add_subparsers(required=True, metavar="COMMAND")
     create = projects.add_parser("create", help="create a project")
@@ -94,6 +100,8 @@ async def _run(options: argparse.Namespace, settings: Settings) -> None:
                     await check(settings, sessions, backend, options.remove, _say)
                 finally:
                     await backend.close()
+        case "ui":
+            await serve_ui(options.work, options.host, options.port, _say)
         case "projects create":
             await _change(settings, lambda session: administration.add_project(session, settings, options.name, _say))
         case "projects list":

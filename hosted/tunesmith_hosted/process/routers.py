@@ -2,6 +2,9 @@
 
 from fastapi import APIRouter
 
+from tunesmith_hosted.console import pages, session_routes
+from tunesmith_hosted.console import routes as console
+from tunesmith_hosted.console.sign_in import routes as sign_in
 from tunesmith_hosted.files import routes as files
 from tunesmith_hosted.files import upload_routes as uploads
 from tunesmith_hosted.fine_tuning import permissions
@@ -23,4 +26,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     key_routes.router,
     audit_routes.router,
     usage_routes.router,
+    console.router,
+    session_routes.router,
+    sign_in.router,
+    pages.router,
 )

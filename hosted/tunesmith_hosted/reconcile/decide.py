@@ -12,6 +12,7 @@ Act = Literal["none", "validate", "apply", "suspend", "resume", "delete"]
 
 _RUNNING = frozenset({"Preparing", "Training", "Publishing"})
 _SHOWN = ("phase", "progress", "conditions")
+_KEPT = ("plan", "measured", "metrics", "artifact")  # of a job that has ended, whose object may be removed
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _pausing(job: JobFacts, found: Object | None) -> Decision:
 
 
 def _ended(job: JobFacts, status: Object) -> Decision:
-    observed = _shown(status)
+    observed = _shown(status) | {key: status[key] for key in _KEPT if key in status}
     if status["phase"] == "Succeeded":
         return Decision("none", "succeeded", keeps_place=False, events=_metrics(job, status), observed=observed)
     condition = _ready(status)

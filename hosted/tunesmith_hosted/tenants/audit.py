@@ -31,6 +31,9 @@ Action = Literal[
     "checkpoint.permission.created",
     "checkpoint.permission.deleted",
     "model.deleted",
+    "model.rolled_back",
+    "session.created",
+    "session.ended",
 ]
 
 

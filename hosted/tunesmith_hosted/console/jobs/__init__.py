@@ -1,0 +1,1 @@
+"""What the console shows of a job: its status, curve, gates and worst predictions."""
