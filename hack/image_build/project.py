@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("api", "operator", "trainer", "serving", "backend", "cli")
+SOURCES = ("api", "operator", "trainer", "serving", "backend", "cli", "hosted")
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,11 @@ class Image:
 
 
 _ALL = (
-    Image("operator", SOURCES),
+    Image("operator", tuple(source for source in SOURCES if source != "hosted")),
     Image("serving", ("api", "serving")),
     # publish replays requests with the server's own code, as a child process.
     Image("trainer", ("api", "trainer", "serving")),
+    Image("hosted", ("api", "backend", "hosted")),
 )
 IMAGES = {image.name: image for image in _ALL}
 """The images that are built when none is named."""
@@ -139,7 +140,7 @@ def source_files(folders: tuple[str, ...]) -> Iterator[Path]:
     """Yield the files of the packages in some folders, in a fixed order."""
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*")):
-            if path.is_file() and path.suffix in {".py", ".typed", ".jinja", ".json"}:
+            if path.is_file() and path.suffix in {".py", ".typed", ".jinja", ".json", ".mako"}:
                 yield path
 
 

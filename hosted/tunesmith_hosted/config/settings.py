@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tunesmith_hosted.config.bases import BaseModelSettings, check_names
+from tunesmith_hosted.config.cluster import ClusterSettings
 
 PREFIX = "TUNESMITH_HOSTED_"
 
@@ -36,7 +37,7 @@ class Settings(BaseModel):
 
     Attributes:
         database: SQLAlchemy URL: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`.
-        files: Where files are stored: a folder, or a URI of fsspec (`s3://`, `abfs://`, `gs://`).
+        files: Where files are stored: a URI of fsspec (`s3://`, `abfs://`, `gs://`), or on one machine a folder.
         backend: `local` runs jobs and servers on this machine, `cluster` through the Kubernetes API.
         work: Folder of the work of the local backend.
         namespace_prefix: A project's namespace is this and the project's name.
@@ -48,6 +49,7 @@ class Settings(BaseModel):
         upload_seconds: Seconds after which an unfinished upload expires.
         idle_seconds: Seconds without a request after which a fine-tuned model sleeps.
         reconcile_seconds: Seconds between two looks at the backend.
+        cluster: How projects live on a cluster.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -65,6 +67,15 @@ class Settings(BaseModel):
     upload_seconds: Annotated[int, Field(gt=0)] = 3600
     idle_seconds: Annotated[float, Field(gt=0)] = 900
     reconcile_seconds: Annotated[float, Field(gt=0)] = 1
+    cluster: ClusterSettings = ClusterSettings()
+
+    @model_validator(mode="after")
+    def _pods_reach_files(self) -> Settings:
+        if self.backend == "cluster" and "://" not in self.files:
+            raise ValueError(
+                f"files: {self.files} is a folder, which pods cannot read; write s3://, abfs:// or gs:// on a cluster"
+            )
+        return self
 
     def base(self, name: str) -> BaseModelSettings | None:
         """Return the base model of a public name or alias."""
@@ -88,7 +99,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str] = os.environ
     for field in Settings.model_fields:
         value = environment.get(PREFIX + field.upper())
         if value is not None:
-            given[field] = yaml.safe_load(value) if field in {"bases", "quotas"} else value
+            given[field] = yaml.safe_load(value) if field in {"bases", "quotas", "cluster"} else value
     try:
         settings = Settings.model_validate(given)
         check_names(settings.bases)

@@ -68,8 +68,11 @@ async def _serve(
 ) -> None:
     wake, stop = asyncio.Event(), asyncio.Event()
     context = Context(settings, sessions, backend, wake_reconciler=wake.set)
+    app = create_app(context)
+    if isinstance(backend, ClusterBackend):
+        backend.client.on_response = app.state.metrics.count_kubernetes
     config = uvicorn.Config(
-        create_app(context),
+        app,
         log_config=None,
         access_log=False,
         lifespan="on",
@@ -97,7 +100,7 @@ async def _serve(
 async def _backend(settings: Settings) -> Backend:
     if settings.backend == "local":
         return LocalBackend(settings.work)
-    return ClusterBackend(await ClusterClient.connect())
+    return ClusterBackend(await ClusterClient.connect(), "tunesmith-hosted", force=True)
 
 
 async def _first_project(settings: Settings, sessions: Sessions, url: str, say: Callable[[str], None]) -> None:

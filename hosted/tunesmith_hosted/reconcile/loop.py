@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
+from tunesmith_backend.interface.errors import BackendError
 from tunesmith_hosted.files.cleanup import clean
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.reconcile import claims
@@ -14,7 +15,7 @@ from tunesmith_hosted.reconcile.backend import Objects
 from tunesmith_hosted.reconcile.claims import Claim
 from tunesmith_hosted.reconcile.jobs import look_at_job
 from tunesmith_hosted.reconcile.models import look_at_model
-from tunesmith_hosted.reconcile.projects import look_at_project
+from tunesmith_hosted.reconcile.projects import ask_for_namespace, look_at_project
 
 _AT_ONCE = 8
 
@@ -80,6 +81,8 @@ async def _look(context: Context, objects: Objects, claim: Claim) -> None:
         # What went wrong may hold names and contents of a project, which are nobody else's; the row keeps it.
         _logger.warning("%s was not reconciled: %s", claim.kind, type(error).__name__)
         await claims.fail(context.sessions, claim, context.now(), f"{type(error).__name__}: {error}")
+        if isinstance(error, BackendError):
+            await ask_for_namespace(context, claim.kind, claim.subject, error)
     else:
         await claims.settle(context.sessions, claim, context.now(), again)
     finally:
