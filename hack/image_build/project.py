@@ -70,6 +70,11 @@ PROVIDER_IMAGES = {f"serving-{name}": Image("serving", ("api", "serving"), name)
 ALL_IMAGES = {**IMAGES, **PROVIDER_IMAGES}
 
 
+def console() -> Path:
+    """Return the folder of what the console's own build has made, if it was built: a part of the image `hosted`."""
+    return ROOT / "console" / "dist"
+
+
 def base_dockerfile() -> Path:
     """Return the stages that all images begin with."""
     return ROOT / "images" / "base.Dockerfile"
@@ -131,7 +136,8 @@ def dependencies_digest(image: Image, base: str, arguments: Mapping[str, str]) -
 def inputs_digest(image: Image, base: str, arguments: Mapping[str, str]) -> str:
     """Return a digest of everything that an image depends on."""
     texts = [dependencies_digest(image, base, arguments), json.dumps(_packaging(), sort_keys=True)]
-    for path in source_files(image.sources):
+    built = sorted(path for path in console().rglob("*") if path.is_file()) if "hosted" in image.sources else []
+    for path in (*source_files(image.sources), *built):
         texts += [str(path.relative_to(ROOT)), hashlib.sha256(path.read_bytes()).hexdigest()]
     return _digest(texts)
 

@@ -168,6 +168,19 @@ def test_secrets_that_projects_get_are_mounted(everything: list[Object]) -> None
     }
 
 
+def test_people_sign_in_with_a_secret_that_is_mounted() -> None:
+    provider = {"id": "entra", "issuer": "https://login.example.com", "client_id": "0"}
+    grants = [{"group": "ml", "project": "acme/research"}]
+    sign_in = {"providers": [provider], "grants": grants, "existingSecret": "oidc"}
+    objects = render({"hosted": {**MINIMAL, "signIn": sign_in}, "crds": {"install": False}})
+    settings = json.loads(named(objects, "ConfigMap", NAME)["data"]["hosted.yaml"])
+    assert settings["sign_in"] == {"providers": [provider], "grants": grants}
+    pod = pod_of(objects)
+    assert {"name": "sign-in", "secret": {"secretName": "oidc"}} in pod["volumes"]
+    paths = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert paths["sign-in"] == "/etc/tunesmith/sign-in"
+
+
 def test_tables_are_migrated_before_the_pods_start(releases: dict[str, list[Object]]) -> None:
     job = named(releases["minimal"], "Job", f"{NAME}-migrate")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
@@ -287,6 +300,10 @@ def test_two_releases_do_not_meet(releases: dict[str, list[Object]]) -> None:
         ({"projects": {"namespacePrefix": "Ml"}}, "/hosted/projects/namespacePrefix.*pattern"),
         ({"quotas": {"jobsAtOnce": "many"}}, "/hosted/quotas/jobsAtOnce"),
         ({"extraSettings": {"backend": "local"}}, "/hosted/extraSettings"),
+        (
+            {"signIn": {"providers": [{"id": "a", "issuer": "b", "client_id": "c", "client_secret": "d"}]}},
+            "/hosted/signIn",
+        ),
         ({"database": {"existingSecret": "", "trial": {"enabled": True, "image": "postgres:latest"}}}, "trial/image"),
     ],
 )

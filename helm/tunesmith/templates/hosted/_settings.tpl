@@ -28,6 +28,12 @@
   "quotas" $quotas
   "idle_seconds" $hosted.idleSeconds
   "cluster" $cluster -}}
+{{- with .Values.machines -}}
+{{- $_ := set $settings "machines" . -}}
+{{- end -}}
+{{- if $hosted.signIn.providers -}}
+{{- $_ := set $settings "sign_in" (pick $hosted.signIn "providers" "grants") -}}
+{{- end -}}
 {{- with $hosted.publicUrl -}}
 {{- $_ := set $settings "public_url" . -}}
 {{- end -}}
