@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunesmith_hosted.config.bases import BaseModelSettings, check_names
 from tunesmith_hosted.config.cluster import ClusterSettings
@@ -69,13 +69,16 @@ class Settings(BaseModel):
     reconcile_seconds: Annotated[float, Field(gt=0)] = 1
     cluster: ClusterSettings = ClusterSettings()
 
-    @model_validator(mode="after")
-    def _pods_reach_files(self) -> Settings:
+    def check_serving(self) -> None:
+        """Check what serving needs beyond the other commands.
+
+        Raises:
+            SettingsError: Pods would have to read files from a folder of the service.
+        """
         if self.backend == "cluster" and "://" not in self.files:
-            raise ValueError(
+            raise SettingsError(
                 f"files: {self.files} is a folder, which pods cannot read; write s3://, abfs:// or gs:// on a cluster"
             )
-        return self
 
     def base(self, name: str) -> BaseModelSettings | None:
         """Return the base model of a public name or alias."""

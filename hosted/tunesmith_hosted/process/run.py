@@ -47,9 +47,11 @@ async def serve(settings: Settings, host: str, port: int, say: Callable[[str], N
         say: Prints a line for people. It is given a key only when one was just created.
 
     Raises:
+        SettingsError: The settings are not enough to serve.
         NotMigratedError: On a cluster, the tables are not those of this version.
         OSError: The address cannot be listened on.
     """
+    settings.check_serving()
     listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     with closing(listener):
         async with opened(settings) as sessions:

@@ -119,5 +119,6 @@ def test_one_machine_knows_nothing_of_it() -> None:
 
 
 def test_a_folder_is_refused_where_pods_read_files() -> None:
+    settings = load_settings(None, {"TUNESMITH_HOSTED_BACKEND": "cluster"})  # enough to migrate
     with pytest.raises(SettingsError, match=r"hosted/files is a folder, which pods cannot read; write s3://"):
-        load_settings(None, {"TUNESMITH_HOSTED_BACKEND": "cluster"})
+        settings.check_serving()
