@@ -51,10 +51,10 @@ async def serve(settings: Settings, host: str, port: int, say: Callable[[str], N
         NotMigratedError: On a cluster, the tables are not those of this version.
         OSError: The address cannot be listened on.
     """
-    settings.check_serving()
     listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     with closing(listener):
         async with opened(settings) as sessions:
+            settings.check_serving()
             backend = await _backend(settings)
             try:
                 url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
