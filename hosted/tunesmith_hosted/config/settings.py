@@ -49,6 +49,7 @@ class Settings(BaseModel):
         upload_seconds: Seconds after which an unfinished upload expires.
         idle_seconds: Seconds without a request after which a fine-tuned model sleeps.
         reconcile_seconds: Seconds between two looks at the backend.
+        drain_seconds: Seconds in which requests under way may finish when the service is asked to stop.
         cluster: How projects live on a cluster.
     """
 
@@ -67,6 +68,7 @@ class Settings(BaseModel):
     upload_seconds: Annotated[int, Field(gt=0)] = 3600
     idle_seconds: Annotated[float, Field(gt=0)] = 900
     reconcile_seconds: Annotated[float, Field(gt=0)] = 1
+    drain_seconds: Annotated[int, Field(gt=0)] = 10
     cluster: ClusterSettings = ClusterSettings()
 
     def check_serving(self) -> None:

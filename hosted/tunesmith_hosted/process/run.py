@@ -22,7 +22,6 @@ from tunesmith_hosted.process.background import BACKGROUND, keep_running
 from tunesmith_hosted.process.tables import opened
 from tunesmith_hosted.tenants.first_project import create_first_project
 
-_DRAIN_SECONDS = 10
 _BACKGROUND_SECONDS = 10.0
 
 
@@ -79,7 +78,7 @@ async def _serve(
         access_log=False,
         lifespan="on",
         server_header=False,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        timeout_graceful_shutdown=settings.drain_seconds,
     )
     server = Server(config)
     loop = asyncio.get_running_loop()

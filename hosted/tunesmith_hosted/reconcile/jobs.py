@@ -69,6 +69,9 @@ async def look_at_job(context: Context, objects: Objects, id: str) -> float | No
         finish = await read_results(context, subject.job, found["status"])
     if not await _note(context, subject, decision, finish):
         return 0
+    if decision.act == "apply":
+        # Of an object that was applied as it was, no watch tells; what it says has not been looked at yet.
+        return context.settings.reconcile_seconds
     return look_seconds(context) if decision.again else None
 
 

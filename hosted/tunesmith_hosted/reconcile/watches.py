@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tunesmith_backend.interface.errors import BackendError
@@ -45,7 +46,7 @@ async def run(context: Context, wake: asyncio.Event, stop: asyncio.Event) -> Non
     try:
         while not stop.is_set():
             wanted = await _places(context)
-            for place in watches.keys() - wanted:
+            for place in [place for place, task in watches.items() if place not in wanted or task.done()]:
                 watches.pop(place).cancel()
             for place in wanted - watches.keys():
                 watches[place] = asyncio.create_task(_watch(context, backend, place))
@@ -81,9 +82,12 @@ async def _places(context: Context) -> set[Place]:
 
 
 async def _watch(context: Context, backend: Watched, place: Place) -> None:
-    """Watch for as long as it is wanted; where that fails, the API server is away or the namespace is not there yet."""
+    """Watch for as long as it is wanted.
+
+    Where that fails, the API server or the database is away, or the namespace is not there yet.
+    """
     while True:
-        with suppress(BackendError):
+        with suppress(BackendError, SQLAlchemyError):
             async for ref in backend.changed(*place):
                 await _make_due(context, ref)
         await asyncio.sleep(_PAUSE_SECONDS)

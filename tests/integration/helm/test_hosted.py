@@ -108,7 +108,9 @@ def test_the_service_understands_its_settings(releases: dict[str, list[Object]],
     defaults = Settings(backend="cluster", files="s3://bucket/files")
     told = {"system_namespace": NAMESPACE, "service_account": NAME, "role": ROLE, "binding": NAME}
     assert plain.cluster.model_dump() == {**defaults.cluster.model_dump(), **told}
-    changed = plain.model_copy(update={"cluster": defaults.cluster, "database": defaults.database})
+    assert plain.drain_seconds == 100
+    own = {name: getattr(defaults, name) for name in ("cluster", "database", "drain_seconds")}
+    changed = plain.model_copy(update=own)
     assert changed == defaults
     full = settings_of(releases["everything"], tmp_path)
     assert (full.files, full.public_url, full.min_examples) == ("s3://bucket/files", "https://api.example.com", 2)

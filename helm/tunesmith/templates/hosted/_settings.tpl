@@ -27,6 +27,7 @@
   "bases" $hosted.bases
   "quotas" $quotas
   "idle_seconds" $hosted.idleSeconds
+  "drain_seconds" (max 1 (sub (int $hosted.terminationGracePeriodSeconds) 20))
   "cluster" $cluster -}}
 {{- with .Values.machines -}}
 {{- $_ := set $settings "machines" . -}}
