@@ -175,6 +175,8 @@ def _refused(status: int, text: str) -> BackendError:
     causes = (answer.get("details") or {}).get("causes") or []
     if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
         return BackendError(f"{message}; it can be made again when all of it is gone", ErrorKind.RETRY)
+    if status == 403 and "status unknown for quota" in message:
+        return BackendError(f"{message}; the quota was made a moment ago", ErrorKind.RETRY)
     if status in (401, 403):
         remedy = "ask for the rights, or use another context of the kubeconfig"
         return BackendError(f"{message}; {remedy}", ErrorKind.FAILED)

@@ -15,12 +15,7 @@ MANAGED = {"app.kubernetes.io/managed-by": "tunesmith-hosted"}
 Object = dict[str, Any]
 
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_QUOTA = {
-    "count/finetunejobs.tunesmith.dev": "1000",
-    "count/inferenceworkspaces.tunesmith.dev": "1000",
-    "services.loadbalancers": "0",
-    "services.nodeports": "0",
-}
+_QUOTA = {"services.loadbalancers": "0", "services.nodeports": "0"}
 _NAME_LABEL = "kubernetes.io/metadata.name"
 _RBAC = "rbac.authorization.k8s.io"
 _NETWORKING = "networking.k8s.io/v1"

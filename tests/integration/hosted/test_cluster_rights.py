@@ -81,7 +81,7 @@ def test_it_does_not_take_the_namespaces_of_others(given: Rights, api_cluster: C
     for taken in ("default", name):
         path = f"/api/v1/namespaces/{taken}"
         assert "only in namespaces" in refused(given, "PATCH", path, merge, "application/merge-patch+json")
-        assert "only in namespaces" in refused(given, "DELETE", path)
+    assert "only in namespaces" in refused(given, "DELETE", f"/api/v1/namespaces/{name}")
     refused(given, "GET", "/api/v1/namespaces")
 
 

@@ -127,8 +127,8 @@ def test_a_project_has_a_namespace_of_its_own(service: Service) -> None:
         ("ResourceQuota", "project"), ("LimitRange", "project"), ("NetworkPolicy", "default-deny"),
         ("NetworkPolicy", "project"), ("RoleBinding", service.rights.settings["binding"]),
     ):  # fmt: skip
-        (entry,) = cluster.get(kind, name, namespace)["metadata"]["managedFields"]
-        assert (entry["manager"], entry["operation"]) == ("tunesmith-hosted", "Apply")
+        first = cluster.get(kind, name, namespace)["metadata"]["managedFields"][0]
+        assert (first["manager"], first["operation"]) == ("tunesmith-hosted", "Apply")
     cluster.wait("Secret", "store", lambda obj: True, f"{service.rights.prefix}bases")
     assert service.replica.refused == 0
 
