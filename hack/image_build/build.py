@@ -19,7 +19,7 @@ INPUTS = "dev.tunesmith.inputs"
 DEPENDENCIES = "dev.tunesmith.dependencies"
 BASE = "dev.tunesmith.base"
 ROOM = 10 * 10**9
-_NEEDED = {"operator": 1 * 10**9, "serving": 2 * 10**9, "trainer": 14 * 10**9}
+_NEEDED = {"operator": 1 * 10**9, "serving": 2 * 10**9, "trainer": 14 * 10**9, "hosted": 2 * 10**9}
 
 
 def build(engine: Engine, names: Sequence[str], base: str, arguments: Mapping[str, str]) -> list[str]:

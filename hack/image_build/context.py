@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from image_build.errors import BuildError
-from image_build.project import ROOT, SOURCES, Image, context_files, source_files
+from image_build.project import ROOT, SOURCES, Image, console, context_files, source_files
 
 _KEPT_SETTINGS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
 _BUNDLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
@@ -31,6 +31,8 @@ def wheel() -> Iterator[Path]:
             target = folder / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
+        if console().is_dir():
+            shutil.copytree(console(), folder / "hosted" / "tunesmith_hosted" / "console" / "static")
         command = [
             sys.executable,
             "-m",

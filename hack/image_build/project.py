@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("api", "operator", "trainer", "serving", "backend", "cli")
+SOURCES = ("api", "operator", "trainer", "serving", "backend", "cli", "hosted")
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,11 @@ class Image:
 
 
 _ALL = (
-    Image("operator", SOURCES),
+    Image("operator", tuple(source for source in SOURCES if source != "hosted")),
     Image("serving", ("api", "serving")),
     # publish replays requests with the server's own code, as a child process.
     Image("trainer", ("api", "trainer", "serving")),
+    Image("hosted", ("api", "backend", "hosted")),
 )
 IMAGES = {image.name: image for image in _ALL}
 """The images that are built when none is named."""
@@ -67,6 +68,11 @@ _PROVIDERS = ("cuda", "tensorrt", "openvino", "migraphx", "cann", "vitisai")
 PROVIDER_IMAGES = {f"serving-{name}": Image("serving", ("api", "serving"), name) for name in _PROVIDERS}
 """The servers' images for other execution providers than the CPU's."""
 ALL_IMAGES = {**IMAGES, **PROVIDER_IMAGES}
+
+
+def console() -> Path:
+    """Return the folder of what the console's own build has made, if it was built: a part of the image `hosted`."""
+    return ROOT / "console" / "dist"
 
 
 def base_dockerfile() -> Path:
@@ -130,7 +136,8 @@ def dependencies_digest(image: Image, base: str, arguments: Mapping[str, str]) -
 def inputs_digest(image: Image, base: str, arguments: Mapping[str, str]) -> str:
     """Return a digest of everything that an image depends on."""
     texts = [dependencies_digest(image, base, arguments), json.dumps(_packaging(), sort_keys=True)]
-    for path in source_files(image.sources):
+    built = sorted(path for path in console().rglob("*") if path.is_file()) if "hosted" in image.sources else []
+    for path in (*source_files(image.sources), *built):
         texts += [str(path.relative_to(ROOT)), hashlib.sha256(path.read_bytes()).hexdigest()]
     return _digest(texts)
 
@@ -139,7 +146,7 @@ def source_files(folders: tuple[str, ...]) -> Iterator[Path]:
     """Yield the files of the packages in some folders, in a fixed order."""
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*")):
-            if path.is_file() and path.suffix in {".py", ".typed", ".jinja", ".json"}:
+            if path.is_file() and path.suffix in {".py", ".typed", ".jinja", ".json", ".mako"}:
                 yield path
 
 

@@ -42,9 +42,11 @@ def helm(*arguments: str, environment: dict[str, str] | None = None, text: str |
     return result.stdout
 
 
-def render(values: Object | None = None, chart: Path = CHART, release: str = "tunesmith") -> list[Object]:
+def render(
+    values: Object | None = None, chart: Path = CHART, release: str = "tunesmith", namespace: str = NAMESPACE
+) -> list[Object]:
     """Return the objects of a release with the given values."""
-    text = helm("template", release, str(chart), "--namespace", NAMESPACE, "-f", "-", text=json.dumps(values or {}))
+    text = helm("template", release, str(chart), "--namespace", namespace, "-f", "-", text=json.dumps(values or {}))
     return [obj for obj in yaml.safe_load_all(text) if obj]
 
 

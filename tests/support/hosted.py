@@ -47,7 +47,7 @@ class Hosted:
 
 
 @contextmanager
-def serving(folder: Path, backend: Backend, **given: Any) -> Iterator[Hosted]:
+def serving(folder: Path, backend: Backend, /, **given: Any) -> Iterator[Hosted]:
     """Serve in a thread until the end of the context."""
     values: dict[str, Any] = {"database": f"sqlite:///{folder}/db.sqlite", "files": str(folder / "files")}
     settings = Settings.model_validate({**values, "bases": [BASE], **given})

@@ -17,33 +17,47 @@ import pytest
 
 from cluster.errors import CannotRunError
 from cluster.packages import ensure
+from support.ports import free_port
 from tunesmith_api.local.processes import die_with_parent
 
 USER = "tunesmith"
-_SETTINGS = {"listen_addresses": "", "fsync": "off", "max_connections": "100", "shared_buffers": "32MB"}
+_SETTINGS = {"fsync": "off", "max_connections": "100", "shared_buffers": "32MB"}
 
 
 class Postgres:
-    """A server. `kill` and `start` again try what a crash leaves."""
+    """A server. `kill` and `start` again try what a crash leaves.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Of its data and its socket.
+        address: An address that it listens at too, for pods; it trusts all who reach that.
+    """
+
+    def __init__(self, folder: Path, address: str = "") -> None:
         self.folder = folder
+        self._address = address
+        self._port = str(free_port(address) if address else 5432)
         self._numbers = count(1)
         self._process: subprocess.Popen[bytes] | None = None
 
     def create_database(self) -> str:
         """Create a database, and return its URL."""
         name = f"test_{next(self._numbers)}"
-        self._run("createdb", "-h", str(self.folder), "-U", USER, name)
+        self._run("createdb", "-h", str(self.folder), "-p", self._port, "-U", USER, name)
+        if self._address:
+            return f"postgresql://{USER}@{self._address}:{self._port}/{name}"
         return f"postgresql://{USER}@/{name}?host={self.folder}"
 
     def initialize(self) -> None:
         """Make an empty server."""
         self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        if self._address:
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all all trust\n")
 
     def start(self) -> None:
         """Start, and return when connections are taken."""
-        settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        given = {**_SETTINGS, "listen_addresses": self._address, "port": self._port}
+        settings = [part for name, value in given.items() for part in ("-c", f"{name}={value}")]
         command = [_program("postgres"), "-D", str(self._data), "-k", str(self.folder), *settings]
         at_start = partial(die_with_parent, os.getpid(), signal.SIGQUIT)
         with (self.folder / "log").open("ab") as log:
@@ -62,7 +76,12 @@ class Postgres:
         self._process.wait(60)
 
     def _is_ready(self) -> bool:
-        return subprocess.run([_program("pg_isready"), "-q", "-h", str(self.folder)], timeout=60).returncode == 0
+        return (
+            subprocess.run(
+                [_program("pg_isready"), "-q", "-h", str(self.folder), "-p", self._port], timeout=60
+            ).returncode
+            == 0
+        )
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [_program(program), *arguments]
@@ -74,8 +93,11 @@ class Postgres:
 
 
 @contextmanager
-def running() -> Iterator[Postgres]:
+def running(address: str = "") -> Iterator[Postgres]:
     """Run a server until the end of the context.
+
+    Args:
+        address: An address that it listens at too.
 
     Raises:
         CannotRunError: It cannot be installed here.
@@ -85,7 +107,7 @@ def running() -> Iterator[Postgres]:
     folder = Path(tempfile.mkdtemp(prefix="tunesmith-postgres-", dir="/tmp"))
     if user := _unprivileged().get("user"):
         shutil.chown(folder, user)
-    server = Postgres(folder)
+    server = Postgres(folder, address)
     try:
         server.initialize()
         server.start()

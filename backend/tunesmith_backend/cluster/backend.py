@@ -20,10 +20,21 @@ _STAGE = "tunesmith.dev/stage"
 
 
 class ClusterBackend:
-    """Stores objects in a cluster, whose operator runs them."""
+    """Stores objects in a cluster, whose operator runs them.
 
-    def __init__(self, client: ClusterClient) -> None:
-        self._client = client
+    Args:
+        client: Sends the requests.
+        manager: Field manager of what is applied.
+        force: Whether fields that others have changed are taken back, as controllers do; otherwise that is refused.
+
+    Attributes:
+        client: Sends the requests.
+    """
+
+    def __init__(self, client: ClusterClient, manager: str = FIELD_MANAGER, *, force: bool = False) -> None:
+        self.client = client
+        self._options = {"fieldManager": manager}
+        self._force = {"force": "true"} if force else {}
 
     async def validate(self, manifests: Manifests) -> list[Finding]:
         """Return what the API server would refuse, by a dry run."""
@@ -51,11 +62,11 @@ class ClusterBackend:
 
     async def get(self, ref: ObjectRef) -> Object:
         """Return an object."""
-        return await self._client.request("GET", _path(ref))
+        return await self.client.request("GET", _path(ref))
 
     async def list(self, kind: Kind, namespace: str | None = None) -> list[Object]:
         """Return the objects of a kind, sorted by namespace and name."""
-        answer = await self._client.request("GET", _collection(kind, namespace))
+        answer = await self.client.request("GET", _collection(kind, namespace))
         found: list[Object] = answer["items"]
         return sorted(found, key=lambda item: (item["metadata"]["namespace"], item["metadata"]["name"]))
 
@@ -63,12 +74,12 @@ class ClusterBackend:
         """Set or clear `spec.suspend` of a job."""
         if ref.kind != "FineTuneJob":
             raise BackendError(f"{ref} cannot be suspended; set spec.replicas to 0")
-        query = {"fieldManager": FIELD_MANAGER}
-        return await self._client.request("PATCH", _path(ref), query, {"spec": {"suspend": suspended}}, MERGE)
+        body = {"spec": {"suspend": suspended}}
+        return await self.client.request("PATCH", _path(ref), self._options, body, MERGE)
 
     async def delete(self, ref: ObjectRef) -> None:
         """Delete an object, and in the background its dependents."""
-        await self._client.request("DELETE", _path(ref), {"propagationPolicy": "Background"})
+        await self.client.request("DELETE", _path(ref), {"propagationPolicy": "Background"})
 
     async def watch(self, ref: ObjectRef) -> AsyncIterator[Object]:
         """Yield an object now and whenever it changes.
@@ -82,7 +93,7 @@ class ClusterBackend:
         while True:
             query = {"fieldSelector": f"metadata.name={ref.name}", "resourceVersion": version}
             try:
-                async for kind, changed in self._client.changes(_collection(ref.kind, ref.namespace), query):
+                async for kind, changed in self.client.changes(_collection(ref.kind, ref.namespace), query):
                     if kind == "DELETED":
                         return
                     newest, version = changed, changed["metadata"]["resourceVersion"]
@@ -101,12 +112,12 @@ class ClusterBackend:
         owner = await self.get(ref)
         labels = f"{_OWNER_UID}={owner['metadata']['uid']}" + (f",{_STAGE}={stage.value}" if stage else "")
         path = f"/api/v1/namespaces/{ref.namespace}/pods"
-        pods = await self._client.request("GET", path, {"labelSelector": labels})
+        pods = await self.client.request("GET", path, {"labelSelector": labels})
         for pod in sorted(pods["items"], key=lambda item: str(item["metadata"]["creationTimestamp"])):
             if pod.get("status", {}).get("phase") == "Pending":
                 continue  # It has printed nothing yet, and asking for its log is an error.
             query = {"follow": "true"} if follow else {}
-            async for line in self._client.lines(f"{path}/{pod['metadata']['name']}/log", query):
+            async for line in self.client.lines(f"{path}/{pod['metadata']['name']}/log", query):
                 yield line
 
     async def endpoint(self, ref: ObjectRef) -> str | None:
@@ -118,22 +129,63 @@ class ClusterBackend:
         """Return None: the folder is on a volume that pods have."""
         return None
 
+    # What one machine has not, so that the protocol does not have it either.
+
     async def apply_object(self, path: str, body: Object) -> None:
-        """Create or update any object, such as a namespace. Not of the protocol: one machine has none."""
+        """Create or update any object, such as a namespace."""
         await self._apply(path, body)
+
+    async def delete_object(self, path: str) -> None:
+        """Delete any object; nothing happens if there is none."""
+        try:
+            await self.client.request("DELETE", path, {"propagationPolicy": "Background"})
+        except BackendError as error:
+            if error.kind is not ErrorKind.NOT_FOUND:
+                raise
+
+    async def may_create(self, kind: Kind, namespace: str) -> bool:
+        """Return whether this client may create objects of a kind in a namespace."""
+        asked = {"namespace": namespace, "verb": "create", "group": API_VERSION.split("/")[0]}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {**asked, "resource": _PLURALS[kind]}},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        return bool((await self.client.request("POST", path, body=review))["status"]["allowed"])
+
+    async def changed(self, kind: Kind, namespace: str) -> AsyncIterator[ObjectRef]:
+        """Yield the objects of a namespace, then each that is created, changed or deleted; again after a gap.
+
+        Raises:
+            BackendError: The connection is lost, or the API server refuses: watch again.
+        """
+        path = _collection(kind, namespace)
+        while True:
+            listed = await self.client.request("GET", path)
+            for item in listed["items"]:
+                yield ObjectRef(kind, item["metadata"]["name"], namespace)
+            version = listed["metadata"]["resourceVersion"]
+            try:
+                while True:
+                    async for _, item in self.client.changes(path, {"resourceVersion": version}):
+                        version = item["metadata"]["resourceVersion"]
+                        yield ObjectRef(kind, item["metadata"]["name"], namespace)
+            except VersionExpiredError:
+                continue
 
     async def close(self) -> None:
         """Close the connections. The objects keep running."""
-        await self._client.close()
+        await self.client.close()
 
     async def _list_one(self, ref: ObjectRef) -> tuple[Object | None, str]:
         """Return an object, or None if there is none, and the resource version of the list."""
         query = {"fieldSelector": f"metadata.name={ref.name}"}
-        found = await self._client.request("GET", _collection(ref.kind, ref.namespace), query)
+        found = await self.client.request("GET", _collection(ref.kind, ref.namespace), query)
         return next(iter(found["items"]), None), str(found["metadata"]["resourceVersion"])
 
     async def _apply(self, path: str, body: Object, **options: str) -> Object:
-        return await self._client.request("PATCH", path, {"fieldManager": FIELD_MANAGER, **options}, body, APPLY)
+        return await self.client.request("PATCH", path, {**self._options, **self._force, **options}, body, APPLY)
 
 
 def _objects(manifests: Manifests) -> tuple[LoadedFineTuneJob | LoadedInferenceWorkspace, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 _SECONDS = 30.0
 _WATCH_SECONDS = 300
+_CONNECTIONS = 1000  # each watch holds one
 
 
 class VersionExpiredError(BackendError):
@@ -21,10 +22,15 @@ class VersionExpiredError(BackendError):
 
 
 class ClusterClient:
-    """Sends requests with a `kubernetes.aio.client.ApiClient`, which `close` closes."""
+    """Sends requests with a `kubernetes.aio.client.ApiClient`, which `close` closes.
+
+    Attributes:
+        on_response: Called with the method and the status of each response.
+    """
 
     def __init__(self, client: Any) -> None:  # noqa: ANN401 - the library has no types
         self._client = client
+        self.on_response: Callable[[str, int], None] = lambda method, status: None
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None, context: str | None = None) -> ClusterClient:
@@ -44,6 +50,7 @@ class ClusterClient:
             if kubeconfig is None and context is None and in_pod:
                 configuration = client.Configuration()
                 config.load_incluster_config(configuration)
+                configuration.connection_pool_maxsize = _CONNECTIONS
                 return cls(client.ApiClient(configuration))
             return cls(await config.new_client_from_config(kubeconfig, context, persist_config=False))
         except config.ConfigException as error:
@@ -134,6 +141,7 @@ class ClusterClient:
         )  # fmt: skip
         with _translate_errors():
             response = await self._client.call_api(*request, _request_timeout=timeout)
+            self.on_response(method, response.status)
             if response.status >= 300:
                 raise _refused(response.status, (await response.read()).decode(errors="replace"))
         return response
@@ -157,12 +165,18 @@ def _refused(status: int, text: str) -> BackendError:
     if status == 410:
         return VersionExpiredError(text, ErrorKind.RETRY)
     try:
-        message = str(json.loads(text).get("message") or text)
+        answer = json.loads(text)
     except ValueError:
-        message = text.strip()
+        answer = {}
+    message = str(answer.get("message") or text.strip())
     if status == 404:
         remedy = "check the name and namespace, and that Tunesmith's CRDs are installed"
         return BackendError(f"{message}; {remedy}", ErrorKind.NOT_FOUND)
+    causes = (answer.get("details") or {}).get("causes") or []
+    if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+        return BackendError(f"{message}; it can be made again when all of it is gone", ErrorKind.RETRY)
+    if status == 403 and "status unknown for quota" in message:
+        return BackendError(f"{message}; the quota was made a moment ago", ErrorKind.RETRY)
     if status in (401, 403):
         remedy = "ask for the rights, or use another context of the kubeconfig"
         return BackendError(f"{message}; {remedy}", ErrorKind.FAILED)

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tunesmith_hosted.config.bases import BaseModelSettings, check_names
+from tunesmith_hosted.config.cluster import ClusterSettings
 from tunesmith_hosted.config.sign_in import SignIn
 
 PREFIX = "TUNESMITH_HOSTED_"
@@ -37,7 +38,7 @@ class Settings(BaseModel):
 
     Attributes:
         database: SQLAlchemy URL: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`.
-        files: Where files are stored: a folder, or a URI of fsspec (`s3://`, `abfs://`, `gs://`).
+        files: Where files are stored: a URI of fsspec (`s3://`, `abfs://`, `gs://`), or on one machine a folder.
         backend: `local` runs jobs and servers on this machine, `cluster` through the Kubernetes API.
         work: Folder of the work of the local backend.
         namespace_prefix: A project's namespace is this and the project's name.
@@ -51,6 +52,8 @@ class Settings(BaseModel):
         upload_seconds: Seconds after which an unfinished upload expires.
         idle_seconds: Seconds without a request after which a fine-tuned model sleeps.
         reconcile_seconds: Seconds between two looks at the backend.
+        drain_seconds: Seconds in which requests under way may finish when the service is asked to stop.
+        cluster: How projects live on a cluster.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,6 +73,19 @@ class Settings(BaseModel):
     upload_seconds: Annotated[int, Field(gt=0)] = 3600
     idle_seconds: Annotated[float, Field(gt=0)] = 900
     reconcile_seconds: Annotated[float, Field(gt=0)] = 1
+    drain_seconds: Annotated[int, Field(gt=0)] = 10
+    cluster: ClusterSettings = ClusterSettings()
+
+    def check_serving(self) -> None:
+        """Check what serving needs beyond the other commands.
+
+        Raises:
+            SettingsError: Pods would have to read files from a folder of the service.
+        """
+        if self.backend == "cluster" and "://" not in self.files:
+            raise SettingsError(
+                f"files: {self.files} is a folder, which pods cannot read; write s3://, abfs:// or gs:// on a cluster"
+            )
 
     def base(self, name: str) -> BaseModelSettings | None:
         """Return the base model of a public name or alias."""
@@ -93,7 +109,8 @@ def load_settings(path: Path | None, environment: Mapping[str, str] = os.environ
     for field in Settings.model_fields:
         value = environment.get(PREFIX + field.upper())
         if value is not None:
-            given[field] = yaml.safe_load(value) if field in {"bases", "quotas", "machines", "sign_in"} else value
+            structured = {"bases", "quotas", "machines", "sign_in", "cluster"}
+            given[field] = yaml.safe_load(value) if field in structured else value
     try:
         settings = Settings.model_validate(given)
         check_names(settings.bases)

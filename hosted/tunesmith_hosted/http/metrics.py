@@ -24,6 +24,16 @@ class Metrics:
             buckets=_BUCKETS,
         )
         self.in_flight = Gauge("tunesmith_hosted_requests_in_flight", "Requests at this moment", registry=self.registry)
+        self._kubernetes = Counter(
+            "tunesmith_hosted_kubernetes_requests_total",
+            "Requests to the Kubernetes API by status",
+            ("method", "status"),
+            registry=self.registry,
+        )
+
+    def count_kubernetes(self, method: str, status: int) -> None:
+        """Count a request to the Kubernetes API."""
+        self._kubernetes.labels(method, str(status)).inc()
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

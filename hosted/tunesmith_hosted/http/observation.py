@@ -73,7 +73,7 @@ class Observation:
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.requests.labels(method, route, str(answer["status"])).inc()
         self._metrics.seconds.labels(method, route).observe(answer["seconds"])
-        if route in {"/healthz", "/metrics"}:
+        if route in {"/healthz", "/readyz", "/metrics"}:
             return
         caller = scope["state"].get("caller")
         fields = {

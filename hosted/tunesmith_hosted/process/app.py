@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import DataError
+from sqlalchemy import select
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from tunesmith_hosted.console import pages
@@ -21,13 +24,15 @@ from tunesmith_hosted.tenants.callers import Callers
 from tunesmith_hosted.tenants.rates.limiter import RateLimiter
 from tunesmith_hosted.tenants.rates.middleware import RateLimits
 
+_READY_SECONDS = 4.0
+
 
 def create_app(context: Context) -> FastAPI:
     """Return the application over a context. Its reconciler is started by `process.run`."""
     app = FastAPI(title="Tunesmith", docs_url=None, redoc_url=None, openapi_url="/openapi.json", redirect_slashes=False)
     app.state.context = context
     app.state.callers = callers = Callers(context.sessions)
-    metrics = Metrics()
+    app.state.metrics = metrics = Metrics()
     # The last is the outermost.
     app.add_middleware(Idempotency, sessions=context.sessions)
     limiter = RateLimiter(context.sessions, context.now)
@@ -43,8 +48,21 @@ def create_app(context: Context) -> FastAPI:
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        """Whether the database answers: no request can be without it."""
+        try:
+            async with asyncio.timeout(_READY_SECONDS), context.sessions() as session:
+                await session.execute(select(1))
+        except (SQLAlchemyError, TimeoutError, OSError):
+            return JSONResponse({"status": "the database does not answer"}, 503)
+        return JSONResponse({"status": "ok"})
+
     @app.get("/metrics", include_in_schema=False)
-    async def show_metrics() -> Response:
+    async def show_metrics(request: Request) -> Response:
+        # An ingress says for whom it asks; Prometheus does not. Metrics are for the cluster alone.
+        if "x-forwarded-for" in request.headers:
+            raise HTTPException(404)
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     app.mount(pages.PATH, pages.console_files())

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.reconcile.loop import run as run_reconciler
+from tunesmith_hosted.reconcile.watches import run as run_watches
 
 Background = Callable[[Context, asyncio.Event, asyncio.Event], Awaitable[None]]
 """Runs until `stop` is set. `wake` is set when there is work; a poll must find what was asked of other replicas."""
 
-BACKGROUND: tuple[Background, ...] = (run_reconciler,)
+BACKGROUND: tuple[Background, ...] = (run_reconciler, run_watches)
 
 _PAUSE_SECONDS = 1.0
 _logger = logging.getLogger(__name__)

@@ -22,7 +22,6 @@ from tunesmith_hosted.process.background import BACKGROUND, keep_running
 from tunesmith_hosted.process.tables import opened
 from tunesmith_hosted.tenants.first_project import create_first_project
 
-_DRAIN_SECONDS = 10
 _BACKGROUND_SECONDS = 10.0
 
 
@@ -47,11 +46,13 @@ async def serve(settings: Settings, host: str, port: int, say: Callable[[str], N
         say: Prints a line for people. It is given a key only when one was just created.
 
     Raises:
+        SettingsError: The settings are not enough to serve.
         NotMigratedError: On a cluster, the tables are not those of this version.
         OSError: The address cannot be listened on.
     """
     with closing(listen(host, port)) as listener:
         async with opened(settings) as sessions:
+            settings.check_serving()
             backend = await backend_of(settings)
             try:
                 url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
@@ -78,14 +79,17 @@ async def _serve(
 ) -> None:
     wake, stop = asyncio.Event(), asyncio.Event()
     context = Context(settings, sessions, backend, wake_reconciler=wake.set)
+    app = create_app(context)
+    if isinstance(backend, ClusterBackend):
+        backend.client.on_response = app.state.metrics.count_kubernetes
     config = uvicorn.Config(
-        create_app(context),
+        app,
         log_config=None,
         access_log=False,
         lifespan="on",
         server_header=False,
         proxy_headers=False,  # nothing asks for a client's address
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        timeout_graceful_shutdown=settings.drain_seconds,
     )
     server = Server(config)
     loop = asyncio.get_running_loop()
@@ -109,7 +113,7 @@ async def backend_of(settings: Settings) -> Backend:
     """Return what runs jobs and servers."""
     if settings.backend == "local":
         return LocalBackend(settings.work)
-    return ClusterBackend(await ClusterClient.connect())
+    return ClusterBackend(await ClusterClient.connect(), "tunesmith-hosted", force=True)
 
 
 async def _first_project(settings: Settings, sessions: Sessions, url: str, say: Callable[[str], None]) -> None:

@@ -11,10 +11,17 @@ from tunesmith_api.manifests import load_documents
 from tunesmith_api.manifests.files import Document
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_backend.interface.protocol import Backend, ObjectRef
+from tunesmith_hosted.http.context import Context
 
 Object = dict[str, Any]
 
 _AGAIN_SECONDS = 30.0
+
+
+def look_seconds(context: Context) -> float:
+    """Return the seconds between two looks at an object: on a cluster a watch tells of changes meanwhile."""
+    settings = context.settings
+    return settings.reconcile_seconds if settings.backend == "local" else settings.cluster.resync_seconds
 
 
 class Objects:

@@ -11,12 +11,13 @@ from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_backend.interface.protocol import ObjectRef
 from tunesmith_hosted.database.tables import File, Job, Organization, Project
 from tunesmith_hosted.files.store import StoreError, open_local
+from tunesmith_hosted.fine_tuning.access import with_access
 from tunesmith_hosted.fine_tuning.events import FINISHED, Event, add_events
 from tunesmith_hosted.fine_tuning.manifest import job_manifest
 from tunesmith_hosted.fine_tuning.method import with_hyperparameters
 from tunesmith_hosted.fine_tuning.validate import Validated, validate_files
 from tunesmith_hosted.http.context import Context
-from tunesmith_hosted.reconcile.backend import Object, Objects
+from tunesmith_hosted.reconcile.backend import Object, Objects, look_seconds
 from tunesmith_hosted.reconcile.decide import Decision, JobFacts, decide
 from tunesmith_hosted.reconcile.finish import Finish, read_results, write_success
 from tunesmith_hosted.reconcile.gpu_hours import Held, held
@@ -73,7 +74,10 @@ async def look_at_job(context: Context, objects: Objects, id: str) -> float | No
         finish = await read_results(context, subject.job, found["status"], counting)
     if not await _note(context, subject, decision, counting, finish):
         return 0
-    return context.settings.reconcile_seconds if decision.again else None
+    if decision.act == "apply":
+        # Of an object that was applied as it was, no watch tells; what it says has not been looked at yet.
+        return context.settings.reconcile_seconds
+    return look_seconds(context) if decision.again else None
 
 
 async def _load(context: Context, id: str) -> _Subject | None:
@@ -164,6 +168,7 @@ async def _validate(context: Context, subject: _Subject) -> float | None:
         else:
             output = _output(context, job)
             manifest, chosen = job_manifest(job, base, subject.namespace, sources, checked.rows, output)
+            manifest = with_access(manifest, context.settings)
     now = context.now()
     async with context.sessions.begin() as session:
         row = await session.get_one(Job, job.id, with_for_update=True)

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from sqlalchemy.exc import DBAPIError
 
+from tunesmith_backend.interface.errors import BackendError
 from tunesmith_hosted.files.cleanup import clean
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.reconcile import claims
@@ -17,7 +18,7 @@ from tunesmith_hosted.reconcile.backend import Objects
 from tunesmith_hosted.reconcile.claims import Claim
 from tunesmith_hosted.reconcile.jobs import look_at_job
 from tunesmith_hosted.reconcile.models import look_at_model
-from tunesmith_hosted.reconcile.projects import look_at_project
+from tunesmith_hosted.reconcile.projects import ask_for_namespace, look_at_project
 
 _AT_ONCE = 8
 _TRIES, _PAUSE_SECONDS = 30, 1.0
@@ -94,6 +95,8 @@ async def _look(context: Context, objects: Objects, claim: Claim) -> None:
         _logger.warning("%s was not reconciled: %s", claim.kind, type(error).__name__)
         reason = f"{type(error).__name__}: {error}"
         await _give_back(lambda: claims.fail(context.sessions, claim, context.now(), reason))
+        if isinstance(error, BackendError):
+            await ask_for_namespace(context, claim.kind, claim.subject, error)
     else:
         await _give_back(lambda: claims.settle(context.sessions, claim, context.now(), again))
     finally:

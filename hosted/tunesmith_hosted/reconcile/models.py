@@ -12,9 +12,10 @@ from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_backend.interface.protocol import ObjectRef
 from tunesmith_hosted.database.tables import Job, Project, ServedBase, TunedModel
 from tunesmith_hosted.files.filesystems import open_filesystem
+from tunesmith_hosted.fine_tuning.access import with_access
 from tunesmith_hosted.fine_tuning.workspace import workspace_manifest
 from tunesmith_hosted.http.context import Context
-from tunesmith_hosted.reconcile.backend import Object, Objects
+from tunesmith_hosted.reconcile.backend import Object, Objects, look_seconds
 
 BASES = "bases"
 """Name of the namespace of the base models' servers, after the prefix of all namespaces."""
@@ -77,7 +78,7 @@ async def look_at_model(context: Context, objects: Objects, id: str) -> float | 
     endpoint = await objects.endpoint(served.ref)
     await _write(context, served, endpoint, None if endpoint else _why(await objects.find(served.ref)))
     if endpoint is None:
-        return context.settings.reconcile_seconds / _WAKING_LOOKS  # somebody waits for it
+        return look_seconds(context) / _WAKING_LOOKS  # somebody waits for it
     return max(context.settings.reconcile_seconds, context.settings.idle_seconds / _IDLE_LOOKS)
 
 
@@ -96,6 +97,7 @@ async def _load_tuned(context: Context, id: str) -> _Served | None:
     artifact = row.artifact or await _fill_artifact(context, row)
     base, awake = context.settings.base(row.base), row.wanted == "awake"
     manifest = workspace_manifest(row.workspace, namespace, artifact, base, awake=awake, project_id=row.project_id)
+    manifest = with_access(manifest, context.settings)
     ref = ObjectRef("InferenceWorkspace", row.workspace, namespace)
     maker = ObjectRef("FineTuneJob", job, namespace)
     return _Served(TunedModel, id, row.wanted, row.last_used_at, ref, manifest, maker)
@@ -120,6 +122,7 @@ async def _load_base(context: Context, name: str) -> _Served | None:
     wanted = row.wanted if base is not None and base.artifact else "deleted"
     artifact = base.artifact if base is not None else ""
     manifest = workspace_manifest(row.workspace, namespace, artifact, base, awake=wanted == "awake")
+    manifest = with_access(manifest, context.settings)
     ref = ObjectRef("InferenceWorkspace", row.workspace, namespace)
     return _Served(ServedBase, name, wanted, row.last_used_at, ref, manifest)
 

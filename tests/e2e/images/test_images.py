@@ -76,7 +76,9 @@ def only(name: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("box", [name], indirect=True)
 
 
-@pytest.mark.parametrize(("name", "most"), [("operator", 130 * MEGABYTE), ("serving", 260 * MEGABYTE)])
+@pytest.mark.parametrize(
+    ("name", "most"), [("operator", 130 * MEGABYTE), ("serving", 260 * MEGABYTE), ("hosted", 400 * MEGABYTE)]
+)
 def test_no_larger_over_the_base_than_said(builder: Buildah, name: str, most: int) -> None:
     image = IMAGES[name].reference
     over = builder.size(image) - builder.size(builder.label(image, BASE))
@@ -117,6 +119,17 @@ def test_the_operator_has_all_that_it_imports(box: Box) -> None:
     )
     done = box.run("python", "-c", code)
     assert done.stdout.split() == ["V1Job", "CoreV1Api"], done.stderr
+
+
+@only("hosted")
+def test_the_hosted_api_has_all_that_it_imports(box: Box) -> None:
+    code = (
+        "import tunesmith_hosted.process.command, kubernetes.aio.client, psycopg, adlfs, gcsfs; "
+        "from tunesmith_hosted.database.migrate import newest; from pyarrow.fs import S3FileSystem; "
+        "import importlib.util as u; print(newest(), [m for m in ('torch', 'onnxruntime', 'pip') if u.find_spec(m)])"
+    )
+    done = box.run("python", "-c", code)
+    assert done.stdout.strip().endswith("[]"), done.stderr
 
 
 @only("serving")

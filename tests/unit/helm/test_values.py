@@ -28,7 +28,7 @@ def differences(values: Any, schema: dict[str, Any], path: str) -> Any:
     """Paths that only one of both has, in objects whose keys the schema lists."""
     if not isinstance(values, dict) or "properties" not in schema:
         return
-    optional = {"claims"} if path == "/resources" else set()
+    optional = {"claims"} if path.endswith("/resources") else set()
     for key in set(values) ^ (set(schema["properties"]) - optional):
         yield f"{path}/{key}"
     for key in set(values) & set(schema["properties"]):

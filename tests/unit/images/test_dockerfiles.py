@@ -20,7 +20,7 @@ from image_build.project import (
     source_files,
 )
 
-MODULES = {"operator": "tunesmith_operator", "serving": "tunesmith_serving", "trainer": "tunesmith_trainer"}
+MODULES = {name: f"tunesmith_{name}" for name in ("operator", "serving", "trainer", "hosted")}
 
 
 @pytest.fixture(params=sorted(IMAGES))

@@ -41,16 +41,26 @@ def append(path: Path, text: str) -> None:
         ("trainer/tunesmith_trainer/__main__.py", {"trainer", "operator"}),
         ("serving/tunesmith_serving/__main__.py", {"serving", "operator", "trainer"}),
         ("operator/tunesmith_operator/__main__.py", {"operator"}),
-        ("api/tunesmith_api/__init__.py", {"operator", "serving", "trainer"}),
+        ("api/tunesmith_api/__init__.py", {"operator", "serving", "trainer", "hosted"}),
+        ("backend/tunesmith_backend/__init__.py", {"operator", "hosted"}),
+        ("hosted/tunesmith_hosted/__main__.py", {"hosted"}),
         ("images/serving/Dockerfile", {"serving"}),
-        ("images/base.Dockerfile", {"operator", "serving", "trainer"}),
-        ("constraints.txt", {"operator", "serving", "trainer"}),
+        ("images/base.Dockerfile", {"operator", "serving", "trainer", "hosted"}),
+        ("constraints.txt", {"operator", "serving", "trainer", "hosted"}),
     ],
 )
 def test_a_change_concerns_the_images_that_hold_it(checkout: Path, file: str, expected: set[str]) -> None:
     before = digests()
     append(checkout / file, "# changed\n")
     assert changed(before) == expected
+
+
+def test_the_console_is_a_part_of_one_image(checkout: Path) -> None:
+    before = digests()
+    page = checkout / "console" / "dist" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("<html>")
+    assert changed(before) == {"hosted"}
 
 
 def test_a_requirement_concerns_its_image(checkout: Path) -> None:
