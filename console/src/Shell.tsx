@@ -1,8 +1,7 @@
 import { useEffect, useRef, useState, type ReactNode } from "react";
+import { Account } from "./Account";
 import { linkTo } from "./router";
-import { useSession } from "./session";
-import { useTheme, type Theme } from "./theme";
-import { FilesIcon, JobsIcon, KeysIcon, MenuIcon, ModelsIcon, NewIcon, PlaygroundIcon, SignOutIcon, UsageIcon } from "./ui/icons";
+import { FilesIcon, JobsIcon, KeysIcon, MenuIcon, ModelsIcon, NewIcon, PlaygroundIcon, UsageIcon } from "./ui/icons";
 
 const SCREENS = [
   ["jobs", "Jobs", JobsIcon],
@@ -43,7 +42,7 @@ export function Shell({ section, screen, children }: {
       }}>
         Skip to the content
       </a>
-      <div className="sidebar">
+      <header className="sidebar">
         <div className="brand">
           <img src="./icon.svg" alt="" width="28" height="28" />
           <span>Tunesmith</span>
@@ -66,38 +65,10 @@ export function Shell({ section, screen, children }: {
           </nav>
           <Account />
         </div>
-      </div>
+      </header>
       <main ref={main} id="main" tabIndex={-1}>
         {children}
       </main>
-    </div>
-  );
-}
-
-function Account() {
-  const { session, signOut } = useSession();
-  const [theme, setTheme] = useTheme();
-  const person = typeof session.person === "string" ? session.person : (session.person?.name ?? session.person?.email);
-  return (
-    <div className="account">
-      {(session.project || person) && (
-        <div className="who">
-          <span>{session.project?.name ?? person}</span>
-          <span className="muted small">{[session.organization?.name, session.project && person].filter(Boolean).join(" · ")}</span>
-        </div>
-      )}
-      <label className="theme">
-        <span>Colours</span>
-        <select value={theme} onChange={(event) => setTheme(event.target.value as Theme)}>
-          <option value="system">As the system</option>
-          <option value="light">Light</option>
-          <option value="dark">Dark</option>
-        </select>
-      </label>
-      <button type="button" className="button quiet" onClick={signOut}>
-        <SignOutIcon />
-        Sign out
-      </button>
     </div>
   );
 }

@@ -1,11 +1,12 @@
 import { createContext, useCallback, useContext, useEffect, useMemo, useState, type ReactNode } from "react";
-import { ApiError, currentKey, request, setKey, whenRefused } from "./api/client";
-import { getSession, type Provider, type Session } from "./api/console";
+import { ApiError, currentKey, request, send, setKey, whenRefused } from "./api/client";
+import { chooseProject, getSession, type Provider, type Session } from "./api/console";
 
 interface Signed {
   session: Session;
-  signIn: (key: string) => Promise<void>;
   signOut: () => void;
+  /** Work in another project that is open to this person. */
+  choose: (project: string) => Promise<void>;
 }
 
 type State = { is: "asking" } | { is: "out"; providers: Provider[]; error?: string } | { is: "in"; session: Session };
@@ -63,8 +64,13 @@ export function SessionProvider({ children, signedOut }: {
     const hadKey = currentKey() !== null;
     setKey(null);
     if (hadKey) void look();
-    else void fetch("/console/api/logout", { method: "POST" }).finally(() => void look());
+    else void send("/console/api/logout", { method: "POST" }).finally(() => void look());
   }, [look]);
+
+  const choose = useCallback(async (project: string) => {
+    await chooseProject(project);
+    window.location.reload(); // what is shown belongs to the project before
+  }, []);
 
   useEffect(() => {
     void look();
@@ -76,8 +82,8 @@ export function SessionProvider({ children, signedOut }: {
   }, [state.is, look]);
 
   const value = useMemo(
-    () => (state.is === "in" ? { session: state.session, signIn, signOut } : null),
-    [state, signIn, signOut],
+    () => (state.is === "in" ? { session: state.session, signOut, choose } : null),
+    [state, signOut, choose],
   );
   if (state.is === "asking") return null;
   if (state.is === "out") return signedOut(state.providers, signIn, state.error);

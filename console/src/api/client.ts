@@ -33,8 +33,9 @@ export function whenRefused(call: () => void): void {
   onRefused = call;
 }
 
+/** Headers of every request: who asks, and that no other site's page does. */
 export function headers(): Record<string, string> {
-  return key === null ? {} : { authorization: `Bearer ${key}` };
+  return { "x-tunesmith-console": "1", ...(key === null ? {} : { authorization: `Bearer ${key}` }) };
 }
 
 export interface Options {

@@ -15,6 +15,7 @@ export interface Session {
   project?: Maybe<{ id: string; name: string }>;
   organization?: Maybe<{ id: string; name: string }>;
   scopes?: Maybe<string[]>;
+  projects?: Maybe<{ id: string; name: string; organization: string }[]>;
   providers?: Maybe<Provider[]>;
 }
 
@@ -179,6 +180,9 @@ const ROOT = "/console/api";
 
 export const getSession = (signal?: AbortSignal): Promise<Session> =>
   request(`${ROOT}/session`, signal ? { signal } : {});
+
+export const chooseProject = (project: string): Promise<unknown> =>
+  request(`${ROOT}/session/project`, { body: { project } });
 
 export const getJobDetail = (id: string, signal: AbortSignal): Promise<JobDetail | null> =>
   requestIfAny(`${ROOT}/jobs/${encodeURIComponent(id)}`, { signal });

@@ -7,14 +7,18 @@ export interface Query<T> {
   reload: () => void;
 }
 
-/**
- * Load something, again when `dependencies` change, and every so many milliseconds while the page is seen.
- * What was loaded before stays until the next is there; a change of dependencies forgets it.
- */
+interface Options {
+  /** Load it again every so many milliseconds while the page is seen. */
+  every?: number | undefined;
+  /** What was loaded stays when the dependencies change, until the next is there. */
+  keeps?: boolean;
+}
+
+/** Load something, again when `dependencies` change. */
 export function useQuery<T>(
   load: (signal: AbortSignal) => Promise<T>,
   dependencies: DependencyList,
-  every?: number,
+  { every, keeps = false }: Options = {},
 ): Query<T> {
   const [data, setData] = useState<T>();
   const [error, setError] = useState<Error>();
@@ -23,7 +27,7 @@ export function useQuery<T>(
   latest.current = load;
 
   useEffect(() => {
-    setData(undefined);
+    if (!keeps) setData(undefined);
     setError(undefined);
   }, dependencies);
 

@@ -1,4 +1,4 @@
-import { useEffect, useId, useRef, type ReactNode } from "react";
+import { useId, useLayoutEffect, useRef, type ReactNode } from "react";
 import { Button } from "./basics";
 import { CloseIcon } from "./icons";
 
@@ -6,9 +6,11 @@ import { CloseIcon } from "./icons";
 export function Dialog({ title, onClose, children }: { title: string; onClose: () => void; children: ReactNode }) {
   const element = useRef<HTMLDialogElement>(null);
   const id = useId();
-  useEffect(() => {
+  // Closed while it is still in the page, so that the browser gives the focus back.
+  useLayoutEffect(() => {
     const dialog = element.current;
-    if (dialog && !dialog.open) dialog.showModal();
+    dialog?.showModal();
+    dialog?.querySelector<HTMLElement>("[data-first]")?.focus();
     return () => dialog?.close();
   }, []);
   return (
@@ -44,7 +46,7 @@ export function Confirm({ title, children, action, isBusy, onConfirm, onClose }:
     <Dialog title={title} onClose={onClose}>
       <div className="dialog-body">{children}</div>
       <div className="dialog-actions">
-        <Button autoFocus onClick={onClose}>
+        <Button data-first onClick={onClose}>
           Keep it
         </Button>
         <Button look="danger" isBusy={isBusy} onClick={onConfirm}>

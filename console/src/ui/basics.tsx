@@ -1,6 +1,11 @@
 import type { ComponentProps, ReactNode } from "react";
 
-type ButtonProps = ComponentProps<"button"> & { look?: "primary" | "plain" | "danger" | "quiet"; isBusy?: boolean };
+type ButtonProps = ComponentProps<"button"> & {
+  look?: "primary" | "plain" | "danger" | "quiet";
+  isBusy?: boolean;
+  /** Has the focus first in a dialog. */
+  "data-first"?: boolean;
+};
 
 export function Button({ look = "plain", isBusy = false, className = "", disabled, children, ...rest }: ButtonProps) {
   return (

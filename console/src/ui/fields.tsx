@@ -38,7 +38,7 @@ export function Field({ label, hint, error, children }: Labelled & { children: (
   );
 }
 
-export function TextField({ label, hint, error, ...rest }: Labelled & ComponentProps<"input">) {
+export function TextField({ label, hint, error, ...rest }: Labelled & ComponentProps<"input"> & { "data-first"?: boolean }) {
   return (
     <Field label={label} hint={hint} error={error}>
       {(ids) => <input type="text" {...rest} {...ids} />}

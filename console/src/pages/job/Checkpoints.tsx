@@ -7,7 +7,7 @@ import { Table } from "../../ui/Table";
 
 /** The checkpoints that are kept; each can be asked. */
 export function Checkpoints({ id, status }: { id: string; status: string }) {
-  const { data } = useQuery((signal) => listCheckpoints(id, signal), [id, status]);
+  const { data } = useQuery((signal) => listCheckpoints(id, signal), [id, status], { keeps: true });
   if (!data || data.length === 0) return null;
   return (
     <Card title="Checkpoints">

@@ -22,7 +22,7 @@ export function useJob(id: string): Query<WholeJob> {
       return { job, detail: detail ?? {} };
     },
     [id],
-    hasEnded ? undefined : POLL_MILLISECONDS,
+    { every: hasEnded ? undefined : POLL_MILLISECONDS },
   );
 }
 

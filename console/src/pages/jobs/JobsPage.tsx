@@ -24,7 +24,7 @@ export function JobsPage() {
   const [status, setStatus] = useState("");
   const [model, setModel] = useState("");
   const [pages, setPages] = useState(1);
-  const { data, error, isLoading } = useQuery((signal) => newestJobs(pages, signal), [pages], POLL_MILLISECONDS);
+  const { data, error, isLoading } = useQuery((signal) => newestJobs(pages, signal), [pages], { every: POLL_MILLISECONDS, keeps: true });
   const jobs = data?.jobs ?? [];
   const models = [...new Set(jobs.map((job) => job.model))].sort();
   const shown = jobs.filter((job) => (!status || job.status === status) && (!model || job.model === model));

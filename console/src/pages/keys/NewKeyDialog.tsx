@@ -42,7 +42,7 @@ export function NewKeyDialog({ project, onClose, onCreated }: {
     <Dialog title="New key" onClose={onClose}>
       <form onSubmit={(event) => void submit(event)}>
         <div className="dialog-body">
-          <TextField label="Name" autoFocus required maxLength={255} value={name} hint="Such as the program that will use it." onChange={(event) => setName(event.target.value)} />
+          <TextField label="Name" data-first required maxLength={255} value={name} hint="Such as the program that will use it." onChange={(event) => setName(event.target.value)} />
           <fieldset className="checks">
             <legend>It may</legend>
             {SCOPES.map((scope) => (

@@ -12,7 +12,7 @@ const POLL_MILLISECONDS = 5000;
 
 /** One model: what it is, what serves it, and how it is asked. */
 export function ModelPage({ name }: { name: string }) {
-  const { data, error, isLoading, reload } = useQuery((signal) => getModelDetail(name, signal), [name], POLL_MILLISECONDS);
+  const { data, error, isLoading, reload } = useQuery((signal) => getModelDetail(name, signal), [name], { every: POLL_MILLISECONDS });
   return (
     <>
       <Header title={<span className="mono title-name">{name}</span>} note={kindOf(name) === "base" ? "Base model" : "Fine-tuned model"}>

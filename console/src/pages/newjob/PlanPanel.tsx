@@ -13,6 +13,7 @@ export function PlanPanel({ request, isReady }: { request: JobRequest; isReady: 
   const { data, error, isLoading } = useQuery(
     async (signal) => (isReady ? await getPlan(request, signal) : null),
     [text, isReady],
+    { keeps: true },
   );
   const tabs = [
     ...(data?.yaml ? [["YAML", <Code label="FineTuneJob as YAML" text={data.yaml} />] as const] : []),
