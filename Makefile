@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured hosted hosted-fuzz hosted-load
+.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured hosted hosted-fuzz hosted-load console
 CLIENT ?= python
 CASES ?= 10000
 
@@ -42,6 +42,11 @@ quickstart-data: $(INSTALLED) ## Write the quickstart's questions and answers ag
 
 examples-data: $(INSTALLED) ## Write the data of all examples again
 	for example in examples/*/make_data.py; do $(BIN)/python $$example || exit 1; done
+
+console: ## Build the web console into console/dist (needs Node.js; without it nothing is done)
+	@if command -v node >/dev/null && command -v npm >/dev/null; then \
+	  cd console && npm install --no-package-lock --no-audit --no-fund && npm run check && npm run build; \
+	else echo "console: Node.js 20.19 or newer and npm are not installed, so the console is not built; the API works without it"; fi
 
 migration: $(INSTALLED) ## Write a step of the hosted service's tables: NAME="What it changes"
 	$(BIN)/python hack/migration.py "$(NAME)"
