@@ -22,6 +22,7 @@ let job = await client.fineTuning.jobs.create({
   training_file: files.train.id,
   validation_file: files.validation.id,
   suffix: "library",
+  seed: 1,
   method: { type: "supervised", supervised: { hyperparameters: { n_epochs: Number(epochs) } } },
 });
 console.log(`created ${job.id}`);

@@ -30,6 +30,7 @@ job = client.fine_tuning.jobs.create(
     training_file=files["train"].id,
     validation_file=files["validation"].id,
     suffix="library",
+    seed=1,
     method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": options.epochs}}},
 )
 print(f"created {job.id}")

@@ -20,7 +20,7 @@ def serving_base(folder: Path, backend: FakeBackend | None = None, **given: Any)
     workspace = base_workspace("tiny")
     artifact = make_artifact(folder / "model")
     options = ("--precision", "fp32", "--model-name", workspace, "--slots", "4", "--threads", "1")
-    bases = [{**BASE, "artifact": str(artifact)}]
+    bases = [{**BASE, "model": {"uri": "/models/tiny"}, "artifact": str(artifact)}]
     with (
         ServingProcess(artifact, *options) as server,
         serving(folder, backend or FakeBackend(), bases=bases, **given) as service,

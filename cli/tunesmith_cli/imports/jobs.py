@@ -80,14 +80,18 @@ def job_of(found: Any, where: str = "") -> ForeignJob:  # noqa: ANN401 - any JSO
     """
     if not isinstance(found, dict) or found.get("object") != KIND:
         raise ImportFailedError(f'{where}not a job; write what GET /v1/fine_tuning/jobs/ID gives ("object": "{KIND}")')
-    texts = {name: found.get(name) for name in ("id", "model", "training_file")}
-    if wrong := [name for name, value in texts.items() if not isinstance(value, str) or not value]:
-        raise ImportFailedError(f"{where}{wrong[0]} is missing from the job")
+    texts: dict[str, str] = {}
+    for name in ("id", "model", "training_file"):
+        if not isinstance(found.get(name), str) or not found[name]:
+            raise ImportFailedError(f"{where}{name} is missing from the job")
+        texts[name] = found[name]
     method = found.get("method") or {}
     kind = method.get("type", "supervised")
     model = found.get("fine_tuned_model")
     return ForeignJob(
-        **texts,
+        id=texts["id"],
+        model=texts["model"],
+        training_file=texts["training_file"],
         validation_file=found.get("validation_file"),
         fine_tuned_model=model,
         suffix=found.get("user_provided_suffix") or _suffix(model),
