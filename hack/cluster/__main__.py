@@ -50,6 +50,7 @@ def _build() -> int:
         binaries.helm()
         binaries.probe()
         binaries.object_store()
+        binaries.dex()
     return 0
 
 

@@ -52,8 +52,13 @@ async def plan_request(context: Context, caller: Caller, request: CreateJob) -> 
     files: dict[str, File] = {}
     async with context.sessions() as session:
         for name in ("training", "validation"):
-            if (id := getattr(request, f"{name}_file")) is not None:
-                files[name] = await find_file(session, caller.project_id, id, context.now(), param=f"{name}_file")
+            param = f"{name}_file"
+            if (id := getattr(request, param)) is None:
+                continue
+            files[name] = await find_file(session, caller.project_id, id, context.now(), param=param)
+            if files[name].purpose != "fine-tune":
+                message = f"{id} has the purpose {files[name].purpose}; upload it with purpose fine-tune"
+                raise ApiError(400, message, param=param, code="invalid_file_purpose")
     rows = await in_thread(_count, context, files["training"])
     job = Job(
         object_name=_NEW,

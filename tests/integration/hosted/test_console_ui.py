@@ -55,8 +55,13 @@ def test_a_session_says_what_there_is_not(client: TestClient) -> None:
     found = client.get("/console/api/session").json()
     assert found["project"]["name"] == ".tunesmith" and found["scopes"] == ["fine_tuning", "inference", "models"]
     assert set(found["missing"]) >= {"files", "keys"}
-    for method, path in (("GET", "/v1/files"), ("POST", "/v1/fine_tuning/jobs"), ("GET", "/v1/organization/projects")):
+    for method, path, instead in (
+        ("GET", "/v1/files", "tunesmith data"),
+        ("POST", "/v1/fine_tuning/jobs", "tunesmith run"),
+        ("GET", "/v1/organization/projects", "only this machine"),
+    ):
         answer = client.request(method, path)
+        assert instead in answer.json()["error"]["message"]
         assert answer.status_code == 404 and answer.json()["error"]["code"] == "not_in_this_mode"
         assert "tunesmith hosted" in answer.json()["error"]["message"]
 

@@ -46,12 +46,22 @@ def create_folder_app(root: Path, console: Path | None = None) -> FastAPI:
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         if request.url.path.startswith(("/v1/", "/console/api/")) and error.status_code in (404, 405):
-            about = "; ".join(f"{name}: {text}" for name, text in MISSING.items())
-            message = f"`tunesmith ui` shows what `tunesmith run` leaves and has no {request.method} here ({about})"
-            return ApiError(404, f"{message}. `tunesmith hosted` has all", code="not_in_this_mode").response()
+            message = f"`tunesmith ui` does not have this: {_missing(request.url.path)}. `tunesmith hosted` has it"
+            return ApiError(404, message, code="not_in_this_mode").response()
         return ApiError(error.status_code, str(error.detail)).response()
 
     return app
+
+
+def _missing(path: str) -> str:
+    """Return what a path asks for that there is not in this mode, and what to do instead."""
+    if "/files" in path or "/uploads" in path:
+        return MISSING["files"]
+    if "/usage" in path or "/costs" in path:
+        return MISSING["usage"]
+    if "/organization" in path or "/log" in path:
+        return MISSING["keys"]
+    return MISSING["jobs"]
 
 
 class _FromHere:

@@ -18,7 +18,7 @@ from tunesmith_hosted.http.errors import MOST_BODY_BYTES, ApiError, body_too_lar
 router = APIRouter()
 
 MISSING = {
-    "files": "files stay where the manifest says; `tunesmith data FILE` reports on them",
+    "files": "data stays where the manifest says; `tunesmith data FILE` reports on them",
     "keys": "there are none: only this machine can ask",
     "usage": "nothing is counted",
     "jobs": "jobs are started, stopped and resumed by `tunesmith run`",
