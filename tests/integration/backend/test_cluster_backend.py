@@ -9,6 +9,7 @@ from support.manifests import config_map, job, workspace
 from tunesmith_api.objects import API_VERSION
 from tunesmith_backend.cluster.backend import ClusterBackend
 from tunesmith_backend.cluster.client import ClusterClient, VersionExpiredError
+from tunesmith_backend.interface.errors import BackendError, ErrorKind
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio]
 
@@ -104,3 +105,38 @@ async def test_a_pod_that_has_not_started_has_no_lines(subject, cluster):
         }
     )
     assert [line async for line in subject.backend.logs(ref)] == []
+
+
+@pytest.mark.parametrize("subject", ["cluster"], indirect=True)
+async def test_a_field_that_somebody_else_has_changed_is_refused_or_taken_back(subject, cluster):
+    (ref,) = await subject.backend.apply(subject.load(workspace()))
+    cluster.patch("InferenceWorkspace", ref.name, {"spec": {"runtime": {"maxBatchSize": 9}}}, subject.namespace)
+    with pytest.raises(BackendError, match="conflict") as caught:
+        await subject.backend.apply(subject.load(workspace()))
+    assert caught.value.kind is ErrorKind.RETRY
+    service = ClusterBackend(subject.backend.client, "tunesmith-hosted", force=True)
+    await service.apply(subject.load(workspace()))
+    found = await service.get(ref)
+    assert found["spec"]["runtime"]["maxBatchSize"] == 2
+    managers = {entry["manager"] for entry in found["metadata"]["managedFields"]}
+    assert "tunesmith-hosted" in managers
+
+
+@pytest.mark.parametrize("subject", ["cluster"], indirect=True)
+async def test_what_changes_in_a_namespace_is_told_also_after_a_gap(subject, cluster):
+    client = await ForgetfulClient.connect(str(cluster.kubeconfig), cluster.context)
+    backend = ClusterBackend(client)
+    try:
+        (ref,) = await backend.apply(subject.load(job(suspend=True), config_map()))
+        async with asyncio.timeout(60), aclosing(backend.changed("FineTuneJob", subject.namespace)) as changes:
+            assert await anext(changes) == ref
+            client.oldest = int((await backend.get(ref))["metadata"]["resourceVersion"]) + 1
+            (other,) = await backend.apply(subject.load(job("other", suspend=True), config_map("other")))
+            found = set()
+            while found != {ref, other}:
+                found.add(await anext(changes))
+            assert client.expired
+            await backend.delete(other)
+            assert await anext(changes) == other
+    finally:
+        await backend.close()
