@@ -34,7 +34,11 @@ def violations(page: Page, console: Path) -> list[str]:
     """Return what axe has to say of what the page shows."""
     page.evaluate((console / "node_modules" / "axe-core" / "axe.min.js").read_text())
     found: dict[str, Any] = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [f"{item['id']}: {node['html']}: {node['failureSummary']}" for item in found["violations"] for node in item["nodes"]]
+    return [
+        f"{item['id']}: {node['html']}: {node['failureSummary']}"
+        for item in found["violations"]
+        for node in item["nodes"]
+    ]
 
 
 def too_wide(page: Page) -> int:
