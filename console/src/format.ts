@@ -18,7 +18,7 @@ export const formatClock = (seconds: number): string => clock.format(seconds * 1
 export function formatMeasure(value: number): string {
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size < 1e-3 || size >= 1e7) return value.toExponential(2).replace("e+", "e");
+  if (size < 1e-3 || size >= 1e7) return value.toExponential(2).replace(/\.?0*e\+?/, "e");
   return size >= 1000 ? formatNumber(Math.round(value)) : String(Number(value.toPrecision(4)));
 }
 
@@ -41,6 +41,11 @@ export function formatDuration(seconds: number): string {
   if (hours > 0) return `${hours} h ${minutes} min`;
   if (minutes > 0) return `${minutes} min ${whole % 60} s`;
   return `${whole} s`;
+}
+
+/** Return a duration that is an estimate. */
+export function formatAbout(seconds: number): string {
+  return seconds < 90 ? formatDuration(seconds) : formatDuration(Math.round(seconds / 60) * 60).replace(" 0 s", "");
 }
 
 export function formatAgo(seconds: number): string {

@@ -28,16 +28,17 @@ def visiting(browser: Browser, url: str, key: str | None = None, **options: Any)
     context = browser.new_context(base_url=url, **options)
     context.set_default_timeout(_MILLISECONDS)
     if key is not None:
-        context.add_init_script(f"sessionStorage.setItem('{STORED}', '{key}')")
+        # An empty tab keeps nothing.
+        context.add_init_script(f"if (location.protocol === 'http:') sessionStorage.setItem('{STORED}', '{key}')")
     page = context.new_page()
     foreign: list[str] = []
     errors: list[str] = []
     page.on("request", lambda request: _note(foreign, request.url, url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("pageerror", lambda error: errors.append(f"{error.name}: {error.message}\n{error.stack}"))
     try:
         yield page
-        assert foreign == []
-        assert errors == []
+        assert foreign == [], foreign
+        assert errors == [], errors
     finally:
         context.close()
 

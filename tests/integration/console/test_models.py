@@ -11,7 +11,6 @@ from support.console_browser import show, visiting
 from support.console_rows import DONE, EARLIER, TUNED, add_rows
 from support.fake_backend import FakeBackend
 from support.hosted import BASE, Hosted, serving
-from support.hosted_models import add_model
 from support.serving_process import ServingProcess
 from support.tiny_models import make_artifact
 
@@ -29,14 +28,13 @@ def answering(console: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def test_models_are_listed_and_deleted(page: Page, hosted: Hosted) -> None:
-    name = add_model(hosted, hosted.key, "old", id="tobegone")
     show(page, "models")
     page.get_by_role("radio", name="Fine-tuned").check()
     expect(page.get_by_role("row", name=re.compile("^tiny"))).to_have_count(0)
-    page.get_by_role("button", name=f"Delete {name}").click()
+    page.get_by_role("button", name=f"Delete {EARLIER}").click()
     page.get_by_role("button", name="Delete the model").click()
-    expect(page.get_by_role("button", name=f"Delete {name}")).to_have_count(0)
-    assert name not in [model.id for model in hosted.client().models.list()]
+    expect(page.get_by_role("button", name=f"Delete {EARLIER}")).to_have_count(0)
+    assert EARLIER not in [model.id for model in hosted.client().models.list()]
     page.get_by_role("link", name=TUNED, exact=True).click()
     expect(page.get_by_role("link", name=DONE)).to_be_visible()
     expect(page.get_by_role("region", name="Python")).to_contain_text(f'model="{TUNED}"')

@@ -34,7 +34,7 @@ export function FilesPage() {
   );
   const columns: Column<FileObject>[] = [
     { name: "File", cell: (file) => <FileName file={file} /> },
-    { name: "Purpose", cell: (file) => file.purpose },
+    { name: "Purpose", cell: (file) => <span className="whole">{file.purpose}</span> },
     { name: "Size", cell: (file) => formatBytes(file.bytes), isNumber: true },
     { name: "Created", cell: (file) => formatAgo(file.created_at), isNumber: true },
     { name: "Expires", cell: (file) => (file.expires_at === null ? "never" : formatMoment(file.expires_at)), isNumber: true },

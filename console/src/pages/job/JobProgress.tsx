@@ -1,6 +1,6 @@
 import type { JobDetail } from "../../api/console";
 import type { Job } from "../../api/types";
-import { formatDuration, formatNumber, wordsOf } from "../../format";
+import { formatAbout, formatNumber, wordsOf } from "../../format";
 import { Card, Progress } from "../../ui/basics";
 
 /** How far a job is, and when it will be done. */
@@ -15,7 +15,7 @@ export function JobProgress({ job, detail }: { job: Job; detail: JobDetail }) {
         <span className="muted">
           {isKnown && `Step ${formatNumber(step)} of ${formatNumber(totalSteps)}`}
           {isKnown && tokensPerSecond != null && ` · ${formatNumber(Math.round(tokensPerSecond))} tokens/s`}
-          {left != null && left > 0 && ` · about ${formatDuration(left)} left`}
+          {left != null && left > 0 && ` · about ${formatAbout(left)} left`}
           {!isKnown && left == null && "It has not begun to train"}
         </span>
       </div>

@@ -1,7 +1,7 @@
 import { useState } from "react";
 import { FINISHED, listJobs } from "../../api/jobs";
 import type { Job } from "../../api/types";
-import { formatAgo, formatDuration } from "../../format";
+import { formatAbout, formatAgo, formatDuration } from "../../format";
 import { useQuery } from "../../hooks/useQuery";
 import { linkTo } from "../../router";
 import { Button, Empty, ErrorText, Header, LinkButton, Loading } from "../../ui/basics";
@@ -73,7 +73,7 @@ function JobName({ job }: { job: Job }) {
 function tookOf(job: Job): string {
   if (job.finished_at !== null) return formatDuration(job.finished_at - job.created_at);
   if (job.estimated_finish === null || FINISHED.has(job.status)) return "–";
-  return `about ${formatDuration(job.estimated_finish - Date.now() / 1000)} left`;
+  return `about ${formatAbout(job.estimated_finish - Date.now() / 1000)} left`;
 }
 
 const countOf = (shown: number, all: number): string =>

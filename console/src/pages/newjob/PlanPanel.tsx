@@ -26,7 +26,7 @@ export function PlanPanel({ request, isReady }: { request: JobRequest; isReady: 
         {isReady && isLoading && <Loading />}
         <ErrorText error={error} />
         {data && <Needs plan={data} />}
-        {isReady && data === null && <p className="muted">This service does not plan jobs.</p>}
+        {isReady && !error && !isLoading && data === null && <p className="muted">This service does not plan jobs.</p>}
       </Card>
       <Card title="What is made">
         <Tabs label="Form" tabs={tabs} />
