@@ -71,7 +71,8 @@ def import_openai(
     """
     signals.raise_keyboard_interrupt()
     key = os.environ.get("OPENAI_API_KEY")
-    choices = Choices(base, method, tuple(map(_gate, gates)))
+    here = Path(base)  # a folder is named from where the command runs, in a manifest from where that lies
+    choices = Choices(str(here.resolve()) if here.exists() else base, method, tuple(map(_gate, gates)))
     out.mkdir(parents=True, exist_ok=True)
     try:
         remote = Remote(base_url, key) if key else None

@@ -14,6 +14,7 @@ from support.flaky_chat import FlakyChat
 from support.serving_process import wait_until
 from tunesmith_cli.imports.errors import ImportFailedError, RemoteError
 from tunesmith_cli.imports.golden import GoldenSet, record
+from tunesmith_cli.imports.journal import Journal
 from tunesmith_cli.imports.prompts import Prompt, read_prompts
 from tunesmith_cli.imports.remote import Remote
 
@@ -129,13 +130,15 @@ def test_a_recorder_that_is_killed_goes_on(chat: FlakyChat, prompts: Path, tmp_p
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "imported" / "golden.jsonl").read_text().splitlines()) == len(TEXTS)
     assert journal.read_bytes().startswith(kept)
+    count = len(chat.asked)
+    with Journal(journal) as read:  # nothing in it is damaged
+        assert len(read.answers) == len(TEXTS)
+    assert tunesmith(*options, cwd=tmp_path, env=environment).returncode == 0 and len(chat.asked) == count
     # Beyond one request each, only those that were under way when it was killed.
     assert len(TEXTS) <= len(chat.asked) <= len(TEXTS) + 2
 
 
 def test_one_recorder_writes_at_a_time(chat: FlakyChat, recorder: Recorder, prompts: Path) -> None:
-    from tunesmith_cli.imports.journal import Journal
-
     with (
         Journal(recorder.target.with_suffix(".answers.jsonl")),
         pytest.raises(ImportFailedError, match="another process"),
