@@ -77,7 +77,7 @@ def only(name: str) -> pytest.MarkDecorator:
 
 
 @pytest.mark.parametrize(
-    ("name", "most"), [("operator", 130 * MEGABYTE), ("serving", 260 * MEGABYTE), ("hosted", 400 * MEGABYTE)]
+    ("name", "most"), [("operator", 130 * MEGABYTE), ("serving", 260 * MEGABYTE), ("hosted", 360 * MEGABYTE)]
 )
 def test_no_larger_over_the_base_than_said(builder: Buildah, name: str, most: int) -> None:
     image = IMAGES[name].reference
