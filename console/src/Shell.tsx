@@ -14,7 +14,11 @@ const SCREENS = [
 ] as const;
 
 /** The frame around each screen: the list of screens, who uses it, and the colours. */
-export function Shell({ section, screen, children }: {
+export function Shell({
+  section,
+  screen,
+  children,
+}: {
   section: string | undefined;
   screen: string;
   children: ReactNode;
@@ -36,17 +40,28 @@ export function Shell({ section, screen, children }: {
   }, [screen]);
   return (
     <div className="shell">
-      <a className="skip" href="#main" onClick={(event) => {
-        event.preventDefault();
-        main.current?.focus();
-      }}>
+      <a
+        className="skip"
+        href="#main"
+        onClick={(event) => {
+          event.preventDefault();
+          main.current?.focus();
+        }}
+      >
         Skip to the content
       </a>
       <header className="sidebar">
         <div className="brand">
           <img src="./icon.svg" alt="" width="28" height="28" />
           <span>Tunesmith</span>
-          <button type="button" className="icon-button menu" aria-expanded={isOpen} aria-controls="navigation" aria-label="Menu" onClick={() => setOpen(!isOpen)}>
+          <button
+            type="button"
+            className="icon-button menu"
+            aria-expanded={isOpen}
+            aria-controls="navigation"
+            aria-label="Menu"
+            onClick={() => setOpen(!isOpen)}
+          >
             <MenuIcon />
           </button>
         </div>

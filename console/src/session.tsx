@@ -33,7 +33,10 @@ async function ask(): Promise<Session> {
 
 const isSigned = (session: Session): boolean => currentKey() !== null || Boolean(session.person ?? session.project);
 
-export function SessionProvider({ children, signedOut }: {
+export function SessionProvider({
+  children,
+  signedOut,
+}: {
   children: ReactNode;
   signedOut: (providers: Provider[], signIn: (key: string) => Promise<void>, error?: string) => ReactNode;
 }) {
@@ -47,8 +50,12 @@ export function SessionProvider({ children, signedOut }: {
     } catch (error) {
       const hadKey = currentKey() !== null;
       if (error instanceof ApiError && error.status === 401) setKey(null);
-      const providers = await getSession().then((session) => session.providers ?? [], () => []);
-      const message = hadKey || !(error instanceof ApiError && error.status === 401) ? (error as Error).message : undefined;
+      const providers = await getSession().then(
+        (session) => session.providers ?? [],
+        () => [],
+      );
+      const message =
+        hadKey || !(error instanceof ApiError && error.status === 401) ? (error as Error).message : undefined;
       setState({ is: "out", providers, ...(message === undefined ? {} : { error: message }) });
     }
   }, []);

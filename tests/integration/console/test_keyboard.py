@@ -29,7 +29,8 @@ _NAME_OF_FOCUS = """() => {
 _SEEN = """() => {
   const element = document.activeElement;
   const seen = (each) => getComputedStyle(each).outlineStyle !== "none";
-  return seen(element) || seen(element.parentElement) || (element.nextElementSibling && seen(element.nextElementSibling));
+  const beside = [element, element.parentElement, element.nextElementSibling];  // or its label
+  return beside.some((each) => each !== null && seen(each));
 }"""
 
 

@@ -34,5 +34,9 @@ export function JobFacts({ job }: { job: Job }) {
 const NAMES: Record<string, string> = { n_epochs: "Epochs", beta: "Beta" };
 
 function FileLink({ id }: { id: string }) {
-  return <a className="mono" href={linkTo(["files", id])}>{id}</a>;
+  return (
+    <a className="mono" href={linkTo(["files", id])}>
+      {id}
+    </a>
+  );
 }
