@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState, type ReactNode } from "react";
 import { Account } from "./Account";
 import { linkTo } from "./router";
+import { useSession } from "./session";
 import { FilesIcon, JobsIcon, KeysIcon, MenuIcon, ModelsIcon, NewIcon, PlaygroundIcon, UsageIcon } from "./ui/icons";
 
 const SCREENS = [
@@ -13,6 +14,8 @@ const SCREENS = [
   ["keys", "Keys", KeysIcon],
 ] as const;
 
+const WITHOUT_CHANGES: readonly string[] = ["jobs", "models", "playground"];
+
 /** The frame around each screen: the list of screens, who uses it, and the colours. */
 export function Shell({
   section,
@@ -24,6 +27,8 @@ export function Shell({
   children: ReactNode;
 }) {
   const [isOpen, setOpen] = useState(false);
+  const { canChange } = useSession();
+  const screens = SCREENS.filter(([path]) => canChange || WITHOUT_CHANGES.includes(path));
   const main = useRef<HTMLElement>(null);
   const before = useRef(screen);
   useEffect(() => {
@@ -68,7 +73,7 @@ export function Shell({
         <div id="navigation" className={isOpen ? "open" : ""}>
           <nav aria-label="Screens">
             <ul>
-              {SCREENS.map(([path, name, Icon]) => (
+              {screens.map(([path, name, Icon]) => (
                 <li key={path}>
                   <a href={linkTo([path])} aria-current={path === section ? "page" : undefined}>
                     <Icon />

@@ -4,6 +4,8 @@ import { chooseProject, getSession, type Provider, type Session } from "./api/co
 
 interface Signed {
   session: Session;
+  /** Whether things can be made and changed. */
+  canChange: boolean;
   signOut: () => void;
   /** Work in another project that is open to this person. */
   choose: (project: string) => Promise<void>;
@@ -89,7 +91,10 @@ export function SessionProvider({
   }, [state.is, look]);
 
   const value = useMemo(
-    () => (state.is === "in" ? { session: state.session, signOut, choose } : null),
+    () =>
+      state.is === "in"
+        ? { session: state.session, canChange: state.session.mode !== "workFolder", signOut, choose }
+        : null,
     [state, signOut, choose],
   );
   if (state.is === "asking") return null;

@@ -17,6 +17,8 @@ export interface Session {
   scopes?: Maybe<string[]>;
   projects?: Maybe<{ id: string; name: string; organization: string }[]>;
   providers?: Maybe<Provider[]>;
+  /** `workFolder`: what jobs have left on this machine is shown, and nothing can be changed. */
+  mode?: Maybe<string>;
 }
 
 export interface CurvePoint {

@@ -1,6 +1,7 @@
 import { FINISHED } from "../../api/jobs";
 import { formatMoment } from "../../format";
 import { linkTo } from "../../router";
+import { useSession } from "../../session";
 import { Card, ErrorText, Header, LinkButton, Loading } from "../../ui/basics";
 import { Code } from "../../ui/Code";
 import { Status } from "../../ui/Status";
@@ -19,6 +20,7 @@ import { WorstRows } from "./WorstRows";
 export function JobPage({ id }: { id: string }) {
   const { data, error, reload } = useJob(id);
   const events = useEvents(id);
+  const { canChange } = useSession();
   if (data === undefined) {
     return (
       <>
@@ -43,7 +45,7 @@ export function JobPage({ id }: { id: string }) {
           </>
         }
       >
-        <JobActions job={job} onChange={reload} />
+        {canChange && <JobActions job={job} onChange={reload} />}
       </Header>
       <ErrorText error={error} />
       <Reason

@@ -4,6 +4,7 @@ import type { Job } from "../../api/types";
 import { formatAbout, formatAgo, formatDuration } from "../../format";
 import { useQuery } from "../../hooks/useQuery";
 import { linkTo } from "../../router";
+import { useSession } from "../../session";
 import { Button, Empty, ErrorText, Header, LinkButton, Loading } from "../../ui/basics";
 import { SelectField } from "../../ui/fields";
 import { Status, STATUS_NAMES } from "../../ui/Status";
@@ -21,6 +22,7 @@ const COLUMNS: Column<Job>[] = [
 ];
 
 export function JobsPage() {
+  const { canChange } = useSession();
   const [status, setStatus] = useState("");
   const [model, setModel] = useState("");
   const [pages, setPages] = useState(1);
@@ -34,9 +36,11 @@ export function JobsPage() {
   return (
     <>
       <Header title="Jobs" note="Each job fine-tunes a model on a file.">
-        <LinkButton look="primary" href={linkTo(["new"])}>
-          New job
-        </LinkButton>
+        {canChange && (
+          <LinkButton look="primary" href={linkTo(["new"])}>
+            New job
+          </LinkButton>
+        )}
       </Header>
       <div className="filters">
         <SelectField label="Status" value={status} onChange={(event) => setStatus(event.target.value)}>

@@ -4,6 +4,7 @@ import { baseOf, kindOf } from "../../api/models";
 import { formatAgo, formatDollars, formatNumber, wordsOf } from "../../format";
 import { useQuery } from "../../hooks/useQuery";
 import { linkTo } from "../../router";
+import { useSession } from "../../session";
 import { Card, ErrorText, Facts, Header, LinkButton, Loading } from "../../ui/basics";
 import { Snippets } from "../playground/Snippets";
 import { Revisions } from "./Revisions";
@@ -12,6 +13,7 @@ const POLL_MILLISECONDS = 5000;
 
 /** One model: what it is, what serves it, and how it is asked. */
 export function ModelPage({ name }: { name: string }) {
+  const { canChange } = useSession();
   const { data, error, isLoading, reload } = useQuery((signal) => getModelDetail(name, signal), [name], {
     every: POLL_MILLISECONDS,
   });
@@ -21,7 +23,9 @@ export function ModelPage({ name }: { name: string }) {
         title={<span className="mono title-name">{name}</span>}
         note={kindOf(name) === "base" ? "Base model" : "Fine-tuned model"}
       >
-        {kindOf(name) === "base" && <LinkButton href={linkTo(["new"], { model: name })}>Fine-tune</LinkButton>}
+        {canChange && kindOf(name) === "base" && (
+          <LinkButton href={linkTo(["new"], { model: name })}>Fine-tune</LinkButton>
+        )}
         <LinkButton look="primary" href={linkTo(["playground"], { model: name })}>
           Try it
         </LinkButton>
@@ -34,7 +38,7 @@ export function ModelPage({ name }: { name: string }) {
           {data?.rollout?.message && <p className="muted">{data.rollout.message}</p>}
         </Card>
       )}
-      <Revisions name={name} detail={data ?? {}} onChange={reload} />
+      <Revisions name={name} detail={{ ...data, own: canChange && data?.own !== false }} onChange={reload} />
       <Card title="Ask it">
         <Snippets model={name} />
       </Card>

@@ -5,6 +5,7 @@ import { formatAgo } from "../../format";
 import { useAction } from "../../hooks/useAction";
 import { useQuery } from "../../hooks/useQuery";
 import { linkTo } from "../../router";
+import { useSession } from "../../session";
 import { Button, Empty, ErrorText, Header, Loading } from "../../ui/basics";
 import { Confirm } from "../../ui/Dialog";
 import { Choice } from "../../ui/fields";
@@ -20,6 +21,7 @@ const SHOWN = [
 ] as const;
 
 export function ModelsPage() {
+  const { canChange } = useSession();
   const [kind, setKind] = useState<"" | ModelKind>("");
   const [leaving, setLeaving] = useState<string>();
   const { data, error, isLoading, reload } = useQuery(listModels, []);
@@ -57,7 +59,7 @@ export function ModelsPage() {
           <a className="button quiet" aria-label={`Try ${id}`} href={linkTo(["playground"], { model: id })}>
             Try
           </a>
-          {kindOf(id) === "base" ? (
+          {!canChange ? null : kindOf(id) === "base" ? (
             <a className="button quiet" aria-label={`Fine-tune ${id}`} href={linkTo(["new"], { model: id })}>
               Fine-tune
             </a>
