@@ -4,7 +4,7 @@ import { SignOutIcon } from "./ui/icons";
 
 /** Who uses the console, in which project, and with which colours. */
 export function Account() {
-  const { session, signOut, choose } = useSession();
+  const { session, canChange, signOut, choose } = useSession();
   const [theme, setTheme] = useTheme();
   const person = typeof session.person === "string" ? session.person : (session.person?.name ?? session.person?.email);
   const projects = session.projects ?? [];
@@ -38,10 +38,12 @@ export function Account() {
           <option value="dark">Dark</option>
         </select>
       </label>
-      <button type="button" className="button quiet" onClick={signOut}>
-        <SignOutIcon />
-        Sign out
-      </button>
+      {canChange && (
+        <button type="button" className="button quiet" onClick={signOut}>
+          <SignOutIcon />
+          Sign out
+        </button>
+      )}
     </div>
   );
 }

@@ -35,6 +35,7 @@ export function formatBytes(bytes: number): string {
 
 export function formatDuration(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
+  if (whole === 0 && seconds >= 0) return "under 1 s";
   const hours = Math.floor(whole / 3600);
   const minutes = Math.floor((whole % 3600) / 60);
   if (hours >= 48) return `${Math.floor(hours / 24)} d ${hours % 24} h`;
@@ -59,7 +60,10 @@ export function formatAgo(seconds: number): string {
 
 /** Return a field's name as words: `peakMemoryBytes` is "Peak memory bytes". */
 export function wordsOf(name: string): string {
-  const words = name.replaceAll(/([a-z0-9])([A-Z])/g, "$1 $2").replaceAll(/[_-]+/g, " ").toLowerCase();
+  const words = name
+    .replaceAll(/([a-z0-9])([A-Z])/g, "$1 $2")
+    .replaceAll(/[_-]+/g, " ")
+    .toLowerCase();
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 

@@ -4,6 +4,8 @@ import { chooseProject, getSession, type Provider, type Session } from "./api/co
 
 interface Signed {
   session: Session;
+  /** Whether things can be made and changed. */
+  canChange: boolean;
   signOut: () => void;
   /** Work in another project that is open to this person. */
   choose: (project: string) => Promise<void>;
@@ -33,7 +35,10 @@ async function ask(): Promise<Session> {
 
 const isSigned = (session: Session): boolean => currentKey() !== null || Boolean(session.person ?? session.project);
 
-export function SessionProvider({ children, signedOut }: {
+export function SessionProvider({
+  children,
+  signedOut,
+}: {
   children: ReactNode;
   signedOut: (providers: Provider[], signIn: (key: string) => Promise<void>, error?: string) => ReactNode;
 }) {
@@ -47,8 +52,12 @@ export function SessionProvider({ children, signedOut }: {
     } catch (error) {
       const hadKey = currentKey() !== null;
       if (error instanceof ApiError && error.status === 401) setKey(null);
-      const providers = await getSession().then((session) => session.providers ?? [], () => []);
-      const message = hadKey || !(error instanceof ApiError && error.status === 401) ? (error as Error).message : undefined;
+      const providers = await getSession().then(
+        (session) => session.providers ?? [],
+        () => [],
+      );
+      const message =
+        hadKey || !(error instanceof ApiError && error.status === 401) ? (error as Error).message : undefined;
       setState({ is: "out", providers, ...(message === undefined ? {} : { error: message }) });
     }
   }, []);
@@ -82,7 +91,10 @@ export function SessionProvider({ children, signedOut }: {
   }, [state.is, look]);
 
   const value = useMemo(
-    () => (state.is === "in" ? { session: state.session, signOut, choose } : null),
+    () =>
+      state.is === "in"
+        ? { session: state.session, canChange: state.session.mode !== "workFolder", signOut, choose }
+        : null,
     [state, signOut, choose],
   );
   if (state.is === "asking") return null;

@@ -17,6 +17,8 @@ export interface Session {
   scopes?: Maybe<string[]>;
   projects?: Maybe<{ id: string; name: string; organization: string }[]>;
   providers?: Maybe<Provider[]>;
+  /** `workFolder`: what jobs have left on this machine is shown, and nothing can be changed. */
+  mode?: Maybe<string>;
 }
 
 export interface CurvePoint {
@@ -188,10 +190,9 @@ export const getJobDetail = (id: string, signal: AbortSignal): Promise<JobDetail
   requestIfAny(`${ROOT}/jobs/${encodeURIComponent(id)}`, { signal });
 
 export const getFileReport = (id: string, model: string | undefined, signal: AbortSignal): Promise<FileReport | null> =>
-  requestIfAny(
-    `${ROOT}/files/${encodeURIComponent(id)}/report${model ? `?model=${encodeURIComponent(model)}` : ""}`,
-    { signal },
-  );
+  requestIfAny(`${ROOT}/files/${encodeURIComponent(id)}/report${model ? `?model=${encodeURIComponent(model)}` : ""}`, {
+    signal,
+  });
 
 export const getPlan = (body: PlanRequest, signal: AbortSignal): Promise<Plan | null> =>
   requestIfAny(`${ROOT}/plan`, { body, signal } satisfies Options);

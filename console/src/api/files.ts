@@ -14,7 +14,11 @@ export const getFile = (id: string, signal: AbortSignal): Promise<FileObject> =>
 export const deleteFile = (id: string): Promise<unknown> => request(at(id), { method: "DELETE" });
 
 /** Return the first bytes of a file as text, and whether there are more. */
-export async function readStart(id: string, most: number, signal: AbortSignal): Promise<{ text: string; more: boolean }> {
+export async function readStart(
+  id: string,
+  most: number,
+  signal: AbortSignal,
+): Promise<{ text: string; more: boolean }> {
   const response = await send(`${at(id)}/content`, { signal });
   const reader = response.body?.getReader();
   const decoder = new TextDecoder();
@@ -58,7 +62,7 @@ export function uploadFile(
       upload.status < 300
         ? resolve(JSON.parse(upload.responseText) as FileObject)
         : reject(errorOf(upload.status, upload.responseText));
-    upload.onerror = () => reject(errorOf(0, "{\"error\":{\"message\":\"The upload broke off. Try again.\"}}"));
+    upload.onerror = () => reject(errorOf(0, '{"error":{"message":"The upload broke off. Try again."}}'));
     upload.onabort = () => reject(new DOMException("The upload was stopped.", "AbortError"));
     signal.addEventListener("abort", () => upload.abort());
     upload.send(form);

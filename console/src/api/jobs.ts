@@ -33,7 +33,10 @@ export const listCheckpoints = async (id: string, signal: AbortSignal): Promise<
 
 /** Yield a job's events from the first on, as they come, until it has ended. */
 export async function* streamEvents(id: string, signal: AbortSignal): AsyncGenerator<JobEvent> {
-  yield* eventsOf<JobEvent>(await send(`${at(id)}/events?stream=true`, { signal }));
+  const response = await send(`${at(id)}/events?stream=true&limit=100`, { signal });
+  if (response.headers.get("content-type")?.startsWith("text/event-stream")) yield* eventsOf<JobEvent>(response);
+  // What reads a work folder has no stream, and answers with the newest.
+  else yield* ((await response.json()) as Page<JobEvent>).data.toReversed();
 }
 
 /** Return the hyper-parameters of a job's method. */

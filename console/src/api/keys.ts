@@ -14,7 +14,7 @@ const keysOf = (project: string): string => `/v1/organization/projects/${encodeU
 /** Return a project's keys that are not revoked. */
 export async function listKeys(project: string, signal: AbortSignal): Promise<ApiKey[]> {
   const found: ApiKey[] = [];
-  for (let after: string | undefined; ; ) {
+  for (let after: string | undefined; ;) {
     const page: Page<ApiKey> = await request(withQuery(keysOf(project), { limit: 100, after }), { signal });
     found.push(...page.data);
     if (!page.has_more || !page.last_id) return found;

@@ -7,19 +7,10 @@ export interface Page<T> {
 }
 
 export type JobStatus =
-  | "validating_files"
-  | "queued"
-  | "running"
-  | "pausing"
-  | "paused"
-  | "succeeded"
-  | "failed"
-  | "cancelled";
+  "validating_files" | "queued" | "running" | "pausing" | "paused" | "succeeded" | "failed" | "cancelled";
 
 export type Setting = number | "auto";
-export type Hyperparameters = Partial<
-  Record<"n_epochs" | "batch_size" | "learning_rate_multiplier" | "beta", Setting>
->;
+export type Hyperparameters = Partial<Record<"n_epochs" | "batch_size" | "learning_rate_multiplier" | "beta", Setting>>;
 export type MethodType = "supervised" | "dpo";
 
 export interface Method {

@@ -3,7 +3,11 @@ import type { Provider } from "../api/console";
 import { Button, LinkButton } from "../ui/basics";
 import { TextField } from "../ui/fields";
 
-export function SignInPage({ providers, signIn, error }: {
+export function SignInPage({
+  providers,
+  signIn,
+  error,
+}: {
   providers: Provider[];
   signIn: (key: string) => Promise<void>;
   error: string | undefined;

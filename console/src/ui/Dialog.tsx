@@ -34,7 +34,14 @@ export function Dialog({ title, onClose, children }: { title: string; onClose: (
 }
 
 /** A question before something that cannot be taken back. */
-export function Confirm({ title, children, action, isBusy, onConfirm, onClose }: {
+export function Confirm({
+  title,
+  children,
+  action,
+  isBusy,
+  onConfirm,
+  onClose,
+}: {
   title: string;
   children: ReactNode;
   action: string;

@@ -9,7 +9,12 @@ export interface Column<T> {
 }
 
 /** A table; on a small screen each row becomes a card. */
-export function Table<T>({ label, columns, rows, keyOf }: {
+export function Table<T>({
+  label,
+  columns,
+  rows,
+  keyOf,
+}: {
   label: string;
   columns: Column<T>[];
   rows: T[];

@@ -6,7 +6,12 @@ import { Button, Progress } from "./basics";
 import { UploadIcon } from "./icons";
 
 /** A place to drop or choose a file, which is then uploaded. */
-export function UploadArea({ purpose, label, accept, onUploaded }: {
+export function UploadArea({
+  purpose,
+  label,
+  accept,
+  onUploaded,
+}: {
   purpose: string;
   label: string;
   accept?: string;
@@ -66,13 +71,21 @@ export function UploadArea({ purpose, label, accept, onUploaded }: {
           </>
         ) : (
           <div className="sending">
-            <span>{sent.file.name} · {formatBytes(sent.file.size)}</span>
+            <span>
+              {sent.file.name} · {formatBytes(sent.file.size)}
+            </span>
             <Progress label={`Upload of ${sent.file.name}`} part={sent.part} />
-            <Button look="quiet" onClick={() => stop.current?.abort()}>Stop</Button>
+            <Button look="quiet" onClick={() => stop.current?.abort()}>
+              Stop
+            </Button>
           </div>
         )}
       </div>
-      {error !== undefined && <p className="error-text" role="alert">{error}</p>}
+      {error !== undefined && (
+        <p className="error-text" role="alert">
+          {error}
+        </p>
+      )}
     </div>
   );
 }

@@ -21,7 +21,11 @@ export function Button({ look = "plain", isBusy = false, className = "", disable
   );
 }
 
-export function LinkButton({ look = "plain", className = "", ...rest }: ComponentProps<"a"> & { look?: ButtonProps["look"] }) {
+export function LinkButton({
+  look = "plain",
+  className = "",
+  ...rest
+}: ComponentProps<"a"> & { look?: ButtonProps["look"] }) {
   return <a className={`button ${look} ${className}`} {...rest} />;
 }
 
@@ -38,7 +42,12 @@ export function Header({ title, note, children }: { title: ReactNode; note?: Rea
   );
 }
 
-export function Card({ title, note, children, className = "" }: {
+export function Card({
+  title,
+  note,
+  children,
+  className = "",
+}: {
   title?: ReactNode;
   note?: ReactNode;
   children: ReactNode;

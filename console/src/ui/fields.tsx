@@ -38,7 +38,12 @@ export function Field({ label, hint, error, children }: Labelled & { children: (
   );
 }
 
-export function TextField({ label, hint, error, ...rest }: Labelled & ComponentProps<"input"> & { "data-first"?: boolean }) {
+export function TextField({
+  label,
+  hint,
+  error,
+  ...rest
+}: Labelled & ComponentProps<"input"> & { "data-first"?: boolean }) {
   return (
     <Field label={label} hint={hint} error={error}>
       {(ids) => <input type="text" {...rest} {...ids} />}
@@ -67,7 +72,12 @@ export function SelectField({ label, hint, error, children, ...rest }: Labelled 
 }
 
 /** A choice of one of few, as radio buttons beside each other. */
-export function Choice<T extends string>({ label, value, options, onChange }: {
+export function Choice<T extends string>({
+  label,
+  value,
+  options,
+  onChange,
+}: {
   label: string;
   value: T;
   options: readonly (readonly [T, string])[];

@@ -12,7 +12,9 @@ function icon(path: string) {
 
 export const JobsIcon = icon("M3 16V9M7.7 16V4M12.3 16v-5M17 16V7");
 export const NewIcon = icon("M10 4v12M4 10h12");
-export const ModelsIcon = icon("M10 2.8 16.5 6.3v7.4L10 17.2l-6.500-3.500V6.300zM3.700 6.500 10 10l6.300-3.500M10 10v7");
+export const ModelsIcon = icon(
+  "M10 2.8 16.5 6.3v7.4L10 17.2l-6.500-3.500V6.300zM3.700 6.500 10 10l6.300-3.500M10 10v7",
+);
 export const PlaygroundIcon = icon("M3.500 4.500h13v9h-7l-3.500 3v-3h-2.500zM7 8h6M7 10.500h4");
 export const FilesIcon = icon("M5 2.800h6.500L15.500 7v10.200H5zM11.300 3v4.200h4");
 export const UsageIcon = icon("M3 16.500h14M4 12.500l4-4 3 2.500 5-6");

@@ -36,7 +36,12 @@ export function NoticeProvider({ children }: { children: ReactNode }) {
         {notices.map((notice) => (
           <div key={notice.id} className={`notice ${notice.kind}`}>
             <span>{notice.text}</span>
-            <button type="button" className="icon-button" aria-label="Close the message" onClick={() => close(notice.id)}>
+            <button
+              type="button"
+              className="icon-button"
+              aria-label="Close the message"
+              onClick={() => close(notice.id)}
+            >
               <CloseIcon />
             </button>
           </div>

@@ -29,8 +29,8 @@ _NAME_OF_FOCUS = """() => {
 _SEEN = """() => {
   const element = document.activeElement;
   const seen = (each) => getComputedStyle(each).outlineStyle !== "none";
-  const next = element.nextElementSibling;
-  return seen(element) || seen(element.parentElement) || (next && seen(next));
+  const beside = [element, element.parentElement, element.nextElementSibling];  // or its label
+  return beside.some((each) => each !== null && seen(each));
 }"""
 
 

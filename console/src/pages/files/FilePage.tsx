@@ -19,8 +19,16 @@ export function FilePage({ id }: { id: string }) {
   return (
     <>
       <Header title={found?.filename ?? "File"} note={<span className="mono">{id}</span>}>
-        {found && <Button isBusy={save.isRunning} onClick={() => void save.run(found)}>Download</Button>}
-        {isTraining && <LinkButton look="primary" href={linkTo(["new"], { file: id })}>Fine-tune on it</LinkButton>}
+        {found && (
+          <Button isBusy={save.isRunning} onClick={() => void save.run(found)}>
+            Download
+          </Button>
+        )}
+        {isTraining && (
+          <LinkButton look="primary" href={linkTo(["new"], { file: id })}>
+            Fine-tune on it
+          </LinkButton>
+        )}
       </Header>
       <ErrorText error={file.error} />
       {file.isLoading && <Loading />}

@@ -37,14 +37,22 @@ export function FilesPage() {
     { name: "Purpose", cell: (file) => <span className="whole">{file.purpose}</span> },
     { name: "Size", cell: (file) => formatBytes(file.bytes), isNumber: true },
     { name: "Created", cell: (file) => formatAgo(file.created_at), isNumber: true },
-    { name: "Expires", cell: (file) => (file.expires_at === null ? "never" : formatMoment(file.expires_at)), isNumber: true },
+    {
+      name: "Expires",
+      cell: (file) => (file.expires_at === null ? "never" : formatMoment(file.expires_at)),
+      isNumber: true,
+    },
     {
       name: "Actions",
       isAction: true,
       cell: (file) => (
         <>
-          <Button look="quiet" aria-label={`Download ${file.filename}`} onClick={() => void save.run(file)}>Download</Button>
-          <Button look="quiet" aria-label={`Delete ${file.filename}`} onClick={() => setLeaving(file)}>Delete</Button>
+          <Button look="quiet" aria-label={`Download ${file.filename}`} onClick={() => void save.run(file)}>
+            Download
+          </Button>
+          <Button look="quiet" aria-label={`Delete ${file.filename}`} onClick={() => setLeaving(file)}>
+            Delete
+          </Button>
         </>
       ),
     },
@@ -54,7 +62,9 @@ export function FilesPage() {
       <Header title="Files" note="What models are trained on and compared with, and what jobs leave." />
       <div className="upload-row">
         <SelectField label="Purpose of an upload" value={uploads} onChange={(event) => setUploads(event.target.value)}>
-          {PURPOSES.map((name) => <option key={name}>{name}</option>)}
+          {PURPOSES.map((name) => (
+            <option key={name}>{name}</option>
+          ))}
         </SelectField>
         <UploadArea
           purpose={uploads}
@@ -68,17 +78,29 @@ export function FilesPage() {
       <div className="filters">
         <SelectField label="Purpose" value={purpose} onChange={(event) => setPurpose(event.target.value)}>
           <option value="">All</option>
-          {SHOWN_PURPOSES.map((name) => <option key={name}>{name}</option>)}
+          {SHOWN_PURPOSES.map((name) => (
+            <option key={name}>{name}</option>
+          ))}
         </SelectField>
-        <p className="muted small count" role="status">{data && `${data.length} ${data.length === 1 ? "file" : "files"}`}</p>
+        <p className="muted small count" role="status">
+          {data && `${data.length} ${data.length === 1 ? "file" : "files"}`}
+        </p>
       </div>
       <ErrorText error={error} />
       {isLoading && <Loading />}
       {data?.length === 0 && <Empty title="No files">Upload a file of examples, one JSON object in a line.</Empty>}
       {data && data.length > 0 && <Table label="Files" columns={columns} rows={data} keyOf={(file) => file.id} />}
       {leaving && (
-        <Confirm title="Delete this file?" action="Delete the file" isBusy={remove.isRunning} onClose={() => setLeaving(undefined)} onConfirm={() => void remove.run(leaving)}>
-          <p><strong>{leaving.filename}</strong> cannot be brought back. Models that were trained on it stay.</p>
+        <Confirm
+          title="Delete this file?"
+          action="Delete the file"
+          isBusy={remove.isRunning}
+          onClose={() => setLeaving(undefined)}
+          onConfirm={() => void remove.run(leaving)}
+        >
+          <p>
+            <strong>{leaving.filename}</strong> cannot be brought back. Models that were trained on it stay.
+          </p>
         </Confirm>
       )}
     </>

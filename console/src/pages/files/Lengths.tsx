@@ -25,7 +25,10 @@ export function Lengths({ lengths }: { lengths: Found | null | undefined }) {
         across={wordsOf(lengths.unit)}
         height={150}
         parts={[{ name: "Rows", look: "main" }]}
-        bars={lengths.histogram.map(({ from, to, rows }) => ({ name: from === to ? `${from}` : `${from}–${to}`, values: [rows] }))}
+        bars={lengths.histogram.map(({ from, to, rows }) => ({
+          name: from === to ? `${from}` : `${from}–${to}`,
+          values: [rows],
+        }))}
       />
     </div>
   );

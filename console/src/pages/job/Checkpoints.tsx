@@ -17,7 +17,10 @@ export function Checkpoints({ id, status }: { id: string; status: string }) {
         keyOf={(checkpoint) => checkpoint.id}
         columns={[
           { name: "Step", cell: (checkpoint) => formatNumber(checkpoint.step_number), isNumber: true },
-          { name: "Model", cell: (checkpoint) => <span className="mono">{checkpoint.fine_tuned_model_checkpoint}</span> },
+          {
+            name: "Model",
+            cell: (checkpoint) => <span className="mono">{checkpoint.fine_tuned_model_checkpoint}</span>,
+          },
           {
             name: "Validation loss",
             cell: ({ metrics }) => textOf(metrics["full_valid_loss"] ?? metrics["valid_loss"]),
@@ -27,7 +30,9 @@ export function Checkpoints({ id, status }: { id: string; status: string }) {
           {
             name: "Try it",
             cell: ({ fine_tuned_model_checkpoint: model }) => (
-              <a href={linkTo(["playground"], { model })}>Try it<span className="hidden"> {model}</span></a>
+              <a href={linkTo(["playground"], { model })}>
+                Try it<span className="hidden"> {model}</span>
+              </a>
             ),
             isAction: true,
           },

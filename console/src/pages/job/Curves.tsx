@@ -12,7 +12,11 @@ const pointsOf = (points: CurvePoint[], value: (point: CurvePoint) => Maybe): [n
   });
 
 /** The losses and the learning rate over the steps. */
-export const Curves = memo(function Curves({ points, totalSteps, isLive }: {
+export const Curves = memo(function Curves({
+  points,
+  totalSteps,
+  isLive,
+}: {
   points: CurvePoint[];
   totalSteps: Maybe;
   isLive: boolean;
@@ -37,7 +41,13 @@ export const Curves = memo(function Curves({ points, totalSteps, isLive }: {
       </Card>
       {rate.length > 0 && (
         <Card title="Learning rate">
-          <LineChart label="Learning rate" across="Step" mostAcross={most} fromZero lines={[{ name: "Learning rate", look: "main", points: rate }]} />
+          <LineChart
+            label="Learning rate"
+            across="Step"
+            mostAcross={most}
+            fromZero
+            lines={[{ name: "Learning rate", look: "main", points: rate }]}
+          />
         </Card>
       )}
     </div>

@@ -23,12 +23,26 @@ export function JobActions({ job, onChange }: { job: Job; onChange: () => void }
   );
   return (
     <>
-      {CAN_PAUSE.has(job.status) && <Button isBusy={change.isRunning} onClick={() => void change.run("pause")}>Pause</Button>}
-      {CAN_RESUME.has(job.status) && <Button look="primary" isBusy={change.isRunning} onClick={() => void change.run("resume")}>Resume</Button>}
+      {CAN_PAUSE.has(job.status) && (
+        <Button isBusy={change.isRunning} onClick={() => void change.run("pause")}>
+          Pause
+        </Button>
+      )}
+      {CAN_RESUME.has(job.status) && (
+        <Button look="primary" isBusy={change.isRunning} onClick={() => void change.run("resume")}>
+          Resume
+        </Button>
+      )}
       {!FINISHED.has(job.status) && <Button onClick={() => setAsks(true)}>Cancel</Button>}
       <LinkButton href={linkTo(["new"], { from: job.id })}>Again with changes</LinkButton>
       {asksToCancel && (
-        <Confirm title="Cancel this job?" action="Cancel the job" isBusy={change.isRunning} onClose={() => setAsks(false)} onConfirm={() => void change.run("cancel")}>
+        <Confirm
+          title="Cancel this job?"
+          action="Cancel the job"
+          isBusy={change.isRunning}
+          onClose={() => setAsks(false)}
+          onConfirm={() => void change.run("cancel")}
+        >
           <p>What it has learned so far is lost. To go on later, pause it instead.</p>
         </Confirm>
       )}

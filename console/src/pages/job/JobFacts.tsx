@@ -33,6 +33,12 @@ export function JobFacts({ job }: { job: Job }) {
 
 const NAMES: Record<string, string> = { n_epochs: "Epochs", beta: "Beta" };
 
+/** A file of the service; a job that ran without one has the place of its data. */
 function FileLink({ id }: { id: string }) {
-  return <a className="mono" href={linkTo(["files", id])}>{id}</a>;
+  if (!id.startsWith("file-")) return <span className="mono">{id}</span>;
+  return (
+    <a className="mono" href={linkTo(["files", id])}>
+      {id}
+    </a>
+  );
 }

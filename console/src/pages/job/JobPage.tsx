@@ -1,6 +1,7 @@
 import { FINISHED } from "../../api/jobs";
 import { formatMoment } from "../../format";
 import { linkTo } from "../../router";
+import { useSession } from "../../session";
 import { Card, ErrorText, Header, LinkButton, Loading } from "../../ui/basics";
 import { Code } from "../../ui/Code";
 import { Status } from "../../ui/Status";
@@ -19,6 +20,7 @@ import { WorstRows } from "./WorstRows";
 export function JobPage({ id }: { id: string }) {
   const { data, error, reload } = useJob(id);
   const events = useEvents(id);
+  const { canChange } = useSession();
   if (data === undefined) {
     return (
       <>
@@ -31,22 +33,42 @@ export function JobPage({ id }: { id: string }) {
   const hasEnded = FINISHED.has(job.status);
   return (
     <>
-      <Header title={<>{job.model} <Status status={job.status} /></>} note={<><span className="mono">{id}</span> · {formatMoment(job.created_at)}</>}>
-        <JobActions job={job} onChange={reload} />
+      <Header
+        title={
+          <>
+            {job.model} <Status status={job.status} />
+          </>
+        }
+        note={
+          <>
+            <span className="mono">{id}</span> · {formatMoment(job.created_at)}
+          </>
+        }
+      >
+        {canChange && <JobActions job={job} onChange={reload} />}
       </Header>
       <ErrorText error={error} />
-      <Reason message={job.error?.message ?? (hasEnded ? undefined : (detail.message ?? detail.reason))} isError={job.error !== null} />
+      <Reason
+        message={job.error?.message ?? (hasEnded ? undefined : (detail.message ?? detail.reason))}
+        isError={job.error !== null}
+      />
       {job.fine_tuned_model && (
         <Card className="result">
           <div>
             <p className="muted small">Fine-tuned model</p>
             <p className="mono">{job.fine_tuned_model}</p>
           </div>
-          <LinkButton look="primary" href={linkTo(["playground"], { model: job.fine_tuned_model })}>Try it</LinkButton>
+          <LinkButton look="primary" href={linkTo(["playground"], { model: job.fine_tuned_model })}>
+            Try it
+          </LinkButton>
         </Card>
       )}
       {!hasEnded && <JobProgress job={job} detail={detail} />}
-      <Curves points={curveOf(detail, events)} totalSteps={detail.progress?.totalSteps ?? lastTotal(events)} isLive={!hasEnded} />
+      <Curves
+        points={curveOf(detail, events)}
+        totalSteps={detail.progress?.totalSteps ?? lastTotal(events)}
+        isLive={!hasEnded}
+      />
       <div className="columns">
         <JobFacts job={job} />
         <PlanAndMeasured plan={detail.plan} measured={detail.measured} />
@@ -65,7 +87,11 @@ export function JobPage({ id }: { id: string }) {
 }
 
 function Reason({ message, isError }: { message: string | null | undefined; isError: boolean }) {
-  return message ? <p className={isError ? "reason bad" : "reason"} role={isError ? "alert" : "status"}>{message}</p> : null;
+  return message ? (
+    <p className={isError ? "reason bad" : "reason"} role={isError ? "alert" : "status"}>
+      {message}
+    </p>
+  ) : null;
 }
 
 const lastTotal = (events: { data: { total_steps?: number } | null }[]): number | undefined =>

@@ -19,14 +19,25 @@ const NEEDS: Record<string, string> = {
   gpuMemory: "GPU memory",
   disk: "disk",
 };
-const CHOICES = ["machine", "processes", "strategy", "microBatchSize", "gradientAccumulationSteps", "packing", "gradientCheckpointing", "hours", "cost"];
+const CHOICES = [
+  "machine",
+  "processes",
+  "strategy",
+  "microBatchSize",
+  "gradientAccumulationSteps",
+  "packing",
+  "gradientCheckpointing",
+  "hours",
+  "cost",
+];
 
 /** What was expected before the job, beside what was measured. */
 export function PlanAndMeasured({ plan, measured }: { plan: Maybe; measured: Maybe }) {
   const needs = needsOf(plan, measured);
-  const chosen = CHOICES.filter((name) => plan?.[name] != null).map(
-    (name): [string, string] => [wordsOf(name), formatFact(name, plan?.[name])],
-  );
+  const chosen = CHOICES.filter((name) => plan?.[name] != null).map((name): [string, string] => [
+    wordsOf(name),
+    formatFact(name, plan?.[name]),
+  ]);
   if (needs.length + chosen.length === 0) return null;
   return (
     <Card title="Plan and measured">
@@ -67,5 +78,7 @@ function factsIn(facts: Maybe, name: string): Facts {
 }
 
 function formatNeed(name: string, value: unknown): string {
-  return name === "secondsPerStep" && typeof value === "number" ? `${formatFact("", value)} s` : formatFact(name, value);
+  return name === "secondsPerStep" && typeof value === "number"
+    ? `${formatFact("", value)} s`
+    : formatFact(name, value);
 }

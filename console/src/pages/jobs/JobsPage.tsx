@@ -4,6 +4,7 @@ import type { Job } from "../../api/types";
 import { formatAbout, formatAgo, formatDuration } from "../../format";
 import { useQuery } from "../../hooks/useQuery";
 import { linkTo } from "../../router";
+import { useSession } from "../../session";
 import { Button, Empty, ErrorText, Header, LinkButton, Loading } from "../../ui/basics";
 import { SelectField } from "../../ui/fields";
 import { Status, STATUS_NAMES } from "../../ui/Status";
@@ -21,23 +22,33 @@ const COLUMNS: Column<Job>[] = [
 ];
 
 export function JobsPage() {
+  const { canChange } = useSession();
   const [status, setStatus] = useState("");
   const [model, setModel] = useState("");
   const [pages, setPages] = useState(1);
-  const { data, error, isLoading } = useQuery((signal) => newestJobs(pages, signal), [pages], { every: POLL_MILLISECONDS, keeps: true });
+  const { data, error, isLoading } = useQuery((signal) => newestJobs(pages, signal), [pages], {
+    every: POLL_MILLISECONDS,
+    keeps: true,
+  });
   const jobs = data?.jobs ?? [];
   const models = [...new Set(jobs.map((job) => job.model))].sort();
   const shown = jobs.filter((job) => (!status || job.status === status) && (!model || job.model === model));
   return (
     <>
       <Header title="Jobs" note="Each job fine-tunes a model on a file.">
-        <LinkButton look="primary" href={linkTo(["new"])}>New job</LinkButton>
+        {canChange && (
+          <LinkButton look="primary" href={linkTo(["new"])}>
+            New job
+          </LinkButton>
+        )}
       </Header>
       <div className="filters">
         <SelectField label="Status" value={status} onChange={(event) => setStatus(event.target.value)}>
           <option value="">All</option>
           {Object.entries(STATUS_NAMES).map(([value, name]) => (
-            <option key={value} value={value}>{name}</option>
+            <option key={value} value={value}>
+              {name}
+            </option>
           ))}
         </SelectField>
         <SelectField label="Base model" value={model} onChange={(event) => setModel(event.target.value)}>
@@ -46,12 +57,16 @@ export function JobsPage() {
             <option key={name}>{name}</option>
           ))}
         </SelectField>
-        <p className="muted small count" role="status">{data && countOf(shown.length, jobs.length)}</p>
+        <p className="muted small count" role="status">
+          {data && countOf(shown.length, jobs.length)}
+        </p>
       </div>
       <ErrorText error={error} />
       {isLoading && <Loading />}
       {data && jobs.length === 0 && (
-        <Empty title="No jobs yet">Upload a file of examples and <a href={linkTo(["new"])}>start the first one</a>.</Empty>
+        <Empty title="No jobs yet">
+          Upload a file of examples and <a href={linkTo(["new"])}>start the first one</a>.
+        </Empty>
       )}
       {jobs.length > 0 && shown.length === 0 && <Empty title="No job is like this">Choose other filters.</Empty>}
       {shown.length > 0 && <Table label="Jobs" columns={COLUMNS} rows={shown} keyOf={(job) => job.id} />}
@@ -89,4 +104,3 @@ async function newestJobs(pages: number, signal: AbortSignal): Promise<{ jobs: J
   }
   return { jobs, more };
 }
-

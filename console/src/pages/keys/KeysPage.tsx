@@ -46,18 +46,37 @@ export function KeysPage() {
     ),
   );
   const columns: Column<ApiKey>[] = [
-    { name: "Name", cell: (key) => <>{key.name} {isOwn(key) && <Badge look="active">This tab</Badge>}</> },
+    {
+      name: "Name",
+      cell: (key) => (
+        <>
+          {key.name} {isOwn(key) && <Badge look="active">This tab</Badge>}
+        </>
+      ),
+    },
     { name: "Key", cell: (key) => <span className="mono">{key.redacted_value}</span> },
     { name: "Created", cell: (key) => formatAgo(key.created_at), isNumber: true },
-    { name: "Last used", cell: (key) => (key.last_used_at === null ? "never" : formatAgo(key.last_used_at)), isNumber: true },
-    { name: "Expires", cell: (key) => (key.expires_at === null ? "never" : formatMoment(key.expires_at)), isNumber: true },
+    {
+      name: "Last used",
+      cell: (key) => (key.last_used_at === null ? "never" : formatAgo(key.last_used_at)),
+      isNumber: true,
+    },
+    {
+      name: "Expires",
+      cell: (key) => (key.expires_at === null ? "never" : formatMoment(key.expires_at)),
+      isNumber: true,
+    },
     {
       name: "Actions",
       isAction: true,
       cell: (key) => (
         <>
-          <Button look="quiet" aria-label={`Rotate ${key.name}`} onClick={() => setOpen({ is: "rotate", key })}>Rotate</Button>
-          <Button look="quiet" aria-label={`Revoke ${key.name}`} onClick={() => setOpen({ is: "revoke", key })}>Revoke</Button>
+          <Button look="quiet" aria-label={`Rotate ${key.name}`} onClick={() => setOpen({ is: "rotate", key })}>
+            Rotate
+          </Button>
+          <Button look="quiet" aria-label={`Revoke ${key.name}`} onClick={() => setOpen({ is: "revoke", key })}>
+            Revoke
+          </Button>
         </>
       ),
     },
@@ -65,7 +84,11 @@ export function KeysPage() {
   return (
     <>
       <Header title="Keys" note="Programs sign in with them. Each is shown once, when it is made.">
-        {data && <Button look="primary" onClick={() => setOpen({ is: "new" })}>New key</Button>}
+        {data && (
+          <Button look="primary" onClick={() => setOpen({ is: "new" })}>
+            New key
+          </Button>
+        )}
       </Header>
       {error instanceof ApiError && error.status === 403 ? (
         <Empty title="This key may not manage keys">{error.message}</Empty>
@@ -76,12 +99,26 @@ export function KeysPage() {
       {data && <Table label="Keys" columns={columns} rows={data.keys} keyOf={(key) => key.id} />}
       {data && open?.is === "new" && <NewKeyDialog project={data.project} onClose={close} onCreated={created} />}
       {data && open?.is === "rotate" && (
-        <RotateDialog project={data.project} apiKey={open.key} onClose={close} onRotated={(key) => created(key, open.key)} />
+        <RotateDialog
+          project={data.project}
+          apiKey={open.key}
+          onClose={close}
+          onRotated={(key) => created(key, open.key)}
+        />
       )}
       {open?.is === "secret" && <SecretDialog apiKey={open.key} onClose={close} />}
       {data && open?.is === "revoke" && (
-        <Confirm title="Revoke this key?" action="Revoke the key" isBusy={revoke.isRunning} onClose={close} onConfirm={() => void revoke.run(data.project, open.key)}>
-          <p>Programs that use <strong>{open.key.name}</strong> are refused within seconds. {isOwn(open.key) && "You are signed in with it, and will be signed out."}</p>
+        <Confirm
+          title="Revoke this key?"
+          action="Revoke the key"
+          isBusy={revoke.isRunning}
+          onClose={close}
+          onConfirm={() => void revoke.run(data.project, open.key)}
+        >
+          <p>
+            Programs that use <strong>{open.key.name}</strong> are refused within seconds.{" "}
+            {isOwn(open.key) && "You are signed in with it, and will be signed out."}
+          </p>
         </Confirm>
       )}
     </>

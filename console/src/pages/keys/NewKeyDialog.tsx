@@ -6,7 +6,12 @@ import { Dialog } from "../../ui/Dialog";
 import { SelectField, TextField } from "../../ui/fields";
 
 const DAY = 86_400;
-const EXPIRIES = [["", "Never"], [String(30 * DAY), "In 30 days"], [String(90 * DAY), "In 90 days"], [String(365 * DAY), "In a year"]] as const;
+const EXPIRIES = [
+  ["", "Never"],
+  [String(30 * DAY), "In 30 days"],
+  [String(90 * DAY), "In 90 days"],
+  [String(365 * DAY), "In a year"],
+] as const;
 const MEANINGS: Record<string, string> = {
   files: "upload and read files",
   fine_tuning: "start and follow jobs",
@@ -16,7 +21,11 @@ const MEANINGS: Record<string, string> = {
   admin: "manage projects and keys",
 };
 
-export function NewKeyDialog({ project, onClose, onCreated }: {
+export function NewKeyDialog({
+  project,
+  onClose,
+  onCreated,
+}: {
   project: string;
   onClose: () => void;
   onCreated: (key: NewKey) => void;
@@ -30,7 +39,13 @@ export function NewKeyDialog({ project, onClose, onCreated }: {
     event.preventDefault();
     setBusy(true);
     try {
-      onCreated(await createKey(project, { name: name.trim(), scopes, ...(expiry ? { expires_in_seconds: Number(expiry) } : {}) }));
+      onCreated(
+        await createKey(project, {
+          name: name.trim(),
+          scopes,
+          ...(expiry ? { expires_in_seconds: Number(expiry) } : {}),
+        }),
+      );
     } catch (failure) {
       setError(failure as Error);
       setBusy(false);
@@ -42,7 +57,15 @@ export function NewKeyDialog({ project, onClose, onCreated }: {
     <Dialog title="New key" onClose={onClose}>
       <form onSubmit={(event) => void submit(event)}>
         <div className="dialog-body">
-          <TextField label="Name" data-first required maxLength={255} value={name} hint="Such as the program that will use it." onChange={(event) => setName(event.target.value)} />
+          <TextField
+            label="Name"
+            data-first
+            required
+            maxLength={255}
+            value={name}
+            hint="Such as the program that will use it."
+            onChange={(event) => setName(event.target.value)}
+          />
           <fieldset className="checks">
             <legend>It may</legend>
             {SCOPES.map((scope) => (
@@ -53,13 +76,19 @@ export function NewKeyDialog({ project, onClose, onCreated }: {
             ))}
           </fieldset>
           <SelectField label="Expires" value={expiry} onChange={(event) => setExpiry(event.target.value)}>
-            {EXPIRIES.map(([value, text]) => <option key={value} value={value}>{text}</option>)}
+            {EXPIRIES.map(([value, text]) => (
+              <option key={value} value={value}>
+                {text}
+              </option>
+            ))}
           </SelectField>
           <ErrorText error={error} />
         </div>
         <div className="dialog-actions">
           <Button onClick={onClose}>Close</Button>
-          <Button type="submit" look="primary" isBusy={isBusy} disabled={!name.trim() || scopes.length === 0}>Create the key</Button>
+          <Button type="submit" look="primary" isBusy={isBusy} disabled={!name.trim() || scopes.length === 0}>
+            Create the key
+          </Button>
         </div>
       </form>
     </Dialog>

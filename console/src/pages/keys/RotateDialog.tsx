@@ -5,9 +5,19 @@ import { Button, ErrorText } from "../../ui/basics";
 import { Dialog } from "../../ui/Dialog";
 import { SelectField } from "../../ui/fields";
 
-const OVERLAPS = [["0", "At once"], ["3600", "After an hour"], ["86400", "After a day"], ["604800", "After a week"]] as const;
+const OVERLAPS = [
+  ["0", "At once"],
+  ["3600", "After an hour"],
+  ["86400", "After a day"],
+  ["604800", "After a week"],
+] as const;
 
-export function RotateDialog({ project, apiKey, onClose, onRotated }: {
+export function RotateDialog({
+  project,
+  apiKey,
+  onClose,
+  onRotated,
+}: {
   project: string;
   apiKey: ApiKey;
   onClose: () => void;
@@ -30,13 +40,19 @@ export function RotateDialog({ project, apiKey, onClose, onRotated }: {
       <div className="dialog-body">
         <p>A new key with the same name and rights takes its place.</p>
         <SelectField label="The old key ends" value={overlap} onChange={(event) => setOverlap(event.target.value)}>
-          {OVERLAPS.map(([value, text]) => <option key={value} value={value}>{text}</option>)}
+          {OVERLAPS.map(([value, text]) => (
+            <option key={value} value={value}>
+              {text}
+            </option>
+          ))}
         </SelectField>
         <ErrorText error={error} />
       </div>
       <div className="dialog-actions">
         <Button onClick={onClose}>Close</Button>
-        <Button look="primary" isBusy={isBusy} onClick={() => void rotate()}>Rotate the key</Button>
+        <Button look="primary" isBusy={isBusy} onClick={() => void rotate()}>
+          Rotate the key
+        </Button>
       </div>
     </Dialog>
   );

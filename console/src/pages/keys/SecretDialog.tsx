@@ -8,11 +8,15 @@ export function SecretDialog({ apiKey, onClose }: { apiKey: NewKey; onClose: () 
   return (
     <Dialog title={apiKey.name} onClose={onClose}>
       <div className="dialog-body">
-        <p>Copy the key now. It is not stored, and is <strong>not shown again</strong>.</p>
+        <p>
+          Copy the key now. It is not stored, and is <strong>not shown again</strong>.
+        </p>
         <Code text={apiKey.value} label="The new key" />
       </div>
       <div className="dialog-actions">
-        <Button look="primary" onClick={onClose}>I have it</Button>
+        <Button look="primary" onClick={onClose}>
+          I have it
+        </Button>
       </div>
     </Dialog>
   );

@@ -31,7 +31,11 @@ export function Revisions({ name, detail, onChange }: { name: string; detail: Mo
         keyOf={(row, index) => `${row.revision}${index}`}
         columns={[
           { name: "Revision", cell: (row) => <span className="mono">{row.revision}</span> },
-          { name: "First served", cell: (row) => (row.time ? formatMoment(Date.parse(row.time) / 1000) : "–"), isNumber: true },
+          {
+            name: "First served",
+            cell: (row) => (row.time ? formatMoment(Date.parse(row.time) / 1000) : "–"),
+            isNumber: true,
+          },
           {
             name: "State",
             cell: (row) => (row.isCurrent ? <Badge look="good">Current</Badge> : <Badge look="off">Earlier</Badge>),
@@ -41,7 +45,12 @@ export function Revisions({ name, detail, onChange }: { name: string; detail: Mo
             isAction: true,
             cell: (row) =>
               !row.isCurrent && detail.own !== false ? (
-                <Button look="quiet" isBusy={back.isRunning} aria-label={`Roll back to ${row.revision}`} onClick={() => void back.run(row.revision)}>
+                <Button
+                  look="quiet"
+                  isBusy={back.isRunning}
+                  aria-label={`Roll back to ${row.revision}`}
+                  onClick={() => void back.run(row.revision)}
+                >
                   Roll back
                 </Button>
               ) : null,

@@ -8,7 +8,8 @@ import { UploadArea } from "../../ui/UploadArea";
 import { FileReport } from "../files/FileReport";
 import type { Form } from "./form";
 
-const nameOf = (file: FileObject): string => `${file.filename} · ${formatBytes(file.bytes)} · ${formatAgo(file.created_at)}`;
+const nameOf = (file: FileObject): string =>
+  `${file.filename} · ${formatBytes(file.bytes)} · ${formatAgo(file.created_at)}`;
 
 /** What is learned from: a file that is there, or one that is uploaded now, and what is found in it. */
 export function DataFields({ form, onChange }: { form: Form; onChange: (changes: Partial<Form>) => void }) {
@@ -18,7 +19,9 @@ export function DataFields({ form, onChange }: { form: Form; onChange: (changes:
     <>
       {chosen !== "" && !files.some(({ id }) => id === chosen) && <option value={chosen}>{chosen}</option>}
       {files.map((file) => (
-        <option key={file.id} value={file.id}>{nameOf(file)}</option>
+        <option key={file.id} value={file.id}>
+          {nameOf(file)}
+        </option>
       ))}
     </>
   );
@@ -26,7 +29,12 @@ export function DataFields({ form, onChange }: { form: Form; onChange: (changes:
     <>
       <Card title="Data">
         <ErrorText error={error} />
-        <SelectField label="Training file" required value={form.training} onChange={(event) => onChange({ training: event.target.value })}>
+        <SelectField
+          label="Training file"
+          required
+          value={form.training}
+          onChange={(event) => onChange({ training: event.target.value })}
+        >
           <option value="">Choose a file</option>
           {options(form.training)}
         </SelectField>

@@ -14,12 +14,16 @@ export function Fits({ fits }: { fits: Fit[] }) {
           </span>
           <span className="fit-name">
             {fit.device}
-            <span className="muted small">{[fit.method, fit.strategy, fit.isChosen && "chosen"].filter(Boolean).join(" · ")}</span>
+            <span className="muted small">
+              {[fit.method, fit.strategy, fit.isChosen && "chosen"].filter(Boolean).join(" · ")}
+            </span>
           </span>
           <span className="fit-numbers">
             {memoryOf(fit)}
             <span className="muted small">
-              {[fit.seconds != null && formatDuration(fit.seconds), fit.cost != null && formatDollars(fit.cost)].filter(Boolean).join(" · ")}
+              {[fit.seconds != null && formatDuration(fit.seconds), fit.cost != null && formatDollars(fit.cost)]
+                .filter(Boolean)
+                .join(" · ")}
             </span>
           </span>
         </li>
@@ -30,5 +34,7 @@ export function Fits({ fits }: { fits: Fit[] }) {
 
 function memoryOf(fit: Fit): string {
   if (fit.memory == null) return "";
-  return fit.available == null ? formatBytes(fit.memory) : `${formatBytes(fit.memory)} of ${formatBytes(fit.available)}`;
+  return fit.available == null
+    ? formatBytes(fit.memory)
+    : `${formatBytes(fit.memory)} of ${formatBytes(fit.available)}`;
 }

@@ -46,7 +46,10 @@ export function NewJobPage({ from, file, model }: { from: string | null; file: s
 
   return (
     <>
-      <Header title={from === null ? "New job" : "Again with changes"} note={from === null ? "Fine-tune a model on a file of examples." : `As ${from}, with what you change.`} />
+      <Header
+        title={from === null ? "New job" : "Again with changes"}
+        note={from === null ? "Fine-tune a model on a file of examples." : `As ${from}, with what you change.`}
+      />
       <ErrorText error={models.error ?? earlier.error} />
       <div className="new-job">
         <form
@@ -56,15 +59,24 @@ export function NewJobPage({ from, file, model }: { from: string | null; file: s
           }}
         >
           <Card title="Model">
-            <SelectField label="Base model" required value={form.model} onChange={(event) => change({ model: event.target.value })}>
+            <SelectField
+              label="Base model"
+              required
+              value={form.model}
+              onChange={(event) => change({ model: event.target.value })}
+            >
               {names.length === 0 && <option value="">There are no base models</option>}
-              {names.map((name) => <option key={name}>{name}</option>)}
+              {names.map((name) => (
+                <option key={name}>{name}</option>
+              ))}
             </SelectField>
           </Card>
           <DataFields form={form} onChange={change} />
           <MethodFields form={form} onChange={change} />
           <div className="start">
-            <Button type="submit" look="primary" isBusy={start.isRunning} disabled={!isReady}>Start the job</Button>
+            <Button type="submit" look="primary" isBusy={start.isRunning} disabled={!isReady}>
+              Start the job
+            </Button>
             {!isReady && <span className="muted small">Choose a base model and a training file first.</span>}
           </div>
         </form>

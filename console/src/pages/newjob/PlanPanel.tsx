@@ -47,7 +47,11 @@ function Needs({ plan }: { plan: Plan }) {
         <div className="reason bad" role="alert">
           <p>{plan.message}</p>
           {plan.remedies && plan.remedies.length > 0 && (
-            <ul>{plan.remedies.map((remedy) => <li key={remedy}>{remedy}</li>)}</ul>
+            <ul>
+              {plan.remedies.map((remedy) => (
+                <li key={remedy}>{remedy}</li>
+              ))}
+            </ul>
           )}
         </div>
       )}

@@ -5,8 +5,21 @@ import type { Hyperparameters, Job, MethodType, Setting } from "../../api/types"
 export const SETTINGS = [
   { name: "n_epochs", label: "Epochs", step: "1", min: "1", hint: "How often each row is learned." },
   { name: "batch_size", label: "Batch size", step: "1", min: "1", hint: "Rows of one step." },
-  { name: "learning_rate_multiplier", label: "Learning rate, times", step: "any", min: "0.0001", hint: "1 is the method's own." },
-  { name: "beta", label: "Beta", step: "any", min: "0.0001", hint: "How close to the base the answers stay.", only: "dpo" },
+  {
+    name: "learning_rate_multiplier",
+    label: "Learning rate multiplier",
+    step: "any",
+    min: "0.0001",
+    hint: "1 is the method's own.",
+  },
+  {
+    name: "beta",
+    label: "Beta",
+    step: "any",
+    min: "0.0001",
+    hint: "How close to the base the answers stay.",
+    only: "dpo",
+  },
 ] as const;
 
 export type SettingName = (typeof SETTINGS)[number]["name"];

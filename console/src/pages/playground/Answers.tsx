@@ -26,9 +26,19 @@ function OneAnswer({ answer }: { answer: Answer }) {
     <div className="answer" role="group" aria-label={`Answer of ${answer.model}`} aria-busy={!answer.isDone}>
       <h2 className="mono small">{answer.model}</h2>
       {answer.text && <p className="answer-text">{answer.text}</p>}
-      {answer.error !== undefined && <p className="error-text" role="alert">{answer.error}</p>}
-      {!answer.isDone && <p className="muted small">{answer.text ? "Writing …" : "Waiting; a model that sleeps takes a moment to wake …"}</p>}
-      {answer.isDone && answer.seconds !== undefined && <p className="muted small">{formatMeasure(answer.seconds)} s</p>}
+      {answer.error !== undefined && (
+        <p className="error-text" role="alert">
+          {answer.error}
+        </p>
+      )}
+      {!answer.isDone && (
+        <p className="muted small">
+          {answer.text ? "Writing …" : "Waiting; a model that sleeps takes a moment to wake …"}
+        </p>
+      )}
+      {answer.isDone && answer.seconds !== undefined && (
+        <p className="muted small">{formatMeasure(answer.seconds)} s</p>
+      )}
     </div>
   );
 }

@@ -31,10 +31,15 @@ export function PlaygroundPage({ model }: { model: string | null }) {
     const text = question.trim();
     if (!text || talk.isAsking || asked.length === 0) return;
     setQuestion("");
-    void talk.askAll(text, asked.map((place) => chosen[place] ?? ""), system.trim(), {
-      temperature: Number(temperature),
-      max_tokens: Number(most),
-    });
+    void talk.askAll(
+      text,
+      asked.map((place) => chosen[place] ?? ""),
+      system.trim(),
+      {
+        temperature: Number(temperature),
+        max_tokens: Number(most),
+      },
+    );
   };
   const choose = (place: number, name: string): void => {
     talk.clear();
@@ -49,9 +54,16 @@ export function PlaygroundPage({ model }: { model: string | null }) {
       <ErrorText error={error} />
       <div className="places">
         {PLACES.map((name, place) => (
-          <SelectField key={name} label={name} value={chosen[place] ?? ""} onChange={(event) => choose(place, event.target.value)}>
+          <SelectField
+            key={name}
+            label={name}
+            value={chosen[place] ?? ""}
+            onChange={(event) => choose(place, event.target.value)}
+          >
             <option value="">None</option>
-            {names.map((id) => <option key={id}>{id}</option>)}
+            {names.map((id) => (
+              <option key={id}>{id}</option>
+            ))}
           </SelectField>
         ))}
       </div>
@@ -81,20 +93,39 @@ export function PlaygroundPage({ model }: { model: string | null }) {
             <summary>Settings</summary>
             <div className="fields">
               <TextField label="System message" value={system} onChange={(event) => setSystem(event.target.value)} />
-              <TextField label="Temperature" type="number" min="0" max="2" step="0.1" value={temperature} onChange={(event) => setTemperature(event.target.value)} />
-              <TextField label="Most tokens" type="number" min="1" value={most} onChange={(event) => setMost(event.target.value)} />
+              <TextField
+                label="Temperature"
+                type="number"
+                min="0"
+                max="2"
+                step="0.1"
+                value={temperature}
+                onChange={(event) => setTemperature(event.target.value)}
+              />
+              <TextField
+                label="Most tokens"
+                type="number"
+                min="1"
+                value={most}
+                onChange={(event) => setMost(event.target.value)}
+              />
             </div>
           </details>
           {talk.isAsking ? (
             <Button onClick={talk.stop}>Stop</Button>
           ) : (
-            <Button type="submit" look="primary" disabled={!question.trim() || asked.length === 0}>Ask</Button>
+            <Button type="submit" look="primary" disabled={!question.trim() || asked.length === 0}>
+              Ask
+            </Button>
           )}
         </div>
       </form>
       {shown && (
         <Card title="The same by a program">
-          <Snippets model={shown} messages={messagesOf([], 0, system.trim(), question.trim() || talk.turns.at(-1)?.question || "Hello")} />
+          <Snippets
+            model={shown}
+            messages={messagesOf([], 0, system.trim(), question.trim() || talk.turns.at(-1)?.question || "Hello")}
+          />
         </Card>
       )}
     </>

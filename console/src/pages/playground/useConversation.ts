@@ -41,7 +41,9 @@ export function useConversation(): Conversation {
       const change = (place: number, changed: (answer: Answer) => Answer): void =>
         setTurns((all) =>
           all.map((turn, index) =>
-            index === at ? { ...turn, answers: turn.answers.map((answer, own) => (own === place ? changed(answer) : answer)) } : turn,
+            index === at
+              ? { ...turn, answers: turn.answers.map((answer, own) => (own === place ? changed(answer) : answer)) }
+              : turn,
           ),
         );
       await Promise.all(

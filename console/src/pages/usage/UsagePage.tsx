@@ -7,7 +7,11 @@ import { BarChart, type Part } from "../../ui/charts/BarChart";
 import { Choice } from "../../ui/fields";
 import { Table } from "../../ui/Table";
 
-const RANGES = [["7", "7 days"], ["30", "30 days"], ["90", "90 days"]] as const;
+const RANGES = [
+  ["7", "7 days"],
+  ["30", "30 days"],
+  ["90", "90 days"],
+] as const;
 
 type What = "tokens" | "requests" | "trained" | "cost";
 
@@ -21,11 +25,18 @@ interface View {
 const VIEWS: Record<What, View> = {
   tokens: {
     name: "Tokens",
-    parts: [{ name: "Input", look: "main" }, { name: "Output", look: "second" }],
+    parts: [
+      { name: "Input", look: "main" },
+      { name: "Output", look: "second" },
+    ],
     values: (day) => [day.input, day.output],
   },
   requests: { name: "Requests", parts: [{ name: "Requests", look: "main" }], values: (day) => [day.requests] },
-  trained: { name: "Trained tokens", parts: [{ name: "Trained tokens", look: "main" }], values: (day) => [day.trained] },
+  trained: {
+    name: "Trained tokens",
+    parts: [{ name: "Trained tokens", look: "main" }],
+    values: (day) => [day.trained],
+  },
   cost: { name: "Cost", parts: [{ name: "Cost", look: "main" }], values: (day) => [day.cost], format: formatDollars },
 };
 

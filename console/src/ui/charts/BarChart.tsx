@@ -19,7 +19,14 @@ const WIDEST = 36;
 const NAME_WIDTH = 64;
 
 /** Stacked bars, such as one a day. */
-export function BarChart({ label, across, parts, bars, format = formatNumber, height = 240 }: {
+export function BarChart({
+  label,
+  across,
+  parts,
+  bars,
+  format = formatNumber,
+  height = 240,
+}: {
   label: string;
   across: string;
   parts: Part[];
@@ -46,7 +53,9 @@ export function BarChart({ label, across, parts, bars, format = formatNumber, he
             {ticksOf(0, range[1], 4).map((tick) => (
               <g key={tick}>
                 <line className="grid" x1={INSET.left} x2={width - INSET.right} y1={y(tick)} y2={y(tick)} />
-                <text className="tick" x={INSET.left - 8} y={y(tick) + 4} textAnchor="end">{formatCompact(tick)}</text>
+                <text className="tick" x={INSET.left - 8} y={y(tick) + 4} textAnchor="end">
+                  {formatCompact(tick)}
+                </text>
               </g>
             ))}
             {bars.map((bar, index) => {
@@ -54,15 +63,35 @@ export function BarChart({ label, across, parts, bars, format = formatNumber, he
               let below = 0;
               return (
                 <g key={bar.name} onPointerEnter={() => setAt(index)} className={index === at ? "bar active" : "bar"}>
-                  <rect className="catch" x={center - room / 2} width={room} y={INSET.top} height={height - INSET.top - INSET.bottom} />
+                  <rect
+                    className="catch"
+                    x={center - room / 2}
+                    width={room}
+                    y={INSET.top}
+                    height={height - INSET.top - INSET.bottom}
+                  />
                   {parts.map(({ name, look }, part) => {
                     const value = bar.values[part] ?? 0;
                     const [from, to] = [y(below), y(below + value)];
                     below += value;
-                    return value > 0 && <rect key={name} className={look} x={center - thick / 2} width={thick} y={to} height={Math.max(1, from - to)} rx={Math.min(2, thick / 4)} />;
+                    return (
+                      value > 0 && (
+                        <rect
+                          key={name}
+                          className={look}
+                          x={center - thick / 2}
+                          width={thick}
+                          y={to}
+                          height={Math.max(1, from - to)}
+                          rx={Math.min(2, thick / 4)}
+                        />
+                      )
+                    );
                   })}
                   {(bars.length - 1 - index) % every === 0 && (
-                    <text className="tick" x={center} y={height - 8} textAnchor="middle">{bar.name}</text>
+                    <text className="tick" x={center} y={height - 8} textAnchor="middle">
+                      {bar.name}
+                    </text>
                   )}
                 </g>
               );
@@ -70,15 +99,24 @@ export function BarChart({ label, across, parts, bars, format = formatNumber, he
           </svg>
         )}
         {shown !== undefined && at !== undefined && (
-          <div className="tip" style={{ left: Math.max(0, Math.min(INSET.left + (at + 0.5) * room + 10, width - 160)) }}>
+          <div
+            className="tip"
+            style={{ left: Math.max(0, Math.min(INSET.left + (at + 0.5) * room + 10, width - 160)) }}
+          >
             <strong>{shown.name}</strong>
             {parts.map(({ name }, part) => (
-              <span key={name}>{name} {format(shown.values[part] ?? 0)}</span>
+              <span key={name}>
+                {name} {format(shown.values[part] ?? 0)}
+              </span>
             ))}
           </div>
         )}
       </div>
-      <DataTable label={label} head={[across, ...parts.map(({ name }) => name)]} rows={bars.map((bar) => [bar.name, ...bar.values.map(format)])} />
+      <DataTable
+        label={label}
+        head={[across, ...parts.map(({ name }) => name)]}
+        rows={bars.map((bar) => [bar.name, ...bar.values.map(format)])}
+      />
     </figure>
   );
 }

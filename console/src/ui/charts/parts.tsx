@@ -24,7 +24,9 @@ export function DataTable({ label, head, rows }: { label: string; head: string[]
           <thead>
             <tr>
               {head.map((name) => (
-                <th key={name} scope="col">{name}</th>
+                <th key={name} scope="col">
+                  {name}
+                </th>
               ))}
             </tr>
           </thead>
