@@ -168,7 +168,7 @@ bench-minilm: $(INSTALLED) ## Fine-tune a real MiniLM to classify, beside a logi
 
 IMAGE_BUILD = PYTHONPATH=hack $(or $(wildcard $(BIN)/python),$(PYTHON)) -m image_build
 
-images: ## Build the images that changed (IMAGES=, BASE_IMAGE=, BUILD_ARGS="TORCH_INDEX_URL=... ONNXRUNTIME=...")
+images: $(if $(IMAGES),$(filter console,$(IMAGES:hosted=console)),console) ## Build the images that changed (IMAGES=, BASE_IMAGE=, BUILD_ARGS="TORCH_INDEX_URL=... ONNXRUNTIME=...")
 	@$(IMAGE_BUILD) build $(IMAGES) --base-image "$(BASE_IMAGE)" $(foreach argument,$(BUILD_ARGS),--build-arg $(argument))
 
 images-load: images ## Load them into the cluster of `make cluster-up` (NAME=full)
