@@ -70,7 +70,7 @@ class _ConsoleFiles(StaticFiles):
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Return a file, index.html, or how to build the console."""
         path = path.replace("\\", "/").removeprefix("./")
-        if path.startswith(_API):
+        if f"{path}/".startswith(_API):
             raise HTTPException(404)
         # A checkout may be built while the service runs.
         self.all_directories = [self._folder or (_CHECKOUT if (_CHECKOUT / "index.html").is_file() else _PACKAGED)]

@@ -24,7 +24,7 @@ TINY = {
 }
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def console(request: pytest.FixtureRequest) -> Path:
     """The folder with the built console, which services serve from now on."""
     folder = console_folder()
@@ -34,8 +34,8 @@ def console(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
-# Not for the session: a loop of asyncio runs in this thread as long as the browser does, and other tests start theirs.
-@pytest.fixture(scope="package")
+# For a module: a loop of asyncio runs in this thread as long as the browser does, and tests of other modules start theirs.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
@@ -44,7 +44,7 @@ def browser() -> Iterator[Browser]:
         yield playwright.chromium.launch(executable_path=program, args=["--disable-dev-shm-usage"])
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def hosted(console: Path, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
     folder = tmp_path_factory.mktemp("console")
     backend = FakeBackend()
