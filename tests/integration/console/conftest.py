@@ -34,7 +34,7 @@ def console(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
-# For a module: a loop of asyncio runs in this thread as long as the browser does, and tests of other modules start theirs.
+# For a module: a loop of asyncio runs in this thread as long as the browser does, and other tests start their own.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("chromium-browser")
