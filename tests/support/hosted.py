@@ -13,6 +13,7 @@ import uvicorn
 import uvloop
 
 from tunesmith_backend.interface.protocol import Backend
+from tunesmith_backend.local.backend import LocalBackend
 from tunesmith_hosted.config.settings import Settings
 from tunesmith_hosted.database.engine import Sessions, connect, sessions_of
 from tunesmith_hosted.database.migrate import migrate
@@ -20,6 +21,7 @@ from tunesmith_hosted.http.caller import SCOPES
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.process.app import create_app
 from tunesmith_hosted.process.run import listen
+from tunesmith_hosted.reconcile.loop import run as reconcile
 from tunesmith_hosted.tenants.keys import create_key
 from tunesmith_hosted.tenants.projects import create_project
 
@@ -95,3 +97,24 @@ def serving(folder: Path, backend: Backend, /, **given: Any) -> Iterator[Hosted]
     finally:
         stop[0]()
         runner.join(30)
+
+
+@contextmanager
+def reconciling(service: Hosted, backend: LocalBackend) -> Iterator[None]:
+    """Run a service's reconciler until the end of the context, and then end what the backend runs."""
+
+    async def start() -> tuple[asyncio.Event, asyncio.Task[None]]:
+        wake, stop = asyncio.Event(), asyncio.Event()
+        context = Context(service.settings, service.sessions, backend, wake.set)
+        return stop, asyncio.create_task(reconcile(context, wake, stop))
+
+    async def end(stop: asyncio.Event, task: asyncio.Task[None]) -> None:
+        stop.set()
+        await task
+
+    stop, task = service.run(start())
+    try:
+        yield
+    finally:
+        service.run(end(stop, task))
+        service.run(backend.close())

@@ -92,10 +92,10 @@ export function Empty({ title, children }: { title: string; children?: ReactNode
   );
 }
 
-/** Names and values. */
-export function Facts({ items }: { items: [string, ReactNode][] }) {
+/** Names and values: in lines, or as large numbers beside each other. */
+export function Facts({ items, look = "facts" }: { items: [string, ReactNode][]; look?: "facts" | "numbers" | "totals" }) {
   return (
-    <dl className="facts">
+    <dl className={look}>
       {items.map(([name, value]) => (
         <div key={name}>
           <dt>{name}</dt>

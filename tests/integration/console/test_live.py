@@ -1,6 +1,5 @@
 """The console follows a job that really trains on this machine."""
 
-import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +8,10 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from support.console_browser import show, visiting
-from support.hosted import Hosted, serving
+from support.hosted import Hosted, reconciling, serving
 from support.hosted_jobs import CHAT, lines, put_file
 from support.manifests import job as tiny_job
 from tunesmith_backend.local.backend import LocalBackend
-from tunesmith_hosted.http.context import Context
-from tunesmith_hosted.reconcile.loop import run
 
 SPEC = tiny_job()["spec"]
 BASE = {
@@ -31,23 +28,8 @@ START_MILLISECONDS = 240_000
 def training(console: Path, tmp_path: Path) -> Iterator[Hosted]:
     """A service whose reconciler runs."""
     backend = LocalBackend(tmp_path / "work")
-    with serving(tmp_path, backend, bases=[BASE], reconcile_seconds=0.2) as service:
-
-        async def start() -> tuple[asyncio.Event, asyncio.Task[None]]:
-            wake, stop = asyncio.Event(), asyncio.Event()
-            context = Context(service.settings, service.sessions, backend, wake.set)
-            return stop, asyncio.create_task(run(context, wake, stop))
-
-        async def end(stop: asyncio.Event, task: asyncio.Task[None]) -> None:
-            stop.set()
-            await task
-
-        stop, task = service.run(start())
-        try:
-            yield service
-        finally:
-            service.run(end(stop, task))
-            service.run(backend.close())
+    with serving(tmp_path, backend, bases=[BASE], reconcile_seconds=0.2) as service, reconciling(service, backend):
+        yield service
 
 
 def points_of(curve: Locator) -> int:

@@ -3,7 +3,6 @@
 The console is asked beside it: the curve while the job runs, and everything once more over the work folders alone.
 """
 
-import asyncio
 import os
 import re
 import subprocess
@@ -18,13 +17,11 @@ import openai
 import pytest
 from starlette.testclient import TestClient
 
-from support.hosted import Hosted, serving
+from support.hosted import Hosted, reconciling, serving
 from support.manifests import job as tiny_job
 from support.manifests import workspace as tiny_workspace
 from tunesmith_backend.local.backend import LocalBackend
 from tunesmith_hosted.console.work_folder.app import create_folder_app
-from tunesmith_hosted.http.context import Context
-from tunesmith_hosted.reconcile.loop import run
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "hosted"
 SPEC = tiny_job()["spec"]
@@ -44,23 +41,11 @@ TINY = {
 def hosted(tmp_path: Path) -> Iterator[Hosted]:
     """A service whose reconciler runs."""
     backend = LocalBackend(tmp_path / "work")
-    with serving(tmp_path, backend, bases=[TINY], reconcile_seconds=0.2, work=tmp_path / "work") as service:
-
-        async def start() -> tuple[asyncio.Event, asyncio.Task[None]]:
-            wake, stop = asyncio.Event(), asyncio.Event()
-            context = Context(service.settings, service.sessions, backend, wake.set)
-            return stop, asyncio.create_task(run(context, wake, stop))
-
-        async def end(stop: asyncio.Event, task: asyncio.Task[None]) -> None:
-            stop.set()
-            await task
-
-        stop, task = service.run(start())
-        try:
-            yield service
-        finally:
-            service.run(end(stop, task))
-            service.run(backend.close())
+    with (
+        serving(tmp_path, backend, bases=[TINY], reconcile_seconds=0.2, work=tmp_path / "work") as service,
+        reconciling(service, backend),
+    ):
+        yield service
 
 
 def console(hosted: Hosted, job: str) -> dict[str, Any]:

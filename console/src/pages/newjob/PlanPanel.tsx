@@ -2,7 +2,7 @@ import { getPlan, type Plan } from "../../api/console";
 import type { JobRequest } from "../../api/jobs";
 import { formatBytes, formatDollars, formatDuration, formatNumber } from "../../format";
 import { useQuery } from "../../hooks/useQuery";
-import { Card, ErrorText, Loading } from "../../ui/basics";
+import { Card, ErrorText, Facts, Loading } from "../../ui/basics";
 import { Code } from "../../ui/Code";
 import { Tabs } from "../../ui/Tabs";
 import { Fits } from "./Fits";
@@ -55,16 +55,7 @@ function Needs({ plan }: { plan: Plan }) {
           )}
         </div>
       )}
-      {items.length > 0 && (
-        <dl className="numbers">
-          {items.map(([name, value]) => (
-            <div key={name}>
-              <dt>{name}</dt>
-              <dd>{value}</dd>
-            </div>
-          ))}
-        </dl>
-      )}
+      {items.length > 0 && <Facts items={items} look="numbers" />}
       <Fits fits={plan.fits ?? []} />
     </>
   );

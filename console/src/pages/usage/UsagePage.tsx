@@ -2,7 +2,7 @@ import { useState } from "react";
 import { getUsage, type Day, type ModelUse } from "../../api/usage";
 import { formatCompact, formatDay, formatDollars, formatDuration, formatNumber } from "../../format";
 import { useQuery } from "../../hooks/useQuery";
-import { Card, Empty, ErrorText, Header, Loading } from "../../ui/basics";
+import { Card, Empty, ErrorText, Facts, Header, Loading } from "../../ui/basics";
 import { BarChart, type Part } from "../../ui/charts/BarChart";
 import { Choice } from "../../ui/fields";
 import { Table } from "../../ui/Table";
@@ -88,16 +88,7 @@ function Totals({ days }: { days: Day[] }) {
     ["GPU time", formatDuration(sum((day) => day.gpuSeconds))],
     ["Cost", formatDollars(sum((day) => day.cost))],
   ];
-  return (
-    <dl className="totals">
-      {items.map(([name, value]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd>{value}</dd>
-        </div>
-      ))}
-    </dl>
-  );
+  return <Facts items={items} look="totals" />;
 }
 
 function Models({ models }: { models: ModelUse[] }) {
