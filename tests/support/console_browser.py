@@ -25,7 +25,8 @@ def visiting(browser: Browser, url: str, key: str | None = None, **options: Any)
         key: The key that the tab is signed in with; without one it is signed out.
         options: What the tab is like: `viewport`, `color_scheme`.
     """
-    context = browser.new_context(base_url=url, **options)
+    # Without transitions: a color half way to its end is no color of the console.
+    context = browser.new_context(base_url=url, reduced_motion="reduce", **options)
     context.set_default_timeout(_MILLISECONDS)
     if key is not None:
         # An empty tab keeps nothing.
