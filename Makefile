@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured hosted hosted-fuzz hosted-load console
+.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules kills examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured hosted hosted-fuzz hosted-load console
 CLIENT ?= python
 CASES ?= 10000
 
@@ -153,6 +153,11 @@ techniques: $(INSTALLED) ## Try every method with every strategy, measure each t
 
 purposes: $(INSTALLED) ## Try every purpose with every technique (under an hour); writes docs/purposes.md
 	$(BIN)/python tests/bench/purposes.py $(PURPOSES)
+
+KILLS ?= 20
+
+kills: $(INSTALLED) ## Kill jobs at 20 random moments each: they end in the very weights of those left alone (10 minutes)
+	KILLS=$(KILLS) $(BIN)/python -m pytest tests/e2e/test_resume.py -q -s --timeout 3000
 
 schedules: $(INSTALLED) ## Try 2,000 random schedules of requests: each gets what it gets alone (5 minutes)
 	SCHEDULES=2000 $(BIN)/python -m pytest tests/integration/serving/test_schedules.py -q

@@ -172,9 +172,16 @@ def cells() -> list[Cell]:
 
 
 def one_of_each() -> list[Cell]:
-    """Return one cell of each row, such that each column is among them."""
-    found = []
-    for number, purpose in enumerate(PURPOSES):
-        turn = [Cell(purpose, TECHNIQUES[(number + shift) % len(TECHNIQUES)]) for shift in range(len(TECHNIQUES))]
+    """Return one cell of each row, such that each column is among them.
+
+    Two processes take the first rows, whose training is short.
+    """
+    found: list[Cell] = []
+    by_processes = sorted(TECHNIQUES, key=lambda technique: -technique.processes)
+    for purpose in PURPOSES:
+        taken = [cell.technique for cell in found]
+        turn = [Cell(purpose, technique) for technique in sorted(by_processes, key=taken.count)]
+        if len(found) >= len(TECHNIQUES):
+            turn = [cell for cell in turn if cell.technique.processes == 1]
         found.append(next(cell for cell in turn if cell.left_out is None))
     return found

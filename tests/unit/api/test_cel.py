@@ -150,7 +150,7 @@ def test_cel_and_python_agree(model, rule):
 
     values = values_of(model, rule)
 
-    @settings(DRAWN, max_examples=80)
+    @settings(DRAWN, max_examples=40)
     @given(values)
     def always(value):
         agree(value)
