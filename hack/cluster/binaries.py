@@ -14,8 +14,8 @@ from cluster.errors import CannotRunError, ClusterError
 from cluster.paths import SOURCES, cache, locked
 
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
-_NAMES = ("kubernetes", "tools", "probe", "store", "dex")
-_KUBERNETES, _TOOLS, _PROBE, _STORE, _DEX = (SOURCES / name for name in _NAMES)
+_NAMES = ("kubernetes", "probe", "store", "dex")
+_KUBERNETES, _PROBE, _STORE, _DEX = (SOURCES / name for name in _NAMES)
 
 
 def version(module: str, folder: Path) -> str:
@@ -36,7 +36,7 @@ def kubernetes() -> Path:
     flags = " ".join(f"-X {package}.{key}={value}" for key, value in values.items())
 
     def build(folder: Path) -> None:
-        _go_build(_KUBERNETES, ".", folder / "kubernetes", flags)
+        _go_build(_KUBERNETES, (".",), folder / "kubernetes", flags)
         for program in PROGRAMS:
             (folder / program).symlink_to("kubernetes")
 
@@ -60,27 +60,28 @@ def registry() -> Path:
 
 def probe() -> Path:
     """Return the program that runs in the pods of tests, building it if necessary."""
-    return built("probe", _PROBE, lambda folder: _go_build(_PROBE, ".", folder / "probe")) / "probe"
+    return built("probe", _PROBE, lambda folder: _go_build(_PROBE, (".",), folder / "probe")) / "probe"
 
 
 def object_store() -> Path:
     """Return the program of an object store that speaks S3, building it if necessary (1 minute)."""
     package = "github.com/versity/versitygw/cmd/versitygw"
     name = f"versitygw-{version(package.removesuffix('/cmd/versitygw'), _STORE)}"
-    return built(name, _STORE, lambda folder: _go_build(_STORE, package, folder / "versitygw")) / "versitygw"
+    return built(name, _STORE, lambda folder: _go_build(_STORE, (package,), folder / "versitygw")) / "versitygw"
 
 
 def dex() -> Path:
     """Return the program of an OpenID Connect provider, building it if necessary (2 minutes)."""
     name = f"dex-{version('github.com/dexidp/dex', _DEX)}"
-    return built(name, _DEX, lambda folder: _go_build(_DEX, ".", folder / "dex")) / "dex"
+    return built(name, _DEX, lambda folder: _go_build(_DEX, (".",), folder / "dex")) / "dex"
 
 
 def _tools() -> Path:
-    """Return the folder of programs that are built together, because they share most of their packages (4 minutes)."""
+    """Return the folder of programs that share most of their packages with Kubernetes, and so its module (a minute)."""
     package = "helm.sh/helm/v4/internal/version"
-    flags = f"-X {package}.version={version('helm.sh/helm/v4', _TOOLS)}"
-    return built("helm-coredns-registry", _TOOLS, lambda folder: _go_build(_TOOLS, "./...", folder, flags))
+    flags = f"-X {package}.version={version('helm.sh/helm/v4', _KUBERNETES)}"
+    packages = ("./helm", "./coredns", "./registry")
+    return built("helm-coredns-registry", _KUBERNETES, lambda folder: _go_build(_KUBERNETES, packages, folder, flags))
 
 
 def built(name: str, module: Path, build: Callable[[Path], None]) -> Path:
@@ -105,7 +106,7 @@ def built(name: str, module: Path, build: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _go_build(module: Path, package: str, output: Path, flags: str = "") -> None:
+def _go_build(module: Path, packages: tuple[str, ...], output: Path, flags: str = "") -> None:
     """Build a package, or several into a folder, at a low priority.
 
     The linker leaves the debugging information out, so the compiler need not make it; with less frequent collection of
@@ -113,7 +114,7 @@ def _go_build(module: Path, package: str, output: Path, flags: str = "") -> None
     """
     nice = ["nice", "-n", "10"] if shutil.which("nice") else []
     command = ["go", "build", "-mod=readonly", "-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", f"-s -w {flags}"]
-    command += ["-o", str(output), package]
+    command += ["-o", str(output), *packages]
     result = subprocess.run(
         [*nice, *command], cwd=module, stdin=subprocess.DEVNULL, text=True,
         env={"GOGC": "400", **os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"},
