@@ -168,8 +168,8 @@ def test_a_job_starts_from_a_model(hosted: Hosted, backend: FakeBackend, steps: 
     training = upload(hosted, tmp_path)
     second = jobs.create(model=model, training_file=training)
     assert second.model == model
+    steps.look(3)  # one machine runs one at a time
     third = jobs.create(model=f"{model}:ckpt-step-6", training_file=training)  # the same weights
-    steps.look(3)
 
     def spec(job: str) -> dict[str, Any]:
         (found,) = [found for ref, found in backend.objects.items() if ref.name == f"ft-{job[6:].lower()}"]
@@ -205,6 +205,7 @@ def test_what_cannot_be_started_from_is_refused(
     unfinished = f"ft:tiny:acme::{running.id[-8:]}"
     for name in (unfinished, f"{unfinished}:ckpt-step-2", "ft:tiny:acme::zzzzzzzz", "gpt-5"):
         refused(lambda name=name: jobs.create(model=name, training_file=training), openai.NotFoundError, "not exist")
+    jobs.cancel(running.id)
     first, _ = succeed(hosted, backend, steps, tmp_path)
     model = jobs.retrieve(first).fine_tuned_model
     assert model
@@ -214,11 +215,11 @@ def test_what_cannot_be_started_from_is_refused(
     theirs = upload(hosted, tmp_path, key=1)
     for name in (model, early):
         refused(lambda name=name: foreign.create(model=name, training_file=theirs), openai.NotFoundError, "not exist")
-    friend = add_project(hosted, "acme", "friend")
-    shared = add_checkpoint(hosted, model, 9, share_with=project_of(hosted, friend))
-    shares = hosted.client(friend).fine_tuning.jobs
-    refused(lambda: shares.create(model=shared, training_file="file-x"), openai.BadRequestError, "another project")
     kept, _ = succeed(hosted, backend, steps, tmp_path, base="plain")
     plain = jobs.retrieve(kept).fine_tuned_model
     assert plain
     refused(lambda: jobs.create(model=plain, training_file=training), openai.BadRequestError, "were not kept")
+    friend = add_project(hosted, "acme", "friend")
+    shared = add_checkpoint(hosted, model, 9, share_with=project_of(hosted, friend))
+    shares = hosted.client(friend).fine_tuning.jobs
+    refused(lambda: shares.create(model=shared, training_file="file-x"), openai.BadRequestError, "another project")
