@@ -27,10 +27,11 @@ def backend() -> FakeBackend:
 
 
 @pytest.fixture
-def hosted(tmp_path: Path, backend: FakeBackend) -> Iterator[Hosted]:
+def hosted(tmp_path: Path, backend: FakeBackend, database_url: str) -> Iterator[Hosted]:
     tiny = {**BASE, "model": {"uri": "/models/tiny"}}
     plain = {"name": "plain", "model": {"uri": "/models/plain"}, "job": {"export": {"mergeWeights": False}}}
-    with serving(tmp_path, backend, bases=[tiny, plain], files=f"file://{tmp_path}/files") as service:
+    files = f"file://{tmp_path}/files"
+    with serving(tmp_path, backend, bases=[tiny, plain], files=files, database=database_url) as service:
         yield service
 
 
