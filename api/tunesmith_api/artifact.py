@@ -54,6 +54,16 @@ def onnx_folder(precision: str) -> str:
     return f"{ONNX}/{precision}"
 
 
+def checkpoint_uri(artifact: str, step: int | str) -> str:
+    """Return where the artifact of a checkpoint is: beside that of its job.
+
+    Args:
+        artifact: Path or URI of the job's artifact.
+        step: The checkpoint's step, or a pattern for it.
+    """
+    return f"{artifact.rstrip('/')}-step-{step}"
+
+
 def held_precisions(paths: Iterable[str]) -> list[str]:
     """Return the precisions of the exported models that an artifact holds.
 

@@ -54,6 +54,10 @@ class WorkFolder:
         """Where the artifact goes when the job names no output."""
         return self.root / "artifact"
 
+    def checkpoint_artifacts(self) -> list[Path]:
+        """Return where artifacts of checkpoints are when the job names no output."""
+        return list(self.root.glob(f"{self.artifact.name}-step-*"))  # as `artifact.checkpoint_uri` names them
+
     def lock(self, node_rank: int = 0) -> Path:
         """Return the file that a stage locks while it runs on the node of that rank."""
         return self.root / (f".stage-{node_rank}.lock" if node_rank else ".stage.lock")
@@ -111,3 +115,12 @@ class WorkFolder:
     def final(self) -> Path:
         """The trained weights: a PEFT adapter, or a whole model for method full."""
         return self.stage(Stage.TRAIN) / "final"
+
+    @property
+    def epoch_ends(self) -> Path:
+        """The weights at the ends of epochs that are published too: `step-N`, in the layout of `final` (or absent)."""
+        return self.stage(Stage.TRAIN) / "epochs"
+
+    def epoch_end(self, step: int) -> Path:
+        """Return the folder with the weights of a step at the end of an epoch."""
+        return self.epoch_ends / f"step-{step}"

@@ -71,7 +71,8 @@ for (const messages of keptOut) {
 }
 console.log(`${right} of ${keptOut.length} answers to questions that it was not trained on are right`);
 
-const checkpoints = await client.fineTuning.jobs.checkpoints.list(job.id);
-const checkpoint = checkpoints.data.at(-1);
+const checkpoints = (await client.fineTuning.jobs.checkpoints.list(job.id)).data; // the last one first
+const checkpoint = checkpoints[Math.min(1, checkpoints.length - 1)];
+console.log(`checkpoints of steps ${checkpoints.map((found) => found.step_number).join(", ")}`);
 console.log(`checkpoint of step ${checkpoint.step_number}: ${checkpoint.fine_tuned_model_checkpoint}`);
 console.log(`  ${await ask(checkpoint.fine_tuned_model_checkpoint, keptOut[0].slice(0, -1))}`);

@@ -71,6 +71,8 @@ for *question, wanted in kept_out:
     print(f"{'right' if answer == wanted['content'] else 'WRONG'}: {question[-1]['content']} {answer}")
 print(f"{right} of {len(kept_out)} answers to questions that it was not trained on are right")
 
-checkpoint = list(client.fine_tuning.jobs.checkpoints.list(job.id))[-1]
+checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id))  # the last one first
+checkpoint = checkpoints[min(1, len(checkpoints) - 1)]
+print(f"checkpoints of steps {', '.join(str(found.step_number) for found in checkpoints)}")
 print(f"checkpoint of step {checkpoint.step_number}: {checkpoint.fine_tuned_model_checkpoint}")
 print(f"  {ask(checkpoint.fine_tuned_model_checkpoint, kept_out[0][:-1])}")

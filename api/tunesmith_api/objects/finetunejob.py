@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tunesmith_api.objects.artifact_ref import ArtifactRef
 from tunesmith_api.objects.cluster_only import ClusterOnly
 from tunesmith_api.objects.inputs import JobDatasetSpec, JobModelSpec, JobOutputSpec
 from tunesmith_api.objects.metadata import ApiObject, StatusModel
@@ -231,24 +232,6 @@ class Attempts(StatusModel):
     prepare: Annotated[int | None, Field(description="Starts of prepare.")] = None
     train: Annotated[int | None, Field(description="Starts of train.")] = None
     publish: Annotated[int | None, Field(description="Starts of publish.")] = None
-
-
-class BaseArtifactRef(StatusModel):
-    """The base model of an adapter, as it is served."""
-
-    uri: Annotated[str | None, Field(description="Folder of its artifact.")] = None
-    digest: Annotated[str | None, Field(description="Digest over the digests of its files.")] = None
-
-
-class ArtifactRef(StatusModel):
-    """The result of a job."""
-
-    uri: Annotated[str | None, Field(description="Folder of the artifact.")] = None
-    digest: Annotated[str | None, Field(description="Digest over the digests of its files.")] = None
-    base: Annotated[
-        BaseArtifactRef | None,
-        Field(description="With export.adapterOnly the base model that the adapter is served on."),
-    ] = None
 
 
 class FineTuneJobStatus(CommonStatus):

@@ -54,12 +54,16 @@ def disk_parts(spec: TrainingJobSpec, shape: ModelShape, trained: int, checkpoin
     merges = METHODS[spec.method].trains_adapter and not spec.export.adapter_only
     # Each checkpoint has those that were the best by then; then the newest ones, and the next while they are written.
     best = (checkpoints + 2) * trained * 4 if spec.training.keeps_best else 0
+    exports = {f"{precision.value} export": export_bytes(shape, precision) for precision in spec.precisions}
+    published = spec.training.checkpoint.publish or 0
+    each = 0 if spec.export.adapter_only else sum(exports.values())
     return {
         "checkpoints": checkpoints * trained * _STATE + best,
-        "trained weights": trained * 4,
+        "trained weights": (1 + published) * trained * 4,
         "merged model": shape.weight_bytes if merges else 0,
         "dequantized base model": shape.weight_bytes if METHODS[spec.method].is_quantized else 0,
-        **{f"{precision.value} export": export_bytes(shape, precision) for precision in spec.precisions},
+        **exports,
+        **({"exports of checkpoints": published * each} if published else {}),
     }
 
 

@@ -24,6 +24,16 @@ class CheckpointSpec(SpecModel):
         examples=[100],
     )
     keep: int = Field(default=2, ge=1, le=100, description="How many of the newest checkpoints are kept.")
+    publish: int | None = Field(
+        default=None,
+        ge=0,
+        le=5,
+        description="How many checkpoints before the last are published too: the weights at the ends of the newest "
+        "epochs, each exported and checked as the job's result is, as an artifact beside it "
+        "(status.artifact.checkpoints). Validation rows are evaluated there too. None by default: each takes as long "
+        "to export as the result.",
+        examples=[2],
+    )
 
 
 class EarlyStoppingSpec(SpecModel):

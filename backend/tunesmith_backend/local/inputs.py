@@ -62,7 +62,8 @@ def write_inputs(config: JobConfig, config_maps: ConfigMaps, work: WorkFolder, *
         BackendError: The job has begun to train with other inputs, and `restart` is not set. Nothing was written.
     """
     if restart:
-        for path in (*(work.stage(stage) for stage in Stage), work.artifact, work.config_maps):
+        made = (*(work.stage(stage) for stage in Stage), work.artifact, *work.checkpoint_artifacts())
+        for path in (*made, work.config_maps):
             shutil.rmtree(path, ignore_errors=True)
     files = config_map_files(config, config_maps, work)
     refuse_changes(config, files, work)

@@ -96,7 +96,7 @@ class ObjectFolder:
         if ref.kind == "FineTuneJob":
             paths = [*(work.stage(stage) for stage in Stage), *(work.outcome(stage) for stage in Stage)]
             paths += [*(self.log(ref, stage.value) for stage in Stage), work.artifact, work.config_maps]
-            paths += [work.config, work.progress]
+            paths += [work.config, work.progress, *work.checkpoint_artifacts()]
         else:
             paths = [folder / "artifacts", folder / ADAPTERS_FILE, self.log(ref, "server")]
         for path in (*paths, status, self._path(ref)):

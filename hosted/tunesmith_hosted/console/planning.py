@@ -28,7 +28,8 @@ from tunesmith_hosted.fine_tuning.method import method_of
 from tunesmith_hosted.fine_tuning.requests import CreateJob
 from tunesmith_hosted.http.caller import Caller
 from tunesmith_hosted.http.context import Context
-from tunesmith_hosted.http.errors import ApiError, model_not_found
+from tunesmith_hosted.http.errors import ApiError
+from tunesmith_hosted.models.starting import find_start
 
 Object = dict[str, Any]
 
@@ -45,12 +46,10 @@ async def plan_request(context: Context, caller: Caller, request: CreateJob) -> 
     Raises:
         ApiError: The request is wrong, or the base model cannot be read.
     """
-    base = context.settings.base(request.model)
-    if base is None:
-        raise model_not_found(request.model)
     method = method_of(request)
     files: dict[str, File] = {}
     async with context.sessions() as session:
+        start = await find_start(session, context.settings, caller, request.model)
         for name in ("training", "validation"):
             param = f"{name}_file"
             if (id := getattr(request, param)) is None:
@@ -63,6 +62,7 @@ async def plan_request(context: Context, caller: Caller, request: CreateJob) -> 
     job = Job(
         object_name=_NEW,
         project_id=caller.project_id,
+        start=start.weights,
         method=method,
         seed=request.seed if request.seed is not None else 0,
     )
@@ -70,7 +70,7 @@ async def plan_request(context: Context, caller: Caller, request: CreateJob) -> 
         sources = {name: {"uri": open_local(context, file), "sha256": file.sha256} for name, file in files.items()}
     except StoreError as error:
         raise ApiError(400, str(error), code="invalid_settings") from None
-    manifest, chosen = job_manifest(job, base, caller.namespace, sources, rows, None)
+    manifest, chosen = job_manifest(job, start.base, caller.namespace, sources, rows, None)
     with tempfile.TemporaryDirectory(prefix="tunesmith-plan-") as folder:
         await in_thread(_heads, context, files, Path(folder))
         planned, machines = await asyncio.to_thread(_plan, context.settings, manifest, files, Path(folder))

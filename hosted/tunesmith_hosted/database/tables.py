@@ -120,6 +120,7 @@ class Job(Table):
         status: What the API shows.
         place_at: When it got a place to run; None while it waits for one, is paused, or has ended.
         object_name: Name of its FineTuneJob, derived from the id.
+        start: URI of the weights that it starts from; None for its base model's.
         manifest: The FineTuneJob as it was asked for; empty until the files are valid.
         observed: The newest status of the FineTuneJob.
     """
@@ -131,6 +132,7 @@ class Job(Table):
     project_id: Mapped[str] = mapped_column(Id, ForeignKey("projects.id"))
     base: Mapped[str] = mapped_column(Name)
     model: Mapped[str] = mapped_column(Name)
+    start: Mapped[str | None] = mapped_column(String(1024))
     suffix: Mapped[str | None] = mapped_column(String(64))
     seed: Mapped[int]
     method: Mapped[dict[str, Any]]
@@ -170,7 +172,11 @@ class JobEvent(Table):
 
 
 class Checkpoint(Table):
-    """A checkpoint that is kept and can be asked."""
+    """A checkpoint that is kept and can be asked.
+
+    Attributes:
+        artifact: URI of what is served; None for that of its job's model.
+    """
 
     __tablename__ = "checkpoints"
     __table_args__ = (UniqueConstraint("job_id", "step"),)
@@ -179,6 +185,7 @@ class Checkpoint(Table):
     job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id"))
     step: Mapped[int]
     model: Mapped[str] = mapped_column(Name, unique=True)
+    artifact: Mapped[str | None] = mapped_column(String(1024))
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[int]
 

@@ -16,7 +16,8 @@ from tunesmith_hosted.fine_tuning.names import object_name
 from tunesmith_hosted.fine_tuning.requests import CreateJob
 from tunesmith_hosted.http.caller import Caller
 from tunesmith_hosted.http.context import Context
-from tunesmith_hosted.http.errors import ApiError, model_not_found, not_found
+from tunesmith_hosted.http.errors import ApiError, not_found
+from tunesmith_hosted.models.starting import find_start
 from tunesmith_hosted.tenants.audit import add_audit
 from tunesmith_hosted.tenants.quotas import check_gpu_hours
 
@@ -34,9 +35,8 @@ async def create_job(session: AsyncSession, context: Context, caller: Caller, re
         )
         raise ApiError(400, message, param="integrations", code="unsupported_value")
     method = method_of(request)
-    base = context.settings.base(request.model)
-    if base is None:
-        raise model_not_found(request.model)
+    start = await find_start(session, context.settings, caller, request.model)
+    base = start.base
     if base.gpus:
         await check_gpu_hours(session, caller.project_id, context.settings.quotas)
     for param in ("training_file", "validation_file"):
@@ -50,6 +50,7 @@ async def create_job(session: AsyncSession, context: Context, caller: Caller, re
         project_id=caller.project_id,
         base=base.name,
         model=request.model,
+        start=start.weights,
         suffix=request.suffix,
         seed=secrets.randbelow(2**31) if request.seed is None else request.seed,
         method=method,

@@ -16,6 +16,8 @@ Object = dict[str, Any]
 PROJECT_LABEL = "tunesmith.dev/project"
 _FORMATS = {"supervised": "messages", "dpo": "openaiPreference"}
 _BATCH, _STEPS_AN_EPOCH = 16, 20
+_CHECKPOINTS = 2
+"""Checkpoints before the last that can be asked."""
 _WEEK = 7 * 86_400
 
 
@@ -33,7 +35,8 @@ def job_manifest(
         output: URI that the artifact goes to; None for the work's own folder.
     """
     kind = job.method["type"]
-    spec: Object = merged(base.job, {"model": base.model, "method": base.method})
+    model = base.model if job.start is None else {"uri": job.start}
+    spec: Object = merged(base.job, {"model": model, "method": base.method})
     dataset: Object = {"sources": [dict(sources["training"])], "format": _FORMATS[kind]}
     if "validation" in sources:
         dataset["validation"] = {"sources": [dict(sources["validation"])]}
@@ -45,6 +48,9 @@ def job_manifest(
     if output is not None:
         spec = merged(spec, {"output": {"uri": output}})
     spec.setdefault("ttlSecondsAfterFinished", _WEEK)
+    spec["training"]["checkpoint"] = {"publish": _CHECKPOINTS, **spec["training"].get("checkpoint", {})}
+    if not spec.get("export", {}).get("adapterOnly"):
+        spec["export"] = {"mergeWeights": True, **spec.get("export", {})}  # for jobs that start from the model
     chosen = _choose(spec, hyperparameters_of(job.method), rows)
     metadata = {
         "name": job.object_name,

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
-from sqlalchemy import select
+from sqlalchemy import exists, select
 
-from tunesmith_hosted.database.tables import Checkpoint, Job, JobEvent
+from tunesmith_hosted.database.tables import Checkpoint, Job, JobEvent, TunedModel
 from tunesmith_hosted.fine_tuning import actions
 from tunesmith_hosted.fine_tuning.create import create_job
 from tunesmith_hosted.fine_tuning.events import newest_events
@@ -120,7 +120,8 @@ async def list_checkpoints(
     check_limit(limit, 100)
     async with context.sessions() as session:
         job = await actions.find_job(session, caller, fine_tuning_job_id)
-        query = select(Checkpoint).where(Checkpoint.job_id == job.id)
+        deleted = exists().where(TunedModel.id == Checkpoint.model, TunedModel.deleted_at.is_not(None))
+        query = select(Checkpoint).where(Checkpoint.job_id == job.id, ~deleted)
         if after is not None:
             cursor = select(Checkpoint.step).where(Checkpoint.job_id == job.id, Checkpoint.id == after)
             step = (await session.execute(cursor)).scalar_one_or_none()

@@ -117,7 +117,7 @@ async def model_row(session: AsyncSession, found: Found) -> TunedModel:
             job_id=job.id,
             base=job.base,
             step=checkpoint.step,
-            artifact="",
+            artifact=checkpoint.artifact or "",
             workspace=checkpoint_workspace(job.object_name, checkpoint.step),
             wanted="asleep",
             created_at=checkpoint.created_at,
@@ -125,3 +125,9 @@ async def model_row(session: AsyncSession, found: Found) -> TunedModel:
         session.add(row)
         await session.flush()
     return row
+
+
+async def model_artifact(session: AsyncSession, job_id: str) -> str:
+    """Return the artifact of a job's model, which is that of its last checkpoint, too."""
+    query = select(TunedModel.artifact).where(TunedModel.job_id == job_id, TunedModel.step.is_(None))
+    return str((await session.execute(query)).scalar_one())

@@ -7,6 +7,7 @@ the database lacks belongs to nobody any more: it is shown, and removed if that 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -14,6 +15,7 @@ from pathlib import PurePosixPath
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from tunesmith_api.artifact import checkpoint_uri
 from tunesmith_backend.interface.protocol import Backend, Kind, ObjectRef
 from tunesmith_hosted.config.settings import Settings
 from tunesmith_hosted.database.engine import Sessions
@@ -26,6 +28,7 @@ from tunesmith_hosted.reconcile.models import BASES
 _KINDS: tuple[Kind, ...] = ("FineTuneJob", "InferenceWorkspace")
 _MANAGER = "app.kubernetes.io/managed-by"
 _ARTIFACTS = "artifacts"
+_CHECKPOINT = checkpoint_uri("", r"\d+") + "$"
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ async def check(
 def _is_known(path: str, known: Known) -> bool:
     parts = PurePosixPath(path.removeprefix(f"{PARTIAL}/")).parts
     if parts[:1] == (_ARTIFACTS,):
-        return len(parts) > 2 and parts[2] in known.artifacts  # noqa: PLR2004 - artifacts/PROJECT/JOB/...
+        job = re.sub(_CHECKPOINT, "", parts[2]) if len(parts) > 2 else ""  # noqa: PLR2004 - artifacts/PROJECT/JOB/...
+        return job in known.artifacts
     return path in known.files or parts[-1].removesuffix(".jsonl") in known.contents
 
 

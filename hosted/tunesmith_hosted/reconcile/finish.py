@@ -1,9 +1,10 @@
-"""What a job leaves behind: its model, its checkpoint and its results file, under names that follow from its id."""
+"""What a job leaves behind: its model, its checkpoints and its results file, under names that follow from its id."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,6 +27,21 @@ _RESERVED_SECONDS = 3600
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A checkpoint that can be asked.
+
+    Attributes:
+        step: Its step.
+        artifact: URI of its artifact; None for that of the job.
+        accuracy: Share of the validation tokens that it predicts, if that was measured.
+    """
+
+    step: Step
+    artifact: str | None = None
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
 class Finish:
     """The results of a job.
 
@@ -34,10 +50,8 @@ class Finish:
         bytes: Size of the content.
         sha256: Its digest.
         artifact: URI of the artifact.
-        last: The last step.
-        last_valid: The newest step with a loss on the validation rows.
+        checkpoints: Its checkpoints, that of the model last.
         tokens: Tokens that were trained on.
-        accuracy: Share of the validation tokens that the model predicts.
         gpu_seconds: Seconds that the job ran, times its GPUs, unless they were counted while it did.
     """
 
@@ -45,10 +59,8 @@ class Finish:
     bytes: int
     sha256: str
     artifact: str
-    last: Step
-    last_valid: Step | None
+    checkpoints: tuple[Kept, ...]
     tokens: int | None
-    accuracy: float | None
     gpu_seconds: float
 
 
@@ -84,12 +96,25 @@ async def read_results(context: Context, job: Job, status: dict[str, Any], held:
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         artifact=artifact,
-        last=last,
-        last_valid=next((step for step in reversed(steps) if step.valid_loss is not None), None),
+        checkpoints=_kept(status, steps, last),
         tokens=last.tokens,
-        accuracy=((status.get("metrics") or {}).get("after") or {}).get("tokenAccuracy"),
         gpu_seconds=0.0 if counted(held.noted) else _gpu_seconds(job.manifest["spec"], status),
     )
+
+
+def _kept(status: dict[str, Any], steps: Sequence[Step], last: Step) -> tuple[Kept, ...]:
+    """Return the checkpoints of a job that has succeeded."""
+    artifact: dict[str, Any] = status["artifact"]
+    by_number = {step.step: step for step in steps}
+    # It may have published an earlier step than the last, the one that was best on the validation rows.
+    number = artifact.get("step") or last.step
+    own = last if number == last.step else by_number.get(number, Step(number))
+    accuracy = ((status.get("metrics") or {}).get("after") or {}).get("tokenAccuracy")
+    before = (
+        Kept(by_number.get(item["step"], Step(item["step"])), str(item["uri"]))
+        for item in artifact.get("checkpoints") or []
+    )
+    return (*before, Kept(own, None, accuracy))
 
 
 async def write_success(session: AsyncSession, job: Job, organization: str, finish: Finish, now: float) -> list[Event]:
@@ -110,8 +135,6 @@ async def write_success(session: AsyncSession, job: Job, organization: str, fini
         )
     )
     await settle(session, finish.file_id)
-    step = finish.last.step
-    checkpoint = checkpoint_name(name, step)
     session.add(
         TunedModel(
             id=name,
@@ -124,38 +147,41 @@ async def write_success(session: AsyncSession, job: Job, organization: str, fini
             created_at=at,
         )
     )
-    session.add(
-        Checkpoint(
-            id=derived_id("ftckpt_", job.id, str(step)),
-            job_id=job.id,
-            step=step,
-            model=checkpoint,
-            metrics=_metrics(finish),
-            created_at=at,
+    for kept in finish.checkpoints:
+        step = kept.step.step
+        session.add(
+            Checkpoint(
+                id=derived_id("ftckpt_", job.id, str(step)),
+                job_id=job.id,
+                step=step,
+                model=checkpoint_name(name, step),
+                artifact=kept.artifact,
+                metrics=_metrics(kept),
+                created_at=at,
+            )
         )
-    )
     await add_usage(
         session, job.project_id, job.base, trained_tokens=finish.tokens or 0, gpu_seconds=finish.gpu_seconds
     )
     job.fine_tuned_model, job.result_files, job.trained_tokens = name, [finish.file_id], finish.tokens
     return [
-        Event(f"Checkpoint created at step {step}"),
+        *(Event(f"Checkpoint created at step {kept.step.step}") for kept in finish.checkpoints),
         Event(f"New fine-tuned model created: {name}"),
         Event("The job has successfully completed"),
     ]
 
 
-def _metrics(finish: Finish) -> dict[str, Any]:
-    """Return the metrics of the last step; that on all validation rows was measured after it."""
-    valid = finish.last_valid
+def _metrics(kept: Kept) -> dict[str, Any]:
+    """Return the metrics of a checkpoint; the loss on all validation rows was measured after its step."""
+    step = kept.step
     found = {
-        "step": finish.last.step,
-        "train_loss": finish.last.train_loss,
-        "train_mean_token_accuracy": finish.last.train_accuracy,
-        "valid_loss": finish.last.valid_loss,
-        "valid_mean_token_accuracy": finish.last.valid_accuracy,
-        "full_valid_loss": valid.valid_loss if valid is not None and valid.step == finish.last.step else None,
-        "full_valid_mean_token_accuracy": finish.accuracy,
+        "step": step.step,
+        "train_loss": step.train_loss,
+        "train_mean_token_accuracy": step.train_accuracy,
+        "valid_loss": step.valid_loss,
+        "valid_mean_token_accuracy": step.valid_accuracy,
+        "full_valid_loss": step.valid_loss,
+        "full_valid_mean_token_accuracy": kept.accuracy,
     }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_backend.interface.protocol import ObjectRef
 from tunesmith_hosted.database.tables import Job, Project, ServedBase, TunedModel
-from tunesmith_hosted.files.filesystems import open_filesystem
 from tunesmith_hosted.fine_tuning.access import with_access
 from tunesmith_hosted.fine_tuning.workspace import workspace_manifest
 from tunesmith_hosted.http.context import Context
+from tunesmith_hosted.models.finding import model_artifact
+from tunesmith_hosted.reconcile.artifacts import remove_artifact
 from tunesmith_hosted.reconcile.backend import Object, Objects, look_seconds
 
 BASES = "bases"
@@ -55,8 +55,7 @@ async def look_at_model(context: Context, objects: Objects, id: str) -> float | 
     if served.wanted == "deleted":
         await objects.delete(served.ref)
         await _write(context, served, None, None)
-        await _remove_artifact(context, objects, served)
-        return None
+        return None if served.job is None else await remove_artifact(context, objects, served.id, served.job)
     if served.wanted == "awake" and await _falls_asleep(context, served):
         return 0
     found = await objects.find(served.ref)
@@ -104,10 +103,9 @@ async def _load_tuned(context: Context, id: str) -> _Served | None:
 
 
 async def _fill_artifact(context: Context, checkpoint: TunedModel) -> str:
-    """Write down what the servers of a checkpoint load: it is kept of the last step, whose weights the model has."""
+    """Write down what the servers of a checkpoint load: if it has no artifact of its own, that of its model."""
     async with context.sessions.begin() as session:
-        query = select(TunedModel.artifact).where(TunedModel.job_id == checkpoint.job_id, TunedModel.step.is_(None))
-        artifact = (await session.execute(query)).scalar_one()
+        artifact = await model_artifact(session, checkpoint.job_id)
         (await session.get_one(TunedModel, checkpoint.id)).artifact = artifact
     return artifact
 
@@ -154,28 +152,6 @@ async def _write(context: Context, served: _Served, endpoint: str | None, messag
         # A model that was put to sleep meanwhile is served nowhere.
         row.endpoint = endpoint if row.wanted == "awake" else None
         row.message = message
-
-
-async def _remove_artifact(context: Context, objects: Objects, served: _Served) -> None:
-    """Remove the files of a deleted model, unless a checkpoint of its job is served from them."""
-    if served.job is None:
-        return
-    async with context.sessions() as session:
-        row = await session.get_one(TunedModel, served.id)
-        query = select(func.count()).where(TunedModel.job_id == row.job_id, TunedModel.wanted != "deleted")
-        if (await session.execute(query)).scalar_one():
-            return
-    # On one machine the artifact is in the job's folder, and goes with it.
-    await objects.delete(served.job)
-    prefix = f"{context.settings.files.rstrip('/')}/artifacts/"
-    if "://" in prefix and row.artifact.startswith(prefix):
-        await asyncio.to_thread(_remove_folder, row.artifact)
-
-
-def _remove_folder(uri: str) -> None:
-    files, root = open_filesystem(uri)
-    if files.exists(root):
-        files.rm(root, recursive=True)
 
 
 def _why(found: Object | None) -> str | None:

@@ -61,8 +61,12 @@ def is_released(observed: KubeObject) -> bool:
 
 
 def artifact_of(result: Mapping[str, Any], claim_name: str | None) -> KubeObject:
-    """Return the artifact of a result as the status has it, with the base model that an adapter is served on."""
-    found = {"uri": artifact_uri(str(result["uri"]), claim_name), "digest": str(result.get("digest", ""))}
+    """Return the artifact of a result as the status has it, with its checkpoints and the base model of an adapter."""
+    found: KubeObject = {"uri": artifact_uri(str(result["uri"]), claim_name), "digest": str(result.get("digest", ""))}
+    if result.get("step") is not None:
+        found["step"] = int(result["step"])
+    if checkpoints := result.get("checkpoints"):
+        found["checkpoints"] = [artifact_of(checkpoint, claim_name) for checkpoint in checkpoints]
     base = result.get("base")
     return {**found, "base": artifact_of(base, claim_name)} if isinstance(base, Mapping) and base.get("uri") else found
 

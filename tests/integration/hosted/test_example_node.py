@@ -41,7 +41,7 @@ def test_the_example_for_node(tmp_path: Path) -> None:
     assert process.returncode == 0, said
     for line in ("uploaded train.jsonl", "pausing ...", "paused; then queued", "results: step,train_loss"):
         assert f"\n{line}" in f"\n{said}", said
-    assert "checkpoint of step 2: ft:tiny:acme:library:" in said
+    assert "checkpoints of steps 2, 1\ncheckpoint of step 1: ft:tiny:acme:library:" in said
 
 
 def play_training(hosted: Hosted, backend: FakeBackend, folder: Path) -> None:
@@ -69,12 +69,13 @@ def play_training(hosted: Hosted, backend: FakeBackend, folder: Path) -> None:
     artifact = folder / "artifact"
     artifact.mkdir()
     (artifact / "training_log.jsonl").write_bytes(lines([{"step": n, "loss": 3.0 - n, "tokens": n} for n in (1, 2)]))
-    backend.set_status(name, phase="Succeeded", artifact={"uri": str(artifact)})
+    before = {"step": 1, "uri": f"{artifact}-step-1"}
+    backend.set_status(name, phase="Succeeded", artifact={"uri": str(artifact), "step": 2, "checkpoints": [before]})
     until(lambda: status() == "succeeded")
 
-    (checkpoint,) = client.fine_tuning.jobs.checkpoints.list(job.id)
+    _, checkpoint = client.fine_tuning.jobs.checkpoints.list(job.id)
 
-    # The base's server answers for the model that the job has made, and for its checkpoint.
+    # The base's server answers for the model that the job has made, and for its checkpoint before the last.
     async def wake() -> None:
         async with hosted.sessions.begin() as session:
             base = await session.get_one(ServedBase, "tiny")
@@ -84,7 +85,7 @@ def play_training(hosted: Hosted, backend: FakeBackend, folder: Path) -> None:
             session.add(
                 TunedModel(
                     id=checkpoint.fine_tuned_model_checkpoint, project_id=model.project_id, job_id=model.job_id,
-                    base=model.base, step=2, artifact="x", created_at=1, **awake,
+                    base=model.base, step=1, artifact="x", created_at=1, **awake,
                 )
             )  # fmt: skip
 

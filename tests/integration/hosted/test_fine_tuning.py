@@ -89,6 +89,7 @@ def test_a_job_from_its_file_to_its_model(hosted: Hosted, backend: FakeBackend, 
         "epochs": 2,
         "globalBatchSize": 1,
         "learningRate": pytest.approx(1e-4),
+        "checkpoint": {"publish": 2},
     }
     job = client.fine_tuning.jobs.retrieve(job.id)
     assert job.status == "queued"

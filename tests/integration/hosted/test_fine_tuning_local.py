@@ -3,6 +3,7 @@
 The console is asked beside it: the curve while the job runs, and everything once more over the work folders alone.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -76,6 +77,47 @@ def check_work_folders(hosted: Hosted, detail: dict[str, Any], asked: dict[str, 
         assert streamed.text.rstrip().endswith("data: [DONE]")
 
 
+def check_weights(hosted: Hosted, job: str, step: int) -> None:
+    """See that what answers for a checkpoint was exported from the weights that training had after its step."""
+    (work,) = hosted.settings.work.glob(f"*/ft-{job[6:].lower()}")
+    trained = json.loads((work / "train" / "stage.json").read_bytes())
+    artifact = json.loads((work / f"artifact-step-{step}" / "manifest.json").read_bytes())
+    assert artifact["training"]["final"] == trained["epochEnds"][str(step)] != trained["final"]
+    assert artifact["parity"]["fp32"]["maxLogitDifference"] < 1e-3
+    (workspace,) = hosted.settings.work.glob(f"*/ft-{job[6:].lower()}-ckpt-{step}")
+    (served,) = workspace.glob("inferenceworkspace.json")
+    assert f"artifact-step-{step}" in served.read_text()
+
+
+def test_a_model_is_tuned_further(hosted: Hosted, tmp_path: Path) -> None:
+    """A job whose `model` is a tuned model starts where that one ended, with the same client."""
+    client = hosted.client()
+    training = client.files.create(file=EXAMPLE / "train.jsonl", purpose="fine-tune").id
+    models = ["tiny"]
+    first: list[float] = []
+    for _ in range(2):
+        method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}}
+        job = client.fine_tuning.jobs.create(model=models[-1], training_file=training, seed=1, method=method)
+        while job.status not in ("succeeded", "failed"):
+            time.sleep(0.2)
+            job = client.fine_tuning.jobs.retrieve(job.id)
+        assert job.status == "succeeded" and job.fine_tuned_model, job.error
+        models.append(job.fine_tuned_model)
+        table = client.files.content(job.result_files[0]).text.splitlines()
+        first.append(float(table[1].split(",")[1]))
+        (work,) = hosted.settings.work.glob(f"*/ft-{job.id[6:].lower()}")
+        metrics = json.loads((work / "artifact" / "manifest.json").read_bytes())["metrics"]
+        if len(models) == 2:
+            ended = metrics["after"]["evalLoss"]
+        else:
+            assert metrics["before"]["evalLoss"] == pytest.approx(ended, abs=1e-4), "it starts from those weights"
+    assert first[1] < first[0]
+    answer = client.chat.completions.create(
+        model=models[-1], messages=[{"role": "user", "content": "Hi"}], max_tokens=4
+    )
+    assert answer.model == models[-1]
+
+
 def test_the_example_trains_pauses_and_asks(hosted: Hosted, tmp_path: Path) -> None:
     """examples/hosted/train.py, as it is: nothing but the URL and the key say where it runs."""
     environment = {"OPENAI_BASE_URL": f"{hosted.url}/v1", "OPENAI_API_KEY": hosted.key}
@@ -96,12 +138,15 @@ def test_the_example_trains_pauses_and_asks(hosted: Hosted, tmp_path: Path) -> N
     assert found and int(found[3]) > 0, said
     for line in ("uploaded train.jsonl", "pausing ...", "paused; then queued", "  The job has successfully completed"):
         assert f"\n{line}" in f"\n{said}", said
-    assert re.search(rf"^checkpoint of step (\d+): {re.escape(found[2])}:ckpt-step-\1$", said, re.MULTILINE), said
+    asked = re.search(rf"^checkpoint of step (\d+): {re.escape(found[2])}:ckpt-step-\1$", said, re.MULTILINE)
+    assert asked, said
 
     job = client.fine_tuning.jobs.retrieve(found[1])
     assert job.hyperparameters.n_epochs == 2 and job.trained_tokens == int(found[3])
     table = client.files.content(job.result_files[0]).text.splitlines()
-    checkpoint = client.fine_tuning.jobs.checkpoints.list(job.id).data[0]
+    checkpoint, before = client.fine_tuning.jobs.checkpoints.list(job.id)  # of two epochs
+    assert int(asked[1]) == before.step_number == checkpoint.step_number / 2 and before.metrics.full_valid_loss
+    check_weights(hosted, job.id, before.step_number)
     assert len(table) == 1 + checkpoint.step_number
     assert checkpoint.metrics.full_valid_loss
     assert job.fine_tuned_model == found[2]

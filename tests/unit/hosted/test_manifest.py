@@ -66,7 +66,7 @@ def made(
 )
 def test_hyperparameters(rows: int, job: Any, given: Any, training: Any, chosen: Any) -> None:
     spec, found = made(base_of(job=job), rows=rows, **given)
-    assert spec["training"] == {"seed": 5, **training}
+    assert spec["training"] == {"seed": 5, "checkpoint": {"publish": 2}, **training}
     assert found == {"learning_rate_multiplier": 1.0, **chosen}
 
 
@@ -104,6 +104,16 @@ def test_files_and_settings_of_the_base() -> None:
     assert spec["output"] == {"uri": "s3://bucket/artifacts/ft-a"} and spec["storage"] == job["storage"]
     spec, _ = made(base_of(job=job), validation=True)
     assert spec["dataset"]["validation"] == {"sources": [SOURCE]}
+
+
+def test_what_a_job_keeps_is_the_bases_to_decide() -> None:
+    spec, _ = made(base_of())
+    assert spec["export"] == {"mergeWeights": True}
+    job = {"training": {"checkpoint": {"publish": 0, "keep": 1}}, "export": {"mergeWeights": False}}
+    spec, _ = made(base_of(job=job))
+    assert (spec["training"]["checkpoint"], spec["export"]) == (job["training"]["checkpoint"], job["export"])
+    spec, _ = made(base_of(job={"export": {"adapterOnly": True}}))
+    assert spec["export"] == {"adapterOnly": True}
 
 
 @pytest.mark.parametrize("awake", [True, False])

@@ -18,4 +18,5 @@ def model_path(work: WorkFolder) -> Path:
     marker = read_json(work.stage_marker(Stage.PREPARE))
     if marker is None:
         raise StageError(Reason.INTERNAL_ERROR, "prepare is not complete", "Run the prepare stage first")
-    return work.root / marker["model"]["path"]
+    # Not `work.root`: a checkpoint that is published has one of its own, and the job's prepare.
+    return work.stage(Stage.PREPARE).parent / marker["model"]["path"]

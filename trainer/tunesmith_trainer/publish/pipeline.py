@@ -18,6 +18,7 @@ from tunesmith_trainer.models.location import model_path
 from tunesmith_trainer.publish.answers import answering_export, gates_before_export, with_answers
 from tunesmith_trainer.publish.artifact import assemble, describe
 from tunesmith_trainer.publish.as_trained import compared, evaluate_as_trained
+from tunesmith_trainer.publish.checkpoints import publish_checkpoints
 from tunesmith_trainer.publish.deliver import deliver, output_uri
 from tunesmith_trainer.publish.evaluations import evaluate_both, write_evaluation, write_predictions
 from tunesmith_trainer.publish.gates import check_gates, require_passed
@@ -40,6 +41,8 @@ def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     manifest = read_json(artifact / MANIFEST)
     if manifest is None:
         manifest = _build(config, work, artifact, progress)
+    # Before the artifact itself: once its manifest is there, they are too.
+    checkpoints = publish_checkpoints(config, work, _publication(config), progress)
     uri = output_uri(config, work)
     progress.step(f"writing the artifact to {uri}")
 
@@ -49,8 +52,10 @@ def run(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
     written = deliver(artifact, manifest["digest"], uri, report)
     found = manifest.get("base")
     base = {"base": {"uri": absolute_uri(found["uri"], uri), "digest": found["digest"]}} if found else {}
+    step = (read_json(work.stage_marker(Stage.TRAIN)) or {}).get("publishedStep")
+    about = {**({} if step is None else {"step": step}), **({"checkpoints": checkpoints} if checkpoints else {})}
     return {
-        "artifact": {"uri": written, "digest": manifest["digest"], **base},
+        "artifact": {"uri": written, "digest": manifest["digest"], **about, **base},
         "metrics": manifest["metrics"],
         "gates": manifest["gates"],
         "parity": manifest["parity"],

@@ -33,8 +33,8 @@ def encode(message: Mapping[str, Any], limit: int = TERMINATION_MESSAGE_BYTES) -
     """Return a termination message as JSON of at most `limit` bytes.
 
     If it is too long, parts are left out, the least important first: the reasons of resolved and planned values, then
-    the resolved values, then what the artifact's manifest also has, then the whole result, then the ends of the texts.
-    NaN and infinity, which JSON does not have, become null.
+    the resolved values, then what the artifact's manifest also has, then all but the artifact, then the whole result,
+    then the ends of the texts. NaN and infinity, which JSON does not have, become null.
 
     Args:
         message: `reason`, `message`, `remedy` and `result`.
@@ -47,6 +47,7 @@ def encode(message: Mapping[str, Any], limit: int = TERMINATION_MESSAGE_BYTES) -
         _without_planned_reasons(_with_short_reasons(message)),
         _without_planned_reasons(_without(message, "resolved")),
         _without_planned_reasons(_without(message, "resolved", *_IN_MANIFEST)),
+        _without(message, "resolved", "plan", "measured", "metrics", *_IN_MANIFEST),
         {**message, "result": {}},
     ):
         if len(data := _json(shortened)) <= limit:

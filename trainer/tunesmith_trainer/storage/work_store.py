@@ -31,7 +31,7 @@ _STAGE_FILES = (STAGE_MARKER, STAGE_INPUTS, MEASURED)
 _LEFT_OUT = {
     Stage.PREPARE: ("sources",),
     Stage.TRAIN: ("checkpoints", "cache"),
-    Stage.PUBLISH: ("artifact", "onnx", "merged", "adapter", "base", "base_nf4"),
+    Stage.PUBLISH: ("artifact", "onnx", "merged", "adapter", "base", "base_nf4", "checkpoints"),
 }
 
 

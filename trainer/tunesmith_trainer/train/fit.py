@@ -36,6 +36,7 @@ from tunesmith_trainer.train.arguments import training_arguments
 from tunesmith_trainer.train.batch_rows import BatchRows
 from tunesmith_trainer.train.checkpointing.best import BestWeights
 from tunesmith_trainer.train.checkpointing.checkpoints import checkpoint_facts, newest_usable
+from tunesmith_trainer.train.checkpointing.epochs import EpochWeights
 from tunesmith_trainer.train.checkpointing.outbox import outbox_of
 from tunesmith_trainer.train.checkpointing.shards import agree_on_batch, agree_on_checkpoint, shard_of_this_process
 from tunesmith_trainer.train.compat.accelerate import hide_datasets, hide_deepspeed
@@ -106,6 +107,9 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
     load = task.load_quantized if method.info.is_quantized else task.load_base
     best = BestWeights(work, is_writer=first)
     best.restore(checkpoint)
+    count, early = spec.training.checkpoint.publish or 0, spec.training.early_stopping is not None
+    epochs = EpochWeights(work, resolved, count, may_end_early=early, is_writer=first)
+    epochs.restore(checkpoint)
     with freed_at_once() if resolved.zero_stage == 3 else nullcontext():
         loaded = load(base, method.load_dtype(resolved.precision))
         heads = task.head_modules(loaded)
@@ -131,6 +135,7 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         rows=BatchRows(dataset, resolved, arguments.process_index, data / "train"),
         validation=ValidationLoss(spec.training.early_stopping),
         best=best,
+        epochs=epochs,
         model=model,
         args=arguments,
         data_collator=task.pack_collator(model, gpu=gpu) if resolved.packing else padded,
@@ -158,7 +163,8 @@ def fit(config: JobConfig, work: WorkFolder, interrupt: Interrupt) -> dict[str, 
         return {}
     done = int(tokens[trainer.state.global_step - 1])
     write_metrics(work, trainer, tokens, checkpoint, time.monotonic() - started, peaks)
-    return {**result_of(work, trainer, done), **counts, "final": digest_of_tree(work.final)}
+    weights = {"final": digest_of_tree(work.final), **({"epochEnds": kept} if (kept := epochs.digests()) else {})}
+    return {**result_of(work, trainer, done), **counts, **weights}
 
 
 def _dataset(task: Task, rows: TokenStore, order: Any, resolved: Resolved) -> OrderedDataset | PackedDataset:  # noqa: ANN401

@@ -18,6 +18,7 @@ from tunesmith_trainer.tasks.base import Task
 from tunesmith_trainer.train.batch_rows import BatchRows
 from tunesmith_trainer.train.checkpointing.best import BestWeights
 from tunesmith_trainer.train.checkpointing.checkpoints import checkpoint_facts, rotate, seal
+from tunesmith_trainer.train.checkpointing.epochs import EpochWeights
 from tunesmith_trainer.train.checkpointing.outbox import Outbox
 from tunesmith_trainer.train.checkpointing.shards import CheckpointShard
 from tunesmith_trainer.train.checkpointing.zero_state import load_partition, save_partition
@@ -47,6 +48,7 @@ class FineTuner(HookedTrainer):
         rows: The rows of each step.
         validation: The losses on the validation rows so far.
         best: The best weights so far.
+        epochs: The weights at the ends of the newest epochs.
         save_weights: Writes the weights as they are into a folder; a collective operation. Set before training.
         stopped_early: Why training has stopped before its last step; None if it has not.
         eval_collator: Collates rows to evaluate on, which are not packed.
@@ -69,6 +71,7 @@ class FineTuner(HookedTrainer):
         rows: BatchRows,
         validation: ValidationLoss,
         best: BestWeights,
+        epochs: EpochWeights,
         eval_collator: Any,  # noqa: ANN401
         **options: Any,  # noqa: ANN401 - those of transformers' Trainer
     ) -> None:
@@ -83,6 +86,7 @@ class FineTuner(HookedTrainer):
         self.rows = rows
         self.validation = validation
         self.best = best
+        self.epochs = epochs
         self.save_weights: Callable[[Path], None] | None = None
         self.stopped_early: str | None = None
         self.eval_collator = eval_collator
@@ -233,6 +237,7 @@ class FineTuner(HookedTrainer):
         folder = Path(self.args.output_dir)
         checkpoint = folder / f"checkpoint-{self.state.global_step}"
         self.best.link_into(checkpoint)
+        self.epochs.link_into(checkpoint)
         if self.shard.is_writer:
             seal(checkpoint, checkpoint_facts(self.job, self.resolved), self.shard.index, self.shard.count)
         if self.outbox:
@@ -281,6 +286,9 @@ class _Steps(TrainerCallback, ExportableState):
         trainer.interrupt.note_step()
         # For transformers the run is a single epoch, as the order of rows is given.
         state.epoch = state.global_step * resolved.global_batch_size / resolved.train_rows
+        if trainer.epochs.is_due(state.global_step) and trainer.save_weights is not None:
+            trainer.epochs.save(state.global_step, trainer.save_weights)
+            control.should_evaluate = trainer.eval_dataset is not None
         if trainer.stopping or (args.world_size == 1 and trainer.interrupt.requested):
             control.should_save = control.should_training_stop = True
         return control

@@ -189,3 +189,10 @@ def test_an_adapter_alone_leaves_no_merged_model_on_the_disk(method: str) -> Non
     assert {**alone, "merged model": 0, "total": 0} == {**merged, "merged model": 0, "total": 0}
     assert alone["total"] == merged["total"] - LLAMA_8B.weight_bytes
     assert bool(alone["dequantized base model"]) == (method == "qlora")
+
+
+def test_checkpoints_that_are_published_need_room_for_their_weights_and_exports() -> None:
+    plain, kept = (disk_of(job(training={"checkpoint": {"publish": n}}), LLAMA_8B, 100) for n in (0, 2))
+    assert kept["trained weights"] == 3 * plain["trained weights"]
+    assert kept["exports of checkpoints"] == 2 * plain["int4 export"]
+    assert kept["total"] == sum(size for name, size in kept.items() if name != "total") > plain["total"]

@@ -14,7 +14,7 @@ from tunesmith_operator.finetunejob.jobs import stage_job, train_service
 from tunesmith_operator.finetunejob.names import claim_name, job_name, service_name
 from tunesmith_operator.finetunejob.planning import Planned
 from tunesmith_operator.finetunejob.publish_inputs import PUBLISH_INPUTS
-from tunesmith_operator.finetunejob.volume import artifact_uri, claim
+from tunesmith_operator.finetunejob.volume import artifact_of, artifact_uri, claim
 
 GPU = {"gpusPerNode": 2}
 
@@ -399,3 +399,14 @@ def test_with_an_object_store_each_pod_has_a_disk_of_its_own(storage, disk):
 def test_where_the_artifact_is(uri, expected):
     assert artifact_uri(uri, "c") == expected
     assert artifact_uri(uri, None) == uri
+
+
+def test_the_status_names_the_checkpoints_where_all_pods_find_them() -> None:
+    checkpoint = {"step": 4, "uri": "/work/ns/a/artifact-step-4", "digest": "sha256:1"}
+    result = {"uri": "/work/ns/a/artifact", "digest": "sha256:0", "step": 6, "checkpoints": [checkpoint]}
+    assert artifact_of(result, "c") == {
+        "uri": artifact_uri("/work/ns/a/artifact", "c"),
+        "digest": "sha256:0",
+        "step": 6,
+        "checkpoints": [{**checkpoint, "uri": artifact_uri("/work/ns/a/artifact-step-4", "c")}],
+    }
