@@ -9,17 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cluster import lifecycle
+from cluster import lifecycle, startup
 from cluster.client import Cluster
+from cluster.errors import ClusterError
 from cluster.processes import Process
 from cluster.state import State
 from support.cluster_fixtures import cluster_of, install_crds
 from support.etcd_history import KEEP_HISTORY, history_of
 from support.hosted_cluster import Rights, rights
 from support.job_history import Entry
+from support.operator import wait_until
 from support.standin_operator import StandinOperator
 
 _MOST_PAUSE = 1.0
+_MOST_START = 300.0
 
 
 class ApiServer:
@@ -41,7 +44,10 @@ class ApiServer:
         os.kill(state.processes[self.name].pid, signal.SIGKILL)
         self.cluster.stop_api_server()
         time.sleep(choice.uniform(0.0, _MOST_PAUSE))
-        self.cluster.start_api_server()
+        try:
+            self.cluster.start_api_server()
+        except ClusterError:  # it takes longer where much else runs
+            wait_until("the API server", lambda: startup.ready(state), _MOST_START)
 
     def history(self) -> list[Entry]:
         """Return what its etcd has kept of the jobs."""
