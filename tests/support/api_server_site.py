@@ -30,11 +30,11 @@ class ApiServer:
 
     name = "kube-apiserver"
 
-    def __init__(self, cluster: Cluster, given: Rights, etcd: str) -> None:
+    def __init__(self, cluster: Cluster, given: Rights, secrets: Path, etcd: str) -> None:
         self.cluster = cluster
         self.options: list[str] = []
         self.environment = {"KUBECONFIG": str(given.kubeconfig)}
-        self.settings = {"namespace_prefix": given.prefix, "cluster": given.settings}
+        self.settings = {"namespace_prefix": given.prefix, "cluster": {**given.settings, "secrets": str(secrets)}}
         self._etcd = etcd
 
     def interrupt(self, choice: random.Random) -> None:
@@ -59,7 +59,7 @@ def running_api_server(folder: Path, seconds: tuple[float, float]) -> Iterator[A
     """Run an API server of one's own, with a stand-in for the operator, until the end of the context.
 
     Args:
-        folder: For the service's kubeconfig.
+        folder: For the service's kubeconfig, and a Secret that projects get.
         seconds: The shortest and the longest time that a job takes.
 
     Raises:
@@ -70,7 +70,10 @@ def running_api_server(folder: Path, seconds: tuple[float, float]) -> Iterator[A
     try:
         cluster = cluster_of(state)
         install_crds(cluster)
+        secrets = folder / "secrets"
+        (secrets / "store").mkdir(parents=True)
+        (secrets / "store" / "AWS_ACCESS_KEY_ID").write_text("of-tests-only")
         with rights(cluster, folder) as given, StandinOperator(cluster, given.prefix, seconds).running():
-            yield ApiServer(cluster, given, f"http://127.0.0.1:{state.port('etcd')}")
+            yield ApiServer(cluster, given, secrets, f"http://127.0.0.1:{state.port('etcd')}")
     finally:
         lifecycle.down(name)
