@@ -9,7 +9,7 @@ a place free.
 Files: many of mixed sizes and a large one in parts, of which two are interrupted. What is read again has the digests
 of what was sent, and no process had more memory than 300 MB.
 
-    python tests/bench/hosted_load.py jobs                  # 100 jobs, 20 kills each: MINUTES on 2 cores
+    python tests/bench/hosted_load.py jobs                  # 100 jobs, 20 kills each: 10 minutes on 2 cores
     python tests/bench/hosted_load.py jobs --quick          # without Kubernetes: a backend of the tests is away
     python tests/bench/hosted_load.py files                 # 1,000 files and one of 2 GB, 6 GB of disk
     python tests/bench/hosted_load.py jobs --quick --seed 7 --sqlite
@@ -27,6 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
+from cluster.errors import CannotRunError
 from support.api_server_site import running_api_server
 from support.hosted_files_load import MOST_BYTES, upload_in_parts, upload_many
 from support.hosted_fleet import running_fleet
@@ -51,11 +52,20 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, help="kills of replicas, and of the database")
     parser.add_argument("--outages", type=int, default=20, help="kills of the API server, or of that backend")
     parser.add_argument("--gap", type=float, default=2.0, help="seconds between two of them")
-    parser.add_argument("--seconds", type=float, nargs=2, default=(5.0, 40.0), help="the shortest and longest job")
+    parser.add_argument("--seconds", type=float, nargs=2, default=(10.0, 60.0), help="the shortest and longest job")
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--bytes", type=int, default=2 << 30, help="size of the large file")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
+    try:
+        return run(options)
+    except CannotRunError as reason:
+        print(f"{reason} Without Kubernetes: --quick")
+        return 1
+
+
+def run(options) -> int:  # noqa: ANN001
+    """Start what is needed, and run it."""
     with tempfile.TemporaryDirectory(prefix="tunesmith-load-") as name:
         folder = Path(name)
         seconds = tuple(options.seconds)
