@@ -53,7 +53,7 @@ migration: $(INSTALLED) ## Write a step of the hosted service's tables: NAME="Wh
 
 ARGS ?=
 
-hosted-load: $(INSTALLED) ## 100 hosted jobs while replicas and PostgreSQL are killed; 1,000 files and one of 2 GB (6 minutes, 6 GB of disk)
+hosted-load: $(INSTALLED) ## 100 hosted jobs while replicas, PostgreSQL and the API server are killed; 1,000 files and one of 2 GB (15 minutes, 6 GB of disk)
 	$(BIN)/python tests/bench/hosted_load.py jobs $(ARGS)
 	$(BIN)/python tests/bench/hosted_load.py files
 

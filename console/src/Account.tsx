@@ -1,6 +1,13 @@
 import { useSession } from "./session";
 import { useTheme, type Theme } from "./theme";
+import { Select } from "./ui/fields";
 import { SignOutIcon } from "./ui/icons";
+
+const THEMES = [
+  ["system", "As the system"],
+  ["light", "Light"],
+  ["dark", "Dark"],
+] as const;
 
 /** Who uses the console, in which project, and with which colours. */
 export function Account() {
@@ -21,22 +28,16 @@ export function Account() {
       {projects.length > 1 && (
         <label className="theme">
           <span>Project</span>
-          <select value={session.project?.id} onChange={(event) => void choose(event.target.value)}>
-            {projects.map((project) => (
-              <option key={project.id} value={project.id}>
-                {project.organization} / {project.name}
-              </option>
-            ))}
-          </select>
+          <Select
+            value={session.project?.id}
+            options={projects.map(({ id, organization, name }) => [id, `${organization} / ${name}`])}
+            onChange={(id) => void choose(id)}
+          />
         </label>
       )}
       <label className="theme">
         <span>Colours</span>
-        <select value={theme} onChange={(event) => setTheme(event.target.value as Theme)}>
-          <option value="system">As the system</option>
-          <option value="light">Light</option>
-          <option value="dark">Dark</option>
-        </select>
+        <Select value={theme} options={THEMES} onChange={(value) => setTheme(value as Theme)} />
       </label>
       {canChange && (
         <button type="button" className="button quiet" onClick={signOut}>

@@ -83,15 +83,22 @@ def start(config: pytest.Config, name: str, mode: str, **options) -> Cluster:
     pid = getattr(config, "workerinput", {}).get("cluster_holder", os.getpid())
     try:
         kept = bool(os.environ.get(KEEP))
-        state = lifecycle.up(name, mode, kept=kept, holder=Process.of(pid), **options)
-        kubectl = (
-            shutil.which("kubectl", path=os.environ.get("KUBEBUILDER_ASSETS", "")) or binaries.kubernetes() / "kubectl"
-        )
+        cluster = cluster_of(lifecycle.up(name, mode, kept=kept, holder=Process.of(pid), **options))
     except CannotRunError as reason:
         pytest.skip(str(reason))
-    cluster = Cluster(state.paths.kubeconfig, str(kubectl), name=name, runs_pods=mode == "full")
     install_crds(cluster)
     return cluster
+
+
+def cluster_of(state: State) -> Cluster:
+    """Return a client of an embedded cluster.
+
+    Raises:
+        CannotRunError: This machine cannot have its kubectl.
+    """
+    assets = os.environ.get("KUBEBUILDER_ASSETS", "")
+    kubectl = shutil.which("kubectl", path=assets) or binaries.kubernetes() / "kubectl"
+    return Cluster(state.paths.kubeconfig, str(kubectl), name=state.name, runs_pods=state.mode == "full")
 
 
 def install_crds(cluster: Cluster) -> None:

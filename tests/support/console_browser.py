@@ -5,12 +5,29 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from cluster.errors import CannotRunError
+from cluster.packages import ensure, find
+
+_NAMES = ("chromium", "chromium-browser")
 _MILLISECONDS = 60_000
 expect.set_options(timeout=_MILLISECONDS)
 
 STORED = "tunesmith-key"
+
+
+def chromium() -> str:
+    """Return Chromium's path, installing it if necessary; skips the test where it cannot be installed."""
+    found = next(filter(None, map(find, _NAMES)), None)
+    if found is None:
+        try:
+            ensure({"chromium": "chromium"})
+        except CannotRunError as error:
+            pytest.skip(f"no Chromium: {error}")
+        found = find("chromium")
+    return str(found)
 
 
 @contextmanager

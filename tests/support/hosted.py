@@ -12,6 +12,7 @@ import openai
 import uvicorn
 import uvloop
 
+from support.postgres import new_database
 from tunesmith_backend.interface.protocol import Backend
 from tunesmith_backend.local.backend import LocalBackend
 from tunesmith_hosted.config.settings import Settings
@@ -49,9 +50,16 @@ class Hosted:
 
 
 @contextmanager
-def serving(folder: Path, backend: Backend, /, **given: Any) -> Iterator[Hosted]:
-    """Serve in a thread until the end of the context."""
-    values: dict[str, Any] = {"database": f"sqlite:///{folder}/db.sqlite", "files": str(folder / "files")}
+def serving(folder: Path, backend: Backend, /, console: Path | None = None, **given: Any) -> Iterator[Hosted]:
+    """Serve in a thread until the end of the context.
+
+    Args:
+        folder: For files, and for the database of SQLite.
+        backend: Runs the jobs.
+        console: The built console; by default that of the checkout.
+        **given: Settings. The database is another if `TUNESMITH_TEST_DATABASE` says so.
+    """
+    values: dict[str, Any] = {"database": new_database(folder), "files": str(folder / "files")}
     settings = Settings.model_validate({**values, "bases": [BASE], **given})
     ready: list[Hosted] = []
     started, failure = threading.Event(), []
@@ -66,7 +74,7 @@ def serving(folder: Path, backend: Backend, /, **given: Any) -> Iterator[Hosted]
                 for organization in ("acme", "rival"):
                     project = await create_project(session, organization, "research", settings.namespace_prefix)
                     keys.append(create_key(session, project.id, "test", scopes=SCOPES).secret)
-            app = create_app(Context(settings, sessions, backend, wake_reconciler=lambda: None))
+            app = create_app(Context(settings, sessions, backend, wake_reconciler=lambda: None), console)
             listener = listen("127.0.0.1", 0)
             server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", proxy_headers=False))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from support.balancer import Balancer
 from support.hosted import BASE
+from support.hosted_sites import QuickSite, Site
 from support.ports import free_port
 from tunesmith_api.local.processes import die_with_parent
 from tunesmith_hosted.database.engine import connect, sessions_of
@@ -35,9 +36,9 @@ Result = TypeVar("Result")
 class Replica:
     """A replica. `restart` after `kill`."""
 
-    def __init__(self, port: int, command: list[str], log: Path) -> None:
+    def __init__(self, port: int, command: list[str], log: Path, environment: dict[str, str]) -> None:
         self.port = port
-        self._command, self._log = command, log
+        self._command, self._log, self._environment = command, log, environment
         self.process: subprocess.Popen[bytes]
         self.start()
 
@@ -50,7 +51,7 @@ class Replica:
                 self._command,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, **self._environment, "PYTHONPATH": path},
                 preexec_fn=partial(die_with_parent, os.getpid()),
             )
 
@@ -87,26 +88,29 @@ class Fleet:
 
     Attributes:
         keys: A key of each project.
-        backend: The file of the backend.
+        site: Where jobs run.
+        command: A command of the service, without its name.
         log: What the replicas have logged.
     """
 
-    def __init__(self, folder: Path, database: str, replicas: int, seconds: tuple[float, float], **given: Any) -> None:
-        self.folder, self.database = folder, database
-        self.backend, self.log = folder / "backend.sqlite", folder / "service.log"
+    def __init__(self, folder: Path, database: str, replicas: int, site: Site, **given: Any) -> None:
+        self.folder, self.database, self.site = folder, database, site
+        self.log = folder / "service.log"
         self.keys: list[str] = []
         self.namespaces: list[str] = []
         base = {**BASE, "model": {"uri": "/models/tiny"}}
         values = {"database": database, "files": f"file://{folder}/files", "backend": "cluster", "bases": [base]}
         config = folder / "hosted.yaml"  # YAML's superset of JSON
-        config.write_text(json.dumps({**values, "reconcile_seconds": 0.2, **given}))
+        config.write_text(json.dumps({**values, "reconcile_seconds": 0.2, **site.settings, **given}))
+        self.command = [
+            sys.executable, "-m", "support.hosted_replica", str(CLAIM_SECONDS), *site.options, "--config", str(config),
+        ]  # fmt: skip
         self.in_database(None)
-        options = [str(self.backend), *map(str, seconds), str(CLAIM_SECONDS), "--config", str(config), "serve"]
         self.replicas = []
         for _ in range(replicas):
             port = free_port()
-            command = [sys.executable, "-m", "support.hosted_replica", *options, "--port", str(port)]
-            self.replicas.append(Replica(port, command, self.log))
+            command = [*self.command, "serve", "--port", str(port)]
+            self.replicas.append(Replica(port, command, self.log, site.environment))
         for replica in self.replicas:
             replica.wait_ready()
         self.balancer = Balancer([replica.port for replica in self.replicas])
@@ -116,7 +120,8 @@ class Fleet:
         """Add a project with quotas, and return a key of it with all scopes."""
 
         async def add(session: AsyncSession) -> tuple[str, str]:
-            project = await create_project(session, "acme", name, "tunesmith-")
+            prefix = self.site.settings.get("namespace_prefix", "tunesmith-")
+            project = await create_project(session, "acme", name, prefix)
             project.quotas = quotas
             return create_key(session, project.id, "load", scopes=SCOPES).secret, project.namespace
 
@@ -154,7 +159,12 @@ class Fleet:
 
 @contextmanager
 def running_fleet(
-    folder: Path, database: str, replicas: int = 3, seconds: tuple[float, float] = (0.2, 1.0), **given: Any
+    folder: Path,
+    database: str,
+    replicas: int = 3,
+    seconds: tuple[float, float] = (0.2, 1.0),
+    site: Site | None = None,
+    **given: Any,
 ) -> Iterator[Fleet]:
     """Run replicas until the end of the context.
 
@@ -162,10 +172,11 @@ def running_fleet(
         folder: For files, the backend and the log.
         database: URL of an empty database.
         replicas: How many.
-        seconds: The shortest and the longest time that a job takes.
+        seconds: The shortest and the longest time that a job takes in the backend of the tests.
+        site: Where jobs run; by default in that backend.
         **given: Settings.
     """
-    fleet = Fleet(folder, database, replicas, seconds, **given)
+    fleet = Fleet(folder, database, replicas, site or QuickSite(folder / "backend.sqlite", seconds), **given)
     try:
         yield fleet
     finally:

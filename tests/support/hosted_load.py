@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from support.hosted_fleet import Fleet
 from support.hosted_jobs import CHAT, lines
+from support.job_history import left_at_the_end, made_twice, most_at_once
 from support.postgres import Postgres
-from support.quick_backend import log_of, made_twice, most_at_once
 from tunesmith_hosted.database.tables import ApiKey, File, Job, Outbox, Project, TunedModel
 
 Result = TypeVar("Result")
@@ -26,13 +26,23 @@ PATIENCE_SECONDS = 900.0
 
 @dataclass
 class Wanted:
-    """What a project has asked for: its jobs by their number."""
+    """What a project has asked for, and what came of it.
+
+    Attributes:
+        key: Its key.
+        quota: How many jobs it may run at once.
+        jobs: Its jobs by their number.
+        cancelled: Those that were cancelled.
+        seconds: How long all have taken.
+        starved: The longest time for which a job waited that could have run by the quota.
+    """
 
     key: str
     quota: int
     jobs: dict[int, str] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
     seconds: float = 0.0
+    starved: float = 0.0
 
 
 def persist(call: Callable[[], Result]) -> Result:
@@ -81,11 +91,16 @@ def run_project(fleet: Fleet, wanted: Wanted, jobs: int) -> None:
         wanted.cancelled.add(cancelled)
     try_on(lambda: client.fine_tuning.jobs.resume(paused))
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
+    since = None
+    while (now := time.monotonic()) < deadline:
         found = persist(lambda: list(client.fine_tuning.jobs.list(limit=100)))
         if all(job.status in ENDED for job in found):
-            wanted.seconds = time.monotonic() - begun
+            wanted.seconds = now - begun
             return
+        states = [job.status for job in found]
+        is_starved = "queued" in states and states.count("running") + states.count("pausing") < wanted.quota
+        since = (since or now) if is_starved else None
+        wanted.starved = max(wanted.starved, now - (since or now))
         time.sleep(0.3)
     raise AssertionError(f"jobs of a project have not ended: {[job.status for job in found]}")
 
@@ -100,15 +115,12 @@ def try_on(call: Callable[[], Any]) -> bool:
     return True
 
 
-def kill_at_random(
-    fleet: Fleet, postgres: Postgres | None, seed: int, kills: int, outages: int, seconds: float
-) -> list[str]:
-    """Kill replicas, the database, and let the backend be away, each so often, at random moments; return what was done.
+def kill_at_random(fleet: Fleet, postgres: Postgres | None, choice: random.Random, kills: int, seconds: float) -> None:
+    """Kill replicas and the database, each so often, at random moments.
 
     This runs in the thread that lives longest, since what it starts dies with it.
     """
-    choice = random.Random(seed)
-    plan = ["replica"] * kills + ["postgres"] * (kills if postgres else 0) + ["backend"] * outages
+    plan = ["replica"] * kills + ["postgres"] * (kills if postgres else 0)
     choice.shuffle(plan)
     for what in plan:
         time.sleep(choice.uniform(0.1, 2 * seconds))
@@ -116,15 +128,16 @@ def kill_at_random(
             replica = choice.choice(fleet.replicas)
             replica.kill()
             replica.start()
-        elif what == "postgres" and postgres is not None:
+        elif postgres is not None:
             postgres.kill()
             restart(postgres)
-        else:
-            down = fleet.backend.with_suffix(".down")
-            down.touch()
-            time.sleep(choice.uniform(0.1, 1.0))
-            down.unlink()
-    return plan
+
+
+def interrupt_at_random(fleet: Fleet, choice: random.Random, outages: int, seconds: float) -> None:
+    """Interrupt where jobs run so often, at random moments."""
+    for _ in range(outages):
+        time.sleep(choice.uniform(0.1, 2 * seconds))
+        fleet.site.interrupt(choice)
 
 
 def restart(postgres: Postgres) -> None:
@@ -147,31 +160,25 @@ def run_load(
     kills: int,
     outages: int,
     gap: float,
-) -> tuple[list[Wanted], list[str], bool]:
-    """Run the load; return what was asked for, what was killed, and whether jobs were left when the last kill came."""
+) -> tuple[list[Wanted], bool]:
+    """Run the load; return what was asked for, and whether jobs were left when the last kill came."""
     wanted = []
     for number in range(projects):
         quota = 1 + number % 4
         wanted.append(Wanted(fleet.add_project(f"p{number}", jobs_at_once=quota), quota))
-    with ThreadPoolExecutor(projects) as loads:
-        running = [loads.submit(run_project, fleet, item, jobs) for item in wanted]
-        done = kill_at_random(fleet, postgres, seed, kills, outages, gap)
+    with ThreadPoolExecutor(projects + 1) as threads:
+        running = [threads.submit(run_project, fleet, item, jobs) for item in wanted]
+        outs = threads.submit(interrupt_at_random, fleet, random.Random(seed + 1), outages, gap)
+        kill_at_random(fleet, postgres, random.Random(seed), kills, gap)
+        outs.result()
         lasted = not all(item.done() for item in running)
         for item in running:
             item.result()
-    return wanted, done, lasted
+    return wanted, lasted
 
 
 def check_load(fleet: Fleet, wanted: list[Wanted]) -> None:
     """Check that no job was lost or made twice, none ran over a quota at any moment, and nothing is left behind."""
-    log = log_of(fleet.backend)
-    assert made_twice(log) == []
-    most = most_at_once(log)
-    spaces = fleet.namespaces[-len(wanted) :]
-    over = {
-        space: most.get(space, 0) for space, item in zip(spaces, wanted, strict=True) if most.get(space, 0) > item.quota
-    }
-    assert over == {}, "jobs of these projects have run at the same time"
 
     async def facts(session: AsyncSession) -> list[Any]:
         query = select(Job).join(Project).join(ApiKey, ApiKey.project_id == Project.id)
@@ -183,11 +190,22 @@ def check_load(fleet: Fleet, wanted: list[Wanted]) -> None:
     cancelled = set().union(*(item.cancelled for item in wanted))
     for id, row in rows.items():
         assert row.status == ("cancelled" if id in cancelled else "succeeded"), (id, row.status, row.error)
-    made = {entry.name for entry in log if entry.act == "made"}
-    named = {row.object_name for row in rows.values()}
-    assert made <= named
-    assert {row.object_name for row in rows.values() if row.status == "succeeded"} <= made
     wait_settled(fleet, rows)
+
+    history = fleet.site.history()
+    assert made_twice(history) == []
+    most = most_at_once(history)
+    spaces = fleet.namespaces[-len(wanted) :]
+    over = {
+        space: most.get(space, 0) for space, item in zip(spaces, wanted, strict=True) if most.get(space, 0) > item.quota
+    }
+    assert over == {}, "jobs of these projects have run at the same time"
+    named = {row.object_name for row in rows.values()}
+    assert {entry.name for entry in history if entry.act == "made" and entry.namespace in spaces} <= named
+    succeeded = {row.object_name for row in rows.values() if row.status == "succeeded"}
+    assert left_at_the_end(history) & named == succeeded, (
+        "a job that has succeeded is there once, one that was cancelled is not"
+    )
 
 
 def wait_settled(fleet: Fleet, rows: dict[str, Any]) -> None:

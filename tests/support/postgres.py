@@ -1,5 +1,6 @@
 """PostgreSQL for tests: Debian's package, run as an unprivileged user on a Unix socket in a temporary folder."""
 
+import atexit
 import os
 import pwd
 import shutil
@@ -7,8 +8,8 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,29 @@ def running(address: str = "") -> Iterator[Postgres]:
         if server._process is not None and server._process.poll() is None:
             server.kill(signal.SIGQUIT)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+_ENDS = ExitStack()
+atexit.register(_ENDS.close)
+
+
+def new_database(folder: Path) -> str:
+    """Return the URL of an empty database: of SQLite in a folder, or of what `TUNESMITH_TEST_DATABASE` names.
+
+    With `TUNESMITH_TEST_DATABASE=postgresql`, tests that do not care about their database run over PostgreSQL.
+    """
+    kind = os.environ.get("TUNESMITH_TEST_DATABASE", "sqlite")
+    if kind == "sqlite":
+        return f"sqlite:///{folder}/db.sqlite"
+    if kind != "postgresql":
+        raise ValueError(f"TUNESMITH_TEST_DATABASE={kind}: write sqlite or postgresql")
+    return _shared().create_database()
+
+
+@cache
+def _shared() -> Postgres:
+    """Return a server that runs until the process ends."""
+    return _ENDS.enter_context(running())
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.job_history import Entry
 from tunesmith_api.manifests import Manifests
 from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_backend.interface.protocol import Kind, ObjectRef, ref_of
@@ -176,38 +176,8 @@ def _shown(row: tuple[Object, float, float | None, float], database: sqlite3.Con
     return {**body, "status": status}
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A line of the log: what happened to an object, and when."""
-
-    at: float
-    act: str
-    namespace: str
-    name: str
-
-
 def log_of(path: Path) -> list[Entry]:
     """Return the log of FineTuneJobs, by time."""
     with sqlite3.connect(path) as database:
         query = "SELECT at, act, namespace, name FROM log WHERE kind='FineTuneJob' ORDER BY at, number"
         return [Entry(*row) for row in database.execute(query)]
-
-
-def most_at_once(log: list[Entry]) -> dict[str, int]:
-    """Return for each namespace how many jobs have run at the same moment, at most."""
-    running: dict[str, set[str]] = {}
-    most: dict[str, int] = {}
-    for entry in log:
-        now = running.setdefault(entry.namespace, set())
-        if entry.act in ("made", "resumed"):
-            now.add(entry.name)
-        else:
-            now.discard(entry.name)
-        most[entry.namespace] = max(most.get(entry.namespace, 0), len(now))
-    return most
-
-
-def made_twice(log: list[Entry]) -> list[str]:
-    """Return the jobs that were made more than once."""
-    names = [entry.name for entry in log if entry.act == "made"]
-    return sorted({name for name in names if names.count(name) > 1})

@@ -59,14 +59,34 @@ export function AreaField({ label, hint, error, ...rest }: Labelled & ComponentP
   );
 }
 
-export function SelectField({ label, hint, error, children, ...rest }: Labelled & ComponentProps<"select">) {
+/** What can be chosen: a value, or a value and what is shown for it. */
+export type Option = string | readonly [value: string, text: string];
+
+type SelectProps = Omit<ComponentProps<"select">, "children" | "onChange"> & {
+  options: readonly Option[];
+  onChange: (value: string) => void;
+};
+
+/** A choice of one of several, as a list that opens. */
+export function Select({ options, onChange, ...rest }: SelectProps) {
+  return (
+    <select {...rest} onChange={(event) => onChange(event.target.value)}>
+      {options.map((option) => {
+        const [value, text] = typeof option === "string" ? [option, option] : option;
+        return (
+          <option key={value} value={value}>
+            {text}
+          </option>
+        );
+      })}
+    </select>
+  );
+}
+
+export function SelectField({ label, hint, error, ...rest }: Labelled & SelectProps) {
   return (
     <Field label={label} hint={hint} error={error}>
-      {(ids) => (
-        <select {...rest} {...ids}>
-          {children}
-        </select>
-      )}
+      {(ids) => <Select {...rest} {...ids} />}
     </Field>
   );
 }

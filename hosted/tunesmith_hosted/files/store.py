@@ -26,6 +26,10 @@ class StoreError(Exception):
     """The store cannot do what it was asked for. The message is for users: it names no place."""
 
 
+class ContentGoneError(StoreError):
+    """The store answers, and no longer has a content; trying again is of no use."""
+
+
 class Store:
     """Contents by path, below a folder or in an object store.
 
@@ -54,10 +58,18 @@ class Store:
         """Open a content.
 
         Raises:
-            StoreError: It is not there, or the store does not answer.
+            ContentGoneError: It is not there.
+            StoreError: The store does not answer.
         """
-        with _translated(), self._files.open(f"{self._root}/{path}", "rb") as file:
-            yield cast(BinaryIO, file)
+        with _translated():
+            try:
+                opened = self._files.open(f"{self._root}/{path}", "rb")
+            except FileNotFoundError as error:
+                if self._folder is not None and not self._folder.is_dir():
+                    raise  # a volume that is not mounted, and may come back
+                raise ContentGoneError("The content of this file is gone; upload it again") from error
+            with opened as file:
+                yield cast(BinaryIO, file)
 
     def remove(self, path: str) -> None:
         """Remove a content, and what an interrupted write has left of it; nothing happens if there is none.
@@ -208,7 +220,5 @@ def _translated() -> Iterator[None]:
         yield
     except StoreError:
         raise
-    except FileNotFoundError as error:
-        raise StoreError("The content of this file is gone; upload it again") from error
     except Exception as error:
         raise StoreError("The store of files does not answer or takes nothing more; try again later") from error

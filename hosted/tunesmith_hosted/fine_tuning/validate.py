@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunesmith_hosted.database.tables import File
-from tunesmith_hosted.files.store import StoreError, store_of
+from tunesmith_hosted.files.store import ContentGoneError, store_of
 from tunesmith_hosted.files.threads import in_thread
 from tunesmith_hosted.fine_tuning.rows.check import Checked, Method, check_file
 from tunesmith_hosted.http.context import Context
@@ -48,10 +48,8 @@ def _check(context: Context, file: File, method: Method, least: int) -> Checked:
     try:
         with store_of(context).reader(file.path) as content:
             return check_file(content, method, least)
-    except StoreError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return Checked(0, (str(error) + ".",), 1)
-        raise
+    except ContentGoneError as error:
+        return Checked(0, (f"{error}.",), 1)
 
 
 def _error(name: str, message: str) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import logging
 import time
 from typing import Any
 
@@ -19,10 +21,14 @@ from tunesmith_hosted.http.errors import ApiError
 
 REPLAYED = "idempotent-replayed"
 _KEPT_SECONDS = 86_400
+_TRIES, _PAUSE_SECONDS = 10, 1.0
 _MOST_BYTES = 4 * 2**20
 _NOT_KEPT = frozenset({401, 403, 408, 409, 429})
 # Answers of models are not kept: asking again is no harm, and they are rows of users' data.
 _INFERENCE = ("/v1/chat/", "/v1/completions", "/v1/responses", "/v1/embeddings")
+
+
+_logger = logging.getLogger(__name__)
 
 
 class Idempotency:
@@ -61,7 +67,16 @@ class Idempotency:
         except BaseException:
             await self._end(caller.project_id, key, kept)
             raise
-        await self._end(caller.project_id, key, kept)
+        await self._keep(caller.project_id, key, kept)
+
+    async def _keep(self, project_id: str, key: str, kept: _Kept) -> None:
+        """Keep an answer that was sent, also if the database is away for a moment."""
+        for _ in range(_TRIES):
+            try:
+                return await self._end(project_id, key, kept)
+            except OperationalError:
+                await asyncio.sleep(_PAUSE_SECONDS)
+        _logger.warning("an answer was not kept, since the database does not answer; its Idempotency-Key stays taken")
 
     async def _begin(self, project_id: str, key: str, digest: str) -> JSONResponse | None:
         """Take a key, or return the answer to a request that has taken it before."""

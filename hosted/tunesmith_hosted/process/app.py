@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -27,8 +28,13 @@ from tunesmith_hosted.tenants.rates.middleware import RateLimits
 _READY_SECONDS = 4.0
 
 
-def create_app(context: Context) -> FastAPI:
-    """Return the application over a context. Its reconciler is started by `process.run`."""
+def create_app(context: Context, console: Path | None = None) -> FastAPI:
+    """Return the application over a context. Its reconciler is started by `process.run`.
+
+    Args:
+        context: The service.
+        console: The built console; by default that of the checkout, or else the package's own.
+    """
     app = FastAPI(title="Tunesmith", docs_url=None, redoc_url=None, openapi_url="/openapi.json", redirect_slashes=False)
     app.state.context = context
     app.state.callers = callers = Callers(context.sessions)
@@ -65,7 +71,7 @@ def create_app(context: Context) -> FastAPI:
             raise HTTPException(404)
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
-    app.mount(pages.PATH, pages.console_files())
+    app.mount(pages.PATH, pages.console_files(console))
     return app
 
 

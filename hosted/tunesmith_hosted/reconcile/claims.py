@@ -17,7 +17,7 @@ from tunesmith_hosted.database.outbox import Kind, ask_for
 from tunesmith_hosted.database.tables import Outbox
 
 CLAIM_SECONDS = 20.0
-_MOST_BACKOFF = 60.0
+_MOST_BACKOFF, AWAY_SECONDS = 60.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,18 @@ async def settle(sessions: Sessions, claim: Claim, now: float, again: float | No
         await session.execute(update(Outbox).where(row).values(values))
 
 
-async def fail(sessions: Sessions, claim: Claim, now: float, error: str) -> None:
-    """Give a row back that could not be dealt with. It is due again later, the more often it fails."""
+async def fail(sessions: Sessions, claim: Claim, now: float, error: str, most: float = _MOST_BACKOFF) -> None:
+    """Give a row back that could not be dealt with. It is due again later, the more often it fails.
+
+    Args:
+        sessions: Opens sessions.
+        claim: The claim.
+        now: The time.
+        error: Why it could not.
+        most: The most seconds until it is due again.
+    """
     row = Outbox.number == claim.number
-    wait = min(_MOST_BACKOFF, 2.0 ** min(claim.attempts, 10))
+    wait = min(most, 2.0 ** min(claim.attempts, 10))
     async with sessions.begin() as session:
         due = (await session.execute(select(Outbox.due_at).where(row).with_for_update())).scalar_one_or_none()
         if due is None or due > claim.until:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from sqlalchemy.exc import DBAPIError
 
-from tunesmith_backend.interface.errors import BackendError
+from tunesmith_backend.interface.errors import BackendError, ErrorKind
 from tunesmith_hosted.files.cleanup import clean
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.reconcile import claims
@@ -94,7 +94,10 @@ async def _look(context: Context, objects: Objects, claim: Claim) -> None:
         # What went wrong may hold names and contents of a project, which are nobody else's; the row keeps it.
         _logger.warning("%s was not reconciled: %s", claim.kind, type(error).__name__)
         reason = f"{type(error).__name__}: {error}"
-        await _give_back(lambda: claims.fail(context.sessions, claim, context.now(), reason))
+        # An API server that is away comes back for all who wait: what it could not do is not to wait for a minute more.
+        is_away = isinstance(error, BackendError) and error.kind is ErrorKind.RETRY
+        most = {"most": claims.AWAY_SECONDS} if is_away else {}
+        await _give_back(lambda: claims.fail(context.sessions, claim, context.now(), reason, **most))
         if isinstance(error, BackendError):
             await ask_for_namespace(context, claim.kind, claim.subject, error)
     else:

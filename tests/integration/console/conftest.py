@@ -1,19 +1,17 @@
 """A browser, and a service with jobs, models, files and usage behind the console."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from support.console_browser import visiting
+from support.console_browser import chromium, visiting
 from support.console_build import console_folder
 from support.console_rows import add_rows
 from support.fake_backend import FakeBackend
 from support.hosted import BASE, Hosted, serving
 from support.manifests import job as tiny_job
-from tunesmith_hosted.console import pages
 
 TINY = {
     **BASE,
@@ -24,22 +22,16 @@ TINY = {
 }
 
 
-@pytest.fixture(scope="module")
-def console(request: pytest.FixtureRequest) -> Path:
-    """The folder with the built console, which services serve from now on."""
-    folder = console_folder()
-    patch = pytest.MonkeyPatch()
-    patch.setattr(pages, "_CHECKOUT", folder / "dist")
-    request.addfinalizer(patch.undo)
-    return folder
+@pytest.fixture(scope="session")
+def console() -> Path:
+    """A folder of the console's sources, with what is built of them in `dist`."""
+    return console_folder()
 
 
 # For a module: a loop of asyncio runs in this thread as long as the browser does, and other tests start their own.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("Chromium is not installed; on Debian: apt-get install chromium")
+    program = chromium()
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=program, args=["--disable-dev-shm-usage"])
 
@@ -48,7 +40,7 @@ def browser() -> Iterator[Browser]:
 def hosted(console: Path, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosted]:
     folder = tmp_path_factory.mktemp("console")
     backend = FakeBackend()
-    with serving(folder, backend, bases=[TINY]) as service:
+    with serving(folder, backend, console=console / "dist", bases=[TINY]) as service:
         add_rows(service, backend, folder / "artifact")
         yield service
 

@@ -28,7 +28,8 @@ START_MILLISECONDS = 240_000
 def training(console: Path, tmp_path: Path) -> Iterator[Hosted]:
     """A service whose reconciler runs."""
     backend = LocalBackend(tmp_path / "work")
-    with serving(tmp_path, backend, bases=[BASE], reconcile_seconds=0.2) as service, reconciling(service, backend):
+    given = {"console": console / "dist", "bases": [BASE], "reconcile_seconds": 0.2}
+    with serving(tmp_path, backend, **given) as service, reconciling(service, backend):
         yield service
 
 

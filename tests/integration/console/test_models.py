@@ -22,7 +22,10 @@ def answering(console: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     artifact = make_artifact(folder / "tiny")
     options = ("--precision", "fp32", "--model-name", "tiny", "--slots", "3", "--threads", "1")
     backend = FakeBackend()
-    with ServingProcess(artifact, *options) as server, serving(folder, backend, bases=[BASE]) as service:
+    with (
+        ServingProcess(artifact, *options) as server,
+        serving(folder, backend, console=console / "dist", bases=[BASE]) as service,
+    ):
         add_rows(service, backend, folder / "artifact", endpoint=f"{server.url}/v1")
         yield service
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import openai
 import pytest
 
-from support.hosted_fleet import CLAIM_SECONDS, Fleet, running_fleet
+from support.hosted_fleet import Fleet, running_fleet
 from support.hosted_jobs import CHAT, lines
+from support.job_history import made_twice
 from support.postgres import _program
-from support.quick_backend import log_of, made_twice
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "hosted.md"
 
@@ -29,9 +29,8 @@ def run_documented(word: str, **variables: object) -> None:
 
 def check(fleet: Fleet, *options: str) -> str:
     """Run `tunesmith hosted check`."""
-    given = [str(fleet.backend), "1", "2", str(CLAIM_SECONDS), "--config", str(fleet.folder / "hosted.yaml"), "check"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-m", "support.hosted_replica", *given, *options]
+    command = [*fleet.command, "check", *options]
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
@@ -90,7 +89,7 @@ def test_an_older_database_is_made_consistent(database_url: str, tmp_path: Path)
         fleet.replicas[0].wait_ready()
         wait(lambda: ended(before))
         assert client.files.content(kept).content == lines(CHAT)
-        with pytest.raises(openai.InternalServerError, match="upload it again"):
+        with pytest.raises(openai.NotFoundError, match="upload it again"):
             client.files.content(gone)
         for missing in (later, after):
             with pytest.raises(openai.NotFoundError):
@@ -98,6 +97,6 @@ def test_an_older_database_is_made_consistent(database_url: str, tmp_path: Path)
         assert client.fine_tuning.jobs.retrieve(before).fine_tuned_model
         new = create(kept)
         wait(lambda: ended(new))
-        log = log_of(fleet.backend)
+        log = fleet.site.history()
         assert made_twice(log) == []
         assert [entry.name for entry in log if entry.act == "deleted"] == [lost]

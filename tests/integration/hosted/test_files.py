@@ -248,6 +248,33 @@ def test_a_deleted_file_stays_while_a_job_reads_it(hosted: Hosted, client: opena
     assert not [path for path in stored(hosted) if file.id in path.name]
 
 
+def asked_for(client: openai.OpenAI, id: str) -> tuple[openai.APIStatusError, int]:
+    """Ask for a content that does not come, as a client does that tries again; return the error, and how often."""
+    asked: list[httpx.Request] = []
+    with httpx.Client(event_hooks={"request": [asked.append]}) as http:
+        patient = client.with_options(max_retries=1, http_client=http)
+        with pytest.raises(openai.APIStatusError) as refused:
+            patient.files.content(id)
+    return refused.value, len(asked)
+
+
+def test_a_content_that_is_gone_is_not_asked_for_again(hosted: Hosted, client: openai.OpenAI) -> None:
+    file = client.files.create(file=("a.jsonl", ROWS), purpose="user_data")
+    store = Path(hosted.settings.files)
+    away = store.rename(store.with_name("away"))
+    try:
+        error, times = asked_for(client, file.id)
+        assert (error.status_code, error.code, times) == (503, "storage_unavailable", 2)  # it may come back
+    finally:
+        away.rename(store)
+    (store / f"{file.id}.jsonl").unlink()
+    error, times = asked_for(client, file.id)
+    assert (error.status_code, error.code, times) == (404, "file_content_gone", 1)
+    assert "upload it again" in error.message
+    assert client.files.retrieve(file.id).id == file.id  # it is still listed, and can be deleted
+    assert client.files.delete(file.id).deleted
+
+
 def test_files_are_kept_in_an_object_store(object_store: ObjectStore, tmp_path: Path) -> None:
     backend: Any = None
     content = ROWS * 60_000  # larger than what is sent in one request
@@ -268,6 +295,10 @@ def test_files_are_kept_in_an_object_store(object_store: ObjectStore, tmp_path: 
         with pytest.raises(openai.BadRequestError):
             client.files.create(file=("train.jsonl", b"no"), purpose="fine-tune")
         assert contents() == [f"bucket/hosted/{file.id}.jsonl"]
+        lost = client.files.create(file=("train.jsonl", ROWS), purpose="fine-tune")
+        del object_store.objects[f"bucket/hosted/{lost.id}.jsonl"]
+        error, times = asked_for(client, lost.id)
+        assert (error.status_code, error.code, times) == (404, "file_content_gone", 1)
         client.files.delete(file.id)
         hosted.run(clean(context_of(hosted), file.id))
         assert not contents()

@@ -61,11 +61,7 @@ export function FilesPage() {
     <>
       <Header title="Files" note="What models are trained on and compared with, and what jobs leave." />
       <div className="upload-row">
-        <SelectField label="Purpose of an upload" value={uploads} onChange={(event) => setUploads(event.target.value)}>
-          {PURPOSES.map((name) => (
-            <option key={name}>{name}</option>
-          ))}
-        </SelectField>
+        <SelectField label="Purpose of an upload" value={uploads} options={PURPOSES} onChange={setUploads} />
         <UploadArea
           purpose={uploads}
           label="Choose a file to upload"
@@ -76,12 +72,12 @@ export function FilesPage() {
         />
       </div>
       <div className="filters">
-        <SelectField label="Purpose" value={purpose} onChange={(event) => setPurpose(event.target.value)}>
-          <option value="">All</option>
-          {SHOWN_PURPOSES.map((name) => (
-            <option key={name}>{name}</option>
-          ))}
-        </SelectField>
+        <SelectField
+          label="Purpose"
+          value={purpose}
+          options={[["", "All"], ...SHOWN_PURPOSES]}
+          onChange={setPurpose}
+        />
         <p className="muted small count" role="status">
           {data && `${data.length} ${data.length === 1 ? "file" : "files"}`}
         </p>

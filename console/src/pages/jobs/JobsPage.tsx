@@ -43,20 +43,13 @@ export function JobsPage() {
         )}
       </Header>
       <div className="filters">
-        <SelectField label="Status" value={status} onChange={(event) => setStatus(event.target.value)}>
-          <option value="">All</option>
-          {Object.entries(STATUS_NAMES).map(([value, name]) => (
-            <option key={value} value={value}>
-              {name}
-            </option>
-          ))}
-        </SelectField>
-        <SelectField label="Base model" value={model} onChange={(event) => setModel(event.target.value)}>
-          <option value="">All</option>
-          {models.map((name) => (
-            <option key={name}>{name}</option>
-          ))}
-        </SelectField>
+        <SelectField
+          label="Status"
+          value={status}
+          options={[["", "All"], ...Object.entries(STATUS_NAMES)]}
+          onChange={setStatus}
+        />
+        <SelectField label="Base model" value={model} options={[["", "All"], ...models]} onChange={setModel} />
         <p className="muted small count" role="status">
           {data && countOf(shown.length, jobs.length)}
         </p>

@@ -75,13 +75,7 @@ export function NewKeyDialog({
               </label>
             ))}
           </fieldset>
-          <SelectField label="Expires" value={expiry} onChange={(event) => setExpiry(event.target.value)}>
-            {EXPIRIES.map(([value, text]) => (
-              <option key={value} value={value}>
-                {text}
-              </option>
-            ))}
-          </SelectField>
+          <SelectField label="Expires" value={expiry} options={EXPIRIES} onChange={setExpiry} />
           <ErrorText error={error} />
         </div>
         <div className="dialog-actions">

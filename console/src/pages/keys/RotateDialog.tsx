@@ -39,13 +39,7 @@ export function RotateDialog({
     <Dialog title={`Rotate ${apiKey.name}`} onClose={onClose}>
       <div className="dialog-body">
         <p>A new key with the same name and rights takes its place.</p>
-        <SelectField label="The old key ends" value={overlap} onChange={(event) => setOverlap(event.target.value)}>
-          {OVERLAPS.map(([value, text]) => (
-            <option key={value} value={value}>
-              {text}
-            </option>
-          ))}
-        </SelectField>
+        <SelectField label="The old key ends" value={overlap} options={OVERLAPS} onChange={setOverlap} />
         <ErrorText error={error} />
       </div>
       <div className="dialog-actions">

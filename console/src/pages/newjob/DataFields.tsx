@@ -3,7 +3,7 @@ import type { FileObject } from "../../api/types";
 import { formatAgo, formatBytes } from "../../format";
 import { useQuery } from "../../hooks/useQuery";
 import { Card, ErrorText } from "../../ui/basics";
-import { SelectField } from "../../ui/fields";
+import { SelectField, type Option } from "../../ui/fields";
 import { UploadArea } from "../../ui/UploadArea";
 import { FileReport } from "../files/FileReport";
 import type { Form } from "./form";
@@ -15,16 +15,11 @@ const nameOf = (file: FileObject): string =>
 export function DataFields({ form, onChange }: { form: Form; onChange: (changes: Partial<Form>) => void }) {
   const { data, error, reload } = useQuery((signal) => listFiles(signal, "fine-tune"), []);
   const files = data ?? [];
-  const options = (chosen: string) => (
-    <>
-      {chosen !== "" && !files.some(({ id }) => id === chosen) && <option value={chosen}>{chosen}</option>}
-      {files.map((file) => (
-        <option key={file.id} value={file.id}>
-          {nameOf(file)}
-        </option>
-      ))}
-    </>
-  );
+  const options = (none: string, chosen: string): Option[] => [
+    ["", none],
+    ...(chosen === "" || files.some(({ id }) => id === chosen) ? [] : [chosen]),
+    ...files.map((file): Option => [file.id, nameOf(file)]),
+  ];
   return (
     <>
       <Card title="Data">
@@ -33,11 +28,9 @@ export function DataFields({ form, onChange }: { form: Form; onChange: (changes:
           label="Training file"
           required
           value={form.training}
-          onChange={(event) => onChange({ training: event.target.value })}
-        >
-          <option value="">Choose a file</option>
-          {options(form.training)}
-        </SelectField>
+          options={options("Choose a file", form.training)}
+          onChange={(training) => onChange({ training })}
+        />
         <UploadArea
           purpose="fine-tune"
           accept=".jsonl,application/jsonl"
@@ -51,11 +44,9 @@ export function DataFields({ form, onChange }: { form: Form; onChange: (changes:
           label="Validation file"
           hint="Rows that are not learned; they tell how good the model is on new ones."
           value={form.validation}
-          onChange={(event) => onChange({ validation: event.target.value })}
-        >
-          <option value="">None</option>
-          {options(form.validation)}
-        </SelectField>
+          options={options("None", form.validation)}
+          onChange={(validation) => onChange({ validation })}
+        />
       </Card>
       {form.training !== "" && <FileReport key={form.training} id={form.training} model={form.model || undefined} />}
     </>

@@ -63,13 +63,9 @@ export function NewJobPage({ from, file, model }: { from: string | null; file: s
               label="Base model"
               required
               value={form.model}
-              onChange={(event) => change({ model: event.target.value })}
-            >
-              {names.length === 0 && <option value="">There are no base models</option>}
-              {names.map((name) => (
-                <option key={name}>{name}</option>
-              ))}
-            </SelectField>
+              options={names.length === 0 ? [["", "There are no base models"]] : names}
+              onChange={(model) => change({ model })}
+            />
           </Card>
           <DataFields form={form} onChange={change} />
           <MethodFields form={form} onChange={change} />

@@ -58,13 +58,9 @@ export function PlaygroundPage({ model }: { model: string | null }) {
             key={name}
             label={name}
             value={chosen[place] ?? ""}
-            onChange={(event) => choose(place, event.target.value)}
-          >
-            <option value="">None</option>
-            {names.map((id) => (
-              <option key={id}>{id}</option>
-            ))}
-          </SelectField>
+            options={[["", "None"], ...names]}
+            onChange={(model) => choose(place, model)}
+          />
         ))}
       </div>
       <Answers turns={talk.turns} />
