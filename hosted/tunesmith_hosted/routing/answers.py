@@ -103,5 +103,8 @@ class Events:
         return event.replace(self._old, self._new, 1) + _END
 
 
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def _dump(value: Any) -> bytes:  # noqa: ANN401
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODE(value).encode()

@@ -131,11 +131,12 @@ def test_answers_are_the_servers_own(client: openai.OpenAI, direct: openai.OpenA
 
 
 def test_streams_are_the_servers_own(client: openai.OpenAI, direct: openai.OpenAI) -> None:
-    def texts(client: openai.OpenAI, model: str, **options: Any) -> tuple[list[str | None], Any]:
+    def texts(client: openai.OpenAI, model: str, **options: Any) -> tuple[str, Any]:
         chunks = list(client.chat.completions.create(model=model, stream=True, **CHAT, **options))
         assert {chunk.model for chunk in chunks} == {model}
         deltas = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
-        return deltas, [chunk.usage for chunk in chunks if not chunk.choices]
+        assert len(deltas) > 2  # the server may send several tokens at once, where the machine is busy
+        return "".join(filter(None, deltas)), [chunk.usage for chunk in chunks if not chunk.choices]
 
     plain, usage = texts(client, "tiny")
     assert plain == texts(direct, WORKSPACE)[0] and usage == []
