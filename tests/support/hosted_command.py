@@ -45,7 +45,7 @@ class Service:
         statuses = f".tunesmith/*/*{name}*/inferenceworkspace-status.json"
         while True:
             phases = {json.loads(path.read_text()).get("phase") for path in self.folder.glob(statuses)}
-            if self.base(name)[0] == "asleep" and phases <= {"ScaledToZero"}:
+            if self.base(name)[0] == "asleep" and phases <= {"Stopped"}:
                 return
             assert time.monotonic() < deadline, f"{name} does not fall asleep: {phases}"
             time.sleep(0.05)

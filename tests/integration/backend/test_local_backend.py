@@ -34,7 +34,7 @@ async def test_tells_of_what_happens_to_its_objects(tmp_path):
         await asyncio.sleep(0)  # it listens
         (ref,) = await backend.apply(manifests(tmp_path, workspace(replicas=0)))
         assert await asyncio.wait_for(first, 60) == ref
-        assert (await backend.get(ref))["status"]["phase"] == "ScaledToZero"
+        assert (await backend.get(ref))["status"]["phase"] == "Stopped"
     await backend.close()
 
 

@@ -305,7 +305,7 @@ def test_waking_waits_for_no_poll(server: ServingProcess, tmp_path: Path, monkey
     monkeypatch.setattr(targets, "_POLL_SECONDS", 600)
     backend: Any = TellingBackend()
     with (
-        serving(tmp_path, backend, bases=BASES, reconcile_seconds=600) as hosted,
+        serving(tmp_path, backend, bases=[{**BASE, "artifact": "/models/tiny"}], reconcile_seconds=600) as hosted,
         reconciling(hosted, backend),
         ThreadPoolExecutor(1) as threads,
     ):
