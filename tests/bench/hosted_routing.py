@@ -36,7 +36,7 @@ from tunesmith_hosted.models.names import base_workspace
 CLIENTS = (1, 8, 32)
 WORKSPACE = base_workspace("bench")
 SHAPES = {"135m": {**SMOLLM2_135M, "vocab_size": 8192}, "tiny": {}}
-IDLE_SECONDS = 2  # before a model falls asleep, where waking is measured
+IDLE_SECONDS = 5  # before a model falls asleep, where waking is measured
 MANY = {"requests_a_minute": 1_000_000, "tokens_a_minute": 1_000_000_000}
 
 

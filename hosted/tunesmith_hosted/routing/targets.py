@@ -24,6 +24,7 @@ WAKE_SECONDS = 300.0
 """How long a request waits for a model that wakes."""
 
 _POLL_SECONDS = 0.1  # another replica may have woken it, which tells nobody here
+_ASK_SECONDS = 60.0
 _MOST_KNOWN = 10_000
 _TRIES = 5
 
@@ -120,15 +121,20 @@ class Targets:
 
     async def _wake(self, found: Found, target: Target) -> Target:
         await self._ask_to_wake(found, target)
-        deadline = time.monotonic() + self._wake_seconds
+        begun = asked = time.monotonic()
+        every = min(_ASK_SECONDS, self._context.settings.idle_seconds / 4)
         with self._context.notices.listening(target.subject) as changed:
             while True:
                 changed.clear()
                 target, message = await self._look(target)
                 if target.endpoint is not None:
                     return target
-                if time.monotonic() > deadline:
+                now = time.monotonic()
+                if now - begun > self._wake_seconds:
                     break
+                if now - asked > every:  # or it would fall asleep while it is waited for
+                    await self._ask_to_wake(found, target)
+                    asked = now
                 with suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), _POLL_SECONDS)
         reason = f": {message}" if message else ""
