@@ -317,6 +317,30 @@ def test_waking_waits_for_no_poll(server: ServingProcess, tmp_path: Path, monkey
         assert ask.result(60).model == "tiny"
 
 
+def test_a_model_stays_awake_while_it_is_waited_for(server: ServingProcess, tmp_path: Path) -> None:
+    """Its server takes longer to start than it may be idle."""
+    backend: Any = FakeBackend()
+    bases = [{**BASE, "artifact": "/models/tiny"}]
+    with (
+        serving(tmp_path, backend, bases=bases, idle_seconds=4, reconcile_seconds=0.2) as hosted,
+        reconciling(hosted, backend),
+        ThreadPoolExecutor(1) as threads,
+    ):
+
+        async def used_at() -> int | None:
+            async with hosted.sessions() as session:
+                row = await session.get(ServedBase, "tiny")
+                return row and row.last_used_at
+
+        ask = threads.submit(hosted.client(timeout=100).chat.completions.create, model="tiny", **CHAT)
+        wait_until(lambda: hosted.run(used_at()) is not None)
+        first = hosted.run(used_at())
+        wait_until(lambda: (hosted.run(used_at()) or 0) > first)
+        (ref,) = backend.objects
+        backend.endpoints[ref] = f"{server.url}/v1"
+        assert ask.result(60).model == "tiny"
+
+
 def test_usage_is_counted(hosted: Hosted) -> None:
     key = add_project(hosted, "acme", "usage")
     client = hosted.client(key)
