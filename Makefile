@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules kills examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured hosted hosted-fuzz hosted-load console
+.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules kills examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured hosted hosted-fuzz hosted-load console bench-routing
 CLIENT ?= python
 CASES ?= 10000
 
@@ -110,6 +110,9 @@ bench: $(INSTALLED) ## Compare training and serving with the alternatives (20 mi
 
 bench-adapters: $(INSTALLED) ## Measure 64 adapters on one base: memory, tokens per second, time to the first answer (5 minutes)
 	$(BIN)/python tests/bench/adapters.py
+
+bench-routing: $(INSTALLED) ## Measure what asking through the hosted API costs over asking the server, and waking (5 minutes; ARGS="--shape tiny")
+	$(BIN)/python tests/bench/hosted_routing.py $(ARGS)
 
 bench-classify: $(INSTALLED) ## Compare a served classifier with transformers' pipeline and ONNX Runtime (5 minutes)
 	$(BIN)/python tests/bench/classify_serving.py

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import uvloop
 
 from support.postgres import new_database
 from tunesmith_backend.interface.protocol import Backend
-from tunesmith_backend.local.backend import LocalBackend
 from tunesmith_hosted.config.settings import Settings
 from tunesmith_hosted.database.engine import Sessions, connect, sessions_of
 from tunesmith_hosted.database.migrate import migrate
@@ -22,7 +21,7 @@ from tunesmith_hosted.http.caller import SCOPES
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.process.app import create_app
 from tunesmith_hosted.process.run import listen
-from tunesmith_hosted.reconcile.loop import run as reconcile
+from tunesmith_hosted.reconcile import loop, watches
 from tunesmith_hosted.tenants.keys import create_key
 from tunesmith_hosted.tenants.projects import create_project
 
@@ -31,7 +30,10 @@ BASE = {"name": "tiny", "aliases": ["gpt-4o-mini-2024-07-18"], "model": {"uri": 
 
 @dataclass
 class Hosted:
-    """A running service. `key` belongs to the first project, `other_key` to another organisation's."""
+    """A running service. `key` belongs to the first project, `other_key` to another organisation's.
+
+    Its `context` sets `wake` where a reconciler would have work.
+    """
 
     url: str
     key: str
@@ -39,6 +41,8 @@ class Hosted:
     settings: Settings
     sessions: Sessions
     loop: asyncio.AbstractEventLoop
+    context: Context
+    wake: asyncio.Event
 
     def client(self, key: str | None = None, **options: Any) -> openai.OpenAI:
         """OpenAI's client of the service, without retries."""
@@ -74,11 +78,14 @@ def serving(folder: Path, backend: Backend, /, console: Path | None = None, **gi
                 for organization in ("acme", "rival"):
                     project = await create_project(session, organization, "research", settings.namespace_prefix)
                     keys.append(create_key(session, project.id, "test", scopes=SCOPES).secret)
-            app = create_app(Context(settings, sessions, backend, wake_reconciler=lambda: None), console)
+            wake = asyncio.Event()
+            context = Context(settings, sessions, backend, wake_reconciler=wake.set)
+            app = create_app(context, console)
             listener = listen("127.0.0.1", 0)
             server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", proxy_headers=False))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            ready.append(Hosted(url, keys[0], keys[1], settings, sessions, asyncio.get_running_loop()))
+            running = asyncio.get_running_loop()
+            ready.append(Hosted(url, keys[0], keys[1], settings, sessions, running, context, wake))
             stop.append(lambda: setattr(server, "should_exit", True))
             started.set()
             await server.serve(sockets=[listener])
@@ -108,21 +115,21 @@ def serving(folder: Path, backend: Backend, /, console: Path | None = None, **gi
 
 
 @contextmanager
-def reconciling(service: Hosted, backend: LocalBackend) -> Iterator[None]:
+def reconciling(service: Hosted, backend: Backend) -> Iterator[None]:
     """Run a service's reconciler until the end of the context, and then end what the backend runs."""
 
-    async def start() -> tuple[asyncio.Event, asyncio.Task[None]]:
-        wake, stop = asyncio.Event(), asyncio.Event()
-        context = Context(service.settings, service.sessions, backend, wake.set)
-        return stop, asyncio.create_task(reconcile(context, wake, stop))
+    async def start() -> tuple[asyncio.Event, list[asyncio.Task[None]]]:
+        stop = asyncio.Event()
+        context = replace(service.context, backend=backend)
+        return stop, [asyncio.create_task(run(context, service.wake, stop)) for run in (loop.run, watches.run)]
 
-    async def end(stop: asyncio.Event, task: asyncio.Task[None]) -> None:
+    async def end(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
         stop.set()
-        await task
+        await asyncio.gather(*tasks)
 
-    stop, task = service.run(start())
+    stop, tasks = service.run(start())
     try:
         yield
     finally:
-        service.run(end(stop, task))
+        service.run(end(stop, tasks))
         service.run(backend.close())

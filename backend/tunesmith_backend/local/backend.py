@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tunesmith_api.manifests import Finding, LoadedFineTuneJob, LoadedInferenceW
 from tunesmith_api.objects import FineTuneJob, InferenceWorkspace
 from tunesmith_api.work_folder import Stage
 from tunesmith_backend.interface.errors import BackendError
-from tunesmith_backend.interface.events import Emit, Refused, ignore
+from tunesmith_backend.interface.events import Emit, Event, Refused, ignore
 from tunesmith_backend.interface.protocol import Kind, Object, ObjectRef, ref_of
 from tunesmith_backend.local.adapters import LocalAdapters
 from tunesmith_backend.local.artifacts import local_artifact, local_draft
@@ -50,7 +50,8 @@ class LocalBackend:
         """
         self._objects = ObjectFolder(root.resolve())
         self._host = host
-        self._emit = emit
+        self._show = emit
+        self._listeners: set[Emit] = set()
         self._tasks: dict[ObjectRef, _Task] = {}
         self._job_turn = threading.Lock()
 
@@ -124,6 +125,21 @@ class LocalBackend:
                 newest = current
                 yield newest
 
+    async def announced(self) -> AsyncIterator[ObjectRef]:
+        """Yield each object that an event is emitted about from now on, once its status says so."""
+        loop, refs = asyncio.get_running_loop(), asyncio.Queue[ObjectRef]()
+
+        def listen(event: Event) -> None:
+            with suppress(RuntimeError):  # the loop has been closed
+                loop.call_soon_threadsafe(refs.put_nowait, event.ref)
+
+        self._listeners.add(listen)
+        try:
+            while True:
+                yield await refs.get()
+        finally:
+            self._listeners.discard(listen)
+
     async def logs(self, ref: ObjectRef, stage: Stage | None = None, *, follow: bool = False) -> AsyncIterator[str]:
         """Yield the lines of the stages, in their order, or of the server."""
         self._objects.read(ref)
@@ -168,6 +184,11 @@ class LocalBackend:
         run = self._run_job if ref.kind == "FineTuneJob" else self._run_workspace
         self._tasks[ref] = _Task(threading.Thread(target=run, args=(ref, stored, stop), daemon=True), stop)
         self._tasks[ref].thread.start()
+
+    def _emit(self, event: Event) -> None:
+        self._show(event)
+        for listen in tuple(self._listeners):
+            listen(event)
 
     def _is_running(self, ref: ObjectRef) -> bool:
         return ref in self._tasks and self._tasks[ref].thread.is_alive()

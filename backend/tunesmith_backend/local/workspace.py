@@ -27,7 +27,7 @@ from tunesmith_backend.local.artifacts import require_precision
 from tunesmith_backend.local.cluster_only import emit_cluster_only_fields
 from tunesmith_backend.local.store import StatusFile, object_folder
 
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.05
 _FOLLOW_SECONDS = 0.5
 
 

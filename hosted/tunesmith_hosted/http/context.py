@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from tunesmith_backend.interface.protocol import Backend
 from tunesmith_hosted.config.settings import Settings
 from tunesmith_hosted.database.engine import Sessions
+from tunesmith_hosted.http.notices import Notices
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Context:
         sessions: Opens sessions of the database.
         backend: Runs jobs and servers.
         now: The time, in Unix seconds.
+        notices: Tells of models that this replica's reconciler has written about.
         wake_reconciler: Tells this replica's reconciler that there is work; a poll finds it anyway.
     """
 
@@ -31,6 +33,7 @@ class Context:
     backend: Backend
     wake_reconciler: Callable[[], None]
     now: Callable[[], float] = time.time
+    notices: Notices = field(default_factory=Notices)
 
 
 def context_of(request: Request) -> Context:

@@ -7,11 +7,10 @@ import time
 from typing import Any
 
 from sqlalchemy.exc import OperationalError
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tunesmith_hosted.database.ids import new_id
+from tunesmith_hosted.database.ids import new_request_id
 from tunesmith_hosted.http.errors import ApiError
 from tunesmith_hosted.http.metrics import Metrics
 
@@ -37,19 +36,19 @@ class Observation:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id, begun = new_id("req"), time.perf_counter()
+        request_id, begun = new_request_id(), time.perf_counter()
         scope.setdefault("state", {})["request_id"] = request_id
         answer: dict[str, Any] = {"status": 0, "seconds": 0.0}
 
         async def observed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answer["status"], answer["seconds"] = message["status"], time.perf_counter() - begun
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                headers["openai-processing-ms"] = str(round(1000 * answer["seconds"]))
+                processing = str(round(1000 * answer["seconds"])).encode()
+                ours = (b"x-request-id", request_id.encode()), (b"openai-processing-ms", processing)
+                message["headers"] = [*message.get("headers", ()), *ours]
             await send(message)
 
-        self._metrics.in_flight.inc()
+        self._metrics.in_flight += 1
         try:
             await self._app(scope, receive, observed)
         except ClientDisconnect:
@@ -65,14 +64,13 @@ class Observation:
             failed = _database_away() if away else _server_error(request_id)
             await failed.response()(scope, receive, observed)
         finally:
-            self._metrics.in_flight.dec()
+            self._metrics.in_flight -= 1
             self._record(scope, request_id, answer, time.perf_counter() - begun)
 
     def _record(self, scope: Scope, request_id: str, answer: dict[str, Any], seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = getattr(scope.get("route"), "path", "none")
-        self._metrics.requests.labels(method, route, str(answer["status"])).inc()
-        self._metrics.seconds.labels(method, route).observe(answer["seconds"])
+        self._metrics.count(method, route, answer["status"], answer["seconds"])
         if route in {"/healthz", "/readyz", "/metrics"}:
             return
         caller = scope["state"].get("caller")

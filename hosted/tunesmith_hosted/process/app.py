@@ -21,6 +21,8 @@ from tunesmith_hosted.http.idempotency import Idempotency
 from tunesmith_hosted.http.metrics import Metrics
 from tunesmith_hosted.http.observation import Observation
 from tunesmith_hosted.process.routers import ROUTERS
+from tunesmith_hosted.routing import routes as routing
+from tunesmith_hosted.routing.shortcut import Shortcut
 from tunesmith_hosted.tenants.callers import Callers
 from tunesmith_hosted.tenants.rates.limiter import RateLimiter
 from tunesmith_hosted.tenants.rates.middleware import RateLimits
@@ -40,6 +42,7 @@ def create_app(context: Context, console: Path | None = None) -> FastAPI:
     app.state.callers = callers = Callers(context.sessions)
     app.state.metrics = metrics = Metrics()
     # The last is the outermost.
+    app.add_middleware(Shortcut, router=routing.router)
     app.add_middleware(Idempotency, sessions=context.sessions)
     limiter = RateLimiter(context.sessions, context.now)
     app.add_middleware(RateLimits, limiter=limiter, defaults=context.settings.quotas)

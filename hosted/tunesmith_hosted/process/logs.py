@@ -7,6 +7,8 @@ import logging
 import sys
 from typing import Any
 
+_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
+
 
 class JsonFormatter(logging.Formatter):
     """Writes a record, and the dictionary `fields` that it may have, as one line."""
@@ -22,11 +24,13 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return _ENCODE(line)
 
 
 def configure_logs(level: int = logging.INFO) -> None:
     """Send all logs to standard error as JSON."""
+    # What no line says need not be found out for each.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -46,6 +46,11 @@ class _Served:
     manifest: Object
     job: ObjectRef | None = None
 
+    @property
+    def subject(self) -> str:
+        """What the outbox knows it by."""
+        return f"base:{self.id}" if self.table is ServedBase else self.id
+
 
 async def look_at_model(context: Context, objects: Objects, id: str) -> float | None:
     """Do what is to be done about a model, and return after how many seconds to look again; None if not."""
@@ -152,6 +157,7 @@ async def _write(context: Context, served: _Served, endpoint: str | None, messag
         # A model that was put to sleep meanwhile is served nowhere.
         row.endpoint = endpoint if row.wanted == "awake" else None
         row.message = message
+    context.notices.tell(served.subject)  # who waits for it here need not poll
 
 
 def _why(found: Object | None) -> str | None:

@@ -1,7 +1,7 @@
-"""Watches what the service has made on a cluster, so that a change is looked at at once.
+"""Watches what the service has made, so that a change is looked at at once.
 
-Each replica watches the namespaces in which something is under way, and makes what has changed due in the outbox. What
-a watch misses is found when it is due anyway.
+What has changed is made due in the outbox. On a cluster each replica watches the namespaces in which something is under
+way; on one machine the backend tells of all that it runs. What is missed is found when it is due anyway.
 """
 
 from __future__ import annotations
@@ -36,9 +36,25 @@ class Watched(Protocol):
         """Yield the objects of a namespace, then each that is created, changed or deleted."""
 
 
+@runtime_checkable
+class Announcing(Protocol):
+    """A backend that tells of all that it runs."""
+
+    def announced(self) -> AsyncIterator[ObjectRef]:
+        """Yield each object that something has happened to."""
+
+
 async def run(context: Context, wake: asyncio.Event, stop: asyncio.Event) -> None:
     """Watch until `stop` is set, as a part of the service's background."""
     backend = context.backend
+    if isinstance(backend, Announcing):
+        following = asyncio.create_task(_follow(context, backend))
+        try:
+            await stop.wait()
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+        return
     if not isinstance(backend, Watched):
         await stop.wait()
         return
@@ -79,6 +95,12 @@ async def _places(context: Context) -> set[Place]:
         if (await session.execute(bases)).first() is not None:
             found.add(("InferenceWorkspace", context.settings.namespace_prefix + BASES))
     return found
+
+
+async def _follow(context: Context, backend: Announcing) -> None:
+    async for ref in backend.announced():
+        with suppress(SQLAlchemyError):
+            await _make_due(context, ref)
 
 
 async def _watch(context: Context, backend: Watched, place: Place) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from sqlalchemy import update
 
@@ -38,17 +37,20 @@ class Accounting:
         # Rarer than a model's sleep is long, or it would fall asleep while it is used.
         self._every = min(_MINUTE, context.settings.idle_seconds / 4)
 
-    @contextmanager
-    def using(self, target: Target) -> Iterator[None]:
+    def using(self, target: Target) -> AbstractContextManager[None]:
         """Keep a model awake meanwhile."""
+        return _Using(self, target)
+
+    def begin(self, target: Target) -> None:
+        """Note that a model is used from now on."""
         self._open[target] += 1
-        try:
-            yield
-        finally:
-            self._used.add(target)
-            self._open[target] -= 1
-            if not self._open[target]:
-                del self._open[target]
+
+    def end(self, target: Target) -> None:
+        """Note that a use has ended."""
+        self._used.add(target)
+        self._open[target] -= 1
+        if not self._open[target]:
+            del self._open[target]
 
     def add(self, project_id: str, model: str, tokens: Tokens | None) -> None:
         """Count an answered request."""
@@ -90,3 +92,16 @@ class Accounting:
             self._used |= used
             raise
         self._noted.update((target.subject, now) for target in due)
+
+
+class _Using:
+    """What `using` returns. By contextlib it would take as long as all else here."""
+
+    def __init__(self, accounting: Accounting, target: Target) -> None:
+        self._accounting, self._target = accounting, target
+
+    def __enter__(self) -> None:
+        self._accounting.begin(self._target)
+
+    def __exit__(self, *_: object) -> None:
+        self._accounting.end(self._target)

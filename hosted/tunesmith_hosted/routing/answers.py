@@ -72,6 +72,9 @@ class Events:
             self._rest = data
             return b""
         self._rest = data[end:]
+        if b'"usage":{' not in data and (self._api != "responses" or self._old not in data):  # as most are
+            self._events += data.count(_END, 0, end)
+            return data[:end].replace(self._old, self._new)
         return b"".join(self._event(event) for event in data[: end - len(_END)].split(_END))
 
     def failure(self, error: ApiError) -> bytes:
@@ -103,5 +106,8 @@ class Events:
         return event.replace(self._old, self._new, 1) + _END
 
 
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def _dump(value: Any) -> bytes:  # noqa: ANN401
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODE(value).encode()

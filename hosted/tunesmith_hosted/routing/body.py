@@ -11,13 +11,13 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from tunesmith_hosted.http.errors import MOST_BODY_BYTES, ApiError, body_too_large
+from tunesmith_hosted.http.strict_json import DECODER
+from tunesmith_hosted.routing.client import ClientGoneError
+from tunesmith_hosted.tenants.rates.admission import admission_of
 
 _MOST_NAME = 255
 _SPACE = re.compile(r"[ \t\r\n]*")
-
-
-class ClientGoneError(Exception):
-    """The client has closed its connection, so nobody reads an answer."""
+_MODEL = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*")')
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Asked:
 
     Args:
         raw: The body.
+        fields: Its object, where that is known already.
 
     Attributes:
         model: The model's name.
@@ -44,24 +45,21 @@ class Asked:
         ApiError: It is not a JSON object that names a model.
     """
 
-    def __init__(self, raw: bytes) -> None:
-        try:
-            self._text = raw.decode()
-            self._members = _read_members(self._text)
-        except RecursionError:
-            raise ApiError(400, "The body is nested too deeply", code="invalid_json") from None
-        except ValueError as error:
-            raise ApiError(400, f"The body is not a JSON object: {error}", code="invalid_json") from None
-        if "model" not in self._members:
+    def __init__(self, raw: bytes, fields: dict[str, Any] | None = None) -> None:
+        self._raw = raw
+        if fields is None:
+            fields = {name: member.value for name, member in _members(raw).items()}
+        if "model" not in fields:
             message = "Give model: the name of a model; GET /v1/models lists yours"
             raise ApiError(400, message, param="model", code="missing_required_parameter")
-        model = self._members["model"].value
+        model = fields["model"]
         if not isinstance(model, str) or not 0 < len(model) <= _MOST_NAME or not model.isprintable():
             raise ApiError(404, "model must be the name of a model", param="model", code="model_not_found")
         self.model = model
-        self.stream = self._value("stream") is True
-        self._options = self._value("stream_options")
-        self.wants_usage = isinstance(self._options, dict) and self._options.get("include_usage") is True
+        self.stream = fields.get("stream") is True
+        self._has_options = "stream_options" in fields
+        options = fields.get("stream_options")
+        self.wants_usage = isinstance(options, dict) and options.get("include_usage") is True
 
     def sent(self, served: str, *, with_usage: bool) -> bytes:
         """Return the body for a server, with its own name of the model; nothing else is written anew.
@@ -70,31 +68,37 @@ class Asked:
             served: The name of the model that the server knows.
             with_usage: Whether a stream shall end with the usage.
         """
-        changes = [(self._members["model"].start, self._members["model"].end, json.dumps(served))]
-        if with_usage and self.stream and not self.wants_usage:
-            old = self._members.get("stream_options")
+        adds_usage = with_usage and self.stream and not self.wants_usage
+        if not (adds_usage and self._has_options) and (place := _only_place(self._raw)) is not None:
+            start, end = place
+            first = self._raw.index(b"{") + 1 if adds_usage else 0
+            options = b'"stream_options":{"include_usage":true},' if adds_usage else b""
+            name = json.dumps(served).encode()
+            return b"".join((self._raw[:first], options, self._raw[first:start], name, self._raw[end:]))
+        members = _members(self._raw)
+        changes = [(members["model"].start, members["model"].end, json.dumps(served))]
+        text = self._raw.decode()
+        if adds_usage:
+            old = members.get("stream_options")
             if old is None:
-                at = self._text.index("{") + 1
+                at = text.index("{") + 1
                 changes.append((at, at, '"stream_options":{"include_usage":true},'))
             elif old.value is None or isinstance(old.value, dict):  # what is wrong the server refuses
                 changes.append((old.start, old.end, json.dumps({**(old.value or {}), "include_usage": True})))
-        text = self._text
         for start, end, new in sorted(changes, reverse=True):
             text = text[:start] + new + text[end:]
         return text.encode()
 
-    def _value(self, name: str) -> Any:  # noqa: ANN401
-        member = self._members.get(name)
-        return None if member is None else member.value
 
-
-async def read(request: Request) -> bytes:
-    """Return the body of a request.
+async def read(request: Request) -> tuple[bytes, dict[str, Any] | None]:
+    """Return the body of a request, and its object where that is known already.
 
     Raises:
         ApiError: It is too large.
         ClientGoneError: The client has gone.
     """
+    if (admission := admission_of(request)) is not None:
+        return admission.body, admission.fields
     raw = bytearray()
     try:
         async for chunk in request.stream():
@@ -103,14 +107,27 @@ async def read(request: Request) -> bytes:
                 raise body_too_large()
     except ClientDisconnect:
         raise ClientGoneError from None
-    return bytes(raw)
+    return bytes(raw), None
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
+def _only_place(raw: bytes) -> tuple[int, int] | None:
+    """Return where the name of the model is in an object that has one, without reading the object again.
+
+    The name of a member is there as it is, unless it is written with escapes. Where it is there once, it is that of the
+    object, and neither a part of a text nor a member of something inside.
+    """
+    if raw.count(b'"model"') != 1 or b"\\u" in raw or (found := _MODEL.search(raw)) is None:
+        return None
+    return found.span(1)
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+def _members(raw: bytes) -> dict[str, Member]:
+    try:
+        return _read_members(raw.decode())
+    except RecursionError:
+        raise ApiError(400, "The body is nested too deeply", code="invalid_json") from None
+    except ValueError as error:
+        raise ApiError(400, f"The body is not a JSON object: {error}", code="invalid_json") from None
 
 
 def _read_members(text: str) -> dict[str, Member]:
@@ -124,12 +141,12 @@ def _read_members(text: str) -> dict[str, Member]:
         at += 1
     else:
         while True:
-            key, at = _DECODER.raw_decode(text, at)
+            key, at = DECODER.raw_decode(text, at)
             at = _skip(text, at)
             if not isinstance(key, str) or text[at : at + 1] != ":":
                 raise ValueError(f"a name and a colon are wanted at character {at}")
             start = _skip(text, at + 1)
-            value, end = _DECODER.raw_decode(text, start)
+            value, end = DECODER.raw_decode(text, start)
             members[key] = Member(value, start, end)
             at = _skip(text, end)
             mark = text[at : at + 1]

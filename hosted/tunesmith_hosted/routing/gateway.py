@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
 
 import aiohttp
 from fastapi import Request, Response
-from starlette.types import Receive
 
 from tunesmith_hosted.http.caller import Caller
 from tunesmith_hosted.http.context import Context
 from tunesmith_hosted.http.errors import ApiError
 from tunesmith_hosted.routing.accounting import Accounting
 from tunesmith_hosted.routing.answers import Api, Events, Tokens, whole
-from tunesmith_hosted.routing.body import Asked, ClientGoneError, read
+from tunesmith_hosted.routing.body import Asked, read
+from tunesmith_hosted.routing.client import Client, ClientGoneError
 from tunesmith_hosted.routing.streaming import Streamed
 from tunesmith_hosted.routing.targets import Target, Targets
 from tunesmith_hosted.routing.upstream import NothingSentError, is_other_model, post
 from tunesmith_hosted.routing.upstream import read as read_answer
+from tunesmith_hosted.tenants.rates.admission import admission_of
 
 _TRIES = 3
 _PAUSE_SECONDS = 0.2
 _CLIENT_GONE = 499
 _PASSED_ON = ("content-type", "retry-after")
-
-Result = TypeVar("Result")
 
 
 class Gateway:
@@ -49,30 +46,31 @@ class Gateway:
             ApiError: It cannot be answered.
         """
         try:
-            asked = Asked(await read(request))
+            asked = Asked(*await read(request))
         except ClientGoneError:
             return Response(status_code=_CLIENT_GONE)
-        gone = asyncio.create_task(_wait_gone(request.receive))
+        client = Client(request.receive)
         handed_over = False
         try:
-            target = self.targets.known(caller, asked.model)
-            if target is None:
-                target = await _unless(gone, self.targets.awake(caller, asked.model))
-            with self.accounting.using(target):
-                answer, body = await _unless(gone, self._send(caller, asked, target, api))
-                if answer.status == 200 and asked.stream:
-                    handed_over = True
-                    events = Events(api, target.served, asked.model, show_usage=asked.wants_usage)
+            with client:
+                target = self.targets.known(caller, asked.model)
+                if target is None:
+                    target = await self.targets.awake(caller, asked.model)
+                with self.accounting.using(target):
+                    answer, body = await self._send(caller, asked, target, api)
+            if answer.status == 200 and asked.stream:
+                handed_over = True
+                events = Events(api, target.served, asked.model, show_usage=asked.wants_usage)
 
-                    def count() -> None:
-                        self._count(request, caller, target, events.tokens)
+                def count() -> None:
+                    self._count(request, caller, target, events.tokens)
 
-                    return Streamed(answer, events, gone, self.accounting.using(target), count)
+                return Streamed(answer, events, client, self.accounting.using(target), count)
         except ClientGoneError:
             return Response(status_code=_CLIENT_GONE)
         finally:
             if not handed_over:
-                gone.cancel()
+                client.forget()
         headers = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
         if answer.status != 200:
             if is_other_model(answer.status, body):
@@ -85,14 +83,14 @@ class Gateway:
 
     def _count(self, request: Request, caller: Caller, target: Target, tokens: Tokens | None) -> None:
         self.accounting.add(caller.project_id, target.name, tokens)
-        admission = getattr(request.state, "admission", None)  # where requests are limited
+        admission = admission_of(request)
         if admission is not None and tokens is not None:
             admission.settle(tokens.input + tokens.output)
 
     async def _send(
         self, caller: Caller, asked: Asked, target: Target, api: Api
     ) -> tuple[aiohttp.ClientResponse, bytes]:
-        """Return the answer, and its body unless that is streamed: of one task, since each costs a request time."""
+        """Return the answer, and its body unless that is streamed."""
         for attempt in range(_TRIES):
             body = asked.sent(target.served, with_usage=api != "responses")
             try:
@@ -115,25 +113,3 @@ class Gateway:
 def _unavailable(model: str) -> ApiError:
     message = f"The server of the model `{model}` cannot be reached; try again"
     return ApiError(503, message, type="server_error", code="model_not_ready", headers={"Retry-After": "2"})
-
-
-async def _wait_gone(receive: Receive) -> None:
-    """Return once the client has closed its connection, or has its answer."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _unless(gone: asyncio.Task[None], work: Coroutine[Any, Any, Result]) -> Result:
-    """Return what a coroutine returns; end it when the client goes.
-
-    Raises:
-        ClientGoneError: The client has gone.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGoneError
-        return task.result()
-    finally:
-        task.cancel()

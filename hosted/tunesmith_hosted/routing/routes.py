@@ -1,14 +1,13 @@
-"""`/v1/chat/completions`, `/v1/completions` and `/v1/responses`."""
+"""`/v1/chat/completions`, `/v1/completions` and `/v1/responses`. `Shortcut` calls them with the request alone."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.routing import APIRoute
 
 from tunesmith_hosted.http.caller import allowed, caller_of
 from tunesmith_hosted.routing.answers import Api
@@ -32,15 +31,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await gateway.accounting.flush()
 
 
-class _Direct(APIRoute):
-    """Calls its function with the request alone: what FastAPI does before and after would cost more than routing."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the function."""
-        return cast(Callable[[Request], Coroutine[Any, Any, Response]], self.endpoint)
-
-
-router = APIRouter(prefix="/v1", lifespan=_lifespan, route_class=_Direct)
+router = APIRouter(prefix="/v1", lifespan=_lifespan)
 
 
 def _body(*required: str) -> dict[str, Any]:
@@ -71,6 +62,5 @@ async def responses(request: Request) -> Response:
 
 
 async def _answer(request: Request, api: Api) -> Response:
-    # Not as dependencies: FastAPI would call them in threads, which costs more than all else here.
     caller = _check(caller_of(request))
     return await cast(Gateway, request.app.state.gateway).answer(request, caller, api)

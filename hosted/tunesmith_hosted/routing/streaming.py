@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 import aiohttp
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
 from tunesmith_hosted.routing.answers import Events
+from tunesmith_hosted.routing.client import Client, ClientGoneError
 from tunesmith_hosted.routing.upstream import server_gone
 
 
@@ -20,7 +20,7 @@ class Streamed(Response):
     Args:
         answer: The server's answer, whose body has not been read.
         events: Changes the events.
-        gone: Is done once the client has gone.
+        client: Who reads it.
         using: Keeps the model awake meanwhile.
         count: Counts the request, when it has ended.
     """
@@ -29,27 +29,22 @@ class Streamed(Response):
         self,
         answer: aiohttp.ClientResponse,
         events: Events,
-        gone: asyncio.Task[None],
+        client: Client,
         using: AbstractContextManager[None],
         count: Callable[[], None],
     ) -> None:
         super().__init__(media_type="text/event-stream", headers={"cache-control": "no-cache"})
         del self.headers["content-length"]
-        self._answer, self._events, self._gone = answer, events, gone
+        self._answer, self._events, self._client = answer, events, client
         self._using, self._count = using, count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the answer."""
-        pump = asyncio.ensure_future(self._pump(send))
-        self._gone.add_done_callback(lambda _: pump.cancel())
         try:
-            with self._using:
-                await asyncio.wait({pump})
-                if not pump.cancelled():
-                    pump.result()
+            with suppress(ClientGoneError), self._client, self._using:
+                await self._pump(send)
         finally:
-            pump.cancel()
-            self._gone.cancel()
+            self._client.forget()
             self._answer.close()  # ends the server's work, if it has not ended
             self._count()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import IntegrityError
@@ -22,7 +23,8 @@ KNOWN_SECONDS = 1.0
 WAKE_SECONDS = 300.0
 """How long a request waits for a model that wakes."""
 
-_FIRST_POLL, _SLOWEST_POLL = 0.05, 0.25
+_POLL_SECONDS = 0.1  # another replica may have woken it, which tells nobody here
+_ASK_SECONDS = 60.0
 _MOST_KNOWN = 10_000
 _TRIES = 5
 
@@ -119,16 +121,22 @@ class Targets:
 
     async def _wake(self, found: Found, target: Target) -> Target:
         await self._ask_to_wake(found, target)
-        deadline = time.monotonic() + self._wake_seconds
-        pause = _FIRST_POLL
-        while True:
-            target, message = await self._look(target)
-            if target.endpoint is not None:
-                return target
-            if time.monotonic() + pause > deadline:
-                break
-            await asyncio.sleep(pause)
-            pause = min(_SLOWEST_POLL, pause * 1.5)
+        begun = asked = time.monotonic()
+        every = min(_ASK_SECONDS, self._context.settings.idle_seconds / 4)
+        with self._context.notices.listening(target.subject) as changed:
+            while True:
+                changed.clear()
+                target, message = await self._look(target)
+                if target.endpoint is not None:
+                    return target
+                now = time.monotonic()
+                if now - begun > self._wake_seconds:
+                    break
+                if now - asked > every:  # or it would fall asleep while it is waited for
+                    await self._ask_to_wake(found, target)
+                    asked = now
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), _POLL_SECONDS)
         reason = f": {message}" if message else ""
         text = f"The model `{target.name}` is not awake yet{reason}; try again"
         raise ApiError(503, text, type="server_error", code="model_not_ready", headers={"Retry-After": "10"})

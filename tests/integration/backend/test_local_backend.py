@@ -27,6 +27,17 @@ def manifests(folder, *objects):
     return load_manifests([path])
 
 
+async def test_tells_of_what_happens_to_its_objects(tmp_path):
+    backend = LocalBackend(tmp_path / "work")
+    async with aclosing(backend.announced()) as changes:
+        first = asyncio.ensure_future(anext(changes))
+        await asyncio.sleep(0)  # it listens
+        (ref,) = await backend.apply(manifests(tmp_path, workspace(replicas=0)))
+        assert await asyncio.wait_for(first, 60) == ref
+        assert (await backend.get(ref))["status"]["phase"] == "Stopped"
+    await backend.close()
+
+
 async def until(backend, ref, phase):
     """Watch an object until it has a phase, and return it."""
     async with asyncio.timeout(180), aclosing(backend.watch(ref)) as changes:

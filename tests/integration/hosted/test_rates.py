@@ -17,6 +17,7 @@ from tunesmith_hosted.config.settings import Quotas
 from tunesmith_hosted.database.engine import connect, sessions_of
 from tunesmith_hosted.database.migrate import migrate
 from tunesmith_hosted.http.errors import ApiError
+from tunesmith_hosted.http.strict_json import object_of
 from tunesmith_hosted.process import app
 from tunesmith_hosted.tenants.projects import create_project
 from tunesmith_hosted.tenants.rates.limiter import RateLimiter
@@ -26,7 +27,7 @@ from tunesmith_hosted.tenants.rates.window import SLOT_SECONDS, add, wait_for
 router = APIRouter(prefix="/v1")
 
 
-@router.post("/chat/completions")
+@router.post("/embeddings")
 async def answer(request: Request) -> dict[str, Any]:
     body = await request.json()
     request.state.admission.settle(body.get("used", 0))
@@ -44,7 +45,7 @@ def hosted(tmp_path: Path) -> Iterator[Hosted]:
 
 def ask(hosted: Hosted, key: str = "", **body: Any) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key or hosted.key}"}
-    return httpx.post(f"{hosted.url}/v1/chat/completions", headers=headers, json=body)
+    return httpx.post(f"{hosted.url}/v1/embeddings", headers=headers, json=body)
 
 
 def test_limits_are_enforced_and_shown(hosted: Hosted) -> None:
@@ -71,9 +72,11 @@ def test_tokens_are_taken_before_and_corrected_after(hosted: Hosted) -> None:
 
 
 def test_what_a_request_may_need() -> None:
-    assert estimate(b'{"max_tokens": 100, "n": 3}') == 300 + 27 // 4
-    assert estimate(b'{"max_completion_tokens": true}') == 256 + 7
-    assert estimate(b"[1]") == estimate(b"no JSON") == 0
+    assert estimate({"max_tokens": 100, "n": 3}, 27) == 300 + 27 // 4
+    assert estimate({"max_completion_tokens": True}, 31) == 256 + 7
+    assert object_of(b'{"n": 1}') == {"n": 1}
+    wrong = (b"[1]", b"no JSON", b'{"n": NaN}', b'"\xff"', b"[" * 100_000)
+    assert [object_of(body) for body in wrong] == [None] * len(wrong) and estimate(None, 7) == 0
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.integers(1, 7)), max_size=60))

@@ -1,11 +1,12 @@
 """Requests for answers, by OpenAI's own client, with a real server of a tiny model behind the service."""
 
+import asyncio
 import json
 import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion
 from sqlalchemy import select, update
 
-from support.hosted import BASE, Hosted, serving
+from support.fake_backend import FakeBackend
+from support.hosted import BASE, Hosted, reconciling, serving
 from support.hosted_models import add_checkpoint, add_model, add_project, project_of
 from support.ports import free_port
 from support.serving_process import ServingProcess, wait_until
 from support.tiny_models import make_artifact
+from tunesmith_backend.interface.protocol import ObjectRef
 from tunesmith_hosted.database.tables import Outbox, ServedBase, TunedModel, Usage
 from tunesmith_hosted.models.names import base_workspace
+from tunesmith_hosted.routing import targets
 
 BASES = [{**BASE, "artifact": "models/tiny"}, {"name": "Tuned-Only", "model": {"uri": "x"}}]
 CHAT: Any = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 8, "temperature": 0}
@@ -131,11 +135,12 @@ def test_answers_are_the_servers_own(client: openai.OpenAI, direct: openai.OpenA
 
 
 def test_streams_are_the_servers_own(client: openai.OpenAI, direct: openai.OpenAI) -> None:
-    def texts(client: openai.OpenAI, model: str, **options: Any) -> tuple[list[str | None], Any]:
+    def texts(client: openai.OpenAI, model: str, **options: Any) -> tuple[str, Any]:
         chunks = list(client.chat.completions.create(model=model, stream=True, **CHAT, **options))
         assert {chunk.model for chunk in chunks} == {model}
         deltas = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
-        return deltas, [chunk.usage for chunk in chunks if not chunk.choices]
+        assert len(deltas) > 2  # the server may send several tokens at once, where the machine is busy
+        return "".join(filter(None, deltas)), [chunk.usage for chunk in chunks if not chunk.choices]
 
     plain, usage = texts(client, "tiny")
     assert plain == texts(direct, WORKSPACE)[0] and usage == []
@@ -280,6 +285,59 @@ def test_a_base_is_asked_for_by_its_first_request(artifact: Path, server: Servin
                 await session.execute(update(ServedBase).values(endpoint=f"{server.url}/v1"))
 
         hosted.run(wake())
+        assert ask.result(60).model == "tiny"
+
+
+class TellingBackend(FakeBackend):
+    """Tells of an object when the test does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: asyncio.Queue[ObjectRef] = asyncio.Queue()
+
+    async def announced(self) -> AsyncIterator[ObjectRef]:
+        while True:
+            yield await self.changes.get()
+
+
+def test_waking_waits_for_no_poll(server: ServingProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request wakes the reconciler, the backend tells it of the server, and it tells those who wait."""
+    monkeypatch.setattr(targets, "_POLL_SECONDS", 600)
+    backend: Any = TellingBackend()
+    with (
+        serving(tmp_path, backend, bases=[{**BASE, "artifact": "/models/tiny"}], reconcile_seconds=600) as hosted,
+        reconciling(hosted, backend),
+        ThreadPoolExecutor(1) as threads,
+    ):
+        ask = threads.submit(hosted.client(timeout=100).chat.completions.create, model="tiny", **CHAT)
+        wait_until(lambda: bool(backend.objects))
+        (ref,) = backend.objects
+        backend.endpoints[ref] = f"{server.url}/v1"
+        hosted.loop.call_soon_threadsafe(backend.changes.put_nowait, ref)
+        assert ask.result(60).model == "tiny"
+
+
+def test_a_model_stays_awake_while_it_is_waited_for(server: ServingProcess, tmp_path: Path) -> None:
+    """Its server takes longer to start than it may be idle."""
+    backend: Any = FakeBackend()
+    bases = [{**BASE, "artifact": "/models/tiny"}]
+    with (
+        serving(tmp_path, backend, bases=bases, idle_seconds=4, reconcile_seconds=0.2) as hosted,
+        reconciling(hosted, backend),
+        ThreadPoolExecutor(1) as threads,
+    ):
+
+        async def used_at() -> int | None:
+            async with hosted.sessions() as session:
+                row = await session.get(ServedBase, "tiny")
+                return row and row.last_used_at
+
+        ask = threads.submit(hosted.client(timeout=100).chat.completions.create, model="tiny", **CHAT)
+        wait_until(lambda: hosted.run(used_at()) is not None)
+        first = hosted.run(used_at())
+        wait_until(lambda: (hosted.run(used_at()) or 0) > first)
+        (ref,) = backend.objects
+        backend.endpoints[ref] = f"{server.url}/v1"
         assert ask.result(60).model == "tiny"
 
 

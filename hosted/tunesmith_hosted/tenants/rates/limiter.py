@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -50,6 +50,10 @@ class Taken:
             found[f"x-ratelimit-reset-{kind}"] = f"{value.reset:.3f}s"
         return found
 
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers as ASGI has them."""
+        return [(name.encode(), value.encode()) for name, value in self.headers().items()]
+
 
 @dataclass
 class _Lease:
@@ -67,6 +71,20 @@ class _Lease:
     standings: dict[Kind, Standing] = field(default_factory=dict)
     corrections: dict[int, int] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def has(self, amounts: dict[Kind, int], kinds: Iterable[Kind], now: float) -> bool:
+        """Return whether amounts can be taken without the database."""
+        return self.slot == slot_of(now) and all(self.left.get(kind, 0) >= amounts[kind] for kind in kinds)
+
+    def take(self, amounts: dict[Kind, int]) -> Taken:
+        """Take amounts that are there."""
+        for kind in self.left:
+            self.left[kind] -= amounts[kind]
+        standings = {
+            kind: Standing(found.limit, found.remaining + self.left.get(kind, 0), found.reset)
+            for kind, found in self.standings.items()
+        }
+        return Taken(self.slot, amounts["tokens"], standings)
 
 
 class RateLimiter:
@@ -87,20 +105,19 @@ class RateLimiter:
         amounts: dict[Kind, int] = {"requests": 1, "tokens": tokens}
         if not limits:
             return Taken(slot_of(self._now()), tokens)
-        lease = self._leases.setdefault(project_id, _Lease())
-        async with lease.lock:
-            now = self._now()
-            enough = all(lease.left.get(kind, 0) >= amounts[kind] for kind in limits)
-            if lease.slot != slot_of(now) or not enough:
-                refusal = await self._refill(project_id, lease, limits, amounts, now)
-                if refusal is not None:
-                    raise refusal
-            lease.left = {kind: left - amounts[kind] for kind, left in lease.left.items()}
-            standings = {
-                kind: Standing(found.limit, found.remaining + lease.left.get(kind, 0), found.reset)
-                for kind, found in lease.standings.items()
-            }
-            return Taken(lease.slot, tokens, standings)
+        lease = self._leases.get(project_id)
+        if lease is None:
+            lease = self._leases[project_id] = _Lease()
+        now = self._now()
+        if lease.lock.locked() or not lease.has(amounts, limits, now):
+            async with lease.lock:
+                now = self._now()
+                if not lease.has(amounts, limits, now):
+                    refusal = await self._refill(project_id, lease, limits, amounts, now)
+                    if refusal is not None:
+                        raise refusal
+                return lease.take(amounts)
+        return lease.take(amounts)
 
     def settle(self, project_id: str, taken: Taken, used: int) -> None:
         """Correct the tokens that a request has taken to those that it has used; the next look writes it down."""

@@ -31,7 +31,7 @@ def add(slots: Slots, now: float, amount: int, slot: int | None = None) -> dict[
     return kept
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How a project stands to one of its limits.
 
