@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules kills examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured hosted hosted-fuzz hosted-load console bench-routing
+.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules kills examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured hosted hosted-fuzz hosted-load console bench-routing bench-hosted
 CLIENT ?= python
 CASES ?= 10000
 
@@ -132,6 +132,9 @@ bench-chaos: $(INSTALLED) ## Serve among slow, gone, half-open and wrong clients
 bench-gpu: $(INSTALLED) ## Compare training on a GPU with the alternatives (10 minutes; needs an NVIDIA GPU)
 	$(BIN)/python -m uv pip install --quiet -c constraints.txt -e '.[bench]'
 	$(BIN)/python tests/bench/training_gpu.py
+
+bench-hosted: $(INSTALLED) cluster-up ## Compare the hosted API with kubectl in the embedded cluster, from a file to the first answer (5 minutes)
+	$(BIN)/python tests/bench/hosted_first_answer_cluster.py $(ARGS)
 
 bench-structured: $(INSTALLED) ## What the form of an answer costs; ARGS="--schemas 500" proves that answers are valid
 	$(BIN)/python tests/bench/structured.py $(ARGS)

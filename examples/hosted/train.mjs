@@ -28,6 +28,7 @@ let job = await client.fineTuning.jobs.create({
 console.log(`created ${job.id}`);
 
 const seen = new Set();
+let trains = false;
 let wasPaused = false;
 while (!["succeeded", "failed", "cancelled"].includes(job.status)) {
   await sleep(500);
@@ -37,9 +38,10 @@ while (!["succeeded", "failed", "cancelled"].includes(job.status)) {
     if (!seen.has(event.id)) {
       seen.add(event.id);
       console.log(`  ${event.message}`);
+      trains ||= event.type === "metrics";
     }
   }
-  if (job.status === "running" && !wasPaused) {
+  if (job.status === "running" && trains && !wasPaused) {
     wasPaused = true;
     console.log(`${(await client.fineTuning.jobs.pause(job.id)).status} ...`);
   }

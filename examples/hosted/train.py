@@ -36,7 +36,7 @@ job = client.fine_tuning.jobs.create(
 print(f"created {job.id}")
 
 seen = set()
-was_paused = False
+trains = was_paused = False
 while job.status not in ("succeeded", "failed", "cancelled"):
     time.sleep(0.5)
     job = client.fine_tuning.jobs.retrieve(job.id)
@@ -44,7 +44,8 @@ while job.status not in ("succeeded", "failed", "cancelled"):
         if event.id not in seen:
             seen.add(event.id)
             print(f"  {event.message}")
-    if job.status == "running" and not was_paused:
+            trains = trains or event.type == "metrics"
+    if job.status == "running" and trains and not was_paused:
         was_paused = True
         print(f"{client.fine_tuning.jobs.pause(job.id).status} ...")
     if job.status == "paused":

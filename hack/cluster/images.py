@@ -6,6 +6,7 @@ import json
 import platform
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from cluster import containerd
@@ -31,11 +32,23 @@ def load_program(name: str, program: Path, reference: str) -> None:
     The image's label says which program it was made of, so a new one of the same name replaces it.
     """
     digest = hashlib.sha256(program.read_bytes()).hexdigest()[:16]
+    load_made(name, reference, digest, lambda path: write_archive(path, program, reference))
+
+
+def load_made(name: str, reference: str, digest: str, write: Callable[[Path], None]) -> None:
+    """Import what `write` writes as a docker-archive, unless the node has it.
+
+    Args:
+        name: The cluster's name.
+        reference: The image's full name.
+        digest: Of what it is made of, at most 63 characters; the image's label, so a new one replaces it.
+        write: Writes the archive.
+    """
     wanted = f"name=={reference},labels.program=={digest}"
     if containerd.ctr(Paths(name), "images", "list", "--quiet", wanted).strip():
         return
     with tempfile.NamedTemporaryFile(suffix=".tar", dir=Paths(name).root) as file:
-        write_archive(Path(file.name), program, reference)
+        write(Path(file.name))
         load(name, Path(file.name))
     containerd.ctr(Paths(name), "images", "label", reference, f"program={digest}")
 
@@ -48,15 +61,19 @@ def write_archive(path: Path, program: Path, reference: str) -> None:
         entry.size, entry.mode = program.stat().st_size, 0o755
         with program.open("rb") as content:
             tar.addfile(entry, content)
-    digest = hashlib.sha256(layer.getvalue()).hexdigest()
+    write_layer(path, layer.getvalue(), {"Entrypoint": [f"/{program.name}"], "User": "65532:65532"}, reference)
+
+
+def write_layer(path: Path, layer: bytes, config: dict[str, object], reference: str) -> None:
+    """Write a docker-archive with one layer, a tar archive, and what it runs by default."""
     settings = {
         "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
-        "config": {"Entrypoint": [f"/{program.name}"], "User": "65532:65532"},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+        "config": config,
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
     files = {
-        "layer.tar": layer.getvalue(),
+        "layer.tar": layer,
         "config.json": json.dumps(settings).encode(),
         "manifest.json": json.dumps(
             [{"Config": "config.json", "RepoTags": [reference], "Layers": ["layer.tar"]}]

@@ -1,142 +1,181 @@
-"""OpenAI's client against the hosted API of the chart: from a file to the answer of the model that it has tuned."""
+"""The hosted API of the chart: the example's script from file to answer, and an upgrade while a job trains."""
 
 import json
+import os
 import re
 import subprocess
-import uuid
+import sys
+import threading
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any
 
 import openai
 import pytest
 
-from cluster import binaries
 from cluster.client import Cluster
 from cluster.errors import CannotRunError
 from cluster.network import GATEWAY
-from cluster_demo.install import ROOT
-from support.manifests import job as tiny_job
-from support.postgres import Postgres, running
-from support.s3_server import BUCKET, S3Server
+from support.cluster_fixtures import turn
+from support.hosted_release import EXAMPLE, NAME, Release, released
+from support.postgres import running
+from support.s3_server import s3_server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-NAME = "hosted-tunesmith-hosted"
-_SPEC = tiny_job()["spec"]
-BASE = {
-    "name": "tiny",
-    "model": _SPEC["model"],
-    "method": "full",
-    "context_length": 128,
-    "job": {name: _SPEC[name] for name in ("training", "evaluation", "export")}
-    | {"dataset": {"validation": {"fraction": 0.1}}},
-    "workspace": {"runtime": {"precision": "fp32", "contextLength": 128, "maxBatchSize": 2}},
-}
-ROWS = [
-    {"messages": [{"role": "user", "content": f"What is {a} and {b}?"}, {"role": "assistant", "content": f"{a}{b}."}]}
-    for a in "abcdef"
-    for b in "uvwxyz"
+QUESTION = [
+    {"role": "system", "content": "You answer for the town library."},
+    {"role": "user", "content": "Do you know anything about parking?"},
 ]
+ANSWER = "Parking behind the house is free for two hours."
+QUOTAS = {"requestsAMinute": 100_000, "tokensAMinute": 10_000_000}
 
 
-@pytest.fixture
-def database() -> Iterator[Postgres]:
+@dataclass(frozen=True)
+class Service:
+    """A release with PostgreSQL, a project in it, and the key of that."""
+
+    release: Release
+    key: str
+    said: str = field(repr=False)
+
+    def client(self, **options: Any) -> openai.OpenAI:
+        return self.release.client(self.key, **options)
+
+
+@pytest.fixture(scope="module")
+def service(installed: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A release for which the installed operator works, once the example's script has run against it."""
+    if installed.name is None:
+        pytest.skip("PostgreSQL and the object store are processes of this machine, which other clusters do not reach.")
     try:
-        with running(GATEWAY) as server:
-            yield server
+        with (
+            s3_server(tmp_path_factory.mktemp("store"), GATEWAY) as store,
+            running(GATEWAY) as database,
+            turn(),
+            released(
+                installed, store, tmp_path_factory.mktemp("values"), {"database": {"url": database.create_database()}},
+                replicas=2, database={"existingSecret": "database"}, quotas=QUOTAS,
+            ) as release,
+        ):  # fmt: skip
+            key = release.create_project("acme/research")
+            yield Service(release, key, run_example(release.url, key))
     except CannotRunError as reason:
         pytest.skip(f"no PostgreSQL: {reason}")
 
 
-@pytest.fixture
-def release(installed: Cluster, store: S3Server, database: Postgres, tmp_path: Path) -> Iterator[str]:
-    """The namespace of a release that is the hosted API alone; the installed operator works for it."""
-    id = uuid.uuid4().hex[:6]
-    namespace, prefix = f"hosted-{id}", f"h{id}-"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    secrets = {"database": {"url": database.create_database()}, "store": store.variables}
-    installed.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
-    for name, data in secrets.items():
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
-        installed.create(secret, namespace)
-    hosted = {
-        "enabled": True,
-        "replicas": 2,
-        "database": {"existingSecret": "database"},
-        "files": {"uri": f"s3://{BUCKET}/files", "existingSecret": "store"},
-        "bases": [BASE],
-        "projects": {"namespacePrefix": prefix},
-        "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}},
-    }
-    values = tmp_path / "values.json"
-    values.write_text(
-        json.dumps({"replicas": 0, "crds": {"install": False}, "rbac": {"aggregate": False}, "hosted": hosted})
-    )
-    command = [
-        str(binaries.helm()), "install", "hosted", str(ROOT / "helm" / "tunesmith"), "-n", namespace, "-f", str(values),
-        "--wait", "--timeout", "180s",
+def run_example(url: str, key: str) -> str:
+    """Run the script that `make hosted` runs, as it is, and return what it says."""
+    environment = {**os.environ, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": key}
+    command = [sys.executable, str(EXAMPLE / "train.py")]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_the_example_goes_from_file_to_answer(service: Service) -> None:
+    said = service.said.splitlines()
+    lines = [
+        next(number for number, line in enumerate(said) if line.startswith(beginning))
+        for beginning in (
+            "uploaded train.jsonl", "created ftjob-", "  Fine-tuning job started", "  Step ", "pausing ...",
+            "  Fine-tuning job paused", "paused; then queued", "  Resuming", "  Fine-tuning job goes on",
+            "  The job has successfully completed", "results: step,train_loss", "8 of 8 answers", "checkpoint of step ",
+        )
     ]  # fmt: skip
-    done = subprocess.run(command, env=installed.environment, capture_output=True, text=True)
-    try:
-        if done.returncode:
-            pods = installed.run("describe", "pods", "-n", namespace, check=False)
-            logs = installed.run("logs", "-n", namespace, "-l", "app.kubernetes.io/instance=hosted", check=False)
-            raise AssertionError(f"helm:\n{done.stdout}{done.stderr}\n{pods}\n{logs}")
-        yield namespace
-    finally:
-        helm = [str(binaries.helm()), "uninstall", "hosted", "-n", namespace]
-        subprocess.run(helm, env=installed.environment, capture_output=True)
-        for item in installed.list("Namespace"):
-            if item["metadata"]["name"].startswith((prefix, namespace)):
-                installed.delete("Namespace", item["metadata"]["name"])
+    assert lines == sorted(lines), service.said
+    # It was paused after its first steps, and trained to its end.
+    steps = [int(found[1]) for line in said if (found := re.match(r"  Step (\d+)/320", line))]
+    assert steps == sorted(set(steps)) and steps[-1] == 320, service.said
 
-
-def administer(cluster: Cluster, namespace: str, *arguments: str) -> str:
-    """Run the service's command in one of its pods, as the chart's notes say."""
-    command = ["python", "-m", "tunesmith_hosted", "--config", "/etc/tunesmith/hosted.yaml", *arguments]
-    return cluster.run("exec", "-n", namespace, f"deploy/{NAME}", "--", *command)
-
-
-def refused(cluster: Cluster, namespace: str) -> list[str]:
-    """Return what the pods count of requests to the API server that they may not send."""
-    found = []
-    pods = cluster.list("Pod", namespace, labels="app.kubernetes.io/component=hosted")
-    for pod in pods:
-        metrics = cluster.run("exec", "-n", namespace, pod["metadata"]["name"], "--", "python", "-c", _METRICS)
-        assert "tunesmith_hosted_kubernetes_requests_total{" in metrics
-        found += re.findall(r'^tunesmith_hosted_kubernetes_requests_total\{.*status="40[13]".*', metrics, re.MULTILINE)
-    return found
-
-
-_METRICS = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8080/metrics').read().decode())"
-
-
-def test_a_file_becomes_a_model_that_answers(installed: Cluster, release: str) -> None:
-    administer(installed, release, "projects", "create", "acme/research")
-    key = administer(installed, release, "keys", "create", "acme/research").partition("api_key=")[2].strip()
-    service = installed.get("Service", NAME, release)["spec"]
-    client = openai.OpenAI(base_url=f"http://{service['clusterIP']}:80/v1", api_key=key, max_retries=2)
-
-    file = client.files.create(
-        file=("rows.jsonl", "".join(json.dumps(row) + "\n" for row in ROWS).encode()), purpose="fine-tune"
-    )
-    job = client.fine_tuning.jobs.create(model="tiny", training_file=file.id, suffix="e2e")
-    messages = []
-    with client.with_options(timeout=240).fine_tuning.jobs.with_streaming_response.list_events(
-        job.id, extra_query={"stream": "true"}
-    ) as events:
-        for line in events.iter_lines():
-            messages.append(line)
-    job = client.fine_tuning.jobs.retrieve(job.id)
-    assert job.status == "succeeded", (job.error, messages)
-    assert any("training loss=" in message for message in messages)
-    assert job.fine_tuned_model is not None and job.fine_tuned_model.startswith("ft:tiny:acme:e2e:")
-
-    answer = client.with_options(timeout=240).chat.completions.create(
-        model=job.fine_tuned_model, messages=[{"role": "user", "content": "What is a and u?"}], max_tokens=8
-    )
-    assert answer.model == job.fine_tuned_model
+    client = service.client()
+    (job,) = client.fine_tuning.jobs.list()
+    assert job.fine_tuned_model is not None and job.fine_tuned_model.startswith("ft:tiny-llama:acme:library:")
+    with client.fine_tuning.jobs.with_streaming_response.list_events(job.id, extra_query={"stream": "true"}) as events:
+        assert any("training loss=" in line for line in events.iter_lines())
+    answer = client.chat.completions.create(model=job.fine_tuned_model, messages=QUESTION, max_tokens=64, temperature=0)
+    assert (answer.model, answer.choices[0].message.content) == (job.fine_tuned_model, ANSWER)
     assert answer.usage is not None and answer.usage.completion_tokens > 0
     (result,) = job.result_files
     assert client.files.content(result).read().startswith(b"step,train_loss")
-    assert refused(installed, release) == []
+    assert service.release.refused() == []
+
+
+class Asking:
+    """Asks a model without an end, each time by a connection of its own and without a second try.
+
+    Attributes:
+        failures: What was not answered as it should be.
+        answers: How often it was.
+    """
+
+    def __init__(self, service: Service, model: str) -> None:
+        self.failures: list[str] = []
+        self.answers = 0
+        self._service, self._model = service, model
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Asking":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            with self._service.client(max_retries=0, timeout=30) as client:
+                try:
+                    chunks = client.chat.completions.create(
+                        model=self._model, messages=QUESTION, max_tokens=64, temperature=0, stream=True
+                    )
+                    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+                    assert text == ANSWER, text
+                    self.answers += 1
+                except (openai.OpenAIError, AssertionError) as error:
+                    self.failures.append(repr(error))
+
+
+def test_an_upgrade_keeps_answering_and_loses_nothing(service: Service) -> None:
+    release, client = service.release, service.client()
+    (first,) = client.fine_tuning.jobs.list()
+    assert first.fine_tuned_model is not None
+    files = {file.id for file in client.files.list()}
+    assert limit(client, first.fine_tuned_model) == 100_000
+    second = client.fine_tuning.jobs.create(
+        model="tiny-llama", training_file=first.training_file, suffix="upgraded",
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 3}}},
+    )  # fmt: skip
+    with Asking(service, first.fine_tuned_model) as asking:
+        release.upgrade(quotas={**QUOTAS, "requestsAMinute": 200_000})
+    assert asking.failures == [] and asking.answers > 20
+    assert limit(client, first.fine_tuned_model) == 200_000
+    assert migrations(release) == 2  # at the installation, and before the new pods
+
+    with client.fine_tuning.jobs.with_streaming_response.list_events(
+        second.id, extra_query={"stream": "true"}, timeout=240
+    ) as events:
+        told = [json.loads(line[6:])["message"] for line in events.iter_lines() if line.startswith("data: {")]
+    assert len(told) == len(set(told))
+    second = client.fine_tuning.jobs.retrieve(second.id)
+    assert second.status == "succeeded", (second.error, told)
+    assert [job.id for job in client.fine_tuning.jobs.list()] == [second.id, first.id]
+    assert files | set(second.result_files) == {file.id for file in client.files.list()}
+    models = {model.id for model in client.models.list()}
+    assert {first.fine_tuned_model, second.fine_tuned_model} <= models
+    assert release.refused() == []
+
+
+def limit(client: openai.OpenAI, model: str) -> int:
+    """Return how many requests a minute a project may send, as answers say."""
+    answer = client.chat.completions.with_raw_response.create(model=model, messages=QUESTION, max_tokens=1)
+    return int(answer.headers["x-ratelimit-limit-requests"])
+
+
+def migrations(release: Release) -> int:
+    """Return how many of the chart's hooks have migrated the tables."""
+    fields = f"involvedObject.kind=Job,involvedObject.name={NAME}-migrate,reason=Completed"
+    listed = release.cluster.run("get", "events", "-n", release.namespace, "--field-selector", fields, "-o", "json")
+    return len({event["involvedObject"]["uid"] for event in json.loads(listed)["items"]})

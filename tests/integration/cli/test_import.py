@@ -9,12 +9,13 @@ import pytest
 import yaml
 from sqlalchemy import update
 
-from support.cli import tunesmith
+from support.cli import condition, status, tunesmith
 from support.flaky_chat import FlakyChat
 from support.hosted import Hosted
 from support.hosted_jobs import CHAT, lines
 from support.hosted_models import add_model
 from support.hosted_served import serving_base
+from support.tiny_models import build_model
 from tunesmith_api.manifests import Manifests, load_manifests
 from tunesmith_hosted.database.tables import Job
 
@@ -42,6 +43,8 @@ PAIRS = [
     for n in range(12)
 ]
 COMPLETIONS = [{"prompt": f"{n} and one is", "completion": f" {n + 1}"} for n in range(12)]
+ROUGH = {"role": "assistant", "content": "Not good."}
+TRAINING = {"epochs": 75, "learningRate": 0.003, "globalBatchSize": 4, "maxLength": 64}
 KEY = {"OPENAI_API_KEY": "k"}
 WITHOUT_KEY = {"PATH": "", "OPENAI_API_KEY": ""}
 
@@ -227,3 +230,39 @@ def test_answers_of_the_old_model_are_the_gate_of_the_new_one(tmp_path: Path) ->
         assert "write --model" in refused(tmp_path, "train.jsonl", "--record", "train.jsonl", **KEY)
         assert "write --gate METRIC=MIN" in refused(tmp_path, *given, "--gate", "best=1", **KEY)
     assert "set OPENAI_API_KEY" in refused(tmp_path, *given)
+
+
+@pytest.mark.slow
+def test_the_gate_of_the_old_answers_is_the_verdict_on_the_trained_model(tmp_path: Path) -> None:
+    """Half of the old model's answers are what the new one has learned: whether that is enough says the gate."""
+    asked = [{"messages": [{"role": "user", "content": f"How is {word}?"}]} for word in ("tea", "rain", "snow", "jam")]
+    said = [
+        {"messages": [*row["messages"], {"role": "assistant", "content": f"You said: {row['messages'][0]['content']}"}]}
+        for row in asked
+    ]
+    learned = [*said[:2], *({"messages": [*row["messages"], ROUGH]} for row in asked[2:])]
+    (tmp_path / "train.jsonl").write_bytes(lines(learned * 4))
+    (tmp_path / "prompts.jsonl").write_bytes(lines(asked))
+    build_model(tmp_path / "base", initializer_range=0.02, context_length=128)
+    given = ["train.jsonl", "--base", "base", "--method", "full", "--record", "prompts.jsonl", "--model", "ft:old"]
+
+    def verdict(least: float) -> tuple[int, dict[str, Any]]:
+        with FlakyChat().serving() as chat:
+            imported(tmp_path, *given, "--gate", f"exactMatch={least}", "--overwrite", "--base-url", chat.url, **KEY)
+        manifest = tmp_path / "imported" / "train" / "finetunejob.yaml"
+        found = yaml.safe_load(manifest.read_text())
+        found["spec"].update(training=TRAINING, export={"precisions": ["fp32"], "parity": {"rows": 2}})
+        manifest.write_text(yaml.safe_dump(found))
+        done = tunesmith("run", "-f", "imported/train", "--no-serve", cwd=tmp_path)
+        return done.returncode, status(tmp_path, "train")
+
+    code, found = verdict(0.75)
+    ready = condition(found, "Ready")
+    assert (code, ready["reason"]) == (1, "GateFailed"), ready
+    assert "exactMatch" in ready["message"] and "0.5" in ready["message"] and "0.75" in ready["message"]
+    assert not (tmp_path / ".tunesmith" / "default" / "train" / "artifact").exists()
+    # With a gate that asks for less the same weights pass: nothing is trained again.
+    code, found = verdict(0.4)
+    assert (code, found["phase"]) == (0, "Succeeded"), condition(found, "Ready")
+    assert found["metrics"]["after"]["exactMatch"] == 0.5 and found["metrics"]["before"]["exactMatch"] == 0
+    assert found["attempts"]["train"] == 1

@@ -197,7 +197,9 @@ def test_tables_are_migrated_before_the_pods_start(releases: dict[str, list[Obje
 def test_a_trial_brings_its_database(releases: dict[str, list[Object]]) -> None:
     objects = releases["trial"]
     assert "Job" not in kinds(objects)
-    assert [item["args"] for item in pod_of(objects)["initContainers"]] == [["migrate"]]
+    waiting, migrating = pod_of(objects)["initContainers"]
+    assert waiting["command"][-1].startswith(f"until pg_isready -q -h {NAME}-database ")
+    assert migrating["args"] == ["migrate"]
     secret = named(objects, "Secret", f"{NAME}-database")["stringData"]
     assert secret["url"] == f"postgresql://tunesmith:{secret['password']}@{NAME}-database:5432/tunesmith"
     service, pods = named(objects, "Service", f"{NAME}-database"), named(objects, "StatefulSet", f"{NAME}-database")
