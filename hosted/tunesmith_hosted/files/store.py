@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Iterator
@@ -57,7 +58,8 @@ class Store:
             StoreError: It is not there, or the store does not answer.
         """
         with _translated(), self._files.open(f"{self._root}/{path}", "rb") as file:
-            yield cast(BinaryIO, file)
+            # Who reads lines would else send a request for each byte of them.
+            yield cast(BinaryIO, io.BufferedReader(file, CHUNK))
 
     def remove(self, path: str) -> None:
         """Remove a content, and what an interrupted write has left of it; nothing happens if there is none.
