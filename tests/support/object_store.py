@@ -23,6 +23,7 @@ class ObjectStore(LoopbackServer):
         parts: The parts so far of the one upload in several parts that there can be at a time.
         status: An HTTP status that answers every request.
         cut: Whether downloads break off in the middle.
+        gets: How many GET requests there were.
     """
 
     def __init__(self) -> None:
@@ -31,6 +32,7 @@ class ObjectStore(LoopbackServer):
         self.parts: dict[int, bytes] = {}
         self.status: int | None = None
         self.cut = False
+        self.gets = 0
         super().__init__(_Handler)
 
 
@@ -51,6 +53,7 @@ class _Handler(QuietHandler, BaseHTTPRequestHandler):
         return self.owner.status is not None
 
     def do_GET(self) -> None:
+        self.owner.gets += 1
         if self._refused():
             return None
         name, query = self._target()

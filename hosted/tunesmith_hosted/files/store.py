@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Iterator
@@ -69,7 +70,8 @@ class Store:
                     raise  # a volume that is not mounted, and may come back
                 raise ContentGoneError("The content of this file is gone; upload it again") from error
             with opened as file:
-                yield cast(BinaryIO, file)
+                # Who reads lines would else send a request for each byte of them.
+                yield cast(BinaryIO, io.BufferedReader(file, CHUNK))
 
     def remove(self, path: str) -> None:
         """Remove a content, and what an interrupted write has left of it; nothing happens if there is none.

@@ -47,8 +47,9 @@ def read_steps(artifact: str) -> list[Step]:
         return []
     files, root = open_filesystem(artifact)
     try:
+        # Whole: of an object store each line would be read byte by byte, with a request for each.
         with files.open(f"{root}/{_LOG}", "rb") as file:
-            return [step_of(json.loads(line)) for line in file if line.strip()]
+            return [step_of(json.loads(line)) for line in file.read().splitlines() if line.strip()]
     except FileNotFoundError:
         return []
 

@@ -17,7 +17,7 @@ from support.hosted import Hosted, serving
 from support.object_store import ObjectStore
 from tunesmith_hosted.database.tables import File, Job, Outbox
 from tunesmith_hosted.files.cleanup import StillUsedError, clean
-from tunesmith_hosted.files.store import open_local
+from tunesmith_hosted.files.store import CHUNK, open_local, store_of
 from tunesmith_hosted.http.context import Context
 
 ROW = json.dumps({"messages": [{"role": "user", "content": "héllo"}, {"role": "assistant", "content": "hi"}]}) + "\n"
@@ -292,6 +292,10 @@ def test_files_are_kept_in_an_object_store(object_store: ObjectStore, tmp_path: 
             return [name for name in object_store.objects if "file-" in name]
 
         assert hosted.run(uri()) == f"s3://bucket/hosted/{file.id}.jsonl"
+        before = object_store.gets
+        with store_of(context_of(hosted)).reader(f"{file.id}.jsonl") as source:
+            assert sum(1 for _ in source) == content.count(b"\n")
+        assert object_store.gets - before <= 2 + len(content) / CHUNK, "a request for each block, not for each line"
         with pytest.raises(openai.BadRequestError):
             client.files.create(file=("train.jsonl", b"no"), purpose="fine-tune")
         assert contents() == [f"bucket/hosted/{file.id}.jsonl"]
