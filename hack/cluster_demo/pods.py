@@ -6,6 +6,7 @@ import uuid
 
 from cluster.client import Cluster
 from cluster.requests import Object
+from cluster_demo.install import NAMESPACE
 
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
@@ -67,7 +68,7 @@ def run_pod(cluster: Cluster, pod: Object, timeout: float = 120) -> str:
 
 def operator_image(cluster: Cluster) -> str:
     """Return the image of the operator that is installed: small, and on every node that it ran on."""
-    (deployment,) = cluster.list("Deployment", labels="app.kubernetes.io/name=tunesmith")
+    (deployment,) = cluster.list("Deployment", NAMESPACE, labels="app.kubernetes.io/name=tunesmith")
     return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
