@@ -51,7 +51,7 @@ def main() -> int:
     parser.add_argument("--outages", type=int, default=20, help="kills of the API server, or of that backend")
     parser.add_argument("--gap", type=float, default=2.0, help="seconds between two of them")
     parser.add_argument("--seconds", type=float, nargs=2, default=(10.0, 60.0), help="the shortest and longest job")
-    parser.add_argument("--starved", type=float, default=300, help="seconds for which a job may wait with a place free")
+    parser.add_argument("--starved", type=float, default=120, help="seconds for which a job may wait with a place free")
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--bytes", type=int, default=2 << 30, help="size of the large file")
     options = parser.parse_args()
