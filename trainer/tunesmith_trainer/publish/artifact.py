@@ -11,7 +11,8 @@ from typing import Any
 
 from tunesmith_api.artifact import FORMAT_VERSION, MANIFEST, artifact_digest
 from tunesmith_api.spec import JobConfig
-from tunesmith_trainer.storage.files import link_tree, sha256_tree, write_json
+from tunesmith_api.work_folder import Stage, WorkFolder
+from tunesmith_trainer.storage.files import link_tree, read_json, sha256_tree, write_json
 
 _PACKAGES = (
     "tunesmith",
@@ -92,3 +93,9 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def base_source(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
+    """Return the base model's URI and revision."""
+    model = (read_json(work.stage_marker(Stage.PREPARE)) or {}).get("model", {})
+    return {"uri": config.spec.model.uri, "revision": model.get("revision")}

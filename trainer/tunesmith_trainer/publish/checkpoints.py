@@ -22,7 +22,7 @@ from tunesmith_api.spec import JobConfig, OutputSpec
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.location import model_path
-from tunesmith_trainer.publish.artifact import assemble, describe
+from tunesmith_trainer.publish.artifact import assemble, base_source, describe
 from tunesmith_trainer.publish.deliver import deliver, output_uri
 from tunesmith_trainer.publish.progress import Progress
 from tunesmith_trainer.publish.publication import Publication
@@ -159,9 +159,8 @@ def _build(config: JobConfig, work: CheckpointWork, kind: Publish, artifact: Pat
     parity |= publication.merge_numbers({})
     prepared = read_json(work.stage_marker(Stage.PREPARE)) or {}
     trained = read_json(work.stage_marker(Stage.TRAIN)) or {}
-    model = prepared.get("model", {})
-    source = {"uri": config.spec.model.uri, "revision": model.get("revision")}
-    parts = publication.parts() | method_of(config.spec.method).artifact_parts(work.final, folder, source)
+    parts = publication.parts()
+    parts |= method_of(config.spec.method).artifact_parts(work.final, folder, base_source(config, work))
     parts["training_log.jsonl"] = work.training_log
     results = {"metrics": {}, "gates": [], "parity": parity}
     assemble(artifact, parts, {**describe(config, prepared, trained, {}, results), **publication.facts()})

@@ -16,7 +16,7 @@ from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.fingerprint import require_same_base
 from tunesmith_trainer.models.location import model_path
 from tunesmith_trainer.publish.answers import answering_export, gates_before_export, with_answers
-from tunesmith_trainer.publish.artifact import assemble, describe
+from tunesmith_trainer.publish.artifact import assemble, base_source, describe
 from tunesmith_trainer.publish.as_trained import compared, evaluate_as_trained
 from tunesmith_trainer.publish.checkpoints import publish_checkpoints
 from tunesmith_trainer.publish.deliver import deliver, output_uri
@@ -109,7 +109,7 @@ def _build(config: JobConfig, work: WorkFolder, artifact: Path, progress: Progre
     require_passed(gates)
     progress.step("assembling the artifact")
     parts = publication.parts()
-    parts |= method_of(config.spec.method).artifact_parts(work.final, folder, _source(config, work))
+    parts |= method_of(config.spec.method).artifact_parts(work.final, folder, base_source(config, work))
     parts["evaluation.json"] = folder / "evaluation.json"
     if predictions is not None:
         parts["predictions.jsonl"] = predictions
@@ -145,9 +145,3 @@ def _check(checks: ServedChecks, exported: Path) -> tuple[dict[str, Any], dict[s
         template = checks.template(candidate)
         parity = {"template": template, **checks.parity(exported)}
         return parity, checks.evaluate(candidate)
-
-
-def _source(config: JobConfig, work: WorkFolder) -> dict[str, Any]:
-    """Return the base model's URI and revision."""
-    model = (read_json(work.stage_marker(Stage.PREPARE)) or {}).get("model", {})
-    return {"uri": config.spec.model.uri, "revision": model.get("revision")}

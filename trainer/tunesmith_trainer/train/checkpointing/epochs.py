@@ -1,8 +1,4 @@
-"""The weights at the ends of the newest epochs, kept beside the checkpoints for the publish stage.
-
-Each checkpoint has hard links to them, under its own seal, as it has to the best weights: a run that goes on from it
-finds those of the epochs before it.
-"""
+"""The weights at the ends of the newest epochs, for the publish stage."""
 
 from __future__ import annotations
 
@@ -12,23 +8,17 @@ from pathlib import Path
 
 from tunesmith_api.resolve import Resolved
 from tunesmith_api.work_folder import WorkFolder
-from tunesmith_trainer.storage.files import digest_of_tree, link_tree
+from tunesmith_trainer.storage.files import digest_of_tree
+from tunesmith_trainer.train.checkpointing.kept import STEP, KeptWeights
 
-_STEP = "step-"
 
-
-class EpochWeights:
-    """The folders `train/epochs/step-N`.
-
-    Attributes:
-        folder: The folder `train/epochs`; absent while there are none.
-        is_writer: Whether this process writes it.
-    """
+class EpochWeights(KeptWeights):
+    """The folders `train/epochs/step-N`."""
 
     def __init__(
         self, work: WorkFolder, resolved: Resolved, count: int, *, may_end_early: bool, is_writer: bool
     ) -> None:
-        """Prepare to keep weights.
+        """Change nothing yet.
 
         Args:
             work: The work folder.
@@ -37,8 +27,7 @@ class EpochWeights:
             may_end_early: Whether training may stop before its last step.
             is_writer: Whether this process writes them.
         """
-        self.folder = work.epoch_ends
-        self.is_writer = is_writer
+        super().__init__(work.epoch_ends, is_writer=is_writer)
         self._work = work
         self._resolved = resolved
         self._count = count
@@ -55,17 +44,6 @@ class EpochWeights:
         later = min(self._passes(last) - self._passes(step), last - step)
         return self._count > 0 and (self._may_end_early or later < self._count)
 
-    def restore(self, checkpoint: Path | None) -> None:
-        """Begin with the weights that a checkpoint has; with none if there is no checkpoint."""
-        if not self.is_writer:
-            return
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if checkpoint is not None and (checkpoint / self.folder.name).is_dir():
-            partial = self.folder.with_name(f".{self.folder.name}.tmp")
-            shutil.rmtree(partial, ignore_errors=True)
-            link_tree(checkpoint / self.folder.name, partial)
-            partial.rename(self.folder)
-
     def save(self, step: int, write: Callable[[Path], None]) -> None:
         """Keep the weights as they are, and remove the oldest. All processes of the run take part.
 
@@ -74,9 +52,7 @@ class EpochWeights:
             write: Writes the weights into a folder; a collective operation.
         """
         target = self._work.epoch_end(step)
-        partial = self.folder.with_name(f".{self.folder.name}-{target.name}.tmp")
-        if self.is_writer:
-            shutil.rmtree(partial, ignore_errors=True)
+        partial = self.partial()
         write(partial)
         if self.is_writer:
             shutil.rmtree(target, ignore_errors=True)
@@ -85,14 +61,9 @@ class EpochWeights:
             for old in self.steps()[: -self._count]:
                 shutil.rmtree(self._work.epoch_end(old))
 
-    def link_into(self, checkpoint: Path) -> None:
-        """Add the weights to a checkpoint that is not sealed yet."""
-        if self.is_writer and self.folder.is_dir():
-            link_tree(self.folder, checkpoint / self.folder.name)
-
     def steps(self) -> list[int]:
         """Return the steps whose weights are kept, the oldest first."""
-        return sorted(int(path.name.removeprefix(_STEP)) for path in self.folder.glob(f"{_STEP}*"))
+        return sorted(int(path.name.removeprefix(STEP)) for path in self.folder.glob(f"{STEP}*"))
 
     def digests(self) -> dict[str, str]:
         """Return the digest of the weights of each step."""
