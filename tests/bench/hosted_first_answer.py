@@ -12,11 +12,8 @@ import argparse
 import asyncio
 import json
 import os
-import re
-import signal
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +23,7 @@ import openai
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from support.hosted_command import hosted_command
 from support.hosted_jobs import CHAT, lines
 from support.manifests import job as tiny_job
 from support.manifests import workspace as tiny_workspace
@@ -48,19 +46,8 @@ def by_service(folder: Path, steps: int) -> tuple[float, dict]:
         "workspace": {"runtime": RUNTIME},
         "job": {"training": training, "evaluation": spec["evaluation"], "export": spec["export"]},
     }  # fmt: skip
-    (folder / "hosted.yaml").write_text(json.dumps({"bases": [base]}))
-    command = [sys.executable, "-m", "tunesmith_hosted", "--config", "hosted.yaml", "serve", "--port", "0"]
-    with (folder / "log").open("wb") as log:
-        service = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True)
-    try:
-        assert service.stdout is not None
-        url = key = None
-        for line in service.stdout:
-            if found := re.match(r"base_url=(\S+) api_key=(\S+)", line):
-                url, key = found.groups()
-            if line.startswith("Serving"):
-                break
-        client = openai.OpenAI(base_url=url, api_key=key)
+    with hosted_command(folder, bases=[base]) as service:
+        client = openai.OpenAI(base_url=f"{service.url}/v1", api_key=service.key)
         begun = time.monotonic()
         file = client.files.create(file=("rows.jsonl", ROWS), purpose="fine-tune")
         job = client.fine_tuning.jobs.create(model="tiny", training_file=file.id, seed=1)
@@ -69,9 +56,6 @@ def by_service(folder: Path, steps: int) -> tuple[float, dict]:
         assert job.fine_tuned_model, job.error
         client.chat.completions.create(model=job.fine_tuned_model, **ASKED)
         seconds = time.monotonic() - begun
-    finally:
-        service.send_signal(signal.SIGTERM)
-        service.wait(60)
     with sqlite3.connect(folder / "hosted" / "tunesmith.db") as database:
         ((manifest,),) = database.execute("SELECT manifest FROM jobs")
     return seconds, json.loads(manifest)

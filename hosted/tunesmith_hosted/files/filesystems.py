@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import fsspec
 
 from tunesmith_api.local.s3 import s3_options
 
 SCHEMES = ("s3", "abfs", "abfss", "az", "gs", "gcs", "memory")
+
+
+_BUFFER = 1 << 20
+
+
+def open_to_read(files: Any, path: str) -> BinaryIO:  # noqa: ANN401 - an fsspec file system, which has no types
+    """Open a file of a file system. Lines of a file of S3 would else be read with a request for each byte.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        OSError: The storage does not answer.
+    """
+    return cast(BinaryIO, io.BufferedReader(files.open(path, "rb"), _BUFFER))
 
 
 def open_filesystem(uri: str) -> tuple[Any, str]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from tunesmith_hosted.database.tables import File
-from tunesmith_hosted.files.filesystems import open_filesystem
+from tunesmith_hosted.files.filesystems import open_filesystem, open_to_read
 from tunesmith_hosted.http.context import Context
 
 CHUNK = 1 << 20
@@ -64,14 +63,13 @@ class Store:
         """
         with _translated():
             try:
-                opened = self._files.open(f"{self._root}/{path}", "rb")
+                opened = open_to_read(self._files, f"{self._root}/{path}")
             except FileNotFoundError as error:
                 if self._folder is not None and not self._folder.is_dir():
                     raise  # a volume that is not mounted, and may come back
                 raise ContentGoneError("The content of this file is gone; upload it again") from error
-            with opened as file:
-                # Who reads lines would else send a request for each byte of them.
-                yield cast(BinaryIO, io.BufferedReader(file, CHUNK))
+            with opened:
+                yield opened
 
     def remove(self, path: str) -> None:
         """Remove a content, and what an interrupted write has left of it; nothing happens if there is none.

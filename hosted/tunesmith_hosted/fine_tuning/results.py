@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunesmith_hosted.files.filesystems import open_filesystem
+from tunesmith_hosted.files.filesystems import open_filesystem, open_to_read
 
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
 _LOG = "training_log.jsonl"
@@ -47,9 +47,8 @@ def read_steps(artifact: str) -> list[Step]:
         return []
     files, root = open_filesystem(artifact)
     try:
-        # Whole: of an object store each line would be read byte by byte, with a request for each.
-        with files.open(f"{root}/{_LOG}", "rb") as file:
-            return [step_of(json.loads(line)) for line in file.read().splitlines() if line.strip()]
+        with open_to_read(files, f"{root}/{_LOG}") as file:
+            return [step_of(json.loads(line)) for line in file if line.strip()]
     except FileNotFoundError:
         return []
 

@@ -12,6 +12,7 @@ from tunesmith_hosted.database.tables import Checkpoint, Job, TunedModel
 from tunesmith_hosted.files.filesystems import open_filesystem
 from tunesmith_hosted.fine_tuning.events import FINISHED
 from tunesmith_hosted.http.context import Context
+from tunesmith_hosted.models.finding import model_artifact
 from tunesmith_hosted.models.starting import weights_of
 from tunesmith_hosted.reconcile.backend import Objects, look_seconds
 
@@ -32,8 +33,9 @@ async def remove_artifact(context: Context, objects: Objects, model: str, job: O
     """
     async with context.sessions() as session:
         row = await session.get_one(TunedModel, model)
-        asked, started = await _in_use(session, row.job_id)
-        own = row.artifact or await _own(session, row.job_id)
+        of_job = await model_artifact(session, row.job_id)
+        asked, started = await _in_use(session, row.job_id, of_job)
+        own = row.artifact or of_job
     if not asked and not started:
         # On one machine the artifacts are in the job's folder, and go with it.
         await objects.delete(job)
@@ -43,10 +45,9 @@ async def remove_artifact(context: Context, objects: Objects, model: str, job: O
     return look_seconds(context) if started else None
 
 
-async def _in_use(session: AsyncSession, job_id: str) -> tuple[set[str], set[str]]:
-    """Return the artifacts of a job that can be asked, and those that unfinished jobs start from."""
+async def _in_use(session: AsyncSession, job_id: str, own: str) -> tuple[set[str], set[str]]:
+    """Return which artifacts of a job can be asked, and which unfinished jobs start from; `own` is its model's."""
     rows = (await session.execute(select(TunedModel).where(TunedModel.job_id == job_id))).scalars().all()
-    own = await _own(session, job_id)
     asked = {row.artifact or own for row in rows if row.wanted != "deleted"}
     never_asked = select(Checkpoint).where(
         Checkpoint.job_id == job_id, Checkpoint.model.not_in([row.id for row in rows])
@@ -55,12 +56,6 @@ async def _in_use(session: AsyncSession, job_id: str) -> tuple[set[str], set[str
     by_weights = {weights_of(artifact): artifact for artifact in (*(row.artifact for row in rows), own) if artifact}
     starts = select(Job.start).where(Job.start.in_(by_weights), Job.status.not_in(FINISHED))
     return asked, {by_weights[start] for start in (await session.execute(starts)).scalars() if start}
-
-
-async def _own(session: AsyncSession, job_id: str) -> str:
-    """Return the artifact of a job's model."""
-    query = select(TunedModel.artifact).where(TunedModel.job_id == job_id, TunedModel.step.is_(None))
-    return (await session.execute(query)).scalar_one_or_none() or ""
 
 
 def _remove_folder(uri: str) -> None:

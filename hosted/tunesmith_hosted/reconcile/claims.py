@@ -17,7 +17,7 @@ from tunesmith_hosted.database.outbox import Kind, ask_for
 from tunesmith_hosted.database.tables import Outbox
 
 CLAIM_SECONDS = 20.0
-_MOST_BACKOFF, AWAY_SECONDS = 60.0, 10.0
+MOST_SECONDS, AWAY_SECONDS = 60.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ async def settle(sessions: Sessions, claim: Claim, now: float, again: float | No
         await session.execute(update(Outbox).where(row).values(values))
 
 
-async def fail(sessions: Sessions, claim: Claim, now: float, error: str, most: float = _MOST_BACKOFF) -> None:
+async def fail(sessions: Sessions, claim: Claim, now: float, error: str, most: float = MOST_SECONDS) -> None:
     """Give a row back that could not be dealt with. It is due again later, the more often it fails.
 
     Args:

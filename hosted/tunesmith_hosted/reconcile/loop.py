@@ -96,8 +96,8 @@ async def _look(context: Context, objects: Objects, claim: Claim) -> None:
         reason = f"{type(error).__name__}: {error}"
         # An API server that is away comes back for all who wait: what it could not do is not to wait for a minute more.
         is_away = isinstance(error, BackendError) and error.kind is ErrorKind.RETRY
-        most = {"most": claims.AWAY_SECONDS} if is_away else {}
-        await _give_back(lambda: claims.fail(context.sessions, claim, context.now(), reason, **most))
+        most = claims.AWAY_SECONDS if is_away else claims.MOST_SECONDS
+        await _give_back(lambda: claims.fail(context.sessions, claim, context.now(), reason, most))
         if isinstance(error, BackendError):
             await ask_for_namespace(context, claim.kind, claim.subject, error)
     else:

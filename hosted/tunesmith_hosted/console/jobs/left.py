@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_hosted.console.jobs.curve import points_of_log
 from tunesmith_hosted.console.jobs.predictions import worst_rows
-from tunesmith_hosted.files.filesystems import open_filesystem
+from tunesmith_hosted.files.filesystems import open_filesystem, open_to_read
 
 LOG, PREDICTIONS, EVALUATION = "training_log.jsonl", "predictions.jsonl", "evaluation.json"
 
@@ -69,7 +69,7 @@ def _read(
         return []
     files, root = open_filesystem(artifact)
     try:
-        with files.open(f"{root}/{name}", "rb") as file:
+        with open_to_read(files, f"{root}/{name}") as file:
             return read(_lines(file))
     except FileNotFoundError:
         return []
