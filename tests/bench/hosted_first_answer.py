@@ -22,6 +22,7 @@ from pathlib import Path
 import openai
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
 from support.hosted_command import hosted_command
 from support.hosted_jobs import CHAT, lines
