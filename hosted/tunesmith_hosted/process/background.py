@@ -27,6 +27,7 @@ async def keep_running(run: Background, context: Context, wake: asyncio.Event, s
         except Exception:
             _logger.exception("%s failed; it starts again in %g s", run.__module__, _PAUSE_SECONDS)
             try:
-                await asyncio.wait_for(stop.wait(), _PAUSE_SECONDS)
+                async with asyncio.timeout(_PAUSE_SECONDS):
+                    await stop.wait()
             except TimeoutError:
                 continue

@@ -67,7 +67,8 @@ async def run(context: Context, wake: asyncio.Event, stop: asyncio.Event) -> Non
             for place in wanted - watches.keys():
                 watches[place] = asyncio.create_task(_watch(context, backend, place))
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _LOOK_SECONDS)
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await stop.wait()
     finally:
         for task in watches.values():
             task.cancel()

@@ -136,7 +136,8 @@ class Targets:
                     await self._ask_to_wake(found, target)
                     asked = now
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), _POLL_SECONDS)
+                    async with asyncio.timeout(_POLL_SECONDS):
+                        await changed.wait()
         reason = f": {message}" if message else ""
         text = f"The model `{target.name}` is not awake yet{reason}; try again"
         raise ApiError(503, text, type="server_error", code="model_not_ready", headers={"Retry-After": "10"})

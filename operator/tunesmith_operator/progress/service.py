@@ -75,7 +75,8 @@ class ProgressService:
         if self._certificates is None:
             # Only jobs right after the start wait; if the Secret cannot be read, they go on without progress.
             try:
-                await asyncio.wait_for(self._has_certificates.wait(), _FIRST_WAIT_SECONDS)
+                async with asyncio.timeout(_FIRST_WAIT_SECONDS):
+                    await self._has_certificates.wait()
             except TimeoutError:
                 self._has_certificates.set()
         if self._certificates is None:

@@ -54,7 +54,8 @@ class Resync:
         """
         while True:
             try:
-                await asyncio.wait_for(self._soon.wait(), timeout=seconds)
+                async with asyncio.timeout(seconds):
+                    await self._soon.wait()
                 await asyncio.sleep(1.0)  # Watches that ended together are opened anew together.
             except TimeoutError:
                 pass

@@ -73,11 +73,13 @@ async def _watcher(
     *, settings: object, resource: object, namespace: object, operator_paused: object = None, **others: object
 ) -> None:
     assert watching is not None and _by_workers is not None  # noqa: S101 - checked by `incompatibility`
-    stream = {"settings": settings, "resource": resource, "namespace": namespace, "operator_paused": operator_paused}
+    stream = {"settings": settings, "resource": resource, "namespace": namespace}
     take = _take.get(None)
     if take is None:
-        await _by_workers(**stream, **others)
+        await _by_workers(**stream, operator_paused=operator_paused, **others)
         return
-    async for event in watching.infinite_watch(**stream):
+    # Nothing pauses these watches. With a toggle, kopf waits after each stream for the end of a task that it cancels,
+    # and loses a cancellation of this one that comes meanwhile.
+    async for event in watching.infinite_watch(**stream, operator_paused=None):
         if not isinstance(event, watching.Bookmark) and event["type"] != "BOOKMARK":
             take(event["type"], event["object"])

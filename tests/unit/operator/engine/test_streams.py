@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextvars import copy_context
 from typing import Any
 
+import kopf
 import pytest
+from kopf._cogs.aiokits import aiotoggles
 from kopf._cogs.clients import watching
 from kopf._core.reactor import queueing
 
@@ -72,6 +74,38 @@ def test_what_fails_ends_the_watch() -> None:
 
     with pytest.raises(ValueError, match="not taken"):
         copy_context().run(run)
+
+
+@pytest.mark.parametrize("turns", range(12))
+def test_a_watch_ends_when_it_is_cancelled_while_its_stream_ends(turns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each turn of the loop, in kopf's own code around the stream: a lost cancellation keeps the operator alive."""
+    monkeypatch.setattr(watching, "infinite_watch", KOPFS_STREAM)
+
+    async def continuous_watch(**_: Any) -> AsyncIterator[Any]:
+        await asyncio.sleep(0)
+        yield EVENTS[0]
+
+    monkeypatch.setattr(watching, "continuous_watch", continuous_watch)
+
+    async def run() -> None:
+        settings = kopf.OperatorSettings()
+        settings.watching.reconnect_backoff = 0
+        streams.read_directly(lambda type, obj: None)
+        paused = aiotoggles.ToggleSet(any)
+        watcher = queueing.watcher(settings=settings, resource="jobs", namespace="ns", operator_paused=paused)
+        task = asyncio.create_task(watcher)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        for _ in range(100):
+            await asyncio.sleep(0)
+        ended = task.done()
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+        assert ended
+
+    copy_context().run(asyncio.run, run())
 
 
 def test_other_watches_of_kopf_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,8 +58,8 @@ class GrammarCompiler:
         if (known := self._known(grammar)) is not None:
             return known
         try:
-            running = asyncio.get_running_loop().run_in_executor(self._threads, self.compile_now, grammar)
-            return await asyncio.wait_for(running, COMPILE_SECONDS)
+            async with asyncio.timeout(COMPILE_SECONDS):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, self.compile_now, grammar)
         except TimeoutError:
             raise GrammarError("the grammar is too complex; simplify it") from None
 
