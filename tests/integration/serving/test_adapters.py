@@ -1,5 +1,6 @@
 """Many adapters on one base: each answer is what its adapter gives alone."""
 
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +17,9 @@ from tunesmith_serving.engines.base import EngineFailedError
 from tunesmith_serving.engines.text_generation.adapters.errors import UnknownAdapterError
 from tunesmith_serving.engines.text_generation.adapters.loading import load_adapter
 from tunesmith_serving.engines.text_generation.adapters.loading import lora_base as base_of
+from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.collect import Collector
+from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.speculation.lookup import PromptLookup
 from tunesmith_serving.engines.text_generation.batching.speculation.plan import StepCost
 from tunesmith_serving.engines.text_generation.batching.speculation.speculator import Speculator
@@ -100,6 +103,54 @@ def test_rows_of_a_batch_have_their_own_adapters(engine: TextGenerationEngine) -
         assert replace(collector.result(60), cached_tokens=0) == expected, request
     cache = engine.batcher.stats().cache
     assert cache is not None and cache.hit_tokens > 0
+
+
+def spied_runs(monkeypatch: pytest.MonkeyPatch) -> list[list[str | None]]:
+    """Return a list that the adapters of each run over several prompts are written to."""
+    runs: list[list[str | None]] = []
+    compute = OnnxDecoder.prefill_together
+
+    def spy(decoder: OnnxDecoder, first: int, prompts: list[np.ndarray], used: list[Adapter | None]) -> np.ndarray:
+        runs.append([adapter.name if adapter else None for adapter in used])
+        return compute(decoder, first, prompts, used)
+
+    monkeypatch.setattr(OnnxDecoder, "prefill_together", spy)
+    return runs
+
+
+def test_prompts_for_several_adapters_are_computed_in_one_run(
+    engine: TextGenerationEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [greedy(PROMPT[: 6 - index], name) for index, name in enumerate(("a2", "a1", None, "a0"))]
+    alone = [first_time(engine, request) for request in requests]
+    runs = spied_runs(monkeypatch)
+    collectors = [Collector() for _ in requests]
+    engine.batcher.submit_all(list(zip(requests, collectors, strict=True)))
+    assert [collector.result(60) for collector in collectors] == alone  # with log probabilities, to the last bit
+    assert runs == [["a2", "a1", None, "a0"]]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_others_of_a_run_do_without_an_adapter_that_cannot_be_read(
+    engine: TextGenerationEngine, lora_base: Path, adapters: list[Path], place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = variant(adapters[0], lora_base.with_name(f"gone-{place}"), seed=98)
+    engine.adapters.add(load_adapter(folder, "gone", base_of(open_artifact(lora_base, "fp32"))))
+    others = [greedy(PROMPT, "a1"), greedy(PROMPT[1:], None)]
+    alone = [first_time(engine, request) for request in others]
+    engine.batcher._prefix._blocks.clear()
+    (weights,) = folder.rglob("adapter_model.safetensors")
+    os.truncate(weights, weights.stat().st_size - 1)
+    runs = spied_runs(monkeypatch)
+    requests = list(others)
+    requests.insert(place, greedy(PROMPT[2:], "gone"))
+    collectors = [Collector() for _ in requests]
+    engine.batcher.submit_all(list(zip(requests, collectors, strict=True)))
+    with pytest.raises(EngineFailedError, match="'gone' cannot be used any more"):
+        collectors.pop(place).result(60)
+    assert [collector.result(60) for collector in collectors] == alone
+    assert sorted(map(str, runs[0])) == ["None", "a1", "gone"]
+    wait_until(lambda: engine.batcher.stats().slots_in_use == 0)
 
 
 @pytest.mark.parametrize("source", ["lookup", "model"])

@@ -102,9 +102,9 @@ def test_short_prompts_that_wait_are_computed_in_one_run(load: Load, monkeypatch
     runs: list[list[int]] = []
     compute = OnnxDecoder.prefill_together
 
-    def spy(decoder: OnnxDecoder, first: int, prompts: list[np.ndarray], adapter: None) -> np.ndarray:
+    def spy(decoder: OnnxDecoder, first: int, prompts: list[np.ndarray], adapters: list[None]) -> np.ndarray:
         runs.append([len(prompt) for prompt in prompts])
-        return compute(decoder, first, prompts, adapter)
+        return compute(decoder, first, prompts, adapters)
 
     monkeypatch.setattr(OnnxDecoder, "prefill_together", spy)
     # The first three fit; then one that would be mostly padding, two that begin alike, and a single token.

@@ -59,7 +59,6 @@ class ContinuousBatcher(QueueWorker):
         self._stop_token_ids = stop_token_ids
         self._running = Slots(decoder.slots, decoder.memory.row_tokens)
         self._prefix = PrefixCache(decoder.rows, decoder.memory.prefix_bytes)
-        self._prefilling: Slot | None = None
         self._query_tokens = self._hit_tokens = 0
         self._draft_model = draft_model
         self._decoding = Decoding(decoder, draft_tokens, draft_model)
@@ -111,9 +110,16 @@ class ContinuousBatcher(QueueWorker):
         """End the requests of an adapter that cannot be read any more, and take no more of them."""
         self._adapters.fail(error.adapter, str(error))
         self._delivery.flush()
+        ended = []
         for slot in [slot for slot in self._running if slot.sequence.adapter is error.adapter]:
             self._release(slot)
-            slot.sequence.fail(str(error))
+            ended.append(slot.sequence)
+        with self._wake:
+            waiting = [sequence for sequence in self._queue if sequence.adapter is error.adapter]
+            for sequence in waiting:
+                self._queue.remove(sequence)
+        for sequence in (*ended, *waiting):
+            sequence.fail(str(error))
 
     def _remove_cancelled(self) -> list[Sequence]:
         cancelled = [slot for slot in self._running if slot.sequence.cancelled]
@@ -125,14 +131,14 @@ class ContinuousBatcher(QueueWorker):
         left = [slot.sequence for slot in self._running]
         for slot in list(self._running):
             self._running.remove(slot)
-        self._prefilling = None
         return left
 
     def _prefill(self) -> None:
         """Compute up to a chunk of prompt tokens: the rest of a long prompt, or several short prompts."""
         budget = self._decoder.prefill_chunk
         while True:
-            slot = self._prefilling or self._admit()
+            # Of requests that run, one at most is unfinished, or several after an adapter of theirs could not be read.
+            slot = next((slot for slot in self._running if slot.in_prefill), None) or self._admit()
             if slot is None:
                 return
             prompt = slot.sequence.prompt
@@ -146,10 +152,12 @@ class ContinuousBatcher(QueueWorker):
                 logits = self._decoder.prefill(slot.row, prompt[start:end], start, slot.sequence.adapter)
                 self._computed(slot, end, logits)
                 continue
-            prompts = [member.sequence.prompt for member in (slot, *joined)]
+            members = (slot, *joined)
+            prompts = [member.sequence.prompt for member in members]
             budget -= len(prompts) * max(map(len, prompts))
-            results = self._decoder.prefill_together(slot.row, prompts, slot.sequence.adapter)
-            for member, logits in zip((slot, *joined), results, strict=True):
+            adapters = [member.sequence.adapter for member in members]
+            results = self._decoder.prefill_together(slot.row, prompts, adapters)
+            for member, logits in zip(members, results, strict=True):
                 self._computed(member, len(member.sequence.prompt), logits)
 
     def _admit(self) -> Slot | None:
@@ -158,7 +166,7 @@ class ContinuousBatcher(QueueWorker):
             row = self._running.free_row()
             if not self._queue or row is None or not self._running.has_memory(self._queue[0].most_tokens):
                 return None
-            slot = self._prefilling = Slot(self._queue.popleft(), row)
+            slot = Slot(self._queue.popleft(), row)
             self._running.add(slot)
         self._decoder.rows.take(row)
         keys = self._known(slot)
@@ -200,8 +208,6 @@ class ContinuousBatcher(QueueWorker):
             slot = Slot(self._queue[0], group[-1].row + 1)
             if not (self._running.is_free(slot.row) and self._running.has_memory(slot.sequence.most_tokens)):
                 return None
-        if slot.sequence.adapter is not group[0].sequence.adapter:
-            return None
         lengths = [len(member.sequence.prompt) for member in (*group, slot)]
         if max(lengths) * len(lengths) > budget or min(lengths) == 1 or has_single_token(max(lengths)):
             return None
@@ -220,8 +226,6 @@ class ContinuousBatcher(QueueWorker):
         self._store(slot, sequence.prompt)
         if slot.in_prefill:
             return
-        if self._prefilling is slot:
-            self._prefilling = None
         self._generated_tokens += 1
         ended = sequence.accept(logits)
         self._delivery.add([sequence])
@@ -249,8 +253,6 @@ class ContinuousBatcher(QueueWorker):
         self._decoding.release(slot.row)
         with self._wake:
             self._running.remove(slot)
-            if self._prefilling is slot:
-                self._prefilling = None
             self._wake.notify_all()
 
     def _store(self, slot: Slot, tokens: Tokens) -> None:

@@ -146,28 +146,28 @@ class OnnxDecoder:
             UnreadableAdapterError: The adapter has changed or cannot be read.
         """
         ids = np.ascontiguousarray(tokens, np.int64)[np.newaxis]
-        return self._run(row, ids, past, adapter)[0, -1]
+        return self._run(row, ids, past, [adapter])[0, -1]
 
-    def prefill_together(self, first: int, prompts: Sequence[Tokens], adapter: Adapter | None = None) -> Logits:
+    def prefill_together(self, first: int, prompts: Sequence[Tokens], adapters: Sequence[Adapter | None]) -> Logits:
         """Run whole prompts in successive rows, which are at most `prefill_chunk` tokens with their padding.
 
         Args:
             first: The first row.
             prompts: Each of several tokens; of the same length if `same_lengths` is set.
-            adapter: What computes all of them besides the base.
+            adapters: What computes each of them besides the base.
 
         Returns:
             Logits of the last tokens, shape [prompts, vocabulary]; they may be a view that the next prefill overwrites.
 
         Raises:
-            UnreadableAdapterError: The adapter has changed or cannot be read.
+            UnreadableAdapterError: An adapter has changed or cannot be read.
         """
         lengths = np.array([len(prompt) for prompt in prompts])
         ids = np.zeros((len(prompts), int(lengths.max())), np.int64)
         for index, prompt in enumerate(prompts):
             ids[index, : len(prompt)] = prompt
         # The padding is computed like tokens: what it leaves behind a prompt is overwritten by the answer.
-        logits = self._run(first, ids, 0, adapter, lengths - 1)
+        logits = self._run(first, ids, 0, adapters, lengths - 1)
         return logits[:, 0] if self._pruned else logits[np.arange(len(prompts)), lengths - 1]
 
     def decode(self, tokens: list[int], past: list[int], adapters: Sequence[Adapter | None]) -> Logits:
@@ -227,7 +227,12 @@ class OnnxDecoder:
         return self._ragged.run(tokens, past, adapters, wanted)
 
     def _run(
-        self, first: int, ids: Tokens, past: int, adapter: Adapter | None, last: npt.NDArray[np.intp] | None = None
+        self,
+        first: int,
+        ids: Tokens,
+        past: int,
+        adapters: Sequence[Adapter | None],
+        last: npt.NDArray[np.intp] | None = None,
     ) -> Logits:
         """Run tokens of shape [rows, tokens]; return logits of shape [rows, 1 or tokens, vocabulary].
 
@@ -235,7 +240,7 @@ class OnnxDecoder:
         """
         rows, count = ids.shape
         total = past + count
-        run = self._runs.begin(first, [adapter] * rows, ids.size)
+        run = self._runs.begin(first, adapters, ids.size)
         mask = np.ones((rows, total), np.int64)
         run.read(input_ids=ids, attention_mask=mask)
         positions = np.tile(np.arange(past, total, dtype=np.int64), (rows, 1))
