@@ -16,7 +16,7 @@ ADDRESS = "http://127.0.0.1:8080"
 SECTIONS = {
     "Structured outputs": ("quickstart", 2),
     "Responses": ("quickstart", 1),
-    "Text generation in other protocols": ("quickstart", 3),
+    "Text generation in other protocols": ("quickstart", 4),
     "Translation": ("translator", 4),
 }
 

@@ -1,14 +1,16 @@
 """Text generation in the protocols of tasks: huggingface_hub's InferenceClient, KServe V2, and what they refuse."""
 
 import json
+import re
 from typing import Any
 
 import httpx
+import jsonschema
 import numpy as np
 import openai
 import pytest
 import tritonclient.http
-from huggingface_hub import InferenceClient
+from huggingface_hub import InferenceClient, TextGenerationInputGrammarType
 from huggingface_hub.errors import BadRequestError
 
 from support.serving_process import ServingProcess
@@ -77,6 +79,40 @@ def test_the_end_of_an_answer_that_stops(hub: InferenceClient) -> None:
     assert ended
 
 
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 4},
+        "steps": {"type": "integer", "minimum": 1, "maximum": 99},
+    },
+    "required": ["name", "steps"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        {"type": "json", "value": SCHEMA},
+        {"type": "json", "value": json.dumps(SCHEMA)},
+        {"type": "json_schema", "value": {"name": "run", "schema": SCHEMA}},
+    ],
+)
+def test_an_answer_follows_a_schema(hub: InferenceClient, grammar: Any) -> None:
+    for seed in range(5):  # of random weights, which without a grammar write no JSON
+        asked = {"max_new_tokens": 100, "temperature": 1.5, "seed": seed, "grammar": grammar}
+        answer = hub.text_generation(PROMPT, **asked)
+        jsonschema.validate(json.loads(answer), SCHEMA)
+        assert "".join(hub.text_generation(PROMPT, stream=True, **asked)) == answer
+
+
+def test_an_answer_follows_a_regular_expression(hub: InferenceClient, client: openai.OpenAI) -> None:
+    pattern = "20[0-9]{2}-[01][0-9]"
+    answer = hub.text_generation(PROMPT, grammar=TextGenerationInputGrammarType(type="regex", value=pattern))
+    assert re.fullmatch(pattern, answer)
+    assert answer == completion(client, extra_body={"structured_outputs": {"regex": pattern}}).text
+
+
 def test_chat_completion(hub: InferenceClient, client: openai.OpenAI) -> None:
     messages = [{"role": "user", "content": "What is the learning rate?"}]
     theirs = client.chat.completions.create(model="tiny", messages=messages, max_tokens=16, temperature=0)  # type: ignore[arg-type]
@@ -111,7 +147,13 @@ def test_truncate(server: ServingProcess, tokenizer: Tokenizer) -> None:
     ("parameters", "says"),
     [
         ({"best_of": 2}, "best_of"),
-        ({"grammar": {"type": "json", "value": {}}}, "grammar"),
+        ({"grammar": {"type": "json", "value": 5}}, "grammar.value: must be a JSON schema"),
+        ({"grammar": {"type": "json", "value": "{"}}, "grammar.value: must be a JSON schema"),
+        ({"grammar": {"type": "regex", "value": ""}}, "grammar.value: must be a regular expression"),
+        ({"grammar": {"type": "regex", "value": "(?=a)b"}}, "grammar.value: look-around"),
+        ({"grammar": {"type": "json_schema", "value": {}}}, "grammar.value: must be an object with"),
+        ({"grammar": {"type": "xml", "value": "a"}}, "grammar.type"),
+        ({"grammar": {"type": "json", "value": {"properties": {"a": {"not": {}}}}}}, "grammar.value.properties.a.not"),
         ({"typical_p": 0.5}, "use top_p"),
         ({"watermark": True}, "watermark"),
         ({"max_new_token": 5}, "did you mean max_new_tokens"),

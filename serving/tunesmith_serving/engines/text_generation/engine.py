@@ -128,7 +128,9 @@ class TextGenerationEngine:
 
         metrics, retry = TokenMetrics(context.metrics), RetryEstimator()
         compiler = GrammarCompiler(self.tokenizer, self.batcher.vocab_size, self.stop_token_ids)
-        predictor = TextPredictor(self.batcher, self.card, self.tokenizer, self.stop_token_ids, retry, metrics.timer)
+        predictor = TextPredictor(
+            self.batcher, self.card, self.tokenizer, self.stop_token_ids, compiler, retry, metrics.timer
+        )
         router = create_routes(
             self.batcher, self.tokenizer, self.template, compiler, context, metrics, retry, self.adapters
         )

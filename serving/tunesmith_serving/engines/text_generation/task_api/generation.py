@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -13,6 +13,8 @@ from tunesmith_serving.engines.base import EngineFailedError
 from tunesmith_serving.engines.predictor import InvalidInputError, ModelCard
 from tunesmith_serving.engines.text_generation.batching.bridge import Generation
 from tunesmith_serving.engines.text_generation.batching.types import Batcher, GenerationRequest, TokenLogprob
+from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
+from tunesmith_serving.engines.text_generation.task_api.grammar import AnswerGrammar
 from tunesmith_serving.engines.text_generation.task_api.parameters import SamplingParameters, parse
 from tunesmith_serving.engines.text_generation.task_api.predictor import (
     Collected,
@@ -36,12 +38,14 @@ class TextParameters(SamplingParameters):
         details: Whether the answer has its tokens, and why it has ended.
         truncate: The most tokens of the prompt; its beginning is cut off.
         adapter_id: Name of the adapter that answers.
+        grammar: What the answer must be.
     """
 
     return_full_text: bool | None = None
     details: bool | None = None
     truncate: Annotated[int | None, Field(ge=1)] = None
     adapter_id: Annotated[str | None, Field(min_length=1)] = None
+    grammar: AnswerGrammar | None = None
 
 
 class TextPredictor(GenerationPredictor):
@@ -53,12 +57,23 @@ class TextPredictor(GenerationPredictor):
         card: ModelCard,
         tokenizer: Tokenizer,
         stop_token_ids: frozenset[int],
+        compiler: GrammarCompiler,
         retry: RetryEstimator | None = None,
         timer: TimerOf | None = None,
     ) -> None:
         super().__init__(batcher, card, retry, timer)
         self._tokenizer = tokenizer
         self._stop_token_ids = stop_token_ids
+        self._compiler = compiler
+
+    async def requests(self, inputs: Sequence[Any], parameters: Mapping[str, Any]) -> list[GenerationRequest]:
+        """Return the request for each input, with what its answer must be; raises what the base class raises."""
+        made = await super().requests(inputs, parameters)
+        grammar = parse(TextParameters, parameters).grammar
+        if grammar is None:
+            return made
+        constraint = await grammar.compiled(self._compiler)
+        return [replace(request, constraint=constraint) for request in made]
 
     def request(self, value: Any, parameters: Mapping[str, Any], index: int = 0) -> GenerationRequest:  # noqa: ANN401
         """Return the request for a text.
@@ -108,8 +123,9 @@ class TextPredictor(GenerationPredictor):
             for _, event in events:
                 try:
                     found.add(event)
-                except EngineFailedError as error:
-                    yield {"error": str(error), "error_type": "generation"}
+                except (EngineFailedError, InvalidInputError) as error:
+                    kind = "validation" if isinstance(error, InvalidInputError) else "generation"
+                    yield {"error": str(error), "error_type": kind}
                     return
                 if timer is not None:
                     timer.record(event)

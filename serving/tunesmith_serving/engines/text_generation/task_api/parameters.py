@@ -20,7 +20,7 @@ UNSUPPORTED: dict[str, tuple[tuple[object, ...], str]] = {
     "adapter_id": ((), "this server has one model; leave it out"),
     "best_of": ((1,), "leave it out, and choose among several answers"),
     "decoder_input_details": ((False,), "leave it out"),
-    "grammar": ((), "leave it out, and check the form of the answer"),
+    "grammar": ((), "this task has none; leave it out, and check the form of the answer"),
     "max_time": ((), "use max_new_tokens"),
     "num_beams": ((1,), "answers are made without beams; leave it out"),
     "num_return_sequences": ((1,), "send the input several times, each with its seed"),

@@ -63,8 +63,11 @@ class Collected:
         """Add an event.
 
         Raises:
+            InvalidInputError: The grammar of the request has become too complex.
             EngineFailedError: The generation has failed.
         """
+        if event.finish_reason == "error" and event.by_request:
+            raise InvalidInputError(event.error or "is too complex", "parameters", "grammar")
         if event.finish_reason == "error":
             raise EngineFailedError(event.error or "the generation failed")
         self.text += event.text
@@ -122,7 +125,7 @@ class GenerationPredictor(ABC):
                     answers[index].add(event)
                     if timers:
                         timers[index].record(event)
-        except (asyncio.CancelledError, EngineFailedError):
+        except (asyncio.CancelledError, EngineFailedError, InvalidInputError):
             generation.cancel()
             raise
         self._retry.finished(time.perf_counter() - arrived)
