@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from support.hub_mirror import HubMirror
 from support.prepare_runs import read_outcome, read_result, run_prepare, write_job, write_rows
@@ -12,6 +13,9 @@ from support.tiny_models import build_model
 from tunesmith_trainer.__main__ import main
 
 URI = "hf://acme/tiny"
+TURNS = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token if m.role == 'assistant' else ';' }}{% endfor %}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +145,23 @@ def test_offline(prepare: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     work, code, errors = prepare()
     assert_refused(work, code, errors, 65, "cannot be reached", "HF_HUB_OFFLINE")
+
+
+def test_named_chat_templates_become_one(mirror: HubMirror, prepare: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "hub" / "acme" / "tiny"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tools = "{% if tools %}<tools>{% for tool in tools %}{{ tool.function.name }} {% endfor %}</tools>{% endif %}"
+    tokenizer.chat_template = {"default": TURNS, "tool_use": tools + TURNS}
+    tokenizer.save_pretrained(folder)  # into two files, of which one is in a folder
+    work, code, errors = prepare()
+    assert code == 0, errors
+    found = AutoTokenizer.from_pretrained(work / "prepare" / "model")
+    assert isinstance(found.chat_template, str)
+    talk = [{"role": "user", "content": "Hi"}]
+    tool = {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {}}}
+    assert found.apply_chat_template(talk, tokenize=False) == "user: Hi;"
+    assert found.apply_chat_template(talk, tools=[tool], tokenize=False) == "<tools>add </tools>user: Hi;"
+    before = (work / "prepare" / "model" / "chat_template.jinja").read_bytes()
+    work, code, errors = prepare()
+    assert code == 0, errors
+    assert (work / "prepare" / "model" / "chat_template.jinja").read_bytes() == before

@@ -288,3 +288,31 @@ def test_a_folded_system_turn_is_part_of_the_prepared_model(tmp_path: Path, tiny
     folded = AutoTokenizer.from_pretrained(model_path(WorkFolder(work)))
     ids, _ = TokenStore.open(work / "prepare" / "data" / "train")[0]
     assert folded.decode(ids).startswith("<|im_start|>user\nBe kind.\n\nHi<|im_end|>")
+
+
+def test_rows_with_tools_are_rendered_by_the_template_for_tools(tmp_path: Path, tiny: Path) -> None:
+    from transformers import AutoTokenizer
+
+    model = Path(shutil.copytree(tiny, tmp_path / "model"))
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tools = "{% if tools %}<tools>{% for tool in tools %}{{ tool.function.name }} {% endfor %}</tools>{% endif %}"
+    tokenizer.chat_template = {"default": tokenizer.chat_template, "tool_use": tools + tokenizer.chat_template}
+    (model / "chat_template.jinja").unlink()
+    tokenizer.save_pretrained(model, save_jinja_files=False)  # as older versions of transformers do
+    before = sha256_tree(model)
+    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    tool = {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {"type": "object"}}}
+    rows = [{"messages": talk, "tools": [tool]} if number % 2 else {"messages": talk} for number in range(10)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    work = write_job(tmp_path / "work", data, {"uri": str(model)})
+    assert prepared(work)["model"]["path"] == "prepare/model"
+    assert sha256_tree(model) == before
+    settled = AutoTokenizer.from_pretrained(model_path(WorkFolder(work)))
+    train = TokenStore.open(work / "prepare" / "data" / "train")
+    texts = {settled.decode(train[index][0]).split("<|im_start|>")[0] for index in range(len(train))}
+    assert texts == {"", "<tools>add </tools>"}
+    tokenizer.chat_template = {"tool_use": tools}
+    tokenizer.save_pretrained(model, save_jinja_files=False)
+    assert main(["prepare", "--work", str(write_job(tmp_path / "other", data, {"uri": str(model)}))]) == 13
+    assert "none is the default" in read_outcome(tmp_path / "other")["message"]

@@ -96,6 +96,20 @@ def test_libraries_of_models_do_without_what_they_make_no_use_of():
     assert done.stdout.strip() == "[]"
 
 
+def test_a_package_that_transformers_has_found_is_imported():
+    code = (
+        "from transformers.utils.import_utils import is_scipy_available\n"
+        "assert is_scipy_available()\n"
+        "from tunesmith_trainer.runtime.model_libraries import importing_models\n"
+        "with importing_models():\n"
+        "    import transformers.loss.loss_utils\n"
+        "import sys\n"
+        "assert 'scipy.optimize' in sys.modules and 'bitsandbytes' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_deepspeed_has_what_is_reached_for(monkeypatch):
     import deepspeed

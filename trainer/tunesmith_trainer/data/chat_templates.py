@@ -96,6 +96,31 @@ def default_template(tokenizer: Any) -> str:  # noqa: ANN401 - transformers has 
     return ("{{- bos_token -}}\n" if begins else "") + PLAIN
 
 
+_TOOLS = "{#- Conversations with tools have a template of their own. -#}\n"
+_WITH_TOOLS = (
+    "{%- if tools or messages | selectattr('tool_calls', 'defined') | list"
+    " or messages | selectattr('role', 'equalto', 'tool') | list %}"
+)
+
+
+def with_tool_template(default: str, tool_use: str) -> str:
+    """Return one chat template for two: transformers' `tool_use` for conversations with tools, and the default.
+
+    A model that is trained, served and published by itself has one template.
+    """
+    if _TOOLS in default:
+        return default
+    return f"{_TOOLS}{_WITH_TOOLS}{_as_branch(tool_use)}{{% else %}}{_as_branch(default)}{{% endif %}}"
+
+
+def _as_branch(template: str) -> str:
+    """Return a template that renders between two tags what it renders by itself.
+
+    Jinja drops the last line's end of a template, a line's end after a tag, and spaces before a tag that begins a line.
+    """
+    return "\n" + template.removesuffix("\n") + "{{ '' }}"
+
+
 _FOLD = """\
 {#- The system turn becomes the beginning of the first user turn. -#}
 {%- if messages | length > 1 and messages[0]['role'] == 'system' and messages[1]['role'] == 'user' -%}

@@ -8,12 +8,14 @@ from tunesmith_trainer.models.checks import PICKLED, invalid, pickled_only
 
 _WEIGHTS = ("model.safetensors", "model-*.safetensors")
 _OTHERS = ("*.json", "*.jinja", "*.txt", "*.model")
+NAMED_TEMPLATES = "additional_chat_templates"
+"""Folder in which transformers keeps the chat templates beside the default one, as NAME.jinja."""
 
 
 def wanted_files(name: str, files: list[str]) -> list[str]:
     """Return those files that a model is loaded from: safetensors, configuration, tokenizer, chat template.
 
-    Subfolders, which hold other formats of the same weights, are left out.
+    Other subfolders, which hold other formats of the same weights, are left out.
 
     Args:
         name: The model's name in messages.
@@ -30,7 +32,8 @@ def wanted_files(name: str, files: list[str]) -> list[str]:
         if "config.json" not in top:
             raise invalid(name, "this is no model folder (config.json is missing)", "Check spec.model.uri")
         raise invalid(name, "there are no weights (model.safetensors)", "Take a revision with safetensors")
-    return weights + [file for file in top if any(fnmatch(file, pattern) for pattern in _OTHERS)]
+    templates = sorted(file for file in files if fnmatch(file, f"{NAMED_TEMPLATES}/*.jinja"))
+    return weights + [file for file in top if any(fnmatch(file, pattern) for pattern in _OTHERS)] + templates
 
 
 def is_weights(file: str) -> bool:

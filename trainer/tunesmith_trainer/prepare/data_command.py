@@ -134,14 +134,15 @@ def _encoder(config: JobConfig, parser: RowParser, facts: Mapping[str, Any]) -> 
         return None
     if not folder.is_dir():
         raise StageError(Reason.MODEL_NOT_FOUND, f"{uri}: no such folder", "Correct spec.model.uri")
-    from tunesmith_trainer.data.chat_templates import default_template, with_folded_system_turn
+    from tunesmith_trainer.data.chat_templates import default_template
+    from tunesmith_trainer.models.chat_template import settled_template
     from tunesmith_trainer.models.tokenizer import load_tokenizer
 
     task, tokenizer = task_for(config.spec), load_tokenizer(folder, uri)
     if task.needs_chat_template(parser.format):
         tokenizer.chat_template = tokenizer.chat_template or default_template(tokenizer)
-        if config.spec.dataset.system_turn == "fold":
-            tokenizer.chat_template = with_folded_system_turn(tokenizer.get_chat_template())
+        fold = config.spec.dataset.system_turn == "fold"
+        tokenizer.chat_template = settled_template(tokenizer, uri, fold=fold)
     return task.encoder(tokenizer, config.spec, task.settled_facts(facts, _settings(folder), tokenizer, config.spec))
 
 

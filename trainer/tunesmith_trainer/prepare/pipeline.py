@@ -26,9 +26,9 @@ from tunesmith_trainer.data.rows import Row
 from tunesmith_trainer.data.sources import Dataset, locate
 from tunesmith_trainer.methods.registry import method_of
 from tunesmith_trainer.models.base import obtain_model
+from tunesmith_trainer.models.chat_template import settle_template
 from tunesmith_trainer.models.location import model_path
 from tunesmith_trainer.models.remote import RemoteModel, remote_model
-from tunesmith_trainer.models.system_turn import fold_system_turn
 from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.prepare.adapter_start import write_start
 from tunesmith_trainer.prepare.disk_need import require_disk
@@ -97,8 +97,8 @@ def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteMode
 
     chat = task.needs_chat_template(parser.format)
     model = obtain_model(config, work, texts, chat=chat, architectures=task.architectures, remote=remote)
-    if spec.system_turn == "fold" and chat:
-        model = fold_system_turn(model, work)
+    if chat:
+        model = settle_template(model, work, fold=spec.system_turn == "fold")
     architecture = remote.architecture if remote else check_facts(config, model, task)
     facts = task.settled_facts(facts, architecture.config.to_dict(), model.tokenizer, config.spec)
     method = method_of(config.spec.method)

@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tunesmith_api.local.imports import importing
 
@@ -23,7 +24,7 @@ def without_unused() -> Iterator[None]:
     Others can import them later. They are a third of the time that the imports take. Remove this when the libraries
     import them only where they use them.
     """
-    hidden = [name for name in _UNUSED if name not in sys.modules]
+    hidden = [name for name in _UNUSED if name not in sys.modules and not _was_seen(name)]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     try:
         yield
@@ -45,6 +46,12 @@ def importing_models(*libraries: str) -> Iterator[None]:
         for library in libraries:
             importlib.import_module(library)
         yield
+
+
+def _was_seen(name: str) -> bool:
+    """Return whether transformers has found a package already: it keeps the answer, and imports the package then."""
+    ask: Any = getattr(sys.modules.get("transformers.utils.import_utils"), f"is_{name}_available", None)
+    return hasattr(ask, "cache_info") and ask.cache_info().currsize > 0 and bool(ask())
 
 
 def _remember_that_bitsandbytes_is_hidden() -> None:
