@@ -7,6 +7,7 @@ themselves; with `--greedy` they are the most likely tokens, and random weights 
 lookup guesses well.
 
     python tests/bench/serving_llama.py            # half an hour on 2 cores; builds llama.cpp first (20 minutes)
+    python tests/bench/serving_llama.py --vllm     # also against vLLM's CPU build, in bf16: it has no int4 of this form
     python tests/bench/serving_llama.py --quick    # a tiny model, one round: shows that everything runs
 """
 
@@ -30,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
 from bench.serving import CLIENTS, SMOLLM2_135M, invented_words, make_models, start_server
-from support import llama_cpp
+from support import llama_cpp, vllm_cpu
 
 SHARED, OWN = 384, 64
 TURNS = 10
@@ -167,37 +168,42 @@ def measure(options: argparse.Namespace, artifact: Path, sizes: dict[str, Any]) 
     load = Load(options, sizes["vocab_size"], " ".join(sizes["texts"][:5]).split())
     cases = {"own prompts": load.own, f"{SHARED} of {SHARED + OWN} tokens shared": load.shared}
     cases[f"{options.turns} turns of a chat"] = load.chat
-    lines = ["| | clients | tokens/s | llama.cpp | ratio | first token | llama.cpp |", "|---|---|---|---|---|---|---|"]
     with ExitStack() as stack:
         server, ours = start_server(
             artifact, options.precision, max(CLIENTS), options.threads, context, options.batch_precision
         )
         stack.callback(server.wait)
         stack.callback(server.terminate)
-        theirs, pid = stack.enter_context(llama_cpp.serving(gguf, max(CLIENTS), context, options.threads))
+        rivals = {"llama.cpp": llama_cpp.serving(gguf, max(CLIENTS), context, options.threads)}
+        if options.vllm:
+            model = artifact.with_name(artifact.name + ".hf")
+            rivals["vLLM"] = vllm_cpu.serving(model, max(CLIENTS), context, options.threads)
+        started = {name: stack.enter_context(rival) for name, rival in rivals.items()}
+        urls = [ours, *(url for url, _ in started.values())]
+        titles = ["", "clients", "tokens/s", *(f"{name} | ratio" for name in started), "first token", *started]
+        lines = [f"| {' | '.join(titles)} |", "|---" * (4 + 3 * len(started)) + "|"]
         for name, case in cases.items():
             for clients in CLIENTS:
-                pairs = []
+                rounds = []
                 for round_ in range(options.rounds + 1):
-                    order = (ours, theirs) if round_ % 2 else (theirs, ours)
+                    order = urls if round_ % 2 else urls[::-1]
                     found = {url: case(url, round_ * 100 + clients, clients) for url in order}
-                    pairs.append((found[ours], found[theirs]))
-                lines.append(row(name, clients, pairs[1:]))  # the first round touches memory
+                    rounds.append([found[url] for url in urls])
+                lines.append(row(name, clients, rounds[1:]))  # the first round touches memory
                 print(lines[-1], file=sys.stderr, flush=True)
-        memory = f"Peak memory: {peak(server.pid):,.0f} MiB, llama.cpp {peak(pid):,.0f} MiB."
+        others = "".join(f", {name} {peak(pid):,.0f} MiB" for name, (_, pid) in started.items())
+        memory = f"Peak memory: {peak(server.pid):,.0f} MiB{others}."
     return "\n".join([*lines, "", memory])
 
 
-def row(name: str, clients: int, pairs: list[tuple[Sample, Sample]]) -> str:
-    """A line of the table."""
+def row(name: str, clients: int, rounds: list[list[Sample]]) -> str:
+    """A line of the table, of rounds in which each server was asked; ours is the first."""
     middle = statistics.median
-    speeds = [middle(pair[n].speed for pair in pairs) for n in (0, 1)]
-    firsts = [middle(pair[n].first for pair in pairs) * 1000 for n in (0, 1)]
-    ratio = middle(one.speed / other.speed for one, other in pairs)
-    return (
-        f"| {name} | {clients} | {speeds[0]:.0f} | {speeds[1]:.0f} | {ratio:.2f} "
-        f"| {firsts[0]:.0f} ms | {firsts[1]:.0f} ms |"
-    )
+    speeds = [f"{middle(sample.speed for sample in samples):.0f}" for samples in zip(*rounds, strict=True)]
+    firsts = [f"{middle(sample.first for sample in samples) * 1000:.0f} ms" for samples in zip(*rounds, strict=True)]
+    ratios = [middle(found[0].speed / found[n].speed for found in rounds) for n in range(1, len(speeds))]
+    others = [f"{speed} | {ratio:.2f}" for speed, ratio in zip(speeds[1:], ratios, strict=True)]
+    return f"| {' | '.join([name, str(clients), speeds[0], *others, *firsts])} |"
 
 
 def main() -> None:
@@ -207,6 +213,7 @@ def main() -> None:
     parser.add_argument("--greedy", action="store_true", help="always the most likely token")
     parser.add_argument("--precision", default="int4")
     parser.add_argument("--batch-precision")
+    parser.add_argument("--vllm", action="store_true", help="measure vLLM's CPU build too (6 GB)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=2, help="requests of a measurement, at least one a client")
     parser.add_argument("--new-tokens", type=int, default=128)

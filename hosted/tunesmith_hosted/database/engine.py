@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import make_url
@@ -12,6 +15,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 Sessions = async_sessionmaker[AsyncSession]
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
+
+
+class _Connection(sqlite3.Connection):
+    """A connection whose transaction ends with it.
+
+    SQLite keeps a closed connection, and its lock on the file, until the last cursor is gone. A request that is cancelled
+    leaves cursors in tracebacks, until garbage is collected.
+    """
+
+    def close(self) -> None:
+        """Roll back, then close."""
+        with suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
 
 
 def connect(url: str) -> AsyncEngine:
@@ -27,7 +44,9 @@ def connect(url: str) -> AsyncEngine:
             f"database {name} is not supported; write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
         )
     # An error of a statement would carry its values into logs.
-    options = {"hide_parameters": True, "pool_pre_ping": name == "postgresql"}
+    options: dict[str, Any] = {"hide_parameters": True, "pool_pre_ping": name == "postgresql"}
+    if name == "sqlite":
+        options["connect_args"] = {"factory": _Connection}
     engine = create_async_engine(parsed.set(drivername=_DRIVERS[name]), **options)
     if name == "sqlite":
         if parsed.database and parsed.database != ":memory:":
