@@ -63,7 +63,8 @@ def main() -> None:
         export_onnx(model, folder, "fp32")
         write_manifest(folder)
         command = [sys.executable, "-m", "tunesmith_serving", "--artifact", str(folder), "--port", "0"]
-        command += ["--slots", "8", "--max-queue", "32", "--threads", "1"]
+        # A prefix cache that is full within the first minute: one that fills for an hour would look like a leak.
+        command += ["--slots", "8", "--max-queue", "32", "--threads", "1", "--prefix-cache-memory", "16Mi"]
         log = (folder.parent / "log").open("w+")
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
