@@ -64,11 +64,11 @@ async def ask(url: str, path: str, body: dict[str, Any]) -> AsyncIterator[tuple[
 
 async def complete(url: str, prompt: list[int], sampling: dict[str, Any]) -> tuple[int, float]:
     """Return the tokens of a completion, and the seconds to the first."""
-    first, tokens = None, 0
+    first, tokens, event = None, 0, {}
     async for seconds, event in ask(url, "/v1/completions", {"prompt": prompt, **sampling}):
         first = seconds if first is None else first
         tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
-    assert first is not None and tokens, "the server did not answer to the end"
+    assert first is not None and tokens, f"{url} did not answer to the end: {event}"
     return tokens, first
 
 

