@@ -20,8 +20,8 @@ _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
 class _Connection(sqlite3.Connection):
     """A connection whose transaction ends with it.
 
-    SQLite keeps a closed connection, and its lock on the file, until the last cursor is gone. A request that is cancelled
-    leaves cursors in tracebacks, until garbage is collected.
+    SQLite keeps a closed connection, and its lock on the file, until the last cursor is gone. Tracebacks of a cancelled
+    request hold cursors until garbage is collected.
     """
 
     def close(self) -> None:
