@@ -1,6 +1,8 @@
 """Text generation in Hugging Face's task API: what becomes of a grammar that fails while an answer follows it."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -64,3 +66,12 @@ def test_a_stream_ends_with_it(predictor: TextPredictor) -> None:
         return [event async for event in (await predictor.stream("a", GRAMMAR)).events]
 
     assert asyncio.run(events())[-1] == {"error": MESSAGE, "error_type": "validation"}
+
+
+def test_the_engine_loads_without_what_only_a_server_has() -> None:
+    """The publish stage answers with an export by the server's code, in the trainer's image."""
+    absent = ("fastapi", "llguidance", "uvicorn")
+    hide = f"import sys; sys.modules.update(dict.fromkeys({absent}))"
+    code = f"{hide}; import tunesmith_serving.engines.text_generation.engine"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

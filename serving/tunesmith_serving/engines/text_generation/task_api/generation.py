@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -13,7 +13,6 @@ from tunesmith_serving.engines.base import EngineFailedError
 from tunesmith_serving.engines.predictor import InvalidInputError, ModelCard
 from tunesmith_serving.engines.text_generation.batching.bridge import Generation
 from tunesmith_serving.engines.text_generation.batching.types import Batcher, GenerationRequest, TokenLogprob
-from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
 from tunesmith_serving.engines.text_generation.task_api.grammar import AnswerGrammar
 from tunesmith_serving.engines.text_generation.task_api.parameters import SamplingParameters, parse
 from tunesmith_serving.engines.text_generation.task_api.predictor import (
@@ -25,6 +24,9 @@ from tunesmith_serving.engines.text_generation.task_api.predictor import (
 )
 from tunesmith_serving.engines.text_generation.text.tokenizer import Tokenizer
 from tunesmith_serving.runtime.retry import RetryEstimator
+
+if TYPE_CHECKING:  # publish loads the engine where llguidance is not installed
+    from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
 
 DEFAULT_NEW_TOKENS = 100
 """`max_new_tokens` of text-generation-inference where a request gives none."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from tunesmith_serving.engines.predictor import InvalidInputError
 from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintSource
-from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
 from tunesmith_serving.engines.text_generation.structured.grammar import (
     Grammar,
     GrammarError,
@@ -16,6 +15,9 @@ from tunesmith_serving.engines.text_generation.structured.grammar import (
     parse_schema,
     regex,
 )
+
+if TYPE_CHECKING:  # publish loads the engine where llguidance is not installed
+    from tunesmith_serving.engines.text_generation.structured.compiler import GrammarCompiler
 
 
 class AnswerGrammar(BaseModel):
