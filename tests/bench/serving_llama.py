@@ -221,6 +221,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--work", type=Path, help="folder in which the models are kept for the next run")
     options = parser.parse_args()
+    if options.quick and options.vllm:
+        parser.error("--vllm needs the larger model: vLLM does not answer with the one of --quick")
     sizes: dict[str, Any] = dict(QUICK if options.quick else SMOLLM2_135M)
     sizes["texts"] = invented_words(sizes["vocab_size"])
     if options.quick:
