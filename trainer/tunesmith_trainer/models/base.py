@@ -15,7 +15,7 @@ from tunesmith_api.work_folder import WorkFolder
 from tunesmith_trainer.data.chat_templates import default_template
 from tunesmith_trainer.models.checks import check_model, required_positions
 from tunesmith_trainer.models.fingerprint import record
-from tunesmith_trainer.models.layout import wanted_files
+from tunesmith_trainer.models.layout import link_files
 from tunesmith_trainer.models.remote import RemoteModel
 from tunesmith_trainer.models.scratch import build_scratch
 from tunesmith_trainer.models.tokenizer import load_tokenizer
@@ -99,7 +99,7 @@ def obtain_model(
             raise StageError(Reason.MODEL_NOT_FOUND, f"{uri}: {problem}", "Correct spec.model.uri")
         if chat and check(local, uri)[1].chat_template is None:
             shutil.rmtree(folder, ignore_errors=True)
-            _make(folder, uri, check, chat, lambda target: _link(local, target))
+            _make(folder, uri, check, chat, lambda target: link_files(local, target))
         else:
             folder = local
     else:
@@ -126,12 +126,6 @@ def _make(target: Path, uri: str, check: Check, chat: bool, write: Callable[[Pat
     if chat and tokenizer.chat_template is None:
         (unchecked / "chat_template.jinja").write_text(default_template(tokenizer))
     unchecked.replace(target)
-
-
-def _link(folder: Path, target: Path) -> None:
-    """Fill a folder with links to a model's files."""
-    for name in wanted_files(str(folder), [path.name for path in folder.iterdir() if path.is_file()]):
-        (target / name).symlink_to(folder.resolve() / name)
 
 
 def _check(folder: Path, uri: str, config: JobConfig, architectures: Collection[str]) -> tuple[dict[str, Any], Any]:

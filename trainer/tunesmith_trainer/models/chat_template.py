@@ -15,7 +15,7 @@ from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.chat_templates import with_folded_system_turn, with_tool_template
 from tunesmith_trainer.models.base import BaseModel
 from tunesmith_trainer.models.checks import invalid
-from tunesmith_trainer.models.layout import NAMED_TEMPLATES, wanted_files
+from tunesmith_trainer.models.layout import NAMED_TEMPLATES, link_files
 from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.storage.files import write_atomic
 
@@ -78,8 +78,6 @@ def _link(source: Path, target: Path, template: str) -> None:
     for folder in (partial, target):
         shutil.rmtree(folder, ignore_errors=True)
     partial.mkdir(parents=True)
-    for name in wanted_files(str(source), [path.name for path in source.iterdir() if path.is_file()]):
-        if name != _TEMPLATE:
-            (partial / name).symlink_to(source.resolve() / name)
+    link_files(source, partial, but=_TEMPLATE)
     (partial / _TEMPLATE).write_text(template)
     partial.replace(target)

@@ -8,7 +8,7 @@ from typing import Any
 from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.work_folder import Stage, WorkFolder
-from tunesmith_trainer.models.layout import wanted_files
+from tunesmith_trainer.models.layout import local_files
 from tunesmith_trainer.models.location import model_path
 from tunesmith_trainer.storage.files import read_json, sha256_file, write_json
 
@@ -38,7 +38,7 @@ def require_same_base(work: WorkFolder, *, quick: bool = False) -> None:
     if expected is None:  # prepared by a version that did not record them
         return
     folder = model_path(work)
-    changed = sorted({*expected} ^ set(_names(folder)))
+    changed = sorted({*expected} ^ set(local_files(folder)))
     for name, entry in expected.items():
         path = folder / name
         if name in changed:
@@ -55,11 +55,8 @@ def require_same_base(work: WorkFolder, *, quick: bool = False) -> None:
         )
 
 
-def _names(folder: Path) -> list[str]:
-    return wanted_files(str(folder), [path.name for path in folder.iterdir() if path.is_file()])
-
-
 def _digests(folder: Path) -> dict[str, dict[str, Any]]:
     return {
-        name: {"sha256": sha256_file(folder / name), "size": (folder / name).stat().st_size} for name in _names(folder)
+        name: {"sha256": sha256_file(folder / name), "size": (folder / name).stat().st_size}
+        for name in local_files(folder)
     }

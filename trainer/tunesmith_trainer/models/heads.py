@@ -14,7 +14,7 @@ from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
 from tunesmith_trainer.models.checks import invalid
-from tunesmith_trainer.models.layout import is_weights, wanted_files
+from tunesmith_trainer.models.layout import is_weights, local_files
 from tunesmith_trainer.models.saving import save_model
 from tunesmith_trainer.models.weights import WeightFiles
 
@@ -76,7 +76,7 @@ def with_head(
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     save_model(model, model.state_dict().items(), partial)
-    for name in wanted_files(str(folder), [path.name for path in folder.iterdir() if path.is_file()]):
+    for name in local_files(folder):
         if not is_weights(name) and not (partial / name).exists() and not name.endswith(".index.json"):
             shutil.copyfile(folder / name, partial / name)
     partial.replace(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatch
+from pathlib import Path
 
 from tunesmith_trainer.models.checks import PICKLED, invalid, pickled_only
 
@@ -34,6 +35,24 @@ def wanted_files(name: str, files: list[str]) -> list[str]:
         raise invalid(name, "there are no weights (model.safetensors)", "Take a revision with safetensors")
     templates = sorted(file for file in files if fnmatch(file, f"{NAMED_TEMPLATES}/*.jinja"))
     return weights + [file for file in top if any(fnmatch(file, pattern) for pattern in _OTHERS)] + templates
+
+
+def local_files(folder: Path) -> list[str]:
+    """Return the names of a local folder's files that its model is loaded from; raises what `wanted_files` does."""
+    return wanted_files(str(folder), [path.name for path in folder.iterdir() if path.is_file()])
+
+
+def link_files(folder: Path, target: Path, *, but: str | None = None) -> None:
+    """Fill a folder with links to a model's files.
+
+    Args:
+        folder: The model.
+        target: The folder to fill.
+        but: A file to leave out.
+    """
+    for name in local_files(folder):
+        if name != but:
+            (target / name).symlink_to(folder.resolve() / name)
 
 
 def is_weights(file: str) -> bool:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from tunesmith_trainer.data.targets import Facts
-from tunesmith_trainer.models.layout import wanted_files
+from tunesmith_trainer.models.layout import local_files
 from tunesmith_trainer.models.tokenizer import load_tokenizer
 from tunesmith_trainer.storage.files import link_tree, read_json, write_json
 from tunesmith_trainer.tasks.translation.languages import first_tokens, marks_languages, use_languages
@@ -35,7 +35,7 @@ def with_languages(folder: Path, target: Path, facts: Facts) -> Path:
         shutil.rmtree(old, ignore_errors=True)
     partial.mkdir(parents=True)
     tokenizer.save_pretrained(partial)
-    for name in wanted_files(str(folder), [path.name for path in folder.iterdir() if path.is_file()]):
+    for name in local_files(folder):
         if name != _GENERATION and not (partial / name).exists():
             link_tree((folder / name).resolve(), partial / name)
     write_json(partial / _GENERATION, {**(read_json(folder / _GENERATION) or {}), **first_tokens(tokenizer, facts)})

@@ -110,15 +110,14 @@ class ContinuousBatcher(QueueWorker):
         """End the requests of an adapter that cannot be read any more, and take no more of them."""
         self._adapters.fail(error.adapter, str(error))
         self._delivery.flush()
-        ended = []
-        for slot in [slot for slot in self._running if slot.sequence.adapter is error.adapter]:
+        slots = [slot for slot in self._running if slot.sequence.adapter is error.adapter]
+        for slot in slots:
             self._release(slot)
-            ended.append(slot.sequence)
         with self._wake:
             waiting = [sequence for sequence in self._queue if sequence.adapter is error.adapter]
             for sequence in waiting:
                 self._queue.remove(sequence)
-        for sequence in (*ended, *waiting):
+        for sequence in (*(slot.sequence for slot in slots), *waiting):
             sequence.fail(str(error))
 
     def _remove_cancelled(self) -> list[Sequence]:

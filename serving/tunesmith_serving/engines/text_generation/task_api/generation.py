@@ -125,9 +125,11 @@ class TextPredictor(GenerationPredictor):
             for _, event in events:
                 try:
                     found.add(event)
-                except (EngineFailedError, InvalidInputError) as error:
-                    kind = "validation" if isinstance(error, InvalidInputError) else "generation"
-                    yield {"error": str(error), "error_type": kind}
+                except InvalidInputError as error:
+                    yield {"error": str(error), "error_type": "validation"}
+                    return
+                except EngineFailedError as error:
+                    yield {"error": str(error), "error_type": "generation"}
                     return
                 if timer is not None:
                     timer.record(event)
