@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
 from bench.serving import CLIENTS, SMOLLM2_135M, invented_words, make_models, start_server
 from support import llama_cpp, vllm_cpu
+from support.rival_servers import peak
 
 SHARED, OWN = 384, 64
 TURNS = 10
@@ -151,12 +152,6 @@ class Load:
             questions = [" ".join(draw.choices(self.words, k=8)) for _ in range(self.options.turns)]
             jobs.append([lambda questions=questions: converse(url, system, questions, wanted)])
         return sample(jobs)
-
-
-def peak(pid: int) -> float:
-    """The most memory that a process has had, in MiB."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def measure(options: argparse.Namespace, artifact: Path, sizes: dict[str, Any]) -> str:

