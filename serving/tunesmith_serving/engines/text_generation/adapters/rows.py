@@ -9,6 +9,7 @@ rows without any have matrices of rank 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -23,6 +24,20 @@ _NOTHING = 0
 """Stands for a row of the matrices whose A is zero."""
 _FAR, _LONG = 4, 256
 """How many times the rank that runs need is far above it, and how many runs are long."""
+
+
+class Unused(Enum):
+    """The adapter of a row whose result nobody reads: whatever its matrices hold."""
+
+    UNUSED = "unused"
+
+    def __bool__(self) -> bool:
+        """Return False, as None does for a row without an adapter."""
+        return False
+
+
+RowAdapter = Adapter | Unused | None
+"""What computes a row besides the base."""
 
 
 class Binding(Protocol):
@@ -55,7 +70,11 @@ class AdapterRows:
         self._generation = 0
         self._bound: WeakKeyDictionary[Any, tuple[int, ...]] = WeakKeyDictionary()
 
-    def bind(self, binding: Binding, first: int, adapters: Sequence[Adapter | None]) -> None:
+    def holding(self, adapter: Adapter | None) -> list[int]:
+        """Return the rows whose matrices are those of an adapter; none without one, which fits any row."""
+        return [row for row, held in enumerate(self._held) if adapter and held == adapter.weights.serial]
+
+    def bind(self, binding: Binding, first: int, adapters: Sequence[RowAdapter]) -> None:
         """Bind the matrices of neighbouring rows, unless they are bound already.
 
         Args:
@@ -68,19 +87,20 @@ class AdapterRows:
         """
         if not self._modules:
             return
-        serials = {_serial(adapter) for adapter in adapters}
-        if serials == {_NOTHING}:
+        used = [(row, adapter) for row, adapter in enumerate(adapters, first) if not isinstance(adapter, Unused)]
+        serials = {_serial(adapter) for _, adapter in used}
+        if serials <= {_NOTHING}:
             self._bind(binding, (), self._empty, 0, 1)
             return
-        self._make_room(max(adapter.weights.rank for adapter in adapters if adapter))
+        self._make_room(max(adapter.weights.rank for _, adapter in used if adapter))
         if len(serials) == 1:
             serial = serials.pop()
             if serial not in self._held:
-                self._write(first, adapters[0])
+                self._write(*used[0])
             row, rows = self._held.index(serial), 1
         else:
-            for offset, adapter in enumerate(adapters):
-                self._write(first + offset, adapter)
+            for row, adapter in used:
+                self._write(row, adapter)
             row, rows = first, len(adapters)
         self._bind(binding, (self._generation, row, rows), self._matrices, row, rows)
 

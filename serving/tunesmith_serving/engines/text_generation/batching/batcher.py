@@ -144,26 +144,29 @@ class ContinuousBatcher(QueueWorker):
             start, end = next_chunk(slot.sequence.filled, len(prompt), self._decoder.prefill_chunk)
             if end - start > budget:
                 return
-            joined = self._join(slot, budget) if end - start == len(prompt) else []
+            group = self._join(slot, budget) if end - start == len(prompt) else [slot]
             self._delivery.flush()  # tokens of the other requests do not wait for this
-            if not joined:
+            if len(group) == 1:
                 budget -= end - start
                 logits = self._decoder.prefill(slot.row, prompt[start:end], start, slot.sequence.adapter)
                 self._computed(slot, end, logits)
                 continue
-            members = (slot, *joined)
-            prompts = [member.sequence.prompt for member in members]
+            prompts = [member.sequence.prompt for member in group]
             budget -= len(prompts) * max(map(len, prompts))
-            adapters = [member.sequence.adapter for member in members]
-            results = self._decoder.prefill_together(slot.row, prompts, adapters)
-            for member, logits in zip(members, results, strict=True):
+            adapters = [member.sequence.adapter for member in group]
+            results = self._decoder.prefill_together(group[0].row, prompts, adapters)
+            for member, logits in zip(group, results, strict=True):
                 self._computed(member, len(member.sequence.prompt), logits)
 
     def _admit(self) -> Slot | None:
         """Give the request that waits longest a row, with what the prefix cache has of its prompt."""
         with self._wake:
-            row = self._running.free_row()
-            if not self._queue or row is None or not self._running.has_memory(self._queue[0].most_tokens):
+            if not self._queue or not self._running.has_memory(self._queue[0].most_tokens):
+                return None
+            # A row further on would leave gaps before it that no other request fills.
+            rows = range(len(self._running) + len(self._queue))
+            row = self._running.free_row(filter(rows.__contains__, self._decoder.rows_with(self._queue[0].adapter)))
+            if row is None:
                 return None
             slot = Slot(self._queue.popleft(), row)
             self._running.add(slot)
@@ -186,7 +189,11 @@ class ContinuousBatcher(QueueWorker):
         return max(0, tokens) // BLOCK_TOKENS if self._prefix.capacity else 0
 
     def _join(self, first: Slot, budget: int) -> list[Slot]:
-        """Admit requests that wait and whose whole prompts can be computed in one run with that of `first`."""
+        """Admit requests that wait and whose whole prompts can be computed in one run with that of `first`.
+
+        Returns:
+            All of them in the order of their rows, which are successive.
+        """
         group = [first]
         while (slot := self._next_of(group, budget)) is not None:
             with self._wake:
@@ -197,7 +204,12 @@ class ContinuousBatcher(QueueWorker):
                 self._query_tokens += len(slot.sequence.prompt)
             self._decoder.rows.take(slot.row)
             group.append(slot)
-        return group[1:]
+        for slot in group:
+            rows = set(self._decoder.rows_with(slot.sequence.adapter))
+            others = (each for each in group if each.row in rows and each.sequence.adapter is not slot.sequence.adapter)
+            if slot.row not in rows and (other := next(others, None)):
+                self._running.exchange(slot, other)
+        return sorted(group, key=lambda slot: slot.row)
 
     def _next_of(self, group: list[Slot], budget: int) -> Slot | None:
         """Return the request that waits longest, in the row after a group's, if it can be computed with them."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.providers import CPU_PROVIDER, Provider
 from tunesmith_serving.engines.text_generation.adapters.modules import read_modules
-from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows
+from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows, RowAdapter
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.binding import Binding, bind_input
 from tunesmith_serving.engines.text_generation.batching.chunks import GRAIN
@@ -170,7 +170,11 @@ class OnnxDecoder:
         logits = self._run(first, ids, 0, adapters, lengths - 1)
         return logits[:, 0] if self._pruned else logits[np.arange(len(prompts)), lengths - 1]
 
-    def decode(self, tokens: list[int], past: list[int], adapters: Sequence[Adapter | None]) -> Logits:
+    def rows_with(self, adapter: Adapter | None) -> list[int]:
+        """Return the rows in which the matrices of an adapter are from earlier; none without an adapter."""
+        return self._runs.rows_with(adapter)
+
+    def decode(self, tokens: list[int], past: list[int], adapters: Sequence[RowAdapter]) -> Logits:
         """Run one token for each of the first `len(tokens)` rows, after the `past` tokens that each holds.
 
         Args:
@@ -205,7 +209,7 @@ class OnnxDecoder:
         self,
         tokens: Sequence[Sequence[int]],
         past: list[int],
-        adapters: Sequence[Adapter | None],
+        adapters: Sequence[RowAdapter],
         wanted: Sequence[int],
     ) -> Logits:
         """Run one or several tokens for each of the first `len(tokens)` rows; only if `ragged` is set.

@@ -2,7 +2,7 @@
 
 import time
 
-from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
+from tunesmith_serving.engines.text_generation.adapters.rows import RowAdapter, Unused
 from tunesmith_serving.engines.text_generation.batching.choosing import Advance, advance
 from tunesmith_serving.engines.text_generation.batching.decoder import Logits, OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.ragged import MOST_DRAFTS
@@ -11,7 +11,11 @@ from tunesmith_serving.engines.text_generation.batching.speculation.draft_model 
 from tunesmith_serving.engines.text_generation.batching.speculation.speculator import Speculator
 from tunesmith_serving.engines.text_generation.batching.speculation.stats import SpeculationStats
 
-_Inputs = tuple[list[int], list[int], list[Adapter | None]]
+PATIENCE = 4
+"""Steps that a free row waits for its next request before the last request moves there: a move copies its keys and
+values and the matrices of its adapter, and the next request would soon need others."""
+
+_Inputs = tuple[list[int], list[int], list[RowAdapter]]
 """Tokens, numbers of tokens held, and adapters of rows."""
 
 
@@ -28,6 +32,7 @@ class Decoding:
         """
         self._decoder = decoder
         self._speculator = Speculator(draft_tokens if decoder.ragged else 0, MOST_DRAFTS, draft_model)
+        self._steps_with_gap = 0
 
     def stats(self) -> SpeculationStats:
         """Return what became of the drafts so far."""
@@ -43,9 +48,7 @@ class Decoding:
         Raises:
             UnreadableAdapterError: An adapter has changed or cannot be read. No request is changed.
         """
-        for slot, row in running.gaps():
-            self._decoder.rows.move(slot.row, row, slot.sequence.filled)
-            self._speculator.move(slot.row, row)
+        self._close_gaps(running)
         live = [slot for slot in running if not slot.in_prefill]
         if not live:
             return []
@@ -57,6 +60,15 @@ class Decoding:
         for sequence, result in zip(sequences, results, strict=True):
             sequence.filled += result.tokens
         return list(zip(live, results, strict=True))
+
+    def _close_gaps(self, running: Slots) -> None:
+        self._steps_with_gap = self._steps_with_gap + 1 if running.has_gap else 0
+        if self._steps_with_gap <= PATIENCE:
+            return
+        self._steps_with_gap = 0
+        for slot, row in running.gaps():
+            self._decoder.rows.move(slot.row, row, slot.sequence.filled)
+            self._speculator.move(slot.row, row)
 
     def _compute(self, live: list[Slot], inputs: _Inputs, drafts: list[list[int]]) -> Logits:
         """Return the logits of the live rows' tokens and drafts, shape [tokens and drafts, vocabulary]."""
@@ -79,11 +91,11 @@ class Decoding:
 def _inputs(running: Slots, live: list[Slot]) -> _Inputs:
     """Return the next token of each row up to the last live one, how many tokens the rows hold, and their adapters.
 
-    The row in prefill may be among them: what it gets is overwritten by its next chunk, whatever adapter it has.
+    Rows in prefill and free ones may be among them: what they get is overwritten by their next chunk.
     """
     rows = live[-1].row + 1
     tokens, past = [0] * rows, [0] * rows
-    adapters: list[Adapter | None] = [live[0].sequence.adapter] * rows
+    adapters: list[RowAdapter] = [Unused.UNUSED] * rows
     for slot in running:
         if slot.row < rows:
             tokens[slot.row], past[slot.row] = max(slot.sequence.last_token, 0), slot.sequence.filled

@@ -12,7 +12,7 @@ from tunesmith_api.local.cpus import INT8_PROCESSORS, multiplies_bytes
 from tunesmith_serving.artifact.opening import Artifact
 from tunesmith_serving.engines.providers import CPU_PROVIDER, Provider
 from tunesmith_serving.engines.session import knows_query_seqlens, open_session
-from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
+from tunesmith_serving.engines.text_generation.adapters.rows import RowAdapter
 from tunesmith_serving.engines.text_generation.batching.binding import Session
 from tunesmith_serving.runtime.errors import ArtifactError
 
@@ -38,7 +38,7 @@ class Graphs:
     first: Session
     several: Session
 
-    def of(self, adapters: Sequence[Adapter | None], tokens: int) -> Session:
+    def of(self, adapters: Sequence[RowAdapter], tokens: int) -> Session:
         """Return the session for a run.
 
         Args:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
+from tunesmith_serving.engines.text_generation.adapters.rows import RowAdapter
 from tunesmith_serving.engines.text_generation.batching.runs import KeptRuns
 
 MOST_DRAFTS = 64
@@ -33,7 +33,7 @@ class RaggedRuns:
         self,
         tokens: Sequence[Sequence[int]],
         past: list[int],
-        adapters: Sequence[Adapter | None],
+        adapters: Sequence[RowAdapter],
         wanted: Sequence[int],
     ) -> npt.NDArray[np.float32]:
         """Run tokens of the first rows; see `OnnxDecoder.decode_several`."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows
+from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows, RowAdapter
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
 from tunesmith_serving.engines.text_generation.batching.binding import Session, bind_input, bind_output
 from tunesmith_serving.engines.text_generation.batching.graphs import Graphs
@@ -45,8 +45,12 @@ class Runs:
         """Take the graphs, and what binds the matrices of rows' adapters."""
         self._graphs, self._adapters = graphs, adapters
 
+    def rows_with(self, adapter: Adapter | None) -> list[int]:
+        """Return the rows in which the matrices of an adapter are from earlier; none without an adapter."""
+        return self._adapters.holding(adapter)
+
     def begin(
-        self, first: int, adapters: Sequence[Adapter | None], tokens: int, kept: dict[Session, Run] | None = None
+        self, first: int, adapters: Sequence[RowAdapter], tokens: int, kept: dict[Session, Run] | None = None
     ) -> Run:
         """Return a run of rows with their adapters.
 
@@ -79,7 +83,7 @@ class KeptRuns:
         self._runs, self._prepare = runs, prepare
         self._kept: dict[int, dict[Session, Run]] = {}
 
-    def begin(self, adapters: Sequence[Adapter | None], tokens: int) -> Run:
+    def begin(self, adapters: Sequence[RowAdapter], tokens: int) -> Run:
         """Return a run of as many rows as there are adapters; see `Runs.begin`."""
         kept = self._kept.setdefault(len(adapters), {})
         run = self._runs.begin(0, adapters, tokens, kept)

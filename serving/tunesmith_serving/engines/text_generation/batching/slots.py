@@ -1,6 +1,6 @@
 """Which request has which row of the key-value buffers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tunesmith_serving.engines.text_generation.batching.kv.prefix import BlockKeys
@@ -53,9 +53,10 @@ class Slots:
         """Return the requests by row."""
         return (slot for slot in self._rows if slot is not None)
 
-    def free_row(self) -> int | None:
-        """Return the first row without a request."""
-        return next((row for row, slot in enumerate(self._rows) if slot is None), None)
+    def free_row(self, preferred: Iterable[int] = ()) -> int | None:
+        """Return the first preferred row without a request, or else the first one."""
+        first = next((row for row, slot in enumerate(self._rows) if slot is None), None)
+        return next(filter(self.is_free, preferred), first)
 
     def is_free(self, row: int) -> bool:
         """Return whether there is such a row, without a request."""
@@ -75,13 +76,25 @@ class Slots:
         self._rows[slot.row] = None
         self._promised -= slot.sequence.most_tokens
 
+    def exchange(self, one: Slot, other: Slot) -> None:
+        """Let two requests, of which nothing is computed yet, have each other's row."""
+        one.row, other.row = other.row, one.row
+        self._rows[one.row], self._rows[other.row] = one, other
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether there is a free row before a request that decodes."""
+        return self._gap() is not None
+
     def gaps(self) -> Iterator[tuple[Slot, int]]:
         """Yield a request of a late row and an earlier free row for it, until there is none; it gets that row then."""
-        while True:
-            gap = self.free_row()
-            last = next((slot for slot in reversed(self._rows) if slot is not None and not slot.in_prefill), None)
-            if gap is None or last is None or last.row < gap:
-                return
-            yield last, gap
+        while (found := self._gap()) is not None:
+            yield found
+            last, gap = found
             self._rows[last.row], self._rows[gap] = None, last
             last.row = gap
+
+    def _gap(self) -> tuple[Slot, int] | None:
+        gap = self.free_row()
+        last = next((slot for slot in reversed(self._rows) if slot is not None and not slot.in_prefill), None)
+        return None if gap is None or last is None or last.row < gap else (last, gap)
