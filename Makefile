@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules kills examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured hosted hosted-fuzz hosted-load console bench-routing bench-hosted
+.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-attention bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules kills examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured hosted hosted-fuzz hosted-load console bench-routing bench-hosted
 CLIENT ?= python
 CASES ?= 10000
 
@@ -107,6 +107,9 @@ bench-export: $(INSTALLED) ## Measure the memory of exports of 0.1, 0.5 and 1 bi
 bench: $(INSTALLED) ## Compare training and serving with the alternatives (20 minutes)
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/serving.py
+
+bench-attention: $(INSTALLED) ## Measure ONNX Runtime's two ways to compute attention on the CPU (5 minutes)
+	$(BIN)/python tests/bench/attention.py
 
 bench-adapters: $(INSTALLED) ## Measure 64 adapters on one base: memory, tokens per second, time to the first answer (5 minutes)
 	$(BIN)/python tests/bench/adapters.py

@@ -1,12 +1,15 @@
 """Where prompts are cut, so that a token is computed in the same way whatever the prefix cache has.
 
 In fp32 a token's keys, values and logits do not depend on the other tokens and rows of a run, to the last bit, as long
-as attention takes several tokens of the row at a time. It takes a row's tokens in blocks, of 32 to 256 depending on the
-model and the processor, and a single token that is left over is computed by another kernel, whose sums are rounded
+as attention takes several tokens of the row at a time. It may take a row's tokens in blocks, of 32 to 256 depending on
+the model and the processor, and a single token that is left over is computed by another kernel, whose sums are rounded
 differently (logits differ by up to 5e-5). A run of 16 n + 1 tokens could have such a token.
 
 So chunks begin and end at multiples of 16, and a token that is left over at the end of a prompt is computed once more
 with the one before it.
+
+With heads of more than 128 numbers sums are also rounded differently while a row has at most 64 tokens. Nothing is done
+about that: such a prompt, and what others have of it in the prefix cache, may differ by 1e-5.
 """
 
 GRAIN = 16

@@ -20,6 +20,7 @@ from tunesmith_serving.engines.providers import CPU_PROVIDER, Provider
 from tunesmith_serving.engines.text_generation.adapters.modules import read_modules
 from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows, RowAdapter
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
+from tunesmith_serving.engines.text_generation.batching.attention import choose_attention
 from tunesmith_serving.engines.text_generation.batching.binding import Binding, bind_input
 from tunesmith_serving.engines.text_generation.batching.chunks import GRAIN
 from tunesmith_serving.engines.text_generation.batching.graphs import open_graphs
@@ -89,6 +90,10 @@ class OnnxDecoder:
         """
         self.spec = read_spec(artifact)
         self.slots = slots
+        self.wanted_context = min(context_length, self.spec.context_length)
+        self.prefill_chunk = -(-prefill_chunk // GRAIN) * GRAIN
+        if provider.name == CPU_PROVIDER.name:
+            choose_attention(self.spec.heads, max(self.prefill_chunk, slots), self.wanted_context)
         graphs = open_graphs(artifact, batch, threads, provider)
         self.ragged, self._path = graphs.ragged, graphs.path
         self._names = [
@@ -108,13 +113,11 @@ class OnnxDecoder:
         self.same_lengths = self._pruned and not self.ragged
         kv_type = inputs[self._names[0][0]].type
         shape = KvShape(len(self._names), self.spec.kv_heads, self.spec.head_size, KV_TYPES[kv_type])
-        self.wanted_context = min(context_length, self.spec.context_length)
         self._provider, on_device = provider, provider.on_device
         free = None if on_device else free_memory()
         prefix_memory = 0 if on_device else prefix_memory
         self.memory = plan_memory(free, shape.token_bytes, slots, self.wanted_context, prefix_memory, draft_token_bytes)
         self.context_length = min(self.wanted_context, self.memory.row_tokens)
-        self.prefill_chunk = -(-prefill_chunk // GRAIN) * GRAIN
         self.rows: KeyValueRows = (
             DeviceRows(shape, slots, self.context_length, provider, ONNX_TYPES[kv_type])
             if on_device

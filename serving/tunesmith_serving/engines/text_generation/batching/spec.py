@@ -11,6 +11,7 @@ class DecoderSpec:
     """The sizes of the model, from genai_config.json."""
 
     layers: int
+    heads: int
     kv_heads: int
     head_size: int
     vocab_size: int
@@ -32,6 +33,7 @@ def read_spec(artifact: Artifact) -> DecoderSpec:
         eos = model.get("eos_token_id", [])
         return DecoderSpec(
             layers=int(decoder["num_hidden_layers"]),
+            heads=int(decoder["num_attention_heads"]),
             kv_heads=int(decoder["num_key_value_heads"]),
             head_size=int(decoder["head_size"]),
             vocab_size=int(model["vocab_size"]),

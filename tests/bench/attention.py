@@ -1,0 +1,121 @@
+"""Attention on the CPU with all scores of a run at once, and in blocks: seconds of the decoder's runs.
+
+A random-weight Llama of SmolLM2-135M's shape in int4, with int8 for runs of several tokens. Two processes, one of each
+kind, compute the same runs in turns; ratios are made within each turn, and the table gives medians.
+
+    python tests/bench/attention.py            # 5 minutes on 2 cores
+    python tests/bench/attention.py --quick    # a tiny model, one turn: shows that everything runs
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
+
+from bench.serving import SMOLLM2_135M
+from support.tiny_models import build_model, write_manifest
+
+SWITCH = "ORT_GQA_DISABLE_FLASH_ATTENTION"
+SLOTS, CONTEXT, CHUNK = 32, 1024, 128
+# Rows, new tokens of each, tokens that each holds before, and how often a turn computes it.
+RUNS = [
+    *((1, 1, past, 25) for past in (64, 192, 512)),
+    *((8, 1, past, 10) for past in (64, 192, 512)),
+    *((32, 1, past, 5) for past in (64, 192, 512)),
+    *((1, tokens, past, 3) for tokens in (64, CHUNK) for past in (0, 384, 768)),
+]
+
+
+def work(artifact: Path) -> None:
+    """Compute the runs that are asked for by lines of standard input; print the milliseconds of each."""
+    import numpy as np
+
+    from tunesmith_api.local.cpus import multiplies_bytes
+    from tunesmith_serving.artifact.opening import open_artifact
+    from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
+
+    batch = open_artifact(artifact, "int8") if multiplies_bytes() else None
+    decoder = OnnxDecoder(open_artifact(artifact, "int4"), SLOTS, CONTEXT, CHUNK, 0, batch=batch)
+    tokens = np.random.default_rng(0).integers(300, decoder.spec.vocab_size, CHUNK)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        rows, new, past, times = map(int, line.split())
+        for index in range(times + 1):
+            if index == 1:
+                started = time.perf_counter()
+            if new > 1:
+                decoder.prefill(0, tokens[:new], past)
+            else:
+                decoder.decode([300] * rows, [past] * rows, [None] * rows)
+        print(1000 * (time.perf_counter() - started) / times, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tiny model and one turn")
+    parser.add_argument("--rounds", type=int, default=10, help="turns of each")
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        work(options.worker)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        artifact = Path(scratch) / "artifact"
+        make(artifact, {"vocab_size": 1024, "context_length": CONTEXT} if options.quick else SMOLLM2_135M)
+        compare(artifact, 1 if options.quick else options.rounds)
+
+
+def make(artifact: Path, sizes: dict[str, int]) -> None:
+    """Export a model in int4 and int8."""
+    from tunesmith_api.spec import Precision
+    from tunesmith_trainer.export.exporter import Exporter
+
+    model = build_model(artifact.with_name("model"), "llama", **sizes)
+    with Exporter(artifact.with_name("log")) as exporter:
+        for precision in (Precision.INT4, Precision.INT8):
+            exporter.export(model, artifact / "onnx" / precision.value, precision)
+    write_manifest(artifact)
+
+
+def compare(artifact: Path, rounds: int) -> None:
+    command = [sys.executable, __file__, "--worker", str(artifact)]
+    workers = [
+        subprocess.Popen(
+            command, env={**os.environ, SWITCH: off}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for off in "10"
+    ]
+    for worker in workers:
+        assert worker.stdout is not None and worker.stdout.readline() == "ready\n", "a worker did not start"
+    found: dict[tuple[int, ...], list[list[float]]] = {run: [] for run in RUNS}
+    for _ in range(rounds):
+        for run in RUNS:
+            found[run].append([ask(worker, run) for worker in workers])
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.close()
+        worker.wait()
+    print("| rows | new tokens | tokens before | at once | in blocks | ratio |\n|---|---|---|---|---|---|")
+    for (rows, new, past, _), times in found.items():
+        at_once, blocks = (statistics.median(column) for column in zip(*times, strict=True))
+        ratio = statistics.median(first / second for first, second in times)
+        print(f"| {rows} | {new} | {past} | {at_once:.1f} ms | {blocks:.1f} ms | {ratio:.2f} |")
+
+
+def ask(worker: "subprocess.Popen[str]", run: tuple[int, ...]) -> float:
+    """Return the milliseconds that a worker takes."""
+    assert worker.stdin is not None and worker.stdout is not None
+    worker.stdin.write(" ".join(map(str, run)) + "\n")
+    worker.stdin.flush()
+    return float(worker.stdout.readline())
+
+
+if __name__ == "__main__":
+    main()
