@@ -108,7 +108,7 @@ bench: $(INSTALLED) ## Compare training and serving with the alternatives (20 mi
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/serving.py
 
-bench-attention: $(INSTALLED) ## Measure ONNX Runtime's two ways to compute attention on the CPU (5 minutes)
+bench-attention: $(INSTALLED) ## Measure ONNX Runtime's two ways to compute attention on the CPU (2 minutes)
 	$(BIN)/python tests/bench/attention.py
 
 bench-adapters: $(INSTALLED) ## Measure 64 adapters on one base: memory, tokens per second, time to the first answer (5 minutes)

@@ -12,8 +12,8 @@ from tunesmith_serving.engines.text_generation.batching.speculation.speculator i
 from tunesmith_serving.engines.text_generation.batching.speculation.stats import SpeculationStats
 
 PATIENCE = 4
-"""Steps that a free row waits for its next request before the last request moves there: a move copies its keys and
-values and the matrices of its adapter, and the next request would soon need others."""
+"""Free rows that are computed for nothing before a request moves into one of them. A move copies its keys and values
+and the matrices of its adapter, and the next request would soon need others."""
 
 _Inputs = tuple[list[int], list[int], list[RowAdapter]]
 """Tokens, numbers of tokens held, and adapters of rows."""
@@ -32,7 +32,7 @@ class Decoding:
         """
         self._decoder = decoder
         self._speculator = Speculator(draft_tokens if decoder.ragged else 0, MOST_DRAFTS, draft_model)
-        self._steps_with_gap = 0
+        self._wasted = 0
 
     def stats(self) -> SpeculationStats:
         """Return what became of the drafts so far."""
@@ -62,10 +62,11 @@ class Decoding:
         return list(zip(live, results, strict=True))
 
     def _close_gaps(self, running: Slots) -> None:
-        self._steps_with_gap = self._steps_with_gap + 1 if running.has_gap else 0
-        if self._steps_with_gap <= PATIENCE:
+        free, moves = running.count_gaps()
+        self._wasted = self._wasted + free if free else 0
+        if self._wasted <= PATIENCE * moves:
             return
-        self._steps_with_gap = 0
+        self._wasted = 0
         for slot, row in running.gaps():
             self._decoder.rows.move(slot.row, row, slot.sequence.filled)
             self._speculator.move(slot.row, row)

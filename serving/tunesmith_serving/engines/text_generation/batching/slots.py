@@ -81,20 +81,19 @@ class Slots:
         one.row, other.row = other.row, one.row
         self._rows[one.row], self._rows[other.row] = one, other
 
-    @property
-    def has_gap(self) -> bool:
-        """Whether there is a free row before a request that decodes."""
-        return self._gap() is not None
+    def count_gaps(self) -> tuple[int, int]:
+        """Return how many free rows there are before the last request that decodes, and how many moves fill them."""
+        rows = [slot.row for slot in self if not slot.in_prefill]
+        free = sum(map(self.is_free, range(rows[-1]))) if rows else 0
+        return free, sum(row > rows[-1] - free for row in rows)
 
     def gaps(self) -> Iterator[tuple[Slot, int]]:
         """Yield a request of a late row and an earlier free row for it, until there is none; it gets that row then."""
-        while (found := self._gap()) is not None:
-            yield found
-            last, gap = found
+        while True:
+            gap = self.free_row()
+            last = next((slot for slot in reversed(self._rows) if slot is not None and not slot.in_prefill), None)
+            if gap is None or last is None or last.row < gap:
+                return
+            yield last, gap
             self._rows[last.row], self._rows[gap] = None, last
             last.row = gap
-
-    def _gap(self) -> tuple[Slot, int] | None:
-        gap = self.free_row()
-        last = next((slot for slot in reversed(self._rows) if slot is not None and not slot.in_prefill), None)
-        return None if gap is None or last is None or last.row < gap else (last, gap)
