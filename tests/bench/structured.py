@@ -4,7 +4,7 @@ One random-weight Llama, in the batcher without HTTP, which would cost both the 
 medians and their ratio, so that a machine with other work distorts less. With `--schemas`, the proof instead: answers
 of a tiny model to that many schemas of the kind that the public JSON-Schema-Test-Suite has; each must be valid.
 
-    python tests/bench/structured.py                # SmolLM2-135M's shape, about 10 minutes on 2 cores
+    python tests/bench/structured.py                # SmolLM2-135M's shape, about 4 minutes on 2 cores
     python tests/bench/structured.py --quick        # a small model of the same vocabulary, about 2 minutes
     python tests/bench/structured.py --schemas 500  # about 5 minutes
 """

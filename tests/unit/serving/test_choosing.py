@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunesmith_serving.engines.text_generation.batching.choosing import advance
+from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintSource
 from tunesmith_serving.engines.text_generation.batching.sequence import Sequence
 from tunesmith_serving.engines.text_generation.batching.speculation.drawing import DraftRow, draw_drafts
 from tunesmith_serving.engines.text_generation.batching.types import Event, GenerationRequest, SamplingParams
@@ -33,8 +34,13 @@ class Letters:
         return "".join("abcd"[token] for token in ids)
 
 
-def start(options: dict[str, Any], events: list[Event] | None = None, stops: bool = False) -> Sequence:
-    request = GenerationRequest((0,), SamplingParams(**options))
+def start(
+    options: dict[str, Any],
+    events: list[Event] | None = None,
+    stops: bool = False,
+    constraint: ConstraintSource | None = None,
+) -> Sequence:
+    request = GenerationRequest((0,), SamplingParams(**options), constraint=constraint)
     sink = (lambda _: None) if events is None else events.append
     sequence = Sequence(request, sink, Letters(), frozenset({END} if stops else ()), 64, lambda _: None)
     sequence.last_token = 0
@@ -154,3 +160,42 @@ def test_a_value_that_is_not_a_number_ends_the_request() -> None:
     (result,) = advance([sequence], [[1, 2]], logits)
     sequence.flush()
     assert (result.tokens, result.ended, events[-1].finish_reason) == (1, True, "error")
+
+
+class Alternating:
+    """Allows tokens of one parity after those of the other."""
+
+    done = False
+
+    def __init__(self) -> None:
+        self._parity = 0
+
+    def start(self) -> "Alternating":
+        return Alternating()
+
+    def allow(self, logits: np.ndarray) -> None:
+        logits[1 - self._parity :: 2] = -np.inf
+
+    def accept(self, token: int) -> None:
+        assert token % 2 == self._parity
+        self._parity = 1 - self._parity
+
+    def valid(self, tokens: Items[int]) -> int:
+        return 0
+
+    def fork(self) -> "Alternating":
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_tokens_of_a_constrained_answer_are_those_that_it_gets_alone(seed: int) -> None:
+    """With log probabilities each row is sampled by itself; without, with the others."""
+    options = {"max_tokens": 12, "temperature": 1.0, "seed": seed}
+    constrained = [start(options | more, constraint=Alternating()) for more in ({}, {"logprobs": 0}, {"top_k": 2})]
+    free = [start(options | {"seed": seed + index}) for index in range(3)]
+    alone = start(options)
+    generate([constrained[0], free[0], constrained[1], free[1], constrained[2], free[2]], None)
+    generate([alone], None)
+    assert constrained[0].answer == constrained[1].answer
+    assert [token % 2 for token in constrained[2].answer] == [0, 1] * 6
+    assert free[0].answer == alone.answer

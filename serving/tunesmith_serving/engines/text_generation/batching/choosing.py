@@ -42,34 +42,38 @@ def advance(sequences: Items[Sequence], drafts: Items[list[int]], logits: Matrix
     """
     counts = [len(draft) + 1 for draft in drafts]
     starts = list(accumulate(counts, initial=0))
-    chosen = _choose(sequences, counts, logits)
+    at_once = [
+        sequence.independent if draft else sequence.restrict(logits[start])
+        for sequence, draft, start in zip(sequences, drafts, starts, strict=False)
+    ]
+    chosen = _choose(sequences, counts, at_once, logits)
     results = []
-    for sequence, draft, start in zip(sequences, drafts, starts, strict=False):
+    for sequence, draft, start, is_chosen in zip(sequences, drafts, starts, at_once, strict=False):
         taken, ended, is_right = 0, False, True
         while is_right and not ended:
             row = start + taken
-            ended = sequence.accept(logits[row], int(chosen[row]) if sequence.independent else None)
+            ended = sequence.accept(logits[row], int(chosen[row]) if is_chosen else None)
             is_right = taken < len(draft) and sequence.last_token == draft[taken]
             taken += 1
-        if sequence.independent and not sequence.takes_likeliest:
+        if is_chosen and not sequence.takes_likeliest:
             sequence.uniforms.take(taken)
         results.append(Advance(taken, ended))
     return results
 
 
-def _choose(sequences: Items[Sequence], counts: list[int], logits: Matrix) -> Tokens:
-    """Return a token for each row of logits; those of requests whose tokens depend on earlier ones are not used."""
-    if all(sequence.takes_likeliest or not sequence.independent for sequence in sequences):
+def _choose(sequences: Items[Sequence], counts: list[int], at_once: list[bool], logits: Matrix) -> Tokens:
+    """Return a token for each row of logits; those of requests whose tokens are not chosen at once are not used."""
+    if all(sequence.takes_likeliest or not chosen for sequence, chosen in zip(sequences, at_once, strict=True)):
         return logits.argmax(axis=1)
     params = [
-        sequence.params if sequence.independent else _NOT_USED
-        for sequence, count in zip(sequences, counts, strict=True)
+        sequence.params if chosen else _NOT_USED
+        for sequence, count, chosen in zip(sequences, counts, at_once, strict=True)
         for _ in range(count)
     ]
     uniforms = np.zeros(len(logits))
     start = 0
-    for sequence, count in zip(sequences, counts, strict=True):
-        if sequence.independent and not sequence.takes_likeliest:
+    for sequence, count, chosen in zip(sequences, counts, at_once, strict=True):
+        if chosen and not sequence.takes_likeliest:
             uniforms[start : start + count] = sequence.uniforms.peek(count)
         start += count
     return sample_rows(logits, params, uniforms)

@@ -90,6 +90,20 @@ class Sequence:
         """Whether a token is chosen from its logits alone, without those before it in the answer."""
         return self._adjust is None and self._constraint is None
 
+    def restrict(self, logits: Row) -> bool:
+        """Leave the tokens that may come next in logits of shape [vocabulary], in place.
+
+        Returns:
+            Whether the next token can be chosen from these logits alone. If not, `accept` chooses it.
+        """
+        if self._constraint is None or self._adjust is not None or self.params.logprobs is not None:
+            return self.independent  # log probabilities are of the logits as they were
+        try:
+            self._constraint.allow(logits)
+        except ConstraintError:  # accept says so
+            return False
+        return True
+
     @property
     def room(self) -> int:
         """The most tokens that may still be generated."""
