@@ -5,19 +5,28 @@ the same (tests/bench/attention.py). The scores take memory for as many tokens a
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _WITHOUT_BLOCKS = "ORT_GQA_DISABLE_FLASH_ATTENTION"
-_GIVEN = _WITHOUT_BLOCKS in os.environ
 _MOST_BYTES = 1 << 30
 
 
-def choose_attention(heads: int, tokens: int, context: int) -> None:
-    """Choose how sessions that are opened from now on compute attention, unless the environment says it.
+@contextmanager
+def attention_for(heads: int, tokens: int, context: int) -> Iterator[None]:
+    """Choose how sessions that are opened meanwhile compute attention, unless the environment says it.
 
     Args:
         heads: Heads of a layer.
         tokens: The most new tokens of a run, of all rows together.
         context: The most tokens of a row.
     """
-    if not _GIVEN:  # ONNX Runtime reads it from the environment only
-        os.environ[_WITHOUT_BLOCKS] = str(int(4 * heads * tokens * context <= _MOST_BYTES))
+    if _WITHOUT_BLOCKS in os.environ:
+        yield
+        return
+    # A session reads it from the environment when it is opened, and from nowhere else.
+    os.environ[_WITHOUT_BLOCKS] = str(int(4 * heads * tokens * context <= _MOST_BYTES))
+    try:
+        yield
+    finally:
+        del os.environ[_WITHOUT_BLOCKS]

@@ -10,7 +10,6 @@ than the one for several, so that logits differ by up to 0.1.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,28 +19,26 @@ from tunesmith_serving.engines.providers import CPU_PROVIDER, Provider
 from tunesmith_serving.engines.text_generation.adapters.modules import read_modules
 from tunesmith_serving.engines.text_generation.adapters.rows import AdapterRows, RowAdapter
 from tunesmith_serving.engines.text_generation.adapters.weights import Adapter
-from tunesmith_serving.engines.text_generation.batching.attention import choose_attention
+from tunesmith_serving.engines.text_generation.batching.attention import attention_for
 from tunesmith_serving.engines.text_generation.batching.binding import Binding, bind_input
 from tunesmith_serving.engines.text_generation.batching.chunks import GRAIN
 from tunesmith_serving.engines.text_generation.batching.graphs import open_graphs
+from tunesmith_serving.engines.text_generation.batching.interface import (
+    KV_TYPES,
+    LOGITS_TYPES,
+    ONNX_TYPES,
+    check_interface,
+)
 from tunesmith_serving.engines.text_generation.batching.kv.budget import plan_memory
 from tunesmith_serving.engines.text_generation.batching.kv.device import DeviceRows
 from tunesmith_serving.engines.text_generation.batching.kv.rows import KeyValueRows, KvShape
 from tunesmith_serving.engines.text_generation.batching.ragged import RaggedRuns
 from tunesmith_serving.engines.text_generation.batching.runs import KeptRuns, Run, Runs
 from tunesmith_serving.engines.text_generation.batching.spec import read_spec
-from tunesmith_serving.runtime.errors import ArtifactError
 from tunesmith_serving.runtime.memory import free_memory
 
 Tokens = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
-KV_TYPES: dict[str, npt.DTypeLike] = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(bfloat16)": np.uint16,
-}
-ONNX_TYPES = {"tensor(float)": 1, "tensor(float16)": 10, "tensor(bfloat16)": 16}
-LOGITS_TYPES: dict[str, npt.DTypeLike] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class OnnxDecoder:
@@ -92,9 +89,8 @@ class OnnxDecoder:
         self.slots = slots
         self.wanted_context = min(context_length, self.spec.context_length)
         self.prefill_chunk = -(-prefill_chunk // GRAIN) * GRAIN
-        if provider.name == CPU_PROVIDER.name:
-            choose_attention(self.spec.heads, max(self.prefill_chunk, slots), self.wanted_context)
-        graphs = open_graphs(artifact, batch, threads, provider)
+        with attention_for(self.spec.heads, max(self.prefill_chunk, slots), self.wanted_context):
+            graphs = open_graphs(artifact, batch, threads, provider)
         self.ragged, self._path = graphs.ragged, graphs.path
         self._names = [
             (f"past_key_values.{layer}.{part}", f"present.{layer}.{part}")
@@ -103,7 +99,7 @@ class OnnxDecoder:
         ]
         inputs = {node.name: node for node in graphs.first.get_inputs()}
         outputs = {node.name: node for node in graphs.first.get_outputs()}
-        self._check_interface(inputs, outputs)
+        check_interface(self._path, self._names, inputs, outputs, provider)
         modules = read_modules(artifact)
         modules.check_graph(artifact, {node.name: node for node in graphs.first.get_overridable_initializers()})
         self._runs = Runs(graphs, AdapterRows(modules, slots, copies=provider.copies_inputs))
@@ -279,16 +275,3 @@ class OnnxDecoder:
     def _bind_cache(self, binding: Binding, first: int, rows: int) -> None:
         for index, (past, present) in enumerate(self._names):
             self.rows.bind(binding, (past, present), index, first, rows)
-
-    def _check_interface(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
-        known = {"input_ids", "attention_mask", "position_ids", *(past for past, _ in self._names)}
-        needed = {"input_ids", "attention_mask", *(past for past, _ in self._names)}
-        wrong = sorted((set(inputs) - known) | (needed - set(inputs)))
-        missing = sorted({"logits", *(present for _, present in self._names)} - set(outputs))
-        if wrong or missing:
-            raise ArtifactError(
-                f"{self._path} is not a decoder with past and present keys and values "
-                f"(inputs that do not fit: {', '.join(wrong) or 'none'}; missing outputs: {', '.join(missing)})"
-            )
-        if outputs["logits"].type not in LOGITS_TYPES or inputs[self._names[0][0]].type not in KV_TYPES:
-            raise ArtifactError(f"{self._path} has logits or keys of a type that is not served; export it for the CPU")
