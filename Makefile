@@ -108,7 +108,7 @@ bench: $(INSTALLED) ## Compare training and serving with the alternatives (20 mi
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/serving.py
 
-bench-attention: $(INSTALLED) ## Measure ONNX Runtime's two ways to compute attention on the CPU (2 minutes)
+bench-attention: $(INSTALLED) ## Measure ways to compute attention on the CPU, and keys and values in int8 (3 minutes)
 	$(BIN)/python tests/bench/attention.py
 
 bench-adapters: $(INSTALLED) ## Measure 64 adapters on one base: memory, tokens per second, time to the first answer (5 minutes)
@@ -127,7 +127,7 @@ bench-speculation: $(INSTALLED) ## Compare answers with and without drafts, by p
 	$(BIN)/python tests/bench/speculation.py
 
 bench-llama: $(INSTALLED) ## Compare serving with llama.cpp's server (half an hour; the first time also its build)
-	$(BIN)/python tests/bench/serving_llama.py --batch-precision int8
+	$(BIN)/python tests/bench/serving_llama.py --batch-precision int8 --kv-cache int8
 
 bench-chaos: $(INSTALLED) ## Serve among slow, gone, half-open and wrong clients (an hour)
 	$(BIN)/python tests/bench/chaos.py

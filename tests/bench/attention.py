@@ -1,7 +1,8 @@
-"""Attention on the CPU with all scores of a run at once, and in blocks: seconds of the decoder's runs.
+"""Attention on the CPU: all scores of a run at once, in blocks, and with keys and values in int8 (at once).
 
-A random-weight Llama of SmolLM2-135M's shape in int4, with int8 for runs of several tokens. Two processes, one of each
-kind, compute the same runs in turns; ratios are made within each turn, and the table gives medians.
+A random-weight Llama of SmolLM2-135M's shape in int4, with int8 for runs of several tokens. A process of each kind
+computes the same runs of the decoder in turns; ratios are to the first kind, made within each turn, and the table gives
+medians.
 
     python tests/bench/attention.py            # 2 minutes on 2 cores
     python tests/bench/attention.py --quick    # a tiny model, one turn: shows that everything runs
@@ -9,6 +10,7 @@ kind, compute the same runs in turns; ratios are made within each turn, and the 
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
-from bench.serving import SMOLLM2_135M
+from bench.serving import SMOLLM2_135M, prompt_ids
 from support.tiny_models import build_model, write_manifest
 
 SWITCH = "ORT_GQA_DISABLE_FLASH_ATTENTION"
@@ -47,7 +49,8 @@ def work(artifact: Path) -> None:
     tokens = draw.integers(300, decoder.spec.vocab_size, CHUNK)
     for row in range(SLOTS):  # keys and values that were never written would all be one page of zeros
         held = decoder.rows.tokens(row, 0, MOST)
-        held[:] = draw.standard_normal(held.shape[1:], np.float32)
+        size = 1 if held.dtype == np.float32 else 30
+        held[:] = size * draw.standard_normal(held.shape[1:], np.float32)
     print("ready", flush=True)
     for line in sys.stdin:
         rows, new, past, times = map(int, line.split())
@@ -73,7 +76,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         artifact = Path(scratch) / "artifact"
         make(artifact, {"vocab_size": 1024, "context_length": CONTEXT} if options.quick else SMOLLM2_135M)
-        compare(artifact, 1 if options.quick else options.rounds)
+        contestants = [("1", artifact), ("0", artifact), ("1", in_int8(artifact))]
+        compare(contestants, 1 if options.quick else options.rounds)
 
 
 def make(artifact: Path, sizes: dict[str, int]) -> None:
@@ -88,13 +92,28 @@ def make(artifact: Path, sizes: dict[str, int]) -> None:
     write_manifest(artifact)
 
 
-def compare(artifact: Path, rounds: int) -> None:
-    command = [sys.executable, __file__, "--worker", str(artifact)]
+def in_int8(artifact: Path) -> Path:
+    """Return a copy that keeps keys and values in int8."""
+    from tunesmith_trainer.export.int8_cache import measure_ranges, quantise_cache
+
+    copy = shutil.copytree(artifact, artifact.with_name("int8"))
+    ranges = measure_ranges(copy / "onnx" / "int4", prompt_ids(8, 256, 1024))
+    for exported in (copy / "onnx").iterdir():
+        assert quantise_cache(exported, ranges)
+    write_manifest(copy)
+    return copy
+
+
+def compare(contestants: list[tuple[str, Path]], rounds: int) -> None:
     workers = [
         subprocess.Popen(
-            command, env={**os.environ, SWITCH: off}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, "--worker", str(artifact)],
+            env={**os.environ, SWITCH: switch},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        for off in "10"
+        for switch, artifact in contestants
     ]
     for worker in workers:
         assert worker.stdout is not None and worker.stdout.readline() == "ready\n", "a worker did not start"
@@ -106,11 +125,13 @@ def compare(artifact: Path, rounds: int) -> None:
         assert worker.stdin is not None
         worker.stdin.close()
         worker.wait()
-    print("| rows | new tokens | tokens before | at once | in blocks | ratio |\n|---|---|---|---|---|---|")
+    print("| rows | new tokens | tokens before | at once | in blocks | ratio | in int8 | ratio |")
+    print("|---|---|---|---|---|---|---|---|")
     for (rows, new, past, _), times in found.items():
-        at_once, blocks = (statistics.median(column) for column in zip(*times, strict=True))
-        ratio = statistics.median(first / second for first, second in times)
-        print(f"| {rows} | {new} | {past} | {at_once:.1f} ms | {blocks:.1f} ms | {ratio:.2f} |")
+        first, *others = (statistics.median(column) for column in zip(*times, strict=True))
+        ratios = [statistics.median(each[n] / each[0] for each in times) for n in range(1, len(times[0]))]
+        rest = " | ".join(f"{other:.1f} ms | {ratio:.2f}" for other, ratio in zip(others, ratios, strict=True))
+        print(f"| {rows} | {new} | {past} | {first:.1f} ms | {rest} |")
 
 
 def ask(worker: "subprocess.Popen[str]", run: tuple[int, ...]) -> float:

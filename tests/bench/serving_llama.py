@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
-from bench.serving import CLIENTS, SMOLLM2_135M, invented_words, make_models, start_server
+from bench.serving import CLIENTS, SMOLLM2_135M, invented_words, make_models, prompt_ids, start_server
 from support import llama_cpp, vllm_cpu
 from support.rival_servers import peak
 
@@ -201,6 +201,17 @@ def row(name: str, clients: int, rounds: list[list[Sample]]) -> str:
     return f"| {' | '.join([name, str(clients), speeds[0], *others, *firsts])} |"
 
 
+def keep_in_int8(artifact: Path, vocab_size: int) -> None:
+    """Let the exports keep keys and values in int8."""
+    from support.tiny_models import write_manifest
+    from tunesmith_trainer.export.int8_cache import measure_ranges, quantise_cache
+
+    ranges = measure_ranges(artifact / "onnx" / "int4", prompt_ids(16, SHARED + OWN, vocab_size))
+    for precision in ("int4", "int8"):
+        assert quantise_cache(artifact / "onnx" / precision, ranges)
+    write_manifest(artifact)
+
+
 def main() -> None:
     """Build the models, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -208,6 +219,7 @@ def main() -> None:
     parser.add_argument("--greedy", action="store_true", help="always the most likely token")
     parser.add_argument("--precision", default="int4")
     parser.add_argument("--batch-precision")
+    parser.add_argument("--kv-cache", choices=["int8"], help="how keys and values are kept")
     parser.add_argument("--vllm", action="store_true", help="measure vLLM's CPU build too (6 GB)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=2, help="requests of a measurement, at least one a client")
@@ -226,6 +238,8 @@ def main() -> None:
         artifact = (options.work or Path(scratch)) / ("quick" if options.quick else "smollm2-135m-random")
         if not (artifact / "manifest.json").exists():
             make_models(artifact, sizes)
+            if options.kv_cache:
+                keep_in_int8(artifact, sizes["vocab_size"])
         print(measure(options, artifact, sizes))
 
 

@@ -86,6 +86,14 @@ def _report_batch_precision(
     manifests.findings.append(Finding(workspace.source.file, line, path_of(location), message, remedy))
 
 
+def _report_kv_cache(manifests: Manifests, workspace: LoadedInferenceWorkspace, job: str | None, provider: str) -> None:
+    location = ("spec", "runtime", "executionProvider")
+    message = f"is {provider}, which cannot keep keys and values in int8 as FineTuneJob {job} exports them"
+    remedy = "write executionProvider: cpu, or remove export.kvCache from the job"
+    line = workspace.document.line_of(location)
+    manifests.findings.append(Finding(workspace.source.file, line, path_of(location), message, remedy))
+
+
 def _check_draft(
     manifests: Manifests, workspace: LoadedInferenceWorkspace, names: Mapping[tuple[str, str, str], Source]
 ) -> None:
@@ -132,6 +140,8 @@ def _check_precisions(manifests: Manifests) -> None:
         if served_precision(exported, wanted, *by) in exported:
             if batch is not None and batch not in exported:
                 _report_batch_precision(manifests, workspace, name, batch)
+            if job.spec.export.kv_cache is not None and provider != CPU:
+                _report_kv_cache(manifests, workspace, name, provider)
             continue
         location: tuple[str | int, ...] = ("spec", "runtime", "precision")
         if wanted is None:

@@ -133,6 +133,11 @@ class TrainingJobSpec(SpecModel):
         *(rule for name in TASKS for rule in _task_rules(name)),
         *_OBJECTIVE_RULES,
         Rule(
+            f"self.task == '{DEFAULT_TASK}' || !has(self.export) || !has(self.export.kvCache)",
+            f"export.kvCache is for task: {DEFAULT_TASK}, whose server keeps keys and values; remove kvCache",
+            lambda spec: spec.task == DEFAULT_TASK or spec.export.kv_cache is None,
+        ),
+        Rule(
             "!has(self.classification) || self.task == 'sequenceClassification'",
             "classification belongs to task: sequenceClassification; remove classification, or write that task",
             lambda spec: spec.classification is None or spec.task == "sequenceClassification",

@@ -18,6 +18,7 @@ from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from tunesmith_trainer.export.external_data import mapped
 from tunesmith_trainer.export.graph import MODEL, with_all_logits
+from tunesmith_trainer.export.int8_cache import with_plain_cache
 from tunesmith_trainer.export.int8_products import with_plain_products
 from tunesmith_trainer.export.wide import widen
 
@@ -45,6 +46,7 @@ class LayerGraphs:
         self._folder = folder
         model = with_all_logits(onnx.load(str(folder / MODEL), load_external_data=False))
         with_plain_products(model.graph)
+        with_plain_cache(model.graph)
         self._matrices = _take_matrices_out(model.graph)
         widen(model)
         self._model = model

@@ -17,6 +17,7 @@ from tunesmith_trainer.export.wide import NARROW, widen
 Logits = npt.NDArray[np.float32]
 _Values = dict[str, npt.NDArray[Any]]
 
+_CACHE_TYPES: dict[str, npt.DTypeLike] = {"tensor(float)": np.float32, "tensor(int8)": np.int8}
 _CHUNK = 512  # tokens computed in one go, which bounds the memory of their logits and attention
 
 
@@ -46,7 +47,7 @@ class OnnxModel:
         for name, value in inputs.items():
             if name.startswith("past_key_values."):
                 heads, size = value.shape[1], self._head_size(value.shape[3], folder)
-                self._empty[name] = np.zeros((1, heads, 0, size), np.float32)
+                self._empty[name] = np.zeros((1, heads, 0, size), _CACHE_TYPES[value.type])
 
     def _open(self, whole: bool) -> Any:  # noqa: ANN401
         """Return the session. Only one exists at a time, as each has the weights in memory.
@@ -115,6 +116,13 @@ class OnnxModel:
             logits, past = self._run(chunk, start, past, whole=True)
             here = wanted[(wanted >= start) & (wanted < start + len(chunk))]
             yield here, logits[here - start]
+
+    def cache(self, ids: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
+        """Return the keys and values of a row, [1, heads, tokens, head size], by the names of the inputs."""
+        past = self._empty
+        for start in range(0, len(ids), _CHUNK):
+            _, past = self._run(ids[start : start + _CHUNK], start, past)
+        return past
 
     def decode(self, prompt: Sequence[int], answer: Sequence[int]) -> Logits:
         """Return the logits that choose each token of an answer, with the answer fed token by token over the cache.

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.artifact import onnx_folder
-from tunesmith_api.spec import JobConfig
+from tunesmith_api.spec import JobConfig, KvCache
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.models.memory import is_small
 from tunesmith_trainer.publish.exports import is_exported, record_export, remove_export, require_current_exports
+from tunesmith_trainer.publish.kv_cache import keep_in_int8
 from tunesmith_trainer.publish.models import Models
 from tunesmith_trainer.publish.progress import Progress
 from tunesmith_trainer.publish.served import ServedChecks
@@ -94,7 +95,11 @@ class MergedModel(Publication):
             self._progress.step(f"exporting {precision.value}")
             remove_export(self._folder, precision)
             if running:
-                running.export(merged, self._folder / "onnx" / precision.value, precision)
+                exported = self._folder / "onnx" / precision.value
+                running.export(merged, exported, precision)
+                if self._config.spec.export.kv_cache is KvCache.INT8:
+                    self._progress.step(f"measuring the keys and values of {precision.value}")
+                    keep_in_int8(exported, self.models.work, model)
             record_export(self._folder, precision, model)
 
     def parts(self) -> dict[str, Path]:

@@ -29,6 +29,7 @@ PUBLISH_STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("onnx", ("export",)),
     ("export.log", ("export",)),
     ("export-*.json", ("export",)),
+    ("kv-cache.safetensors", ("export",)),
     ("evaluation*.json", ("evaluation",)),
     ("predictions*.jsonl", ("evaluation",)),
     ("reference", ("evaluation", "parity")),
