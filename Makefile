@@ -126,7 +126,7 @@ bench-openvino: $(INSTALLED) ## Compare servers with OpenVINO and with ONNX Runt
 bench-speculation: $(INSTALLED) ## Compare answers with and without drafts, by prompt lookup and by a draft model, of three kinds of text (6 minutes)
 	$(BIN)/python tests/bench/speculation.py
 
-bench-llama: $(INSTALLED) ## Compare serving with llama.cpp's server (half an hour; the first time also its build)
+bench-llama: $(INSTALLED) ## Compare serving with llama.cpp's server (40 minutes; the first time also its build)
 	$(BIN)/python tests/bench/serving_llama.py --batch-precision int8 --kv-cache int8
 
 bench-chaos: $(INSTALLED) ## Serve among slow, gone, half-open and wrong clients (an hour)

@@ -21,8 +21,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
-from bench.serving import SMOLLM2_135M, prompt_ids
-from support.tiny_models import build_model, write_manifest
+from bench.serving import SMOLLM2_135M, keep_in_int8, make_exports
+from tunesmith_api.spec import Precision
 
 SWITCH = "ORT_GQA_DISABLE_FLASH_ATTENTION"
 SLOTS, CONTEXT, CHUNK, MOST = 32, 1024, 128, 896
@@ -75,33 +75,12 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         artifact = Path(scratch) / "artifact"
-        make(artifact, {"vocab_size": 1024, "context_length": CONTEXT} if options.quick else SMOLLM2_135M)
-        contestants = [("1", artifact), ("0", artifact), ("1", in_int8(artifact))]
+        sizes = {"vocab_size": 1024, "context_length": CONTEXT} if options.quick else SMOLLM2_135M
+        make_exports(artifact, sizes, (Precision.INT4, Precision.INT8))
+        in_int8 = shutil.copytree(artifact, artifact.with_name("int8"))
+        keep_in_int8(in_int8, sizes["vocab_size"])
+        contestants = [("1", artifact), ("0", artifact), ("1", in_int8)]
         compare(contestants, 1 if options.quick else options.rounds)
-
-
-def make(artifact: Path, sizes: dict[str, int]) -> None:
-    """Export a model in int4 and int8."""
-    from tunesmith_api.spec import Precision
-    from tunesmith_trainer.export.exporter import Exporter
-
-    model = build_model(artifact.with_name("model"), "llama", **sizes)
-    with Exporter(artifact.with_name("log")) as exporter:
-        for precision in (Precision.INT4, Precision.INT8):
-            exporter.export(model, artifact / "onnx" / precision.value, precision)
-    write_manifest(artifact)
-
-
-def in_int8(artifact: Path) -> Path:
-    """Return a copy that keeps keys and values in int8."""
-    from tunesmith_trainer.export.int8_cache import measure_ranges, quantise_cache
-
-    copy = shutil.copytree(artifact, artifact.with_name("int8"))
-    ranges = measure_ranges(copy / "onnx" / "int4", prompt_ids(8, 256, 1024))
-    for exported in (copy / "onnx").iterdir():
-        assert quantise_cache(exported, ranges)
-    write_manifest(copy)
-    return copy
 
 
 def compare(contestants: list[tuple[str, Path]], rounds: int) -> None:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 from support.tiny_models import build_model, export_onnx, write_manifest
 from tunesmith_api.spec import Precision
 from tunesmith_trainer.export.exporter import Exporter
+from tunesmith_trainer.export.int8_cache import measure_ranges, quantise_cache
 
 SMOLLM2_135M = {
     "vocab_size": 32_768,
@@ -62,13 +63,27 @@ def invented_words(count: int) -> list[str]:
 
 def make_models(folder: Path, sizes: dict[str, Any]) -> None:
     """The model at `folder`.hf, an artifact of it at `folder`, and the builder's own exports at `folder`.genai."""
+    model = make_exports(folder, sizes, (Precision.FP32, Precision.INT4, Precision.INT8))
+    for precision in (Precision.FP32, Precision.INT4):
+        export_onnx(model, folder.with_name(folder.name + ".genai"), precision.value)
+
+
+def make_exports(folder: Path, sizes: dict[str, Any], precisions: Iterable[Precision]) -> Path:
+    """Make an artifact at `folder` of a model at `folder`.hf, which is returned."""
     model = build_model(folder.with_name(folder.name + ".hf"), "llama", **sizes)
     with Exporter(folder.with_name(folder.name + ".log")) as exporter:
-        for precision in (Precision.FP32, Precision.INT4, Precision.INT8):
+        for precision in precisions:
             exporter.export(model, folder / "onnx" / precision.value, precision)
-        for precision in (Precision.FP32, Precision.INT4):
-            export_onnx(model, folder.with_name(folder.name + ".genai"), precision.value)
     write_manifest(folder)
+    return model
+
+
+def keep_in_int8(artifact: Path, vocab_size: int) -> None:
+    """Let the exports of an artifact, int4 among them, keep keys and values in int8."""
+    ranges = measure_ranges(artifact / "onnx" / "int4", prompt_ids(16, 448, vocab_size))
+    for exported in (artifact / "onnx" / name for name in ("int4", "int8")):
+        assert quantise_cache(exported, ranges)
+    write_manifest(artifact)
 
 
 def prompt_ids(count: int, length: int, vocab_size: int) -> list[list[int]]:

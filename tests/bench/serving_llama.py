@@ -6,7 +6,7 @@ made within each round; the table gives medians. Answers are sampled at temperat
 themselves; with `--greedy` they are the most likely tokens, and random weights repeat themselves so much that prompt
 lookup guesses well.
 
-    python tests/bench/serving_llama.py            # half an hour on 2 cores; builds llama.cpp first (20 minutes)
+    python tests/bench/serving_llama.py            # 40 minutes on 2 cores; builds llama.cpp first (20 minutes)
     python tests/bench/serving_llama.py --vllm     # also against vLLM's CPU build, in bf16: it has no int4 of this form
     python tests/bench/serving_llama.py --quick    # a tiny model, one round: shows that everything runs
 """
@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
-from bench.serving import CLIENTS, SMOLLM2_135M, invented_words, make_models, prompt_ids, start_server
+from bench.serving import CLIENTS, SMOLLM2_135M, invented_words, keep_in_int8, make_models, start_server
 from support import llama_cpp, vllm_cpu
 from support.rival_servers import peak
 
@@ -201,17 +201,6 @@ def row(name: str, clients: int, rounds: list[list[Sample]]) -> str:
     return f"| {' | '.join([name, str(clients), speeds[0], *others, *firsts])} |"
 
 
-def keep_in_int8(artifact: Path, vocab_size: int) -> None:
-    """Let the exports keep keys and values in int8."""
-    from support.tiny_models import write_manifest
-    from tunesmith_trainer.export.int8_cache import measure_ranges, quantise_cache
-
-    ranges = measure_ranges(artifact / "onnx" / "int4", prompt_ids(16, SHARED + OWN, vocab_size))
-    for precision in ("int4", "int8"):
-        assert quantise_cache(artifact / "onnx" / precision, ranges)
-    write_manifest(artifact)
-
-
 def main() -> None:
     """Build the models, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -235,7 +224,8 @@ def main() -> None:
     if options.quick:
         options.rounds, options.new_tokens, options.turns = 1, 16, 3
     with tempfile.TemporaryDirectory() as scratch:
-        artifact = (options.work or Path(scratch)) / ("quick" if options.quick else "smollm2-135m-random")
+        name = "quick" if options.quick else "smollm2-135m-random"
+        artifact = (options.work or Path(scratch)) / (f"{name}-kv-int8" if options.kv_cache else name)
         if not (artifact / "manifest.json").exists():
             make_models(artifact, sizes)
             if options.kv_cache:

@@ -70,7 +70,7 @@ def _check_adapters(
         if job is not None and not job.spec.export.adapter_only:
             message = f"FineTuneJob {name} publishes a whole model, not an adapter"
             remedy = "write export: {adapterOnly: true} in the job, or remove this adapter"
-            manifests.findings.append(Finding(workspace.source.file, line, path_of(location), message, remedy))
+            _report(manifests, workspace, location, message, remedy)
         elif ("FineTuneJob", namespace, name) not in names:
             message = f"{path_of(location)}: {name} is not among these files; it must have been run before"
             manifests.notes.append(Ignored(workspace.source.file, line, message))
@@ -82,14 +82,23 @@ def _report_batch_precision(
     location = ("spec", "runtime", "batchPrecision")
     message = f"is {wanted}, which FineTuneJob {job} does not export"
     remedy = f"add {wanted} to its export.precisions, or remove batchPrecision"
-    line = workspace.document.line_of(location)
-    manifests.findings.append(Finding(workspace.source.file, line, path_of(location), message, remedy))
+    _report(manifests, workspace, location, message, remedy)
 
 
 def _report_kv_cache(manifests: Manifests, workspace: LoadedInferenceWorkspace, job: str | None, provider: str) -> None:
     location = ("spec", "runtime", "executionProvider")
     message = f"is {provider}, which cannot keep keys and values in int8 as FineTuneJob {job} exports them"
     remedy = "write executionProvider: cpu, or remove export.kvCache from the job"
+    _report(manifests, workspace, location, message, remedy)
+
+
+def _report(
+    manifests: Manifests,
+    workspace: LoadedInferenceWorkspace,
+    location: tuple[str | int, ...],
+    message: str,
+    remedy: str,
+) -> None:
     line = workspace.document.line_of(location)
     manifests.findings.append(Finding(workspace.source.file, line, path_of(location), message, remedy))
 
@@ -122,7 +131,7 @@ def _check_draft(
         message = f"FineTuneJob {name} exports nothing that a server on the CPU can compute"
         remedy = "write export.precisions: [int4] in the job, or remove draftModel"
     if message:
-        manifests.findings.append(Finding(workspace.source.file, line, path_of(location), message, remedy))
+        _report(manifests, workspace, location, message, remedy)
 
 
 def _check_precisions(manifests: Manifests) -> None:
@@ -161,8 +170,7 @@ def _check_precisions(manifests: Manifests) -> None:
             location = ("spec", "model", "fineTuneJob")
             message = f"FineTuneJob {name} exports no ONNX model to serve (its export.precisions: [])"
             remedy = f"write export.precisions: [{add}] in the job, or remove this workspace"
-        line = workspace.document.line_of(location)
-        manifests.findings.append(Finding(workspace.source.file, line, path_of(location), message, remedy))
+        _report(manifests, workspace, location, message, remedy)
 
 
 def _config_map_refs(job: LoadedFineTuneJob) -> Iterator[tuple[tuple[str | int, ...], ConfigMapKeyRef]]:

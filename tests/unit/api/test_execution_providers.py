@@ -99,19 +99,22 @@ def test_options_of_a_provider_whose_options_are_not_known_are_passed_on():
 @pytest.mark.parametrize(
     ("exported", "runtime", "said", "remedy"),
     [
-        ("fp16", "executionProvider: cuda", "", ""),
-        ("int4", "executionProvider: cuda", "exports nothing that the provider cuda can compute", "fp16"),
-        ("int4", "{executionProvider: cuda, precision: fp16}", "which FineTuneJob faq does not export", "fp16"),
-        ("int4", "batchPrecision: int8", "which FineTuneJob faq does not export", "add int8 to its export.precisions"),
-        ("int4, int8", "batchPrecision: int8", "", ""),
-        ("int4", "executionProvider: openvino", "", ""),
-        ("int4, kvCache: int8", "executionProvider: cpu", "", ""),
-        ("int4, kvCache: int8", "executionProvider: openvino", "openvino, which cannot keep keys and values", "cpu"),
+        ("[fp16]", "executionProvider: cuda", "", ""),
+        ("[int4]", "executionProvider: cuda", "exports nothing that the provider cuda can compute", "fp16"),
+        ("[int4]", "{executionProvider: cuda, precision: fp16}", "which FineTuneJob faq does not export", "fp16"),
+        (
+            "[int4]",
+            "batchPrecision: int8",
+            "which FineTuneJob faq does not export",
+            "add int8 to its export.precisions",
+        ),
+        ("[int4, int8]", "batchPrecision: int8", "", ""),
+        ("[int4]", "executionProvider: openvino", "", ""),
+        ("[int4], kvCache: int8", "executionProvider: cpu", "", ""),
+        ("[int4], kvCache: int8", "executionProvider: openvino", "openvino, which cannot keep keys and values", "cpu"),
     ],
 )
 def test_a_workspace_and_its_job_fit_together(tmp_path, exported, runtime, said, remedy):
-    precisions, _, cache = exported.partition(", kvCache")
-    more = f"kvCache{cache}" if cache else ""
     (tmp_path / "all.yaml").write_text(
         f"""apiVersion: tunesmith.dev/v1alpha1
 kind: FineTuneJob
@@ -120,7 +123,7 @@ spec:
   model: {{scratch: {{}}}}
   method: full
   dataset: {{sources: [{{uri: ./rows.jsonl}}]}}
-  export: {{precisions: [{precisions}]{", " + more if more else ""}}}
+  export: {{precisions: {exported}}}
 ---
 apiVersion: tunesmith.dev/v1alpha1
 kind: InferenceWorkspace

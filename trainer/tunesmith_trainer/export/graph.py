@@ -20,6 +20,11 @@ PRUNED = "/lm_head/prune/"
 """Beginning of the names of the nodes that keep the last token only, before the output layer."""
 
 
+def attention_nodes(graph: GraphProto) -> list[NodeProto]:
+    """Return the nodes that compute attention over grouped queries."""
+    return [node for node in graph.node if node.op_type == "GroupQueryAttention"]
+
+
 def merge_gate_and_up(graph: GraphProto) -> list[tuple[str, str, NodeProto]]:
     """Merge the two quantised products at the start of each layer's MLP into one.
 

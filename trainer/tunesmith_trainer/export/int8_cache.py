@@ -14,16 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, TensorProto, helper, numpy_helper
 
-from tunesmith_trainer.export.graph import MODEL
+from tunesmith_trainer.export.graph import MODEL, attention_nodes
 from tunesmith_trainer.export.onnx_runner import OnnxModel
 from tunesmith_trainer.export.ragged import write_ragged
 
 ROOM = 1.1
 """How far above the largest value of the rows the scales reach."""
 _LEVELS = 127
-_ATTENTION = "GroupQueryAttention"
 _SCALE_INPUT = 12  # key and value, one after the other
 _ATTRIBUTES = {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8}
 _CACHE = ("past_key_values.", "present.")
@@ -59,7 +58,7 @@ def quantise_cache(folder: Path, ranges: Ranges) -> bool:
         Whether the graph could be changed: all of its layers have attention over grouped queries.
     """
     model = onnx.load(str(folder / MODEL), load_external_data=False)
-    attention = _attention(model.graph)
+    attention = attention_nodes(model.graph)
     if {name for node in attention for name in node.input[3:5]} != set(ranges):
         return False
     for node in attention:
@@ -71,7 +70,7 @@ def quantise_cache(folder: Path, ranges: Ranges) -> bool:
         del node.input[:]
         node.input.extend([*kept[:_SCALE_INPUT], *scales, *kept[_SCALE_INPUT + 2 :]])
         node.attribute.extend(helper.make_attribute(name, value) for name, value in _ATTRIBUTES.items())
-    _set_types(model.graph, TensorProto.INT8)
+    _set_types(model.graph, TensorProto.FLOAT, TensorProto.INT8)
     onnx.save(model, str(folder / MODEL))
     write_ragged(folder)
     return True
@@ -79,23 +78,19 @@ def quantise_cache(folder: Path, ranges: Ranges) -> bool:
 
 def with_plain_cache(graph: GraphProto) -> None:
     """Let a graph keep its keys and values in fp32 again, in place, so that nothing is rounded."""
-    for node in _attention(graph):
+    for node in attention_nodes(graph):
         kept = [attribute for attribute in node.attribute if attribute.name not in _ATTRIBUTES]
         if len(kept) < len(node.attribute):
             del node.attribute[:]
             node.attribute.extend(kept)
             node.input[_SCALE_INPUT] = node.input[_SCALE_INPUT + 1] = ""
-    _set_types(graph, TensorProto.FLOAT, TensorProto.INT8)
+    _set_types(graph, TensorProto.INT8, TensorProto.FLOAT)
 
 
-def _attention(graph: GraphProto) -> list[NodeProto]:
-    return [node for node in graph.node if node.op_type == _ATTENTION]
-
-
-def _set_types(graph: GraphProto, kind: int, only: int | None = None) -> None:
-    """Set the type of the keys and values that a graph takes and returns."""
+def _set_types(graph: GraphProto, before: int, after: int) -> None:
+    """Change the type of the keys and values that a graph takes and returns."""
     values: list[Any] = [*graph.input, *graph.output, *graph.value_info]
     for value in values:
         tensor = value.type.tensor_type
-        if value.name.startswith(_CACHE) and only in (None, tensor.elem_type):
-            tensor.elem_type = kind
+        if value.name.startswith(_CACHE) and tensor.elem_type == before:
+            tensor.elem_type = after

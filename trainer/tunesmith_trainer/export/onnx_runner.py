@@ -119,10 +119,7 @@ class OnnxModel:
 
     def cache(self, ids: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
         """Return the keys and values of a row, [1, heads, tokens, head size], by the names of the inputs."""
-        past = self._empty
-        for start in range(0, len(ids), _CHUNK):
-            _, past = self._run(ids[start : start + _CHUNK], start, past)
-        return past
+        return self._read(ids)[1]
 
     def decode(self, prompt: Sequence[int], answer: Sequence[int]) -> Logits:
         """Return the logits that choose each token of an answer, with the answer fed token by token over the cache.
@@ -132,9 +129,7 @@ class OnnxModel:
         """
         if self._is_narrow:
             return self._decode_at_once(prompt, answer)
-        past = self._empty
-        for start in range(0, len(prompt), _CHUNK):
-            step, past = self._run(prompt[start : start + _CHUNK], start, past)
+        step, past = self._read(prompt)
         rows = [step[-1]]
         for index, token in enumerate(answer[:-1]):
             step, past = self._run([token], len(prompt) + index, past)
@@ -143,13 +138,18 @@ class OnnxModel:
 
     def _decode_at_once(self, prompt: Sequence[int], answer: Sequence[int]) -> Logits:
         """As `decode`, but with the answer fed in one go: casting all weights up for each token would take too long."""
-        past = self._empty
-        for start in range(0, len(prompt), _CHUNK):
-            first, past = self._run(prompt[start : start + _CHUNK], start, past, whole=True)
+        first, past = self._read(prompt, whole=True)
         if len(answer) == 1:
             return first[-1:]
         rest, _ = self._run(answer[:-1], len(prompt), past, whole=True)
         return np.concatenate([first[-1:], rest])
+
+    def _read(self, ids: Sequence[int], whole: bool = False) -> tuple[Logits, _Values]:
+        """Return the logits of a row's last chunk, and the keys and values of the whole row."""
+        past = self._empty
+        for start in range(0, len(ids), _CHUNK):
+            logits, past = self._run(ids[start : start + _CHUNK], start, past, whole)
+        return logits, past
 
     def _run(self, ids: Sequence[int], before: int, past: _Values, whole: bool = False) -> tuple[Logits, _Values]:
         feeds: _Values = {

@@ -19,13 +19,12 @@ import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
-from tunesmith_trainer.export.graph import MODEL, PRUNED
+from tunesmith_trainer.export.graph import MODEL, PRUNED, attention_nodes
 
 RAGGED = "model.ragged.onnx"
 LOGITS_INDICES = "logits_indices"
 QUERY_SEQLENS = "query_seqlens"
 
-_ATTENTION = "GroupQueryAttention"
 _SEQLENS_INPUT, _QUERY_SEQLENS_INPUT = 5, 16
 _PREFIX = "/model/query_seqlens/"
 
@@ -52,7 +51,7 @@ def write_ragged(folder: Path) -> bool:
 def make_ragged(graph: GraphProto) -> bool:
     """Give a graph the two inputs, in place; return whether it is one that can have them."""
     pruning = [node for node in graph.node if node.name.startswith(PRUNED)]
-    attention = [node for node in graph.node if node.op_type == _ATTENTION]
+    attention = attention_nodes(graph)
     if not pruning or not attention:
         return False
     for node in attention:

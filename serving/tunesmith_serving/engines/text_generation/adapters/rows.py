@@ -70,7 +70,7 @@ class AdapterRows:
         self._generation = 0
         self._bound: WeakKeyDictionary[Any, tuple[int, ...]] = WeakKeyDictionary()
 
-    def holding(self, adapter: Adapter | None) -> list[int]:
+    def rows_with(self, adapter: Adapter | None) -> list[int]:
         """Return the rows whose matrices are those of an adapter; none without one, which fits any row."""
         return [row for row, held in enumerate(self._held) if adapter and held == adapter.weights.serial]
 

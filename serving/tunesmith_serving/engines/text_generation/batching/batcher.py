@@ -164,8 +164,8 @@ class ContinuousBatcher(QueueWorker):
             if not self._queue or not self._running.has_memory(self._queue[0].most_tokens):
                 return None
             # A row further on would leave gaps before it that no other request fills.
-            rows = range(len(self._running) + len(self._queue))
-            row = self._running.free_row(filter(rows.__contains__, self._decoder.rows_with(self._queue[0].adapter)))
+            limit = len(self._running) + len(self._queue)
+            row = self._running.free_row(row for row in self._decoder.rows_with(self._queue[0].adapter) if row < limit)
             if row is None:
                 return None
             slot = Slot(self._queue.popleft(), row)

@@ -47,7 +47,7 @@ class Runs:
 
     def rows_with(self, adapter: Adapter | None) -> list[int]:
         """Return the rows in which the matrices of an adapter are from earlier; none without an adapter."""
-        return self._adapters.holding(adapter)
+        return self._adapters.rows_with(adapter)
 
     def begin(
         self, first: int, adapters: Sequence[RowAdapter], tokens: int, kept: dict[Session, Run] | None = None
