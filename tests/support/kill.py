@@ -42,20 +42,18 @@ class Duration:
     startup: float
     work: float
 
+    def shorter(self, other: "Duration") -> "Duration":
+        """Return the shorter of both, startup and work each for itself."""
+        return Duration(min(self.startup, other.startup), min(self.work, other.work))
+
 
 def run_undisturbed(stages: Sequence[StageCommand], env: dict[str, str]) -> dict[str, Duration]:
     """Run all stages to their ends and return what each took."""
     durations = {}
     for stage in stages:
-        started, begun = time.time(), None
-        process = _start(stage, env)
-        while process.poll() is None:
-            if begun is None and stage.has_begun(started):
-                begun = time.time()
-            time.sleep(0.01)
-        _finish(stage, process)
-        ended, begun = time.time(), begun or started
-        durations[stage.name] = Duration(begun - started, ended - begun)
+        took = _attempt(stage, env)
+        assert took is not None
+        durations[stage.name] = took
     return durations
 
 
@@ -75,7 +73,8 @@ def run_with_kills(
         work: The work folder; no process that was started for it may outlive a kill.
         durations: What each stage takes undisturbed. A moment is drawn between 0 and a little more than what an attempt
             should take, so that some attempts come through. Where starting up is told apart, three of four moments
-            are drawn from the time of working.
+            are drawn from the time of working. A stage that comes through sooner has its duration here made shorter:
+            it may have been measured on a busier machine, where most moments would be later than the stage's end.
         most: Kills after which the stages are left alone.
         chance: Where the moments are drawn from.
         env: The environment of the commands.
@@ -91,30 +90,41 @@ def run_with_kills(
             working = stage.begun is not None and chance.random() < 0.75
             span = duration.startup if stage.begun is not None and not working else duration.work
             moment = chance.uniform(0, 1.1 * span * (1 - 0.9 * stage.progress() * working))
-            if _killed(stage, env, moment if left else None, working=working):
+            anew = stage.progress() == 0
+            took = _attempt(stage, env, moment if left else None, working=working)
+            if took is None:
                 left -= 1
                 kills.append(stage.name)
                 wait_until_gone(work)
                 since = "began to work" if working else "was started"
                 print(f"{stage.name} killed {moment:.2f} s after it {since}, progress {stage.progress():.0%}")
+            elif anew:
+                durations[stage.name] = duration.shorter(took)
     return kills
 
 
-def _killed(stage: StageCommand, env: dict[str, str], moment: float | None, *, working: bool) -> bool:
-    """Run one attempt and return whether it was killed: `moment` seconds after its start, or after it began to work."""
-    started = time.time()
+def _attempt(
+    stage: StageCommand, env: dict[str, str], moment: float | None = None, *, working: bool = False
+) -> Duration | None:
+    """Run one attempt, and kill it `moment` seconds after its start, or after it began to work.
+
+    Returns:
+        What it took, or None where it was killed.
+    """
+    started, begun = time.time(), None
     process = _start(stage, env)
-    since = None if working else time.monotonic()
     while process.poll() is None:
-        if since is None and stage.has_begun(started):
-            since = time.monotonic()
-        if moment is not None and since is not None and time.monotonic() - since >= moment:
+        if begun is None and stage.has_begun(started):
+            begun = time.time()
+        since = begun if working else started
+        if moment is not None and since is not None and time.time() - since >= moment:
             process.send_signal(signal.SIGKILL)
             process.wait()
-            return True
+            return None
         time.sleep(0.003)
     _finish(stage, process)
-    return False
+    ended, begun = time.time(), begun or started
+    return Duration(begun - started, ended - begun)
 
 
 def _start(stage: StageCommand, env: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -3,6 +3,7 @@
 import random
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -36,9 +37,13 @@ def test_sigkill_at_random_moments(tmp_path: Path) -> None:
     for _ in range(20):  # some end before they are killed, as the machine is now faster, now slower
         if killed == 3:
             break
+        started = time.monotonic()
         with start_prepare(work) as process:
-            time.sleep(moments.uniform(0.05, 0.95) * seconds)
-            process.send_signal(signal.SIGKILL)
+            try:
+                process.communicate(timeout=moments.uniform(0.05, 0.95) * seconds)
+                seconds = min(seconds, time.monotonic() - started)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
             process.communicate()
             killed += process.returncode == -signal.SIGKILL
         if (work / "prepare" / "stage.json").exists():
