@@ -81,8 +81,8 @@ def make_exports(folder: Path, sizes: dict[str, Any], precisions: Iterable[Preci
 def keep_in_int8(artifact: Path, vocab_size: int) -> None:
     """Let the exports of an artifact, int4 among them, keep keys and values in int8."""
     ranges = measure_ranges(artifact / "onnx" / "int4", prompt_ids(16, 448, vocab_size))
-    for exported in (artifact / "onnx" / name for name in ("int4", "int8")):
-        assert quantise_cache(exported, ranges)
+    for name in ("int4", "int8"):
+        assert quantise_cache(artifact / "onnx" / name, ranges, prompts=name == "int8")
     write_manifest(artifact)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
@@ -76,6 +77,59 @@ def test_both_graphs_keep_int8(export_of: ExportOf, tmp_path: Path) -> None:
         graph = onnx.load(folder / name, load_external_data=False).graph
         cache = [v for v in (*graph.input, *graph.output) if v.name.startswith(("past_key_values.", "present."))]
         assert {value.type.tensor_type.elem_type for value in cache} == {onnx.TensorProto.INT8}, name
+
+
+@pytest.mark.parametrize("architecture", sorted(EXPORTABLE))
+def test_prompts_are_computed_as_steps_are(architecture: str, export_of: ExportOf, tmp_path: Path) -> None:
+    """Prompts in fp32 after the rounding are what ONNX Runtime's kernel computes; without a cache with room it does."""
+    exported = export_of(architecture, Precision.FP32)
+    row = ROW * 2
+    ranges = measure_ranges(exported, [row])
+    models, rows_of_a_run = [], []
+    for name in ("split", "plain"):
+        folder = shutil.copytree(exported, tmp_path / name)
+        assert quantise_cache(folder, ranges, prompts=name == "split")
+        models.append(OnnxModel(folder))
+        rows_of_a_run.append(ragged_run(folder))
+        for graph in (MODEL, RAGGED):
+            nodes = onnx.load(folder / graph, load_external_data=False).graph.node
+            assert sum(node.op_type == "If" for node in nodes) == (len(ranges) / 2 if name == "split" else 0)
+    split, plain = models
+    check_same_rounding(split.logits(row), plain.logits(row))
+    found, expected = split.cache(row), plain.cache(row)
+    for first, second in ((found, expected), rows_of_a_run):
+        for name, values in second.items():
+            check_same_rounding(first[name], values)
+
+
+def check_same_rounding(found: np.ndarray, expected: np.ndarray) -> None:
+    """Most differ by rounding in fp32 only; where that lies between two levels, it is the next one."""
+    differences = np.abs(found.astype(np.float64) - expected)
+    assert np.median(differences) < 1e-5
+    assert differences.max() <= (1 if expected.dtype == np.int8 else 0.02)
+
+
+def ragged_run(folder: Path) -> dict[str, np.ndarray]:
+    """What a run gives whose rows have 40, 3 and 33 new tokens after 8, 50 and none: logits, keys and values."""
+    session = ort.InferenceSession(folder / RAGGED, providers=["CPUExecutionProvider"])
+    sizes = json.loads((folder / "genai_config.json").read_bytes())["model"]["decoder"]
+    draw = np.random.default_rng(1)
+    new, past, room = np.array([40, 3, 33], np.int32), np.array([8, 50, 0]), 96
+    feeds = {
+        "input_ids": draw.integers(3, 500, (3, 40)),
+        "attention_mask": (np.arange(53) < (new + past)[:, np.newaxis]).astype(np.int64),
+        "query_seqlens": new,
+        "logits_indices": np.array([[[row, position - 1]] for row, position in enumerate(new)]),
+    }
+    for value in session.get_inputs():
+        if value.name.startswith("past_key_values."):
+            feeds[value.name] = draw.integers(-90, 90, (3, value.shape[1], room, sizes["head_size"])).astype(np.int8)
+        elif value.name == "position_ids":
+            feeds[value.name] = past[:, np.newaxis] + np.arange(40)
+    names = [value.name for value in session.get_outputs()]
+    found = dict(zip(names, session.run(None, feeds), strict=True))
+    kept = np.arange(room) < (new + past)[:, np.newaxis]  # what is behind a row's own is never read
+    return {name: v if name == "logits" else v.transpose(0, 2, 1, 3)[kept] for name, v in found.items()}
 
 
 def test_rows_from_all_over_the_data_are_measured(tmp_path: Path) -> None:
@@ -158,7 +212,7 @@ def test_other_providers_are_refused(artifact: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_model_without_grouped_queries_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunesmith_trainer.publish.kv_cache.quantise_cache", lambda *_: False)
+    monkeypatch.setattr("tunesmith_trainer.publish.kv_cache.quantise_cache", lambda *_, **__: False)
     work = make_job(tmp_path / "job", export={"precisions": ["int4"], "kvCache": "int8"})
     with pytest.raises(StageError, match=r"grouped queries") as caught:
         run_stage(Stage.PUBLISH, publish, work)

@@ -17,13 +17,13 @@ import onnx
 from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 from tunesmith_trainer.export.graph import MODEL, attention_nodes
+from tunesmith_trainer.export.int8_prompts import SCALE_INPUTS, join_prompts, split_prompts
 from tunesmith_trainer.export.onnx_runner import OnnxModel
-from tunesmith_trainer.export.ragged import write_ragged
+from tunesmith_trainer.export.ragged import RAGGED, make_ragged
 
 ROOM = 1.1
 """How far above the largest value of the rows the scales reach."""
 _LEVELS = 127
-_SCALE_INPUT = 12  # key and value, one after the other
 _ATTRIBUTES = {"k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL", "kv_cache_bit_width": 8}
 _CACHE = ("past_key_values.", "present.")
 
@@ -47,12 +47,13 @@ def measure_ranges(folder: Path, rows: Iterable[Sequence[int]]) -> Ranges:
     return ranges
 
 
-def quantise_cache(folder: Path, ranges: Ranges) -> bool:
+def quantise_cache(folder: Path, ranges: Ranges, *, prompts: bool = True) -> bool:
     """Let an export keep its keys and values in int8, in place.
 
     Args:
         folder: An export with keys and values in fp32. Its file of weights is neither read nor changed.
         ranges: What its keys and values come to.
+        prompts: Whether it is to be fast for prompts too. It then takes up to a tenth longer for steps of one row.
 
     Returns:
         Whether the graph could be changed: all of its layers have attention over grouped queries.
@@ -66,24 +67,30 @@ def quantise_cache(folder: Path, ranges: Ranges) -> bool:
         for name, scale in zip(node.input[3:5], scales, strict=True):
             steps = np.maximum(ranges[name] * np.float32(ROOM / _LEVELS), np.finfo(np.float32).tiny)
             model.graph.initializer.append(numpy_helper.from_array(steps[:, np.newaxis], scale))
-        kept = [*node.input, *[""] * (_SCALE_INPUT - len(node.input))]
+        kept = [*node.input, *[""] * (SCALE_INPUTS[0] - len(node.input))]
         del node.input[:]
-        node.input.extend([*kept[:_SCALE_INPUT], *scales, *kept[_SCALE_INPUT + 2 :]])
+        node.input.extend([*kept[: SCALE_INPUTS[0]], *scales, *kept[SCALE_INPUTS[1] + 1 :]])
         node.attribute.extend(helper.make_attribute(name, value) for name, value in _ATTRIBUTES.items())
     _set_types(model.graph, TensorProto.FLOAT, TensorProto.INT8)
-    onnx.save(model, str(folder / MODEL))
-    write_ragged(folder)
+    ragged = onnx.ModelProto()
+    ragged.CopyFrom(model)
+    graphs = {MODEL: model} | ({RAGGED: ragged} if make_ragged(ragged.graph) else {})
+    for name, graph in graphs.items():
+        if prompts:
+            split_prompts(graph.graph)
+        onnx.save(graph, str(folder / name))
     return True
 
 
 def with_plain_cache(graph: GraphProto) -> None:
     """Let a graph keep its keys and values in fp32 again, in place, so that nothing is rounded."""
+    join_prompts(graph)
     for node in attention_nodes(graph):
         kept = [attribute for attribute in node.attribute if attribute.name not in _ATTRIBUTES]
         if len(kept) < len(node.attribute):
             del node.attribute[:]
             node.attribute.extend(kept)
-            node.input[_SCALE_INPUT] = node.input[_SCALE_INPUT + 1] = ""
+            node.input[SCALE_INPUTS[0]] = node.input[SCALE_INPUTS[1]] = ""
     _set_types(graph, TensorProto.INT8, TensorProto.FLOAT)
 
 

@@ -48,6 +48,7 @@ class OnnxModel:
             if name.startswith("past_key_values."):
                 heads, size = value.shape[1], self._head_size(value.shape[3], folder)
                 self._empty[name] = np.zeros((1, heads, 0, size), _CACHE_TYPES[value.type])
+        self._keeps_int8 = any(value.dtype == np.int8 for value in self._empty.values())
 
     def _open(self, whole: bool) -> Any:  # noqa: ANN401
         """Return the session. Only one exists at a time, as each has the weights in memory.
@@ -110,7 +111,8 @@ class OnnxModel:
             positions: Which of its positions, ascending.
         """
         wanted = np.asarray(positions, np.int64)
-        end, past = int(wanted[-1]) + 1 if len(wanted) else 0, self._empty
+        end = int(wanted[-1]) + 1 if len(wanted) else 0
+        past = self._cache_of(end)
         for start in range(0, end, _CHUNK):
             chunk = ids[start : min(start + _CHUNK, end)]
             logits, past = self._run(chunk, start, past, whole=True)
@@ -119,7 +121,7 @@ class OnnxModel:
 
     def cache(self, ids: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
         """Return the keys and values of a row, [1, heads, tokens, head size], by the names of the inputs."""
-        return self._read(ids)[1]
+        return self._read(ids, len(ids))[1]
 
     def decode(self, prompt: Sequence[int], answer: Sequence[int]) -> Logits:
         """Return the logits that choose each token of an answer, with the answer fed token by token over the cache.
@@ -129,7 +131,7 @@ class OnnxModel:
         """
         if self._is_narrow:
             return self._decode_at_once(prompt, answer)
-        step, past = self._read(prompt)
+        step, past = self._read(prompt, len(prompt) + len(answer))
         rows = [step[-1]]
         for index, token in enumerate(answer[:-1]):
             step, past = self._run([token], len(prompt) + index, past)
@@ -138,15 +140,22 @@ class OnnxModel:
 
     def _decode_at_once(self, prompt: Sequence[int], answer: Sequence[int]) -> Logits:
         """As `decode`, but with the answer fed in one go: casting all weights up for each token would take too long."""
-        first, past = self._read(prompt, whole=True)
+        first, past = self._read(prompt, len(prompt) + len(answer), whole=True)
         if len(answer) == 1:
             return first[-1:]
         rest, _ = self._run(answer[:-1], len(prompt), past, whole=True)
         return np.concatenate([first[-1:], rest])
 
-    def _read(self, ids: Sequence[int], whole: bool = False) -> tuple[Logits, _Values]:
+    def _cache_of(self, tokens: int) -> _Values:
+        """Return a cache without keys and values. In int8 it has room for so many tokens, as a server's has."""
+        if not self._keeps_int8:
+            return self._empty
+        shapes = {name: (*values.shape[:2], tokens, values.shape[3]) for name, values in self._empty.items()}
+        return {name: np.zeros(shape, np.int8) for name, shape in shapes.items()}
+
+    def _read(self, ids: Sequence[int], room: int, whole: bool = False) -> tuple[Logits, _Values]:
         """Return the logits of a row's last chunk, and the keys and values of the whole row."""
-        past = self._empty
+        past = self._cache_of(room)
         for start in range(0, len(ids), _CHUNK):
             logits, past = self._run(ids[start : start + _CHUNK], start, past, whole)
         return logits, past

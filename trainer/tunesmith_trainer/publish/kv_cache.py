@@ -20,7 +20,7 @@ _ROWS, _TOKENS = 128, 32_768
 """The most rows that are measured, and their tokens."""
 
 
-def keep_in_int8(export: Path, work: WorkFolder, model: str) -> None:
+def keep_in_int8(export: Path, work: WorkFolder, model: str, *, prompts: bool = True) -> None:
     """Let an export keep its keys and values in int8, in place.
 
     All exports of a model have the same scales, those of the first one: a server computes with two of them together.
@@ -29,6 +29,7 @@ def keep_in_int8(export: Path, work: WorkFolder, model: str) -> None:
         export: The folder of the export.
         work: The job's work folder.
         model: Digest of the tuned model that was exported.
+        prompts: Whether it is to be fast for prompts too; see `quantise_cache`.
 
     Raises:
         StageError: EXPORT_FAILED the model's attention is not computed by a kernel that can.
@@ -41,7 +42,7 @@ def keep_in_int8(export: Path, work: WorkFolder, model: str) -> None:
         temporary = kept.with_name(f".{kept.name}.tmp")
         save_file(ranges, temporary, {_MODEL: model})
         temporary.replace(kept)
-    if not quantise_cache(export, ranges):
+    if not quantise_cache(export, ranges, prompts=prompts):
         raise StageError(
             Reason.EXPORT_FAILED,
             "export.kvCache: int8 needs attention over grouped queries in all layers, which this model's export lacks",

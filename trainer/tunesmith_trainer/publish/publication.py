@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith_api.artifact import onnx_folder
-from tunesmith_api.spec import JobConfig, KvCache
+from tunesmith_api.spec import JobConfig, KvCache, Precision
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.models.memory import is_small
 from tunesmith_trainer.publish.exports import is_exported, record_export, remove_export, require_current_exports
@@ -99,8 +99,12 @@ class MergedModel(Publication):
                 running.export(merged, exported, precision)
                 if self._config.spec.export.kv_cache is KvCache.INT8:
                     self._progress.step(f"measuring the keys and values of {precision.value}")
-                    keep_in_int8(exported, self.models.work, model)
+                    keep_in_int8(exported, self.models.work, model, prompts=self._computes_prompts(precision))
             record_export(self._folder, precision, model)
+
+    def _computes_prompts(self, precision: Precision) -> bool:
+        """Whether an export is to be fast for prompts: beside one in int8, one in int4 computes steps of one row."""
+        return precision is Precision.INT8 or Precision.INT8 not in self._config.spec.precisions
 
     def parts(self) -> dict[str, Path]:
         """Return the exports, and the merged model if it is wanted."""
