@@ -61,17 +61,19 @@ def invented_words(count: int) -> list[str]:
     return [" ".join(words[start : start + 100]) for start in range(0, count, 100)]
 
 
-def make_models(folder: Path, sizes: dict[str, Any]) -> None:
+def make_models(folder: Path, sizes: dict[str, Any], block_size: int | None = None) -> None:
     """The model at `folder`.hf, an artifact of it at `folder`, and the builder's own exports at `folder`.genai."""
-    model = make_exports(folder, sizes, (Precision.FP32, Precision.INT4, Precision.INT8))
+    model = make_exports(folder, sizes, (Precision.FP32, Precision.INT4, Precision.INT8), block_size)
     for precision in (Precision.FP32, Precision.INT4):
         export_onnx(model, folder.with_name(folder.name + ".genai"), precision.value)
 
 
-def make_exports(folder: Path, sizes: dict[str, Any], precisions: Iterable[Precision]) -> Path:
+def make_exports(
+    folder: Path, sizes: dict[str, Any], precisions: Iterable[Precision], block_size: int | None = None
+) -> Path:
     """Make an artifact at `folder` of a model at `folder`.hf, which is returned."""
     model = build_model(folder.with_name(folder.name + ".hf"), "llama", **sizes)
-    with Exporter(folder.with_name(folder.name + ".log")) as exporter:
+    with Exporter(folder.with_name(folder.name + ".log"), block_size) as exporter:
         for precision in precisions:
             exporter.export(model, folder / "onnx" / precision.value, precision)
     write_manifest(folder)

@@ -208,6 +208,7 @@ def main() -> None:
     parser.add_argument("--greedy", action="store_true", help="always the most likely token")
     parser.add_argument("--precision", default="int4")
     parser.add_argument("--batch-precision")
+    parser.add_argument("--int4-block-size", type=int, help="weights that share a scale; 32 by default")
     parser.add_argument("--kv-cache", choices=["int8"], help="how keys and values are kept")
     parser.add_argument("--vllm", action="store_true", help="measure vLLM's CPU build too (6 GB)")
     parser.add_argument("--rounds", type=int, default=5)
@@ -225,9 +226,10 @@ def main() -> None:
         options.rounds, options.new_tokens, options.turns = 1, 16, 3
     with tempfile.TemporaryDirectory() as scratch:
         name = "quick" if options.quick else "smollm2-135m-random"
+        name += f"-block-{options.int4_block_size}" if options.int4_block_size else ""
         artifact = (options.work or Path(scratch)) / (f"{name}-kv-int8" if options.kv_cache else name)
         if not (artifact / "manifest.json").exists():
-            make_models(artifact, sizes)
+            make_models(artifact, sizes, options.int4_block_size)
             if options.kv_cache:
                 keep_in_int8(artifact, sizes["vocab_size"])
         print(measure(options, artifact, sizes))

@@ -138,6 +138,11 @@ class TrainingJobSpec(SpecModel):
             lambda spec: spec.task == DEFAULT_TASK or spec.export.kv_cache is None,
         ),
         Rule(
+            f"self.task == '{DEFAULT_TASK}' || !has(self.export) || !has(self.export.int4BlockSize)",
+            f"export.int4BlockSize is for task: {DEFAULT_TASK}; remove int4BlockSize",
+            lambda spec: spec.task == DEFAULT_TASK or spec.export.int4_block_size is None,
+        ),
+        Rule(
             "!has(self.classification) || self.task == 'sequenceClassification'",
             "classification belongs to task: sequenceClassification; remove classification, or write that task",
             lambda spec: spec.classification is None or spec.task == "sequenceClassification",

@@ -19,6 +19,8 @@ from tunesmith_trainer.export import exporter as exporting
 from tunesmith_trainer.export.architectures import EXPORTABLE
 from tunesmith_trainer.export.bounds import require_parity
 from tunesmith_trainer.export.exporter import Exporter
+from tunesmith_trainer.export.graph import DATA, MODEL
+from tunesmith_trainer.export.layers import check_layers
 from tunesmith_trainer.export.onnx_runner import OnnxModel
 from tunesmith_trainer.export.parity import Numbers, measure
 from tunesmith_trainer.export.reference import TorchReference
@@ -131,6 +133,28 @@ def test_an_adapter_that_the_exporter_merges_wrongly_is_caught(tmp_path: Path) -
         shutil.copyfile(base / name, merged / name)
     with pytest.raises(StageError, match="maxLogitDifference is"):
         require_parity(Precision.FP32, compare(merged, wrong, tmp_path), ParitySpec())
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_blocks_of_int4_weights_can_be_larger(
+    size: int, model_of: ModelOf, export_of: ExportOf, tmp_path: Path
+) -> None:
+    """128 is more than the inputs of some of its layers: their last block is not full."""
+    model = model_of("LlamaForCausalLM")
+    with Exporter(tmp_path / "export.log", size) as exporter:
+        exporter.export(model, tmp_path / "int4", Precision.INT4)
+        exporter.export(model, tmp_path / "fp32", Precision.FP32)
+    graph = onnx.load(tmp_path / "int4" / MODEL, load_external_data=False).graph
+    sizes = {
+        a.i for node in graph.node if node.op_type == "MatMulNBits" for a in node.attribute if a.name == "block_size"
+    }
+    assert sizes == {size}
+    plain = export_of("LlamaForCausalLM", Precision.INT4)
+    assert (tmp_path / "int4" / DATA).stat().st_size < (plain / DATA).stat().st_size
+    require_parity(Precision.INT4, compare(model, tmp_path / "int4", tmp_path), WIDE)
+    store = TokenStore.write(tmp_path / "tokens", [(list(range(3, 40)), [1] * 37)])
+    numbers = check_layers(tmp_path / "int4", model, Precision.INT4, store)
+    assert 0.5 < float(numbers["largestWeightError"]) <= 1.001
 
 
 def test_a_model_that_the_exporter_chokes_on_fails_in_words(

@@ -111,9 +111,11 @@ def spied_runs(monkeypatch: pytest.MonkeyPatch) -> list[list[str | None]]:
     runs: list[list[str | None]] = []
     compute = OnnxDecoder.prefill_together
 
-    def spy(decoder: OnnxDecoder, first: int, prompts: list[np.ndarray], used: list[Adapter | None]) -> np.ndarray:
+    def spy(
+        decoder: OnnxDecoder, first: int, prompts: list[np.ndarray], used: list[Adapter | None], past: list[int] | None
+    ) -> np.ndarray:
         runs.append([adapter.name if adapter else None for adapter in used])
-        return compute(decoder, first, prompts, used)
+        return compute(decoder, first, prompts, used, past)
 
     monkeypatch.setattr(OnnxDecoder, "prefill_together", spy)
     return runs

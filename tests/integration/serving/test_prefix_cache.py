@@ -1,7 +1,9 @@
 """What was computed before is not computed again, and keys and values take no more memory than there is."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import openai
@@ -19,6 +21,7 @@ from tunesmith_serving.engines.text_generation.batching.types import (
 )
 from tunesmith_serving.engines.text_generation.engine import TextGenerationEngine
 
+from .conftest import config, load_engine
 from .test_http import metric
 
 Load = Callable[..., TextGenerationEngine]
@@ -88,6 +91,44 @@ def test_requests_that_arrive_together_share_what_the_first_computes(load: Load)
     assert loaded.batcher.stats().prompt_tokens == 102 + 7 * 6
 
 
+def spy_on_runs(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, int]]]:
+    """What is computed together: how many tokens each row holds, and how many it gets."""
+    runs: list[list[tuple[int, int]]] = []
+    compute = OnnxDecoder.prefill_together
+
+    def spy(
+        decoder: OnnxDecoder, first: int, prompts: list[np.ndarray], adapters: list[None], past: list[int] | None
+    ) -> np.ndarray:
+        runs.append(list(zip(past or [0] * len(prompts), map(len, prompts), strict=True)))
+        return compute(decoder, first, prompts, adapters, past)
+
+    monkeypatch.setattr(OnnxDecoder, "prefill_together", spy)
+    return runs
+
+
+@pytest.fixture
+def load_ragged(lora_base: Path) -> Iterator[Load]:
+    """Loads a model whose rows can have different numbers of tokens."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(closing(load_engine(lora_base, config(**options))))
+
+
+def test_what_is_left_of_prompts_is_computed_in_one_run(load_ragged: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each another part is in the cache, and the last but one goes on like the one before it."""
+    plain = load_ragged(prefix_cache_memory="0", max_batch_size=1, prefill_chunk=128).batcher
+    loaded = load_ragged(max_batch_size=9, prefill_chunk=128)
+    loaded.batcher.generate(GenerationRequest(PREFIX, greedy(1)), 60)
+    runs = spy_on_runs(monkeypatch)
+    own = [tuple(3 + (number * 57 + i * i) % 490 for i in range(30)) for number in range(5)]
+    ends = [(96, own[0]), (48, own[1][:25]), (0, own[2]), (64, own[3]), (64, (*own[3][:20], 9, 8, 7)), (16, own[4][:4])]
+    asked = [GenerationRequest((*PREFIX[:held], *end), greedy(8)) for held, end in ends]
+    answers = at_once(loaded, asked)
+    assert runs == [[(96, 30), (48, 25), (0, 30), (64, 30)]]
+    for one, answer in zip(asked, answers, strict=True):
+        assert replace(answer, cached_tokens=0) == plain.generate(one, 60)
+    assert [answer.cached_tokens for answer in answers] == [96, 48, 0, 64, 80, 16]
+
+
 @pytest.mark.parametrize("chunk", [1, 32, 33, 128])
 def test_no_token_is_computed_alone(load: Load, chunk: int) -> None:
     plain, cached = load(prefix_cache_memory="0", prefill_chunk=chunk).batcher, load(prefill_chunk=chunk).batcher
@@ -99,21 +140,14 @@ def test_no_token_is_computed_alone(load: Load, chunk: int) -> None:
 
 def test_short_prompts_that_wait_are_computed_in_one_run(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, loaded = load(prefix_cache_memory="0", max_batch_size=1).batcher, load(max_batch_size=9, prefill_chunk=128)
-    runs: list[list[int]] = []
-    compute = OnnxDecoder.prefill_together
-
-    def spy(decoder: OnnxDecoder, first: int, prompts: list[np.ndarray], adapters: list[None]) -> np.ndarray:
-        runs.append([len(prompt) for prompt in prompts])
-        return compute(decoder, first, prompts, adapters)
-
-    monkeypatch.setattr(OnnxDecoder, "prefill_together", spy)
+    runs = spy_on_runs(monkeypatch)
     # The first three fit; then one that would be mostly padding, two that begin alike, and a single token.
     lengths = [20, 17, 25, 3, 18, 18, 2, 1, 2]
     prompts = [tuple(3 + (index * 31 + i * i) % 490 for i in range(length)) for index, length in enumerate(lengths)]
     prompts[5] = (*prompts[4][:17], 4)
     asked = [GenerationRequest(prompt, greedy(8)) for prompt in prompts]
     answers = at_once(loaded, asked)
-    assert runs == [[20, 17, 25]]
+    assert runs == [[(0, 20), (0, 17), (0, 25)]]
     for one, answer in zip(asked, answers, strict=True):
         assert replace(answer, cached_tokens=0) == plain.generate(one, 60)
     assert [answer.cached_tokens for answer in answers] == [0, 0, 0, 0, 0, 16, 0, 0, 0]

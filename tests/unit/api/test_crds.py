@@ -97,7 +97,7 @@ def test_schemas_are_structural(kind):
 
 @KINDS
 def test_what_a_user_writes_is_bounded(kind):
-    bounds = {"array": ("maxItems",), "string": ("maxLength", "enum", "pattern"), "integer": ("maximum",)}
+    bounds = {"array": ("maxItems",), "string": ("maxLength", "enum", "pattern"), "integer": ("maximum", "enum")}
     for path, node in nodes(schema_of(kind)["properties"]["spec"], "spec"):
         wanted = bounds.get(node.get("type", "string"), ())
         if "additionalProperties" in node:

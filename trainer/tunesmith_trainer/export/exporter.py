@@ -38,8 +38,15 @@ class Exporter:
         log_file: The builder's output.
     """
 
-    def __init__(self, log_file: Path) -> None:
+    def __init__(self, log_file: Path, int4_block_size: int | None = None) -> None:
+        """Take the settings.
+
+        Args:
+            log_file: Where the builder's output goes.
+            int4_block_size: Weights that share a scale in int4; the builder's 32 by default.
+        """
         self.log_file = log_file
+        self._int4 = (f"block_size={int4_block_size}",) if int4_block_size else ()
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
 
@@ -100,7 +107,11 @@ class Exporter:
             "model": str(model.absolute()),
             "output": str(temporary.absolute()),
             "precision": precision.value,
-            "options": [*OPTIONS, *export_options(architectures)],
+            "options": [
+                *OPTIONS,
+                *export_options(architectures),
+                *(self._int4 if precision is Precision.INT4 else ()),
+            ],
         }
         answer = self._ask(request)
         if answer is None:

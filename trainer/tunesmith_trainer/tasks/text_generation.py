@@ -152,7 +152,7 @@ class TextGeneration(Task):
 
     def exporter(self, log_file: Path, spec: TrainingJobSpec, facts: Facts) -> AbstractContextManager[ModelExporter]:
         """Return the model builder's process."""
-        return Exporter(log_file)
+        return Exporter(log_file, spec.export.int4_block_size)
 
     def record_reference(self, model: Any, data: ValidationSet, bounds: ParitySpec, folder: Path) -> None:  # noqa: ANN401
         """Write torch's logits of rows, of a long row and of greedy answers."""

@@ -2,8 +2,8 @@
 
 A worker thread alternates between prefill (at most a chunk of tokens) and one decode step of all live rows. A request
 gets a free row and copies from the prefix cache what others have computed of its prompt. The rest is computed in chunks
-that are cut at fixed positions of the prompt, so the tokens of a request do not depend on the other requests: see
-decoder.py for what holds to the last bit.
+that are cut at fixed positions of the prompt, and the last chunks of several prompts in one run. So the tokens of a
+request do not depend on the other requests: see decoder.py for what holds to the last bit.
 """
 
 from tunesmith_serving.engines.text_generation.adapters.errors import UnreadableAdapterError
@@ -133,7 +133,7 @@ class ContinuousBatcher(QueueWorker):
         return left
 
     def _prefill(self) -> None:
-        """Compute up to a chunk of prompt tokens: the rest of a long prompt, or several short prompts."""
+        """Compute up to a chunk of prompt tokens: the rest of a long prompt, or what is left of several."""
         budget = self._decoder.prefill_chunk
         while True:
             # Of requests that run, one at most is unfinished, or several after an adapter of theirs could not be read.
@@ -141,20 +141,22 @@ class ContinuousBatcher(QueueWorker):
             if slot is None:
                 return
             prompt = slot.sequence.prompt
-            start, end = next_chunk(slot.sequence.filled, len(prompt), self._decoder.prefill_chunk)
+            start, end = self._rest(slot)
             if end - start > budget:
                 return
-            group = self._join(slot, budget) if end - start == len(prompt) else [slot]
+            joins = end == len(prompt) and (start == 0 or self._decoder.ragged)
+            group = self._join(slot, budget) if joins else [slot]
             self._delivery.flush()  # tokens of the other requests do not wait for this
             if len(group) == 1:
                 budget -= end - start
                 logits = self._decoder.prefill(slot.row, prompt[start:end], start, slot.sequence.adapter)
                 self._computed(slot, end, logits)
                 continue
-            prompts = [member.sequence.prompt for member in group]
+            past = [self._rest(member)[0] for member in group]
+            prompts = [member.sequence.prompt[held:] for member, held in zip(group, past, strict=True)]
             budget -= len(prompts) * max(map(len, prompts))
             adapters = [member.sequence.adapter for member in group]
-            results = self._decoder.prefill_together(group[0].row, prompts, adapters)
+            results = self._decoder.prefill_together(group[0].row, prompts, adapters, past if any(past) else None)
             for member, logits in zip(group, results, strict=True):
                 self._computed(member, len(member.sequence.prompt), logits)
 
@@ -170,14 +172,22 @@ class ContinuousBatcher(QueueWorker):
                 return None
             slot = Slot(self._queue.popleft(), row)
             self._running.add(slot)
-        self._decoder.rows.take(row)
-        keys = self._known(slot)
-        self._prefix.load(keys, row)
+        self._load(slot, self._known(slot))
+        return slot
+
+    def _load(self, slot: Slot, keys: list[bytes]) -> None:
+        """Begin a request whose row has been free, with blocks of the prefix cache."""
+        self._decoder.rows.take(slot.row)
+        self._prefix.load(keys, slot.row)
         with self._wake:
             slot.sequence.filled = slot.sequence.cached = len(keys) * BLOCK_TOKENS
             self._query_tokens += len(slot.sequence.prompt)
             self._hit_tokens += slot.sequence.cached
-        return slot
+
+    def _rest(self, slot: Slot, filled: int | None = None) -> tuple[int, int]:
+        """Return the next tokens of a prompt to compute; `filled` are those that its row holds, or is to hold."""
+        filled = slot.sequence.filled if filled is None else filled
+        return next_chunk(filled, len(slot.sequence.prompt), self._decoder.prefill_chunk)
 
     def _known(self, slot: Slot) -> list[bytes]:
         """Return the keys of the prompt's first blocks that the prefix cache has; they are never all of the prompt."""
@@ -189,45 +199,62 @@ class ContinuousBatcher(QueueWorker):
         return max(0, tokens) // BLOCK_TOKENS if self._prefix.capacity else 0
 
     def _join(self, first: Slot, budget: int) -> list[Slot]:
-        """Admit requests that wait and whose whole prompts can be computed in one run with that of `first`.
+        """Admit requests that wait and the rest of whose prompts can be computed in one run with that of `first`.
 
         Returns:
             All of them in the order of their rows, which are successive.
         """
         group = [first]
-        while (slot := self._next_of(group, budget)) is not None:
+        while (found := self._next_of(group, budget)) is not None:
+            slot, keys = found
             with self._wake:
                 if not self._queue or self._queue[0] is not slot.sequence:  # cancelled meanwhile
                     continue
                 self._queue.popleft()
                 self._running.add(slot)
-                self._query_tokens += len(slot.sequence.prompt)
-            self._decoder.rows.take(slot.row)
+            self._load(slot, keys)
             group.append(slot)
-        for slot in group:
+        empty = [slot for slot in group if not slot.sequence.filled]
+        for slot in empty:
             rows = set(self._decoder.rows_with(slot.sequence.adapter))
-            others = (each for each in group if each.row in rows and each.sequence.adapter is not slot.sequence.adapter)
+            others = (each for each in empty if each.row in rows and each.sequence.adapter is not slot.sequence.adapter)
             if slot.row not in rows and (other := next(others, None)):
                 self._running.exchange(slot, other)
         return sorted(group, key=lambda slot: slot.row)
 
-    def _next_of(self, group: list[Slot], budget: int) -> Slot | None:
-        """Return the request that waits longest, in the row after a group's, if it can be computed with them."""
+    def _next_of(self, group: list[Slot], budget: int) -> tuple[Slot, list[bytes]] | None:
+        """Return the request that waits longest, in the row after a group's, if it can be computed with them.
+
+        With it come the keys of what the prefix cache has of its prompt.
+        """
         with self._wake:
             if not self._queue:
                 return None
             slot = Slot(self._queue[0], group[-1].row + 1)
             if not (self._running.is_free(slot.row) and self._running.has_memory(slot.sequence.most_tokens)):
                 return None
-        lengths = [len(member.sequence.prompt) for member in (*group, slot)]
-        if max(lengths) * len(lengths) > budget or min(lengths) == 1 or has_single_token(max(lengths)):
+        keys = self._known(slot)
+        start, end = self._rest(slot, len(keys) * BLOCK_TOKENS)
+        if keys and (end < len(slot.sequence.prompt) or not self._decoder.ragged):
+            return None
+        past = [*(self._rest(member)[0] for member in group), start]
+        lengths = [len(each.sequence.prompt) - held for each, held in zip((*group, slot), past, strict=True)]
+        if max(lengths) * len(lengths) > budget or min(lengths) == 1:
+            return None
+        if any(map(has_single_token, lengths if any(past) else [max(lengths)])):
+            return None  # padding is computed like tokens only if no row holds any
+        if max(past) + max(lengths) > self._decoder.context_length:
             return None
         if min(lengths) < max(lengths) / 2 or (self._decoder.same_lengths and min(lengths) < max(lengths)):
             return None  # mostly padding, or more of it than the model can tell from tokens
-        # A prompt that begins like another of the group waits for what that one leaves in the prefix cache.
-        begins = [member.keys.of(member.sequence.prompt, self._blocks(lengths[-1] - 1))[:1] for member in group]
-        own = slot.keys.of(slot.sequence.prompt, self._blocks(lengths[-1] - 1))[:1]
-        return None if own and (own in begins or self._prefix.match(own)) else slot
+        # A prompt that goes on like another of the group waits for what that one leaves in the prefix cache.
+        wanted = slice(len(keys), len(keys) + 1)
+        own = slot.keys.of(slot.sequence.prompt, self._blocks(len(slot.sequence.prompt) - 1))[wanted]
+        others = [
+            member.keys.of(member.sequence.prompt, self._blocks(len(member.sequence.prompt)))[wanted]
+            for member in group
+        ]
+        return None if own and own in others else (slot, keys)
 
     def _computed(self, slot: Slot, end: int, logits: Row) -> None:
         """Take the result of a chunk that ends at `end`; logits of shape [vocabulary]."""

@@ -145,15 +145,23 @@ class OnnxDecoder:
             UnreadableAdapterError: The adapter has changed or cannot be read.
         """
         ids = np.ascontiguousarray(tokens, np.int64)[np.newaxis]
-        return self._run(row, ids, past, [adapter])[0, -1]
+        return self._run(row, ids, np.array([past]), [adapter])[0, -1]
 
-    def prefill_together(self, first: int, prompts: Sequence[Tokens], adapters: Sequence[Adapter | None]) -> Logits:
-        """Run whole prompts in successive rows, which are at most `prefill_chunk` tokens with their padding.
+    def prefill_together(
+        self,
+        first: int,
+        prompts: Sequence[Tokens],
+        adapters: Sequence[Adapter | None],
+        past: Sequence[int] | None = None,
+    ) -> Logits:
+        """Run the ends of prompts in successive rows, which are at most `prefill_chunk` tokens with their padding.
 
         Args:
             first: The first row.
             prompts: Each of several tokens; of the same length if `same_lengths` is set.
             adapters: What computes each of them besides the base.
+            past: How many tokens each row holds, with the longest prompt at most the context; none by default, and
+                where `ragged` is not set.
 
         Returns:
             Logits of the last tokens, shape [prompts, vocabulary]; they may be a view that the next prefill overwrites.
@@ -165,8 +173,9 @@ class OnnxDecoder:
         ids = np.zeros((len(prompts), int(lengths.max())), np.int64)
         for index, prompt in enumerate(prompts):
             ids[index, : len(prompt)] = prompt
-        # The padding is computed like tokens: what it leaves behind a prompt is overwritten by the answer.
-        logits = self._run(first, ids, 0, adapters, lengths - 1)
+        held = np.zeros(len(prompts), np.intp) if past is None else np.asarray(past)
+        # What is computed of the padding, and left behind a prompt, is overwritten by the answer.
+        logits = self._run(first, ids, held, adapters, lengths - 1)
         return logits[:, 0] if self._pruned else logits[np.arange(len(prompts)), lengths - 1]
 
     def rows_with(self, adapter: Adapter | None) -> list[int]:
@@ -233,20 +242,25 @@ class OnnxDecoder:
         self,
         first: int,
         ids: Tokens,
-        past: int,
+        past: npt.NDArray[np.intp],
         adapters: Sequence[Adapter | None],
         last: npt.NDArray[np.intp] | None = None,
     ) -> Logits:
         """Run tokens of shape [rows, tokens]; return logits of shape [rows, 1 or tokens, vocabulary].
 
-        Where there are several rows, `last` is the last position of each that is not padding.
+        `past` is how many tokens each row holds. Where there are several rows, `last` is the last position of each that
+        is not padding.
         """
         rows, count = ids.shape
-        total = past + count
         run = self._runs.begin(first, adapters, ids.size)
-        mask = np.ones((rows, total), np.int64)
+        mask = np.ones((rows, int(past[0]) + count), np.int64)
+        if last is not None and past.any():
+            lengths = (last + 1).astype(np.int32)
+            total = past + lengths
+            mask = (np.arange(total.max()) < total[:, np.newaxis]).astype(np.int64)
+            run.read(query_seqlens=lengths)
         run.read(input_ids=ids, attention_mask=mask)
-        positions = np.tile(np.arange(past, total, dtype=np.int64), (rows, 1))
+        positions = past[:, np.newaxis] + np.arange(count, dtype=np.int64)
         if self._has_positions:
             run.read(position_ids=positions)
         self._bind_cache(run.binding, first, rows)
