@@ -1,8 +1,8 @@
 """Prompts of a decoder that keeps keys and values in int8, at the speed of one that keeps them in fp32.
 
 ONNX Runtime's attention over keys and values in int8 multiplies a token at a time: right for a step of an answer, and
-up to three times as long for a prompt. So an `If` around each attention computes runs of several tokens otherwise. It
-rounds the new keys and values, writes them into the cache, and computes from the rounded values in fp32.
+up to three times as long for a prompt. So an `If` around each attention computes runs of several tokens otherwise: it
+rounds the new keys and values, writes them into the cache, and computes in fp32 from what the cache holds.
 """
 
 from __future__ import annotations
@@ -184,18 +184,23 @@ class _Prompts:
         new = make("Mul", [new, self._constant("inverse", 1 / flat)], "scaled")
         one, zero = self._constant("step", np.float32(1)), self._constant("middle", np.int8(0))
         levels = make("QuantizeLinear", [new, one, zero], "levels")
-        rounded = make("Cast", [levels], "levels_float", to=TensorProto.FLOAT)
-        rounded = make("Mul", [rounded, self._constant("scale", flat)], "rounded")
-        packed = make("Concat", [query, rounded], "packed", axis=-1)
+        # Attention is computed from levels: the keys' scales are in the query, the values' come after it.
+        query = make("Mul", [query, self._by_query(0)], "scaled_query")
+        packed = make("Concat", [query, make("Cast", [levels], "new_float", to=TensorProto.FLOAT)], "packed", axis=-1)
         written = self._written(levels)
         held = [self._held(index) for index in range(2)]
         rest = [name if index not in SCALE_INPUTS else "" for index, name in enumerate(node.input)][_SEQLENS:]
         rest[_COS - _SEQLENS] = rest[_SIN - _SEQLENS] = ""
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute if a.name not in _QUANTISATION}
-        attention = make(
-            "GroupQueryAttention", [packed, "", "", *held, *rest], "attention", 3, **attributes | {"do_rotary": 0}
-        )
+        attributes["do_rotary"] = 0
+        of_levels = make("GroupQueryAttention", [packed, "", "", *held, *rest], "attention", 3, **attributes)
+        attention = make("Mul", [of_levels, self._by_query(1)], "result")
         return helper.make_graph(make.nodes, "prompts", [], _outputs([attention, *written]), self._constants)
+
+    def _by_query(self, index: int) -> str:
+        """Return the scales of keys or of values for each head of the query, which share them in groups."""
+        scales = np.repeat(self._scales[index], self._heads // self._kv_heads, axis=0)
+        return self._constant(f"scales{index}", scales.ravel())
 
     def _rotated(self, values: str, heads: int) -> str:
         """Return vectors of so many heads, rotated by their positions if the model does so."""
@@ -226,14 +231,13 @@ class _Prompts:
         ]
 
     def _held(self, index: int) -> str:
-        """Return the keys or the values that the cache holds, in fp32; what is beyond a row's own is never read."""
+        """Return the levels of keys or values in the cache, in fp32; those beyond a row's own are never read."""
         make = self._make
         bounds = [self._constant(name, np.asarray([number], np.int64)) for name, number in (("start", 0), ("axis", 2))]
         held = make(
             "Slice", [self._node.input[_CACHE_INPUTS[index]], bounds[0], f"{_PREFIX}needed", bounds[1]], f"part{index}"
         )
-        held = make("Cast", [held], f"part{index}_float", to=TensorProto.FLOAT)
-        return make("Mul", [held, self._constant(f"scale{index}", self._scales[index])], f"held{index}")
+        return make("Cast", [held], f"held{index}", to=TensorProto.FLOAT)
 
     def _constant(self, name: str, value: npt.ArrayLike) -> str:
         full = f"{self._node.name}/prompts/{name}/constant"
