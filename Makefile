@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-attention bench-chaos bench-classify bench-gpu bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules kills examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured hosted hosted-fuzz hosted-load console bench-routing bench-hosted
+.PHONY: help install quickstart quickstart-data migration crds test test-pods test-others test-fast faults test-kubernetes test-images lint format bench bench-adapters bench-attention bench-chaos bench-classify bench-gpu bench-int4-blocks bench-export bench-plan bench-prepare bench-size bench-speculation bench-zero bench-llama bench-minilm bench-openvino techniques purposes oracles schedules kills examples-data clean cluster-up cluster-down cluster-status images images-load images-push images-sizes cluster-demo bench-structured hosted hosted-fuzz hosted-load console bench-routing bench-hosted
 CLIENT ?= python
 CASES ?= 10000
 
@@ -110,6 +110,9 @@ bench: $(INSTALLED) ## Compare training and serving with the alternatives (20 mi
 
 bench-attention: $(INSTALLED) ## Measure ways to compute attention on the CPU, and keys and values in int8 (3 minutes)
 	$(BIN)/python tests/bench/attention.py
+
+bench-int4-blocks: $(INSTALLED) ## Measure blocks of int4 weights: bytes, a step's time, the error of the rounding (2 minutes)
+	$(BIN)/python tests/bench/int4_blocks.py
 
 bench-adapters: $(INSTALLED) ## Measure 64 adapters on one base: memory, tokens per second, time to the first answer (5 minutes)
 	$(BIN)/python tests/bench/adapters.py

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -43,7 +45,8 @@ def work(artifact: Path) -> None:
     from tunesmith_serving.artifact.opening import open_artifact
     from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 
-    batch = open_artifact(artifact, "int8") if multiplies_bytes() else None
+    has_int8 = (artifact / "onnx" / "int8").exists() and multiplies_bytes()
+    batch = open_artifact(artifact, "int8") if has_int8 else None
     decoder = OnnxDecoder(open_artifact(artifact, "int4"), SLOTS, CONTEXT, CHUNK, 0, batch=batch)
     draw = np.random.default_rng(0)
     tokens = draw.integers(300, decoder.spec.vocab_size, CHUNK)
@@ -83,8 +86,10 @@ def main() -> None:
         compare(contestants, 1 if options.quick else options.rounds)
 
 
-def compare(contestants: list[tuple[str, Path]], rounds: int) -> None:
-    workers = [
+@contextmanager
+def workers(contestants: list[tuple[str, Path]]) -> Iterator[list["subprocess.Popen[str]"]]:
+    """Processes that compute runs: the switch of attention and the artifact of each."""
+    started = [
         subprocess.Popen(
             [sys.executable, __file__, "--worker", str(artifact)],
             env={**os.environ, SWITCH: switch},
@@ -94,16 +99,21 @@ def compare(contestants: list[tuple[str, Path]], rounds: int) -> None:
         )
         for switch, artifact in contestants
     ]
-    for worker in workers:
+    for worker in started:
         assert worker.stdout is not None and worker.stdout.readline() == "ready\n", "a worker did not start"
-    found: dict[tuple[int, ...], list[list[float]]] = {run: [] for run in RUNS}
-    for _ in range(rounds):
-        for run in RUNS:
-            found[run].append([ask(worker, run) for worker in workers])
-    for worker in workers:
+    yield started
+    for worker in started:
         assert worker.stdin is not None
         worker.stdin.close()
         worker.wait()
+
+
+def compare(contestants: list[tuple[str, Path]], rounds: int) -> None:
+    found: dict[tuple[int, ...], list[list[float]]] = {run: [] for run in RUNS}
+    with workers(contestants) as started:
+        for _ in range(rounds):
+            for run in RUNS:
+                found[run].append([ask(worker, run) for worker in started])
     print("| rows | new tokens | tokens before | at once | in blocks | ratio | in int8 | ratio |")
     print("|---|---|---|---|---|---|---|---|")
     for (rows, new, past, _), times in found.items():

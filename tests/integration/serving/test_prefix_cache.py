@@ -123,7 +123,7 @@ def test_what_is_left_of_prompts_is_computed_in_one_run(load_ragged: Load, monke
     ends = [(96, own[0]), (48, own[1][:25]), (0, own[2]), (64, own[3]), (64, (*own[3][:20], 9, 8, 7)), (16, own[4][:4])]
     asked = [GenerationRequest((*PREFIX[:held], *end), greedy(8)) for held, end in ends]
     answers = at_once(loaded, asked)
-    assert runs == [[(96, 30), (48, 25), (0, 30), (64, 30)]]
+    assert runs == [[(96, 30), (48, 25), (0, 30), (64, 30)], [(80, 7), (16, 4)]]
     for one, answer in zip(asked, answers, strict=True):
         assert replace(answer, cached_tokens=0) == plain.generate(one, 60)
     assert [answer.cached_tokens for answer in answers] == [96, 48, 0, 64, 80, 16]

@@ -91,7 +91,9 @@ def _quantised_error(tuned: torch.Tensor, arrays: list[Any], node: NodeProto) ->
     error = (ratio - levels).abs()
     # There are levels from -8 to 7. What would be 8 is 7, the last one.
     is_last = (levels == 7) & (ratio > 7) & (ratio <= 8 + ROUNDING)
-    worst = float(torch.where(is_last, torch.zeros_like(error), error).amax()) * 2
+    error = torch.where(is_last, torch.zeros_like(error), error)
+    # What the last block has beyond the columns is multiplied by zeros, whatever it is.
+    worst = float(error.reshape(rows, -1)[:, :columns].amax()) * 2
     return math.inf if math.isnan(worst) else worst
 
 

@@ -44,13 +44,14 @@ class TranslationBatcher(QueueWorker):
             context_length: The most tokens of source and answer together.
             max_new_tokens: The most tokens of an answer to a request that gives no number.
         """
+        super().__init__(slots, max_queue_length)
         self._model = model
         self._tokenizer = tokenizer
         self._settings = settings
         self._context_length = context_length
         self._max_new_tokens = max_new_tokens
         self._batches: list[Batch] = []
-        super().__init__(slots, max_queue_length)
+        self.start()
 
     @property
     def context_length(self) -> int:

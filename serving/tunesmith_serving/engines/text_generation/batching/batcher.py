@@ -1,6 +1,6 @@
 """Continuous batching: requests join as soon as a slot is free and leave as soon as they are done.
 
-A worker thread alternates between prefill (at most a chunk of tokens) and one decode step of all live rows. A request
+A worker thread alternates between prefill, usually a chunk of tokens, and one decode step of all live rows. A request
 gets a free row and copies from the prefix cache what others have computed of its prompt. The rest is computed in chunks
 that are cut at fixed positions of the prompt, and the last chunks of several prompts in one run. So the tokens of a
 request do not depend on the other requests: see decoder.py for what holds to the last bit.
@@ -8,7 +8,7 @@ request do not depend on the other requests: see decoder.py for what holds to th
 
 from tunesmith_serving.engines.text_generation.adapters.errors import UnreadableAdapterError
 from tunesmith_serving.engines.text_generation.adapters.store import AdapterStore
-from tunesmith_serving.engines.text_generation.batching.chunks import has_single_token, next_chunk
+from tunesmith_serving.engines.text_generation.batching.admission import Admission
 from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 from tunesmith_serving.engines.text_generation.batching.decoding import Decoding
 from tunesmith_serving.engines.text_generation.batching.kv.prefix import BLOCK_TOKENS, PrefixCache, Tokens
@@ -53,16 +53,17 @@ class ContinuousBatcher(QueueWorker):
         Raises:
             MemoryShortageError: The system does not give out the addresses of the prefix cache.
         """
+        super().__init__(decoder.slots, max_queue_length)
         self._decoder = decoder
         self._adapters = adapters or AdapterStore()
         self._tokenizer = tokenizer
         self._stop_token_ids = stop_token_ids
         self._running = Slots(decoder.slots, decoder.memory.row_tokens)
         self._prefix = PrefixCache(decoder.rows, decoder.memory.prefix_bytes)
-        self._query_tokens = self._hit_tokens = 0
         self._draft_model = draft_model
         self._decoding = Decoding(decoder, draft_tokens, draft_model)
-        super().__init__(decoder.slots, max_queue_length)
+        self._admission = Admission(decoder, self._prefix, self._running, self._queue, self._wake)
+        self.start()
 
     @property
     def context_length(self) -> int:
@@ -89,8 +90,8 @@ class ContinuousBatcher(QueueWorker):
         row_bytes = self._decoder.rows.shape.token_bytes * sum(slot.sequence.filled for slot in self._running)
         draft = self._draft_model
         return CacheStats(
-            query_tokens=self._query_tokens,
-            hit_tokens=self._hit_tokens,
+            query_tokens=self._admission.query_tokens,
+            hit_tokens=self._admission.hit_tokens,
             prefix_blocks=len(self._prefix),
             prefix_bytes=self._prefix.used_bytes + (draft.prefix_bytes if draft else 0),
             row_bytes=row_bytes + (draft.row_bytes if draft else 0),
@@ -133,128 +134,32 @@ class ContinuousBatcher(QueueWorker):
         return left
 
     def _prefill(self) -> None:
-        """Compute up to a chunk of prompt tokens: the rest of a long prompt, or what is left of several."""
-        budget = self._decoder.prefill_chunk
+        """Compute some prompt tokens: the rest of a long prompt, or what is left of several."""
+        budget = self._admission.prefill_tokens()
         while True:
             # Of requests that run, one at most is unfinished, or several after an adapter of theirs could not be read.
-            slot = next((slot for slot in self._running if slot.in_prefill), None) or self._admit()
+            slot = next((slot for slot in self._running if slot.in_prefill), None) or self._admission.admit()
             if slot is None:
                 return
             prompt = slot.sequence.prompt
-            start, end = self._rest(slot)
+            start, end = self._admission.rest(slot)
             if end - start > budget:
                 return
             joins = end == len(prompt) and (start == 0 or self._decoder.ragged)
-            group = self._join(slot, budget) if joins else [slot]
+            group = self._admission.join(slot, budget) if joins else [slot]
             self._delivery.flush()  # tokens of the other requests do not wait for this
             if len(group) == 1:
                 budget -= end - start
                 logits = self._decoder.prefill(slot.row, prompt[start:end], start, slot.sequence.adapter)
                 self._computed(slot, end, logits)
                 continue
-            past = [self._rest(member)[0] for member in group]
+            past = [self._admission.rest(member)[0] for member in group]
             prompts = [member.sequence.prompt[held:] for member, held in zip(group, past, strict=True)]
             budget -= len(prompts) * max(map(len, prompts))
             adapters = [member.sequence.adapter for member in group]
             results = self._decoder.prefill_together(group[0].row, prompts, adapters, past if any(past) else None)
             for member, logits in zip(group, results, strict=True):
                 self._computed(member, len(member.sequence.prompt), logits)
-
-    def _admit(self) -> Slot | None:
-        """Give the request that waits longest a row, with what the prefix cache has of its prompt."""
-        with self._wake:
-            if not self._queue or not self._running.has_memory(self._queue[0].most_tokens):
-                return None
-            # A row further on would leave gaps before it that no other request fills.
-            limit = len(self._running) + len(self._queue)
-            row = self._running.free_row(row for row in self._decoder.rows_with(self._queue[0].adapter) if row < limit)
-            if row is None:
-                return None
-            slot = Slot(self._queue.popleft(), row)
-            self._running.add(slot)
-        self._load(slot, self._known(slot))
-        return slot
-
-    def _load(self, slot: Slot, keys: list[bytes]) -> None:
-        """Begin a request whose row has been free, with blocks of the prefix cache."""
-        self._decoder.rows.take(slot.row)
-        self._prefix.load(keys, slot.row)
-        with self._wake:
-            slot.sequence.filled = slot.sequence.cached = len(keys) * BLOCK_TOKENS
-            self._query_tokens += len(slot.sequence.prompt)
-            self._hit_tokens += slot.sequence.cached
-
-    def _rest(self, slot: Slot, filled: int | None = None) -> tuple[int, int]:
-        """Return the next tokens of a prompt to compute; `filled` are those that its row holds, or is to hold."""
-        filled = slot.sequence.filled if filled is None else filled
-        return next_chunk(filled, len(slot.sequence.prompt), self._decoder.prefill_chunk)
-
-    def _known(self, slot: Slot) -> list[bytes]:
-        """Return the keys of the prompt's first blocks that the prefix cache has; they are never all of the prompt."""
-        keys = slot.keys.of(slot.sequence.prompt, self._blocks(len(slot.sequence.prompt) - 1))
-        return keys[: self._prefix.match(keys)]
-
-    def _blocks(self, tokens: int) -> int:
-        """Return how many blocks of that many tokens can be in the prefix cache."""
-        return max(0, tokens) // BLOCK_TOKENS if self._prefix.capacity else 0
-
-    def _join(self, first: Slot, budget: int) -> list[Slot]:
-        """Admit requests that wait and the rest of whose prompts can be computed in one run with that of `first`.
-
-        Returns:
-            All of them in the order of their rows, which are successive.
-        """
-        group = [first]
-        while (found := self._next_of(group, budget)) is not None:
-            slot, keys = found
-            with self._wake:
-                if not self._queue or self._queue[0] is not slot.sequence:  # cancelled meanwhile
-                    continue
-                self._queue.popleft()
-                self._running.add(slot)
-            self._load(slot, keys)
-            group.append(slot)
-        empty = [slot for slot in group if not slot.sequence.filled]
-        for slot in empty:
-            rows = set(self._decoder.rows_with(slot.sequence.adapter))
-            others = (each for each in empty if each.row in rows and each.sequence.adapter is not slot.sequence.adapter)
-            if slot.row not in rows and (other := next(others, None)):
-                self._running.exchange(slot, other)
-        return sorted(group, key=lambda slot: slot.row)
-
-    def _next_of(self, group: list[Slot], budget: int) -> tuple[Slot, list[bytes]] | None:
-        """Return the request that waits longest, in the row after a group's, if it can be computed with them.
-
-        With it come the keys of what the prefix cache has of its prompt.
-        """
-        with self._wake:
-            if not self._queue:
-                return None
-            slot = Slot(self._queue[0], group[-1].row + 1)
-            if not (self._running.is_free(slot.row) and self._running.has_memory(slot.sequence.most_tokens)):
-                return None
-        keys = self._known(slot)
-        start, end = self._rest(slot, len(keys) * BLOCK_TOKENS)
-        if keys and (end < len(slot.sequence.prompt) or not self._decoder.ragged):
-            return None
-        past = [*(self._rest(member)[0] for member in group), start]
-        lengths = [len(each.sequence.prompt) - held for each, held in zip((*group, slot), past, strict=True)]
-        if max(lengths) * len(lengths) > budget or min(lengths) == 1:
-            return None
-        if any(map(has_single_token, lengths if any(past) else [max(lengths)])):
-            return None  # padding is computed like tokens only if no row holds any
-        if max(past) + max(lengths) > self._decoder.context_length:
-            return None
-        if min(lengths) < max(lengths) / 2 or (self._decoder.same_lengths and min(lengths) < max(lengths)):
-            return None  # mostly padding, or more of it than the model can tell from tokens
-        # A prompt that goes on like another of the group waits for what that one leaves in the prefix cache.
-        wanted = slice(len(keys), len(keys) + 1)
-        own = slot.keys.of(slot.sequence.prompt, self._blocks(len(slot.sequence.prompt) - 1))[wanted]
-        others = [
-            member.keys.of(member.sequence.prompt, self._blocks(len(member.sequence.prompt)))[wanted]
-            for member in group
-        ]
-        return None if own and own in others else (slot, keys)
 
     def _computed(self, slot: Slot, end: int, logits: Row) -> None:
         """Take the result of a chunk that ends at `end`; logits of shape [vocabulary]."""

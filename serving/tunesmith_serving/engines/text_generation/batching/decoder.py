@@ -39,6 +39,8 @@ from tunesmith_serving.runtime.memory import free_memory
 
 Tokens = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
+_MOST_CHUNKS = 4
+"""Chunks that a run may take of several prompts; their logits, of every token in some exports, must stay few."""
 
 
 class OnnxDecoder:
@@ -50,7 +52,8 @@ class OnnxDecoder:
         memory: How much of the free memory keys and values may take.
         wanted_context: The most tokens of a row by the settings and the model.
         context_length: The most tokens of a row; less than wanted if the memory holds no more.
-        prefill_chunk: The most prompt tokens of a run; a multiple of 16.
+        prefill_chunk: The most tokens of a prompt in a run; a multiple of 16.
+        prefill_tokens: The most prompt tokens of a run, of all rows together.
         rows: The keys and values.
         same_lengths: Whether only prompts of the same length can be computed in one run.
         ragged: Whether rows can have several new tokens each.
@@ -89,7 +92,7 @@ class OnnxDecoder:
         self.slots = slots
         self.wanted_context = min(context_length, self.spec.context_length)
         self.prefill_chunk = -(-prefill_chunk // GRAIN) * GRAIN
-        with attention_for(self.spec.heads, max(self.prefill_chunk, slots), self.wanted_context):
+        with attention_for(self.spec.heads, max(_MOST_CHUNKS * self.prefill_chunk, slots), self.wanted_context):
             graphs = open_graphs(artifact, batch, threads, provider)
         self.ragged, self._path = graphs.ragged, graphs.path
         self._names = [
@@ -107,6 +110,7 @@ class OnnxDecoder:
         # The export can be pruned to compute logits of the last position only.
         self._pruned = outputs["logits"].shape[1] == 1
         self.same_lengths = self._pruned and not self.ragged
+        self.prefill_tokens = self.prefill_chunk * (_MOST_CHUNKS if self._pruned else 1)
         kv_type = inputs[self._names[0][0]].type
         shape = KvShape(len(self._names), self.spec.kv_heads, self.spec.head_size, KV_TYPES[kv_type])
         self._provider, on_device = provider, provider.on_device
@@ -154,7 +158,7 @@ class OnnxDecoder:
         adapters: Sequence[Adapter | None],
         past: Sequence[int] | None = None,
     ) -> Logits:
-        """Run the ends of prompts in successive rows, which are at most `prefill_chunk` tokens with their padding.
+        """Run the ends of prompts in successive rows, which are at most `prefill_tokens` with their padding.
 
         Args:
             first: The first row.

@@ -29,7 +29,7 @@ class QueueWorker(ABC):
     """A queue of requests and the thread that works on it; how requests share the model's steps is the subclass's."""
 
     def __init__(self, slots: int, max_queue_length: int) -> None:
-        """Start the thread: a subclass calls this last.
+        """Make an empty queue; `start` starts the thread.
 
         Args:
             slots: Requests that are computed at the same time.
@@ -47,6 +47,9 @@ class QueueWorker(ABC):
         self._prompt_tokens = 0
         self._generated_tokens = 0
         self._thread = threading.Thread(target=self._run, name="tunesmith-engine", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread: a subclass calls this when all that it works with is there."""
         self._thread.start()
 
     @property
