@@ -111,7 +111,7 @@ bench: $(INSTALLED) ## Compare training and serving with the alternatives (20 mi
 bench-attention: $(INSTALLED) ## Measure ways to compute attention on the CPU, and keys and values in int8 (3 minutes)
 	$(BIN)/python tests/bench/attention.py
 
-bench-int4-blocks: $(INSTALLED) ## Measure blocks of int4 weights: bytes, a step's time, the error of the rounding (2 minutes)
+bench-int4-blocks: $(INSTALLED) ## Measure blocks of int4 weights: bytes, a step's time, the error of the rounding (1 minute)
 	$(BIN)/python tests/bench/int4_blocks.py
 
 bench-adapters: $(INSTALLED) ## Measure 64 adapters on one base: memory, tokens per second, time to the first answer (5 minutes)

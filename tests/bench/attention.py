@@ -4,7 +4,7 @@ A random-weight Llama of SmolLM2-135M's shape in int4, with int8 for runs of sev
 computes the same runs of the decoder in turns; ratios are to the first kind, made within each turn, and the table gives
 medians.
 
-    python tests/bench/attention.py            # 2 minutes on 2 cores
+    python tests/bench/attention.py            # 3 minutes on 2 cores
     python tests/bench/attention.py --quick    # a tiny model, one turn: shows that everything runs
 """
 

@@ -4,7 +4,7 @@ Steps of one row of a random-weight Llama of SmolLM2-135M's shape, computed by a
 are to blocks of 32, made within each turn, and the table gives medians. The error is that of the matrices of
 all-MiniLM-L6-v2, which are trained ones, by the same kernel: its root mean square in shares of that of the weights.
 
-    python tests/bench/int4_blocks.py            # 2 minutes on 2 cores
+    python tests/bench/int4_blocks.py            # 1 minute on 2 cores
     python tests/bench/int4_blocks.py --quick    # a tiny model, one turn: shows that everything runs
 """
 

@@ -190,14 +190,14 @@ class ExportSpec(SpecModel):
     int4_block_size: Literal[32, 64, 128] | None = Field(
         default=None,
         description="Weights of an int4 model that share a scale; 32 by default. With 64 the model is a tenth smaller "
-        "and answers one request at a time up to a tenth faster, and its weights are rounded more coarsely; parity and "
+        "and a single answer on a CPU a seventh faster; the rounding of its weights is an eighth coarser. Parity and "
         "gates are of the result. For task textGeneration.",
         examples=[64],
     )
     kv_cache: KvCache | None = Field(
         default=None,
         description="int8 lets the exported models keep keys and values in a quarter of the memory: more requests run "
-        "at the same time, and answers after long prompts are faster on CPUs; prompts take longer. Scales are measured "
+        "at the same time, and answers are faster on CPUs; prompts take a sixth longer. Scales are measured "
         "on training rows, and parity and gates are of the result. For task textGeneration, precisions int4 and int8.",
         examples=["int8"],
     )
