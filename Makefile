@@ -130,7 +130,7 @@ bench-speculation: $(INSTALLED) ## Compare answers with and without drafts, by p
 	$(BIN)/python tests/bench/speculation.py
 
 bench-llama: $(INSTALLED) ## Compare serving with llama.cpp's server (40 minutes; the first time also its build)
-	$(BIN)/python tests/bench/serving_llama.py --batch-precision int8 --kv-cache int8
+	$(BIN)/python tests/bench/serving_llama.py --batch-precision int8 --kv-cache int8 --int4-block-size 64
 
 bench-chaos: $(INSTALLED) ## Serve among slow, gone, half-open and wrong clients (an hour)
 	$(BIN)/python tests/bench/chaos.py

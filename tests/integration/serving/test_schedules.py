@@ -5,6 +5,7 @@ SCHEDULES sets how many are tried; `make schedules` tries 2,000.
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,13 +35,15 @@ from .conftest import config, load_engine
 SCHEDULES = int(os.environ.get("SCHEDULES", "60"))
 # Of a token whose keys and values were computed alone, and of the same token computed with others (decoder.py).
 ROUNDING = 1e-3
-# Few slots, chunks that do and do not fit the blocks, little memory for prefixes and, at last, for rows: 300 tokens.
+# Few slots, chunks that do and do not fit the blocks, little memory for prefixes and, once, for rows: 300 tokens. At
+# last a chunk that what is left of several prompts fits into.
 ADAPTERS = ("a", "b")
 SETTINGS: list[dict[str, object]] = [
     {"max_batch_size": 4, "prefill_chunk": 32, "prefix_cache_memory": "auto"},
     {"max_batch_size": 2, "prefill_chunk": 17, "prefix_cache_memory": "200k"},
     {"max_batch_size": 6, "prefill_chunk": 128, "prefix_cache_memory": "100k"},
     {"max_batch_size": 4, "prefill_chunk": 64, "prefix_cache_memory": "auto", "free": 600 * 512},
+    {"max_batch_size": 8, "prefill_chunk": 256, "prefix_cache_memory": "auto"},
 ]
 
 
@@ -50,6 +53,7 @@ class Arrival:
 
     Attributes:
         after: Tokens that are generated before it arrives.
+        at_once: If there are none, it arrives together with the one before it.
         begins_like: A prefix that others may have too, and how many tokens of it.
         own: Tokens that nobody else has.
         continues: Goes on with what an earlier request said and got, as a conversation does.
@@ -59,6 +63,7 @@ class Arrival:
     """
 
     after: int
+    at_once: bool
     begins_like: tuple[int, int]
     own: int
     continues: bool
@@ -76,10 +81,11 @@ def _sampling(tokens: int, seed: int | None, penalty: float) -> SamplingParams:
 
 arrivals = st.builds(
     Arrival,
-    after=st.sampled_from([0, 0, 0, 1, 5, 20]),
+    after=st.sampled_from([0, 0, 0, 0, 1, 5, 20]),
+    at_once=st.sampled_from([True, True, False]),
     begins_like=st.tuples(st.integers(0, 2), st.sampled_from([0, 3, 15, 16, 17, 32, 48, 63, 64, 65, 100])),
-    own=st.integers(1, 40),
-    continues=st.sampled_from([False, False, True]),
+    own=st.one_of(st.integers(1, 40), st.integers(18, 30)),
+    continues=st.sampled_from([False, False, False, True]),
     adapter=st.sampled_from([None, None, *ADAPTERS]),
     sampling=st.builds(
         _sampling,
@@ -181,17 +187,21 @@ def run(start: Callable[..., ContinuousBatcher]) -> Iterator[Callable[[int, list
     def play(number: int, schedule: list[Arrival]) -> None:
         batcher, chunk = batchers[number], SETTINGS[number]["prefill_chunk"]
         clients: list[tuple[Client, bool]] = []
-        for arrival in schedule:
-            _wait_for_tokens(batcher, arrival.after)
-            ids = source.prefix(*arrival.begins_like) + source.own(arrival.own)
-            sampling = arrival.sampling
-            if arrival.continues and clients:
-                before = clients[-1][0]
-                before.result()
-                ids = (*before.request.prompt_ids, *before.tokens, *ids)[-200:]
-                sampling = replace(sampling, temperature=0.0, seed=None, repetition_penalty=1.0)
-            request = GenerationRequest(ids, sampling, arrival.adapter)
-            clients.append((Client(batcher, request, arrival.cancelled_after), arrival.continues))
+        with ExitStack() as burst:
+            for arrival in schedule:
+                if arrival.after or arrival.continues or not arrival.at_once:
+                    burst.close()
+                _wait_for_tokens(batcher, arrival.after)
+                ids = source.prefix(*arrival.begins_like) + source.own(arrival.own)
+                sampling = arrival.sampling
+                if arrival.continues and clients:
+                    before = clients[-1][0]
+                    before.result()
+                    ids = (*before.request.prompt_ids, *before.tokens, *ids)[-200:]
+                    sampling = replace(sampling, temperature=0.0, seed=None, repetition_penalty=1.0)
+                request = GenerationRequest(ids, sampling, arrival.adapter)
+                burst.enter_context(batcher._wake)  # nothing of what arrives at once begins before the rest is there
+                clients.append((Client(batcher, request, arrival.cancelled_after), arrival.continues))
         for client, continues in clients:
             result = client.result()
             expected = alone.answer(chunk, client.request).token_ids
