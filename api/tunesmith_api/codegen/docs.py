@@ -105,7 +105,9 @@ def _default(field: Schema) -> str:
 
 
 def _bounds(field: Schema) -> str:
-    """Return the bounds of a value, in words."""
+    """Return the bounds of a value, in words; none where it may be of several types."""
+    if field.get("x-kubernetes-int-or-string"):
+        return ""
     texts = []
     low, high = field.get("minimum"), field.get("maximum")
     if low is not None:

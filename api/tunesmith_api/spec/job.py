@@ -167,6 +167,19 @@ class TrainingJobSpec(SpecModel):
             "lower the one or raise the other",
             lambda s: s.model.scratch is None or s.training.max_length <= s.model.scratch.max_position_embeddings,
         ),
+        Rule(
+            f"!has(self.model.scratch) || self.task != '{DEFAULT_TASK}' || (has(self.export) && "
+            "has(self.export.precisions) && self.export.precisions.size() == 0) || "
+            "(self.model.scratch.hiddenSize / self.model.scratch.numAttentionHeads) % 16 == 0",
+            f"model.scratch: hiddenSize / numAttentionHeads (the size of a head) must be a multiple of 16 to export a "
+            f"model of task {DEFAULT_TASK}; write for example hiddenSize: 256, numAttentionHeads: 4",
+            lambda s: (
+                s.model.scratch is None
+                or s.task != DEFAULT_TASK
+                or s.export.precisions == ()
+                or (s.model.scratch.hidden_size // s.model.scratch.num_attention_heads) % 16 == 0
+            ),
+        ),
     )
 
     model: ModelSpec = Field(

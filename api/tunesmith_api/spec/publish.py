@@ -191,14 +191,15 @@ class ExportSpec(SpecModel):
         default=None,
         description="Weights of an int4 model that share a scale; 32 by default. With 64 the model is a tenth smaller "
         "and a single answer on a CPU a seventh faster; the rounding of its weights is an eighth coarser. Parity and "
-        "gates are of the result. For task textGeneration.",
+        "gates are computed with the model as it is then. For task textGeneration.",
         examples=[64],
     )
     kv_cache: KvCache | None = Field(
         default=None,
         description="int8 lets the exported models keep keys and values in a quarter of the memory: more requests run "
         "at the same time, and answers are faster on CPUs; prompts take a sixth longer. Scales are measured "
-        "on training rows, and parity and gates are of the result. For task textGeneration, precisions int4 and int8.",
+        "on training rows; parity and gates are computed with the model as it is then. For task textGeneration, "
+        "precisions int4 and int8.",
         examples=["int8"],
     )
     adapter_only: bool = Field(
@@ -219,6 +220,11 @@ class ExportSpec(SpecModel):
         examples=["s3://my-bucket/bases/smollm2"],
     )
     parity: ParitySpec = Field(default=ParitySpec(), description="Bounds on the difference that exporting makes.")
+
+    def coarser(self, precision: Precision) -> list[str]:
+        """Return the fields that ask for more rounding than an export in a precision has by itself."""
+        names = ["kvCache"] if self.kv_cache is not None else []
+        return [*names, "int4BlockSize"] if precision is Precision.INT4 and (self.int4_block_size or 32) > 32 else names
 
 
 class OutputSpec(SpecModel):

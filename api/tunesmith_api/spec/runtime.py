@@ -75,10 +75,12 @@ def _is_other(name: str) -> str:
 
 
 def _precision_rule(name: str) -> Rule:
-    known = EXECUTION_PROVIDERS[name].precisions
+    info = EXECUTION_PROVIDERS[name]
+    known = info.precisions
+    fewer = "".join(f"; for task {task}, {' or '.join(precisions)}" for task, precisions in info.by_task)
     return Rule(
         f"{_is_other(name)} || !has(self.precision) || self.precision in {list(known)}",
-        f"precision is not one that executionProvider {name} computes; write one of {', '.join(known)}",
+        f"precision is not one that executionProvider {name} computes; write one of {', '.join(known)}{fewer}",
         lambda r: r.execution_provider != name or r.precision is None or r.precision in known,
     )
 
@@ -130,7 +132,8 @@ class RuntimeSpec(SpecModel):
         Field(
             description=(
                 "Precision of the exported model to load; the artifact must hold `onnx/<precision>/`. Left out, the "
-                "first that it holds of int4, int8 and fp32; on a GPU, of fp16, bf16, int4 and fp32."
+                "first that it holds of int4, int8 and fp32; on a GPU, of fp16 and bf16, and for other tasks than "
+                "textGeneration then of int4 and fp32."
             )
         ),
     ] = None

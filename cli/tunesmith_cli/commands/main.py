@@ -68,14 +68,37 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to serve on; 0 chooses a free one.")] = 8080,
     slots: Annotated[int, typer.Option(min=1, help="Requests that are served at the same time.")] = 8,
+    context_length: Annotated[
+        int | None, typer.Option(min=16, help="Tokens of prompt and answer together; 2048 by default.")
+    ] = None,
+    batch_precision: Annotated[
+        Literal["int8"] | None,
+        typer.Option(help="A second export, which computes prompts and many answers at once."),
+    ] = None,
+    prefix_cache_memory: Annotated[
+        str | None, typer.Option(help="Memory for what prompts begin with, such as 2Gi; 0 for none, else a share.")
+    ] = None,
     draft_model: Annotated[
         Path | None, typer.Option(help="Folder of the artifact of a small model that drafts tokens.")
+    ] = None,
+    adapters: Annotated[
+        Path | None, typer.Option(help="File that lists the LoRA adapters to serve; it is followed while it changes.")
     ] = None,
 ) -> None:
     """Serve an artifact behind the OpenAI API until Ctrl-C."""
     from tunesmith_cli.commands.serve import serve_artifact
 
-    raise typer.Exit(serve_artifact(artifact, precision, name, host, port, slots, execution_provider, draft_model))
+    options = {
+        "host": host,
+        "port": port,
+        "slots": slots,
+        "context-length": context_length,
+        "batch-precision": batch_precision,
+        "prefix-cache-memory": prefix_cache_memory,
+        "draft-model": draft_model,
+        "adapters": adapters,
+    }
+    raise typer.Exit(serve_artifact(artifact, precision, name, options, execution_provider))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from tunesmith_api.artifact import MANIFEST, NO_ONNX
@@ -15,16 +16,16 @@ from tunesmith_cli.terminal.console import CliError, Exit
 
 
 def serve_artifact(
-    artifact: Path,
-    precision: str | None,
-    name: str | None,
-    host: str,
-    port: int,
-    slots: int,
-    provider: str = CPU,
-    draft: Path | None = None,
+    artifact: Path, precision: str | None, name: str | None, options: Mapping[str, object], provider: str = CPU
 ) -> Exit:
     """Serve an artifact until Ctrl-C and return the exit code.
+
+    Args:
+        artifact: Its folder.
+        precision: The export to serve; the smallest by default.
+        name: The model's name in requests; that of its job by default.
+        options: More options of the server, by the names of its configuration; those that are None are its defaults.
+        provider: The execution provider.
 
     Raises:
         CliError: There is no complete artifact, or it lacks the precision.
@@ -51,9 +52,8 @@ def serve_artifact(
         [
             *("--artifact", str(artifact), "--precision", chosen),
             *("--model-name", name or str(manifest.get("name", "model"))),
-            *("--host", host, "--port", str(port), "--slots", str(slots)),
             *("--execution-provider", provider),
-            *(("--draft-model", str(draft)) if draft else ()),
+            *(f"--{option}={value}" for option, value in options.items() if value is not None),
         ],
     )
     try:

@@ -192,6 +192,24 @@ def test_serve_names_the_precisions_that_are_there(completed):
     assert "manifest.json" in result.stderr
 
 
+def test_serve_takes_the_options_of_a_runtime(completed):
+    port = free_port()
+    options = ["--port", str(port), "--name", "mine", "--context-length", "64", "--prefix-cache-memory", "16Mi"]
+    command = [sys.executable, "-m", "tunesmith_cli", "serve", ".tunesmith/default/tiny/artifact", *options]
+    with subprocess.Popen(command, cwd=completed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/readyz"), process)
+            (model,) = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none").models.list()
+            assert (model.id, model.max_model_len) == ("mine", 64)
+        finally:
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output.decode()
+    result = tunesmith("serve", ".tunesmith/default/tiny/artifact", "--prefix-cache-memory", "much", cwd=completed)
+    assert result.returncode != 0
+    assert "prefixCacheMemory" in result.stderr and "2Gi" in result.stderr
+
+
 def test_ctrl_c_leaves_a_state_from_which_the_same_command_goes_on(tmp_path):
     steps = {
         "maxSteps": 200,

@@ -18,15 +18,19 @@ def exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
 
 @pytest.fixture(scope="session")
 def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Gives the folder of a tiny random model of an architecture, by its class name."""
+    """Gives the folder of a tiny random model of an architecture, by its class name.
+
+    After a slash comes how many key and value heads it has: two of four by default.
+    """
 
     @lru_cache
-    def build(architecture: str) -> Path:
+    def build(name: str) -> Path:
         import torch
         import transformers
 
         from support.tiny_models import train_tokenizer
 
+        architecture, _, kv_heads = name.partition("/")
         folder = tmp_path_factory.mktemp(architecture)
         tokenizer = train_tokenizer()
         config = getattr(transformers, architecture.replace("ForCausalLM", "Config"))(
@@ -35,7 +39,7 @@ def model_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
             intermediate_size=128,
             num_hidden_layers=2,
             num_attention_heads=4,
-            num_key_value_heads=2,
+            num_key_value_heads=int(kv_heads or 2),
             head_dim=16,
             max_position_embeddings=128,
             initializer_range=0.2,

@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
+from support.precisions import exported_here
 from support.trained_jobs import make_job
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.local.cpus import multiplies_bytes
@@ -69,6 +70,34 @@ def test_every_family_computes_nearly_the_same(
     store = TokenStore.write(tmp_path / "rows", [(ROW, [1] * len(ROW))])
     numbers = layers.check_layers(folder, model_of(architecture), Precision.INT4, store)
     assert float(numbers["largestDifference"]) < 5e-6
+    # The branch that computes prompts does not go through the check above: it is compared with the kernel.
+    assert 0 < float(numbers["largestPromptDifference"]) < layers.PROMPT_TOLERANCE / 2
+    assert "largestPromptDifference" not in layers.check_layers(exported, model_of(architecture), Precision.INT4, store)
+
+
+@pytest.mark.parametrize("constant", ["inverse", "scales0", "scales1", "positions"])
+def test_prompts_that_are_computed_otherwise_are_found(
+    constant: str, export_of: ExportOf, model_of: ModelOf, tmp_path: Path
+) -> None:
+    folder = quantised(export_of("LlamaForCausalLM", Precision.INT4), tmp_path / "int4", [ROW])
+    model = onnx.load(folder / MODEL, load_external_data=False)
+    layer = [node for node in model.graph.node if node.op_type == "If"][1]
+    branch = next(attribute.g for attribute in layer.attribute if attribute.g.name == "prompts")
+    if constant == "positions":
+        rotation = next(node for node in branch.node if node.op_type == "RotaryEmbedding")
+        rotation.attribute.append(onnx.helper.make_attribute("interleaved", 1))
+        kept = [each for each in rotation.attribute if not (each.name == "interleaved" and each.i == 0)]
+        del rotation.attribute[:]
+        rotation.attribute.extend(kept)
+    else:
+        weight = next(w for w in branch.initializer if w.name.endswith(f"/{constant}/constant"))
+        values = numpy_helper.to_array(weight) * np.float32(1.3)
+        weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.save(model, str(folder / MODEL))
+    store = TokenStore.write(tmp_path / "rows", [(ROW, [1] * len(ROW))])
+    with pytest.raises(StageError, match="layer 1 computes prompts otherwise than steps") as caught:
+        layers.check_layers(folder, model_of("LlamaForCausalLM"), Precision.INT4, store)
+    assert caught.value.reason is Reason.PARITY_FAILED
 
 
 def test_both_graphs_keep_int8(export_of: ExportOf, tmp_path: Path) -> None:
@@ -79,7 +108,7 @@ def test_both_graphs_keep_int8(export_of: ExportOf, tmp_path: Path) -> None:
         assert {value.type.tensor_type.elem_type for value in cache} == {onnx.TensorProto.INT8}, name
 
 
-@pytest.mark.parametrize("architecture", sorted(EXPORTABLE))
+@pytest.mark.parametrize("architecture", [*sorted(EXPORTABLE), "Qwen3ForCausalLM/4", "LlamaForCausalLM/4"])
 def test_prompts_are_computed_as_steps_are(architecture: str, export_of: ExportOf, tmp_path: Path) -> None:
     """Prompts in fp32 after the rounding are what ONNX Runtime's kernel computes; without a cache with room it does."""
     exported = export_of(architecture, Precision.FP32)
@@ -146,7 +175,7 @@ def test_rows_from_all_over_the_data_are_measured(tmp_path: Path) -> None:
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published job. Not to be changed."""
     parity = {"rows": 4, "minNextTokenAgreement": 0.3, "maxPerplexityIncrease": 5}
-    precisions = ["int4", *(["int8"] if multiplies_bytes() else [])]
+    precisions = [precision.value for precision in exported_here(("int4", "int8"))]
     export = {"precisions": precisions, "kvCache": "int8", "parity": parity}
     work = make_job(tmp_path_factory.mktemp("int8") / "job", export=export)
     run_stage(Stage.PUBLISH, publish, work)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from support.precisions import exported_here
 from support.tiny_models import build_model
 from support.trained_jobs import ROWS, make_job, write_config
 from tunesmith_api.artifact import artifact_digest
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_api.local.cpus import multiplies_bytes
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_serving.artifact.opening import open_artifact
 from tunesmith_serving.engines.registry import load_engine
@@ -30,7 +30,7 @@ from tunesmith_trainer.stages.runner import run_stage
 
 FP32 = {"precisions": ["fp32"], "parity": {"rows": 2}}
 # int8 needs VNNI.
-SERVED = ["fp32", "int4", *(["int8"] if multiplies_bytes() else [])]
+SERVED = [precision.value for precision in exported_here(("fp32", "int4", "int8"))]
 
 
 def run(work: Path) -> dict[str, Any]:

@@ -102,6 +102,22 @@ def test_publish_keeps_what_does_not_depend_on_the_change(work, change, kept):
     assert {path.name for path in folder.glob("*")} == kept
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        (["int4", "int8"], ["int4"], False),
+        (["int4"], ["int4", "int8"], False),
+        (["int4", "int8"], ["int8"], True),
+    ],
+)
+def test_an_int4_model_with_its_keys_in_int8_depends_on_what_computes_prompts(work, before, after, same):
+    first, second = (
+        publish_parts(config(export={"precisions": precisions, "kvCache": "int8"}), work)
+        for precisions in (before, after)
+    )
+    assert (first["export"] == second["export"]) == same
+
+
 def test_other_stages_begin_anew(work):
     discard_outdated(Stage.TRAIN, work, "others", {})
     assert not work.stage(Stage.TRAIN).exists()

@@ -35,7 +35,7 @@ def require_parity(precision: Precision, numbers: _Numbers, bounds: ParitySpec) 
         advice = (
             "The exporter does not support this model correctly: use another base model"
             if precision is Precision.FP32
-            else "Export fp32 as well or instead, or widen the bound in export.parity"
+            else "Export fp32 instead, or widen the bound in export.parity"
         )
         raise StageError(
             Reason.PARITY_FAILED, f"the {precision.value} export is not the trained model: {'; '.join(wrong)}", advice

@@ -25,6 +25,18 @@ def attention_nodes(graph: GraphProto) -> list[NodeProto]:
     return [node for node in graph.node if node.op_type == "GroupQueryAttention"]
 
 
+def inputs_of(node: NodeProto) -> list[str]:
+    """Return what a node reads: its inputs, and what the graphs in its attributes take from around them."""
+    names = list(node.input)
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            inner = attribute.g
+            own = {weight.name for weight in inner.initializer}
+            own.update(name for each in inner.node for name in each.output)
+            names += [name for each in inner.node for name in inputs_of(each) if name not in own]
+    return names
+
+
 def merge_gate_and_up(graph: GraphProto) -> list[tuple[str, str, NodeProto]]:
     """Merge the two quantised products at the start of each layer's MLP into one.
 

@@ -62,11 +62,16 @@ def split_prompts(graph: GraphProto) -> bool:
     return True
 
 
+def splits_prompts(graph: GraphProto) -> bool:
+    """Return whether `split_prompts` has changed a graph."""
+    return any(_is_split(node) for node in graph.node)
+
+
 def join_prompts(graph: GraphProto) -> None:
     """Undo `split_prompts`, in place."""
     nodes: list[NodeProto] = []
     for node in graph.node:
-        if node.op_type == "If" and node.input[0] == f"{_PREFIX}condition":
+        if _is_split(node):
             steps = next(attribute.g for attribute in node.attribute if attribute.name == "else_branch")
             (kernel,) = steps.node
             kernel.output[:] = node.output
@@ -78,6 +83,10 @@ def join_prompts(graph: GraphProto) -> None:
     kept = [value for value in graph.initializer if not value.name.startswith(_PREFIX)]
     del graph.initializer[:]
     graph.initializer.extend(kept)
+
+
+def _is_split(node: NodeProto) -> bool:
+    return node.op_type == "If" and node.input[0] == f"{_PREFIX}condition"
 
 
 def _positions(graph: GraphProto, node: NodeProto, weights: dict[str, TensorProto]) -> list[NodeProto]:
@@ -169,12 +178,12 @@ class _Prompts:
         make, node = self._make, self._node
         widths = [self._heads * self._size, *[self._kv_heads * self._size] * 2]
         if node.input[1]:
-            query, key, value = self._rotated(node.input[0], self._heads), node.input[1], node.input[2]
-            key = self._rotated(key, self._kv_heads)
+            query = self._rotated("query", node.input[0], self._heads)
+            key, value = self._rotated("key", node.input[1], self._kv_heads), node.input[2]
         else:
             parts = self._constant("parts", np.asarray([widths[0] + widths[1], widths[2]], np.int64))
             both = make("Split", [node.input[0], parts], "parts", 2, axis=-1)
-            both, value = self._rotated(both, self._heads + self._kv_heads), f"{both}1"
+            both, value = self._rotated("both", both, self._heads + self._kv_heads), f"{both}1"
             query = make(
                 "Split", [both, self._constant("widths", np.asarray(widths[:2], np.int64))], "query", 2, axis=-1
             )
@@ -202,7 +211,7 @@ class _Prompts:
         scales = np.repeat(self._scales[index], self._heads // self._kv_heads, axis=0)
         return self._constant(f"scales{index}", scales.ravel())
 
-    def _rotated(self, values: str, heads: int) -> str:
+    def _rotated(self, name: str, values: str, heads: int) -> str:
         """Return vectors of so many heads, rotated by their positions if the model does so."""
         if not _attribute(self._node, "do_rotary", 0):
             return values
@@ -211,7 +220,7 @@ class _Prompts:
         return self._make(
             "RotaryEmbedding",
             [values, f"{_PREFIX}positions", cos, sin],
-            f"rotated_{heads}",
+            f"rotated_{name}",
             num_heads=heads,
             rotary_embedding_dim=rotated if rotated < self._size else 0,
             interleaved=_attribute(self._node, "rotary_interleaved", 0),

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from tunesmith_trainer.export.external_data import mapped
-from tunesmith_trainer.export.graph import MODEL, with_all_logits
+from tunesmith_trainer.export.graph import MODEL, inputs_of, with_all_logits
 from tunesmith_trainer.export.int8_cache import with_plain_cache
 from tunesmith_trainer.export.int8_products import with_plain_products
+from tunesmith_trainer.export.int8_prompts import LEAST, splits_prompts
 from tunesmith_trainer.export.wide import widen
 
 Array = npt.NDArray[Any]
@@ -46,9 +47,13 @@ class LayerGraphs:
         self._folder = folder
         model = with_all_logits(onnx.load(str(folder / MODEL), load_external_data=False))
         with_plain_products(model.graph)
-        with_plain_cache(model.graph)
         self._matrices = _take_matrices_out(model.graph)
         widen(model)
+        self._split: ModelProto | None = None
+        if splits_prompts(model.graph):
+            self._split = ModelProto()
+            self._split.CopyFrom(model)
+        with_plain_cache(model.graph)
         self._model = model
         decoder = json.loads((folder / "genai_config.json").read_bytes())["model"]["decoder"]
         self._past_shape = (1, int(decoder["num_key_value_heads"]), 0, int(decoder["head_size"]))
@@ -100,32 +105,72 @@ class LayerGraphs:
                 }
                 outputs = [*self._cuts[index + 1], *present]
                 first, second, *cache = self._run(
-                    self._cuts[index], outputs, {**feeds, **self._split(index, hidden[start:end])}, once
+                    self._cuts[index], outputs, {**feeds, **self._split_in_two(index, hidden[start:end])}, once
                 )
                 parts.append(first[0] + second[0])
                 kept = dict(zip(past, cache, strict=True))
             start = end
         return np.concatenate(parts)
 
+    def prompt(self, index: int, hidden: Array, matrix: Matrix) -> tuple[Array, Array] | None:
+        """Return a layer's output for a prompt, with keys and values in int8: by its own branch, and by the kernel.
+
+        Args:
+            index: The layer.
+            hidden: Its input, float32 [tokens, size].
+            matrix: Returns the matrix of a node, float32 [inputs, outputs].
+
+        Returns:
+            Both as float32 [tokens, size]; None if the export has no branch for prompts, or there are too few tokens.
+        """
+        if self._split is None or len(hidden) < LEAST:
+            return None
+        tokens = len(hidden)
+        feeds: dict[str, Array] = {
+            "input_ids": np.zeros((1, tokens), np.int64),
+            "attention_mask": np.ones((1, tokens), np.int64),
+            "position_ids": np.arange(tokens, dtype=np.int64)[None],
+            **self._split_in_two(index, hidden),
+        }
+        found = []
+        for room in (tokens, 0):  # without room the kernel computes it
+            shape = (*self._past_shape[:2], room, self._past_shape[3])
+            # The room is that of the first layer's keys.
+            names = (f"{index}.key", f"{index}.value", "0.key")
+            cache = {f"past_key_values.{name}": np.zeros(shape, np.int8) for name in names}
+            first, second = self._run(
+                self._cuts[index], self._cuts[index + 1], {**feeds, **cache}, matrix, model=self._split
+            )
+            found.append(first[0] + second[0])
+        return found[0], found[1]
+
     def output(self, hidden: Array, matrix: Matrix) -> Array:
         """Return the logits, float32 [tokens, vocabulary], of the last layer's output."""
         last = len(self._cuts) - 1
-        (found,) = self._run(self._cuts[last], ["logits"], self._split(last, hidden), matrix)
+        (found,) = self._run(self._cuts[last], ["logits"], self._split_in_two(last, hidden), matrix)
         return np.asarray(found[0])
 
-    def _split(self, cut: int, hidden: Array) -> dict[str, Array]:
+    def _split_in_two(self, cut: int, hidden: Array) -> dict[str, Array]:
         """Return the tensors whose sum is a hidden state: itself, and zeros."""
         names = self._cuts[cut]
         return dict(zip(names, [hidden[None], np.zeros_like(hidden[None])], strict=False))
 
-    def _run(self, inputs: list[str], outputs: list[str], feeds: dict[str, Array], matrix: Matrix) -> list[Array]:
+    def _run(
+        self,
+        inputs: list[str],
+        outputs: list[str],
+        feeds: dict[str, Array],
+        matrix: Matrix,
+        model: ModelProto | None = None,
+    ) -> list[Array]:
         """Compute the part of the graph between two cuts."""
         import onnxruntime
 
-        nodes = _between(self._model.graph, inputs, outputs)
-        used = {name for node in nodes for name in node.input}
+        source = model or self._model
+        nodes = _between(source.graph, inputs, outputs)
+        used = {name for node in nodes for name in inputs_of(node)}
         graph = onnx.helper.make_graph(nodes, "part", [], [])
-        for weight in self._model.graph.initializer:
+        for weight in source.graph.initializer:
             if weight.name in used:
                 graph.initializer.append(numpy_helper.from_array(mapped(weight, self._folder), weight.name))
         values = {name: value for name, value in feeds.items() if name in used or name in inputs}
@@ -135,11 +180,11 @@ class LayerGraphs:
             graph.input.append(onnx.helper.make_tensor_value_info(name, kind, [None] * value.ndim))
         for name in outputs:
             graph.output.append(onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-        model = onnx.helper.make_model(graph, ir_version=self._model.ir_version, opset_imports=self._model.opset_import)
+        part = onnx.helper.make_model(graph, ir_version=source.ir_version, opset_imports=source.opset_import)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
         found: list[Array] = session.run(outputs, values)
         return found
 
@@ -175,5 +220,5 @@ def _between(graph: GraphProto, inputs: list[str], outputs: list[str]) -> list[N
         if index is None or name in inputs or index in seen:
             continue
         seen.add(index)
-        stack += graph.node[index].input
+        stack += inputs_of(graph.node[index])
     return [graph.node[index] for index in sorted(seen)]

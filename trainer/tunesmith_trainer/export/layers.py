@@ -34,6 +34,9 @@ TOLERANCE = {
     Precision.BF16: 3e-2,
 }
 """Largest difference of a layer's result, relative to what it adds. In 16 bits, norms and rotations are rounded."""
+PROMPT_TOLERANCE = 2e-2
+"""Largest difference of a prompt in int8 by both ways, relative to what the layer adds: some numbers lie between two
+levels, and are rounded to the other one."""
 
 LayerNumbers = dict[str, float | int | str]
 
@@ -60,6 +63,7 @@ def check_layers(exported: Path, tuned: Path, precision: Precision, store: Token
 
     Returns:
         `largestDifference` of a layer's result, relative to what the layer adds, and `layer`, where that is;
+        `largestPromptDifference` and `promptLayer` of the two ways to compute prompts, if keys and values are in int8;
         `largestWeightError` in half steps of the rounding, and `weight`; `layers`, `tokens` and `longRowTokens`.
 
     Raises:
@@ -72,11 +76,15 @@ def check_layers(exported: Path, tuned: Path, precision: Precision, store: Token
         _add(numbers, "WeightError", "weight", list(weight_errors(exported, model)))
         _require_weights(numbers, precision)
         graphs = LayerGraphs(exported, model.layers)
-        found = _differences(graphs, model, ids)
+        found, prompts = _differences(graphs, model, ids)
         if long:
+            where = f"on a row beyond token {long.threshold}"
             beyond = _differences(graphs, model, long.ids, model.one_of_each_kind())
-            found += [(f"{name} on a row beyond token {long.threshold}", value) for name, value in beyond]
+            for values, more in zip((found, prompts), beyond, strict=True):
+                values += [(f"{name} {where}", value) for name, value in more]
         _add(numbers, "Difference", "layer", found)
+        if prompts:
+            _add(numbers, "PromptDifference", "promptLayer", prompts)
     except ValueError as error:
         raise _failure(precision, str(error)) from error
     _require_layers(numbers, precision)
@@ -85,9 +93,10 @@ def check_layers(exported: Path, tuned: Path, precision: Precision, store: Token
 
 def _differences(
     graphs: LayerGraphs, model: TunedLayers, ids: Sequence[int], layers: Collection[int] | None = None
-) -> list[tuple[str, float]]:
-    """Return how far each part of the graph is from torch's."""
+) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+    """Return how far each part of the graph is from torch's, and the two ways to compute prompts from each other."""
     found: list[tuple[str, float]] = []
+    prompts: list[tuple[str, float]] = []
 
     def product(node: str) -> npt.NDArray[Any]:
         return model.matrix(node).float().T.contiguous().numpy()
@@ -104,14 +113,17 @@ def _differences(
             result = graphs.output(given.numpy(), product)
             scale = np.abs(wanted).max()
         else:
-            result = graphs.layer(int(name.rpartition(" ")[2]), given.numpy(), product)
+            index = int(name.rpartition(" ")[2])
+            result = graphs.layer(index, given.numpy(), product)
             # Sums with a large hidden state are rounded themselves.
             scale = max(np.abs(wanted - given.numpy()).max(), 1e-2 * np.abs(wanted).max())
+            if both := graphs.prompt(index, given.numpy(), product):
+                prompts.append((name, float(np.abs(both[0] - both[1]).max() / scale)))
         difference = float(np.abs(result - wanted).max())
         found.append((name, difference / float(scale) if scale else difference))
 
     model.run(ids, min(LOGITS, len(ids)), compare, layers)
-    return found
+    return found, prompts
 
 
 def _add(numbers: LayerNumbers, what: str, where: str, values: list[tuple[str, float]]) -> None:
@@ -133,6 +145,10 @@ def _require_layers(numbers: LayerNumbers, precision: Precision) -> None:
     if not difference <= bound:
         share = f"{difference:.4g} of what it adds, and rounding explains {bound:g} at most"
         raise _failure(precision, f"{numbers['layer']} differs from torch by {share}")
+    prompts = float(numbers.get("largestPromptDifference", 0))
+    if not prompts <= PROMPT_TOLERANCE:
+        share = f"{prompts:.4g} of what it adds, and rounding explains {PROMPT_TOLERANCE:g} at most"
+        raise _failure(precision, f"{numbers['promptLayer']} computes prompts otherwise than steps, by {share}")
 
 
 def _failure(precision: Precision, what: str) -> StageError:

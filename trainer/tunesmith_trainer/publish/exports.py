@@ -24,6 +24,12 @@ def remove_export(folder: Path, precision: Precision) -> None:
     (folder / "parity-template.json").unlink(missing_ok=True)
 
 
+def discard_export(folder: Path, precision: Precision) -> None:
+    """Remove an export that was recorded and is wrong, so that the next run makes another one."""
+    _file(folder, precision).unlink(missing_ok=True)
+    remove_export(folder, precision)
+
+
 def record_export(folder: Path, precision: Precision, model: str) -> None:
     """Record which weights an export was made from, and its own files.
 

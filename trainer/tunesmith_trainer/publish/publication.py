@@ -72,6 +72,8 @@ class MergedModel(Publication):
         self._base = base
         self._progress = progress
         self._missing = [p for p in config.spec.precisions if not is_exported(self._folder, p)]
+        for precision in self._missing:  # before anything counts on the results of its checks
+            remove_export(self._folder, precision)
         facts = (read_json(work.stage_marker(Stage.PREPARE)) or {}).get("data", {}).get("facts", {})
         task = task_for(config.spec)
         self._exporter = task.exporter(self._folder / "export.log", config.spec, facts) if self._missing else None
@@ -93,7 +95,6 @@ class MergedModel(Publication):
         running = self._running or (stack.enter_context(self._exporter) if self._exporter else None)
         for precision in self._missing:
             self._progress.step(f"exporting {precision.value}")
-            remove_export(self._folder, precision)
             if running:
                 exported = self._folder / "onnx" / precision.value
                 running.export(merged, exported, precision)

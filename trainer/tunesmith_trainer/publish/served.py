@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tunesmith_api.artifact import FORMAT_VERSION, onnx_folder
+from tunesmith_api.failures import StageError
 from tunesmith_api.spec import JobConfig, Precision
 from tunesmith_api.spec.runtime import servable
 from tunesmith_trainer.evaluate.validation import evaluated_rows
 from tunesmith_trainer.publish.artifact import assemble
 from tunesmith_trainer.publish.evaluations import format_numbers
+from tunesmith_trainer.publish.exports import discard_export
 from tunesmith_trainer.publish.progress import Progress
 from tunesmith_trainer.storage.files import read_json, write_json
 from tunesmith_trainer.tasks.base import ValidationSet
@@ -87,20 +89,35 @@ class ServedChecks:
                 numbers = dict(self._task.compare(self._exported(precision), self._reference, bounds))
                 write_json(path, numbers)
                 log.info("%s: %s", precision.value, format_numbers(numbers))
-            self._task.require_parity(precision, numbers, bounds)
+            self._require_parity(precision, numbers)
             found[precision.value] = {**numbers, **_NOTES} if precision in _NOT_SERVED else numbers
         if layers:
             found["layers"] = layers
         shutil.rmtree(self._reference, ignore_errors=True)
         return found
 
+    def _require_parity(self, precision: Precision, numbers: Mapping[str, Any]) -> None:
+        """Fail if an export differs too much; the remedy names what was asked for that rounds more."""
+        export = self._config.spec.export
+        try:
+            self._task.require_parity(precision, numbers, export.parity)
+        except StageError as error:
+            if not (asked := export.coarser(precision)):
+                raise
+            remedy = f"Remove {' or '.join(f'export.{name}' for name in asked)}, or widen the bound in export.parity"
+            raise StageError(error.reason, error.message, remedy) from error
+
     def _layers(self, precision: Precision, tuned: Path) -> dict[str, Any] | None:
-        """Compare an export with the tuned model layer by layer."""
+        """Compare an export with the tuned model layer by layer; one that fails is removed, to be made anew."""
         path = self._folder / f"layers-{precision.value}.json"
         numbers: dict[str, Any] | None = read_json(path)
         if numbers is None:
             self._progress.step(f"checking the layers of {precision.value}")
-            result = self._task.compare_layers(self._exported(precision), tuned, precision, self._data())
+            try:
+                result = self._task.compare_layers(self._exported(precision), tuned, precision, self._data())
+            except StageError:
+                discard_export(self._folder, precision)
+                raise
             if result is None:
                 return None
             numbers = dict(result)

@@ -15,7 +15,7 @@ from typing import Any
 
 from tunesmith_api.artifact import digest_of_json
 from tunesmith_api.failures import Reason, StageError
-from tunesmith_api.spec import PUBLISH_FIELDS, JobConfig
+from tunesmith_api.spec import PUBLISH_FIELDS, JobConfig, Precision
 from tunesmith_api.work_folder import STAGE_INPUTS, Stage, WorkFolder
 from tunesmith_trainer.storage.files import read_json
 
@@ -60,6 +60,8 @@ def publish_parts(config: JobConfig, work: WorkFolder) -> dict[str, str]:
     training = {name: value for name, value in spec.items() if name not in PUBLISH_FIELDS}
     # The precision is the name of an export's folder; gates and mergeWeights only decide what is published.
     export = {name: value for name, value in spec["export"].items() if name not in _NOT_EXPORTER}
+    if config.spec.export.kv_cache is not None:  # an int4 model is made for single answers where int8 computes prompts
+        export["int8Beside"] = Precision.INT8 in config.spec.precisions
     beside = {"adapterOnly": True} if config.spec.export.adapter_only else {}
     return {
         "training": digest_of_json(

@@ -139,7 +139,7 @@ def require_parity(precision: Precision, numbers: Mapping[str, Any], bounds: Par
         least = bounds.min_prediction_agreement
         if share is None or (share < least and binomial_tail(round(share * count), count, least) < RISK):
             wrong.append(f"predictionAgreement is {_shown(share)} of {count}, not at least {least:g}")
-        advice = "Export fp32 as well or instead, or widen the bound in export.parity"
+        advice = "Export fp32 instead, or widen the bound in export.parity"
     if wrong:
         raise StageError(
             Reason.PARITY_FAILED, f"the {precision.value} export is not the trained model: {'; '.join(wrong)}", advice

@@ -47,19 +47,23 @@ class AdapterStore:
         self._requests: Counter[str] = Counter({base: 0})
 
     def resolve(self, name: str | None) -> Adapter | None:
-        """Return the adapter for a new request, and count the request; None stands for the base.
+        """Return the adapter for a new request; None stands for the base.
 
         Raises:
             UnknownAdapterError: It is not loaded.
         """
+        if name is None:
+            return None
+        if (adapter := self.get(name)) is None:
+            raise UnknownAdapterError(name)
+        return adapter
+
+    def count(self, name: str | None) -> None:
+        """Count a request that was taken."""
         with self._lock:
-            adapter = self._adapters.get(name) if name is not None else None
-            if name is not None and adapter is None:
-                raise UnknownAdapterError(name)
             model = name or self.base
             counted = model in self._requests or len(self._requests) < MAX_COUNTED
             self._requests[model if counted else OTHERS] += 1
-            return adapter
 
     def get(self, name: str) -> Adapter | None:
         """Return a loaded adapter."""

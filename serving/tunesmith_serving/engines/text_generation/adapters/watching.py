@@ -119,6 +119,11 @@ class AdapterWatcher:
         with self._lock:
             self._seen = seen
             now = time.monotonic()
+            for attempt in self._attempts.values():
+                # One that could not be read while it was served is loaded again.
+                is_gone = attempt.entry.path and not attempt.running and self._store.get(attempt.entry.name) is None
+                if is_gone and attempt.due is None:
+                    attempt.due = now
             due = [a for a in self._attempts.values() if not a.running and a.due is not None and a.due <= now]
             for attempt in due:
                 attempt.running = True

@@ -136,4 +136,4 @@ class Adapter:
     @property
     def key(self) -> str:
         """What keys of cached tokens contain: adapters with the same key compute the same."""
-        return f"{self.name}@{self.digest}"
+        return f"{self.name}@{self.digest or self.weights.serial}"

@@ -42,11 +42,11 @@ class Admission:
     def prefill_tokens(self) -> int:
         """Return how many prompt tokens may be computed before the next decode step.
 
-        Usually that is a chunk. It is more while more requests wait than decode: a step for few delays many. Those with
-        adapters do better to wait for the rows that their matrices are in.
+        Usually that is a chunk. It is more while more requests wait for free rows than decode: a step for few delays
+        many. Those with adapters do better to wait for the rows that their matrices are in.
         """
         with self._wake:
-            waiting = sum(sequence.adapter is None for sequence in self._queue)
+            waiting = min(sum(sequence.adapter is None for sequence in self._queue), self._running.free)
             decoding = sum(not slot.in_prefill for slot in self._running)
         chunks = max(1, waiting // max(1, decoding))
         return min(chunks * self._decoder.prefill_chunk, self._decoder.prefill_tokens)
@@ -129,6 +129,8 @@ class Admission:
         keys = self._known(slot)
         start, end = self.rest(slot, len(keys) * BLOCK_TOKENS)
         if keys and (end < len(slot.sequence.prompt) or not self._decoder.ragged):
+            return None
+        if len(slot.sequence.prompt) - start > self._decoder.prefill_chunk:
             return None
         past = [*(self.rest(member, held)[0] for member, held in group.items()), start]
         lengths = [len(each.sequence.prompt) - before for each, before in zip((*group, slot), past, strict=True)]

@@ -83,6 +83,9 @@ class ContinuousBatcher(QueueWorker):
         sequence.adapter = self._adapters.resolve(request.adapter)
         return sequence
 
+    def _count(self, request: GenerationRequest) -> None:
+        self._adapters.count(request.adapter)
+
     def _in_use(self) -> int:
         return len(self._running)
 
@@ -118,6 +121,7 @@ class ContinuousBatcher(QueueWorker):
             waiting = [sequence for sequence in self._queue if sequence.adapter is error.adapter]
             for sequence in waiting:
                 self._queue.remove(sequence)
+            self._wake.notify_all()
         for sequence in (*(slot.sequence for slot in slots), *waiting):
             sequence.fail(str(error))
 

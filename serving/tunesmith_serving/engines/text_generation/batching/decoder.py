@@ -223,6 +223,7 @@ class OnnxDecoder:
         past: list[int],
         adapters: Sequence[RowAdapter],
         wanted: Sequence[int],
+        last_only: bool = False,
     ) -> Logits:
         """Run one or several tokens for each of the first `len(tokens)` rows; only if `ragged` is set.
 
@@ -230,17 +231,19 @@ class OnnxDecoder:
             tokens: The tokens of each row.
             past: How many tokens each row holds before them; with the tokens of the longest row, at most the context.
             adapters: What computes each row besides the base.
-            wanted: The rows whose logits are computed. They have at most `MOST_DRAFTS` tokens besides one each.
+            wanted: The rows whose logits are computed. Without `last_only` they have at most `MOST_DRAFTS` tokens
+                besides one each.
+            last_only: Whether only the logits of the last token of each row are computed.
 
         Returns:
-            Logits of all tokens of the wanted rows, shape [tokens, vocabulary]; a view that the next step overwrites.
+            Logits of these tokens of the wanted rows, shape [tokens, vocabulary]; a view that the next step overwrites.
 
         Raises:
             UnreadableAdapterError: An adapter has changed or cannot be read. No row is changed.
         """
         if self._ragged is None:
             raise RuntimeError("the exported model takes one token of each row")
-        return self._ragged.run(tokens, past, adapters, wanted)
+        return self._ragged.run(tokens, past, adapters, wanted, last_only)
 
     def _run(
         self,

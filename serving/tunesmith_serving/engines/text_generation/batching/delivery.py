@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tunesmith_serving.engines.text_generation.batching.sequence import Sequence
 
@@ -34,9 +34,15 @@ class Delivery:
         Delivered one by one, they would wake the submitters' threads during sampling, and these would compete for it.
         An event loop is woken once, after the last event: it would take the GIL between two of them.
         """
-        sequences, self._sequences = self._sequences, []
-        for wake in dict.fromkeys(filter(None, [sequence.flush() for sequence in sequences])):
-            wake()
+        wakes: dict[Callable[[], None], None] = {}
+        try:
+            while self._sequences:  # what a sink that raises leaves behind is delivered by `flush_all`
+                if wake := self._sequences[0].flush():
+                    wakes[wake] = None
+                del self._sequences[0]
+        finally:
+            for wake in wakes:
+                wake()
         self._delivered = time.monotonic()
 
     def flush_all(self) -> None:

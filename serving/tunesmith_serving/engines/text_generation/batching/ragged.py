@@ -35,6 +35,7 @@ class RaggedRuns:
         past: list[int],
         adapters: Sequence[RowAdapter],
         wanted: Sequence[int],
+        last_only: bool = False,
     ) -> npt.NDArray[np.float32]:
         """Run tokens of the first rows; see `OnnxDecoder.decode_several`."""
         rows, count = len(tokens), max(map(len, tokens))
@@ -45,7 +46,8 @@ class RaggedRuns:
         total = lengths + np.asarray(past)
         mask = (np.arange(total.max()) < total[:, np.newaxis]).astype(np.int64)
         positions = np.asarray(past, np.int64)[:, np.newaxis] + np.arange(count)
-        indices = np.array([[(row, index)] for row in wanted for index in range(len(tokens[row]))], np.int64)
+        first = {row: len(tokens[row]) - 1 if last_only else 0 for row in wanted}
+        indices = np.array([[(row, i)] for row in wanted for i in range(first[row], len(tokens[row]))], np.int64)
         logits = self._logits[: len(indices)]
         run = self._runs.begin(adapters, ids.size)
         run.read(input_ids=ids, attention_mask=mask, query_seqlens=lengths, logits_indices=indices)

@@ -53,6 +53,11 @@ class Slots:
         """Return the requests by row."""
         return (slot for slot in self._rows if slot is not None)
 
+    @property
+    def free(self) -> int:
+        """The number of rows without a request."""
+        return len(self._rows) - len(self)
+
     def free_row(self, preferred: Iterable[int] = ()) -> int | None:
         """Return the first preferred row without a request, or else the first one."""
         first = next((row for row, slot in enumerate(self._rows) if slot is None), None)
@@ -95,5 +100,7 @@ class Slots:
             if gap is None or last is None or last.row < gap:
                 return
             yield last, gap
-            self._rows[last.row], self._rows[gap] = None, last
-            last.row = gap
+            # In this order, so that others who count never see one request fewer.
+            row, last.row = last.row, gap
+            self._rows[gap] = last
+            self._rows[row] = None

@@ -91,6 +91,8 @@ class QueueWorker(ABC):
                 raise QueueFullError
             self._queue.extend(accepted)
             self._wake.notify()
+        for request, _ in requests:
+            self._count(request)
         return list[Ticket](accepted)
 
     def generate(self, request: GenerationRequest, timeout: float | None = None) -> Completion:
@@ -151,6 +153,10 @@ class QueueWorker(ABC):
     @abstractmethod
     def _sequence(self, request: GenerationRequest, sink: EventSink) -> Sequence:
         """Return the state of a new request; its `on_cancel` is `_on_cancel`."""
+
+    def _count(self, request: GenerationRequest) -> None:
+        """Count a request that was taken, by its adapter if there are any."""
+        del request
 
     @abstractmethod
     def _in_use(self) -> int:

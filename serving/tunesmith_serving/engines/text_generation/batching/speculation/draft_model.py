@@ -168,9 +168,7 @@ class DraftModel:
                 held.count = min(held.count, self._decoder.context_length - width)
             past.append(held.count if held is not None else 0)
         started = time.perf_counter()
-        logits = self._decoder.decode_several(tokens, past, [None] * count, sorted(rows))
-        last = np.cumsum([len(missing[row]) for row in sorted(rows)]) - 1
-        self._draw(rows, logits[last])
+        self._draw(rows, self._decoder.decode_several(tokens, past, [None] * count, sorted(rows), last_only=True))
         self.cost.record(count * width, time.perf_counter() - started)
         for row, read in missing.items():
             held = self._held[row]
