@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
 from bench.serving import SMOLLM2_135M, keep_in_int8, make_exports
-from tunesmith_api.spec import Precision
+from support.precisions import exported_here
 
 SWITCH = "ORT_GQA_DISABLE_FLASH_ATTENTION"
 SLOTS, CONTEXT, CHUNK, MOST = 32, 1024, 128, 896
@@ -41,11 +41,10 @@ def work(artifact: Path) -> None:
     """Compute the runs that are asked for by lines of standard input; print the milliseconds of each."""
     import numpy as np
 
-    from tunesmith_api.local.cpus import multiplies_bytes
     from tunesmith_serving.artifact.opening import open_artifact
     from tunesmith_serving.engines.text_generation.batching.decoder import OnnxDecoder
 
-    has_int8 = (artifact / "onnx" / "int8").exists() and multiplies_bytes()
+    has_int8 = (artifact / "onnx" / "int8").exists()
     batch = open_artifact(artifact, "int8") if has_int8 else None
     decoder = OnnxDecoder(open_artifact(artifact, "int4"), SLOTS, CONTEXT, CHUNK, 0, batch=batch)
     draw = np.random.default_rng(0)
@@ -79,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         artifact = Path(scratch) / "artifact"
         sizes = {"vocab_size": 1024, "context_length": CONTEXT} if options.quick else SMOLLM2_135M
-        make_exports(artifact, sizes, (Precision.INT4, Precision.INT8))
+        make_exports(artifact, sizes, exported_here(("int4", "int8")))
         in_int8 = shutil.copytree(artifact, artifact.with_name("int8"))
         keep_in_int8(in_int8, sizes["vocab_size"])
         contestants = [("1", artifact), ("0", artifact), ("1", in_int8)]

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 
+from support.precisions import exported_here
 from support.tiny_models import build_model, export_onnx, write_manifest
 from tunesmith_api.spec import Precision
 from tunesmith_trainer.export.exporter import Exporter
@@ -63,7 +64,7 @@ def invented_words(count: int) -> list[str]:
 
 def make_models(folder: Path, sizes: dict[str, Any], block_size: int | None = None) -> None:
     """The model at `folder`.hf, an artifact of it at `folder`, and the builder's own exports at `folder`.genai."""
-    model = make_exports(folder, sizes, (Precision.FP32, Precision.INT4, Precision.INT8), block_size)
+    model = make_exports(folder, sizes, exported_here(("fp32", "int4", "int8")), block_size)
     for precision in (Precision.FP32, Precision.INT4):
         export_onnx(model, folder.with_name(folder.name + ".genai"), precision.value)
 
@@ -83,8 +84,9 @@ def make_exports(
 def keep_in_int8(artifact: Path, vocab_size: int) -> None:
     """Let the exports of an artifact, int4 among them, keep keys and values in int8."""
     ranges = measure_ranges(artifact / "onnx" / "int4", prompt_ids(16, 448, vocab_size))
-    for name in ("int4", "int8"):
-        assert quantise_cache(artifact / "onnx" / name, ranges, prompts=name == "int8")
+    both = (artifact / "onnx" / "int8").exists()
+    for name in ("int4", "int8") if both else ("int4",):
+        assert quantise_cache(artifact / "onnx" / name, ranges, prompts=name == "int8" or not both)
     write_manifest(artifact)
 
 

@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "hack"))
 from bench.serving import CLIENTS, SMOLLM2_135M, invented_words, keep_in_int8, make_models, start_server
 from support import llama_cpp, vllm_cpu
 from support.rival_servers import peak
+from tunesmith_api.local.cpus import multiplies_bytes
 
 SHARED, OWN = 384, 64
 TURNS = 10
@@ -220,6 +221,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick and options.vllm:
         parser.error("--vllm needs the larger model: vLLM does not answer with the one of --quick")
+    if options.batch_precision and not multiplies_bytes():
+        print("This processor lacks what int8 needs: int4 computes prompts and many answers, too.", file=sys.stderr)
+        options.batch_precision = None
     sizes: dict[str, Any] = dict(QUICK if options.quick else SMOLLM2_135M)
     sizes["texts"] = invented_words(sizes["vocab_size"])
     if options.quick:

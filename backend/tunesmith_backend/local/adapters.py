@@ -133,8 +133,9 @@ class LocalAdapters:
             for name, job in jobs.items()
             if labels <= (job.metadata.labels or {}).items() and "base" in self._artifact_of(name)
         ]
-        for _, name in sorted(done, reverse=True):
-            yield self._of_job(_name_of(name, jobs[name]), name)
+        found = [self._of_job(_name_of(name, jobs[name]), name) for _, name in sorted(done, reverse=True)]
+        # One on another base does not take the place of an older one of its name that fits.
+        yield from sorted(found, key=lambda entry: "state" in entry)
 
     def _known(self) -> Iterator[FineTuneJob]:
         """Yield the jobs that other commands have run in this folder, and those of the same manifests, which win."""

@@ -83,7 +83,7 @@ def _decide(observed: Observed, status: Status, settings: OperatorSettings) -> D
         return Decision(told(status, choice.wait.reason, choice.wait.message))
     if draft is not None and draft.target is None:
         assert draft.wait is not None  # noqa: S101 - there is the one or the other
-        return Decision(waits_for_draft(status, draft.wait, observed.pods))
+        return Decision(waits_for_draft(status, draft.wait, observed.pods), apply=_adapter_lists(observed, target))
     if choice.wait is None and draft is not None:
         choice = Choice(target, choice.why, draft.wait)
     children = _children(observed, target, settings)
@@ -140,12 +140,18 @@ def _children(observed: Observed, target: Target, settings: OperatorSettings) ->
     given = spec.model.secret_ref
     secret = given.name if given else target.secret
     draft = observed.draft.target if observed.draft else None
-    one_node = any(each.claim and each.claim[0] in observed.one_node for each in (target, draft) if each)
+    claims = [each.claim[0] for each in (target, draft) if each and each.claim]
+    one_node = next((claim for claim in claims if claim in observed.one_node), None)
     servers = deployment(workspace, spec, target, settings, secret=secret, one_node=one_node, draft=draft)
     # With one server a disruption budget would protect nothing.
     budget = (disruption_budget(workspace),) if spec.replicas > 1 else ()
-    lists = (config_map(workspace, target, observed.adapters, observed.lists),) if observed.adapters is not None else ()
-    return (*lists, servers, service(workspace), *budget)
+    return (*_adapter_lists(observed, target), servers, service(workspace), *budget)
+
+
+def _adapter_lists(observed: Observed, target: Target) -> tuple[KubeObject, ...]:
+    if observed.adapters is None:
+        return ()
+    return (config_map(observed.workspace, target, observed.adapters, observed.lists),)
 
 
 def _servers_in(children: tuple[KubeObject, ...]) -> KubeObject:

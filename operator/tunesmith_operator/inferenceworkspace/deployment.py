@@ -9,7 +9,14 @@ from tunesmith_api.objects import InferenceWorkspaceSpec
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.inferenceworkspace.draft import add_draft_model
-from tunesmith_operator.inferenceworkspace.metadata import REVISION, TEMPLATE, labels_of, metadata_of, selector_of
+from tunesmith_operator.inferenceworkspace.metadata import (
+    REVISION,
+    TEMPLATE,
+    claim_label,
+    labels_of,
+    metadata_of,
+    selector_of,
+)
 from tunesmith_operator.inferenceworkspace.model import Target
 from tunesmith_operator.inferenceworkspace.pod import SERVER, pod_spec
 from tunesmith_operator.pods.base import template_metadata
@@ -25,7 +32,7 @@ def deployment(
     settings: OperatorSettings,
     *,
     secret: str | None,
-    one_node: bool,
+    one_node: str | None,
     draft: Target | None = None,
 ) -> KubeObject:
     """Return the Deployment.
@@ -36,7 +43,7 @@ def deployment(
         target: The artifact to serve.
         settings: Images and the like.
         secret: Secret with the variables that fetching the artifact takes.
-        one_node: Whether the volume of an artifact can be mounted on one node only.
+        one_node: The claim of an artifact that can be mounted on one node only, if there is one.
         draft: The artifact of the draft model, if there is one.
     """
     pod = pod_spec(workspace, spec, target, settings, secret=secret, one_node=one_node)
@@ -53,7 +60,7 @@ def deployment(
             "revisionHistoryLimit": _REVISIONS_KEPT,
             "selector": {"matchLabels": selector_of(workspace)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": _template(workspace, spec, target, pod),
+            "template": _template(workspace, spec, target, pod, one_node),
         },
     }
 
@@ -64,8 +71,10 @@ def template_of(obj: KubeObject) -> str:
     return str(labels.get(TEMPLATE, ""))
 
 
-def _template(workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Target, pod: KubeObject) -> KubeObject:
-    labels = {**labels_of(workspace), REVISION: target.revision}
+def _template(
+    workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Target, pod: KubeObject, one_node: str | None
+) -> KubeObject:
+    labels = {**labels_of(workspace), REVISION: target.revision, **(claim_label(one_node) if one_node else {})}
     annotations = {"kubectl.kubernetes.io/default-container": SERVER}
     metadata = template_metadata(spec.pod_template, labels, annotations)
     content = json.dumps([metadata, pod], sort_keys=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from tunesmith_api.objects.metadata import API_VERSION
@@ -25,6 +26,11 @@ def labels_of(workspace: KubeObject) -> dict[str, str]:
         OWNER_KIND: "InferenceWorkspace",
         OWNER_NAME: metadata["name"],
     }
+
+
+def claim_label(claim: str) -> dict[str, str]:
+    """Return the label of pods that mount a claim which only one node can mount."""
+    return {"tunesmith.dev/claim": hashlib.sha256(claim.encode()).hexdigest()[:10]}
 
 
 def selector_of(workspace: KubeObject) -> dict[str, str]:

@@ -11,7 +11,7 @@ from tunesmith_api.spec.execution_providers import CPU
 from tunesmith_operator.config.settings import OperatorSettings
 from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.inferenceworkspace.adapters import mounts
-from tunesmith_operator.inferenceworkspace.metadata import REVISION, selector_of
+from tunesmith_operator.inferenceworkspace.metadata import claim_label, selector_of
 from tunesmith_operator.inferenceworkspace.model import Target
 from tunesmith_operator.pods.base import (
     DEFAULT_REQUESTS,
@@ -42,7 +42,7 @@ def pod_spec(
     settings: OperatorSettings,
     *,
     secret: str | None,
-    one_node: bool,
+    one_node: str | None,
 ) -> KubeObject:
     """Return the spec of a server's pod.
 
@@ -52,7 +52,7 @@ def pod_spec(
         target: The artifact to serve.
         settings: Images and the like.
         secret: Secret with the variables that fetching the artifact takes.
-        one_node: Whether the artifact's volume can be mounted on one node only.
+        one_node: The claim of an artifact that can be mounted on one node only, if there is one.
     """
     volume, mount = _artifact(target)
     pod: KubeObject = {
@@ -218,7 +218,7 @@ def _devices(spec: InferenceWorkspaceSpec) -> dict[str, int]:
     return spec.resources.devices(spec.runtime.execution_provider)
 
 
-def _placement(workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Target, one_node: bool) -> KubeObject:
+def _placement(workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Target, one_node: str | None) -> KubeObject:
     """Return the placement: pods on different nodes if possible, or on one node if their volume requires it."""
     selector = {"matchLabels": selector_of(workspace)}
     parts: KubeObject = {}
@@ -228,8 +228,9 @@ def _placement(workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Targ
     if tolerations := [*own, *device_tolerations(*_devices(spec))]:
         parts["tolerations"] = tolerations
     if one_node:
-        # Without it the scheduler could choose a second node, where the volume can never be attached.
-        same = {"matchLabels": {**selector_of(workspace), REVISION: target.revision}}
+        # Without it the scheduler could choose a second node, where the volume cannot be attached as long as servers of
+        # this revision or the one before it hold it.
+        same = {"matchLabels": {**selector_of(workspace), **claim_label(one_node)}}
         term = {"labelSelector": same, "topologyKey": _HOSTNAME}
         parts["affinity"] = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
     else:

@@ -54,13 +54,13 @@ def choose(
     if model.uri is not None:
         choice = Choice(Target(model.uri), f"{field.removeprefix('spec.')}.uri")
     elif model.fine_tune_job is not None:
-        job = {name_of(job): job for job in jobs}.get(model.fine_tune_job)
+        job = {name_of(job): job for job in jobs if not is_going(job)}.get(model.fine_tune_job)
         choice = _named(model.fine_tune_job, job, last, runtime, field)
     else:
         assert model.fine_tune_job_selector is not None  # noqa: S101 - a rule of the API
         choice = _followed(dict(model.fine_tune_job_selector.match_labels), list(jobs), last, runtime)
     if choice.target is not None and not _REACHABLE.match(choice.target.uri):
-        return Choice(None, wait=Wait("InvalidSpec", _no_path(choice.target, field), final=True))
+        return Choice(last, wait=Wait("InvalidSpec", _no_path(choice.target, field), final=True))
     return choice
 
 
@@ -165,7 +165,8 @@ def _followed(labels: dict[str, str], jobs: list[KubeObject], last: Target | Non
     found = [job for job in labelled if _cannot_serve(job, runtime) is None]
     results = {name_of(job): target for job in found if (target := _result(job, labels)) is not None}
     newest = max(results.values(), key=lambda item: (item.completed or "", item.job or ""), default=None)
-    gone = last is not None and last.job is not None and last.job not in {name_of(job) for job in jobs}
+    # One that was served and has not succeeded is another job of the same name.
+    gone = last is not None and last.job is not None and last.job not in {name_of(j) for j in jobs if has_succeeded(j)}
     # Deleting the newest job does not bring an older one back; removing its label does.
     if gone and last is not None and last.labels == labels:
         if newest is None or (newest.completed or "") <= (last.completed or ""):

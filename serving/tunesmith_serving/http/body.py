@@ -11,6 +11,8 @@ from tunesmith_serving.http.errors import ApiError
 
 Model = TypeVar("Model", bound=BaseModel)
 
+MOST_FIELDS = 10_000
+"""The most fields of an object in a body."""
 CLIENT_LEFT = 499
 """Status of a response that nobody reads, because the client has closed its connection."""
 
@@ -39,7 +41,7 @@ def parse_json(raw: bytes) -> dict[str, Any]:
         ApiError: It is not JSON, or not an object.
     """
     try:
-        value = json.loads(raw, parse_constant=_refuse_constant)
+        value = json.loads(raw, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except RecursionError:
         raise ApiError(400, "the body is nested too deeply", code="invalid_json") from None
     except ValueError as error:
@@ -58,7 +60,7 @@ def validate(kind: type[Model], data: dict[str, Any]) -> Model:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         param = field_path(first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
@@ -77,6 +79,13 @@ def field_path(location: tuple[int | str, ...]) -> str:
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
     return path
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object, unless it has so many fields that an error for each of them would take much memory."""
+    if len(pairs) > MOST_FIELDS:
+        raise ValueError(f"an object has more than {MOST_FIELDS:,} fields")
+    return dict(pairs)
 
 
 def _refuse_constant(name: str) -> float:

@@ -33,12 +33,18 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.body: dict[str, Any] = {"error": {"message": message, "type": type, "param": param, "code": code}}
+        error = {"message": _encodable(message), "type": type, "param": _encodable(param), "code": code}
+        self.body: dict[str, Any] = {"error": error}
         self.headers = headers
 
     def response(self, path: str = "") -> JSONResponse:
         """Return the HTTP response to a request for a path, in the form of its protocol."""
         return JSONResponse(form_for(path)(self.status, self.body), self.status, self.headers)
+
+
+def _encodable(text: str | None) -> str | None:
+    """Return a text that UTF-8 can encode: what clients send may have half surrogates."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
 
 def server_error(message: str) -> ApiError:

@@ -88,5 +88,8 @@ class RequestCounter:
 
         try:
             await self._app(scope, receive, watched)
+        except Exception:  # its response is made outside of this
+            code = 500 if code == CLIENT_LEFT else code
+            raise
         finally:
             self._metrics.count(self._labels.of(scope["path"]), code)

@@ -34,8 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
         config = ServingConfig(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        option = f"{option_of(str(first['loc'][0]))}: " if first["loc"] else ""
-        return fail(f"{option}{first['msg'].removeprefix('Value error, ')}")
+        name = str(first["loc"][0]) if first["loc"] else ""
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "string_pattern_mismatch" and (examples := ServingConfig.model_fields[name].examples):
+            message = f"cannot be {first['input']!r}; write for example {examples[0]}"
+        return fail(f"{option_of(name)}: {message}" if name else message)
     sys.setswitchinterval(SWITCH_SECONDS)
     # The kernel gives the first process of a container only the signals that it has a handler for: without this one,
     # SIGTERM would be lost while the model loads. The server installs another handler once it runs.

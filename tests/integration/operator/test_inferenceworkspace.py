@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from cluster.client import Cluster, condition
+from support.docs import manifests
 from support.kstatus import CURRENT, FAILED, IN_PROGRESS, kstatus
 from support.workspace_operator import Around, workspace_operator
 
@@ -191,6 +192,36 @@ def test_scaling_by_the_scale_subresource(around):
     around.cluster.run("scale", "inferenceworkspace/faq", "--replicas=1", "-n", around.namespace)
     around.make_ready(1, A)
     around.status("Serving", replicas=1)
+
+
+def test_an_autoscaler_finds_the_scale(around):
+    """The manifest of docs/workspaces.md; there are no metrics here, so it knows the scale and changes nothing."""
+    serve_a(around)
+    (manifest,) = (one for one in manifests("workspaces.md") if one["kind"] == "HorizontalPodAutoscaler")
+    manifest["spec"]["scaleTargetRef"]["name"] = "faq"
+    around.cluster.apply([manifest], around.namespace)
+    scaler = around.cluster.wait(
+        "HorizontalPodAutoscaler",
+        manifest["metadata"]["name"],
+        lambda found: found is not None and condition(found, "AbleToScale").get("reason") == "SucceededGetScale",
+        around.namespace,
+    )
+    assert condition(scaler, "ScalingActive")["reason"] == "FailedGetResourceMetric"
+    assert scaler["status"]["currentReplicas"] == 1
+
+
+def test_a_restart_by_kubectl_replaces_the_servers(around):
+    """As after a change of the API key: the operator leaves the annotation that kubectl sets."""
+    serve_a(around)
+    (before,) = around.pods(1, A)
+    around.cluster.run("rollout", "restart", "deployment/faq", "-n", around.namespace)
+    around.cluster.wait_all(
+        "Pod", lambda pods: len(pods) == 2, around.namespace, "tunesmith.dev/owner-name=faq", timeout=60
+    )
+    around.make_ready(1, A)
+    (after,) = around.pods(1, A)
+    assert after["metadata"]["name"] != before["metadata"]["name"]
+    around.status("Serving", revision=A, readyReplicas=1)
 
 
 def test_another_ones_deployment_is_left_alone(around):

@@ -26,6 +26,7 @@ from tunesmith_serving.engines.text_generation.batching.speculation.plan import 
 from tunesmith_serving.engines.text_generation.batching.speculation.speculator import Speculator
 from tunesmith_serving.engines.text_generation.batching.types import (
     Completion,
+    DrainingError,
     Event,
     GenerationRequest,
     SamplingParams,
@@ -273,6 +274,15 @@ def test_a_request_keeps_the_adapter_that_it_began_with(
     )
     assert running.result(60).token_ids == expected.token_ids
     assert expected.token_ids != engine.batcher.generate(request, 60).token_ids
+
+
+def test_requests_that_are_refused_are_not_counted(engine: TextGenerationEngine) -> None:
+    engine.batcher.generate(greedy(PROMPT, "a0", 2), 60)
+    assert engine.adapters.requests()["a0"] == 1
+    engine.batcher.start_draining()
+    with pytest.raises(DrainingError):
+        engine.batcher.submit(greedy(PROMPT, "a0", 2), Collector())
+    assert engine.adapters.requests()["a0"] == 1
 
 
 def test_a_file_that_changes_in_place_is_not_used(

@@ -224,6 +224,7 @@ def test_tokenize_conversation(server: ServingProcess, client: openai.OpenAI) ->
         ("/tokenize", {"messages": USER, "continue_final_message": True}, "continue_final_message"),
         ("/detokenize", {"tokens": [5, 100_000]}, "tokens[1]"),
         ("/detokenize", {"tokens": [-1]}, "tokens[0]"),
+        ("/detokenize", {"tokens": [1 << 32]}, "tokens[0]"),
         ("/detokenize", {}, "tokens"),
     ],
 )

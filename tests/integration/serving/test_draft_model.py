@@ -17,6 +17,7 @@ from support.repeating_model import repeating_artifact
 from support.serving_process import ServingProcess, wait_until
 from support.tiny_models import CORPUS, write_manifest
 from tunesmith_serving.engines.text_generation.batching.kv.prefix import BLOCK_TOKENS
+from tunesmith_serving.engines.text_generation.batching.ragged import MOST_DRAFTS
 from tunesmith_serving.engines.text_generation.batching.speculation.draft_model import DraftModel
 from tunesmith_serving.engines.text_generation.batching.speculation.lookup import PromptLookup
 from tunesmith_serving.engines.text_generation.batching.speculation.plan import StepCost
@@ -154,6 +155,27 @@ def test_the_same_random_numbers_draw_the_drafts(load_pair: Load, monkeypatch: p
     assert different(answers(drafting, requests), answers(plain, requests)) == []
     used = by_model(drafting)
     assert used.accepted > 0.5 * used.drafted > 100
+
+
+def test_what_many_rows_lack_is_read_in_one_run(load_pair: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of short prompts that arrive together the draft model reads more tokens than a step may have drafts."""
+    monkeypatch.setattr(PromptLookup, "propose", lambda *_: [])
+    monkeypatch.setattr(Speculator, "_cost_of_draft", lambda *_: 0.0)
+    monkeypatch.setattr(StepCost, "of", lambda *_: 1.0)  # so that all rows get drafts
+    plain, drafting = load_pair(max_batch_size=24)
+    read: list[int] = []
+    decode = drafting.batcher._draft_model._decoder.decode_several
+
+    def spy(tokens: list[list[int]], *given: object, **options: object) -> object:
+        read.append(sum(map(len, tokens)))
+        return decode(tokens, *given, **options)
+
+    monkeypatch.setattr(drafting.batcher._draft_model._decoder, "decode_several", spy)
+    ids = plain.tokenizer.encode("\n".join(CORPUS), add_special_tokens=False)
+    sampling = SamplingParams(temperature=0, max_tokens=8, ignore_eos=True)
+    requests = [GenerationRequest(tuple(ids[start : start + 6]), sampling) for start in range(24)]
+    assert different(answers(drafting, requests), answers(plain, requests)) == []
+    assert max(read) > 24 + MOST_DRAFTS
 
 
 def test_prompts_of_any_length_and_answers_to_the_end_of_the_context(load_pair: Load) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
+from pydantic import BaseModel
 
 from support.serving_process import ServingProcess, wait_until
 from support.tiny_models import SPECIAL_TOKENS
@@ -229,6 +231,9 @@ def test_bad_chat_requests(server: ServingProcess, options: dict[str, Any], para
         ({"prompt": ""}, "prompt"),
         ({"prompt": [100_000]}, "prompt"),
         ({"prompt": [True]}, "prompt"),
+        ({"prompt": [-1], "echo": True}, "prompt"),
+        ({"prompt": [1 << 32], "echo": True}, "prompt"),
+        ({"prompt": ["a"] * 100_000, "n": 128}, "n"),
         ({"echo": True, "logprobs": 0}, "echo"),
         ({"best_of": 3}, "best_of"),
         ({"suffix": "x"}, "suffix"),
@@ -300,6 +305,50 @@ def test_lone_surrogate(server: ServingProcess) -> None:
     response = httpx.post(f"{server.url}/v1/chat/completions", content=body)
     assert response.status_code == 400
     assert "surrogate" in response.json()["error"]["message"]
+
+
+def test_fields_that_utf8_cannot_encode(server: ServingProcess) -> None:
+    response = httpx.post(f"{server.url}/v1/completions", content=b'{"model": "tiny", "prompt": "a", "\\ud800": 1}')
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "\\ud800"
+
+
+def test_many_errors_are_one(server: ServingProcess) -> None:
+    """A body with an error for each of its parts takes no more than one with one."""
+    before = memory(server)
+    bodies = [
+        b'{"model": "tiny", "messages": [' + b",".join([b"{}"] * 1_000_000) + b"]}",
+        b'{"model": "tiny", "messages": [{' + b",".join(b'"%d":1' % i for i in range(300_000)) + b"}]}",
+    ]
+    for body in bodies:
+        response = httpx.post(f"{server.url}/v1/chat/completions", content=body, timeout=60)
+        assert response.status_code == 400
+        assert len(response.content) < 1000
+    assert memory(server) - before < 400 << 20
+
+
+def memory(server: ServingProcess) -> int:
+    """The most memory that the server has taken so far, in bytes."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
+def test_cached_tokens_are_those_of_the_prompt(client: openai.OpenAI) -> None:
+    """Several answers share a prompt: what the others have of the first one's is not counted again."""
+    messages = [{"role": "user", "content": " ".join(f"Word {index}." for index in range(20))}]
+    first, second = (chat(client, messages=messages, n=4, max_tokens=2).usage for _ in range(2))
+    assert first.prompt_tokens_details.cached_tokens < 32
+    assert 32 <= second.prompt_tokens_details.cached_tokens < second.prompt_tokens == first.prompt_tokens
+
+
+def test_a_parsed_answer_goes_back_as_it_came(client: openai.OpenAI) -> None:
+    class Reply(BaseModel):
+        yes: bool
+
+    answer = client.chat.completions.parse(model="tiny", messages=USER, response_format=Reply, max_tokens=40)
+    message = answer.choices[0].message
+    assert message.parsed is not None
+    assert chat(client, messages=[*USER, message, *USER]).choices[0].message.content is not None
 
 
 def test_body_too_large(server: ServingProcess) -> None:

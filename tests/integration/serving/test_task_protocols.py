@@ -211,6 +211,7 @@ def test_errors_of_the_open_inference_protocol(served: tuple[str, str]) -> None:
     wrong: list[tuple[Any, str]] = [
         ({"inputs": []}, "inputs: "),
         ({"inputs": [{**good, "shape": [2]}]}, "has 1 elements, its shape is [2]"),
+        ({"inputs": [{**good, "shape": [9] * 500_000}]}, "inputs[0].shape: List should have at most 8 items"),
         ({"inputs": [{**good, "data": [1]}]}, "element 0 is not a string"),
         ({"inputs": [{**good, "data": None}]}, "has no data"),
         ({"inputs": [{**good, "shape": [0], "data": []}]}, "has 0 elements"),

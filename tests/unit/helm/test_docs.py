@@ -2,23 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
+from support.docs import DOCS, manifests
 from tunesmith_api.objects import FineTuneJobSpec, InferenceWorkspaceSpec
 
-DOCS = Path(__file__).parents[3] / "docs"
 SPECS = {"FineTuneJob": FineTuneJobSpec, "InferenceWorkspace": InferenceWorkspaceSpec}
 
 
-def manifests(name: str) -> list[dict[str, Any]]:
-    blocks = re.findall(r"^```yaml\n(.*?)^```", (DOCS / name).read_text(), re.MULTILINE | re.DOTALL)
-    return [obj for block in blocks for obj in yaml.safe_load_all(block)]
-
-
-@pytest.mark.parametrize(("name", "count"), [("aks.md", 3), ("gitops.md", 2)])
+@pytest.mark.parametrize(("name", "count"), [("aks.md", 3), ("gitops.md", 2), ("adapters.md", 3), ("workspaces.md", 1)])
 def test_the_manifests_of_our_kinds_are_valid(name: str, count: int) -> None:
     ours = [obj for obj in manifests(name) if obj["apiVersion"].startswith("tunesmith.dev/")]
     assert len(ours) == count

@@ -157,9 +157,12 @@ def test_a_list() -> None:
     ]
     listing = read_listing(json.dumps({"version": 7, "adapters": entries}).encode(), "model")
     assert listing.version == "7"
-    assert listing.entries == {"one": Entry("one", "/one", "sha256:1"), "waits": Entry("waits")}
-    assert set(listing.refused) == {"broken", "model", "twice", "number"}
-    assert listing.refused["broken"] == "no such bucket"
+    assert listing.entries == {
+        "one": Entry("one", "/one", "sha256:1"),
+        "waits": Entry("waits"),
+        "broken": Entry("broken", error="no such bucket"),
+    }
+    assert set(listing.refused) == {"model", "twice", "number"}
     assert len(listing.problems) == 2
 
 

@@ -4,6 +4,8 @@ import asyncio
 import threading
 from collections.abc import Sequence as Items
 
+import pytest
+
 from tunesmith_serving.engines.text_generation.batching.bridge import Bridge
 from tunesmith_serving.engines.text_generation.batching.delivery import Delivery
 from tunesmith_serving.engines.text_generation.batching.sequence import Sequence
@@ -86,6 +88,25 @@ def test_one_wake_up_a_step() -> None:
     wakes, texts = asyncio.run(run())
     assert texts == ["abc"] * 8
     assert 1 <= wakes <= 3
+
+
+def test_a_sink_that_raises_takes_no_events_of_others() -> None:
+    import numpy as np
+
+    def broken(event: Event) -> None:
+        raise OSError("broken")
+
+    found: list[list[Event]] = [[], []]
+    request = GenerationRequest((0,), SamplingParams(temperature=0, max_tokens=1))
+    batcher, delivery = HandBatcher(), Delivery()
+    batcher.submit_all([(request, found[0].append), (request, broken), (request, found[1].append)])
+    for sequence in batcher.sequences:
+        sequence.accept(np.eye(4, dtype=np.float32)[0])
+    delivery.add(batcher.sequences)
+    with pytest.raises(OSError, match="broken"):
+        delivery.flush()
+    delivery.flush_all()  # what the batcher does when its worker ends
+    assert [[event.text for event in events] for events in found] == [["a"], ["a"]]
 
 
 def test_an_event_outside_of_a_step_wakes_at_once() -> None:

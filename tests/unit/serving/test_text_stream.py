@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as HfTokenizer
 from tokenizers import decoders, models, pre_tokenizers, processors
 
-from tunesmith_serving.engines.text_generation.text.stream import IncrementalDetokenizer, StopMatcher
+from tunesmith_serving.engines.text_generation.text.stream import CONTEXT_TOKENS, IncrementalDetokenizer, StopMatcher
 from tunesmith_serving.engines.text_generation.text.tokenizer import Tokenizer, byte_level_table
 
 
@@ -63,6 +63,23 @@ def test_pieces_with_byte_fallback(parts: list[int | str]) -> None:
 def test_text_comes_as_soon_as_it_is_whole() -> None:
     assert pieces_of(BYTES, list("a🙂b".encode())) == ["a", "", "", "", "🙂", "b", ""]
     assert pieces_of(BYTES, [0xF0, 0x9F]) == ["", "", "\ufffd"]
+
+
+@given(st.lists(st.integers(1, 5), max_size=8), st.lists(st.integers(1, 5), max_size=8))
+def test_text_that_continues_another_keeps_its_space(before: list[int], ids: list[int]) -> None:
+    """Decoders of this form leave out the space at the beginning of a text, not of what follows one."""
+    stream = IncrementalDetokenizer(PIECES, before[-CONTEXT_TOKENS:])
+    found = "".join([*(stream.push(token) for token in ids), stream.flush()])
+    cut = len(PIECES.decode(before[-CONTEXT_TOKENS:]))
+    assert found == PIECES.decode(before[-CONTEXT_TOKENS:] + ids)[cut:]
+    if before and any(token not in (5,) for token in before[-CONTEXT_TOKENS:]):
+        assert PIECES.decode(before) + found == PIECES.decode(before + ids)
+
+
+def test_characters_that_the_prompt_has_cut_spoil_nothing() -> None:
+    half = [6 + byte for byte in "é".encode()][:1]
+    stream = IncrementalDetokenizer(PIECES, [1, *half])
+    assert stream.push(2) == "world"
 
 
 def test_token_bytes() -> None:

@@ -140,6 +140,10 @@ class Follower:
         with suppress(OSError):
             files = [path for path in (self._secrets or Path()).joinpath(secret).iterdir() if path.is_file()]
             variables = {path.name: path.read_text() for path in files}
+        if not variables:
+            return (
+                f"{uri}: there is no Secret {secret} in this namespace, or it is empty; create it, or correct secretRef"
+            )
         command = [sys.executable, "-m", "tunesmith_trainer.storage", "fetch", uri, str(folder)]
         done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
         if done.returncode == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -30,6 +31,7 @@ from tunesmith_operator.inferenceworkspace.source import (
 from tunesmith_operator.pods.facts import condition
 
 _SHORT = 17
+_MARK = 8
 
 
 def choose_adapters(
@@ -83,13 +85,17 @@ def _own(target: Target) -> Iterator[Adapter]:
 def _followed(
     spec: InferenceWorkspaceSpec, target: Target, jobs: Mapping[str, KubeObject]
 ) -> Iterator[Adapter | Withheld]:
-    """Yield the adapters of the labelled jobs that have succeeded, the newest first."""
+    """Yield the adapters of the labelled jobs that have succeeded, the newest first; before them what can be served.
+
+    So one on another base does not take the place of an older one of its name that fits.
+    """
     if spec.adapter_selector is None:
         return
     labels = spec.adapter_selector.match_labels
     done = [job for job in jobs.values() if matches(labels, job) and has_succeeded(job) and base_of(job) is not None]
-    for job in sorted(done, key=lambda job: (job["status"].get("completionTime") or "", name_of(job)), reverse=True):
-        yield _of_job(adapter_name(job), job, target, None)
+    done.sort(key=lambda job: (job["status"].get("completionTime") or "", name_of(job)), reverse=True)
+    found = [_of_job(adapter_name(job), job, target, None) for job in done]
+    yield from sorted(found, key=lambda item: isinstance(item, Withheld))
 
 
 def _of_job(name: str, job: KubeObject, target: Target, secret: str | None) -> Adapter | Withheld:
@@ -123,9 +129,11 @@ def _checked(
 ) -> Adapter | Withheld:
     """Return an adapter, or why it cannot be served under this name or from where it is."""
     if item.name == workspace:
+        is_listed = item.name in {given.name for given in spec.adapters or ()}
+        remedy = "in spec.adapters" if is_listed else f"in its job's annotation {ADAPTER_NAME_ANNOTATION}"
         message = (
-            f"{item.name} is the name of the workspace, under which the base model itself is served; name the adapter "
-            f"otherwise: write spec.adapters: [{{name: OTHER, fineTuneJob: {item.name}}}], or rename the workspace"
+            f"{item.name} is the name of the workspace, under which the base model itself is served; write another "
+            f"name {remedy}, or rename the workspace"
         )
         return Withheld(item.name, message, failed=True, digest=item.digest)
     if not re.fullmatch(ADAPTER_NAME, item.name) or len(item.name) > ADAPTER_NAME_LENGTH:
@@ -133,7 +141,10 @@ def _checked(
             f"The name must be at most {ADAPTER_NAME_LENGTH} letters, digits, '-', '_' and '.'; correct the job's "
             f"annotation {ADAPTER_NAME_ANNOTATION}"
         )
-        return Withheld(item.name[:ADAPTER_NAME_LENGTH], message, failed=True, digest=item.digest)
+        # The status has each name once, and long ones can begin alike.
+        mark = hashlib.sha256(item.name.encode()).hexdigest()[:_MARK]
+        short = f"{item.name[: ADAPTER_NAME_LENGTH - _MARK - 1]}-{mark}"
+        return Withheld(short, message, failed=True, digest=item.digest)
     if isinstance(item, Withheld) or (problem := _unreachable(item, spec, target)) is None:
         return item
     return Withheld(item.name, problem, failed=True, digest=item.digest)

@@ -63,7 +63,8 @@ def volumes(workspace: KubeObject, spec: InferenceWorkspaceSpec, target: Target)
     if fetches(spec, target):
         found.append({"name": "adapters", "emptyDir": {}})
         found += [
-            {"name": f"adapter-secret-{index}", "secret": {"secretName": name}}
+            # Optional: without it one adapter cannot be copied, which says so, and the others are served.
+            {"name": f"adapter-secret-{index}", "secret": {"secretName": name, "optional": True}}
             for index, name in enumerate(secrets_of(spec))
         ]
     return found

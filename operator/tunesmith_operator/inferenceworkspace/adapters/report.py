@@ -16,7 +16,8 @@ from tunesmith_operator.pods.facts import condition, holds
 
 Status = dict[str, Any]
 PENDING_SECONDS, FAILED_SECONDS = 1.0, 15.0
-"""Seconds after which servers are asked again that have not loaded an adapter yet, and that could not load one."""
+"""Seconds after which servers are asked again that have not loaded an adapter yet, and that could not load one or did
+not answer."""
 
 
 def living(pods: Sequence[KubeObject], target: Target) -> list[KubeObject]:
@@ -68,7 +69,9 @@ def with_adapters(
         adapter_state(item.name, "Failed" if item.failed else "Pending", item.message, item.digest)
         for item in adapters.withheld
     ]
-    waits = PENDING_SECONDS if answers and any(item["state"] == "Pending" for item in told) else None
+    are_silent = any(answer.problem is not None for answer in answers.values())
+    soon = FAILED_SECONDS if are_silent else PENDING_SECONDS
+    waits = soon if answers and any(item["state"] == "Pending" for item in told) else None
     fails = FAILED_SECONDS if any(item["state"] == "Failed" for item in told) else None
     return state.with_adapters(status, (*told, *kept)), waits or fails
 

@@ -22,7 +22,7 @@ class InputTensor(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     name: str
-    shape: list[Dimension]
+    shape: Annotated[list[Dimension], Field(max_length=8, fail_fast=True)]
     datatype: str
     parameters: Parameters = {}
     data: list[Any] | None = None
@@ -56,5 +56,5 @@ class InferRequest(BaseModel):
 
     id: str | None = None
     parameters: Parameters = {}
-    inputs: Annotated[list[InputTensor], Field(min_length=1)]
-    outputs: list[RequestedOutput] | None = None
+    inputs: Annotated[list[InputTensor], Field(min_length=1, fail_fast=True)]
+    outputs: Annotated[list[RequestedOutput], Field(fail_fast=True)] | None = None

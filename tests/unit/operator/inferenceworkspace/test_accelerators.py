@@ -71,7 +71,7 @@ def test_each_provider_may_have_an_image_of_its_own():
         spec = InferenceWorkspaceSpec.model_validate(
             {"model": {"fineTuneJob": "job-a"}, "runtime": {"executionProvider": provider}}
         )
-        pod = pod_spec(a_workspace(), spec, Target("pvc://a/b"), settings, secret=None, one_node=False)
+        pod = pod_spec(a_workspace(), spec, Target("pvc://a/b"), settings, secret=None, one_node=None)
         images[provider] = pod["containers"][0]["image"]
     default = settings.serving_image
     assert images == {"cpu": default, "cuda": "registry/serving-cuda:1", "migraphx": default}

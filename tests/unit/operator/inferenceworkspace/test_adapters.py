@@ -82,6 +82,43 @@ def test_of_two_jobs_with_one_name_the_newest_is_served_and_a_deleted_one_is_not
     assert names(decided(wanted, FIRST, new)) == ["first"]
 
 
+def test_a_newer_one_on_another_base_takes_no_name_away():
+    named = {"labels": {"base": "support"}, "annotations": {"tunesmith.dev/adapter-name": "billing"}}
+    fits = a_job("old", DIGEST["c"], base=BASE, completed="2026-01-01T00:00:00Z", **named)
+    other = a_job("new", DIGEST["d"], base=DIGEST["e"], completed="2026-03-01T00:00:00Z", **named)
+    wanted = workspace(adapterSelector=FOLLOWING)
+    assert names(decided(wanted, FIRST, fits, other)) == ["billing", "first"]
+    alone = decided(wanted, FIRST, other)
+    assert names(alone) == ["first"]
+    assert adapters_of(alone.status)["billing"].startswith("Failed: FineTuneJob new was trained on another base")
+
+
+def test_long_names_that_begin_alike_are_told_apart():
+    jobs = [
+        a_job(name, DIGEST[name], base=BASE, labels={"base": "support"},
+              annotations={"tunesmith.dev/adapter-name": "x" * 70 + name})
+        for name in ("b", "c")
+    ]  # fmt: skip
+    found = adapters_of(decided(workspace(adapterSelector=FOLLOWING), FIRST, *jobs).status)
+    assert len(found) == 3
+    assert all(len(name) <= 63 for name in found)
+
+
+def test_the_list_follows_the_jobs_while_a_draft_model_is_waited_for():
+    wanted = workspace(adapterSelector=FOLLOWING, runtime={"draftModel": {"fineTuneJob": "small"}})
+    decision = decided(wanted, FIRST, SECOND)
+    assert reason_of(decision.status) == "WaitingForJob"
+    assert names(decision) == ["first", "second"]
+    assert [each["kind"] for each in decision.apply] == ["ConfigMap"]
+
+
+def test_servers_that_do_not_answer_are_asked_less_often():
+    first = decided(workspace(), FIRST)
+    there = running(first, "one")
+    for answer, seconds in ((an_answer(first, first="Pending"), 1.0), (Answer(problem="GET x fails"), 15.0)):
+        assert decided(workspace(), FIRST, **there, answers={"one": answer}).requeue_after == seconds
+
+
 WITHHELD = {
     "no such job": ((), {"fineTuneJob": "x"}, "Pending: There is no FineTuneJob x"),
     "works": ((a_job("x"),), {"fineTuneJob": "x"}, "Pending: FineTuneJob x is Training"),
@@ -109,7 +146,9 @@ def test_a_job_with_the_workspaces_name_needs_another():
     job = a_job("faq", DIGEST["a"], base=BASE)
     decision = decided(a_workspace(model={"fineTuneJob": "faq"}), job)
     assert names(decision) == []
-    assert adapters_of(decision.status)["faq"].startswith("Failed: faq is the name of the workspace")
+    said = adapters_of(decision.status)["faq"]
+    assert said.startswith("Failed: faq is the name of the workspace")
+    assert "another name in its job's annotation tunesmith.dev/adapter-name" in said
     job["metadata"]["annotations"] = {"tunesmith.dev/adapter-name": "tuned"}
     assert names(decided(a_workspace(model={"fineTuneJob": "faq"}), job)) == ["tuned"]
 
@@ -155,7 +194,7 @@ def test_adapters_in_object_stores_are_fetched_beside_the_server():
     mounts = {mount["mountPath"]: mount for container in (server, follow) for mount in container["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     assert {mount["name"] for mount in mounts.values()} <= set(volumes)
-    assert volumes[mounts["/adapter-secrets/theirs"]["name"]]["secret"] == {"secretName": "theirs"}
+    assert volumes[mounts["/adapter-secrets/theirs"]["name"]]["secret"] == {"secretName": "theirs", "optional": True}
     revision = child(decision, "Deployment")["spec"]["template"]["metadata"]["labels"]["tunesmith.dev/revision"]
     items = [{"key": f"{revision}.json", "path": "adapters.json"}]
     assert volumes["adapter-list"]["configMap"] == {"name": "faq-adapters", "items": items}

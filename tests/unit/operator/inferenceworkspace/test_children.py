@@ -159,8 +159,16 @@ def test_servers_stay_together_only_where_their_volume_demands_it():
     assert "affinity" not in apart
     together = pod_of(made(one_node=frozenset({"job-a-work"})))
     (term,) = together["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    # Of the same revision only: another artifact is on another volume, perhaps in another zone.
-    assert term["labelSelector"]["matchLabels"]["tunesmith.dev/revision"] == "a" * 10
+    # Of the same volume only: another one is perhaps in another zone. Of all revisions that are on it: while servers of
+    # the one before hold the volume, no other node can mount it.
+    wanted = term["labelSelector"]["matchLabels"]
+    assert "tunesmith.dev/revision" not in wanted
+    own, other = (
+        made(job, one_node=frozenset({claim}))["spec"]["template"]["metadata"]["labels"]
+        for job, claim in ((JOB, "job-a-work"), (a_job("job-a", DIGEST["b"], uri="pvc://other/a"), "other"))
+    )
+    assert wanted.items() <= own.items()
+    assert not wanted.items() <= other.items()
     assert "topologySpreadConstraints" not in together
 
 

@@ -50,6 +50,9 @@ CASES = {
     "other job named, failed": (
         NAMED, [a_job(failed="OutOfMemory")], LAST_FOLLOWED, "job-b", "JobFailed", "delete it and apply it again",
     ),
+    "served job that is being deleted": (
+        NAMED, [a_job("job-a", DIGEST["a"], deletionTimestamp=JAN)], LAST_A, "job-a", None, "",
+    ),
     "job that is being deleted": (
         NAMED, [a_job("job-a", DIGEST["a"], deletionTimestamp=JAN)], None, None, "WaitingForJob", "job-a",
     ),
@@ -78,6 +81,18 @@ CASES = {
     ),
     "the newest is deleted, then there is a newer": (
         FOLLOWED, [a_job("x", DIGEST["a"], labels=FAQ, completed=MARCH)], LAST_FOLLOWED, "x", None, "",
+    ),
+    "the newest is being deleted": (
+        FOLLOWED,
+        [
+            a_job("x", DIGEST["a"], labels=FAQ, completed=JAN),
+            a_job("job-b", DIGEST["b"], labels=FAQ, completed=FEB, deletionTimestamp=MARCH),
+        ],
+        LAST_FOLLOWED, "job-b", None, "",
+    ),
+    "the newest is made anew": (
+        FOLLOWED, [a_job("x", DIGEST["a"], labels=FAQ, completed=JAN), a_job("job-b", labels=FAQ)], LAST_FOLLOWED,
+        "job-b", None, "",
     ),
     "all are deleted": (FOLLOWED, [], LAST_FOLLOWED, "job-b", None, ""),
     "the newest lost its label": (
@@ -119,6 +134,8 @@ def test_what_no_pod_can_reach_is_refused_for_good(uri):
         assert choice.target is None
         assert (choice.wait.reason, choice.wait.final) == ("InvalidSpec", True)
         assert "write pvc://CLAIM/PATH" in choice.wait.message
+    # What was there before is served on.
+    assert choose(ServedModelSpec(uri=uri), [], LAST_A).target is LAST_A
 
 
 def test_the_revision_of_a_uri_is_a_hash_of_it():

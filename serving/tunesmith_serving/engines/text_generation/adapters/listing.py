@@ -15,11 +15,13 @@ class Entry:
         name: What requests call it.
         path: Its folder, or the URI of one; empty while somebody else still copies it.
         digest: The digest that its artifact must have; empty accepts any.
+        error: Why it could not be copied; it may be later.
     """
 
     name: str
     path: str = ""
     digest: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,4 +79,4 @@ def _entry(name: str, item: dict[str, Any]) -> Entry | str:
     path, digest, error = (item.get(key) or "" for key in ("path", "digest", "error"))
     if not isinstance(path, str) or not isinstance(digest, str) or not isinstance(error, str):
         return "path, digest and error must be text"
-    return error or Entry(name, path, digest)
+    return Entry(name, "" if error else path, digest, error)

@@ -145,6 +145,9 @@ class AdapterWatcher:
                 if name not in self._attempts or self._attempts[name].entry != entry:
                     # Without a path it is being copied by somebody else, who then writes the list again.
                     self._attempts[name] = _Attempt(entry, due=0.0 if entry.path else None)
+                    if entry.error:  # one that was there before is served on
+                        self._fail(entry, entry.error)
+                        continue
                     message = "" if entry.path else "it is being fetched"
                     self._store.report(name, AdapterState("Pending", message, entry.digest))
             self.version = listing.version

@@ -26,6 +26,7 @@ from tunesmith_serving.engines.text_generation.batching.types import (
     TokenLogprob,
 )
 from tunesmith_serving.engines.text_generation.text.stream import (
+    CONTEXT_TOKENS,
     Decoder,
     IncrementalDetokenizer,
     StopMatcher,
@@ -80,7 +81,8 @@ class Sequence:
         self._budget = min(room, request.sampling.max_tokens or room)
         self.most_tokens = len(self.prompt) + self._budget
         self._generated = 0
-        self._text = IncrementalDetokenizer(show_tokens(decoder, request.shown_tokens))
+        before = request.prompt_ids[-CONTEXT_TOKENS:] if request.continues_text else ()
+        self._text = IncrementalDetokenizer(show_tokens(decoder, request.shown_tokens), before)
         self._stop = StopMatcher(request.sampling.stop)
         self._held_logprobs: list[TokenLogprob] = []
         self._held_tokens: list[int] = []

@@ -182,6 +182,8 @@ class GenerationRequest:
         adapter: Name of the LoRA adapter that computes the answer; None for the base alone.
         constraint: What the answer may be; None for any text.
         shown_tokens: Special tokens that are part of the answer's text, each with how it is written there.
+        continues_text: Whether the answer's text is what follows the prompt's, and not a text of its own, from whose
+            beginning some decoders strip a space.
     """
 
     prompt_ids: tuple[int, ...]
@@ -189,6 +191,7 @@ class GenerationRequest:
     adapter: str | None = None
     constraint: ConstraintSource | None = None
     shown_tokens: tuple[tuple[int, str], ...] = ()
+    continues_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +254,10 @@ class Ticket(Protocol):
 
 class Batcher(Protocol):
     """The batcher as the API uses it."""
+
+    @property
+    def capacity(self) -> int:
+        """The most requests that are computed or wait."""
 
     @property
     def context_length(self) -> int:

@@ -57,6 +57,11 @@ class QueueWorker(ABC):
         """Whether the worker is alive or was closed normally."""
         return self._failure is None and (self._thread.is_alive() or self._closed)
 
+    @property
+    def capacity(self) -> int:
+        """The most requests that are computed or wait."""
+        return self._capacity
+
     def submit(self, request: GenerationRequest, sink: EventSink) -> Ticket:
         """Accept a request; `sink` is called on the worker's thread, the last time with a finish reason.
 

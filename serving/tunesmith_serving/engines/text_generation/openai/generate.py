@@ -54,7 +54,13 @@ class Run:
     """
 
     def __init__(
-        self, generation: Generation, timers: list[TokenTimer], answers: list[Answer], echo: list[str], prompt: int
+        self,
+        generation: Generation,
+        timers: list[TokenTimer],
+        answers: list[Answer],
+        echo: list[str],
+        prompt: int,
+        count: int = 1,
     ) -> None:
         self.generation = generation
         self.answers = answers
@@ -63,12 +69,14 @@ class Run:
         self.tokens = 0
         self.cached_tokens = 0
         self._timers = timers
+        self._count = count
 
     def add(self, index: int, event: Event) -> list[Delta]:
         """Add an event of one of the answers; return what is new of it."""
         self._timers[index].record(event)
         self.tokens += len(event.token_ids)
-        self.cached_tokens += event.cached_tokens
+        if index % self._count == 0:  # several answers to a prompt have it in common
+            self.cached_tokens += event.cached_tokens
         return self.answers[index].add(event)
 
     def usage(self) -> dict[str, Any]:
@@ -134,8 +142,11 @@ class Generator:
             ApiError: The request cannot be answered.
         """
         adapter = self._context.check_model(body.model)
-        written = await self._writer.write(body)
         count = body.n or 1
+        wanted = count * (len(body.prompt) if isinstance(body, CompletionRequest) else 1)
+        if wanted > self._batcher.capacity:  # before anything is made for each of them
+            raise _too_many(TooManyRequestsError(wanted, self._batcher.capacity), count, "prompt")
+        written = await self._writer.write(body)
         prompts = [replace(prompt.request, adapter=adapter) for prompt in written]
         requests = [variant(prompt, index) for prompt in prompts for index in range(count)]
         generation = self._submit(requests, len(written), "messages" if isinstance(body, ChatRequest) else "prompt")
@@ -143,7 +154,8 @@ class Generator:
         plans = [prompt.tools for prompt in written for _ in range(count)]
         answers = [Answer(plan.parser()) if plan else Answer() for plan in plans]
         echo = [prompt.echo for prompt in written for _ in range(count)]
-        return Run(generation, timers, answers, echo, sum(len(prompt.request.prompt_ids) for prompt in written))
+        tokens = sum(len(prompt.request.prompt_ids) for prompt in written)
+        return Run(generation, timers, answers, echo, tokens, count)
 
     def _submit(self, requests: list[GenerationRequest], prompts: int, param: str) -> Generation:
         try:
@@ -155,8 +167,7 @@ class Generator:
             code = "context_length_exceeded" if isinstance(error, PromptTooLongError) else "invalid_value"
             raise ApiError(400, f"{where}: {error}", param=field, code=code) from None
         except TooManyRequestsError as error:
-            name = "n" if len(requests) > prompts else param
-            raise ApiError(400, f"{name}: {error}", param=name, code="invalid_value") from None
+            raise _too_many(error, len(requests) // prompts, param) from None
         except UnknownAdapterError as error:
             self._context.check_model(error.name)  # it has just been removed
             raise unavailable(f"{error}; try again") from None
@@ -251,3 +262,9 @@ def variant(request: GenerationRequest, index: int) -> GenerationRequest:
     if not index:
         return request
     return replace(request, sampling=replace(request.sampling, seed=derive_seed(request.sampling.seed, index)))
+
+
+def _too_many(error: TooManyRequestsError, count: int, param: str) -> ApiError:
+    """Return the error for more answers than are computed or wait at the same time, `count` of them to each prompt."""
+    name = "n" if count > 1 else param
+    return ApiError(400, f"{name}: {error}", param=name, code="invalid_value")

@@ -11,7 +11,8 @@ from tunesmith_api.contract import TEXT_PART_SEPARATOR
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 # Fields of a message that change nothing: no chat template gets them, neither in training nor in serving.
-IGNORED = frozenset({"refusal", "annotations", "id", "provider_specific_fields"})
+# `parsed` is what OpenAI's clients make of an answer by its schema, and send back with it.
+IGNORED = frozenset({"refusal", "annotations", "id", "provider_specific_fields", "parsed"})
 # Fields that mean something in the result of a tool only.
 OF_RESULTS = frozenset({"name", "tool_call_id"})
 

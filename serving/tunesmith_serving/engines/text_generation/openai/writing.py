@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tunesmith_serving.engines.text_generation.batching.constraint import ConstraintSource
-from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest
+from tunesmith_serving.engines.text_generation.batching.types import GenerationRequest, SamplingParams
 from tunesmith_serving.engines.text_generation.openai.constraining import constraint_of
 from tunesmith_serving.engines.text_generation.openai.encoding import ApiTokenizer, encode, prompt_errors
 from tunesmith_serving.engines.text_generation.openai.prompt import Template, make_prompts
@@ -76,10 +76,10 @@ class PromptWriter:
                 for found in ids
             ]
         if not body.echo:
-            return [Written(GenerationRequest(found, params, constraint=constraint)) for found in ids]
+            return [Written(_continuing(found, params, constraint)) for found in ids]
         return [
             Written(
-                GenerationRequest(found, params, constraint=constraint),
+                _continuing(found, params, constraint),
                 self._tokenizer.decode(prompt.ids) if prompt.text is None else prompt.text,
             )
             for prompt, found in zip(prompts, ids, strict=True)
@@ -100,6 +100,11 @@ class PromptWriter:
             raise ApiError(400, str(error), param=error.path, code="invalid_value") from None
         except ToolsUnsupportedError as error:
             raise ApiError(400, f"tools: {error}", param="tools", code="unsupported_parameter") from None
+
+
+def _continuing(ids: tuple[int, ...], params: SamplingParams, constraint: ConstraintSource | None) -> GenerationRequest:
+    """Return the request for what follows a prompt."""
+    return GenerationRequest(ids, params, constraint=constraint, continues_text=True)
 
 
 def _answer_rule(body: ChatRequest) -> str | None:

@@ -92,7 +92,7 @@ class TextPredictor(GenerationPredictor):
         if given.truncate is not None:
             ids = ids[-given.truncate :]
         sampling = given.sampling(DEFAULT_NEW_TOKENS, 0 if given.details else None)
-        return GenerationRequest(ids, sampling, given.adapter_id)
+        return GenerationRequest(ids, sampling, given.adapter_id, continues_text=True)
 
     def answer(self, value: Any, parameters: Mapping[str, Any], found: Collected) -> Any:  # noqa: ANN401 - JSON
         """Return `[{"generated_text"}]`, with `details` if they are asked for."""

@@ -6,6 +6,8 @@ from typing import Protocol
 REPLACEMENT = "\ufffd"
 # A character has at most four bytes; decoders turn an incomplete one into one U+FFFD, or one for each of its bytes.
 MAX_CHARACTER_BYTES = 4
+CONTEXT_TOKENS = 6
+"""Tokens of a prompt that decide, at the most, on how the text after them begins."""
 
 
 class Decoder(Protocol):
@@ -45,10 +47,18 @@ class IncrementalDetokenizer:
     come, so it is held back.
     """
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, before: Sequence[int] = ()) -> None:
+        """Begin after some tokens, whose text is not returned.
+
+        Args:
+            decoder: Turns tokens into text.
+            before: The last tokens of what the text continues.
+        """
         self._decoder = decoder
-        self._context: list[int] = []
-        self._context_text = ""
+        text = decoder.decode(before) if before else ""
+        # Of characters that are cut, decoders make something else with what follows them.
+        self._context: list[int] = [] if REPLACEMENT in text else list(before)
+        self._context_text = "" if REPLACEMENT in text else text
         self._new: list[int] = []
         self._emitted = 0
 

@@ -54,12 +54,15 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """Return the text of token ids; incomplete characters become U+FFFD."""
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
+        try:
+            text: str = self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
+        except OverflowError:  # numbers that no vocabulary has are left out, like others that this one has not
+            text = self._tokenizer.decode([i for i in ids if _is_id(i)], skip_special_tokens=skip_special_tokens)
         return text
 
     def token(self, token_id: int) -> str:
         """Return a token as the vocabulary spells it; empty if there is no such token."""
-        return self._tokenizer.id_to_token(token_id) or ""
+        return (self._tokenizer.id_to_token(token_id) if _is_id(token_id) else None) or ""
 
     @property
     def vocab_size(self) -> int:
@@ -128,3 +131,7 @@ def byte_level_table() -> dict[str, int]:
     others = (byte for byte in range(256) if byte not in set(printable))
     table.update({chr(256 + index): byte for index, byte in enumerate(others)})
     return table
+
+
+def _is_id(number: int) -> bool:
+    return 0 <= number < 1 << 32

@@ -78,7 +78,7 @@ class ResponsesRequest(Body):
     input: tuple[Turn, ...]
     instructions: str | None = None
     max_output_tokens: Annotated[int | None, Field(ge=1)] = None
-    include: list[str] | None = None
+    include: Annotated[list[str], Field(fail_fast=True)] | None = None
     text: TextConfig = TextConfig()
     tools: list[dict[str, Any]] = []
     top_logprobs: Annotated[int | None, Field(ge=0, le=MAX_TOP_LOGPROBS)] = None
