@@ -16,14 +16,14 @@ from tunesmith_operator.finetunejob.clock import paused, reopened, resumed, seco
 from tunesmith_operator.finetunejob.containers import result_of, without_nulls
 from tunesmith_operator.finetunejob.details import running_detail
 from tunesmith_operator.finetunejob.events import events_of
-from tunesmith_operator.finetunejob.failures import Failure, deadline_exceeded, failure_of
+from tunesmith_operator.finetunejob.failures import Failure, deadline_exceeded, failure_of, lacks_peers
 from tunesmith_operator.finetunejob.jobs import stage_job, train_service
 from tunesmith_operator.finetunejob.measured import with_measured
 from tunesmith_operator.finetunejob.memory import can_lower, kills_of, was_killed_for_memory
 from tunesmith_operator.finetunejob.names import KIND
 from tunesmith_operator.finetunejob.observed import Observed
 from tunesmith_operator.finetunejob.planning import planned, unplanned
-from tunesmith_operator.finetunejob.publish_inputs import hint, must_publish_again, tries_of_publish
+from tunesmith_operator.finetunejob.publish_inputs import ended_jobs, hint, must_publish_again
 from tunesmith_operator.finetunejob.refusals import refusal_of
 from tunesmith_operator.finetunejob.resolved import resolved
 from tunesmith_operator.finetunejob.volume import artifact_of, claim, is_released
@@ -31,6 +31,8 @@ from tunesmith_operator.pods.facts import condition, holds
 
 Status = dict[str, Any]
 
+_ATTEMPTS_A_RESTART = 4
+"""Attempts at a stage for each of its restarts, suspended ones among them, after which it is not begun again."""
 _READING_SECONDS = 0.5
 """Time until it is looked again whether a model's configuration has been read."""
 
@@ -103,8 +105,6 @@ class _Job:
         self.attempt = self.attempts.get(self.stage.value, 0)
         self.job = observed.job_of(self.stage, self.attempt)
         self.kills = kills_of(self.job) if self.stage is Stage.TRAIN else 0
-        is_publish = self.stage is Stage.PUBLISH
-        self.tries = tries_of_publish(observed, self.attempt) if is_publish else self.attempt
 
     def decide(self) -> Decision:
         left = seconds_left(self.spec, self.status, self.observed.now)
@@ -113,7 +113,8 @@ class _Job:
             problem = Failure(Reason.INVALID_SPEC.value, self.planned.missing)
         if problem is not None:
             return self._fail(problem)
-        if left is not None and left <= 0:
+        is_published = self.stage is Stage.PUBLISH and self.job is not None and holds(self.job, "Complete")
+        if left is not None and left <= 0 and not is_published:
             return self._fail(deadline_exceeded(self.spec, self._standstill()))
         if self.observed.claim is None and self.attempts and self.observed.own_claim_name is not None:
             return self._fail(self._volume_lost())
@@ -203,11 +204,13 @@ class _Job:
         plan, pods = self.status.get("plan"), self.observed.pods_of(job)
         failure = failure_of(job, pods, self.stage, self.spec, self._standstill(), plan)
         lowers = self.stage is Stage.TRAIN and was_killed_for_memory(pods) and can_lower(self.spec, plan, self.kills)
-        if failure.is_final and not lowers:
+        if failure.is_final and not lowers and not lacks_peers(failure, pods, self.spec.resources.nodes):
             return self._fail(failure)
         self.kills += lowers
-        if self.tries > self.spec.scheduling.max_restarts:
-            tried = f"given up after {self.tries} attempts (scheduling.maxRestarts)"
+        # Attempts that were suspended do not count. Failed Jobs can be removed by others, so there is another end.
+        failures, most = ended_jobs(self.observed, self.stage, "Failed"), self.spec.scheduling.max_restarts
+        if failures > most or self.attempt > _ATTEMPTS_A_RESTART * (most + 1):
+            tried = f"given up after {failures} attempts (scheduling.maxRestarts)"
             return self._fail(Failure(failure.reason, f"{failure.message}; {tried}"))
         return self._begin(self.stage, self.attempt + 1)
 
@@ -221,6 +224,10 @@ class _Job:
             self.status["resolved"] = {**self.status["resolved"], **(result.get("resolved") or {})}
             decision = self._begin(Stage.PUBLISH, 1)
             return _with_progress(decision, result.get("progress"))
+        is_unplanned = self.spec.resources.machine is not None and not result_of(self.observed.pods_of(job))
+        if is_unplanned and self.attempt <= self.spec.scheduling.max_restarts:
+            # Its pod was removed before it was read. Another run finds the work done and reports the same plan.
+            return self._begin(self.stage, self.attempt + 1)
         return self._begin(stages[stages.index(self.stage) + 1], 1)
 
     def _published(self, job: KubeObject) -> Decision:
@@ -229,7 +236,7 @@ class _Job:
         result = without_nulls(result_of(observed.pods_of(job)))
         artifact = result.get("artifact") or {}
         if not artifact.get("uri"):
-            if self.tries > self.spec.scheduling.max_restarts + 1:
+            if ended_jobs(observed, Stage.PUBLISH, "Complete") > self.spec.scheduling.max_restarts + 1:
                 message = "publish is complete, but its pod is gone and with it where the artifact is"
                 return self._fail(Failure(Reason.INTERNAL_ERROR.value, message))
             # Its pod was removed before it was read. Another run finds the work done and reports the same result.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tunesmith_api.advice import less_memory
 from tunesmith_api.contract import KILLED, is_final, reason_of
-from tunesmith_api.failures import Reason
+from tunesmith_api.failures import EXIT_CODES, Reason
 from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_api.work_folder import Stage
@@ -18,6 +18,7 @@ from tunesmith_operator.finetunejob.containers import End, end_of
 from tunesmith_operator.finetunejob.placement import stage_spec
 from tunesmith_operator.pods.facts import condition
 
+_INDEX = "batch.kubernetes.io/job-completion-index"
 _EXIT_CODE = re.compile(r"exit code (-?\d+)")
 
 
@@ -99,6 +100,22 @@ def deadline_exceeded(spec: FineTuneJobSpec, when: str) -> Failure:
     seconds = spec.scheduling.active_deadline_seconds
     message = f"not done after the {seconds} s of scheduling.activeDeadlineSeconds; ended {when.rstrip('.')}"
     return Failure(OperatorReason.DEADLINE_EXCEEDED, f"{message}. Raise it, in a new FineTuneJob, or train less")
+
+
+def lacks_peers(failure: Failure, pods: Iterable[KubeObject], nodes: int) -> bool:
+    """Return whether pods gave up waiting for others that were not there, as those had no node.
+
+    Args:
+        failure: The failure of their Job.
+        pods: The Job's pods.
+        nodes: How many run together.
+    """
+    if failure.reason != Reason.PEER_UNREACHABLE:
+        return False
+    ends = ((pod, end_of(pod)) for pod in pods)
+    code = EXIT_CODES[Reason.PEER_UNREACHABLE]
+    waited = {pod["metadata"]["labels"].get(_INDEX) for pod, end in ends if end is not None and end.code == code}
+    return 0 < len(waited) < nodes
 
 
 def _gave_up(end: End, stage: Stage, spec: FineTuneJobSpec) -> Failure:

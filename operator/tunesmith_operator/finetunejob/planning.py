@@ -75,7 +75,9 @@ def planned(observed: Observed, settings: OperatorSettings) -> Planned:
     machines = candidates(spec, table, chosen)
     if not machines:
         return Planned(spec, plan, missing=missing_machine(spec, table, chosen))
-    if spec.resources.machine is not None and len(machines) == 1 and (problem := batch_problem(spec, machines[0])):
+    is_trained = Stage.TRAIN.value in observed.attempts()  # what the table says now of its machine comes too late
+    has_one = spec.resources.machine is not None and len(machines) == 1
+    if has_one and not is_trained and (problem := batch_problem(spec, machines[0])):
         return Planned(spec, plan, refusal=Failure(Reason.INVALID_SPEC.value, problem))
     if plan is None and observed.shape is not None and not observed.attempts():
         made = _choose(observed, machines)

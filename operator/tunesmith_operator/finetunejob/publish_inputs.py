@@ -10,7 +10,8 @@ from tunesmith_api.objects.finetunejob import CHANGEABLE_UNTIL_SUCCEEDED
 from tunesmith_api.status import Phase
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.engine.reconciler import KubeObject
-from tunesmith_operator.finetunejob.observed import Observed, attempt_of, stage_of
+from tunesmith_operator.finetunejob.observed import Observed, stage_of
+from tunesmith_operator.pods.facts import holds
 
 PUBLISH_INPUTS = "tunesmith.dev/publish-inputs"
 """Annotation of a stage's Job: digest of the publish inputs when it was created."""
@@ -42,11 +43,12 @@ def must_publish_again(observed: Observed) -> bool:
     return used != publish_inputs(observed.spec)
 
 
-def tries_of_publish(observed: Observed, attempt: int) -> int:
-    """Return how often publish was started with its present inputs, by the number of its last attempt."""
+def ended_jobs(observed: Observed, stage: Stage, kind: str) -> int:
+    """Return how many Jobs of a stage are Complete or Failed; of publish those with its present inputs."""
     now = publish_inputs(observed.spec)
-    others = (job for job in observed.jobs if stage_of(job) is Stage.PUBLISH and _inputs_of(job) not in (now, None))
-    return attempt - max(map(attempt_of, others), default=0)
+    others = (now, None) if stage is Stage.PUBLISH else None
+    found = (job for job in observed.jobs if stage_of(job) is stage and holds(job, kind))
+    return sum(others is None or _inputs_of(job) in others for job in found)
 
 
 def hint(observed: Observed) -> str:

@@ -44,6 +44,19 @@ def uri(request: pytest.FixtureRequest, store: ObjectStore, tmp_path: Path) -> s
     }[request.param]
 
 
+def test_a_file_that_has_changed_is_fetched_again(tmp_path: Path) -> None:
+    """Of data, which may be corrected after it was refused; of a store that tells versions apart."""
+    source, target = tmp_path / "rows.jsonl", tmp_path / "copies" / "rows"
+    source.write_bytes(b"old")
+    uri = source.as_uri()
+    assert fetch_file(uri, target, newest=True).read_bytes() == b"old"
+    os.utime(target, (1, 1))
+    assert fetch_file(uri, target, newest=True).stat().st_mtime == 1, "it was not fetched again"
+    source.write_bytes(b"new!")
+    assert fetch_file(uri, target).read_bytes() == b"old"
+    assert fetch_file(uri, target, newest=True).read_bytes() == b"new!"
+
+
 def test_fetch_file(uri: str, tmp_path: Path) -> None:
     seen: list[tuple[int, int | None]] = []
     digest = hashlib.sha256(CONTENT).hexdigest()

@@ -9,6 +9,7 @@ import yaml
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import DatasetFormat
 from tunesmith_trainer.data.formats import RowParser
+from tunesmith_trainer.data.named_columns import require_columns
 from tunesmith_trainer.data.rows import Row, Turn
 
 USER, ANSWER = Turn("user", "Add 1 and 1", False), Turn("assistant", "2", True)
@@ -111,6 +112,29 @@ def test_columns_of_another_format_are_refused_when_it_is_recognised() -> None:
 def test_column_that_the_file_lacks() -> None:
     with pytest.raises(StageError, match=r"f:1: there is no column 'question' \(the row has 'q'\)"):
         parse({"q": "a"}, DatasetFormat.TEXT, {"text": "question"})
+
+
+def test_a_column_that_no_row_has_is_refused_once_all_are_read() -> None:
+    parser = RowParser(DatasetFormat.AUTO, {"input": "contxt"})
+    require_columns(parser)
+    for number in (1, 2):
+        parser.parse(f"f:{number}", {"instruction": "Add", "output": "2", "context": "1 and 1"})
+    with pytest.raises(StageError, match="f:1: no row has a column 'contxt'") as caught:
+        require_columns(parser)
+    assert "spec.dataset.columns.input" in caught.value.remedy
+    parser.parse("f:3", {"instruction": "Add", "output": "2", "contxt": "1 and 1"})
+    require_columns(parser)
+
+
+def test_messages_as_text_in_a_cell() -> None:
+    prompt, completion = ('[{"role": "user", "content": "Add 1 and 1"}]', '[{"role": "assistant", "content": "2"}]')
+    assert parse({"prompt": prompt, "completion": completion}).turns == (USER, ANSWER)
+    assert parse({"prompt": "[1, 2]", "completion": "2"}).turns == (USER._replace(content="[1, 2]"), ANSWER)
+
+
+def test_a_conversation_of_one_answer_is_refused() -> None:
+    with pytest.raises(StageError, match="only a turn of the assistant"):
+        parse({"messages": [{"role": "assistant", "content": "2"}]})
 
 
 def test_optional_column_may_lack() -> None:

@@ -1,5 +1,6 @@
 """Targets are exactly the assistant's words and the token that ends its turn, whatever the chat template."""
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -11,6 +12,7 @@ from tunesmith_trainer.data.chat_templates import default_template
 from tunesmith_trainer.data.encode import Encoder
 from tunesmith_trainer.data.evaluation_rows import evaluation_line
 from tunesmith_trainer.data.rows import Row, Turn
+from tunesmith_trainer.data.target_check import TargetCheck
 
 CHATML_PLAIN = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
@@ -90,6 +92,28 @@ def test_llama() -> None:
     assert piece.ids == llama.tokenizer.apply_chat_template(
         [{"role": turn.role, "content": turn.content} for turn in TALK], return_dict=False
     )
+
+
+SYSTEM_BY_ITSELF = (
+    "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are kind.<|im_end|>\n' }}{% endif %}"
+    + CHATML_PLAIN
+)
+
+
+@pytest.mark.parametrize("template", [CHATML_PLAIN, SYSTEM_BY_ITSELF, MARKED_WITHOUT_END])
+def test_a_conversation_that_the_assistant_begins(template: str) -> None:
+    """What the template writes before its first answer is not learned."""
+    assert targets(encoder(template), TALK[2], *TALK[3:]) == [["Hi! 🙂 Grüße<|im_end|>", "Again and again<|im_end|>"]]
+
+
+def test_a_turn_whose_text_is_that_of_two_answers_is_not_learned() -> None:
+    made = encoder(CHATML_PLAIN)
+    turns = [Turn("user", "hi", False), Turn("assistant", "ha", True), Turn("user", "haha", False)]
+    [[piece]] = made.encode([Row("f:1", (*turns, Turn("assistant", "ha", True)))])
+    TargetCheck(made.tokenizer).check(piece)
+    wrong = replace(piece, mask=[1] * len(piece.ids))
+    with pytest.raises(StageError, match="the user's turn 'haha' is learned as an answer"):
+        TargetCheck(made.tokenizer).check(wrong)
 
 
 @pytest.mark.parametrize("template", [CHATML_PLAIN, MARKED_WITHOUT_END])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from os.path import commonprefix
 from typing import Any
 
 from tunesmith_api.chat.rendering import UnsupportedToolsError, template_inputs
@@ -122,7 +123,7 @@ class ChatFormat:
 
     def _between_prefixes(self, row: Row, index: int, text: str) -> Span:
         """Return the span of turn `index`: from the end of its prompt to the end of the turn."""
-        before = self._render(row, row.turns[:index], prompt=True)[0] if index else ""
+        before = self._render(row, row.turns[:index], prompt=True)[0] if index else self._header(row)
         upto = self._render(row, row.turns[: index + 1])[0]
         if not text.startswith(upto) or not upto.startswith(before):
             raise TurnsNotSeparableError(
@@ -132,6 +133,12 @@ class ChatFormat:
                 "Put {% generation %} around the assistant's turns in the model's chat_template.jinja",
             )
         return len(before), len(upto)
+
+    def _header(self, row: Row) -> str:
+        """Return what stands before the content of a conversation's first turn: no prompt has been rendered for it."""
+        first = row.turns[0]
+        texts = [self._render(row, [first._replace(content=content, calls=())])[0] for content in ("x", "y")]
+        return commonprefix([*texts, self._render(row, row.turns[:1])[0]])
 
     def _to_turn_end(self, text: str, span: Span) -> Span:
         """Return the span, extended or cut to end just after the token that ends the turn."""

@@ -165,6 +165,11 @@ def _is_target(location: str, field: str, role: str, weight: Any) -> bool:  # no
     return bool(weight)
 
 
+def is_messages(value: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Return whether a column holds messages: a list of them, or its JSON text, as in a cell of a table."""
+    return isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith('[{"role"'))
+
+
 def check_conversation(location: str, field: str, turns: list[Turn]) -> tuple[Turn, ...]:
     """Return the turns of a conversation, checked.
 
@@ -173,6 +178,12 @@ def check_conversation(location: str, field: str, turns: list[Turn]) -> tuple[Tu
     """
     if not turns:
         raise dataset_error(location, f"{field} is empty", "Write at least a user's and an assistant's turn")
+    if len(turns) == 1 and turns[0].role == "assistant":
+        raise dataset_error(
+            location,
+            f"{field} has only a turn of the assistant, so there is nothing that it answers",
+            "Write the user's turn before it; to learn texts as they are, write format: text",
+        )
     for index, turn in enumerate(turns):
         if turn.role == "system" and index > 0:
             raise dataset_error(

@@ -9,7 +9,7 @@ from typing import Any
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import DatasetFormat
 from tunesmith_trainer.data.columns import lookup, suggest
-from tunesmith_trainer.data.conversation import as_text, check_conversation, read_turns
+from tunesmith_trainer.data.conversation import as_text, check_conversation, is_messages, read_turns
 from tunesmith_trainer.data.errors import dataset_error, shown
 from tunesmith_trainer.data.rows import Row, Turn
 from tunesmith_trainer.data.tools import EMPTY, check_calls, row_tools
@@ -56,7 +56,7 @@ def _with_tools(location: str, field: str, fields: Fields, turns: tuple[Turn, ..
 
 def _prompt_completion(location: str, fields: Fields) -> Row:
     prompt, completion = fields["prompt"], fields["completion"]
-    if isinstance(prompt, list) or isinstance(completion, list):
+    if is_messages(prompt) or is_messages(completion):
         before = [turn._replace(target=False) for turn in read_turns(location, "prompt", prompt)]
         after = read_turns(location, "completion", completion)
         turns = check_conversation(location, "completion", [*before, *after])
@@ -128,7 +128,9 @@ class RowParser:
         formats: The formats of the task.
         columns: The names of columns that differ from the format's own.
         columns_seen: The names of all columns in the rows so far, each with the location of its first row.
+        columns_found: The names in `columns` that a row had.
         first_row: The first row.
+        first_location: Where it is.
     """
 
     def __init__(self, wanted: DatasetFormat, columns: dict[str, str] | None, formats: Formats = FORMATS) -> None:
@@ -137,7 +139,8 @@ class RowParser:
         self.columns = columns or {}
         self.columns_seen: dict[str, str] = {}
         self.first_row: Fields = {}
-        self._first = ""
+        self.first_location = ""
+        self.columns_found: set[str] = set()
         self._check_columns()
 
     def _check_columns(self) -> None:
@@ -174,8 +177,8 @@ class RowParser:
         if self.format is DatasetFormat.AUTO:
             self.format = self._detect(location, fields)
             self._check_columns()
-        if not self._first:
-            self._first, self.first_row = location, raw
+        if not self.first_location:
+            self.first_location, self.first_row = location, raw
         if not raw.keys() <= self.columns_seen.keys():
             for name in raw:
                 self.columns_seen.setdefault(name, location)
@@ -197,6 +200,7 @@ class RowParser:
         for name, theirs in self.columns.items():
             try:
                 fields[name] = lookup(raw, theirs)
+                self.columns_found.add(name)
             except KeyError:
                 if any(name in form.optional for form in self.formats.values()):
                     continue
@@ -229,7 +233,7 @@ class RowParser:
         example = f"Write {self.formats[self.format].example}"
         for name, form in self.formats.items():
             if all(column in fields for column in form.required):
-                first = "" if self._first == location else f" as in {self._first}"
+                first = "" if self.first_location == location else f" as in {self.first_location}"
                 return dataset_error(
                     location,
                     f"the row is in the format {name.value}, not {self.format.value}{first}",
@@ -238,7 +242,7 @@ class RowParser:
                 )
         problem = f"{missing} is missing (the row has {_listed(fields)})"
         # Only the first row's columns say something about the whole file.
-        known = [self.formats[self.format]] if self._first == location else []
+        known = [self.formats[self.format]] if self.first_location == location else []
         return _unnamed_format(location, fields, known, problem) or dataset_error(location, problem, example)
 
 

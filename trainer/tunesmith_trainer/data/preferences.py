@@ -8,7 +8,7 @@ from typing import Any
 from tunesmith_api.failures import StageError
 from tunesmith_api.spec import DatasetFormat
 from tunesmith_trainer.data.columns import columns_line, meant_for
-from tunesmith_trainer.data.conversation import as_text, check_conversation, read_turns
+from tunesmith_trainer.data.conversation import as_text, check_conversation, is_messages, read_turns
 from tunesmith_trainer.data.errors import dataset_error, shown
 from tunesmith_trainer.data.formats import Fields, Format, Formats
 from tunesmith_trainer.data.rows import Row, Turn
@@ -87,7 +87,7 @@ def _openai(location: str, fields: Fields) -> Row:
 
 def _turns(location: str, field: str, role: str, value: Any) -> list[Turn]:  # noqa: ANN401 - any JSON value
     """Return the turns of a column: a list of messages, or the text of one turn of a role."""
-    if isinstance(value, list) or (isinstance(value, str) and value.lstrip().startswith('[{"role"')):
+    if is_messages(value):
         return read_turns(location, field, value)
     return [Turn(role, as_text(location, field, value), role == "assistant")]
 

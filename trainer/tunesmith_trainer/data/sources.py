@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -93,7 +94,9 @@ def _files(
     if local_path(uri) is not None:
         return [(str(path), path) for path in select_local(uri)], None
     remote = select_remote(uri)
-    paths = _fetch(remote, work, [f"{slot}/{index}" for index in range(len(remote))], beside)
+    # Not their place in the listing, which changes with files that come and go.
+    names = [hashlib.sha256(uri.encode()).hexdigest()[:16] for uri in remote]
+    paths = _fetch(remote, work, [f"{slot}/{name}" for name in names], beside)
     return list(zip(map(public, remote), paths, strict=True)), None
 
 
@@ -105,7 +108,7 @@ def _fetch(uris: list[str], work: WorkFolder, slots: list[str], beside: Companio
         total = Total(progress.update, None)
 
         def fetch(uri: str, path: Path, proceed: Proceed) -> None:
-            fetch_file(uri, path, report=stoppable(total.of(uri), proceed))
+            fetch_file(uri, path, report=stoppable(total.of(uri), proceed), newest=True)
 
         run_together([partial(fetch, uri, path) for uri, path in zip(uris, paths, strict=True)])
     return paths

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 from tunesmith_api.failures import Reason, StageError
@@ -33,7 +33,8 @@ class TargetCheck:
         if not encoded.row.turns:
             return
         self._check_ends(encoded)
-        learned = self._text([token for token, target in zip(encoded.ids, encoded.mask, strict=True) if target])
+        runs = self._runs(encoded)
+        learned = "".join(runs)
         everything = self._text(encoded.ids)
         said = [_plain(turn.text) for turn in encoded.row.turns if turn.target]
         for name in (call["function"]["name"] for turn in encoded.row.turns if turn.target for call in turn.calls):
@@ -45,7 +46,8 @@ class TargetCheck:
                 continue
             if turn.target and text not in learned:
                 raise _error(encoded, f"the assistant's turn {turn.content[:60]!r} is not learned in full")
-            if not turn.target and len(text) >= _SHORTEST and text in learned and not any(text in one for one in said):
+            is_learned = len(text) >= _SHORTEST and any(text in run for run in runs)
+            if not turn.target and is_learned and not any(text in one for one in said):
                 raise _error(encoded, f"the {turn.role}'s turn {turn.content[:60]!r} is learned as an answer")
 
     def _check_beginning(self, encoded: Encoded) -> None:
@@ -60,6 +62,12 @@ class TargetCheck:
             if target and not next_target and token not in self._ends and following in self._ends:
                 name = self.tokenizer.convert_ids_to_tokens(following)
                 raise _error(encoded, f"the token {name} that ends the assistant's turn is not learned")
+
+    def _runs(self, encoded: Encoded) -> list[str]:
+        """Return the texts of the learned tokens that follow one another: a text of two answers is said nowhere."""
+        pairs = zip(encoded.mask, encoded.ids, strict=True)
+        runs = ([token for _, token in run] for target, run in groupby(pairs, lambda pair: bool(pair[0])) if target)
+        return [self._text(run) for run in runs]
 
     def _text(self, ids: list[int]) -> str:
         return _plain(self.tokenizer.decode(ids, skip_special_tokens=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from tunesmith_trainer.data.targets import IGNORE_INDEX
 from tunesmith_trainer.data.token_store import Example, TokenStore
 from tunesmith_trainer.evaluate.batches import length_bucketed_batches
 from tunesmith_trainer.evaluate.estimate import Advance, Estimate
+from tunesmith_trainer.models.chunked_loss import can_compute_loss, head_logits
+from tunesmith_trainer.models.loading import without_adapter
 
 _MAX_ROWS = 32
 MAX_TOKENS = 8192
@@ -91,8 +93,7 @@ def score(
             is_target = torch.from_numpy(mask.astype(bool))
             labels[slot, : len(tokens)] = ids[slot, : len(tokens)].where(is_target, IGNORE_INDEX)
         ids, attention, labels = (tensor.to(model.device) for tensor in (ids, attention, labels))
-        logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1]
-        losses, predicted = _of_targets(logits, labels[:, 1:])
+        losses, predicted = _of_targets(_target_logits(model, ids, attention, labels[:, 1:]), labels[:, 1:])
         scores.losses[batch] = losses
         scores.predicted[batch] = predicted
         scores.targets[batch] = labels[:, 1:].ne(IGNORE_INDEX).sum(1).cpu().numpy()
@@ -101,18 +102,45 @@ def score(
     return scores
 
 
-def _of_targets(logits: torch.Tensor, labels: torch.Tensor) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def _target_logits(
+    model: Any,  # noqa: ANN401
+    ids: torch.Tensor,
+    attention: torch.Tensor,
+    labels: torch.Tensor,
+) -> Iterator[torch.Tensor]:
+    """Yield the logits of the positions with a target, [positions, vocabulary], some after the other.
+
+    All logits of a long row would take several times the memory of a model with a large vocabulary.
+    """
+    is_target = labels.ne(IGNORE_INDEX)
+    if not can_compute_loss(model):
+        yield model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1][is_target]
+        return
+    base = without_adapter(model)
+    hidden = base.get_decoder()(input_ids=ids, attention_mask=attention, use_cache=False).last_hidden_state
+    for piece in hidden[:, :-1][is_target].split(max(1, _MAX_LOGITS // base.config.vocab_size)):
+        yield head_logits(base, piece)
+
+
+def _of_targets(
+    logits: Iterable[torch.Tensor], labels: torch.Tensor
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Return the summed loss of each row, float64 [rows], and its predicted targets, int64 [rows].
 
     Args:
-        logits: [rows, positions, vocabulary].
+        logits: [positions, vocabulary] of the positions with a target, in pieces.
         labels: int64 [rows, positions], `IGNORE_INDEX` where there is no target.
     """
     is_target = labels.ne(IGNORE_INDEX)
-    wanted, found = labels[is_target], logits[is_target]
-    rows = is_target.nonzero()[:, 0]
-    losses = torch.nn.functional.cross_entropy(found.float(), wanted, reduction="none").double()
-    sums = torch.zeros(len(labels), dtype=torch.float64, device=labels.device).index_add(0, rows, losses)
-    right = found.argmax(-1).eq(wanted).long() if len(wanted) else wanted
-    counts = torch.zeros(len(labels), dtype=torch.long, device=labels.device).index_add(0, rows, right)
+    wanted, rows = labels[is_target], is_target.nonzero()[:, 0]
+    sums = torch.zeros(len(labels), dtype=torch.float64, device=labels.device)
+    counts = torch.zeros(len(labels), dtype=torch.long, device=labels.device)
+    start = 0
+    for found in logits:
+        part = slice(start, start + len(found))
+        losses = torch.nn.functional.cross_entropy(found.float(), wanted[part], reduction="none").double()
+        sums.index_add_(0, rows[part], losses)
+        if len(found):
+            counts.index_add_(0, rows[part], found.argmax(-1).eq(wanted[part]).long())
+        start = part.stop
     return sums.cpu().numpy(), counts.cpu().numpy()

@@ -105,20 +105,23 @@ def _losses(
         targets: int64 [positions].
         reduction: Whether the losses of a piece are added up.
     """
-    head, config = model.get_output_embeddings(), model.config.get_text_config()
-    cap = getattr(config, "final_logit_softcapping", None)
 
     def part(some: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        logits = head(some)
-        if cap is not None:
-            logits = torch.tanh(logits / cap) * cap
-        return cross_entropy(logits.float(), wanted, reduction=reduction, ignore_index=IGNORE_INDEX)
+        return cross_entropy(head_logits(model, some).float(), wanted, reduction=reduction, ignore_index=IGNORE_INDEX)
 
-    pieces = _pieces(head, len(targets) * config.vocab_size, hidden.device)
+    vocab_size = model.config.get_text_config().vocab_size
+    pieces = _pieces(model.get_output_embeddings(), len(targets) * vocab_size, hidden.device)
     if pieces == 1:
         return [part(hidden, targets)]
     parts = zip(hidden.tensor_split(pieces), targets.tensor_split(pieces), strict=True)
     return [checkpoint(part, some, wanted, use_reentrant=False) for some, wanted in parts]
+
+
+def head_logits(model: Any, hidden: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    """Return the logits, [positions, vocabulary], of what the last layer of a known model reads, [positions, width]."""
+    logits: torch.Tensor = model.get_output_embeddings()(hidden)
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    return logits if cap is None else torch.tanh(logits / cap) * cap
 
 
 def _pieces(head: Any, logits: int, device: torch.device) -> int:  # noqa: ANN401

@@ -17,6 +17,7 @@ from tunesmith_api.spec import DatasetFormat, DatasetSource, JobConfig
 from tunesmith_api.tasks import METRICS
 from tunesmith_api.work_folder import Stage, WorkFolder
 from tunesmith_trainer.data.formats import RowParser
+from tunesmith_trainer.data.named_columns import require_columns
 from tunesmith_trainer.data.progress import Progress
 from tunesmith_trainer.data.rendering_time import record_rendering_time
 from tunesmith_trainer.data.report import REPORT, RowIndex, build_report, log_findings
@@ -83,6 +84,7 @@ def _prepare(config: JobConfig, work: WorkFolder, task: Task, remote: RemoteMode
     rows = _count(train, work, train_index, remote, targets.add)
     if validation is not None and validation_index is not None:
         _count(validation, work, validation_index, remote, targets.add_validation)
+    require_columns(parser)
     held_out = held_out_rows(rows, spec.validation.fraction, config.spec.training.seed, targets.strata())
     facts = targets.facts()
     _check_gates(config, task, parser.format, facts)

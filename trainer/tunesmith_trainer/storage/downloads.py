@@ -60,24 +60,32 @@ def fetch_file(
     sha256: str | None = None,
     missing: Reason = Reason.INVALID_DATASET,
     report: Report | None = None,
+    newest: bool = False,
 ) -> Path:
     """Copy a file to `target`, which is whole or absent at any moment.
 
     Args:
         uri: A path or URI.
-        target: The local file. If it exists, nothing is fetched, but its digest is checked.
+        target: The local file. If it exists, nothing is fetched unless `newest` is set, but its digest is checked.
         sha256: The digest that the file must have, in hexadecimal.
         missing: The reason of the error if it does not exist or access is denied.
         report: Called repeatedly with the bytes so far and in total. If it raises an error, the copy stops.
+        newest: Whether a file that was fetched before is fetched again if it has changed since, as far as the store
+            tells versions apart.
 
     Raises:
         StageError: The file cannot be fetched, or its SHA-256 does not match.
     """
+    if newest and target.exists():
+        with translate_errors(uri, missing):
+            fs, path = open_filesystem(uri)
+            if (version := _version(fs.info(path))) is not None and read_json(_version_of(target)) != version:
+                target.unlink()
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         with translate_errors(uri, missing):
             fs, path = open_filesystem(uri)
-            _download(fs, path, target, report)
+            _download(fs, path, target, report, keep_version=newest)
     if sha256:
         check_sha256(uri, target, sha256, missing)
     return target
@@ -94,7 +102,19 @@ def check_sha256(uri: str, path: Path, sha256: str, reason: Reason) -> None:
         )
 
 
-def _download(fs: Any, path: str, target: Path, report: Report | None) -> None:  # noqa: ANN401 - an fsspec file system
+def _version_of(target: Path) -> Path:
+    """Return the file that says which version of a file was fetched."""
+    return target.with_name(f".{target.name}.version.json")
+
+
+def _download(
+    fs: Any,  # noqa: ANN401 - an fsspec file system
+    path: str,
+    target: Path,
+    report: Report | None,
+    *,
+    keep_version: bool = False,
+) -> None:
     """Copy one file of a file system to a local path, or the rest of it."""
     info = fs.info(path)
     if info.get("type") == "directory":
@@ -125,6 +145,8 @@ def _download(fs: Any, path: str, target: Path, report: Report | None) -> None: 
         if version is None:  # the rest could be of another version
             part.unlink(missing_ok=True)
         raise
+    if keep_version and version:  # first: a file without it is fetched again
+        write_json(_version_of(target), version, sync=False)
     part.replace(target)
     about.unlink(missing_ok=True)
 

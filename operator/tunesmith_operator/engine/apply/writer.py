@@ -83,6 +83,8 @@ class DecisionWriter:
             for child in decision.apply:
                 await self._attempt(result, _ref(child), self._children.ensure(obj, child))
             for child in decision.create:
+                if result.errors:
+                    break  # it may need what was refused
                 await self._attempt(result, _ref(child), self._children.create(obj, child))
         for ref in decision.delete:
             await self._attempt(result, ref, self._children.delete(obj, ref))

@@ -65,7 +65,9 @@ class Controller:
         self.queue: WorkQueue[Key] = WorkQueue()
         self._burst: CreationBurst[Key] = CreationBurst(lambda key: self.queue.add(key, urgent=False))
         store.listener = self.enqueue
-        metrics.observe_queue(lambda: self.queue.depth + self._burst.held, lambda: self.queue.running)
+        # Replicas that do not lead fill their queues too, and nobody empties them.
+        depth = lambda: self.queue.depth + self._burst.held if self._tasks else 0  # noqa: E731
+        metrics.observe_queue(depth, lambda: self.queue.running)
 
     @property
     def is_running(self) -> bool:

@@ -221,6 +221,14 @@ async def test_a_refusal_is_told_and_the_other_children_are_made(world: World) -
     assert f"{SERVICES}/s" in world.client.objects
 
 
+async def test_what_needs_a_refused_child_is_not_made(world: World) -> None:
+    """A Job without its volume claim or its Service would fail for good; both are tried again together."""
+    world.client.refuse[("POST", SERVICES)] = ApiError(403, "Forbidden", "exceeded quota")
+    result = await world.apply(create=(world.child("Job", "j"),), apply=(world.child("Service", "s"),))
+    assert [error.ref for error in result.errors] == [ObjectRef("Service", "s")]
+    assert f"{JOBS}/j" not in world.client.objects
+
+
 async def test_what_is_transient_is_no_refusal(world: World) -> None:
     world.client.refuse[("POST", JOBS)] = ApiError(503, "", "later")
     with pytest.raises(ApiError):

@@ -195,6 +195,23 @@ def test_a_job_is_suspended_and_goes_on(make, stage):
     assert world.reason == phase
 
 
+def test_suspending_uses_no_restart_up(make):
+    world = begin(make, Stage.TRAIN, scheduling={"maxRestarts": 1})
+    for attempt in (1, 2, 3):
+        world.change_spec(suspend=True)
+        settle(world)
+        world.remove_pods()
+        world.change_spec(suspend=False)
+        settle(world)
+        assert f"tiny-train-{attempt + 1}" in world.jobs
+    for attempt, reason in ((4, "Training"), (5, "Interrupted")):
+        world.ended(f"tiny-train-{attempt}", 137, reason="Error")
+        world.fail(f"tiny-train-{attempt}")
+        settle(world)
+        assert world.reason == reason, attempt
+    assert "given up after 2 attempts" in world.message
+
+
 def test_a_job_that_is_created_suspended_makes_nothing(make):
     world = make(suspend=True)
     settle(world)
@@ -251,6 +268,15 @@ def test_the_deadline_ends_a_job(make):
     settle(world)
     assert (world.status["phase"], world.reason) == ("Failed", "DeadlineExceeded")
     assert "activeDeadlineSeconds" in world.message
+
+
+def test_what_was_published_in_time_is_not_late(make):
+    """The operator was away at the deadline."""
+    world = begin(make, Stage.PUBLISH, scheduling={"activeDeadlineSeconds": 100})
+    world.complete(PUBLISH, RESULT)
+    world.pass_time(101)
+    settle(world)
+    assert (world.status["phase"], world.reason) == ("Succeeded", "Completed")
 
 
 def test_time_that_a_job_is_suspended_does_not_count(make):
@@ -446,6 +472,14 @@ def test_files_of_this_machine_are_not_in_a_cluster(make, spec):
             "QuotaExceeded",
         ),
         (ApplyError(ObjectRef("Job", PREPARE), 403, "Forbidden", "jobs is forbidden: User x cannot"), "Forbidden"),
+        (
+            ApplyError(ObjectRef("Job", PREPARE), 400, "", 'admission webhook "x" denied the request: no'),
+            "Forbidden",
+        ),
+        (
+            ApplyError(ObjectRef("Job", PREPARE), 422, "Invalid", "ValidatingAdmissionPolicy 'p' denied request: no"),
+            "Forbidden",
+        ),
         (ApplyError(ObjectRef("Job", PREPARE), 409, "AlreadyExists", "Job x exists and was not made for"), "NameTaken"),
         (ApplyError(ObjectRef("Job", PREPARE), 404, "NotFound", "namespaces team not found"), "ApiError"),
     ],

@@ -4,6 +4,7 @@ import pytest
 
 from support.job_facts import SETTINGS, World, container, scheduled
 from tunesmith_operator.finetunejob.decide import decide
+from tunesmith_operator.finetunejob.failures import Failure, lacks_peers
 from tunesmith_operator.finetunejob.pending import QUIET_SECONDS, look_again, needs_events
 
 JOB = "tiny-prepare-1"
@@ -295,3 +296,19 @@ def test_what_is_waited_for_is_named_when_the_deadline_comes():
     after(world)
     assert world.reason == "DeadlineExceeded"
     assert "3 Insufficient nvidia.com/gpu" in world.message
+
+
+@pytest.mark.parametrize(("indexes", "lacks"), [((0,), True), ((0, 0), True), ((0, 1), False), ((), False)])
+def test_pods_that_waited_for_a_peer_without_a_node_may_wait_again(indexes, lacks):
+    pods = [
+        {
+            "metadata": {"name": f"p{number}", "labels": {"batch.kubernetes.io/job-completion-index": str(index)}},
+            "status": {
+                "phase": "Failed",
+                "containerStatuses": [{"name": "trainer", "state": {"terminated": {"exitCode": 68}}}],
+            },
+        }
+        for number, index in enumerate(indexes)
+    ]
+    assert lacks_peers(Failure("PeerUnreachable", "no answer"), pods, 2) == lacks
+    assert not lacks_peers(Failure("OutOfMemory", "no answer"), pods, 2)

@@ -378,7 +378,18 @@ def test_where_only_prepare_reads_the_model_its_plan_chooses_the_machine():
     assert world.status["resolved"]["resources.machine"]["value"] == "a100"
 
 
-@pytest.mark.parametrize("result", [{}, {"plan": {"machine": 3}}, {"plan": {"stages": "x"}}, {"plan": "x"}])
+def test_a_plan_whose_pod_was_removed_is_asked_for_again():
+    world = begun(None, resources={"machine": "auto"}, scheduling={"maxRestarts": 1})
+    world.complete(PREPARE, {})
+    settle(world)
+    again = PREPARE.removesuffix("1") + "2"
+    assert (world.reason, list(world.jobs)) == ("Preparing", [PREPARE, again])
+    world.complete(again, {})
+    settle(world)
+    assert (world.reason, list(world.jobs)) == ("InvalidSpec", [PREPARE, again])
+
+
+@pytest.mark.parametrize("result", [{"plan": {"machine": 3}}, {"plan": {"stages": "x"}}, {"plan": "x"}])
 def test_without_a_valid_plan_there_is_no_machine_to_choose(result):
     world = begun(None, resources={"machine": "auto"})
     world.complete(PREPARE, result)
