@@ -60,7 +60,7 @@ class Release:
     def administer(self, *arguments: str) -> str:
         """Run the service's command in one of its pods, as docs/hosted.md says, and return what it prints."""
         command = ["python", "-m", "tunesmith_hosted", "--config", "/etc/tunesmith/hosted.yaml", *arguments]
-        return self.cluster.run("exec", "-n", self.namespace, f"deploy/{NAME}", "--", *command)
+        return self.cluster.run("exec", "-n", self.namespace, f"deploy/{NAME}", "--", *command, timeout=300)
 
     def create_project(self, name: str) -> str:
         """Create a project, and return a key of it."""
