@@ -74,7 +74,8 @@ def test_it_equals_pefts_with_the_head(name: str, family: Family, tmp_path: Path
     verify_merge(base, tmp_path / "adapter", tmp_path / "merged", SETTINGS[name], names)
     (tmp_path / "merged" / "config.json").write_bytes((base / "config.json").read_bytes())
     assert check.stored(task.load_model(tmp_path / "merged"), "float32") < 1e-5
-    right = torch.allclose if name == "oft" else torch.equal  # peft multiplies with all the zeros too
+    # peft multiplies with all the zeros too, and products are rounded differently from processor to processor.
+    right = partial(torch.allclose, atol=1e-6) if name == "oft" else torch.equal
     expected.merge_adapter(safe_merge=True)  # peft cannot unload a head of several layers, with some kinds
     state = {
         name.replace(".base_layer.", ".").replace(".modules_to_save.default.", "."): tensor
