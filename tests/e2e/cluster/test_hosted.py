@@ -76,13 +76,14 @@ def run_example(url: str, key: str) -> str:
 def test_the_example_goes_from_file_to_answer(service: Service) -> None:
     said = service.said.splitlines()
     lines = [
-        next(number for number, line in enumerate(said) if line.startswith(beginning))
+        next((number for number, line in enumerate(said) if line.startswith(beginning)), None)
         for beginning in (
             "uploaded train.jsonl", "created ftjob-", "  Fine-tuning job started", "  Step ", "pausing ...",
             "  Fine-tuning job paused", "paused; then queued", "  Resuming", "  Fine-tuning job goes on",
             "  The job has successfully completed", "results: step,train_loss", "8 of 8 answers", "checkpoint of step ",
         )
     ]  # fmt: skip
+    assert None not in lines, f"{lines}\n{service.said}"
     assert lines == sorted(lines), service.said
     # It was paused after its first steps, and trained to its end.
     steps = [int(found[1]) for line in said if (found := re.match(r"  Step (\d+)/320", line))]
