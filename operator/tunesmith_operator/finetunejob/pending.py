@@ -15,7 +15,6 @@ from tunesmith_operator.pods.facts import (
     PULL_REASONS,
     SETTING_UP,
     condition,
-    denied_by_policy,
     exceeds_quota,
     holds,
     missing_in,
@@ -82,7 +81,7 @@ def refusal(error: ApplyError) -> PendingReason:
         return PendingReason(OperatorReason.QUOTA_EXCEEDED, message, _LOOK_AGAIN)
     if error.status == 409:
         return PendingReason(OperatorReason.NAME_TAKEN, f"{error.message}", _LOOK_AGAIN)
-    if error.status == 403 or denied_by_policy(error.message):
+    if error.status == 403:
         message = f"{what} may not be made: {error.message}. Allow it, by the operator's role or the cluster's policies"
         return PendingReason(OperatorReason.FORBIDDEN, message, _LOOK_AGAIN)
     return PendingReason(OperatorReason.API_ERROR, f"{what} cannot be made: {error.message}", _LOOK_AGAIN)

@@ -9,14 +9,13 @@ from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_operator.finetunejob.failures import Failure
 from tunesmith_operator.finetunejob.observed import Observed
 from tunesmith_operator.finetunejob.volume import SHARED
-from tunesmith_operator.pods.facts import denied_by_policy
 
 
 def refusal_of(observed: Observed) -> Failure | None:
     """Return why a job cannot run as specified; None if it can."""
     spec = observed.spec
     for error in observed.errors:
-        if error.status in (400, 422) and not denied_by_policy(error.message):
+        if error.status in (400, 422):
             message = f"the API server refuses the {error.ref.kind}: {error.message}. Correct the spec"
             return _invalid(message)
     if spec.storage.claim_name is None:

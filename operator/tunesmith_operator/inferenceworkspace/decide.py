@@ -30,7 +30,7 @@ from tunesmith_operator.inferenceworkspace.model import Choice, Observed, Target
 from tunesmith_operator.inferenceworkspace.report import report, waits_for_draft
 from tunesmith_operator.inferenceworkspace.rollout import State, rollout_state
 from tunesmith_operator.inferenceworkspace.service import disruption_budget, endpoint, service
-from tunesmith_operator.pods.facts import condition, denied_by_policy, exceeds_quota
+from tunesmith_operator.pods.facts import condition, exceeds_quota
 
 Status = dict[str, Any]
 _EVENTS_SECONDS = 15.0
@@ -165,9 +165,9 @@ def _refusal(errors: tuple[ApplyError, ...]) -> tuple[str, str, bool] | None:
         if error.reason == "AlreadyExists":
             message = f"{error.message}. Rename this InferenceWorkspace or remove the {error.ref.kind}"
             return OperatorReason.NAME_TAKEN, message, False
-        if error.status == 422 and not denied_by_policy(error.message):
+        if error.status == 422:
             return Reason.INVALID_SPEC, f"{what} is refused: {error.message}. Correct the field that it names", True
-        if error.status == 403 or denied_by_policy(error.message):
+        if error.status == 403:
             reason = OperatorReason.QUOTA_EXCEEDED if exceeds_quota(error.message) else OperatorReason.FORBIDDEN
             return reason, f"{what} may not be made: {error.message}. It is tried again by itself", False
     return None

@@ -77,11 +77,6 @@ def exceeds_quota(message: str) -> bool:
     return "exceeded quota" in message
 
 
-def denied_by_policy(message: str) -> bool:
-    """Return whether an admission webhook or a ValidatingAdmissionPolicy refused an object, with whatever status."""
-    return "denied the request" in message or "denied request" in message
-
-
 def text_of(event: KubeObject) -> str:
     """Return an event's message, in either of the two APIs of events."""
     return str(event.get("note") or event.get("message") or "")

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+from support.slot_rows import slots
 from tunesmith_serving.engines.text_generation.batching.admission import Admission
-from tunesmith_serving.engines.text_generation.batching.slots import Slots
 
 CHUNK, MOST = 128, 512
 
@@ -30,12 +30,9 @@ CHUNK, MOST = 128, 512
 def test_more_than_a_chunk_while_more_wait_for_rows_than_decode(
     rows: str, waiting: int, adapters: int, tokens: int
 ) -> None:
-    running = Slots(len(rows), 1000)
-    for row, letter in enumerate(rows):
-        if letter != ".":
-            sequence = SimpleNamespace(most_tokens=1)
-            running.add(cast("Any", SimpleNamespace(row=row, in_prefill=letter == "p", sequence=sequence)))
     queue = deque(SimpleNamespace(adapter="one" if index < adapters else None) for index in range(waiting))
     decoder = SimpleNamespace(prefill_chunk=CHUNK, prefill_tokens=MOST)
-    admission = Admission(cast("Any", decoder), cast("Any", None), running, cast("Any", queue), threading.Condition())
+    admission = Admission(
+        cast("Any", decoder), cast("Any", None), slots(rows), cast("Any", queue), threading.Condition()
+    )
     assert admission.prefill_tokens() == tokens

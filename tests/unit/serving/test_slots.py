@@ -1,21 +1,8 @@
 """Rows between requests that nobody uses."""
 
-from types import SimpleNamespace
-from typing import Any, cast
-
 import pytest
 
-from tunesmith_serving.engines.text_generation.batching.slots import Slots
-
-
-def slots(rows: str) -> Slots:
-    """A letter for each row: d decodes, p is in prefill, a point is free."""
-    made = Slots(len(rows), 1000)
-    for row, letter in enumerate(rows):
-        if letter != ".":
-            sequence = SimpleNamespace(most_tokens=1)
-            made.add(cast("Any", SimpleNamespace(row=row, in_prefill=letter == "p", sequence=sequence)))
-    return made
+from support.slot_rows import slots
 
 
 @pytest.mark.parametrize(

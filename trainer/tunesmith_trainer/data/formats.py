@@ -10,7 +10,7 @@ from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import DatasetFormat
 from tunesmith_trainer.data.columns import lookup, suggest
 from tunesmith_trainer.data.conversation import as_text, check_conversation, is_messages, read_turns
-from tunesmith_trainer.data.errors import dataset_error, shown
+from tunesmith_trainer.data.errors import dataset_error, listed, shown
 from tunesmith_trainer.data.rows import Row, Turn
 from tunesmith_trainer.data.tools import EMPTY, check_calls, row_tools
 
@@ -206,7 +206,7 @@ class RowParser:
                     continue
                 raise dataset_error(
                     location,
-                    f"there is no column {shown(theirs)} (the row has {_listed(raw)})",
+                    f"there is no column {shown(theirs)} (the row has {listed(raw)})",
                     f"Correct spec.dataset.columns.{name}, or the file",
                 ) from None
         return fields
@@ -222,7 +222,7 @@ class RowParser:
             return fitting[0]
         raise _unnamed_format(location, fields, list(self.formats.values())) or dataset_error(
             location,
-            f"the format is not recognised: the row has {_listed(fields)}",
+            f"the format is not recognised: the row has {listed(fields)}",
             "Name the columns as one of the formats does ("
             + "; ".join(f"{name.value}: {', '.join(form.required)}" for name, form in self.formats.items())
             + "), or write spec.dataset.format and spec.dataset.columns",
@@ -240,7 +240,7 @@ class RowParser:
                     "Keep rows of one format in a data set, or write spec.dataset.format; "
                     f"{self.format.value} rows look like {self.formats[self.format].example}",
                 )
-        problem = f"{missing} is missing (the row has {_listed(fields)})"
+        problem = f"{missing} is missing (the row has {listed(fields)})"
         # Only the first row's columns say something about the whole file.
         known = [self.formats[self.format]] if self.first_location == location else []
         return _unnamed_format(location, fields, known, problem) or dataset_error(location, problem, example)
@@ -261,7 +261,7 @@ def _unnamed_format(location: str, fields: Fields, formats: list[Format], proble
     line = suggest(fields, [form.required for form in formats], aliases, optional)
     if line is None:
         return None
-    problem = problem or f"the format is not recognised: the row has {_listed(fields)}"
+    problem = problem or f"the format is not recognised: the row has {listed(fields)}"
     return dataset_error(location, problem, f"Write spec.dataset.{line}")
 
 
@@ -289,8 +289,3 @@ def _refuse_unsupported(location: str, fields: Fields, form: Format) -> None:
             raise dataset_error(
                 location, f"{name}: images and other media are not supported", f"Remove the column {name}, or the row"
             )
-
-
-def _listed(fields: Fields) -> str:
-    names = ", ".join(shown(name, 30) for name in list(fields)[:8]) or "no columns"
-    return names + (", ..." if len(fields) > 8 else "")

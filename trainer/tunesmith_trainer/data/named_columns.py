@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunesmith_trainer.data.errors import dataset_error, shown
+from tunesmith_trainer.data.errors import dataset_error, listed, shown
 from tunesmith_trainer.data.formats import RowParser
 
 
@@ -14,9 +14,8 @@ def require_columns(parser: RowParser) -> None:
     """
     for name, theirs in parser.columns.items():
         if parser.first_location and name not in parser.columns_found:
-            has = ", ".join(map(shown, parser.first_row))
             raise dataset_error(
                 parser.first_location,
-                f"no row has a column {shown(theirs)} (this one has {has})",
+                f"no row has a column {shown(theirs)} (this one has {listed(parser.first_row)})",
                 f"Correct spec.dataset.columns.{name}, or remove it",
             )

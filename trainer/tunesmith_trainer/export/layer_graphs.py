@@ -80,19 +80,12 @@ class LayerGraphs:
         Args:
             index: The layer.
             hidden: Its input, float32 [tokens, size].
-            matrix: Returns the matrix of a node, float32 [inputs, outputs].
+            matrix: Returns the matrix of a node, float32 [inputs, outputs]; it is asked for each several times.
         """
         past = [f"past_key_values.{index}.{part}" for part in ("key", "value")]
         present = [f"present.{index}.{part}" for part in ("key", "value")]
         kept: dict[str, Array] = dict.fromkeys(past, np.zeros(self._past_shape, np.float32))
-        known: dict[str, Array] = {}
         parts, start = [], 0
-
-        def once(node: str) -> Array:
-            if node not in known:
-                known[node] = matrix(node)
-            return known[node]
-
         before = max(1, len(hidden) * 3 // 4)
         for end in sorted(
             {*range(_CHUNK, before, _CHUNK), before, *range(before + _CHUNK, len(hidden), _CHUNK), len(hidden)}
@@ -105,7 +98,7 @@ class LayerGraphs:
                 }
                 outputs = [*self._cuts[index + 1], *present]
                 first, second, *cache = self._run(
-                    self._cuts[index], outputs, {**feeds, **self._split_in_two(index, hidden[start:end])}, once
+                    self._cuts[index], outputs, {**feeds, **self._split_in_two(index, hidden[start:end])}, matrix
                 )
                 parts.append(first[0] + second[0])
                 kept = dict(zip(past, cache, strict=True))

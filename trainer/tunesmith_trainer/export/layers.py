@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,11 @@ def _differences(
             result = graphs.output(given.numpy(), product)
             scale = np.abs(wanted).max()
         else:
-            index = int(name.rpartition(" ")[2])
-            result = graphs.layer(index, given.numpy(), product)
+            index, matrix = int(name.rpartition(" ")[2]), cache(product)
+            result = graphs.layer(index, given.numpy(), matrix)
             # Sums with a large hidden state are rounded themselves.
             scale = max(np.abs(wanted - given.numpy()).max(), 1e-2 * np.abs(wanted).max())
-            if both := graphs.prompt(index, given.numpy(), product):
+            if both := graphs.prompt(index, given.numpy(), matrix):
                 prompts.append((name, float(np.abs(both[0] - both[1]).max() / scale)))
         difference = float(np.abs(result - wanted).max())
         found.append((name, difference / float(scale) if scale else difference))

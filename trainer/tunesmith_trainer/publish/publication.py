@@ -72,8 +72,6 @@ class MergedModel(Publication):
         self._base = base
         self._progress = progress
         self._missing = [p for p in config.spec.precisions if not is_exported(self._folder, p)]
-        for precision in self._missing:  # before anything counts on the results of its checks
-            remove_export(self._folder, precision)
         facts = (read_json(work.stage_marker(Stage.PREPARE)) or {}).get("data", {}).get("facts", {})
         task = task_for(config.spec)
         self._exporter = task.exporter(self._folder / "export.log", config.spec, facts) if self._missing else None
@@ -83,6 +81,8 @@ class MergedModel(Publication):
 
     def start(self, stack: ExitStack) -> None:
         """Start the exporter, if the model is small, so that its imports run in parallel with the evaluation."""
+        for precision in self._missing:  # before anything counts on the results of its checks
+            remove_export(self._folder, precision)
         if self._exporter and is_small(self._base):
             self._running = stack.enter_context(self._exporter)
 

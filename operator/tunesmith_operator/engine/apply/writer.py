@@ -105,7 +105,9 @@ class DecisionWriter:
         except ApiError as error:
             if error.is_transient or error.is_conflict:
                 raise
-            result.errors.append(ApplyError(ref, error.status, error.reason, error.message))
+            # A policy is none of the object's faults, whatever status it answers with.
+            status, reason = (403, "Forbidden") if error.is_denied_by_policy else (error.status, error.reason)
+            result.errors.append(ApplyError(ref, status, reason, error.message))
         else:
             return
         self._metrics.child_errors.labels(ref.kind, result.errors[-1].reason or "Unknown").inc()

@@ -9,6 +9,7 @@ from typing import Any
 
 # As k8s.io/apiserver's `responsewriters.ForbiddenStatusError` words it. Admission, quotas and namespaces that are being
 # deleted answer with the same status and reason.
+_POLICY = re.compile(r"\bdenied (the )?request\b")
 _DENIED = re.compile(r'\bUser "[^"]*" cannot ')
 
 
@@ -53,6 +54,11 @@ class ApiError(Exception):
     def is_denied(self) -> bool:
         """Whether the operator lacks the right, in contrast to a quota or an admission policy."""
         return self.status == 403 and bool(_DENIED.search(self.message))
+
+    @property
+    def is_denied_by_policy(self) -> bool:
+        """Whether an admission webhook or a ValidatingAdmissionPolicy refused it; they answer 400, 403 or 422."""
+        return bool(_POLICY.search(self.message))
 
     @property
     def is_conflict(self) -> bool:

@@ -65,9 +65,11 @@ class Controller:
         self.queue: WorkQueue[Key] = WorkQueue()
         self._burst: CreationBurst[Key] = CreationBurst(lambda key: self.queue.add(key, urgent=False))
         store.listener = self.enqueue
-        # Replicas that do not lead fill their queues too, and nobody empties them.
-        depth = lambda: self.queue.depth + self._burst.held if self._tasks else 0  # noqa: E731
-        metrics.observe_queue(depth, lambda: self.queue.running)
+        metrics.observe_queue(self._depth, lambda: self.queue.running)
+
+    def _depth(self) -> int:
+        """Return how many objects wait. Replicas that do not lead fill their queues too, and nobody empties them."""
+        return self.queue.depth + self._burst.held if self._tasks else 0
 
     @property
     def is_running(self) -> bool:

@@ -221,6 +221,23 @@ async def test_a_refusal_is_told_and_the_other_children_are_made(world: World) -
     assert f"{SERVICES}/s" in world.client.objects
 
 
+@pytest.mark.parametrize(
+    ("status", "reason", "message"),
+    [
+        (400, "", 'admission webhook "x" denied the request: no'),
+        (422, "Invalid", "Job j is invalid: : ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"),
+        (403, "Forbidden", "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"),
+    ],
+)
+async def test_what_a_policy_denies_is_forbidden_and_not_wrong(
+    world: World, status: int, reason: str, message: str
+) -> None:
+    """So it is waited for: the policy may change, and the object is right."""
+    world.client.refuse[("POST", JOBS)] = ApiError(status, reason, message)
+    result = await world.apply(create=(world.child("Job", "j"),))
+    assert [(error.status, error.reason, error.message) for error in result.errors] == [(403, "Forbidden", message)]
+
+
 async def test_what_needs_a_refused_child_is_not_made(world: World) -> None:
     """A Job without its volume claim or its Service would fail for good; both are tried again together."""
     world.client.refuse[("POST", SERVICES)] = ApiError(403, "Forbidden", "exceeded quota")

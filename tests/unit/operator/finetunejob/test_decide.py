@@ -472,14 +472,6 @@ def test_files_of_this_machine_are_not_in_a_cluster(make, spec):
             "QuotaExceeded",
         ),
         (ApplyError(ObjectRef("Job", PREPARE), 403, "Forbidden", "jobs is forbidden: User x cannot"), "Forbidden"),
-        (
-            ApplyError(ObjectRef("Job", PREPARE), 400, "", 'admission webhook "x" denied the request: no'),
-            "Forbidden",
-        ),
-        (
-            ApplyError(ObjectRef("Job", PREPARE), 422, "Invalid", "ValidatingAdmissionPolicy 'p' denied request: no"),
-            "Forbidden",
-        ),
         (ApplyError(ObjectRef("Job", PREPARE), 409, "AlreadyExists", "Job x exists and was not made for"), "NameTaken"),
         (ApplyError(ObjectRef("Job", PREPARE), 404, "NotFound", "namespaces team not found"), "ApiError"),
     ],

@@ -161,7 +161,7 @@ class ContinuousBatcher(QueueWorker):
             prompts = [member.sequence.prompt[held:] for member, held in zip(group, past, strict=True)]
             budget -= len(prompts) * max(map(len, prompts))
             adapters = [member.sequence.adapter for member in group]
-            results = self._decoder.prefill_together(group[0].row, prompts, adapters, past if any(past) else None)
+            results = self._decoder.prefill_together(group[0].row, prompts, adapters, past)
             for member, logits in zip(group, results, strict=True):
                 self._computed(member, len(member.sequence.prompt), logits)
 

@@ -32,7 +32,7 @@ from tunesmith_serving.engines.text_generation.batching.interface import (
 from tunesmith_serving.engines.text_generation.batching.kv.budget import plan_memory
 from tunesmith_serving.engines.text_generation.batching.kv.device import DeviceRows
 from tunesmith_serving.engines.text_generation.batching.kv.rows import KeyValueRows, KvShape
-from tunesmith_serving.engines.text_generation.batching.ragged import RaggedRuns
+from tunesmith_serving.engines.text_generation.batching.ragged import RaggedRuns, attention_mask
 from tunesmith_serving.engines.text_generation.batching.runs import KeptRuns, Run, Runs
 from tunesmith_serving.engines.text_generation.batching.spec import read_spec
 from tunesmith_serving.runtime.memory import free_memory
@@ -156,7 +156,7 @@ class OnnxDecoder:
         first: int,
         prompts: Sequence[Tokens],
         adapters: Sequence[Adapter | None],
-        past: Sequence[int] | None = None,
+        past: Sequence[int],
     ) -> Logits:
         """Run the ends of prompts in successive rows, which are at most `prefill_tokens` with their padding.
 
@@ -164,8 +164,8 @@ class OnnxDecoder:
             first: The first row.
             prompts: Each of several tokens; of the same length if `same_lengths` is set.
             adapters: What computes each of them besides the base.
-            past: How many tokens each row holds, with the longest prompt at most the context; none by default, and
-                where `ragged` is not set.
+            past: How many tokens each row holds, with the longest prompt at most the context; 0 where `ragged` is not
+                set.
 
         Returns:
             Logits of the last tokens, shape [prompts, vocabulary]; they may be a view that the next prefill overwrites.
@@ -177,9 +177,8 @@ class OnnxDecoder:
         ids = np.zeros((len(prompts), int(lengths.max())), np.int64)
         for index, prompt in enumerate(prompts):
             ids[index, : len(prompt)] = prompt
-        held = np.zeros(len(prompts), np.intp) if past is None else np.asarray(past)
         # What is computed of the padding, and left behind a prompt, is overwritten by the answer.
-        logits = self._run(first, ids, held, adapters, lengths - 1)
+        logits = self._run(first, ids, np.asarray(past), adapters, lengths - 1)
         return logits[:, 0] if self._pruned else logits[np.arange(len(prompts)), lengths - 1]
 
     def rows_with(self, adapter: Adapter | None) -> list[int]:
@@ -260,12 +259,11 @@ class OnnxDecoder:
         """
         rows, count = ids.shape
         run = self._runs.begin(first, adapters, ids.size)
-        mask = np.ones((rows, int(past[0]) + count), np.int64)
+        lengths = np.full(rows, count, np.int32)
         if last is not None and past.any():
             lengths = (last + 1).astype(np.int32)
-            total = past + lengths
-            mask = (np.arange(total.max()) < total[:, np.newaxis]).astype(np.int64)
             run.read(query_seqlens=lengths)
+        mask = attention_mask(past + lengths)  # what is bound must stay in memory until the run has ended
         run.read(input_ids=ids, attention_mask=mask)
         positions = past[:, np.newaxis] + np.arange(count, dtype=np.int64)
         if self._has_positions:

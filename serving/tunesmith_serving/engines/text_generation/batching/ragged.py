@@ -1,6 +1,7 @@
 """Runs of `model.ragged.onnx`, in which each row can have another number of new tokens."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,11 @@ from tunesmith_serving.engines.text_generation.batching.runs import KeptRuns
 
 MOST_DRAFTS = 64
 """The most drafts that a step checks, of all rows together: each needs its logits."""
+
+
+def attention_mask(total: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
+    """Return a mask, [rows, most tokens], of rows that have so many tokens with their new ones."""
+    return (np.arange(total.max()) < total[:, np.newaxis]).astype(np.int64)
 
 
 class RaggedRuns:
@@ -43,8 +49,7 @@ class RaggedRuns:
         for row, given in enumerate(tokens):
             ids[row, : len(given)] = given
         lengths = np.array([len(given) for given in tokens], np.int32)
-        total = lengths + np.asarray(past)
-        mask = (np.arange(total.max()) < total[:, np.newaxis]).astype(np.int64)
+        mask = attention_mask(lengths + np.asarray(past))
         positions = np.asarray(past, np.int64)[:, np.newaxis] + np.arange(count)
         first = {row: len(tokens[row]) - 1 if last_only else 0 for row in wanted}
         indices = np.array([[(row, i)] for row in wanted for i in range(first[row], len(tokens[row]))], np.int64)
