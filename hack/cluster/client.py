@@ -72,7 +72,7 @@ class Cluster:
         async with await config.new_client_from_config(str(self.kubeconfig), self.context) as client:
             yield client
 
-    def run(self, *arguments: str, text: str | None = None, check: bool = True, timeout: float = 60) -> str:
+    def run(self, *arguments: str, text: str | None = None, check: bool = True, timeout: float = 300) -> str:
         """Run kubectl and return what it printed, standard error included.
 
         Raises:
@@ -140,7 +140,7 @@ class Cluster:
                 raise
 
     def wait(
-        self, kind: str, name: str, until: Callable[[Object], Any], namespace: str | None = None, timeout: float = 60
+        self, kind: str, name: str, until: Callable[[Object], Any], namespace: str | None = None, timeout: float = 300
     ) -> Object:
         """Watch an object until `until` is true of it, and return it; it need not exist yet.
 
@@ -150,7 +150,7 @@ class Cluster:
         chosen = lambda objects: bool(objects) and until(objects[0])  # noqa: E731
         return self.wait_all(kind, chosen, namespace, fields=f"metadata.name={name}", timeout=timeout)[0]
 
-    def wait_gone(self, kind: str, name: str, namespace: str | None = None, timeout: float = 60) -> None:
+    def wait_gone(self, kind: str, name: str, namespace: str | None = None, timeout: float = 300) -> None:
         """Watch until an object does not exist."""
         fields = f"metadata.name={name}"
         self.wait_all(kind, lambda objects: not objects, namespace, fields=fields, timeout=timeout)
@@ -162,7 +162,7 @@ class Cluster:
         namespace: str | None = None,
         labels: str = "",
         fields: str = "",
-        timeout: float = 60,
+        timeout: float = 300,
     ) -> list[Object]:
         """Watch the objects of a kind until `until` is true of their list, and return them sorted by name.
 

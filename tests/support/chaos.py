@@ -205,7 +205,7 @@ class State:
 
 def state_of(url: str, pid: int) -> State:
     """Return what the server of a process holds."""
-    metrics = urllib.request.urlopen(f"{url}/metrics", timeout=30).read().decode()
+    metrics = urllib.request.urlopen(f"{url}/metrics", timeout=300).read().decode()
     memory = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     assert memory is not None
     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))

@@ -35,7 +35,7 @@ def helm(*arguments: str, environment: dict[str, str] | None = None, text: str |
     except CannotRunError as reason:
         pytest.skip(str(reason))
     result = subprocess.run(
-        [str(program), *arguments], env=environment, input=text, capture_output=True, text=True, timeout=180,
+        [str(program), *arguments], env=environment, input=text, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     if result.returncode:
         raise HelmError(result.stderr + result.stdout)

@@ -67,7 +67,7 @@ def dex(folder: Path, redirect_uris: list[str]) -> Iterator[Dex]:
         yield Dex(issuer)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(300)
 
 
 def _answers(issuer: str) -> bool:

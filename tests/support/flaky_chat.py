@@ -72,7 +72,7 @@ class FlakyChat:
             self._now += 1
             self.most = max(self.most, self._now)
             failure = self.failures.popleft() if self.failures else None
-        self.hold.wait(60)
+        self.hold.wait(300)
         time.sleep(0.01)
         with self._lock:
             self._now -= 1

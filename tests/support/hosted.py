@@ -50,7 +50,7 @@ class Hosted:
 
     def run(self, coroutine: Any) -> Any:
         """Run a coroutine in the service's loop, and return its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(300)
 
 
 @contextmanager
@@ -104,14 +104,14 @@ def serving(folder: Path, backend: Backend, /, console: Path | None = None, **gi
 
     runner = threading.Thread(target=thread, daemon=True)
     runner.start()
-    assert started.wait(60)
+    assert started.wait(300)
     if failure:
         raise failure[0]
     try:
         yield ready[0]
     finally:
         stop[0]()
-        runner.join(30)
+        runner.join(300)
 
 
 @contextmanager

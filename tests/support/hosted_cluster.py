@@ -129,7 +129,7 @@ def replica(hosted: Hosted, kubeconfig: Path) -> Iterator[Replica]:
     finally:
         hosted.loop.call_soon_threadsafe(stop.set)
         hosted.loop.call_soon_threadsafe(wake.set)
-        running.result(60)
+        running.result(300)
 
 
 class Link:

@@ -39,7 +39,7 @@ class Service:
             found: tuple[str, str | None] = database.execute(query, (name,)).fetchone() or ("asleep", None)
         return found
 
-    def wait_asleep(self, name: str, seconds: float = 60) -> None:
+    def wait_asleep(self, name: str, seconds: float = 300) -> None:
         """Return once a base model has no server any more."""
         deadline = time.monotonic() + seconds
         statuses = f".tunesmith/*/*{name}*/inferenceworkspace-status.json"
@@ -77,4 +77,4 @@ def hosted_command(folder: Path, **settings: Any) -> Iterator[Service]:
         yield Service(url, key, folder)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        process.wait(300)

@@ -91,7 +91,7 @@ def send_half(port: int, key: str, path: str, content: bytes, before_end=None) -
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: multipart/form-data; boundary={boundary}\r\nContent-Length: {length}\r\n\r\n"
     ).encode()
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
         connection.sendall(request + head)
         connection.sendall(content[: len(content) // 2])
         if before_end is not None:

@@ -58,7 +58,7 @@ class Replica:
     def kill(self) -> None:
         """Kill it without warning."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(60)
+        self.process.wait(300)
 
     def is_ready(self) -> bool:
         """Return whether it answers."""
@@ -133,7 +133,7 @@ class Fleet:
     def client(self, key: str, replica: Replica | None = None, **options: Any) -> openai.OpenAI:
         """OpenAI's client, of the balancer or of one replica."""
         url = self.url if replica is None else f"http://127.0.0.1:{replica.port}/v1"
-        return openai.OpenAI(base_url=url, api_key=key, max_retries=0, timeout=60, **options)
+        return openai.OpenAI(base_url=url, api_key=key, max_retries=0, timeout=300, **options)
 
     def in_database(self, do: Callable[[AsyncSession], Awaitable[Result]] | None) -> Any:
         """Do something with the database, in a transaction; without anything, migrate it."""

@@ -216,7 +216,7 @@ def wait_settled(fleet: Fleet, rows: dict[str, Any]) -> None:
         asked = (await session.execute(select(Outbox.subject).where(Outbox.kind == "job"))).scalars().all()
         return [*places, *asked]
 
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while (found := fleet.in_database(left)) and time.monotonic() < deadline:
         time.sleep(0.3)
     assert found == [], "places are taken, or looks are due, of jobs that have ended"

@@ -101,7 +101,7 @@ class Release:
         def replaced(pods: list[Values]) -> bool:
             return bool(pods) and not before & {pod["metadata"]["uid"] for pod in pods}
 
-        self.cluster.wait_all("Pod", replaced, self.namespace, labels=_LABELS, timeout=180)
+        self.cluster.wait_all("Pod", replaced, self.namespace, labels=_LABELS, timeout=300)
 
     def refused(self) -> list[str]:
         """Return what the pods count of requests to the API server that they may not send."""

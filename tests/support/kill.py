@@ -153,7 +153,7 @@ def processes_of(work: Path) -> list[int]:
     return found
 
 
-def wait_until_gone(work: Path, seconds: float = 10) -> None:
+def wait_until_gone(work: Path, seconds: float = 120) -> None:
     """Return once no process works on the folder; fail where one lives on."""
     deadline = time.monotonic() + seconds
     while left := processes_of(work):

@@ -31,7 +31,7 @@ def succeeded(cluster: Cluster, namespace: str, name: str, timeout: float = 600)
     return found
 
 
-def serves(cluster: Cluster, namespace: str, name: str, revision: str | None = None, timeout: float = 240) -> Object:
+def serves(cluster: Cluster, namespace: str, name: str, revision: str | None = None, timeout: float = 300) -> Object:
     """Wait until a workspace serves (a revision), and return it."""
     return cluster.wait(
         "InferenceWorkspace",
@@ -57,7 +57,7 @@ def stage_pods(cluster: Cluster, namespace: str, name: str, stage: str) -> list[
     return cluster.list("Pod", namespace, labels=f"tunesmith.dev/owner-name={name},tunesmith.dev/stage={stage}")
 
 
-def wait_until(what: str, check: Any, timeout: float = 60) -> Any:
+def wait_until(what: str, check: Any, timeout: float = 300) -> Any:
     """Poll until `check()` is true of something that cannot be watched, and return it."""
     deadline = time.monotonic() + timeout
     while not (value := check()):

@@ -62,7 +62,7 @@ class OperatorProcess:
         """Send a signal, wait for the process's end and return its exit code."""
         assert self._process is not None
         self._process.send_signal(number)
-        return self._process.wait(60)
+        return self._process.wait(300)
 
     @property
     def pid(self) -> int:
@@ -79,7 +79,7 @@ class OperatorProcess:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
             return str(answer.read().decode())
 
-    def wait_ready(self, timeout: float = 60) -> None:
+    def wait_ready(self, timeout: float = 300) -> None:
         """Wait until /readyz answers with 200."""
         deadline = time.monotonic() + timeout
         while True:

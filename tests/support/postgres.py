@@ -74,7 +74,7 @@ class Postgres:
         """Stop it without warning: the postmaster and its children."""
         assert self._process is not None
         self._process.send_signal(number)
-        self._process.wait(60)
+        self._process.wait(300)
 
     def _is_ready(self) -> bool:
         return (
@@ -86,7 +86,7 @@ class Postgres:
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [_program(program), *arguments]
-        subprocess.run(command, check=True, capture_output=True, timeout=120, cwd=self.folder, **_unprivileged())
+        subprocess.run(command, check=True, capture_output=True, timeout=300, cwd=self.folder, **_unprivileged())
 
     @property
     def _data(self) -> Path:

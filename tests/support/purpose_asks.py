@@ -12,7 +12,7 @@ Answer = tuple[str, str, bool]
 
 
 def _post(url: str, path: str, body: Row) -> Any:
-    reply = httpx.post(f"{url}{path}", json=body, timeout=60)
+    reply = httpx.post(f"{url}{path}", json=body, timeout=300)
     if reply.status_code != 200:
         raise ValueError(f"{path} answered {reply.status_code}: {reply.text[:300]}")
     return reply.json()

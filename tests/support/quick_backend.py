@@ -125,7 +125,7 @@ class QuickBackend:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        database = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+        database = sqlite3.connect(self._path, timeout=300, isolation_level=None)
         try:
             database.execute("PRAGMA synchronous=OFF")
             yield database

@@ -17,7 +17,7 @@ def events_of(server: ServingProcess, **body: Any) -> list[dict[str, Any]]:
     """The raw events of a stream, each valid by the client's types, numbered from 0 and named as their type says."""
 
     def read() -> Iterator[dict[str, Any]]:
-        with httpx.stream("POST", f"{server.url}/v1/responses", json={**body, "stream": True}, timeout=60) as response:
+        with httpx.stream("POST", f"{server.url}/v1/responses", json={**body, "stream": True}, timeout=300) as response:
             assert response.status_code == 200
             name = ""
             for line in response.iter_lines():

@@ -35,7 +35,7 @@ def running(command: list[str], port: int, seconds: float, **variables: str) -> 
         yield url, server.pid
     finally:
         server.terminate()
-        server.wait(60)
+        server.wait(300)
 
 
 def peak(pid: int) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 300.0) -> None:
     """Return once `condition` holds; fail where it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -42,7 +42,7 @@ class ServingProcess:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line.startswith("ready "):
-            _, stderr = self.process.communicate(timeout=30)
+            _, stderr = self.process.communicate(timeout=300)
             raise AssertionError(f"the server did not start: {stderr}")
         self.url = line.split()[1]
         return self
@@ -52,7 +52,7 @@ class ServingProcess:
     ) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=300)
 
 
 def drained(process: subprocess.Popen[str]) -> list[str]:

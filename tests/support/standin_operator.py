@@ -48,7 +48,7 @@ class StandinOperator:
             yield
         finally:
             self._stop.set()
-            thread.join(60)
+            thread.join(300)
 
     def _run(self) -> None:
         while not self._stop.wait(_LOOK_SECONDS):

@@ -34,7 +34,7 @@ class StatusRecorder:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join(10)
+        self._thread.join(300)
 
     def _run(self) -> None:
         path = self._cluster.http.resource("FineTuneJob").path(self._namespace)

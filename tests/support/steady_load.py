@@ -47,6 +47,6 @@ class Load:
 
     def _ask(self) -> None:
         try:
-            self.answers[str(httpx.post(self._url, json=self._body, timeout=60).status_code)] += 1
+            self.answers[str(httpx.post(self._url, json=self._body, timeout=300).status_code)] += 1
         except httpx.HTTPError as error:
             self.answers[type(error).__name__] += 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from support.tiny_models import CORPUS
+from support.tiny_pieces import unigram, word_piece
 
 Family = Literal[
     "bert",
@@ -44,13 +45,11 @@ def train_task_tokenizer(family: Family, texts: Sequence[str] | None = None, voc
     lines = list(texts or CORPUS * 4)
     if family in _WORDPIECE:
         named = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-        own = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        own = Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
         own.normalizer = normalizers.BertNormalizer(lowercase=True)
         own.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         own.decoder = decoders.WordPiece()
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=vocab_size, special_tokens=list(named.values()), show_progress=False
-        )
+        own.model = word_piece(own, lines, list(named.values()), vocab_size)
     elif family in _BYTES:
         if family == "roberta":
             named = {"bos": "<s>", "cls": "<s>", "pad": "<pad>", "eos": "</s>", "sep": "</s>", "unk": "<unk>"}
@@ -67,6 +66,7 @@ def train_task_tokenizer(family: Family, texts: Sequence[str] | None = None, voc
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
+        own.train_from_iterator(lines, trainer)
     else:
         if family == "deberta-v2":
             named = {"pad": "[PAD]", "cls": "[CLS]", "sep": "[SEP]", "unk": "[UNK]", "mask": "[MASK]"}
@@ -78,13 +78,7 @@ def train_task_tokenizer(family: Family, texts: Sequence[str] | None = None, voc
         own.normalizer = normalizers.NFKC()
         own.pre_tokenizer = pre_tokenizers.Metaspace()
         own.decoder = decoders.Metaspace()
-        trainer = trainers.UnigramTrainer(
-            vocab_size=vocab_size,
-            special_tokens=list(dict.fromkeys(named.values())),
-            unk_token=named["unk"],
-            show_progress=False,
-        )
-    own.train_from_iterator(lines, trainer)
+        own.model = unigram(own, lines, list(dict.fromkeys(named.values())), vocab_size)
     own.post_processor = _frame(own, family)
     return PreTrainedTokenizerFast(
         tokenizer_object=own, model_max_length=128, **{f"{name}_token": token for name, token in named.items()}

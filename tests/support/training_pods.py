@@ -20,7 +20,7 @@ def wait_for_step(cluster: Cluster, namespace: str, name: str, step: int) -> Non
     cluster.wait(
         "FineTuneJob", name,
         lambda obj: obj.get("status", {}).get("progress", {}).get("step", 0) >= step or has_ended(obj),
-        namespace, timeout=240,
+        namespace, timeout=300,
     )  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def next_pod(cluster: Cluster, namespace: str, name: str, before: dict[str, Any]
             and pod["metadata"]["labels"]["tunesmith.dev/owner-name"] == name
         ]  # fmt: skip
 
-    pods = cluster.wait_all("Pod", running, namespace, labels="tunesmith.dev/stage=train", timeout=180)
+    pods = cluster.wait_all("Pod", running, namespace, labels="tunesmith.dev/stage=train", timeout=300)
     return running(pods)[0]
 
 
@@ -42,7 +42,7 @@ def from_step(cluster: Cluster, namespace: str, pod: dict[str, Any]) -> int:
     """Return the step that a pod says it goes on from; 0 when it began anew."""
     name = pod["metadata"]["name"]
     # `logs -f` ends with the pod; the line comes as soon as training has begun.
-    for line in follow(cluster, namespace, name, timeout=180):
+    for line in follow(cluster, namespace, name, timeout=300):
         if "training from step" in line:
             return int(line.split("training from step")[1].split()[0])
     raise AssertionError(f"{name} ended without training")

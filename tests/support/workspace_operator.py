@@ -81,7 +81,7 @@ class Around:
         self.cluster.apply({**obj, "spec": given})
 
     def status(
-        self, reason: str, said: str = "", ready: str = "", name: str = "faq", timeout: float = 30, **fields: Any
+        self, reason: str, said: str = "", ready: str = "", name: str = "faq", timeout: float = 300, **fields: Any
     ) -> Object:
         """Wait until a workspace has this reason (and words, and fields) for its own generation; return its status."""
 
@@ -98,7 +98,7 @@ class Around:
         found: Object = self.cluster.wait("InferenceWorkspace", name, is_there, self.namespace, timeout=timeout)
         return found["status"]
 
-    def pods(self, count: int, revision: str, name: str = "faq", timeout: float = 30) -> list[Object]:
+    def pods(self, count: int, revision: str, name: str = "faq", timeout: float = 300) -> list[Object]:
         """Wait until there are so many pods of a revision that do not end, and return them."""
         labels = f"tunesmith.dev/owner-name={name},tunesmith.dev/revision={revision}"
         self.cluster.wait_all("Pod", lambda pods: len(_living(pods)) == count, self.namespace, labels, timeout=timeout)
@@ -114,7 +114,7 @@ class Around:
         body = {"phase": "Running", "conditions": conditions, "containerStatuses": [server], **status}
         self.cluster.patch("Pod", pod["metadata"]["name"], {"status": body}, self.namespace, "status")
 
-    def make_ready(self, count: int, revision: str, name: str = "faq", timeout: float = 60, **status: Any) -> None:
+    def make_ready(self, count: int, revision: str, name: str = "faq", timeout: float = 300, **status: Any) -> None:
         """Play the kubelet of a rollout that goes well: what is made becomes ready, until all is as wanted."""
         deadline = time.monotonic() + timeout
         labels = f"tunesmith.dev/owner-name={name}"

@@ -20,7 +20,7 @@ from tunesmith_operator.engine.watch.store import ObjectStore
 from tunesmith_operator.inferenceworkspace.adapters.lists import SYNCED, config_map
 from tunesmith_operator.inferenceworkspace.model import Adapter, Adapters, Target
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 TARGET = Target("s3://bucket/base", "sha256:" + "f" * 64)
 # A kubelet looks at a ConfigMap every 60 to 90 s by itself.

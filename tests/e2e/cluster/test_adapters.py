@@ -33,7 +33,7 @@ def adapter_job(name: str, **training: Any) -> Object:
     return made
 
 
-def adapters(cluster: Cluster, namespace: str, timeout: float = 120, **wanted: str) -> Object:
+def adapters(cluster: Cluster, namespace: str, timeout: float = 300, **wanted: str) -> Object:
     """Wait until the adapters of the workspace have these states, and return it."""
 
     def is_there(obj: Object) -> bool:
@@ -43,11 +43,11 @@ def adapters(cluster: Cluster, namespace: str, timeout: float = 120, **wanted: s
 
 
 def ask(url: str, model: str) -> httpx.Response:
-    return httpx.post(f"{url}/chat/completions", json={"model": model, **QUESTION}, timeout=60)
+    return httpx.post(f"{url}/chat/completions", json={"model": model, **QUESTION}, timeout=300)
 
 
 def models(url: str) -> set[str]:
-    return {item["id"] for item in httpx.get(f"{url}/models", timeout=60).raise_for_status().json()["data"]}
+    return {item["id"] for item in httpx.get(f"{url}/models", timeout=300).raise_for_status().json()["data"]}
 
 
 def test_two_adapters_behind_one_workspace(installed: Cluster, namespace: str, store: S3Server) -> None:
@@ -72,7 +72,7 @@ def test_two_adapters_behind_one_workspace(installed: Cluster, namespace: str, s
     ended = time.monotonic()
     assert second["status"]["artifact"]["base"] == first["base"]
     with Load(f"{url}/chat/completions", {"model": "first", **QUESTION}) as load:
-        wait_until("the second adapter answers", lambda: ask(url, "second").status_code == 200, timeout=60)
+        wait_until("the second adapter answers", lambda: ask(url, "second").status_code == 200, timeout=300)
         took = time.monotonic() - ended
         found = adapters(cluster, namespace, first="Loaded", second="Loaded")
     print(f"{took:.1f} s from the end of the job to its adapter's first answer")
@@ -85,7 +85,7 @@ def test_two_adapters_behind_one_workspace(installed: Cluster, namespace: str, s
 
     cluster.delete("FineTuneJob", "second", namespace)
     adapters(cluster, namespace, first="Loaded")
-    wait_until("the second is no longer served", lambda: models(url) == {"support", "first"}, timeout=60)
+    wait_until("the second is no longer served", lambda: models(url) == {"support", "first"}, timeout=300)
     assert ask(url, "second").status_code == 404
     assert ask(url, "first").status_code == 200
     (same,) = cluster.list("Pod", namespace, labels="tunesmith.dev/owner-name=support")

@@ -58,12 +58,12 @@ def test_two_tasks_behind_one_cluster(installed: Cluster, namespace: str) -> Non
 
     root = service_url(cluster, namespace, "queues").removesuffix("/v1")
     rows = rows_of("classification")[0][:8]
-    answers = httpx.post(root, json={"inputs": [row["text"] for row in rows]}, timeout=60).json()
+    answers = httpx.post(root, json={"inputs": [row["text"] for row in rows]}, timeout=300).json()
     best = [max(labels, key=lambda entry: entry["score"])["label"] for labels in answers]
     assert sum(found == row["label"] for found, row in zip(best, rows, strict=True)) >= 4
     other = service_url(cluster, namespace, "words").removesuffix("/v1")
     source = rows_of("translation")[0][0]["translation"]["de"]
-    assert httpx.post(other, json={"inputs": source}, timeout=60).json()[0]["translation_text"].strip()
+    assert httpx.post(other, json={"inputs": source}, timeout=300).json()[0]["translation_text"].strip()
 
     served["spec"]["model"] = {"fineTuneJob": "queues-next"}
     with Load(root, {"inputs": rows[0]["text"]}) as load:

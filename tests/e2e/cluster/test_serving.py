@@ -74,7 +74,7 @@ def test_rollouts(installed: Cluster, namespace: str) -> None:
     cluster.apply(served, namespace)
     blocked = cluster.wait(
         "InferenceWorkspace", "model", lambda obj: condition(obj, "Stalled").get("status") == "True", namespace,
-        timeout=180,
+        timeout=300,
     )  # fmt: skip
     ready = condition(blocked, "Ready")
     assert (ready["status"], ready["reason"]) == ("False", "RolloutBlocked")

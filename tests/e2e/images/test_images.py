@@ -60,7 +60,7 @@ class Box:
         )
         unshare = ["unshare", "--mount", "--fork", "--pid", "sh", "-ec", script, "sh", str(self.root), self.user]
         return subprocess.run(
-            [*unshare, *self._environment, *command], capture_output=True, text=True, timeout=120, cwd="/"
+            [*unshare, *self._environment, *command], capture_output=True, text=True, timeout=300, cwd="/"
         )
 
 

@@ -46,7 +46,7 @@ async def test_a_watch_that_has_expired_lists_and_watches_on(subject, cluster):
     backend = ClusterBackend(client)
     try:
         (ref,) = await backend.apply(subject.load(job(suspend=True), config_map()))
-        async with asyncio.timeout(60), aclosing(backend.watch(ref)) as changes:
+        async with asyncio.timeout(300), aclosing(backend.watch(ref)) as changes:
             found = await anext(changes)
             assert found["spec"]["suspend"] is True
             client.oldest = int(found["metadata"]["resourceVersion"])
@@ -71,7 +71,7 @@ async def test_a_watch_that_has_expired_ends_when_the_object_is_gone(subject, cl
     backend = ClusterBackend(client)
     try:
         (ref,) = await backend.apply(subject.load(job(suspend=True), config_map()))
-        async with asyncio.timeout(60), aclosing(backend.watch(ref)) as changes:
+        async with asyncio.timeout(300), aclosing(backend.watch(ref)) as changes:
             client.oldest = int((await anext(changes))["metadata"]["resourceVersion"])
             await subject.backend.delete(ref)
             # Another object under the same name is not the one that is watched.
@@ -128,7 +128,7 @@ async def test_what_changes_in_a_namespace_is_told_also_after_a_gap(subject, clu
     backend = ClusterBackend(client)
     try:
         (ref,) = await backend.apply(subject.load(job(suspend=True), config_map()))
-        async with asyncio.timeout(60), aclosing(backend.changed("FineTuneJob", subject.namespace)) as changes:
+        async with asyncio.timeout(300), aclosing(backend.changed("FineTuneJob", subject.namespace)) as changes:
             assert await anext(changes) == ref
             client.oldest = int((await backend.get(ref))["metadata"]["resourceVersion"]) + 1
             (other,) = await backend.apply(subject.load(job("other", suspend=True), config_map("other")))

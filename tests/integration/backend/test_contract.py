@@ -110,7 +110,7 @@ async def test_a_watch_yields_the_object_then_its_changes_and_ends(subject):
         return subject.load(workspace(replicas=0, runtime={"precision": "fp32", **runtime}))
 
     (ref,) = await subject.backend.apply(manifests())
-    async with asyncio.timeout(30), aclosing(subject.backend.watch(ref)) as changes:
+    async with asyncio.timeout(300), aclosing(subject.backend.watch(ref)) as changes:
         assert (await anext(changes))["metadata"]["name"] == "tiny"
         await subject.backend.apply(manifests(maxQueueLength=9))
         async for item in changes:

@@ -48,13 +48,13 @@ def answer(endpoint: str, model: str) -> str:
     request = urllib.request.Request(
         f"{endpoint}/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=300) as response:
         return str(json.load(response)["choices"][0]["text"])
 
 
 async def until(backend: LocalBackend, ref: ObjectRef, **states: str) -> dict[str, Any]:
     """Wait until a workspace serves and its adapters have these states; return its status."""
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(300):
         while True:
             status: dict[str, Any] = (await backend.get(ref)).get("status") or {}
             found = {item["name"]: item["state"] for item in status.get("adapters") or ()}
@@ -89,7 +89,7 @@ async def test_adapters_come_and_go_while_it_serves(tmp_path: Path) -> None:
         assert conditions["AdaptersReady"] == ("False", "AdapterFailed")
         assert conditions["Ready"] == ("True", "Serving")
         assert len({plain, answer(endpoint, "first"), answer(endpoint, "second")}) == 3
-        with urllib.request.urlopen(f"{endpoint}/models", timeout=30) as response:
+        with urllib.request.urlopen(f"{endpoint}/models", timeout=300) as response:
             assert {item["id"] for item in json.load(response)["data"]} == {"support", "first", "second"}
         for name in ("second", "third"):
             ObjectFolder(root).delete(ObjectRef("FineTuneJob", name))

@@ -40,7 +40,7 @@ async def test_tells_of_what_happens_to_its_objects(tmp_path):
 
 async def until(backend, ref, phase):
     """Watch an object until it has a phase, and return it."""
-    async with asyncio.timeout(180), aclosing(backend.watch(ref)) as changes:
+    async with asyncio.timeout(300), aclosing(backend.watch(ref)) as changes:
         async for item in changes:
             found = item.get("status", {}).get("phase")
             assert found == phase or found not in ("Failed", "Blocked"), item["status"]
@@ -63,7 +63,7 @@ async def test_a_job_completes_and_is_served(tmp_path):
 
         await until(backend, served, "Serving")
         endpoint = await backend.endpoint(served)
-        with urllib.request.urlopen(f"{endpoint}/models", timeout=30) as response:
+        with urllib.request.urlopen(f"{endpoint}/models", timeout=300) as response:
             assert [model["id"] for model in json.load(response)["data"]] == ["tiny"]
         assert [line async for line in backend.logs(served)]
         assert [type(event) for event in events if event.ref == tiny] == [Planned, *[StageStarted] * 3, Succeeded]
@@ -77,7 +77,7 @@ async def test_a_job_completes_and_is_served(tmp_path):
         other = manifests(tmp_path, job(**JOB), workspace(), config_map(rows=ROWS[:9]))
         with pytest.raises(BackendError, match="other data than tiny-data/rows.jsonl now"):
             await backend.apply(other)
-        with urllib.request.urlopen(f"{endpoint}/models", timeout=30) as response:
+        with urllib.request.urlopen(f"{endpoint}/models", timeout=300) as response:
             assert response.status == 200
     finally:
         await backend.close()
@@ -90,7 +90,7 @@ async def test_a_job_is_stopped_and_can_be_deleted(tmp_path):
     try:
         tiny, served = await backend.apply(manifests(tmp_path, job(suspend=True), workspace(replicas=0), config_map()))
         await backend.suspend(tiny, False)
-        async with asyncio.timeout(60), aclosing(backend.watch(tiny)) as changes:
+        async with asyncio.timeout(300), aclosing(backend.watch(tiny)) as changes:
             async for item in changes:
                 if item.get("status", {}).get("attempts", {}).get("prepare"):
                     break

@@ -44,7 +44,7 @@ def test_the_next_run_goes_on(base_of: Callable[..., Path], tmp_path: Path) -> N
     log = stopped / "train" / "training_log.jsonl"
 
     def stop() -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not log.exists() or len(log.read_bytes().splitlines()) < 10:
             if time.monotonic() > deadline:
                 return

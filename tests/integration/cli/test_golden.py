@@ -116,9 +116,9 @@ def test_a_recorder_that_is_killed_goes_on(chat: FlakyChat, prompts: Path, tmp_p
     environment = {"OPENAI_API_KEY": "k", "PATH": ""}
     chat.hold.clear()
     with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
-        wait_until(lambda: len(chat.asked) == 2, 60)
+        wait_until(lambda: len(chat.asked) == 2)
         chat.hold.set()
-        wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 3, 60)
+        wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 3)
         chat.hold.clear()
         process.send_signal(signal.SIGKILL)
     chat.hold.set()

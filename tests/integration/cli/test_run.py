@@ -151,7 +151,7 @@ def test_serves_until_stopped(completed, number, at_start):
             assert reply.usage.completion_tokens > 0
         finally:
             process.send_signal(number)
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output.decode()
     assert not answers(f"http://127.0.0.1:{port}/readyz")
     assert status(completed, kind="inferenceworkspace")["readyReplicas"] == 0
@@ -165,7 +165,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def wait_for(condition_, process, seconds=120):
+def wait_for(condition_, process, seconds=300):
     deadline = time.monotonic() + seconds
     while not condition_():
         assert process.poll() is None, process.stdout.read().decode()
@@ -203,7 +203,7 @@ def test_serve_takes_the_options_of_a_runtime(completed):
             assert (model.id, model.max_model_len) == ("mine", 64)
         finally:
             process.send_signal(signal.SIGINT)
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output.decode()
     result = tunesmith("serve", ".tunesmith/default/tiny/artifact", "--prefix-cache-memory", "much", cwd=completed)
     assert result.returncode != 0
@@ -224,7 +224,7 @@ def test_ctrl_c_leaves_a_state_from_which_the_same_command_goes_on(tmp_path):
         checkpoints = tmp_path / ".tunesmith" / "default" / "tiny" / "train" / "checkpoints"
         wait_for(lambda: list(checkpoints.glob("*/complete.json")), process)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=300)
     assert process.returncode == 130, output.decode()
     found = status(tmp_path)
     assert condition(found, "Ready")["status"] == "Unknown"

@@ -8,7 +8,7 @@ import urllib3
 from cluster.client import Cluster
 from cluster.requests import ApiError
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 JOB = {
     "apiVersion": "tunesmith.dev/v1alpha1",

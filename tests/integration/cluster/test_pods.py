@@ -12,7 +12,7 @@ from cluster.requests import Object
 from support.cluster_facts import GPU, add_node, set_gpus
 from support.probe_pods import claim, pod
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 def ended(obj: Object) -> bool:

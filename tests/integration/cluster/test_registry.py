@@ -14,7 +14,7 @@ from cluster.client import Cluster
 from cluster.registry import registry_address
 from support.probe_pods import pod
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]  # the registry may have to be built first
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]  # the registry may have to be built first
 
 
 def push(address: str, name: str, archive: Path) -> None:

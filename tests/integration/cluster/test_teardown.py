@@ -15,7 +15,7 @@ from cluster import binaries, kernel, processes
 from cluster.paths import Paths, cache
 from support.probe_pods import claim, pod
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 NAME = "teardown"
 HACK = Path(__file__).parents[3] / "hack"
 # A cluster with a pod on a volume; some of its processes killed; started again, which makes a new one; stopped.

@@ -24,18 +24,18 @@ def run_documented(word: str, **variables: object) -> None:
     (block,) = [block for block in re.findall(r"```sh\n(.*?)```", DOCS.read_text(), re.DOTALL) if word in block]
     path = f"{Path(_program('pg_dump')).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, **{name: str(value) for name, value in variables.items()}}
-    subprocess.run(["bash", "-ec", block], env=environment, check=True, timeout=120)
+    subprocess.run(["bash", "-ec", block], env=environment, check=True, timeout=300)
 
 
 def check(fleet: Fleet, *options: str) -> str:
     """Run `tunesmith hosted check`."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     command = [*fleet.command, "check", *options]
-    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=120).stdout
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=300).stdout
 
 
 def wait(reached: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not reached():
         assert time.monotonic() < deadline
         time.sleep(0.1)

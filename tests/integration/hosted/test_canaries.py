@@ -47,7 +47,7 @@ def rows_with(text: str) -> list[Any]:
 
 
 def wait_ended(client: openai.OpenAI, job: str) -> Any:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while (found := client.fine_tuning.jobs.retrieve(job)).status not in ("succeeded", "failed", "cancelled"):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -60,7 +60,7 @@ def plant(fleet: Fleet, client: openai.OpenAI, key: str) -> tuple[list[str], str
 
     def attempt(method: str, path: str, **options: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {key}", **options.pop("headers", {})}
-        answer = httpx.request(method, f"{fleet.url}{path}", headers=headers, timeout=60, **options)
+        answer = httpx.request(method, f"{fleet.url}{path}", headers=headers, timeout=300, **options)
         answers.append(answer.text)
         return answer
 

@@ -38,7 +38,7 @@ def serving(folder: Path, url: str | None = None) -> Iterator[tuple[str, list[st
             raise AssertionError((folder / "log").read_text())
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, (folder / "log").read_text()
+        assert process.wait(300) == 0, (folder / "log").read_text()
         process.stdout and process.stdout.close()
 
 

@@ -43,7 +43,7 @@ def file(hosted: Hosted) -> str:
 def ask(hosted: Hosted, path: str, body: Any = None, status: int = 200, key: str | None = None) -> dict[str, Any]:
     headers = {"authorization": f"Bearer {key or hosted.key}"}
     method = "GET" if body is None else "POST"
-    answer = httpx.request(method, f"{hosted.url}/console/api/{path}", json=body, headers=headers, timeout=120)
+    answer = httpx.request(method, f"{hosted.url}/console/api/{path}", json=body, headers=headers, timeout=300)
     assert answer.status_code == status, answer.text
     return dict(answer.json())
 

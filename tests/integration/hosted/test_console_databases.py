@@ -21,7 +21,7 @@ def hosted(database_url: str, tmp_path: Path) -> Iterator[Hosted]:
 
 def test_what_the_console_shows(hosted: Hosted) -> None:
     headers = {"authorization": f"Bearer {hosted.key}"}
-    with httpx.Client(base_url=hosted.url, headers=headers, timeout=60) as client:
+    with httpx.Client(base_url=hosted.url, headers=headers, timeout=300) as client:
 
         def get(path: str) -> dict:
             answer = client.get(path)

@@ -35,7 +35,7 @@ def test_the_example_for_node(tmp_path: Path) -> None:
         ) as process:
             try:
                 play_training(hosted, backend, tmp_path)
-                said, _ = process.communicate(timeout=120)
+                said, _ = process.communicate(timeout=300)
             finally:
                 process.kill()
     assert process.returncode == 0, said
@@ -53,7 +53,7 @@ def play_training(hosted: Hosted, backend: FakeBackend, folder: Path) -> None:
             steps.look()
             return reached()
 
-        wait_until(look, 60)
+        wait_until(look)
 
     until(lambda: bool(backend.jobs()))
     (name,) = backend.jobs()

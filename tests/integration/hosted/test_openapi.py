@@ -124,7 +124,7 @@ def test_the_service_does_not_fail(hosted: Hosted, there: There) -> None:
                     )
                 )
                 there.put(case, data.draw)
-                answer = case.call(base_url=hosted.url, session=session, timeout=60)
+                answer = case.call(base_url=hosted.url, session=session, timeout=300)
                 tried += 1
                 check(case, answer)
 

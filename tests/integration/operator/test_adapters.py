@@ -78,7 +78,7 @@ def listed(around: Around, revision: str = F) -> dict[str, Any]:
     return json.loads(found["data"][f"{revision}.json"])
 
 
-def told(around: Around, timeout: float = 30, **wanted: str) -> dict[str, Any]:
+def told(around: Around, timeout: float = 300, **wanted: str) -> dict[str, Any]:
     """Wait until the workspace has these adapters in these states, and return it."""
 
     def is_there(obj: dict[str, Any]) -> bool:

@@ -70,13 +70,13 @@ class Stages:
     def status(self, name: str = "tiny") -> Object:
         return self.cluster.get("FineTuneJob", name, self.namespace)["status"]
 
-    def until(self, reason: str, name: str = "tiny", timeout: float = 30) -> Object:
+    def until(self, reason: str, name: str = "tiny", timeout: float = 300) -> Object:
         """Wait for a reason of Ready, and return the status."""
         return self.cluster.wait(
             "FineTuneJob", name, lambda obj: condition(obj, "Ready").get("reason") == reason, self.namespace, timeout
         )["status"]
 
-    def message(self, reason: str, name: str = "tiny", timeout: float = 30) -> str:
+    def message(self, reason: str, name: str = "tiny", timeout: float = 300) -> str:
         return condition({"status": self.until(reason, name, timeout)}, "Ready")["message"]
 
     def change(self, spec: Object, name: str = "tiny") -> None:
@@ -365,7 +365,7 @@ def test_a_quota_of_pods_is_told_by_the_jobs_events(stages: Stages, cluster: Clu
     cluster.create(quota, namespace)
     cluster.wait("ResourceQuota", "pods", lambda obj: obj.get("status", {}).get("hard"), namespace)
     stages.create()
-    assert "exceeded quota" in stages.message("QuotaExceeded", timeout=60)
+    assert "exceeded quota" in stages.message("QuotaExceeded", timeout=300)
 
 
 def test_a_job_is_suspended_and_goes_on(stages: Stages, cluster: Cluster, namespace: str):

@@ -45,7 +45,7 @@ class Install:
         time.sleep(LOOK)
         assert self._process.poll() is None, f"{state}: helm ended with {self._process.stdout.read()}"
 
-    def ends(self, timeout: float = 30) -> tuple[int, str]:
+    def ends(self, timeout: float = 300) -> tuple[int, str]:
         """Wait for its end; return the exit code and what it printed."""
         output, _ = self._process.communicate(timeout=timeout)
         return self._process.returncode, output
@@ -120,7 +120,7 @@ def test_a_failure_that_can_still_succeed_is_waited_for(cluster: Cluster, namesp
         install.still_waits("a retryable failure")
         again = cluster.wait_all(
             "Pod", lambda pods: any(p["metadata"]["uid"] != pod["metadata"]["uid"] for p in pods), namespace,
-            labels="tunesmith.dev/stage=prepare", timeout=60,
+            labels="tunesmith.dev/stage=prepare", timeout=300,
         )  # fmt: skip
         second = next(p for p in again if p["metadata"]["uid"] != pod["metadata"]["uid"])
         write(cluster, namespace, second, finished(second, message=outcome("prepare")))

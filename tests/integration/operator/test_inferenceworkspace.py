@@ -129,7 +129,7 @@ def test_no_secret_no_room_and_a_deadline(around):
     around.say(pod, phase="Pending", conditions=[unschedulable])
     around.status("Unschedulable", "0/1 nodes", "Unknown")
     assert verdict(around) == IN_PROGRESS
-    around.status("Unschedulable", "0/1 nodes", "False", timeout=90)
+    around.status("Unschedulable", "0/1 nodes", "False", timeout=300)
     assert verdict(around) == FAILED
     around.say(pod, ready=True)
     around.status("Serving")

@@ -37,7 +37,7 @@ class Clock:
 
 async def until_read(reader: ModelConfigs, uri: str, revision: str | None = None) -> Lookup:
     """Look as the reconciler does, until there is an answer."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(300):
         while (found := reader.look(uri, revision)).is_reading:
             await asyncio.sleep(0.01)
     return found

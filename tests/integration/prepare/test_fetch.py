@@ -31,7 +31,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tunesmith_trainer.storage", "fetch", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.mark.usefixtures("store")

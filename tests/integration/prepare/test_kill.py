@@ -71,7 +71,7 @@ def test_sigkill_when_something_has_just_appeared(tmp_path: Path, plain: dict[st
     work = write_job(tmp_path / "killed", plain["rows"], {"uri": str(plain["model"])})
     for _ in range(10):  # on a busy machine it can have gone again before the signal arrives
         with start_prepare(work) as process:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + 300
             while not (work / watched).exists() and process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.001)
             process.kill()

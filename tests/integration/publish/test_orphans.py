@@ -43,7 +43,7 @@ def test_a_builder_without_its_run_exports_nothing(model_of: Callable[[str], Pat
     output = tmp_path / "onnx"
     request = {"model": str(model_of("LlamaForCausalLM")), "output": str(output), "precision": "fp32", "options": []}
     command = [sys.executable, "-c", KILLED_AT_ONCE, str(tmp_path / "export.log"), json.dumps(request)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300)
     assert done.returncode == -signal.SIGKILL
     wait_until_gone(int(done.stdout))
     assert not output.exists()

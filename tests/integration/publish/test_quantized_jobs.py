@@ -19,7 +19,7 @@ QUANTIZED = [name for name, info in METHODS.items() if info.is_quantized]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("method", QUANTIZED)
 def test_rows_become_answers_of_the_server(method: str, tmp_path: Path) -> None:
     """The answers in predictions.jsonl are those that the server's own code gives with the int4 export."""

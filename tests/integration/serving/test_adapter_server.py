@@ -59,7 +59,7 @@ class Served:
             found.update(httpx.get(f"{self.process.url}/adapters").json())
             return found["version"] == version and all(item["state"] != "Pending" for item in found["adapters"])
 
-        wait_until(is_settled, 60)
+        wait_until(is_settled)
         return {item["name"]: item for item in found["adapters"]}
 
     def serve(self, *folders: Path) -> dict[str, dict[str, Any]]:
@@ -121,7 +121,7 @@ def test_the_replay_answers_as_the_server_does(served: Served) -> None:
     line = {"request": {"prompt": "The learning rate", "max_tokens": 12, "temperature": 0}, "generate": True}
     command = [sys.executable, "-m", REPLAY_MODULE, "--artifact", str(served.base), "--precision", "fp32"]
     command += ["--threads", "1", "--adapter", str(served.first / "adapter")]
-    done = subprocess.run(command, input=json.dumps(line), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, input=json.dumps(line), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["text"] == served.answer("first")
 
@@ -197,7 +197,7 @@ def test_a_list_that_cannot_be_read_changes_nothing(served: Served) -> None:
     served.serve(served.first)
     broken = served.list.path.parent / "..data" / served.list.path.name
     broken.write_text('{"adapters": [')
-    wait_until(lambda: "problem" in httpx.get(f"{served.process.url}/adapters").json(), 30)
+    wait_until(lambda: "problem" in httpx.get(f"{served.process.url}/adapters").json())
     assert served.answer("first")
     assert set(served.serve()) == set()
 

@@ -102,7 +102,7 @@ def test_rows_of_a_batch_have_their_own_adapters(engine: TextGenerationEngine) -
         engine.batcher.submit_all(list(together))
     for request, expected, collector in zip(requests, alone, collectors, strict=True):
         # Log probabilities are compared too: they are equal to the last bit.
-        assert replace(collector.result(60), cached_tokens=0) == expected, request
+        assert replace(collector.result(300), cached_tokens=0) == expected, request
     cache = engine.batcher.stats().cache
     assert cache is not None and cache.hit_tokens > 0
 
@@ -130,7 +130,7 @@ def test_prompts_for_several_adapters_are_computed_in_one_run(
     runs = spied_runs(monkeypatch)
     collectors = [Collector() for _ in requests]
     engine.batcher.submit_all(list(zip(requests, collectors, strict=True)))
-    assert [collector.result(60) for collector in collectors] == alone  # with log probabilities, to the last bit
+    assert [collector.result(300) for collector in collectors] == alone  # with log probabilities, to the last bit
     assert [sorted(map(str, run)) for run in runs] == [["None", "a0", "a1", "a2"]]
 
 
@@ -158,7 +158,7 @@ def test_adapters_that_come_together_again_find_their_matrices(engine: TextGener
         requests = [greedy(PROMPT, name, 4) for name in names]
         engine.batcher.submit_all(list(zip(requests, collectors, strict=True)))
         for collector in collectors:
-            collector.result(60)
+            collector.result(300)
     assert len(reads) == 4
 
 
@@ -213,8 +213,8 @@ def test_the_others_of_a_run_do_without_an_adapter_that_cannot_be_read(
     collectors = [Collector() for _ in requests]
     engine.batcher.submit_all(list(zip(requests, collectors, strict=True)))
     with pytest.raises(EngineFailedError, match="'gone' cannot be used any more"):
-        collectors.pop(place).result(60)
-    assert [collector.result(60) for collector in collectors] == alone
+        collectors.pop(place).result(300)
+    assert [collector.result(300) for collector in collectors] == alone
     assert sorted(map(str, runs[0])) == ["None", "a1", "gone"]
     wait_until(lambda: engine.batcher.stats().slots_in_use == 0)
 
@@ -241,7 +241,7 @@ def test_drafts_are_checked_with_each_rows_adapter(
     alone = [engine.batcher.generate(request, 60).token_ids for request in requests]
     collectors = [Collector() for _ in requests]
     drafting.batcher.submit_all(list(zip(requests, collectors, strict=True)))
-    found = [collector.result(60).token_ids for collector in collectors]
+    found = [collector.result(300).token_ids for collector in collectors]
     stats = drafting.batcher.stats().speculation
     drafting.close()
     assert found == alone
@@ -272,7 +272,7 @@ def test_a_request_keeps_the_adapter_that_it_began_with(
         engine.batcher.generate(request, 60).token_ids
         == engine.batcher.generate(greedy(PROMPT, "a2", 200), 60).token_ids
     )
-    assert running.result(60).token_ids == expected.token_ids
+    assert running.result(300).token_ids == expected.token_ids
     assert expected.token_ids != engine.batcher.generate(request, 60).token_ids
 
 
@@ -300,5 +300,5 @@ def test_a_file_that_changes_in_place_is_not_used(
     assert engine.adapters.states()["changed"].state == "Failed"
     with pytest.raises(UnknownAdapterError):
         engine.batcher.submit(greedy(PROMPT, "changed"), Collector())
-    assert len(bystander.result(60).token_ids) == 100
+    assert len(bystander.result(300).token_ids) == 100
     assert engine.healthy

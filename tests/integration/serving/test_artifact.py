@@ -165,7 +165,7 @@ def test_a_manifest_without_digest(copied: Path) -> None:
 
 def run(*options: str) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "tunesmith_serving", *options], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "tunesmith_serving", *options], capture_output=True, text=True, timeout=300, check=False
     )
     return done.returncode, done.stderr
 

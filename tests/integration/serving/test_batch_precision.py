@@ -70,7 +70,7 @@ def answers(folder: Path, batches: Sequence[Sequence[list[int]]], **options: obj
                 for prompt, collector in zip(prompts, collectors, strict=True)
             ]
             engine.batcher.submit_all(asked)
-            found += [list(collector.result(60).token_ids) for collector in collectors]
+            found += [list(collector.result(300).token_ids) for collector in collectors]
     finally:
         engine.close()
     return found

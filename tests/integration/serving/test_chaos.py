@@ -80,7 +80,7 @@ class Impatient(Connection):
     ],
 )
 def test_half_a_request_is_not_waited_for_for_ever(sent: bytes, what: str) -> None:
-    with serving(Impatient) as port, closing(socket.create_connection(("127.0.0.1", port), timeout=30)) as client:
+    with serving(Impatient) as port, closing(socket.create_connection(("127.0.0.1", port), timeout=300)) as client:
         client.sendall(sent)
         answer = b"".join(iter(lambda: client.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.1 408 ")

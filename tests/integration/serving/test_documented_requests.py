@@ -48,10 +48,10 @@ def test_what_the_document_shows_works(
             commands = code.split("\n\ncurl ") if kind == "sh" else [code]
             for index, command in enumerate(commands):
                 if kind == "python":
-                    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=60)
+                    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=300)
                 else:
                     line = f"curl {command}" if index else command
-                    done = subprocess.run(["bash", "-ec", line], capture_output=True, text=True, timeout=60)
+                    done = subprocess.run(["bash", "-ec", line], capture_output=True, text=True, timeout=300)
                     assert done.stdout.startswith(("data: ", "{", "[")), (command, done)
                     for part in done.stdout.removeprefix("data: ").split("\n\ndata: "):
                         assert "error" not in json.loads(part)
@@ -66,6 +66,6 @@ def test_the_documented_columns_read_a_squad_file(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text((json.dumps(row) + "\n") * 2)
     options = [part for pair in columns.split(", ") for part in ("--column", pair.replace(": ", "="))]
     command = [sys.executable, "-m", "tunesmith_cli", "data", str(tmp_path / "rows.jsonl"), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert re.search(r"user: Who\?\S*\s+\S*\s+It was Ada\.\s+assistant: Ada", done.stdout), done.stdout

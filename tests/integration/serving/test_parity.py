@@ -48,7 +48,7 @@ def test_greedy_tokens_equal_transformers(architecture: Architecture, options: d
             assert ids == tokenizer(prompt).input_ids
             expected = reference.generate(torch.tensor([ids]), max_new_tokens=32, do_sample=False)[0, len(ids) :]
             request = GenerationRequest(tuple(ids), SamplingParams(max_tokens=32, temperature=0))
-            completion = loaded.batcher.generate(request, timeout=60)
+            completion = loaded.batcher.generate(request, timeout=300)
             assert list(completion.token_ids) == expected.tolist()
             assert completion.text == tokenizer.decode(expected, skip_special_tokens=True)
             answers.add(completion.token_ids)

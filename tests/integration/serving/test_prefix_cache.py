@@ -47,7 +47,7 @@ def at_once(loaded: TextGenerationEngine, requests: Iterable[GenerationRequest])
     """Submit requests together, and return their answers."""
     collectors = [(one, Collector()) for one in requests]
     loaded.batcher.submit_all(collectors)
-    return [collector.result(60) for _, collector in collectors]
+    return [collector.result(300) for _, collector in collectors]
 
 
 def test_a_prefix_is_computed_once(load: Load) -> None:
@@ -173,7 +173,7 @@ def test_a_request_waits_for_memory(load: Load, monkeypatch: pytest.MonkeyPatch)
         most.append(stats.slots_in_use)
         return not stats.slots_in_use and not stats.queue_length
 
-    wait_until(ended, 60)
+    wait_until(ended)
     # 200 tokens each.
     assert max(most) == 3
     plain = load(prefix_cache_memory="0").batcher

@@ -55,7 +55,7 @@ def test_a_text_is_answered_as_in_a_chat(client: openai.OpenAI) -> None:
 )
 def test_a_stream_builds_the_response(server: ServingProcess, body: dict[str, Any]) -> None:
     request = {"model": "tiny", "input": TEXT, "temperature": 0, **body}
-    whole = httpx.post(f"{server.url}/v1/responses", json=request, timeout=60).json()
+    whole = httpx.post(f"{server.url}/v1/responses", json=request, timeout=300).json()
     Response.model_validate(whole)
     events = events_of(server, **request)
     kinds = [event["type"].removeprefix("response.") for event in events]

@@ -161,7 +161,7 @@ class Client:
 
     def result(self) -> Completion | None:
         """Wait for the end; None if it was cancelled."""
-        whole = self._collector.result(60)
+        whole = self._collector.result(300)
         return None if whole.finish_reason == "cancelled" else whole
 
 
@@ -227,7 +227,7 @@ def _wait_for_tokens(batcher: ContinuousBatcher, count: int) -> None:
         stats = batcher.stats()
         return stats.generated_tokens >= target or not (stats.slots_in_use or stats.queue_length)
 
-    wait_until(moved_on, 60)
+    wait_until(moved_on)
 
 
 @settings(

@@ -80,7 +80,7 @@ def fuzzed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_no_body_breaks_the_server(fuzzed: ServingProcess) -> None:
     before = httpx.post(f"{fuzzed.url}/", json=GOOD).json()
-    client = httpx.Client(base_url=fuzzed.url, timeout=60)
+    client = httpx.Client(base_url=fuzzed.url, timeout=300)
     seen: dict[int, int] = {}
 
     @settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)

@@ -187,7 +187,7 @@ def test_prompts_that_do_not_fit(hub: InferenceClient, server: ServingProcess) -
 def test_a_client_that_leaves_a_stream_frees_its_slot(server: ServingProcess) -> None:
     body = {"inputs": PROMPT, "parameters": {"max_new_tokens": 480, "temperature": 1.0, "seed": 1}, "stream": True}
     for _ in range(12):  # more than slots and queue hold
-        with httpx.stream("POST", f"{server.url}/", json=body, timeout=60) as response:
+        with httpx.stream("POST", f"{server.url}/", json=body, timeout=300) as response:
             assert response.status_code == 200
             line = next(line for line in response.iter_lines() if line)
             assert json.loads(line.removeprefix("data: "))["token"]["text"] is not None

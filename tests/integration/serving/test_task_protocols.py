@@ -45,7 +45,7 @@ def close(found: Any, expected: Any) -> bool:
 
 
 def post(url: str, path: str, body: Any, **options: Any) -> httpx.Response:
-    return httpx.post(f"{url}{path}", json=body, timeout=60, **options)
+    return httpx.post(f"{url}{path}", json=body, timeout=300, **options)
 
 
 def test_the_inference_client(served: tuple[str, str]) -> None:
@@ -108,7 +108,7 @@ def test_errors_of_the_task_api(served: tuple[str, str]) -> None:
     assert post(url, "/models/other", {"inputs": INPUTS[task]}).status_code == 404
     many = post(url, "/", {"inputs": [INPUTS[task]] * 33})
     assert (many.status_code, "at most 32" in many.json()["error"]) == (413, True)
-    large = httpx.post(f"{url}/", content=b'{"inputs": "' + b"a" * (5 << 20) + b'"}', timeout=60)
+    large = httpx.post(f"{url}/", content=b'{"inputs": "' + b"a" * (5 << 20) + b'"}', timeout=300)
     assert (large.status_code, "larger than" in large.json()["error"]) == (413, True)
     zipped = httpx.post(f"{url}/", content=b"x", headers={"Content-Encoding": "gzip"})
     assert zipped.status_code == 415

@@ -45,7 +45,7 @@ runpy.run_module({REPLAY_MODULE!r}, run_name="__main__")
 def replay(artifact: Path, lines: list[Any], precision: str = "fp32") -> list[Any]:
     command = [sys.executable, "-c", BLOCKED, "--artifact", str(artifact), "--precision", precision, "--threads", "1"]
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -50,7 +50,7 @@ def test_a_toy_engine_is_served(tmp_path: Path) -> None:
         assert httpx.post(f"{server.url}/v1/classify", json={"text": "no spam"}).json() == {"label": "spam"}
         assert "toy_classified_total 2.0" in httpx.get(f"{server.url}/metrics").text  # the warm-up's and ours
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.communicate(timeout=30)[0] == "drained\nclosed\n"
+        assert server.process.communicate(timeout=300)[0] == "drained\nclosed\n"
 
 
 if __name__ == "__main__":

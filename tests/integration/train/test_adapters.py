@@ -70,7 +70,7 @@ def prepared_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepared(tmp_path_factory.mktemp("prepared") / "work", "qwen2")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", CHOICES)
 def test_it_is_trained_and_published(name: str, prepared_work: Path, tmp_path: Path, run_here: Run) -> None:
     work = Path(shutil.copytree(prepared_work, tmp_path / "work"))
@@ -102,7 +102,7 @@ def test_it_is_trained_and_published(name: str, prepared_work: Path, tmp_path: P
         assert torch.allclose(adapted(ids).logits, served(ids).logits, atol=1e-4)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("method", [name for name in adapter_methods() if not METHODS[name].quantized_weight_bytes])
 def test_every_part_of_an_adapter_moves(method: str, precision: str, job: Job, run_here: Run) -> None:
@@ -138,7 +138,7 @@ CONTINUED = {
 }
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", CONTINUED)
 def test_from_a_checkpoint_it_ends_with_the_same_bits(
     name: str, prepared_work: Path, tmp_path: Path, run_here: Run

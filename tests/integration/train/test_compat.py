@@ -81,7 +81,7 @@ def test_transformers_saves_and_loads_what_deepspeed_has_by_hooks():
 
 def in_a_process_of_its_own(code):
     """Run code, which must not fail, and return what it prints."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -98,7 +98,7 @@ def test_a_killed_evaluation_is_repeated_and_training_is_not(
     process = subprocess.Popen(
         train_command(work), env=child_environment(**HERE), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (work / "train" / "trained.json").exists():
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()[1]

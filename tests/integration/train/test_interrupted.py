@@ -31,7 +31,7 @@ def steps_logged(work: Path) -> int:
 
 
 def wait_for_step(work: Path, step: int, process: subprocess.Popen[str] | None = None) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while steps_logged(work) < step:
         assert time.monotonic() < deadline, f"step {step} was not reached"
         assert process is None or process.poll() is None, process.communicate()[1]
@@ -119,7 +119,7 @@ def test_two_processes_stop_after_the_same_step_and_go_on(job: Job) -> None:
     )
     wait_for_step(work, 5, process)
     process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 66, stderr
     assert "Interrupted: interrupted after step" in stderr
     assert "Traceback" not in stderr
@@ -155,7 +155,7 @@ def test_a_killed_worker_is_told_as_out_of_memory(job: Job) -> None:
     wait_for_step(work, 3, process)
     worker = max(processes_of(work))
     os.kill(worker, signal.SIGKILL)  # as the kernel does when memory runs out
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 14, stderr
     assert "OutOfMemory" in stderr
     assert "lower spec.training.maxLength" in stderr.replace("Lower", "lower")

@@ -56,7 +56,7 @@ def test_two_machines_train_together(start, job, tmp_path):
     work = job("two", training={"maxSteps": 6}, distributed={"strategy": "zero2"})
     second = start(work, 1)
     first = start(work, 0)
-    assert (first.wait(180), second.wait(180)) == (0, 0), (tmp_path / "machine-0.log").read_text()
+    assert (first.wait(300), second.wait(300)) == (0, 0), (tmp_path / "machine-0.log").read_text()
     assert [entry["step"] for entry in log_of(work)] == [1, 2, 3, 4, 5, 6]
     marker = json.loads((work / "train" / "stage.json").read_text())
     assert (marker["worldSize"], marker["strategy"]) == (2, "zero2")
@@ -65,7 +65,7 @@ def test_two_machines_train_together(start, job, tmp_path):
     assert result["resolved"]["processes"]["value"] == 2
     assert words(tmp_path, 1) == {"reason": "Completed", "message": "", "remedy": "", "result": {}}
     # What is complete stays so for a machine that is started again.
-    assert start(work, 1).wait(60) == 0
+    assert start(work, 1).wait(300) == 0
 
 
 def test_a_machine_that_is_told_to_stop_takes_the_other_along(start, job, tmp_path):
@@ -73,7 +73,7 @@ def test_a_machine_that_is_told_to_stop_takes_the_other_along(start, job, tmp_pa
     machines = [start(work, 0), start(work, 1)]
     wait_for_step(work, 3)
     machines[1].send_signal(signal.SIGTERM)
-    assert [machine.wait(60) for machine in machines] == [66, 66]
+    assert [machine.wait(300) for machine in machines] == [66, 66]
     stopped = log_of(work)[-1]["step"]
     assert (work / "train" / "checkpoints" / f"checkpoint-{stopped}" / "complete.json").exists()
     assert {words(tmp_path, rank)["reason"] for rank in (0, 1)} == {"Interrupted"}
@@ -85,7 +85,7 @@ def test_a_machine_that_dies_is_missed_at_once_and_not_counted(start, job, tmp_p
     machines = [start(work, 0), start(work, 1)]
     wait_for_step(work, 5)
     machines[victim].kill()
-    assert machines[1 - victim].wait(60) == 67, (tmp_path / f"machine-{1 - victim}.log").read_text()[-3000:]
+    assert machines[1 - victim].wait(300) == 67, (tmp_path / f"machine-{1 - victim}.log").read_text()[-3000:]
     assert words(tmp_path, 1 - victim)["reason"] == "PeerLost"
     # Which of them depends on how far it came until it was killed: old ones are removed.
     assert list((work / "train" / "checkpoints").glob("checkpoint-*/complete.json"))
@@ -93,18 +93,18 @@ def test_a_machine_that_dies_is_missed_at_once_and_not_counted(start, job, tmp_p
 
 def test_a_machine_that_waits_for_the_first_can_be_stopped(start, job, tmp_path):
     process = start(job("wait"), 1)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while "waiting for node 0" not in (tmp_path / "machine-1.log").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 66
+    assert process.wait(300) == 66
     assert words(tmp_path, 1)["reason"] == "Interrupted"
 
 
 def test_the_first_machine_can_be_stopped_while_it_waits_for_the_others(start, job, tmp_path):
     process = start(job("alone"), 0)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     import socket
 
     port = int(process.args[process.args.index("--master-port") + 1])
@@ -116,4 +116,4 @@ def test_the_first_machine_can_be_stopped_while_it_waits_for_the_others(start, j
             assert time.monotonic() < deadline
             time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 66
+    assert process.wait(300) == 66

@@ -38,7 +38,7 @@ def norms(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_a_method_registered_here_trains_and_is_published(norms, tmp_path):
     (tmp_path / "rows.jsonl").write_text(config_map()["data"]["rows.jsonl"])
     dataset = {"sources": [{"uri": str(tmp_path / "rows.jsonl")}]}

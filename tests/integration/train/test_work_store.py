@@ -178,13 +178,13 @@ class Pods:
 
     def finish(self, stage: str) -> tuple[dict[str, Any], str]:
         process, words = self.start(stage)
-        errors = process.communicate(timeout=200)[1]
+        errors = process.communicate(timeout=300)[1]
         assert process.returncode == 0, errors
         return json.loads(words.read_text())["result"], errors
 
 
 def wait_until(holds: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not holds():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
@@ -214,7 +214,7 @@ def test_killed_and_told_to_stop_it_ends_in_the_same_artifact(object_store: Obje
     work = tmp_path / "pods" / f"pod-{pods.count}"
     wait_until((work / "train" / "checkpoints" / f"checkpoint-{first + 20}").exists, process)
     process.send_signal(signal.SIGTERM)
-    errors = process.communicate(timeout=60)[1]
+    errors = process.communicate(timeout=300)[1]
     assert process.returncode == 66, errors
     assert f"going on from checkpoint-{first}" in errors
     stopped = StoredCheckpoints(store).steps()[-1]
@@ -259,7 +259,7 @@ def test_machines_without_a_common_folder_go_on_together(object_store: ObjectSto
     first, second = machines()
     wait_until(lambda: bool(kept.steps()), first)
     second.kill()
-    assert first.wait(60) == 67, first.communicate()[1][-3000:]
+    assert first.wait(300) == 67, first.communicate()[1][-3000:]
     step = kept.steps()[-1]
 
     first, second = machines()

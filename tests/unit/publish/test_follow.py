@@ -34,7 +34,7 @@ class World:
 
     def read(self, until=lambda entries: True) -> list[dict]:
         """Follow until the server's list is as wanted; return its entries."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while True:
             self.follower.step()
             there = self.copies / "adapters.json"

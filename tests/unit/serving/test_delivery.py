@@ -114,7 +114,7 @@ def test_an_event_outside_of_a_step_wakes_at_once() -> None:
         batcher = HandBatcher()
         generation = Bridge(batcher).submit([GenerationRequest((0,), SamplingParams())])
         threading.Thread(target=batcher.sequences[0].end_cancelled).start()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(300):
             return [event.finish_reason async for events in generation.batches() for _, event in events][-1]
 
     assert asyncio.run(run()) == "cancelled"

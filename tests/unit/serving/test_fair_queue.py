@@ -69,7 +69,7 @@ class Model:
 
     def run(self, rows: Sequence[Row]) -> list[Any]:
         self.entered.release()
-        self.go.wait(30)
+        self.go.wait(300)
         self.batches.append([len(row) for row in rows])
         if any(len(row) == 13 for row in rows):
             raise RuntimeError("thirteen")
@@ -93,12 +93,12 @@ def test_what_waits_is_computed_together_and_goes_to_its_request(model: Model, b
     model.go.clear()
     done = threading.Semaphore(0)
     first = batcher.submit([[a_row(3)]], lambda job: done.release())
-    model.entered.acquire(timeout=30)
+    model.entered.acquire(timeout=300)
     jobs = [batcher.submit([[a_row(5), a_row(6)], [a_row(7)]], lambda job: done.release()) for _ in range(2)]
     assert batcher.stats().inputs_open == 5
     model.go.set()
     for _ in range(3):
-        assert done.acquire(timeout=30)
+        assert done.acquire(timeout=300)
     assert model.batches[0] == [3] and [len(batch) for batch in model.batches[1:]] == [4, 2]
     assert float(first.outputs[0][0]["logits"][0]) == 3
     for job in jobs:
@@ -111,7 +111,7 @@ def test_a_full_queue_refuses_and_a_cancelled_request_frees_it(model: Model, bat
     model.go.clear()
     called: list[Job] = []
     running = batcher.submit([[a_row(3)]], called.append)
-    model.entered.acquire(timeout=30)
+    model.entered.acquire(timeout=300)
     waiting = batcher.submit([[a_row(3)]] * 9, called.append)
     with pytest.raises(QueueFullError) as caught:
         batcher.submit([[a_row(3)]], called.append)
@@ -122,7 +122,7 @@ def test_a_full_queue_refuses_and_a_cancelled_request_frees_it(model: Model, bat
     batcher.cancel(running)
     assert batcher.stats().inputs_open == 0
     model.go.set()
-    assert batcher.compute([[a_row(4)]] * 10, timeout=30)
+    assert batcher.compute([[a_row(4)]] * 10, timeout=300)
     assert called == []
 
 
@@ -131,17 +131,17 @@ def test_a_row_that_cannot_be_computed_fails_alone(model: Model, batcher: Batche
     model.go.clear()
     done: list[Job] = []
     batcher.submit([[a_row(3)]], done.append)
-    model.entered.acquire(timeout=30)
+    model.entered.acquire(timeout=300)
     good = batcher.submit([[a_row(12)]], done.append)
     bad = batcher.submit([[a_row(13)]], done.append)
     model.go.set()
-    assert batcher.compute([[a_row(12)]], timeout=30)
+    assert batcher.compute([[a_row(12)]], timeout=300)
     assert good.error is None and "thirteen" in (bad.error or "")
     assert batcher.healthy
     for _ in range(3):
         with pytest.raises(EngineFailedError):
-            batcher.compute([[a_row(13)]], timeout=30)
-    batcher._thread.join(30)
+            batcher.compute([[a_row(13)]], timeout=300)
+    batcher._thread.join(300)
     assert not batcher.healthy
     with pytest.raises(EngineFailedError):
         batcher.submit([[a_row(1)]], done.append)
@@ -152,7 +152,7 @@ def test_draining_finishes_what_was_accepted_and_closing_ends_it(model: Model) -
     model.go.clear()
     done: list[Job] = []
     batcher.submit([[a_row(2)]], done.append)
-    model.entered.acquire(timeout=30)
+    model.entered.acquire(timeout=300)
     batcher.submit([[a_row(3)]], done.append)
     batcher.start_draining()
     with pytest.raises(DrainingError):
@@ -160,7 +160,7 @@ def test_draining_finishes_what_was_accepted_and_closing_ends_it(model: Model) -
     closer = threading.Thread(target=batcher.close)
     closer.start()
     model.go.set()
-    closer.join(30)
+    closer.join(300)
     assert batcher.healthy
     assert sorted(job.error or "" for job in done) == ["", "the server is shutting down"]
 

@@ -73,5 +73,5 @@ def test_the_engine_loads_without_what_only_a_server_has() -> None:
     absent = ("fastapi", "llguidance", "uvicorn")
     hide = f"import sys; sys.modules.update(dict.fromkeys({absent}))"
     code = f"{hide}; import tunesmith_serving.engines.text_generation.engine"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

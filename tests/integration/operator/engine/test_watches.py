@@ -41,7 +41,7 @@ async def test_events_come_either_way(
     watches = Watches(client, (namespace,), 60, take, lambda: None, lambda: None)
     running = asyncio.create_task(watches.run())
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             with caplog.at_level(logging.WARNING):
                 await watches.wait_open()
             assert (streams.queueing.watcher is kopfs_watcher) is not is_direct

@@ -32,7 +32,7 @@ def test_the_next_one_waits(tmp_path):
         second.start()
         second.join(0.2)
         order.append("first")
-    second.join(10)
+    second.join(300)
     assert order == ["first", "second"]
 
 
@@ -50,5 +50,5 @@ def test_a_killed_holder_leaves_it_free(tmp_path):
         assert holder.stdout.readline() == "held\n"
         assert is_locked(path)
         holder.kill()
-        holder.wait(10)
+        holder.wait(300)
         assert not is_locked(path)

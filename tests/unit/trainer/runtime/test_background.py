@@ -34,7 +34,7 @@ def test_what_the_work_fails_with_is_raised_in_the_main_thread() -> None:
 
     with Background("test", work) as running:
         with pytest.raises(ValueError, match="in the thread"):
-            running.wait(60)
+            running.wait(300)
         with pytest.raises(ValueError, match="in the thread"):
             running.check()
 
@@ -54,7 +54,7 @@ def test_a_job_that_fails_ends_the_others() -> None:
         until_stopped(proceed)
 
     def fails(proceed: Proceed) -> None:
-        begun.wait(60)
+        begun.wait(300)
         raise ValueError("first")
 
     never = pytest.fail

@@ -33,7 +33,7 @@ def test_one_of_two_processes_has_the_claim(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(300)
     assert sorted(line.split()[1] for line in order) == ["False", "False", "True"]
     assert not Path(claims_of(uri)).exists()
 
@@ -83,7 +83,7 @@ def test_of_several_jobs_one_makes_the_base(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert len(made) == 1
     assert [path.read_text() for path in found] == ["graph"] * 3
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["base"]

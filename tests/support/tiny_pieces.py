@@ -1,0 +1,60 @@
+"""Vocabularies of tiny WordPiece and Unigram tokenizers: the same for the same texts.
+
+The trainers of `tokenizers` break ties in the order of a hash map, which is another one in each process. A random model
+then has other token ids and other answers each time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+_LONGEST = 8
+
+
+def word_piece(own: Any, lines: Sequence[str], special: Sequence[str], most: int) -> Any:
+    """A WordPiece model of the normalizer and the pre-tokenizer of `own`, with at most `most` tokens."""
+    from tokenizers import models
+
+    counts = _pieces(own, lines, inside="##")
+    tokens = [*special, *_best(counts, most - len(special))]
+    return models.WordPiece({token: index for index, token in enumerate(tokens)}, unk_token="[UNK]")
+
+
+def unigram(own: Any, lines: Sequence[str], special: Sequence[str], most: int) -> Any:
+    """A Unigram model of the normalizer and the pre-tokenizer of `own`, with at most `most` tokens.
+
+    One of the special tokens must be `<unk>` or `[UNK]`.
+    """
+    from tokenizers import models
+
+    counts = _pieces(own, lines)
+    found = _best(counts, most - len(special))
+    total = sum(counts[piece] for piece in found)
+    (unknown,) = (index for index, token in enumerate(special) if token in ("<unk>", "[UNK]"))
+    scored = [(piece, math.log(counts[piece] / total)) for piece in found]
+    return models.Unigram([*((token, 0.0) for token in special), *scored], unk_id=unknown)
+
+
+def _pieces(own: Any, lines: Sequence[str], inside: str = "") -> Counter[str]:
+    """How often each part of a word occurs; `inside` is put before parts that do not begin the word."""
+    counts: Counter[str] = Counter()
+    for line in lines:
+        for word, _ in own.pre_tokenizer.pre_tokenize_str(own.normalizer.normalize_str(line)):
+            for start in range(len(word)):
+                for end in range(start + 1, min(len(word), start + _LONGEST) + 1):
+                    counts[(inside if start else "") + word[start:end]] += 1
+    return counts
+
+
+def _best(counts: Counter[str], most: int) -> list[str]:
+    """All single characters, and then what saves the most tokens."""
+    length = {piece: len(piece.removeprefix("##")) for piece in counts}
+    single = sorted(piece for piece in counts if length[piece] == 1)
+    longer = sorted(
+        (piece for piece in counts if length[piece] > 1),
+        key=lambda piece: (-counts[piece] * (length[piece] - 1), piece),
+    )
+    return single + longer[: max(0, most - len(single))]
