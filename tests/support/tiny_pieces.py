@@ -1,12 +1,11 @@
-"""Vocabularies of tiny WordPiece and Unigram tokenizers: the same for the same texts.
+"""Vocabularies of tiny WordPiece tokenizers: the same for the same texts.
 
-The trainers of `tokenizers` break ties in the order of a hash map, which is another one in each process. A random model
+The trainer of `tokenizers` breaks ties in the order of a hash map, which is another one in each process. A random model
 then has other token ids and other answers each time.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -18,34 +17,19 @@ def word_piece(own: Any, lines: Sequence[str], special: Sequence[str], most: int
     """A WordPiece model of the normalizer and the pre-tokenizer of `own`, with at most `most` tokens."""
     from tokenizers import models
 
-    counts = _pieces(own, lines, inside="##")
+    counts = _pieces(own, lines)
     tokens = [*special, *_best(counts, most - len(special))]
     return models.WordPiece({token: index for index, token in enumerate(tokens)}, unk_token="[UNK]")
 
 
-def unigram(own: Any, lines: Sequence[str], special: Sequence[str], most: int) -> Any:
-    """A Unigram model of the normalizer and the pre-tokenizer of `own`, with at most `most` tokens.
-
-    One of the special tokens must be `<unk>` or `[UNK]`.
-    """
-    from tokenizers import models
-
-    counts = _pieces(own, lines)
-    found = _best(counts, most - len(special))
-    total = sum(counts[piece] for piece in found)
-    (unknown,) = (index for index, token in enumerate(special) if token in ("<unk>", "[UNK]"))
-    scored = [(piece, math.log(counts[piece] / total)) for piece in found]
-    return models.Unigram([*((token, 0.0) for token in special), *scored], unk_id=unknown)
-
-
-def _pieces(own: Any, lines: Sequence[str], inside: str = "") -> Counter[str]:
-    """How often each part of a word occurs; `inside` is put before parts that do not begin the word."""
+def _pieces(own: Any, lines: Sequence[str]) -> Counter[str]:
+    """How often each part of a word occurs; `##` is put before parts that do not begin the word."""
     counts: Counter[str] = Counter()
     for line in lines:
         for word, _ in own.pre_tokenizer.pre_tokenize_str(own.normalizer.normalize_str(line)):
             for start in range(len(word)):
                 for end in range(start + 1, min(len(word), start + _LONGEST) + 1):
-                    counts[(inside if start else "") + word[start:end]] += 1
+                    counts[("##" if start else "") + word[start:end]] += 1
     return counts
 
 

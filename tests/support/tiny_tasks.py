@@ -1,6 +1,7 @@
 """Tiny random-weight models of all families of the tasks, with tokenizers that are trained on the fly.
 
-Everything is deterministic for a given seed. torch and transformers are imported only where a model is built.
+Everything is deterministic for a given seed but Unigram's vocabularies, whose trainer breaks ties at random. torch and
+transformers are imported only where a model is built.
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from support.tiny_models import CORPUS
-from support.tiny_pieces import unigram, word_piece
+from support.tiny_pieces import word_piece
 
 Family = Literal[
     "bert",
@@ -43,6 +44,7 @@ def train_task_tokenizer(family: Family, texts: Sequence[str] | None = None, voc
     from transformers import PreTrainedTokenizerFast
 
     lines = list(texts or CORPUS * 4)
+    trainer: Any
     if family in _WORDPIECE:
         named = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
         own = Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
@@ -78,7 +80,13 @@ def train_task_tokenizer(family: Family, texts: Sequence[str] | None = None, voc
         own.normalizer = normalizers.NFKC()
         own.pre_tokenizer = pre_tokenizers.Metaspace()
         own.decoder = decoders.Metaspace()
-        own.model = unigram(own, lines, list(dict.fromkeys(named.values())), vocab_size)
+        trainer = trainers.UnigramTrainer(
+            vocab_size=vocab_size,
+            special_tokens=list(dict.fromkeys(named.values())),
+            unk_token=named["unk"],
+            show_progress=False,
+        )
+        own.train_from_iterator(lines, trainer)
     own.post_processor = _frame(own, family)
     return PreTrainedTokenizerFast(
         tokenizer_object=own, model_max_length=128, **{f"{name}_token": token for name, token in named.items()}

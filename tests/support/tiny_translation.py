@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from support.tiny_models import CORPUS, write_manifest
-from support.tiny_pieces import unigram
 
 LANGUAGES = ("deu_Latn", "eng_Latn", "fra_Latn")
 MAX_LENGTH = 48
@@ -16,7 +15,7 @@ def train_unigram(languages: bool = False) -> Any:
     Args:
         languages: Whether a text begins with the code of its language, as with NLLB.
     """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     codes = list(LANGUAGES) if languages else []
@@ -24,7 +23,10 @@ def train_unigram(languages: bool = False) -> Any:
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    tokenizer.model = unigram(tokenizer, CORPUS, ["<pad>", "</s>", "<unk>"], 220)
+    trainer = trainers.UnigramTrainer(
+        vocab_size=220, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(CORPUS * 4, trainer)
     tokenizer.add_special_tokens(codes)
     special = [(token, tokenizer.token_to_id(token)) for token in ("</s>", *codes)]
     single = f"{codes[0]} $A </s>" if codes else "$A </s>"
