@@ -162,7 +162,7 @@ class EngineProcess:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
-    def terminate(self, timeout: float = 300) -> int:
+    def terminate(self, timeout: float = 20) -> int:
         """SIGTERM it and return its exit code."""
         self._process.terminate()
         return self._process.wait(timeout)

@@ -60,7 +60,7 @@ class Release:
     def administer(self, *arguments: str) -> str:
         """Run the service's command in one of its pods, as docs/hosted.md says, and return what it prints."""
         command = ["python", "-m", "tunesmith_hosted", "--config", "/etc/tunesmith/hosted.yaml", *arguments]
-        return self.cluster.run("exec", "-n", self.namespace, f"deploy/{NAME}", "--", *command, timeout=300)
+        return self.cluster.run("exec", "-n", self.namespace, f"deploy/{NAME}", "--", *command)
 
     def create_project(self, name: str) -> str:
         """Create a project, and return a key of it."""
@@ -101,7 +101,7 @@ class Release:
         def replaced(pods: list[Values]) -> bool:
             return bool(pods) and not before & {pod["metadata"]["uid"] for pod in pods}
 
-        self.cluster.wait_all("Pod", replaced, self.namespace, labels=_LABELS, timeout=300)
+        self.cluster.wait_all("Pod", replaced, self.namespace, labels=_LABELS)
 
     def refused(self) -> list[str]:
         """Return what the pods count of requests to the API server that they may not send."""

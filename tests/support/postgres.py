@@ -79,7 +79,7 @@ class Postgres:
     def _is_ready(self) -> bool:
         return (
             subprocess.run(
-                [_program("pg_isready"), "-q", "-h", str(self.folder), "-p", self._port], timeout=60
+                [_program("pg_isready"), "-q", "-h", str(self.folder), "-p", self._port], timeout=300
             ).returncode
             == 0
         )

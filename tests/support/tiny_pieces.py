@@ -13,23 +13,23 @@ from typing import Any
 _LONGEST = 8
 
 
-def word_piece(own: Any, lines: Sequence[str], special: Sequence[str], most: int) -> Any:
-    """A WordPiece model of the normalizer and the pre-tokenizer of `own`, with at most `most` tokens."""
+def word_piece(normalizer: Any, pre_tokenizer: Any, lines: Sequence[str], special: Sequence[str], most: int) -> Any:
+    """A WordPiece model (of `tokenizers`) with at most `most` tokens, or as many as there are characters."""
     from tokenizers import models
 
-    counts = _pieces(own, lines)
+    words = [word for line in lines for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(line))]
+    counts = _pieces(words)
     tokens = [*special, *_best(counts, most - len(special))]
     return models.WordPiece({token: index for index, token in enumerate(tokens)}, unk_token="[UNK]")
 
 
-def _pieces(own: Any, lines: Sequence[str]) -> Counter[str]:
+def _pieces(words: Sequence[str]) -> Counter[str]:
     """How often each part of a word occurs; `##` is put before parts that do not begin the word."""
     counts: Counter[str] = Counter()
-    for line in lines:
-        for word, _ in own.pre_tokenizer.pre_tokenize_str(own.normalizer.normalize_str(line)):
-            for start in range(len(word)):
-                for end in range(start + 1, min(len(word), start + _LONGEST) + 1):
-                    counts[("##" if start else "") + word[start:end]] += 1
+    for word in words:
+        for start in range(len(word)):
+            for end in range(start + 1, min(len(word), start + _LONGEST) + 1):
+                counts[("##" if start else "") + word[start:end]] += 1
     return counts
 
 

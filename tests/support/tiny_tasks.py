@@ -44,14 +44,13 @@ def train_task_tokenizer(family: Family, texts: Sequence[str] | None = None, voc
     from transformers import PreTrainedTokenizerFast
 
     lines = list(texts or CORPUS * 4)
-    trainer: Any
     if family in _WORDPIECE:
         named = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-        own = Tokenizer(models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
-        own.normalizer = normalizers.BertNormalizer(lowercase=True)
-        own.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        normalizer, pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+        own = Tokenizer(word_piece(normalizer, pre_tokenizer, lines, list(named.values()), vocab_size))
+        own.normalizer, own.pre_tokenizer = normalizer, pre_tokenizer
         own.decoder = decoders.WordPiece()
-        own.model = word_piece(own, lines, list(named.values()), vocab_size)
+        trainer: Any = None  # it would break ties by a hash that differs from process to process
     elif family in _BYTES:
         if family == "roberta":
             named = {"bos": "<s>", "cls": "<s>", "pad": "<pad>", "eos": "</s>", "sep": "</s>", "unk": "<unk>"}
@@ -68,7 +67,6 @@ def train_task_tokenizer(family: Family, texts: Sequence[str] | None = None, voc
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        own.train_from_iterator(lines, trainer)
     else:
         if family == "deberta-v2":
             named = {"pad": "[PAD]", "cls": "[CLS]", "sep": "[SEP]", "unk": "[UNK]", "mask": "[MASK]"}
@@ -86,6 +84,7 @@ def train_task_tokenizer(family: Family, texts: Sequence[str] | None = None, voc
             unk_token=named["unk"],
             show_progress=False,
         )
+    if trainer is not None:
         own.train_from_iterator(lines, trainer)
     own.post_processor = _frame(own, family)
     return PreTrainedTokenizerFast(

@@ -20,7 +20,7 @@ def wait_for_step(cluster: Cluster, namespace: str, name: str, step: int) -> Non
     cluster.wait(
         "FineTuneJob", name,
         lambda obj: obj.get("status", {}).get("progress", {}).get("step", 0) >= step or has_ended(obj),
-        namespace, timeout=300,
+        namespace,
     )  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def next_pod(cluster: Cluster, namespace: str, name: str, before: dict[str, Any]
             and pod["metadata"]["labels"]["tunesmith.dev/owner-name"] == name
         ]  # fmt: skip
 
-    pods = cluster.wait_all("Pod", running, namespace, labels="tunesmith.dev/stage=train", timeout=300)
+    pods = cluster.wait_all("Pod", running, namespace, labels="tunesmith.dev/stage=train")
     return running(pods)[0]
 
 

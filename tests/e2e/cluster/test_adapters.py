@@ -72,7 +72,7 @@ def test_two_adapters_behind_one_workspace(installed: Cluster, namespace: str, s
     ended = time.monotonic()
     assert second["status"]["artifact"]["base"] == first["base"]
     with Load(f"{url}/chat/completions", {"model": "first", **QUESTION}) as load:
-        wait_until("the second adapter answers", lambda: ask(url, "second").status_code == 200, timeout=300)
+        wait_until("the second adapter answers", lambda: ask(url, "second").status_code == 200)
         took = time.monotonic() - ended
         found = adapters(cluster, namespace, first="Loaded", second="Loaded")
     print(f"{took:.1f} s from the end of the job to its adapter's first answer")
@@ -85,7 +85,7 @@ def test_two_adapters_behind_one_workspace(installed: Cluster, namespace: str, s
 
     cluster.delete("FineTuneJob", "second", namespace)
     adapters(cluster, namespace, first="Loaded")
-    wait_until("the second is no longer served", lambda: models(url) == {"support", "first"}, timeout=300)
+    wait_until("the second is no longer served", lambda: models(url) == {"support", "first"})
     assert ask(url, "second").status_code == 404
     assert ask(url, "first").status_code == 200
     (same,) = cluster.list("Pod", namespace, labels="tunesmith.dev/owner-name=support")

@@ -130,7 +130,7 @@ class Asking:
 
     def _run(self) -> None:
         while not self._stop.wait(0.05):
-            with self._service.client(max_retries=0, timeout=120) as client:
+            with self._service.client(max_retries=0, timeout=30) as client:
                 try:
                     chunks = client.chat.completions.create(
                         model=self._model, messages=QUESTION, max_tokens=64, temperature=0, stream=True

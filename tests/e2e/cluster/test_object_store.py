@@ -38,7 +38,7 @@ def test_a_job_goes_on_from_its_store_and_is_served_from_it(
         resources={"nodes": 2}, distributed={"strategy": "zero2"},
     )  # fmt: skip
     installed.apply([secret, config_map("long"), long, workspace("long", resources={"cpu": "500m"})], namespace)
-    wait_until("a checkpoint of both pods in the store", lambda: parts(store) == {"", ".1"}, timeout=300)
+    wait_until("a checkpoint of both pods in the store", lambda: parts(store) == {"", ".1"})
     pods = stage_pods(installed, namespace, "long", "train")
     assert len(pods) == 2
     before = {pod["metadata"]["uid"] for pod in pods}
@@ -49,7 +49,6 @@ def test_a_job_goes_on_from_its_store_and_is_served_from_it(
         lambda found: len(running(found, before)) == 2,
         namespace,
         labels="tunesmith.dev/stage=train",
-        timeout=300,
     )
     index = "batch.kubernetes.io/job-completion-index"
     (first,) = [pod for pod in running(after, before) if pod["metadata"]["labels"][index] == "0"]  # tells of progress

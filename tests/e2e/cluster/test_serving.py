@@ -60,9 +60,7 @@ def test_rollouts(installed: Cluster, namespace: str) -> None:
         time.sleep(1)
         cluster.apply(served, namespace)
         after = serves(cluster, namespace, "model", revision_of(second))
-        cluster.wait_all(
-            "Pod", lambda pods: len(pods) == 1, namespace, labels="tunesmith.dev/owner-name=model", timeout=120
-        )
+        cluster.wait_all("Pod", lambda pods: len(pods) == 1, namespace, labels="tunesmith.dev/owner-name=model")
         time.sleep(1)
     assert after["status"]["previousRevision"] == revision_of(first)
     assert [entry["revision"] for entry in after["status"]["history"]] == [revision_of(first), revision_of(second)]
@@ -74,7 +72,6 @@ def test_rollouts(installed: Cluster, namespace: str) -> None:
     cluster.apply(served, namespace)
     blocked = cluster.wait(
         "InferenceWorkspace", "model", lambda obj: condition(obj, "Stalled").get("status") == "True", namespace,
-        timeout=300,
     )  # fmt: skip
     ready = condition(blocked, "Ready")
     assert (ready["status"], ready["reason"]) == ("False", "RolloutBlocked")

@@ -52,9 +52,9 @@ def check(cluster: Cluster, namespace: str, names: list[str], recorder: StatusRe
     assert claims == sorted(f"{name}-work" for name in names)
     for name in names:
         cluster.delete("FineTuneJob", name, namespace)
-    cluster.wait_all("FineTuneJob", lambda objects: not objects, namespace, timeout=300)
+    cluster.wait_all("FineTuneJob", lambda objects: not objects, namespace)
     for kind in ("Job", "Pod", "Service"):
-        cluster.wait_all(kind, lambda objects: not objects, namespace, labels="tunesmith.dev/owner-uid", timeout=300)
+        cluster.wait_all(kind, lambda objects: not objects, namespace, labels="tunesmith.dev/owner-uid")
     # What is kept is the artifacts: output.retain is true.
     assert len(cluster.list("PersistentVolumeClaim", namespace)) == len(names)
 
@@ -88,7 +88,7 @@ def test_the_api_server_away_for_a_minute(private_api_cluster: Cluster) -> None:
         FakeKubelet(cluster, namespace, SEED, longest=2.0),
     ):
         names = apply_jobs(cluster, namespace, 3)
-        cluster.wait_all("Job", lambda jobs: len(jobs) >= 4, namespace, timeout=300)
+        cluster.wait_all("Job", lambda jobs: len(jobs) >= 4, namespace)
         cluster.stop_api_server()
         time.sleep(60)
         cluster.start_api_server()
@@ -106,11 +106,11 @@ def test_the_leader_killed_the_other_goes_on(cluster: Cluster, namespace: str) -
         holder = cluster.get("Lease", "tunesmith-operator", namespace)["spec"]["holderIdentity"]
         leader, other = (first, second) if holder.startswith("first") else (second, first)
         names = apply_jobs(cluster, namespace, 3)
-        cluster.wait_all("Job", lambda jobs: len(jobs) >= 3, namespace, timeout=300)
+        cluster.wait_all("Job", lambda jobs: len(jobs) >= 3, namespace)
         leader.kill()
         cluster.wait(
             "Lease", "tunesmith-operator",
-            lambda lease: (lease["spec"].get("holderIdentity") or "").startswith(other.name), namespace, timeout=300,
+            lambda lease: (lease["spec"].get("holderIdentity") or "").startswith(other.name), namespace,
         )  # fmt: skip
         all_ended(cluster, namespace, 3)
         check(cluster, namespace, names, recorder)

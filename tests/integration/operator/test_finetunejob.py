@@ -365,7 +365,7 @@ def test_a_quota_of_pods_is_told_by_the_jobs_events(stages: Stages, cluster: Clu
     cluster.create(quota, namespace)
     cluster.wait("ResourceQuota", "pods", lambda obj: obj.get("status", {}).get("hard"), namespace)
     stages.create()
-    assert "exceeded quota" in stages.message("QuotaExceeded", timeout=300)
+    assert "exceeded quota" in stages.message("QuotaExceeded")
 
 
 def test_a_job_is_suspended_and_goes_on(stages: Stages, cluster: Cluster, namespace: str):

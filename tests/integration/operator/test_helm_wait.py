@@ -52,9 +52,7 @@ class Install:
 
 
 def stage_pod(cluster: Cluster, namespace: str, stage: str) -> Object:
-    (pod,) = cluster.wait_all(
-        "Pod", lambda pods: len(pods) == 1, namespace, labels=f"tunesmith.dev/stage={stage}", timeout=30
-    )
+    (pod,) = cluster.wait_all("Pod", lambda pods: len(pods) == 1, namespace, labels=f"tunesmith.dev/stage={stage}")
     return pod
 
 
@@ -120,7 +118,7 @@ def test_a_failure_that_can_still_succeed_is_waited_for(cluster: Cluster, namesp
         install.still_waits("a retryable failure")
         again = cluster.wait_all(
             "Pod", lambda pods: any(p["metadata"]["uid"] != pod["metadata"]["uid"] for p in pods), namespace,
-            labels="tunesmith.dev/stage=prepare", timeout=300,
+            labels="tunesmith.dev/stage=prepare",
         )  # fmt: skip
         second = next(p for p in again if p["metadata"]["uid"] != pod["metadata"]["uid"])
         write(cluster, namespace, second, finished(second, message=outcome("prepare")))

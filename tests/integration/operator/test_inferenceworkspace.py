@@ -129,7 +129,7 @@ def test_no_secret_no_room_and_a_deadline(around):
     around.say(pod, phase="Pending", conditions=[unschedulable])
     around.status("Unschedulable", "0/1 nodes", "Unknown")
     assert verdict(around) == IN_PROGRESS
-    around.status("Unschedulable", "0/1 nodes", "False", timeout=300)
+    around.status("Unschedulable", "0/1 nodes", "False")
     assert verdict(around) == FAILED
     around.say(pod, ready=True)
     around.status("Serving")
@@ -215,9 +215,7 @@ def test_a_restart_by_kubectl_replaces_the_servers(around):
     serve_a(around)
     (before,) = around.pods(1, A)
     around.cluster.run("rollout", "restart", "deployment/faq", "-n", around.namespace)
-    around.cluster.wait_all(
-        "Pod", lambda pods: len(pods) == 2, around.namespace, "tunesmith.dev/owner-name=faq", timeout=60
-    )
+    around.cluster.wait_all("Pod", lambda pods: len(pods) == 2, around.namespace, "tunesmith.dev/owner-name=faq")
     around.make_ready(1, A)
     (after,) = around.pods(1, A)
     assert after["metadata"]["name"] != before["metadata"]["name"]

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from transformers import AutoTokenizer
 
-from support.precisions import exported_here
+from support.precisions import each_precision
 from support.trained_jobs import ROWS
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import ParitySpec, Precision
@@ -43,7 +43,7 @@ def compare(model: Path, onnx_folder: Path, tmp_path: Path) -> Numbers:
     return measure(OnnxModel(onnx_folder), TorchReference(reference), tie_tolerance=1e-3)
 
 
-@pytest.mark.parametrize("precision", exported_here(TASKS[DEFAULT_TASK].precisions))
+@pytest.mark.parametrize("precision", each_precision(TASKS[DEFAULT_TASK].precisions))
 @pytest.mark.parametrize("architecture", sorted(EXPORTABLE))
 def test_an_export_is_the_same_model(
     architecture: str, precision: Precision, model_of: ModelOf, export_of: ExportOf, tmp_path: Path

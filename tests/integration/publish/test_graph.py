@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from support.precisions import exported_here
+from support.precisions import each_precision
 from support.tiny_models import export_onnx
 from tunesmith_api.spec import Precision
 from tunesmith_trainer.export.architectures import EXPORTABLE, export_options
@@ -46,7 +46,7 @@ def test_the_builders_own_export_gives_the_same_logits(
     np.testing.assert_allclose(pruned.decode(IDS, [9, 4, 2]), whole.decode(IDS, [9, 4, 2]), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("precision", exported_here(Precision))
+@pytest.mark.parametrize("precision", each_precision(Precision))
 def test_the_last_tokens_logits_are_the_exports_only_ones(precision: Precision, export_of: ExportOf) -> None:
     folder = export_of("LlamaForCausalLM", precision)
     (logits,) = (output for output in graph_of(folder).output if output.name == "logits")

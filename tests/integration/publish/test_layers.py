@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from support.precisions import exported_here
+from support.precisions import each_precision
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import Precision
 from tunesmith_api.tasks import DEFAULT_TASK, TASKS
@@ -36,7 +36,7 @@ def store_of(folder: Path, ids: list[int]) -> TokenStore:
     return TokenStore.write(folder, [(ids, [1] * len(ids))])
 
 
-@pytest.mark.parametrize("precision", exported_here(TASKS[DEFAULT_TASK].precisions))
+@pytest.mark.parametrize("precision", each_precision(TASKS[DEFAULT_TASK].precisions))
 @pytest.mark.parametrize("architecture", sorted(EXPORTABLE))
 def test_an_export_keeps_every_layer(
     architecture: str,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support.precisions import exported_here
+from support.precisions import each_precision
 from support.trained_jobs import ROWS
 from tunesmith_api.failures import Reason, StageError
 from tunesmith_api.spec import ParitySpec, Precision
@@ -73,7 +73,7 @@ def unlimited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("unlimited"), None)
 
 
-@pytest.mark.parametrize("precision", exported_here(Precision))
+@pytest.mark.parametrize("precision", each_precision(Precision))
 def test_a_lost_window_is_caught(
     precision: Precision, windowed: Path, unlimited: Path, exporter: Exporter, tmp_path: Path
 ) -> None:
@@ -88,7 +88,7 @@ def test_a_lost_window_is_caught(
     assert caught.value.reason is Reason.PARITY_FAILED
 
 
-@pytest.mark.parametrize("precision", exported_here(Precision))
+@pytest.mark.parametrize("precision", each_precision(Precision))
 def test_an_export_beyond_its_threshold_passes(
     precision: Precision, unlimited: Path, exporter: Exporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

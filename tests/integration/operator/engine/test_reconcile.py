@@ -87,7 +87,7 @@ def test_an_object_of_somebody_else_is_left_and_told_of(cluster: Cluster, namesp
     assert [port["port"] for port in service["spec"]["ports"]] == [99]
     assert OWNER_UID not in service["metadata"].get("labels", {})
     cluster.delete("Service", "a", namespace)
-    cluster.wait("FineTuneJob", "a", says("Working"), namespace, timeout=300)
+    cluster.wait("FineTuneJob", "a", says("Working"), namespace)
 
 
 def test_a_refusal_by_quota_is_told_and_ends_by_itself(cluster: Cluster, namespace: str, start: Any) -> None:
@@ -99,7 +99,7 @@ def test_a_refusal_by_quota_is_told_and_ends_by_itself(cluster: Cluster, namespa
     found = cluster.wait("FineTuneJob", "a", says("ChildRefused"), namespace)
     assert "exceeded quota" in condition(found, "Ready")["message"]
     cluster.delete("ResourceQuota", "q", namespace)
-    cluster.wait("FineTuneJob", "a", says("Working"), namespace, timeout=300)
+    cluster.wait("FineTuneJob", "a", says("Working"), namespace)
 
 
 def test_a_workspace_hears_of_the_job_that_it_follows(cluster: Cluster, namespace: str, start: Any) -> None:

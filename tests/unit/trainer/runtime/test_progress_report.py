@@ -125,7 +125,7 @@ def test_nobody_who_listens_costs_no_time(tmp_path, token, monkeypatch):
     started = time.monotonic()
     for step in range(100):
         report.report_progress(work, {"step": step})
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 1
     assert json.loads(work.progress.read_text()) == {"step": 99}
 
 
