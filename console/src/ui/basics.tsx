@@ -74,10 +74,13 @@ export function ErrorText({ error }: { error: Error | undefined }) {
   );
 }
 
+/** What is said until something is there; a list of choices says it too. */
+export const LOADING = "Loading …";
+
 export function Loading() {
   return (
     <p className="muted loading" role="status">
-      Loading …
+      {LOADING}
     </p>
   );
 }

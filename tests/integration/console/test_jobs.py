@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from support.console_browser import settle, show
 from support.console_rows import DONE, FAILED, RUNNING, STEPS, TUNED
@@ -114,6 +114,24 @@ def test_a_job_is_made_by_the_form(page: Page, hosted: Hosted) -> None:
     job = hosted.client().fine_tuning.jobs.retrieve(page.url.rpartition("/")[2])
     file = hosted.client().files.retrieve(job.training_file)
     assert (job.model, file.filename) == ("tiny", "lamps.jsonl")
+
+
+def test_a_list_of_choices_is_not_called_empty_while_it_is_loading(page: Page) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(re.compile(r"/v1/(files|models)\b"), hold)
+    show(page, "new")
+    for label in ("Base model", "Training file", "Validation file"):
+        expect(page.get_by_label(label).locator("option")).to_have_text(["Loading …"])
+    for route in held:
+        route.continue_()
+    settle(page)
+    expect(page.get_by_label("Base model")).to_have_value("tiny")
+    for label, none in (("Training file", "Choose a file"), ("Validation file", "None")):
+        expect(page.get_by_label(label).locator("option").first).to_have_text(none)
 
 
 def test_what_is_wrong_with_a_file_and_a_form_is_said(page: Page) -> None:

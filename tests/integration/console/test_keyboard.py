@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from support.console_browser import show
+from support.console_browser import settle, show
 from support.console_rows import RUNNING
 from support.hosted import Hosted
 from support.hosted_jobs import CHAT, lines, put_file
@@ -42,6 +42,7 @@ def test_a_job_is_started_by_the_keyboard(page: Page, hosted: Hosted) -> None:
     tab_to(page, "New job")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="New job")).to_be_focused()
+    settle(page)
     tab_to(page, "Training file")
     page.keyboard.press("ArrowDown")
     tab_to(page, "Supervised")

@@ -2,7 +2,7 @@ import { listFiles } from "../../api/files";
 import type { FileObject } from "../../api/types";
 import { formatAgo, formatBytes } from "../../format";
 import { useQuery } from "../../hooks/useQuery";
-import { Card, ErrorText } from "../../ui/basics";
+import { Card, ErrorText, LOADING } from "../../ui/basics";
 import { SelectField, type Option } from "../../ui/fields";
 import { UploadArea } from "../../ui/UploadArea";
 import { FileReport } from "../files/FileReport";
@@ -13,10 +13,10 @@ const nameOf = (file: FileObject): string =>
 
 /** What is learned from: a file that is there, or one that is uploaded now, and what is found in it. */
 export function DataFields({ form, onChange }: { form: Form; onChange: (changes: Partial<Form>) => void }) {
-  const { data, error, reload } = useQuery((signal) => listFiles(signal, "fine-tune"), []);
+  const { data, error, isLoading, reload } = useQuery((signal) => listFiles(signal, "fine-tune"), []);
   const files = data ?? [];
   const options = (none: string, chosen: string): Option[] => [
-    ["", none],
+    ["", isLoading ? LOADING : none],
     ...(chosen === "" || files.some(({ id }) => id === chosen) ? [] : [chosen]),
     ...files.map((file): Option => [file.id, nameOf(file)]),
   ];

@@ -5,7 +5,7 @@ import { useAction } from "../../hooks/useAction";
 import { useDelayed } from "../../hooks/useDelayed";
 import { useQuery } from "../../hooks/useQuery";
 import { goTo } from "../../router";
-import { Button, Card, ErrorText, Header } from "../../ui/basics";
+import { Button, Card, ErrorText, Header, LOADING } from "../../ui/basics";
 import { SelectField } from "../../ui/fields";
 import { useNotices } from "../../ui/notices";
 import { DataFields } from "./DataFields";
@@ -63,7 +63,7 @@ export function NewJobPage({ from, file, model }: { from: string | null; file: s
               label="Base model"
               required
               value={form.model}
-              options={names.length === 0 ? [["", "There are no base models"]] : names}
+              options={names.length === 0 ? [["", models.isLoading ? LOADING : "There are no base models"]] : names}
               onChange={(model) => change({ model })}
             />
           </Card>
