@@ -156,8 +156,10 @@ class _Job:
         if observed.claim is None and self.spec.storage.claim_name is not None:
             return self._held(pending.missing("PersistentVolumeClaim", self.spec.storage.claim_name))
         if (pod := next(observed.living_pods(), None)) is not None:
-            message = f"Waits for pod {pod['metadata']['name']} to end before {stage.value} goes on"
-            return self._held(pending.PendingReason(OperatorReason.PODS_ENDING, message))
+            message = f"Before {stage.value} goes on, it waits for {pending.ending(pod, observed.now)}"
+            left = pending.until_lost(pod, observed.now)
+            again = left if left is not None and left > 0 else None
+            return self._held(pending.PendingReason(OperatorReason.PODS_ENDING, message, again))
         status = resumed(self.status, observed.now)
         left = seconds_left(self.spec, status, observed.now)
         deadline = None if left is None else max(1, round(left))

@@ -7,9 +7,10 @@ from datetime import datetime
 
 from tunesmith_api.status.reasons import OperatorReason
 from tunesmith_api.work_folder import Stage
+from tunesmith_operator.engine.event_fields import last_seen, text_of
 from tunesmith_operator.engine.reconciler import ApplyError, KubeObject
 from tunesmith_operator.finetunejob.containers import container_state
-from tunesmith_operator.finetunejob.observed import Observed, age, stage_of
+from tunesmith_operator.finetunejob.observed import Observed, age, stage_of, time_of
 from tunesmith_operator.pods.facts import (
     CONFIG_REASONS,
     PULL_REASONS,
@@ -18,13 +19,14 @@ from tunesmith_operator.pods.facts import (
     exceeds_quota,
     holds,
     missing_in,
-    text_of,
     unschedulable,
     waiting_of,
 )
 
 QUIET_SECONDS = 20.0
-"""Time after which events are read to learn why a Job has no pod, or a scheduled pod no container."""
+"""Time after which events are read to learn why a Job has too few pods, or a scheduled pod no container."""
+LOST_SECONDS = 30.0
+"""Time after a pod's grace period by which a kubelet that works has removed it."""
 _LOOK_AGAIN = 15.0
 _LOOK_FOR_MISSING = 5.0
 
@@ -47,30 +49,51 @@ class PendingReason:
 def pending_reason(observed: Observed, job: KubeObject) -> PendingReason | None:
     """Return what a stage's Job waits for; None if it runs (or has only just been created)."""
     pods = [pod for pod in observed.pods_of(job) if (pod.get("status") or {}).get("phase") == "Pending"]
+    for pod in observed.pods_of(job):
+        if _is_lost(pod, observed.now):
+            return PendingReason(OperatorReason.PODS_ENDING, f"Waits for {ending(pod, observed.now)}")
     for pod in pods:
         if (found := _pending(pod, observed.events.get(pod["metadata"]["name"], []))) is not None:
             return found
-    if not observed.pods_of(job) and (refused := _refused_pods(observed.events.get(job["metadata"]["name"], []))):
-        return refused
-    return None
+    return _refused_pods(observed, job) if _lacks_pods(observed, job) else None
 
 
 def needs_events(observed: Observed, job: KubeObject, now: datetime) -> list[tuple[str, str]]:
     """Return (kind, name) of the objects whose events must be read, because nothing has happened for too long."""
-    pods = observed.pods_of(job)
-    if not pods:
-        is_quiet = not (job.get("spec") or {}).get("suspend") and age(job, now) >= QUIET_SECONDS
-        return [("Job", job["metadata"]["name"])] if is_quiet and not _has_ended(job) else []
-    return [("Pod", pod["metadata"]["name"]) for pod in pods if _is_being_made(pod) and age(pod, now) >= QUIET_SECONDS]
+    pods = [pod for pod in observed.pods_of(job) if _is_being_made(pod) and age(pod, now) >= QUIET_SECONDS]
+    wanted = [("Pod", pod["metadata"]["name"]) for pod in pods]
+    if _lacks_pods(observed, job) and age(job, now) >= QUIET_SECONDS:
+        wanted.append(("Job", job["metadata"]["name"]))
+    return wanted
+
+
+def ending(pod: KubeObject, now: datetime) -> str:
+    """Return what is waited for while a pod ends, and what to do where it does not."""
+    text = f"pod {pod['metadata']['name']} to end"
+    if not _is_lost(pod, now):
+        return text
+    node = (pod.get("spec") or {}).get("nodeName") or "NODE"
+    return f"{text}, which is overdue. Its node {node} may be gone: if it is, run `kubectl delete node {node}`"
+
+
+def until_lost(pod: KubeObject, now: datetime) -> float | None:
+    """Return the seconds until a pod that is being deleted counts as lost; None if it has ended or is not deleted."""
+    until = pod["metadata"].get("deletionTimestamp")  # with the grace period in it
+    if not until or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        return None
+    return (time_of(until) - now).total_seconds() + LOST_SECONDS
 
 
 def look_again(observed: Observed, job: KubeObject, now: datetime) -> float | None:
     """Return the seconds after which events may have to be read; None if the pods' statuses are enough."""
-    pods = observed.pods_of(job)
-    if _has_ended(job) or (job.get("spec") or {}).get("suspend"):
+    if _is_over(job):
         return None
-    quiet = [age(pod, now) for pod in pods if _is_being_made(pod)] if pods else [age(job, now)]
-    return max(1.0, QUIET_SECONDS - min(quiet)) if quiet and min(quiet) < QUIET_SECONDS else None
+    quiet = [age(pod, now) for pod in observed.pods_of(job) if _is_being_made(pod)]
+    if _lacks_pods(observed, job):
+        quiet.append(age(job, now))
+    waits = [QUIET_SECONDS - seconds for seconds in quiet if seconds < QUIET_SECONDS]
+    waits += [seconds for pod in observed.pods_of(job) if (seconds := until_lost(pod, now)) is not None and seconds > 0]
+    return max(1.0, min(waits)) if waits else None
 
 
 def refusal(error: ApplyError) -> PendingReason:
@@ -139,11 +162,16 @@ def _mount(events: list[KubeObject]) -> PendingReason | None:
     return None
 
 
-def _refused_pods(events: list[KubeObject]) -> PendingReason | None:
-    """Return why a Job gets no pod."""
-    for event in reversed(events):
+def _refused_pods(observed: Observed, job: KubeObject) -> PendingReason | None:
+    """Return why a Job gets a pod too few, if that was not before it got the newest of those that it has."""
+    pods = observed.pods_of(job)
+    newest = pods[-1]["metadata"].get("creationTimestamp") if pods else None
+    for event in reversed(observed.events.get(job["metadata"]["name"], [])):
         if event.get("reason") != "FailedCreate":
             continue
+        seen = last_seen(event)
+        if newest and seen and time_of(seen) < time_of(newest):
+            return None
         words = text_of(event)
         if exceeds_quota(words):
             message = f"{words.rstrip('.')}. Raise the quota of the namespace, or wait until others free it"
@@ -162,6 +190,12 @@ def _missing_in(words: str) -> PendingReason | None:
     return PendingReason(OperatorReason.MISSING_REFERENCE, message)
 
 
+def _is_lost(pod: KubeObject, now: datetime) -> bool:
+    """Return whether a deleted pod should have ended by now: nobody ends it on a node that is gone."""
+    left = until_lost(pod, now)
+    return left is not None and left <= 0
+
+
 def _is_being_made(pod: KubeObject) -> bool:
     """Return whether a pod is scheduled, but no container status says why it does not run."""
     if (pod.get("status") or {}).get("phase") != "Pending" or not holds(pod, "PodScheduled"):
@@ -170,5 +204,12 @@ def _is_being_made(pod: KubeObject) -> bool:
     return not reason or reason in SETTING_UP
 
 
-def _has_ended(job: KubeObject) -> bool:
-    return holds(job, "Complete") or holds(job, "Failed")
+def _lacks_pods(observed: Observed, job: KubeObject) -> bool:
+    """Return whether a Job is to have more pods than it has: one for each node, but for those that have failed."""
+    pods = [pod for pod in observed.pods_of(job) if (pod.get("status") or {}).get("phase") != "Failed"]
+    return not _is_over(job) and len(pods) < int((job.get("spec") or {}).get("parallelism") or 1)
+
+
+def _is_over(job: KubeObject) -> bool:
+    """Return whether a Job has ended or is suspended, and gets no more pods."""
+    return holds(job, "Complete") or holds(job, "Failed") or bool((job.get("spec") or {}).get("suspend"))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tunesmith_api.objects import InferenceWorkspaceSpec
+from tunesmith_operator.engine.event_fields import text_of
 from tunesmith_operator.engine.reconciler import Api, Context, KubeObject, Store
 from tunesmith_operator.inferenceworkspace.adapters.choose import choose_adapters
 from tunesmith_operator.inferenceworkspace.adapters.mounts import config_map_name, list_key, wants_adapters
@@ -16,7 +17,7 @@ from tunesmith_operator.inferenceworkspace.metadata import REVISION
 from tunesmith_operator.inferenceworkspace.model import Observed, Target
 from tunesmith_operator.inferenceworkspace.pod import PORT
 from tunesmith_operator.inferenceworkspace.source import choose, choose_draft, matches, name_of
-from tunesmith_operator.pods.facts import SETTING_UP, text_of, waiting_of
+from tunesmith_operator.pods.facts import SETTING_UP, waiting_of
 
 _MANY_NODES = {"ReadWriteMany", "ReadOnlyMany"}
 

@@ -75,8 +75,3 @@ def waiting_of(container: Mapping[str, Any]) -> tuple[str, str]:
 def exceeds_quota(message: str) -> bool:
     """Return whether the API server refused an object because of a ResourceQuota."""
     return "exceeded quota" in message
-
-
-def text_of(event: KubeObject) -> str:
-    """Return an event's message, in either of the two APIs of events."""
-    return str(event.get("note") or event.get("message") or "")

@@ -360,12 +360,25 @@ def test_a_quota_of_jobs_is_waited_for(stages: Stages, cluster: Cluster, namespa
 
 
 @pytest.mark.slow
-def test_a_quota_of_pods_is_told_by_the_jobs_events(stages: Stages, cluster: Cluster, namespace: str):
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "pods"}, "spec": {"hard": {"pods": "0"}}}
+@pytest.mark.parametrize("pods", [0, 1])
+def test_a_quota_of_pods_is_told_by_the_jobs_events(stages: Stages, cluster: Cluster, namespace: str, pods: int):
+    """Of no pod at all, and of the second of two nodes."""
+    hard = {"pods": str(pods)}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "pods"}, "spec": {"hard": hard}}
     cluster.create(quota, namespace)
     cluster.wait("ResourceQuota", "pods", lambda obj: obj.get("status", {}).get("hard"), namespace)
-    stages.create()
+    stages.create(resources={"nodes": 2}, storage={"accessMode": "ReadWriteMany"})
+    if pods:
+        first = stages.reach("train")
+        stages.say(first, running(first))
     assert "exceeded quota" in stages.message("QuotaExceeded")
+    cluster.patch("ResourceQuota", "pods", {"spec": {"hard": {"pods": "2"}}}, namespace)
+    if pods:
+        first, second = stages.pods("tiny-train-1", 2)
+        stages.say(second if second["status"]["phase"] == "Pending" else first, running(second))
+        stages.until("Training")
+    else:
+        stages.pod("tiny-prepare-1")
 
 
 def test_a_job_is_suspended_and_goes_on(stages: Stages, cluster: Cluster, namespace: str):

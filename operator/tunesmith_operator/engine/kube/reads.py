@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tunesmith_operator.engine.event_fields import last_seen
 from tunesmith_operator.engine.kube.api_errors import ApiError
 from tunesmith_operator.engine.kube.client import METADATA_ONLY, KubeClient
 from tunesmith_operator.engine.kube.resources import CONFIG_MAP, EVENT, SECRET, resource_of
@@ -70,9 +71,4 @@ class ApiReader:
                 return []
             raise
         events: list[KubeObject] = answer.get("items") or []
-        return sorted(events, key=_time)
-
-
-def _time(event: KubeObject) -> str:
-    series = event.get("series") or {}
-    return str(series.get("lastObservedTime") or event.get("deprecatedLastTimestamp") or event.get("eventTime") or "")
+        return sorted(events, key=last_seen)

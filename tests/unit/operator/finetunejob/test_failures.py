@@ -1,11 +1,13 @@
 """Why jobs fail and what they wait for: by what pods, Jobs and events say, in the words of Kubernetes."""
 
+from datetime import timedelta
+
 import pytest
 
-from support.job_facts import SETTINGS, World, container, scheduled
+from support.job_facts import SETTINGS, World, container, scheduled, stamp
 from tunesmith_operator.finetunejob.decide import decide
 from tunesmith_operator.finetunejob.failures import Failure, lacks_peers
-from tunesmith_operator.finetunejob.pending import QUIET_SECONDS, look_again, needs_events
+from tunesmith_operator.finetunejob.pending import LOST_SECONDS, QUIET_SECONDS, look_again, needs_events
 
 JOB = "tiny-prepare-1"
 EVICTED = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
@@ -286,6 +288,64 @@ def test_events_tell_why_a_job_gets_no_pod(world, note, reason):
     world.events = {JOB: [{"type": "Warning", "reason": "FailedCreate", "note": note}]}
     after(world)
     assert (world.reason, note[:30] in world.message) == (reason, True)
+
+
+@pytest.mark.parametrize(("since", "reason"), [(0, "QuotaExceeded"), (-5, "Training")])
+def test_events_tell_why_a_job_of_several_nodes_gets_no_further_pod(since, reason):
+    """What was refused before the newest pod was made is over: the pod that is lacking now is one to be replaced."""
+    world = after(World({"resources": {"nodes": 2}, "storage": {"accessMode": "ReadWriteMany"}}))
+    world.complete(JOB)
+    after(world)
+    job = "tiny-train-1"
+    world.running(job)
+    assert needs_events(world.observed(), world.jobs[job], world.now) == []
+    assert look_again(world.observed(), world.jobs[job], world.now) == pytest.approx(QUIET_SECONDS)
+    seen = stamp(world.now + timedelta(seconds=since))
+    world.pass_time(QUIET_SECONDS)
+    assert needs_events(world.observed(), world.jobs[job], world.now) == [("Job", job)]
+    note = 'Error creating: pods "x" is forbidden: exceeded quota: q, requested: pods=1'
+    world.events = {job: [{"reason": "FailedCreate", "note": note, "deprecatedLastTimestamp": seen}]}
+    after(world)
+    assert (world.reason, note in world.message) == (reason, reason == "QuotaExceeded")
+    world.running(job, 1)
+    assert needs_events(world.observed(), world.jobs[job], world.now) == []
+    after(world)
+    assert world.reason == "Training"
+
+
+def test_a_pod_that_does_not_end_names_its_node():
+    """Nobody ends a pod on a node that is gone, and the Job makes no other one before it has ended."""
+    world = after(World())
+    pod = world.running(JOB)
+    pod["spec"]["nodeName"] = "gpu-3"
+    pod["metadata"]["deletionTimestamp"] = stamp(world.now + timedelta(seconds=20))  # with its grace period
+    after(world)
+    assert world.reason == "Preparing"
+    assert look_again(world.observed(), world.jobs[JOB], world.now) == pytest.approx(20 + LOST_SECONDS)
+    world.pass_time(20 + LOST_SECONDS)
+    after(world)
+    assert world.reason == "PodsEnding"
+    assert "kubectl delete node gpu-3" in world.message
+    assert look_again(world.observed(), world.jobs[JOB], world.now) is None
+    del world.pods[pod["metadata"]["name"]]
+    world.running(JOB)
+    after(world)
+    assert world.reason == "Preparing"
+
+
+def test_a_pod_of_an_earlier_attempt_that_does_not_end_names_its_node():
+    world = after(World())
+    world.running(JOB)["spec"]["nodeName"] = "gpu-3"
+    world.change_spec(suspend=True)
+    after(world)
+    world.change_spec(suspend=False)
+    decision = decide(world.observed(), SETTINGS)
+    assert decision.requeue_after is not None and decision.requeue_after >= LOST_SECONDS
+    after(world)
+    assert (world.reason, "delete node" in world.message) == ("PodsEnding", False)
+    world.pass_time(decision.requeue_after)
+    after(world)
+    assert (world.reason, "kubectl delete node gpu-3" in world.message) == ("PodsEnding", True)
 
 
 def test_what_is_waited_for_is_named_when_the_deadline_comes():
