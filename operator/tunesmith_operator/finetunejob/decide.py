@@ -60,7 +60,12 @@ def decide(observed: Observed, settings: OperatorSettings) -> Decision:
 
 
 def _after_the_end(observed: Observed, status: Status) -> Decision:
-    """Return the decision about a finished job: release its volume if it holds the artifact, delete it in time."""
+    """Return the decision about a finished job: release its volume if it holds the artifact, delete it in time.
+
+    Jobs that are still there when it has failed are those whose deletion failed then.
+    """
+    if status["phase"] == state.Phase.FAILED and (active := _active(observed)):
+        return Decision(status=status, delete=active)
     left = seconds_until_deletion(observed.spec, status, observed.now)
     keep: tuple[KubeObject, ...] = ()
     name = observed.own_claim_name
@@ -261,8 +266,7 @@ class _Job:
     def _fail(self, failure: Failure) -> Decision:
         status = resumed(self.status, self.observed.now)
         status = state.failed(status, failure.reason, failure.message)
-        active = [job for job in self.observed.jobs if not _has_ended(job)]
-        return Decision(status=status, delete=tuple(ObjectRef("Job", job["metadata"]["name"]) for job in active))
+        return Decision(status=status, delete=_active(self.observed))
 
     def _held(self, wait: pending.PendingReason) -> Decision:
         status = resumed(self.status, self.observed.now)
@@ -283,6 +287,12 @@ class _Job:
     def _volume_lost(self) -> Failure:
         message = f"the volume claim {self.observed.claim_name} was deleted, and with it what the job had done"
         return Failure(OperatorReason.VOLUME_LOST, f"{message}. Create the FineTuneJob anew")
+
+
+def _active(observed: Observed) -> tuple[ObjectRef, ...]:
+    """Return the Jobs that have not ended and are not being deleted."""
+    active = (job for job in observed.jobs if not _has_ended(job) and "deletionTimestamp" not in job["metadata"])
+    return tuple(ObjectRef("Job", job["metadata"]["name"]) for job in active)
 
 
 def _has_ended(job: KubeObject) -> bool:

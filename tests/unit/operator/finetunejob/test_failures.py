@@ -1,10 +1,12 @@
 """Why jobs fail and what they wait for: by what pods, Jobs and events say, in the words of Kubernetes."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from support.job_facts import SETTINGS, World, container, scheduled, stamp
+from tunesmith_operator.engine.reconciler import ObjectRef
 from tunesmith_operator.finetunejob.decide import decide
 from tunesmith_operator.finetunejob.failures import Failure, lacks_peers
 from tunesmith_operator.finetunejob.pending import LOST_SECONDS, QUIET_SECONDS, look_again, needs_events
@@ -311,6 +313,19 @@ def test_events_tell_why_a_job_of_several_nodes_gets_no_further_pod(since, reaso
     assert needs_events(world.observed(), world.jobs[job], world.now) == []
     after(world)
     assert world.reason == "Training"
+
+
+def test_a_job_whose_deletion_failed_is_deleted_again():
+    world = after(World({"scheduling": {"activeDeadlineSeconds": 60}}))
+    world.running(JOB)
+    world.pass_time(61)
+    decision = decide(world.observed(), SETTINGS)
+    assert decision.delete == (ObjectRef("Job", JOB),)
+    world.take(replace(decision, delete=()))
+    assert (world.status["phase"], list(world.jobs)) == ("Failed", [JOB])
+    after(world)
+    assert (world.status["phase"], world.reason, list(world.jobs)) == ("Failed", "DeadlineExceeded", [])
+    assert decide(world.observed(), SETTINGS).delete == ()
 
 
 def test_a_pod_that_does_not_end_names_its_node():
