@@ -15,12 +15,12 @@ def has_ended(obj: Object) -> bool:
     return condition(obj, "Ready").get("status") == "True" or condition(obj, "Stalled").get("status") == "True"
 
 
-def ended(cluster: Cluster, namespace: str, name: str, kind: str = "FineTuneJob", timeout: float = 600) -> Object:
+def ended(cluster: Cluster, namespace: str, name: str, kind: str = "FineTuneJob", timeout: float = 1200) -> Object:
     """Wait until an object is Ready or Stalled, and return it."""
     return cluster.wait(kind, name, has_ended, namespace, timeout=timeout)
 
 
-def succeeded(cluster: Cluster, namespace: str, name: str, timeout: float = 600) -> Object:
+def succeeded(cluster: Cluster, namespace: str, name: str, timeout: float = 1200) -> Object:
     """Wait until a job has ended, and return it when it is as it should be.
 
     Raises:

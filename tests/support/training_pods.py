@@ -6,7 +6,7 @@ from cluster.client import Cluster
 from support.operator import follow, has_ended
 
 LONG = {
-    "maxSteps": 1000,
+    "maxSteps": 600,
     "learningRate": 0.003,
     "globalBatchSize": 8,
     "maxLength": 128,

@@ -159,7 +159,7 @@ def test_an_upgrade_keeps_answering_and_loses_nothing(service: Service) -> None:
     assert migrations(release) == 2  # at the installation, and before the new pods
 
     with client.fine_tuning.jobs.with_streaming_response.list_events(
-        second.id, extra_query={"stream": "true"}, timeout=240
+        second.id, extra_query={"stream": "true"}, timeout=600
     ) as events:
         told = [json.loads(line[6:])["message"] for line in events.iter_lines() if line.startswith("data: {")]
     assert len(told) == len(set(told))

@@ -54,7 +54,7 @@ def test_a_job_goes_on_from_its_store_and_is_served_from_it(
     (first,) = [pod for pod in running(after, before) if pod["metadata"]["labels"][index] == "0"]  # tells of progress
     assert from_step(installed, namespace, first) >= 20
 
-    found = succeeded(installed, namespace, "long", timeout=400)
+    found = succeeded(installed, namespace, "long")
     prefix = f"work/long-{found['metadata']['uid'][:8]}"
     assert found["status"]["artifact"]["uri"] == f"s3://{BUCKET}/{prefix}/artifact"
     log = (store.folder / prefix / "artifact" / "training_log.jsonl").read_text()

@@ -53,7 +53,7 @@ def test_a_pod_that_is_deleted_or_evicted_goes_on_from_its_checkpoint(installed:
     third = next_pod(installed, namespace, "long", second)
     assert from_step(installed, namespace, third) >= resumed + 20
 
-    found = succeeded(installed, namespace, "long", timeout=400)
+    found = succeeded(installed, namespace, "long")
     assert found["status"]["progress"]["totalSteps"] == LONG["maxSteps"]
     log = read_volume(installed, namespace, "long-work", "cat /work/*/train/training_log.jsonl")
     steps = [json.loads(line)["step"] for line in log.splitlines() if '"loss"' in line]

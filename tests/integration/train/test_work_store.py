@@ -20,7 +20,7 @@ from tunesmith_trainer.train.checkpointing.checkpoints import damage, seal
 from tunesmith_trainer.train.checkpointing.uploads import StoredCheckpoints
 
 PREFIX = "work/jobs/tiny"
-STEPS = 400  # more than are done before what is kept of the first ones is seen in the store
+STEPS = 200  # more than are done before what is kept of the first ones is seen in the store
 
 
 def store_in(folder: Path) -> WorkStore:
