@@ -21,7 +21,7 @@ from tunesmith_operator.finetunejob.jobs import stage_job, train_service
 from tunesmith_operator.finetunejob.measured import with_measured
 from tunesmith_operator.finetunejob.memory import can_lower, kills_of, was_killed_for_memory
 from tunesmith_operator.finetunejob.names import KIND
-from tunesmith_operator.finetunejob.observed import Observed
+from tunesmith_operator.finetunejob.observed import Observed, has_ended
 from tunesmith_operator.finetunejob.planning import planned, unplanned
 from tunesmith_operator.finetunejob.publish_inputs import ended_jobs, hint, must_publish_again
 from tunesmith_operator.finetunejob.refusals import refusal_of
@@ -64,7 +64,7 @@ def _after_the_end(observed: Observed, status: Status) -> Decision:
 
     Jobs that are still there when it has failed are those whose deletion failed then.
     """
-    if status["phase"] == state.Phase.FAILED and (active := _active(observed)):
+    if status["phase"] == state.Phase.FAILED and (active := observed.active_jobs()):
         return Decision(status=status, delete=active)
     left = seconds_until_deletion(observed.spec, status, observed.now)
     keep: tuple[KubeObject, ...] = ()
@@ -141,7 +141,7 @@ class _Job:
 
     def _publish_again(self, job: KubeObject) -> Decision:
         """Return the decision about a job whose publish Job was created for another evaluation, export or output."""
-        if _has_ended(job):
+        if has_ended(job):
             return self._begin(self.stage, self.attempt + 1)
         # The next attempt begins when the pods of this one have ended.
         status = state.publish_restarted(self.status)
@@ -161,10 +161,7 @@ class _Job:
         if observed.claim is None and self.spec.storage.claim_name is not None:
             return self._held(pending.missing("PersistentVolumeClaim", self.spec.storage.claim_name))
         if (pod := next(observed.living_pods(), None)) is not None:
-            message = f"Before {stage.value} goes on, it waits for {pending.ending(pod, observed.now)}"
-            left = pending.until_lost(pod, observed.now)
-            again = left if left is not None and left > 0 else None
-            return self._held(pending.PendingReason(OperatorReason.PODS_ENDING, message, again))
+            return self._held(pending.ending(pod, observed.now, f" before {stage.value} goes on"))
         status = resumed(self.status, observed.now)
         left = seconds_left(self.spec, status, observed.now)
         deadline = None if left is None else max(1, round(left))
@@ -203,7 +200,7 @@ class _Job:
         status = paused(self.status, self.observed.now)
         what = "before its first stage" if not self.attempts else f"during {self.stage.value}"
         message = f"Suspended {what}; set spec.suspend to false to go on"
-        delete = () if job is None or _has_ended(job) else (ObjectRef("Job", job["metadata"]["name"]),)
+        delete = () if job is None or has_ended(job) else (ObjectRef("Job", job["metadata"]["name"]),)
         apply = self._claim() if self.attempts else ()
         return Decision(status=state.suspended(status, message), apply=apply, delete=delete)
 
@@ -266,7 +263,7 @@ class _Job:
     def _fail(self, failure: Failure) -> Decision:
         status = resumed(self.status, self.observed.now)
         status = state.failed(status, failure.reason, failure.message)
-        return Decision(status=status, delete=_active(self.observed))
+        return Decision(status=status, delete=self.observed.active_jobs())
 
     def _held(self, wait: pending.PendingReason) -> Decision:
         status = resumed(self.status, self.observed.now)
@@ -287,16 +284,6 @@ class _Job:
     def _volume_lost(self) -> Failure:
         message = f"the volume claim {self.observed.claim_name} was deleted, and with it what the job had done"
         return Failure(OperatorReason.VOLUME_LOST, f"{message}. Create the FineTuneJob anew")
-
-
-def _active(observed: Observed) -> tuple[ObjectRef, ...]:
-    """Return the Jobs that have not ended and are not being deleted."""
-    active = (job for job in observed.jobs if not _has_ended(job) and "deletionTimestamp" not in job["metadata"])
-    return tuple(ObjectRef("Job", job["metadata"]["name"]) for job in active)
-
-
-def _has_ended(job: KubeObject) -> bool:
-    return holds(job, "Complete") or holds(job, "Failed")
 
 
 def _with_progress(decision: Decision, progress: object) -> Decision:

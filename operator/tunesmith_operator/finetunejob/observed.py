@@ -10,8 +10,9 @@ from tunesmith_api.objects import FineTuneJobSpec
 from tunesmith_api.planner import ModelShape
 from tunesmith_api.work_folder import Stage
 from tunesmith_operator.engine.labels import STAGE
-from tunesmith_operator.engine.reconciler import ApplyError, KubeObject
+from tunesmith_operator.engine.reconciler import ApplyError, KubeObject, ObjectRef
 from tunesmith_operator.finetunejob.names import ATTEMPT
+from tunesmith_operator.pods.facts import holds
 
 JOB_NAME = "batch.kubernetes.io/job-name"
 
@@ -82,9 +83,19 @@ class Observed:
         pods = [pod for pod in self.pods if (pod["metadata"].get("labels") or {}).get(JOB_NAME) == name]
         return sorted(pods, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", pod["metadata"]["name"]))
 
+    def active_jobs(self) -> tuple[ObjectRef, ...]:
+        """Return the Jobs that have not ended and are not being deleted."""
+        active = (job for job in self.jobs if not has_ended(job) and "deletionTimestamp" not in job["metadata"])
+        return tuple(ObjectRef("Job", job["metadata"]["name"]) for job in active)
+
     def living_pods(self) -> Iterator[KubeObject]:
         """Yield the pods that may still write to the volume."""
         return (pod for pod in self.pods if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"))
+
+
+def has_ended(job: KubeObject) -> bool:
+    """Return whether a Job has completed or failed."""
+    return holds(job, "Complete") or holds(job, "Failed")
 
 
 def stage_of(child: KubeObject) -> Stage | None:

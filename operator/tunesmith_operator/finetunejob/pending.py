@@ -10,7 +10,7 @@ from tunesmith_api.work_folder import Stage
 from tunesmith_operator.engine.event_fields import last_seen, text_of
 from tunesmith_operator.engine.reconciler import ApplyError, KubeObject
 from tunesmith_operator.finetunejob.containers import container_state
-from tunesmith_operator.finetunejob.observed import Observed, age, stage_of, time_of
+from tunesmith_operator.finetunejob.observed import Observed, age, has_ended, stage_of, time_of
 from tunesmith_operator.pods.facts import (
     CONFIG_REASONS,
     PULL_REASONS,
@@ -51,7 +51,7 @@ def pending_reason(observed: Observed, job: KubeObject) -> PendingReason | None:
     pods = [pod for pod in observed.pods_of(job) if (pod.get("status") or {}).get("phase") == "Pending"]
     for pod in observed.pods_of(job):
         if _is_lost(pod, observed.now):
-            return PendingReason(OperatorReason.PODS_ENDING, f"Waits for {ending(pod, observed.now)}")
+            return ending(pod, observed.now)
     for pod in pods:
         if (found := _pending(pod, observed.events.get(pod["metadata"]["name"], []))) is not None:
             return found
@@ -67,13 +67,20 @@ def needs_events(observed: Observed, job: KubeObject, now: datetime) -> list[tup
     return wanted
 
 
-def ending(pod: KubeObject, now: datetime) -> str:
-    """Return what is waited for while a pod ends, and what to do where it does not."""
-    text = f"pod {pod['metadata']['name']} to end"
-    if not _is_lost(pod, now):
-        return text
+def ending(pod: KubeObject, now: datetime, before: str = "") -> PendingReason:
+    """Return the reason to wait for a pod to end, with what to do where it does not.
+
+    Args:
+        pod: The pod.
+        now: The time.
+        before: What begins when it has ended, in words after a space.
+    """
+    message, left = f"Waits for pod {pod['metadata']['name']} to end{before}", until_lost(pod, now)
+    if left is None or left > 0:
+        return PendingReason(OperatorReason.PODS_ENDING, message, left)
     node = (pod.get("spec") or {}).get("nodeName") or "NODE"
-    return f"{text}, which is overdue. Its node {node} may be gone: if it is, run `kubectl delete node {node}`"
+    remedy = f"It is overdue: if its node {node} is gone, run `kubectl delete node {node}`"
+    return PendingReason(OperatorReason.PODS_ENDING, f"{message}. {remedy}")
 
 
 def until_lost(pod: KubeObject, now: datetime) -> float | None:
@@ -212,4 +219,4 @@ def _lacks_pods(observed: Observed, job: KubeObject) -> bool:
 
 def _is_over(job: KubeObject) -> bool:
     """Return whether a Job has ended or is suspended, and gets no more pods."""
-    return holds(job, "Complete") or holds(job, "Failed") or bool((job.get("spec") or {}).get("suspend"))
+    return has_ended(job) or bool((job.get("spec") or {}).get("suspend"))
