@@ -36,7 +36,7 @@ MILESTONES = [
     ".artifact.*.tmp",
     "artifact",
 ]
-KILLS = 3
+KILLS = 2
 
 
 def start(work: Path) -> subprocess.Popen[str]:

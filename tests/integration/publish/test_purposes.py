@@ -1,4 +1,9 @@
-"""One cell of each purpose, and of each technique, of the table of purposes. All of them: `make purposes`."""
+"""One cell of each purpose, and of each technique, of the table of purposes. All of them: `make purposes`.
+
+Those whose technique an earlier one has are left to `make test-long`.
+"""
+
+from typing import Any
 
 import pytest
 
@@ -13,8 +18,18 @@ def runner(tmp_path_factory: pytest.TempPathFactory, runs: Runs) -> PurposeRunne
     return PurposeRunner(tmp_path_factory.mktemp("purposes"), runs)
 
 
+def chosen() -> list[Any]:
+    """Return the cells as parameters."""
+    found, taken = [], set()
+    for cell in one_of_each():
+        marks = [pytest.mark.long] if cell.technique in taken else []
+        found.append(pytest.param(cell, id=cell.name, marks=marks))
+        taken.add(cell.technique)
+    return found
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("cell", one_of_each(), ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", chosen())
 def test_a_cell_learns_is_exported_and_answers(cell: Cell, runner: PurposeRunner) -> None:
     found = runner.run(cell)
     assert "leftOut" not in found
