@@ -78,7 +78,7 @@ test-pods: $(INSTALLED)
 test-others: $(INSTALLED)
 	PYTHONDONTWRITEBYTECODE= $(IDLE) $(BIN)/python -m pytest -m "not e2e and not long" -n 3 --dist worksteal --durations 30
 
-test-long: $(INSTALLED) ## Run what `make test` leaves out, as other tests see most of it (5 minutes)
+test-long: $(INSTALLED) ## Run what `make test` leaves out, as other tests see most of it (7 minutes)
 	$(BIN)/python -m pytest -m long -n 2 --durations 0
 
 # For the edit loop: no cluster, no training, no type checker (`make lint` has that). Half a minute to a minute.

@@ -117,7 +117,7 @@ def test_all_stages(tmp_path: Path) -> None:
     check(tmp_path, ["prepare", "train", "publish"], whole_job, SEED)
 
 
-@pytest.mark.long
+@pytest.mark.long  # a cell of each technique is killed too
 @pytest.mark.slow
 def test_training_in_two_processes(tmp_path: Path) -> None:
     """By ZeRO-3, which parts the most; each strategy's processes are killed once in tests of the techniques."""

@@ -118,6 +118,7 @@ def test_a_model_is_tuned_further(hosted: Hosted, tmp_path: Path) -> None:
     assert answer.model == models[-1]
 
 
+@pytest.mark.long  # tests/e2e/cluster/test_hosted.py does so with pods
 def test_the_example_trains_pauses_and_asks(hosted: Hosted, tmp_path: Path) -> None:
     """examples/hosted/train.py, as it is: nothing but the URL and the key say where it runs."""
     environment = {"OPENAI_BASE_URL": f"{hosted.url}/v1", "OPENAI_API_KEY": hosted.key}

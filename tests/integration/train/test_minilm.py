@@ -8,7 +8,7 @@ from support.minilm import fine_tune, logistic_regression, rows
 from support.technique_runs import Runs
 
 
-@pytest.mark.long
+@pytest.mark.long  # the cell of classification does so with another model
 @pytest.mark.slow
 def test_a_fine_tuned_minilm_is_as_good_as_a_regression_on_its_embeddings(tmp_path: Path, runs: Runs) -> None:
     data = rows(400, 100)

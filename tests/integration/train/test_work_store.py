@@ -239,6 +239,7 @@ def test_killed_and_told_to_stop_it_ends_in_the_same_artifact(object_store: Obje
     assert again == found
 
 
+@pytest.mark.long  # tests/e2e/cluster/test_object_store.py does so with pods
 @pytest.mark.slow
 def test_machines_without_a_common_folder_go_on_together(object_store: ObjectStore, tmp_path: Path, port: int) -> None:
     job = json.loads(job_config(tmp_path / "rows.jsonl"))
