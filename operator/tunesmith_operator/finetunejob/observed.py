@@ -12,7 +12,7 @@ from tunesmith_api.work_folder import Stage
 from tunesmith_operator.engine.labels import STAGE
 from tunesmith_operator.engine.reconciler import ApplyError, KubeObject, ObjectRef
 from tunesmith_operator.finetunejob.names import ATTEMPT
-from tunesmith_operator.pods.facts import holds
+from tunesmith_operator.pods.facts import holds, is_terminal
 
 JOB_NAME = "batch.kubernetes.io/job-name"
 
@@ -90,7 +90,7 @@ class Observed:
 
     def living_pods(self) -> Iterator[KubeObject]:
         """Yield the pods that may still write to the volume."""
-        return (pod for pod in self.pods if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"))
+        return (pod for pod in self.pods if not is_terminal(pod))
 
 
 def has_ended(job: KubeObject) -> bool:

@@ -18,6 +18,7 @@ from tunesmith_operator.pods.facts import (
     condition,
     exceeds_quota,
     holds,
+    is_terminal,
     missing_in,
     unschedulable,
     waiting_of,
@@ -48,11 +49,12 @@ class PendingReason:
 
 def pending_reason(observed: Observed, job: KubeObject) -> PendingReason | None:
     """Return what a stage's Job waits for; None if it runs (or has only just been created)."""
-    pods = [pod for pod in observed.pods_of(job) if (pod.get("status") or {}).get("phase") == "Pending"]
-    for pod in observed.pods_of(job):
-        if _is_lost(pod, observed.now):
-            return ending(pod, observed.now)
+    pods = observed.pods_of(job)
+    if (lost := next((pod for pod in pods if _is_lost(pod, observed.now)), None)) is not None:
+        return ending(lost, observed.now)
     for pod in pods:
+        if (pod.get("status") or {}).get("phase") != "Pending":
+            continue
         if (found := _pending(pod, observed.events.get(pod["metadata"]["name"], []))) is not None:
             return found
     return _refused_pods(observed, job) if _lacks_pods(observed, job) else None
@@ -86,13 +88,13 @@ def ending(pod: KubeObject, now: datetime, before: str = "") -> PendingReason:
 def until_lost(pod: KubeObject, now: datetime) -> float | None:
     """Return the seconds until a pod that is being deleted counts as lost; None if it has ended or is not deleted."""
     until = pod["metadata"].get("deletionTimestamp")  # with the grace period in it
-    if not until or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+    if not until or is_terminal(pod):
         return None
     return (time_of(until) - now).total_seconds() + LOST_SECONDS
 
 
 def look_again(observed: Observed, job: KubeObject, now: datetime) -> float | None:
-    """Return the seconds after which events may have to be read; None if the pods' statuses are enough."""
+    """Return the seconds after which events may have to be read or a pod is lost; None if statuses are enough."""
     if _is_over(job):
         return None
     quiet = [age(pod, now) for pod in observed.pods_of(job) if _is_being_made(pod)]

@@ -11,7 +11,7 @@ from tunesmith_operator.engine.reconciler import KubeObject
 from tunesmith_operator.inferenceworkspace.deployment import template_of
 from tunesmith_operator.inferenceworkspace.failures import PodProblem, most_severe, refusal_of
 from tunesmith_operator.inferenceworkspace.metadata import TEMPLATE
-from tunesmith_operator.pods.facts import condition, holds
+from tunesmith_operator.pods.facts import condition, holds, is_terminal
 
 
 class State(Enum):
@@ -58,12 +58,12 @@ def rollout_state(
         events: Newest warning about pods that cannot start, by the pod's name.
     """
     template, replicas = template_of(desired), desired["spec"]["replicas"]
-    living = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp") and not _has_ended(pod)]
+    living = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp") and not is_terminal(pod)]
     new = [pod for pod in living if pod["metadata"]["labels"].get(TEMPLATE) == template]
     new_ready = _count_ready(new)
     counts = (len(living), _count_ready(living), new_ready)
     # Evicted pods still exist beside their replacements.
-    problem = most_severe(new, events) if new else most_severe(filter(_has_ended, pods), events)
+    problem = most_severe(new, events) if new else most_severe(filter(is_terminal, pods), events)
     is_current = observed is not None and _is_current(observed, template, replicas)
     if observed is not None and is_current:
         status = observed.get("status") or {}
@@ -88,11 +88,6 @@ def rollout_state(
 
 def _count_ready(pods: Sequence[KubeObject]) -> int:
     return sum(holds(pod, "Ready") for pod in pods)
-
-
-def _has_ended(pod: KubeObject) -> bool:
-    """Return whether a pod has ended for good."""
-    return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
 
 
 def _is_current(deployment: KubeObject, template: str, replicas: int) -> bool:

@@ -49,6 +49,11 @@ def holds(obj: KubeObject, kind: str) -> bool:
     return bool(condition(obj, kind).get("status") == "True")
 
 
+def is_terminal(pod: KubeObject) -> bool:
+    """Return whether a pod has ended for good."""
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
 def unschedulable(pod: KubeObject) -> str | None:
     """Return why the scheduler finds no node for a pod; None if it found one or has not tried yet."""
     scheduled = condition(pod, "PodScheduled")

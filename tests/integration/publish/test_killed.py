@@ -36,7 +36,7 @@ MILESTONES = [
     ".artifact.*.tmp",
     "artifact",
 ]
-KILLS = 2
+KILLS = 3
 
 
 def start(work: Path) -> subprocess.Popen[str]:
